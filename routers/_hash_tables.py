@@ -1,0 +1,67 @@
+"""How a hash router's table is made (Roller et al. 2021, 2106.04426, section 3.2)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Table:
+    """A way to make a table.
+
+    Attributes:
+        make: ``(E, counts (V,), features (V, F) | None, generator) -> table (V,)``.
+        reads_data: whether it needs the counts and features of the training data.
+    """
+
+    make: Callable[[int, Tensor, Tensor | None, torch.Generator], Tensor]
+    reads_data: bool
+
+
+def _random(
+    num_experts: int, counts: Tensor, features: Tensor | None, generator: torch.Generator
+) -> Tensor:
+    return torch.randint(num_experts, counts.shape, generator=generator)
+
+
+def _balanced(
+    num_experts: int, counts: Tensor, features: Tensor | None, generator: torch.Generator
+) -> Tensor:
+    table = _random(num_experts, counts, features, generator)  # for ids never seen
+    load = [0] * num_experts
+    seen = int((counts > 0).sum())
+    for bucket in counts.argsort(descending=True, stable=True)[:seen].tolist():
+        lightest = min(range(num_experts), key=load.__getitem__)
+        table[bucket] = lightest
+        load[lightest] += int(counts[bucket])
+    return table
+
+
+def _clustered(
+    num_experts: int, counts: Tensor, features: Tensor | None, generator: torch.Generator
+) -> Tensor:
+    assert features is not None
+    table = _random(num_experts, counts, features, generator)  # for ids never seen
+    seen = (counts > 0).nonzero().squeeze(1)
+    table[seen] = _k_means(features[seen], num_experts, generator)
+    return table
+
+
+def _k_means(points: Tensor, k: int, generator: torch.Generator, rounds: int = 50) -> Tensor:
+    """Nearest of ``k`` centres for each point, ``(M,)``, after Lloyd's rounds."""
+    centres = points[torch.randperm(len(points), generator=generator)[:k]]
+    for _ in range(rounds):
+        nearest = torch.cdist(points, centres).argmin(1)
+        count = torch.bincount(nearest, minlength=len(centres)).unsqueeze(1)
+        total = torch.zeros_like(centres).index_add(0, nearest, points)
+        centres = torch.where(count > 0, total / count.clamp_min(1), centres)
+    return torch.cdist(points, centres).argmin(1)
+
+
+TABLES = {
+    "random": Table(_random, reads_data=False),
+    "balanced": Table(_balanced, reads_data=True),
+    "clustered": Table(_clustered, reads_data=True),
+}

@@ -1,0 +1,107 @@
+"""The contract every routing strategy keeps."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ._errors import bad_value
+from ._items import Items
+from ._registry import Registry
+from ._routing import Routing
+from .gates import Gate, GateSpec, build_gate
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a router promises; the conformance kit proves each promise.
+
+    Attributes:
+        learned: the task's gradient reaches its parameters.
+        per_item: an item's route depends on that item alone, not on others of its group.
+        causal: an item's route never depends on later items of its group.
+        equivariant: permuting a group's items permutes their routes.
+        convex: the weights of a routed item are non-negative and sum to one.
+        needs_ids: it reads ``Items.ids``.
+        expects_load: its routings carry ``expected_load``, which the ``load`` loss reads.
+        has_logits: its routings carry ``logits``, which the ``z`` loss reads.
+    """
+
+    learned: bool = True
+    per_item: bool = True
+    causal: bool = True
+    equivariant: bool = True
+    convex: bool = True
+    needs_ids: bool = False
+    expects_load: bool = False
+    has_logits: bool = True
+
+
+class Router(nn.Module, ABC):
+    """Decides which experts work on which items.
+
+    A router returns a ``Routing`` and nothing else: it computes no loss, logs no metric and
+    moves no data. Its constructor's keyword arguments are its config schema.
+
+    Args:
+        dim: ``D``, the width of the items.
+        num_experts: ``E``.
+
+    Class attributes:
+        traits: what it promises; an instance may promise less than its class.
+        space: what a sweep may vary: option to a list of choices, or to ``low``, ``high``
+            and optionally ``log``.
+        balance: the losses its source trains it with, by name with their weights; a run
+            uses them unless it names its own.
+    """
+
+    traits: Traits = Traits()
+    space: ClassVar[Mapping[str, Any]] = {}
+    balance: ClassVar[Mapping[str, float]] = {}
+
+    def __init__(self, dim: int, num_experts: int) -> None:
+        super().__init__()
+        if num_experts < 1:
+            raise bad_value("num_experts", num_experts, "an integer of at least 1")
+        self.dim = dim
+        self.num_experts = num_experts
+
+    @abstractmethod
+    def forward(self, items: Items) -> Routing:
+        """Route ``items``."""
+
+    def __call__(self, items: Items) -> Routing:
+        """Route ``items`` in float32 or wider, also where autocast is on (trap: bf16 logits)."""
+        with torch.autocast(items.x.device.type, enabled=False):
+            routing: Routing = super().__call__(items.in_full_precision())
+        return routing
+
+    def adapt(self, load: Tensor) -> None:  # noqa: B027 - most routers have nothing to adapt
+        """Called once per optimizer step with the load of the whole step, ``(E,)`` int64."""
+
+    def prepare(self, ids: Tensor, features: Tensor) -> None:  # noqa: B027
+        """Called once before training with what the training set holds.
+
+        Args:
+            ids: ``(M,)`` the id of every training item, repeats included.
+            features: ``(M, F)`` a plain description of each item's content.
+        """
+
+    def _use_gate(self, spec: GateSpec, outputs: int | None = None) -> Gate:
+        """Build the gate an option names and take on what it cannot promise."""
+        gate = build_gate(spec, self.dim, outputs or self.num_experts)
+        self._promise(
+            per_item=self.traits.per_item and gate.per_item,
+            causal=self.traits.causal and gate.causal,
+        )
+        return gate
+
+    def _promise(self, **traits: bool) -> None:
+        """Change what this instance promises, where an option changes it."""
+        self.traits = replace(self.traits, **traits)
+
+
+routers = Registry("router", Router, group="switchyard.routers", positional=2)

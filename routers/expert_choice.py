@@ -1,0 +1,65 @@
+"""Every expert takes its C best items."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from ._errors import bad_value
+from ._items import Items
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from .gates import GateSpec
+
+
+@routers.register("expert_choice")
+class ExpertChoice(Router):
+    """Each expert takes the ``C = ceil(factor * n / E)`` items of a group it scores highest.
+
+    An item may get many experts or none: ``y_i = sum_e p_ie FFN_e(x_i)``, not renormalised,
+    with ``p`` the softmax over experts. Balance is exact. An item's experts depend on the
+    whole group, later items too, so causal tasks refuse this router.
+
+    Source: Zhou et al. 2022, 2202.09368, equations 1 and 2.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        factor: experts per item on average.
+        gate: what scores the pairs.
+
+    >>> router = ExpertChoice(4, 2, factor=1.0)
+    >>> router(Items(torch.randn(6, 4))).load.tolist()
+    [3, 3]
+    """
+
+    traits = Traits(per_item=False, causal=False, convex=False)
+    space: ClassVar[Mapping[str, Any]] = {"factor": [1.0, 1.5, 2.0]}
+
+    def __init__(
+        self, dim: int, num_experts: int, *, factor: float = 2.0, gate: GateSpec = "linear"
+    ) -> None:
+        super().__init__(dim, num_experts)
+        if not 0 < factor <= num_experts:
+            raise bad_value(
+                "router.factor", factor, f"a number above 0, at most num_experts={num_experts}"
+            )
+        self.factor = factor
+        self.gate = self._use_gate(gate)
+
+    def forward(self, items: Items) -> Routing:
+        logits = self.gate(items)
+        probs = logits.softmax(-1)
+        real = items.grouped(items.real())
+        capacity = (self.factor * real.sum(1).double() / self.num_experts - 1e-9).ceil().long()
+        places = int(capacity.max()) if len(items) else 0
+        scores = items.grouped(probs).transpose(1, 2)  # (G, E, L)
+        order = scores.detach().masked_fill(~real.unsqueeze(1), -1.0).topk(places, -1).indices
+        first = torch.arange(items.groups, device=order.device) * items.group_length
+        item = (order + first.view(-1, 1, 1)).transpose(0, 1).flatten(1)  # (E, G * C)
+        keep = None
+        if items.mask is not None:
+            within = torch.arange(places, device=order.device) < capacity.unsqueeze(1)
+            keep = within.flatten().expand_as(item)
+        weight = probs.t().gather(1, item)
+        return Routing.by_expert(items, item, weight, keep=keep, logits=logits)

@@ -1,0 +1,8 @@
+"""Gates: how an item's features become one score per expert. Any learned router takes any."""
+
+from .._registry import import_parts
+from ._gate import Gate, GateSpec, build_gate, gates
+
+import_parts(__name__, __path__)
+
+__all__ = ["Gate", "GateSpec", "build_gate", "gates"]

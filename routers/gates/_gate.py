@@ -1,0 +1,43 @@
+"""The contract of a gate, and how an option names one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from .._items import Items
+from .._registry import Registry
+
+#: ``"linear"``, or ``{"name": "mlp", "hidden": 32}``.
+GateSpec = str | Mapping[str, Any]
+
+
+class Gate(nn.Module, ABC):
+    """Scores: ``items`` to logits ``(N, outputs)``, in float32 or wider.
+
+    Class attributes:
+        per_item: an item's scores depend on that item alone.
+        causal: an item's scores never depend on later items of its group.
+    """
+
+    per_item: ClassVar[bool] = True
+    causal: ClassVar[bool] = True
+
+    @abstractmethod
+    def forward(self, items: Items) -> Tensor:
+        """Logits, ``(N, outputs)``."""
+
+
+gates = Registry("router.gate", Gate, group="switchyard.gates", positional=2)
+
+
+def build_gate(spec: GateSpec, dim: int, outputs: int) -> Gate:
+    """The gate that an option names.
+
+    >>> sum(p.numel() for p in build_gate("linear", 16, 4).parameters())
+    64
+    """
+    options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else {**spec}
+    gate: Gate = gates.build(options.pop("name", "linear"), dim, outputs, **options)
+    return gate

@@ -1,0 +1,47 @@
+"""Angles instead of dot products."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .._errors import bad_value
+from .._items import Items
+from ._gate import Gate, gates
+
+
+@gates.register("cosine")
+class Cosine(Gate):
+    """``h_e = cos(P x, c_e) / t`` with a learned temperature (Chi et al. 2022, equation 4).
+
+    X-MoE (2204.09179) projects to a low width; ``project=0`` leaves the projection out,
+    which is the scoring of Soft MoE (2308.00951, section 2.3).
+
+    Args:
+        dim: ``D``.
+        outputs: how many scores.
+        project: width of the projection ``P``; 0 for none.
+        temperature: initial ``t``, above 0.
+
+    >>> gate = Cosine(4, 2, project=0, temperature=0.5)
+    >>> bool(gate(Items(torch.randn(8, 4))).abs().max() <= 2.0 + 1e-5)
+    True
+    """
+
+    def __init__(
+        self, dim: int, outputs: int, *, project: int = 16, temperature: float = 0.07
+    ) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise bad_value("router.gate.temperature", temperature, "a number above 0")
+        width = project or dim
+        self.project = nn.Parameter(torch.randn(width, dim) * dim**-0.5) if project else None
+        self.centroid = nn.Parameter(torch.randn(outputs, width) * width**-0.5)
+        self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
+
+    def forward(self, items: Items) -> Tensor:
+        x = items.x
+        if self.project is not None:
+            x = F.linear(x, self.project.to(x.dtype))
+        directions = F.normalize(self.centroid.to(x.dtype), dim=-1)
+        cosines = F.linear(F.normalize(x, dim=-1), directions)
+        return cosines * (-self.log_temperature.to(x.dtype)).exp()

@@ -1,0 +1,31 @@
+"""A small network."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .._items import Items
+from ._gate import Gate, gates
+
+
+@gates.register("mlp")
+class MLP(Gate):
+    """``h = gelu(x V) W``: a gate that can draw curved borders between experts.
+
+    Args:
+        dim: ``D``.
+        outputs: how many scores.
+        hidden: width of the layer between.
+
+    >>> MLP(4, 2, hidden=3)(Items(torch.ones(5, 4))).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(self, dim: int, outputs: int, *, hidden: int = 32) -> None:
+        super().__init__()
+        self.inner = nn.Parameter(torch.randn(hidden, dim) * dim**-0.5)
+        self.outer = nn.Parameter(torch.randn(outputs, hidden) * hidden**-0.5)
+
+    def forward(self, items: Items) -> Tensor:
+        hidden = F.gelu(F.linear(items.x, self.inner.to(items.x.dtype)))
+        return F.linear(hidden, self.outer.to(items.x.dtype))

@@ -1,0 +1,91 @@
+"""A fixed table from content to expert: nothing is learned."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ._errors import ConfigError, bad_value, unknown
+from ._hash_tables import TABLES
+from ._items import Items
+from ._router import Router, Traits, routers
+from ._routing import Routing
+
+
+@routers.register("hash")
+class Hash(Router):
+    """``e = table[id]`` with weight 1; the same id goes to the same expert at every layer.
+
+    Source: Roller et al. 2021, 2106.04426, section 3.2. Tables: ``random``; ``balanced``
+    (most frequent ids first, each to the expert with the least so far); ``clustered``
+    (k-means of the ids' features). The last two are made by ``prepare`` from training data.
+
+    Args:
+        dim: ``D``, not used.
+        num_experts: ``E``.
+        table: how the table is made.
+        buckets: size of the table; ids are taken modulo this.
+        seed: of the table.
+
+    >>> router = Hash(4, 8)
+    >>> ids = torch.tensor([5, 7, 5])
+    >>> expert = router(Items(torch.zeros(3, 4), ids=ids)).expert
+    >>> bool(expert[0] == expert[2])
+    True
+    """
+
+    traits = Traits(learned=False, needs_ids=True, has_logits=False)
+    space: ClassVar[Mapping[str, Any]] = {"table": list(TABLES)}
+
+    table: Tensor
+    ready: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        table: str = "random",
+        buckets: int = 65536,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(dim, num_experts)
+        if table not in TABLES:
+            raise unknown("router.table", table, TABLES)
+        if buckets < 1:
+            raise bad_value("router.buckets", buckets, "an integer of at least 1")
+        self.rule = TABLES[table]
+        self.seed = seed
+        start = TABLES["random"].make(num_experts, torch.zeros(buckets), None, self._generator())
+        self.register_buffer("table", start)
+        self.register_buffer("ready", torch.tensor(not self.rule.reads_data))
+
+    def prepare(self, ids: Tensor, features: Tensor) -> None:
+        buckets = self.table.numel()
+        bucket = ids.cpu() % buckets
+        counts = torch.bincount(bucket, minlength=buckets)
+        flat = features.cpu().double().flatten(1)
+        sums = flat.new_zeros(buckets, flat.shape[1]).index_add(0, bucket, flat)
+        means = sums / counts.clamp_min(1).unsqueeze(1)
+        made = self.rule.make(self.num_experts, counts, means, self._generator())
+        self.table.copy_(made)
+        self.ready.fill_(True)
+
+    def forward(self, items: Items) -> Routing:
+        if items.ids is None:
+            raise ConfigError(
+                "router=hash: needs ids, the content id of every item; "
+                "give moe(x, ids=...), or choose a task that has them"
+            )
+        if not self.ready:
+            raise ConfigError(
+                "router.table: this table is made from training data; call "
+                "router.prepare(ids, features) first, or use router.table=random"
+            )
+        expert = self.table[items.ids % self.table.numel()].unsqueeze(1)
+        weight = torch.ones_like(expert, dtype=items.x.dtype)
+        return Routing.by_item(items, expert, weight, self.num_experts)
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed)

@@ -1,0 +1,110 @@
+"""Two gates in a row: first the branch, then the expert within it."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ._errors import bad_value
+from ._items import Items
+from ._noise import NoisyScores, Scores, chance_of_top_k
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from ._select import check_k, check_learns, top_k
+from .gates import GateSpec
+
+
+@routers.register("hierarchical")
+class Hierarchical(Router):
+    """``y = sum_i sum_j Gp_i G_ij E_ij`` with sparse, noisy gates at both levels.
+
+    ``E`` experts form equal branches. The primary gate keeps ``primary_k`` branches, the
+    secondary gate of each kept branch ``k`` of its experts; an item gets ``primary_k * k``
+    experts, and within each level weights follow ``weighting``. The expected load is
+    ``Load_p,i * Load_i(X^i)_j / |X^i|``, which sends a gradient to the primary gate too.
+
+    Source: Shazeer et al. 2017, 1701.06538, appendix B, equations 12 to 14.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        branches: number of branches, a divisor of ``E``; 0 for the divisor nearest its root.
+        primary_k: branches per item.
+        k: experts per item within a branch.
+        weighting: ``probability`` or ``renormalized`` (the paper's; needs both k above 1).
+        gate: what scores branches, and what scores experts.
+
+    >>> router = Hierarchical(4, 16, branches=4)
+    >>> router(Items(torch.randn(5, 4))).load.sum().item()
+    10
+    """
+
+    traits = Traits(convex=False, expects_load=True)
+    space: ClassVar[Mapping[str, Any]] = {"primary_k": [1, 2], "k": [1, 2]}
+    balance: ClassVar[Mapping[str, float]] = {"importance": 0.1, "load": 0.1}
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        branches: int = 0,
+        primary_k: int = 2,
+        k: int = 1,
+        weighting: str = "probability",
+        gate: GateSpec = "linear",
+    ) -> None:
+        super().__init__(dim, num_experts)
+        divisors = [d for d in range(1, num_experts + 1) if num_experts % d == 0]
+        branches = branches or min(divisors, key=lambda d: (abs(d * d - num_experts), -d))
+        if branches not in divisors:
+            raise bad_value(
+                "router.branches",
+                branches,
+                f"a divisor of num_experts={num_experts}: {', '.join(map(str, divisors))}",
+            )
+        self.branches = branches
+        self.size = num_experts // branches
+        self.primary_k = primary_k
+        self.k = k
+        _check_level(primary_k, branches, "router.primary_k")
+        _check_level(k, self.size, "router.k")
+        check_learns(primary_k, weighting, "router.primary_k")
+        self.weighting = check_learns(k, weighting)
+        self.primary = NoisyScores(self._use_gate(gate, branches), dim, branches)
+        self.secondary = NoisyScores(self._use_gate(gate), dim, num_experts)
+        self._promise(convex=self.weighting.convex)
+
+    def forward(self, items: Items) -> Routing:
+        first = self.primary(items)
+        second = Scores(*(s.view(-1, self.branches, self.size) for s in self.secondary(items)))
+        branch = top_k(first.noisy, self.primary_k)  # (N, Kp)
+        kept = second.noisy.gather(1, branch.unsqueeze(-1).expand(-1, -1, self.size))
+        inner = top_k(kept, self.k)  # (N, Kp, K)
+        outer_weight = self.weighting.weigh(first.noisy, branch).unsqueeze(-1)
+        weight = outer_weight * self.weighting.weigh(kept, inner)
+        joint = first.noisy.softmax(-1).unsqueeze(-1) * second.noisy.softmax(-1)
+        return Routing.by_item(
+            items,
+            (branch.unsqueeze(-1) * self.size + inner).flatten(1),
+            weight.flatten(1),
+            self.num_experts,
+            logits=(first.noisy.unsqueeze(-1) + second.noisy).flatten(1),
+            probs=joint.flatten(1),
+            expected_load=self._expected_load(items.real(), first, second, branch),
+        )
+
+    def _expected_load(
+        self, real: Tensor, first: Scores, second: Scores, branch: Tensor
+    ) -> Tensor:
+        sent = torch.zeros_like(first.noisy).scatter(1, branch, 1.0) * real.unsqueeze(1)
+        primary = (chance_of_top_k(first, self.primary_k) * real.unsqueeze(1)).sum(0)
+        secondary = (chance_of_top_k(second, self.k) * sent.unsqueeze(-1)).sum(0)
+        per_item = secondary / sent.sum(0).clamp_min(1).unsqueeze(1)
+        return (primary.unsqueeze(1) * per_item).flatten()
+
+
+def _check_level(k: int, size: int, key: str) -> None:
+    if not 1 <= k <= size:
+        raise bad_value(key, k, f"an integer from 1 to {size}, what there is to choose from")

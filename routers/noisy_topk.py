@@ -1,0 +1,57 @@
+"""Top-K with learned noise: experts near the border get their turn."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ._items import Items
+from ._noise import NoisyScores, chance_of_top_k
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from ._select import check_k, check_learns, top_k
+from .gates import GateSpec
+
+
+@routers.register("noisy_topk")
+class NoisyTopK(Router):
+    """``H = h + N(0, 1) softplus(x Wn)``, weights are the softmax over the kept K of ``H``.
+
+    Source: Shazeer et al. 2017, 1701.06538, equations 3 to 5; the expected load is
+    equations 8 to 10. Noise is drawn in training only.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        k: experts per item, 2 or more.
+        gate: what scores the experts before noise.
+
+    >>> import torch
+    >>> router = NoisyTopK(4, 8, k=2)
+    >>> round(router(Items(torch.randn(5, 4))).weight.sum().item(), 4)
+    5.0
+    """
+
+    traits = Traits(expects_load=True)
+    space: ClassVar[Mapping[str, Any]] = {"k": [2, 4]}
+    balance: ClassVar[Mapping[str, float]] = {"importance": 0.1, "load": 0.1}
+
+    def __init__(
+        self, dim: int, num_experts: int, *, k: int = 2, gate: GateSpec = "linear"
+    ) -> None:
+        super().__init__(dim, num_experts)
+        check_k(k, num_experts)
+        self.k = k
+        self.weighting = check_learns(k, "renormalized")
+        self.scores = NoisyScores(self._use_gate(gate), dim, num_experts)
+
+    def forward(self, items: Items) -> Routing:
+        scores = self.scores(items)
+        expert = top_k(scores.noisy, self.k)
+        chance = chance_of_top_k(scores, self.k)
+        return Routing.by_item(
+            items,
+            expert,
+            self.weighting.weigh(scores.noisy, expert),
+            self.num_experts,
+            logits=scores.noisy,
+            expected_load=chance[items.real()].sum(0),
+        )

@@ -1,0 +1,42 @@
+"""Control: a random gate that never learns."""
+
+from ._items import Items
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from ._select import WEIGHTINGS, check_k, top_k
+from .gates import GateSpec
+
+
+@routers.register("random_fixed")
+class RandomFixed(Router):
+    """Top-K of a gate frozen at its random start.
+
+    A control arm: similar items still share experts, but nobody chose which. Source: the
+    frozen-router ablation, for example "frozen gate" in StableMoE, 2204.08396, table 5.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        k: experts per item, weighted by the softmax over their scores.
+        gate: what is frozen.
+
+    >>> router = RandomFixed(4, 8)
+    >>> sum(p.numel() for p in router.parameters() if p.requires_grad)
+    0
+    """
+
+    traits = Traits(learned=False)
+
+    def __init__(
+        self, dim: int, num_experts: int, *, k: int = 2, gate: GateSpec = "linear"
+    ) -> None:
+        super().__init__(dim, num_experts)
+        check_k(k, num_experts)
+        self.k = k
+        self.gate = self._use_gate(gate).requires_grad_(False)
+
+    def forward(self, items: Items) -> Routing:
+        logits = self.gate(items)
+        expert = top_k(logits, self.k)
+        weight = WEIGHTINGS["renormalized"].weigh(logits, expert)
+        return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)

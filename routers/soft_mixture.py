@@ -1,0 +1,45 @@
+"""Every item takes every expert, softly."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ._errors import bad_value
+from ._items import Items
+from ._router import Router, routers
+from ._routing import Routing
+from .gates import GateSpec
+
+
+@routers.register("soft_mixture")
+class SoftMixture(Router):
+    """``y = sum_e softmax(h / T)_e FFN_e(x)``: the dense mixture of a dynamic routing network.
+
+    Source: Jacobs et al. 1991, equation 1 (Neural Computation 3:79). All experts run on all
+    items, so it costs ``E / K`` times what top-K does.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        temperature: ``T``, above 0; lower is sharper.
+        gate: what scores the experts.
+
+    >>> import torch
+    >>> SoftMixture(4, 8)(Items(torch.randn(5, 4))).load.tolist()
+    [5, 5, 5, 5, 5, 5, 5, 5]
+    """
+
+    space: ClassVar[Mapping[str, Any]] = {"temperature": {"low": 0.1, "high": 10.0, "log": True}}
+
+    def __init__(
+        self, dim: int, num_experts: int, *, temperature: float = 1.0, gate: GateSpec = "linear"
+    ) -> None:
+        super().__init__(dim, num_experts)
+        if not temperature > 0:
+            raise bad_value("router.temperature", temperature, "a number above 0")
+        self.temperature = temperature
+        self.gate = self._use_gate(gate)
+
+    def forward(self, items: Items) -> Routing:
+        logits = self.gate(items) / self.temperature
+        probs = logits.softmax(-1)
+        return Routing.by_mask(items, probs, logits=logits, probs=probs)

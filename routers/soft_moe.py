@@ -1,0 +1,61 @@
+"""Experts work on slots, each a soft mean of a group's items."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from ._errors import bad_value
+from ._items import Items
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from .gates import GateSpec
+
+
+@routers.register("soft_moe")
+class SoftMoE(Router):
+    """``L = norm(X) (s norm(Phi))``; dispatch is its softmax over items, combine over slots.
+
+    The default gate is that scoring. Every expert computes ``slots`` rows per group, whatever
+    the group's length. Each slot sees the whole group, so causal tasks refuse this router.
+
+    Source: Puigcerver et al. 2023, 2308.00951, equations 1 to 3 and section 2.3.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        slots: slots per expert.
+        gate: what scores items against slots.
+
+    >>> router = SoftMoE(4, 8, slots=2)
+    >>> router(Items(torch.randn(5, 4))).load.tolist()
+    [2, 2, 2, 2, 2, 2, 2, 2]
+    """
+
+    traits = Traits(per_item=False, causal=False)
+    space: ClassVar[Mapping[str, Any]] = {"slots": [1, 2, 4]}
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        slots: int = 2,
+        gate: GateSpec = {"name": "cosine", "project": 0, "temperature": 1.0},
+    ) -> None:
+        super().__init__(dim, num_experts)
+        if slots < 1:
+            raise bad_value("router.slots", slots, "an integer of at least 1")
+        self.slots = slots
+        self.gate = self._use_gate(gate, num_experts * slots)
+
+    def forward(self, items: Items) -> Routing:
+        scores = self.gate(items)
+        grouped = items.grouped(scores)
+        real = items.grouped(items.real()).unsqueeze(-1)
+        # a finite floor, and zeros after it: a group of padding alone must not give NaN
+        floor = torch.finfo(scores.dtype).min
+        dispatch = grouped.masked_fill(~real, floor).softmax(1) * real
+        combine = grouped.softmax(2) * real
+        logits = scores.view(-1, self.num_experts, self.slots).logsumexp(-1)
+        return Routing.by_slot(items, dispatch, combine, self.num_experts, logits=logits)

@@ -1,0 +1,64 @@
+"""Every item takes its K best experts."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ._errors import bad_value
+from ._items import Items
+from ._noise import jittered
+from ._router import Router, routers
+from ._routing import Routing
+from ._select import WEIGHTINGS, check_k, check_learns, top_k
+from .gates import GateSpec
+
+
+@routers.register("topk")
+class TopK(Router):
+    """Softmax top-K: ``S = topk(h)``, weighted by ``softmax(h[S])`` or ``softmax(h)[S]``.
+
+    Source: GShard 2006.16668, algorithm 1; Switch 2101.03961, equations 1 and 2 (``k=1``,
+    ``weighting=probability``); Mixtral 2401.04088 (``k=2``, ``weighting=renormalized``).
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        k: experts per item.
+        weighting: ``renormalized`` (sums to one; needs ``k`` of 2 or more) or ``probability``.
+        jitter: in training the gate sees ``x`` times a uniform draw from ``1 - jitter`` to
+            ``1 + jitter`` (Switch, section 2.2).
+        gate: what scores the experts.
+
+    >>> import torch
+    >>> router = TopK(4, 8, k=2)
+    >>> router(Items(torch.randn(5, 4))).load.sum().item()
+    10
+    """
+
+    space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "weighting": list(WEIGHTINGS)}
+    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        k: int = 2,
+        weighting: str = "renormalized",
+        jitter: float = 0.0,
+        gate: GateSpec = "linear",
+    ) -> None:
+        super().__init__(dim, num_experts)
+        check_k(k, num_experts)
+        if not 0 <= jitter < 1:
+            raise bad_value("router.jitter", jitter, "a number from 0 to below 1")
+        self.k = k
+        self.weighting = check_learns(k, weighting)
+        self.jitter = jitter
+        self.gate = self._use_gate(gate)
+        self._promise(convex=self.weighting.convex)
+
+    def forward(self, items: Items) -> Routing:
+        logits = self.gate(jittered(items, self.jitter) if self.training else items)
+        expert = top_k(logits, self.k)
+        weight = self.weighting.weigh(logits, expert)
+        return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)

@@ -1,0 +1,41 @@
+"""Control: round robin. Perfect balance, no knowledge."""
+
+import torch
+
+from ._items import Items
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from ._select import check_k
+
+
+@routers.register("uniform")
+class Uniform(Router):
+    """The ``i``-th real item of a group takes experts ``i K``, ``i K + 1`` … modulo ``E``.
+
+    A control arm: what a learned router gains over this is what routing is worth. Groups
+    start over at expert 0, so that no group depends on another.
+
+    Source: the "uniform" rows of Puigcerver et al. 2023, 2308.00951, table 2.
+
+    Args:
+        dim: ``D``, not used.
+        num_experts: ``E``.
+        k: experts per item, each with weight ``1 / k``.
+
+    >>> Uniform(4, 4, k=1)(Items(torch.zeros(6, 4))).expert.tolist()
+    [0, 1, 2, 3, 0, 1]
+    """
+
+    traits = Traits(learned=False, equivariant=False, has_logits=False)
+
+    def __init__(self, dim: int, num_experts: int, *, k: int = 2) -> None:
+        super().__init__(dim, num_experts)
+        check_k(k, num_experts)
+        self.k = k
+
+    def forward(self, items: Items) -> Routing:
+        place = items.grouped(items.real().long()).cumsum(1).flatten() - 1
+        step = torch.arange(self.k, device=place.device)
+        expert = (place.unsqueeze(1) * self.k + step) % self.num_experts
+        weight = torch.full_like(expert, 1 / self.k, dtype=items.x.dtype)
+        return Routing.by_item(items, expert, weight, self.num_experts)
