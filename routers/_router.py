@@ -79,10 +79,10 @@ class Router(nn.Module, ABC):
             routing: Routing = super().__call__(items.in_full_precision())
         return routing
 
-    def adapt(self, load: Tensor) -> None:  # noqa: B027 - most routers have nothing to adapt
+    def adapt(self, load: Tensor) -> None:
         """Called once per optimizer step with the load of the whole step, ``(E,)`` int64."""
 
-    def prepare(self, ids: Tensor, features: Tensor) -> None:  # noqa: B027
+    def prepare(self, ids: Tensor, features: Tensor) -> None:
         """Called once before training with what the training set holds.
 
         Args:

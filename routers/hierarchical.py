@@ -11,7 +11,7 @@ from ._items import Items
 from ._noise import NoisyScores, Scores, chance_of_top_k
 from ._router import Router, Traits, routers
 from ._routing import Routing
-from ._select import check_k, check_learns, top_k
+from ._select import check_learns, top_k
 from .gates import GateSpec
 
 
@@ -95,9 +95,7 @@ class Hierarchical(Router):
             expected_load=self._expected_load(items.real(), first, second, branch),
         )
 
-    def _expected_load(
-        self, real: Tensor, first: Scores, second: Scores, branch: Tensor
-    ) -> Tensor:
+    def _expected_load(self, real: Tensor, first: Scores, second: Scores, branch: Tensor) -> Tensor:
         sent = torch.zeros_like(first.noisy).scatter(1, branch, 1.0) * real.unsqueeze(1)
         primary = (chance_of_top_k(first, self.primary_k) * real.unsqueeze(1)).sum(0)
         secondary = (chance_of_top_k(second, self.k) * sent.unsqueeze(-1)).sum(0)
