@@ -1,0 +1,123 @@
+"""The contract every expert architecture keeps."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from routers import Registry
+from routers._errors import bad_value
+
+#: What the axes of one row are called, by the number of them; ``D`` is the bank's width.
+ROW_AXES = {1: ("D",), 2: ("L", "D"), 3: ("D", "H", "W")}
+
+
+class Bank(nn.Module, ABC):
+    """All experts of one layer, with one architecture.
+
+    The engine hands a bank rows that lie sorted by expert, and how many belong to each. A
+    bank knows no router. Its constructor's keyword arguments are its config schema.
+
+    Parameters are stacked, ``(E, ...)``, so that an expert without rows still gets a gradient
+    (zero), which distributed training needs.
+
+    Args:
+        dim: ``D``, the width of what comes in and goes out.
+        num_experts: ``E``.
+
+    Class attributes:
+        row_dims: axes of one row: 1 for a token ``(D,)``, 2 for a sequence ``(L, D)``, 3 for
+            an image ``(D, H, W)``.
+
+    >>> import experts
+    >>> bank = experts.build("mlp", 4, 3, hidden=8)
+    >>> bank(torch.ones(5, 4), load=torch.tensor([2, 0, 3])).shape
+    torch.Size([5, 4])
+    >>> bank.flops((4,)), bank.parameters_per_expert()
+    ((128, 128, 128), (64, 64, 64))
+    """
+
+    row_dims: ClassVar[int] = 1
+
+    def __init__(self, dim: int, num_experts: int) -> None:
+        super().__init__()
+        if dim < 1:
+            raise bad_value("dim", dim, "an integer of at least 1")
+        if num_experts < 1:
+            raise bad_value("num_experts", num_experts, "an integer of at least 1")
+        self.dim = dim
+        self.num_experts = num_experts
+
+    @abstractmethod
+    def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Run each row through its expert.
+
+        Args:
+            rows: ``(A, ...)``, sorted by expert.
+            load: ``(E,)`` int64, rows of each expert; they sum to ``A``.
+            mask: ``(A, L)`` bool, False at padding inside sequences; it must not change what
+                comes out elsewhere, and what comes out there is 0. None where all is real,
+                and always for banks whose rows are not sequences.
+
+        Returns:
+            ``(A, ...)``, the shape of ``rows``.
+        """
+
+    @abstractmethod
+    def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
+        """FLOPs of one row of ``row_shape`` through each expert, ``(E,)``.
+
+        A multiply-add counts 2. Matrix products, convolutions and attention count, element-wise
+        work does not: exactly what ``count_flops`` measures of a forward pass.
+        """
+
+    def parameters_per_expert(self) -> tuple[int, ...]:
+        """How many parameters belong to each expert alone, ``(E,)``; what is shared is not."""
+        total = sum(p.numel() for p in self.parameters())
+        return (total // self.num_experts,) * self.num_experts
+
+    def pool(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What a router sees of whole rows: their mean over inner positions, ``(N, D)``.
+
+        Args:
+            x: ``(N, ...)``.
+            mask: ``(N, L)`` bool, False at padding, for sequences; None where all is real.
+        """
+        inner = [axis + 1 for axis, name in enumerate(self.row_axes()) if name != "D"]
+        if not inner:
+            return x
+        if mask is None:
+            return x.mean(inner)
+        total = x.masked_fill(~mask.unsqueeze(-1), 0.0).sum(1)
+        return total / mask.sum(1, keepdim=True).clamp_min(1)
+
+    @classmethod
+    def row_axes(cls) -> tuple[str, ...]:
+        """Names of the axes of one row, such as ``("L", "D")``."""
+        return ROW_AXES[cls.row_dims]
+
+
+banks = Registry("expert", Bank, group="switchyard.experts", positional=2)
+
+
+def stacked(num_experts: int, inputs: int, *shape: int) -> nn.Parameter:
+    """Weights ``(E, inputs, *shape)`` that keep the variance of what passes through them."""
+    return nn.Parameter(torch.randn(num_experts, inputs, *shape) * inputs**-0.5)
+
+
+def check_hidden(hidden: int | None, default: int) -> int:
+    """The hidden width ``H``; None takes the default. Raises ``ConfigError`` below 1."""
+    if hidden is None:
+        return default
+    if hidden < 1:
+        raise bad_value("expert.hidden", hidden, f"an integer of at least 1, or null for {default}")
+    return hidden
+
+
+def check_dropout(dropout: float) -> float:
+    """A probability below 1; raises ``ConfigError`` otherwise."""
+    if not 0 <= dropout < 1:
+        raise bad_value("expert.dropout", dropout, "a number from 0 to below 1")
+    return dropout

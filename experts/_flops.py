@@ -1,0 +1,42 @@
+"""Counting the FLOPs that really ran."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+Shape = Sequence[int]
+
+
+def _grouped_mm(a: Shape, b: Shape, *rest: Any, **options: Any) -> int:
+    """Rows by stacked matrices, or (for the weights' gradient) rows by rows."""
+    return 2 * a[0] * a[1] * b[-1]
+
+
+def _attention(query: Shape, key: Shape, value: Shape, *rest: Any, **options: Any) -> int:
+    """Scores and the mean they weigh; all positions count, seen or masked."""
+    *batch, length, width = query
+    pairs = length * key[-2]
+    for axis in batch:
+        pairs *= axis
+    return 2 * pairs * (width + value[-1])
+
+
+# torch counts these as nothing
+_UNCOUNTED = {
+    torch.ops.aten._grouped_mm: _grouped_mm,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+}
+
+
+def count_flops(run: Callable[[], object]) -> int:
+    """FLOPs of ``run()``: matrix products, convolutions and attention; a multiply-add is 2.
+
+    >>> count_flops(lambda: torch.ones(2, 3) @ torch.ones(3, 5))
+    60
+    """
+    counter = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
+    with counter:
+        run()
+    return int(counter.get_total_flops())

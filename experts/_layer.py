@@ -1,0 +1,184 @@
+"""The layer people build with: a router in front of a bank."""
+
+import torch
+from torch import Tensor, nn
+
+from routers import ConfigError, Items, Router, Routing
+from routers._errors import bad_value
+from routers._limit import check_limit
+
+from ._bank import Bank
+from ._mix import mix
+
+
+class MoE(nn.Module):
+    """A mixture of experts: ``y, routing = MoE(router, bank)(x)``.
+
+    Nothing hides in the module's state: losses, metrics and FLOPs are read from the routing.
+
+    Args:
+        router: who decides.
+        bank: who works. Its rows say what an item is: a token, or a whole sample.
+        shared: a bank whose every expert works on every real item with weight 1.
+        capacity: most assignments an expert takes of a group, relative to an even load; None
+            for no limit. See ``Routing.limit``.
+        drop: who stays where an expert is full, one of ``routers.DROP_ORDERS``.
+        renormalize: scale the weights an item has left back to their sum before drops.
+        expert_dropout: probability of leaving an expert out of a whole training batch. What
+            an item has left is scaled back to its sum; an item that would lose all its
+            experts keeps them. These assignments count as dropped in ``Routing.requested``.
+            Blends have nothing to leave out. Source: Zhao et al. 2019, "Recommending what
+            video to watch next", section 4.1.2 (RecSys, doi 10.1145/3298689.3346997).
+
+    Raises:
+        ConfigError: where router and bank do not fit, or a setting is out of range.
+
+    >>> import experts, routers
+    >>> layer = MoE(routers.build("topk", 8, 4, k=2), experts.build("mlp", 8, 4))
+    >>> y, routing = layer(torch.randn(2, 5, 8))
+    >>> y.shape, routing.load.sum().item()
+    (torch.Size([2, 5, 8]), 20)
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        bank: Bank,
+        *,
+        shared: Bank | None = None,
+        capacity: float | None = None,
+        drop: str = "position",
+        renormalize: bool = False,
+        expert_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check_fit("router", router, bank, ("dim", "num_experts"))
+        if shared is not None:
+            _check_fit("shared", shared, bank, ("dim", "row_dims"))
+        check_limit(1.0 if capacity is None else capacity, drop)
+        if not 0 <= expert_dropout < 1:
+            raise bad_value("expert_dropout", expert_dropout, "a number from 0 to below 1")
+        self.router = router
+        self.bank = bank
+        self.shared = shared
+        self.capacity = capacity
+        self.drop = drop
+        self.renormalize = renormalize
+        self.expert_dropout = expert_dropout
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        mask: Tensor | None = None,
+        ids: Tensor | None = None,
+        task: Tensor | None = None,
+    ) -> tuple[Tensor, Routing]:
+        """Route, work and combine.
+
+        Args:
+            x: tokens ``(..., D)``, whose first axis numbers the groups where there are three
+                or more; or whole samples ``(N, L, D)`` or ``(N, D, H, W)``, all in one group,
+                if the bank's rows are such.
+            mask: bool, False at padding: ``(...)`` for tokens; ``(N,)`` for samples, or
+                ``(N, L)`` for positions of sequences.
+            ids: integers naming each item's content, ``(...)`` or ``(N,)``.
+            task: integers naming each item's task, the same, or one per group.
+
+        Returns:
+            ``y`` with the shape and dtype of ``x`` (``(T, *x.shape)`` for a router with
+            weights for ``T`` tasks), 0 at padding; and the routing that made it.
+
+        Raises:
+            ValueError: naming the shapes where they do not fit.
+        """
+        items, rows, inner = self._as_items(x, mask, ids, task)
+        routing = self._limited(self.router(items))
+        y = mix(rows, routing, self.bank, inner)
+        if self.shared is not None:
+            y = y + mix(rows, _everyone(items, self.shared), self.shared, inner)
+        return y.reshape(*y.shape[: y.dim() - rows.dim()], *x.shape), routing
+
+    def flops(self, routing: Routing, row_shape: tuple[int, ...]) -> int:
+        """FLOPs of the experts for ``routing``, shared ones included; the router's are not."""
+        total = expert_flops(routing, self.bank, row_shape)
+        if self.shared is None:
+            return total
+        return total + int(routing.num_real) * sum(self.shared.flops(row_shape))
+
+    def _limited(self, routing: Routing) -> Routing:
+        if self.capacity is not None:
+            routing = routing.limit(self.capacity, self.drop, renormalize=self.renormalize)
+        if self.training and self.expert_dropout and routing.blend is None:
+            routing = _leave_out(routing, self.expert_dropout)
+        return routing
+
+    def _as_items(
+        self, x: Tensor, mask: Tensor | None, ids: Tensor | None, task: Tensor | None
+    ) -> tuple[Items, Tensor, Tensor | None]:
+        """What the router sees ``(N, D)``, the rows ``(N, ...)``, and the mask inside rows."""
+        self._check_shape(x)
+        if self.bank.row_dims > 1:
+            inner = mask if mask is not None and mask.dim() == 2 else None
+            if inner is not None:
+                _check_like("mask", inner, x.shape[:2])
+                mask = inner.any(1)
+            for name, value in (("mask", mask), ("ids", ids), ("task", task)):
+                _check_like(name, value, x.shape[:1])
+            return Items(self.bank.pool(x, inner), mask=mask, ids=ids, task=task), x, inner
+        lead = x.shape[:-1]
+        if task is not None and task.dim() == 1 and len(lead) > 1:
+            task = task.view(-1, *[1] * (len(lead) - 1)).expand(lead)
+        for name, value in (("mask", mask), ("ids", ids), ("task", task)):
+            _check_like(name, value, lead)
+        groups = max(lead[0], 1) if len(lead) > 1 else 1
+        flat = [None if v is None else v.reshape(-1) for v in (mask, ids, task)]
+        rows = x.reshape(-1, self.bank.dim)
+        return Items(rows, groups, *flat), rows, None
+
+    def _check_shape(self, x: Tensor) -> None:
+        axes = self.bank.row_axes()
+        wanted = f"({'...' if len(axes) == 1 else 'N'}, {', '.join(axes)}) with D={self.bank.dim}"
+        fits = x.dim() == len(axes) + 1 or (len(axes) == 1 and x.dim() > 1)
+        if not fits or x.shape[axes.index("D") - len(axes)] != self.bank.dim:
+            raise ValueError(f"x must be {wanted}, got {tuple(x.shape)}")
+
+
+def expert_flops(routing: Routing, bank: Bank, row_shape: tuple[int, ...]) -> int:
+    """FLOPs of a forward pass of ``bank`` on ``routing``: load times price, summed.
+
+    >>> import experts
+    >>> x = torch.zeros(3, 4)
+    >>> routing = Routing.by_mask(Items(x), torch.ones(3, 2))
+    >>> expert_flops(routing, experts.build("mlp", 4, 2, hidden=8), (4,))  # 6 rows of 128
+    768
+    """
+    prices = bank.flops(row_shape)
+    return sum(rows * price for rows, price in zip(routing.load.tolist(), prices, strict=True))
+
+
+def _everyone(items: Items, bank: Bank) -> Routing:
+    """Every real item to every expert of ``bank``, with weight 1."""
+    return Routing.by_mask(items, items.x.new_ones(len(items), bank.num_experts))
+
+
+def _leave_out(routing: Routing, rate: float) -> Routing:
+    """The routing without experts drawn at ``rate``, where an item has others."""
+    stays = torch.rand(routing.num_experts, device=routing.expert.device) >= rate
+    keep = stays[routing.expert]
+    left = torch.zeros(routing.num_items, device=keep.device).index_add(0, routing.item, keep * 1.0)
+    return routing.drop(keep | (left[routing.item] == 0), renormalize=True)
+
+
+def _check_fit(name: str, part: Router | Bank, bank: Bank, fields: tuple[str, ...]) -> None:
+    for field in fields:
+        if getattr(part, field) != getattr(bank, field):
+            raise ConfigError(
+                f"{name}.{field}={getattr(part, field)} but the bank's is {getattr(bank, field)}; "
+                f"build {name} and bank for the same {field}"
+            )
+
+
+def _check_like(name: str, value: Tensor | None, shape: torch.Size) -> None:
+    if value is not None and value.shape != shape:
+        raise ValueError(f"{name} must be {tuple(shape)}, got {tuple(value.shape)}")

@@ -1,0 +1,67 @@
+"""Two convolutions over an image."""
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from routers._errors import bad_value
+
+from ._bank import Bank, banks, check_hidden
+
+
+@banks.register("conv")
+class Conv(Bank):
+    """``y = gelu(x * V_e) * W_e`` with ``*`` a convolution that keeps height and width.
+
+    Whole images are routed: a row is ``(D, H, W)``. No biases.
+
+    Source: convolutional experts for whole feature maps, as in DeepMoE, Wang et al. 2018,
+    1806.01531, section 3.
+
+    Args:
+        dim: ``D``, channels in and out.
+        num_experts: ``E``.
+        hidden: channels between; ``dim`` where None.
+        kernel: side of both kernels, odd.
+
+    >>> Conv(2, 1, hidden=4, kernel=3).flops((2, 5, 5))  # 2 * 9 * 2 * 4 * 25, twice
+    (7200,)
+    """
+
+    row_dims = 3
+
+    def __init__(
+        self, dim: int, num_experts: int, *, hidden: int | None = None, kernel: int = 3
+    ) -> None:
+        super().__init__(dim, num_experts)
+        self.hidden = check_hidden(hidden, dim)
+        if kernel < 1 or kernel % 2 == 0:
+            raise bad_value("expert.kernel", kernel, "an odd integer of at least 1")
+        self.kernel = kernel
+        self.first = _kernels(num_experts, dim, self.hidden, kernel)
+        self.second = _kernels(num_experts, self.hidden, dim, kernel)
+
+    def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
+        parts = torch.split(rows, load.tolist())
+        # unbound once: an indexed stack costs a full gradient of the stack per expert
+        weights = zip(self.first.unbind(), self.second.unbind(), strict=True)
+        done = [
+            F.conv2d(F.gelu(F.conv2d(part, first, padding="same")), second, padding="same")
+            for part, (first, second) in zip(parts, weights, strict=True)
+            if len(part)
+        ]
+        if not done:
+            return rows + 0.0 * (self.first.sum() + self.second.sum())
+        return torch.cat(done)
+
+    def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
+        pixels = prod(row_shape[1:])
+        return (4 * self.kernel**2 * self.dim * self.hidden * pixels,) * self.num_experts
+
+
+def _kernels(num_experts: int, inputs: int, outputs: int, side: int) -> nn.Parameter:
+    scale = (inputs * side**2) ** -0.5
+    return nn.Parameter(torch.randn(num_experts, outputs, inputs, side, side) * scale)

@@ -1,0 +1,45 @@
+"""A gated unit: one linear map scales another."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ._bank import Bank, banks, check_dropout, check_hidden, stacked
+from ._grouped import grouped_linear
+
+
+@banks.register("glu")
+class GLU(Bank):
+    """``FFN_e(x) = (silu(x G_e) * x V_e) W_e``, the SwiGLU, without biases.
+
+    Three matrices: at two thirds of an ``mlp``'s ``hidden`` it costs the same.
+
+    Source: Shazeer 2020, 2002.05202, equation 6.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        hidden: ``H``, the width between; ``4 * dim`` where None.
+        dropout: probability of zeroing a hidden activation in training.
+
+    >>> GLU(4, 2, hidden=8).flops((4,))  # 2 * 4 * 8 for each of three matrices
+    (192, 192)
+    """
+
+    def __init__(
+        self, dim: int, num_experts: int, *, hidden: int | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__(dim, num_experts)
+        self.hidden = check_hidden(hidden, 4 * dim)
+        self.dropout = check_dropout(dropout)
+        self.gate_and_up = stacked(num_experts, dim, 2 * self.hidden)
+        self.down = stacked(num_experts, self.hidden, dim)
+
+    def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
+        gate, up = grouped_linear(rows, self.gate_and_up, load).chunk(2, -1)
+        inner = F.silu(gate) * up
+        return grouped_linear(F.dropout(inner, self.dropout, self.training), self.down, load)
+
+    def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
+        return (6 * self.dim * self.hidden,) * self.num_experts

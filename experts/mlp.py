@@ -1,0 +1,43 @@
+"""Two linear maps with a GELU between."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ._bank import Bank, banks, check_dropout, check_hidden, stacked
+from ._grouped import grouped_linear
+
+
+@banks.register("mlp")
+class MLP(Bank):
+    """``FFN_e(x) = gelu(x V_e) W_e`` with the exact (erf) GELU and no biases.
+
+    Source: the experts of Shazeer et al. 2017, 1701.06538, section 3; ``dropout`` is the
+    expert dropout of Switch, 2101.03961, section 2.4.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        hidden: ``H``, the width between; ``4 * dim`` where None.
+        dropout: probability of zeroing a hidden activation in training.
+
+    >>> MLP(4, 2, hidden=8).flops((4,))  # 2 * 4 * 8 for each of two matrices
+    (128, 128)
+    """
+
+    def __init__(
+        self, dim: int, num_experts: int, *, hidden: int | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__(dim, num_experts)
+        self.hidden = check_hidden(hidden, 4 * dim)
+        self.dropout = check_dropout(dropout)
+        self.up = stacked(num_experts, dim, self.hidden)
+        self.down = stacked(num_experts, self.hidden, dim)
+
+    def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
+        inner = F.gelu(grouped_linear(rows, self.up, load))
+        return grouped_linear(F.dropout(inner, self.dropout, self.training), self.down, load)
+
+    def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
+        return (4 * self.dim * self.hidden,) * self.num_experts

@@ -1,0 +1,93 @@
+"""Experts that cost next to nothing."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from routers._errors import bad_value, unknown
+
+from ._bank import Bank, banks
+
+
+class Zero(nn.Module):
+    """``E(x) = 0``: discard."""
+
+    flops = 0
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return torch.zeros_like(rows)
+
+
+class Copy(nn.Module):
+    """``E(x) = x``: skip."""
+
+    flops = 0
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows
+
+
+class Constant(nn.Module):
+    """``E(x) = a x + b v`` with ``[a, b] = softmax(x W)``: replace by a learned vector."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.flops = 4 * dim
+        self.choose = nn.Parameter(torch.randn(dim, 2) * dim**-0.5)
+        self.vector = nn.Parameter(torch.randn(dim))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        keep, replace = (rows @ self.choose).softmax(-1).chunk(2, -1)
+        return keep * rows + replace * self.vector
+
+
+KINDS = {"zero": Zero, "copy": Copy, "constant": Constant}
+
+
+@banks.register("null")
+class Null(Bank):
+    """Zero-computation experts: discard, skip or replace a token.
+
+    Beside working experts (see ``mixed``) they let a router spend less on easy tokens.
+
+    Source: MoE++, Jin et al. 2024, 2410.07348, equations 3 to 5.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        kinds: ``zero``, ``copy`` or ``constant``; expert ``e`` has ``kinds[e % len(kinds)]``.
+
+    >>> Null(4, 3).flops((4,))
+    (0, 0, 16)
+    """
+
+    def __init__(
+        self, dim: int, num_experts: int, *, kinds: Sequence[str] = ("zero", "copy", "constant")
+    ) -> None:
+        super().__init__(dim, num_experts)
+        if not kinds:
+            raise bad_value("expert.kinds", list(kinds), f"some of {', '.join(KINDS)}")
+        for kind in kinds:
+            if kind not in KINDS:
+                raise unknown("expert.kinds", kind, KINDS)
+        chosen = [KINDS[kinds[e % len(kinds)]](dim) for e in range(num_experts)]
+        self.prices = tuple(expert.flops for expert in chosen)
+        self.experts = nn.ModuleList(chosen)
+
+    def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
+        parts = torch.split(rows, load.tolist())
+        done = [expert(part) for expert, part in zip(self.experts, parts, strict=True)]
+        return torch.cat([part.to(rows.dtype) for part in done])
+
+    def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
+        return self.prices
+
+    def parameters_per_expert(self) -> tuple[int, ...]:
+        return tuple(sum(p.numel() for p in expert.parameters()) for expert in self.experts)
