@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +28,7 @@ class Bank(nn.Module, ABC):
 
     Class attributes:
         row_dims: axes of one row: 1 for a token ``(D,)``, 2 for a sequence ``(L, D)``, 3 for
-            an image ``(D, H, W)``.
+            an image ``(D, H, W)``. An instance may differ from its class.
 
     >>> import experts
     >>> bank = experts.build("mlp", 4, 3, hidden=8)
@@ -39,7 +38,7 @@ class Bank(nn.Module, ABC):
     ((128, 128, 128), (64, 64, 64))
     """
 
-    row_dims: ClassVar[int] = 1
+    row_dims: int = 1
 
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__()
@@ -93,10 +92,9 @@ class Bank(nn.Module, ABC):
         total = x.masked_fill(~mask.unsqueeze(-1), 0.0).sum(1)
         return total / mask.sum(1, keepdim=True).clamp_min(1)
 
-    @classmethod
-    def row_axes(cls) -> tuple[str, ...]:
+    def row_axes(self) -> tuple[str, ...]:
         """Names of the axes of one row, such as ``("L", "D")``."""
-        return ROW_AXES[cls.row_dims]
+        return ROW_AXES[self.row_dims]
 
 
 banks = Registry("expert", Bank, group="switchyard.experts", positional=2)

@@ -1,5 +1,6 @@
 """Experts that cost next to nothing."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -10,45 +11,48 @@ from routers._errors import bad_value, unknown
 from ._bank import Bank, banks
 
 
-class Zero(nn.Module):
-    """``E(x) = 0``: discard."""
+class Kind(nn.Module, ABC):
+    """One such expert: rows ``(A, D)`` to ``(A, D)`` at ``flops`` each."""
 
     flops = 0
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+
+    @abstractmethod
+    def forward(self, rows: Tensor) -> Tensor:
+        """What becomes of the rows."""
+
+
+class Zero(Kind):
+    """``E(x) = 0``: discard."""
 
     def forward(self, rows: Tensor) -> Tensor:
         return torch.zeros_like(rows)
 
 
-class Copy(nn.Module):
+class Copy(Kind):
     """``E(x) = x``: skip."""
-
-    flops = 0
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
 
     def forward(self, rows: Tensor) -> Tensor:
         return rows
 
 
-class Constant(nn.Module):
+class Constant(Kind):
     """``E(x) = a x + b v`` with ``[a, b] = softmax(x W)``: replace by a learned vector."""
 
     def __init__(self, dim: int) -> None:
-        super().__init__()
+        super().__init__(dim)
         self.flops = 4 * dim
         self.choose = nn.Parameter(torch.randn(dim, 2) * dim**-0.5)
         self.vector = nn.Parameter(torch.randn(dim))
 
     def forward(self, rows: Tensor) -> Tensor:
-        keep, replace = (rows @ self.choose).softmax(-1).chunk(2, -1)
-        return keep * rows + replace * self.vector
+        keep, swap = (rows @ self.choose).softmax(-1).chunk(2, -1)
+        return keep * rows + swap * self.vector
 
 
-KINDS = {"zero": Zero, "copy": Copy, "constant": Constant}
+KINDS: dict[str, type[Kind]] = {"zero": Zero, "copy": Copy, "constant": Constant}
 
 
 @banks.register("null")
@@ -78,13 +82,13 @@ class Null(Bank):
             if kind not in KINDS:
                 raise unknown("expert.kinds", kind, KINDS)
         chosen = [KINDS[kinds[e % len(kinds)]](dim) for e in range(num_experts)]
-        self.prices = tuple(expert.flops for expert in chosen)
+        self.prices: tuple[int, ...] = tuple(expert.flops for expert in chosen)
         self.experts = nn.ModuleList(chosen)
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
         parts = torch.split(rows, load.tolist())
         done = [expert(part) for expert, part in zip(self.experts, parts, strict=True)]
-        return torch.cat([part.to(rows.dtype) for part in done])
+        return torch.cat(done)
 
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
         return self.prices

@@ -1,0 +1,72 @@
+"""One dense network, and for each expert a small change to it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from routers._errors import bad_value
+
+from ._bank import Bank, banks, check_hidden, stacked
+from ._grouped import grouped_linear
+
+
+@banks.register("low_rank")
+class LowRank(Bank):
+    """``FFN_e(x) = gelu(x (V + A_e B_e)) (W + C_e D_e)``: experts share ``V`` and ``W``.
+
+    Each expert owns ``2 r (D + H)`` parameters instead of ``2 D H``.
+
+    Source: Hu et al. 2021, 2106.09685, equation 3, for the low-rank change; as experts in
+    Zadouri et al. 2023, 2309.05444, section 3.2, where the dense network is pretrained and
+    frozen. Here all of it learns, and ``B`` and ``D`` start small but not at zero, so that
+    experts differ from the first step.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        hidden: ``H``, the width between; ``4 * dim`` where None.
+        rank: ``r``, of each expert's change to each matrix.
+
+    >>> bank = LowRank(4, 2, hidden=8, rank=1)
+    >>> bank.parameters_per_expert(), sum(p.numel() for p in bank.parameters())
+    ((24, 24), 112)
+    """
+
+    def __init__(
+        self, dim: int, num_experts: int, *, hidden: int | None = None, rank: int = 8
+    ) -> None:
+        super().__init__(dim, num_experts)
+        self.hidden = check_hidden(hidden, 4 * dim)
+        if rank < 1:
+            raise bad_value("expert.rank", rank, "an integer of at least 1")
+        self.rank = rank
+        self.up = SharedPlusOwn(num_experts, dim, self.hidden, rank)
+        self.down = SharedPlusOwn(num_experts, self.hidden, dim, rank)
+
+    def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
+        out: Tensor = self.down(F.gelu(self.up(rows, load)), load)
+        return out
+
+    def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
+        shared = 4 * self.dim * self.hidden
+        own = 4 * self.rank * (self.dim + self.hidden)
+        return (shared + own,) * self.num_experts
+
+    def parameters_per_expert(self) -> tuple[int, ...]:
+        return (2 * self.rank * (self.dim + self.hidden),) * self.num_experts
+
+
+class SharedPlusOwn(nn.Module):
+    """``x (W + A_e B_e)``: ``W`` in one product for all rows, the rest by expert."""
+
+    def __init__(self, num_experts: int, inputs: int, outputs: int, rank: int) -> None:
+        super().__init__()
+        self.shared = nn.Parameter(torch.randn(inputs, outputs) * inputs**-0.5)
+        self.narrow = stacked(num_experts, inputs, rank)
+        self.widen = nn.Parameter(torch.randn(num_experts, rank, outputs) * 0.1 * rank**-0.5)
+
+    def forward(self, rows: Tensor, load: Tensor) -> Tensor:
+        own = grouped_linear(grouped_linear(rows, self.narrow, load), self.widen, load)
+        return rows @ self.shared + own

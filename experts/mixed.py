@@ -1,0 +1,99 @@
+"""Experts of several architectures in one layer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from routers import ConfigError
+from routers._errors import bad_value
+
+from ._bank import Bank, banks
+
+#: ``"mlp"``, or ``{"name": "mlp", "count": 6, "hidden": 64}``.
+Part = str | Mapping[str, Any]
+
+
+@banks.register("mixed")
+class Mixed(Bank):
+    """The first experts are of one architecture, the next of another, and so on.
+
+    Source: heterogeneous experts, as in MoE++, 2410.07348, section 3.1 (working and
+    zero-computation experts), and AdaMoE, 2406.13233.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        parts: names of experts, or mappings ``{name, count, **options}``. Parts without a
+            count share what is left evenly; where that does not divide, earlier parts get one
+            more. All parts take the same rows.
+
+    >>> bank = Mixed(4, 5, parts=["mlp", {"name": "null", "count": 2, "kinds": ["copy"]}])
+    >>> bank.flops((4,))
+    (256, 256, 256, 0, 0)
+    """
+
+    def __init__(
+        self, dim: int, num_experts: int, *, parts: Sequence[Part] = ("mlp", "glu")
+    ) -> None:
+        super().__init__(dim, num_experts)
+        options: list[dict[str, Any]] = [
+            {"name": part} if isinstance(part, str) else dict(part) for part in parts
+        ]
+        given: list[int | None] = [entry.pop("count", None) for entry in options]
+        counts = _share_out(num_experts, given)
+        built: list[Bank] = [
+            banks.build(entry.pop("name", "mlp"), dim, count, **entry)
+            for entry, count in zip(options, counts, strict=True)
+        ]
+        if len({bank.row_dims for bank in built}) > 1:
+            rows = ", ".join(f"({', '.join(bank.row_axes())})" for bank in built)
+            raise ConfigError(f"expert.parts: their rows differ: {rows}; mix parts of one kind")
+        self.row_dims = built[0].row_dims
+        self.parts = nn.ModuleList(built)
+        self.counts = counts
+
+    def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
+        loads = torch.split(load, self.counts)
+        ends = [int(part.sum()) for part in loads]
+        inputs = torch.split(rows, ends)
+        masks = [None] * len(ends) if mask is None else torch.split(mask, ends)
+        # a part without rows runs too, so that its parameters get a gradient
+        each = zip(self.parts, inputs, loads, masks, strict=True)
+        return torch.cat([part(own, load_, mask_) for part, own, load_, mask_ in each])
+
+    def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
+        return tuple(n for part in self._banks() for n in part.flops(row_shape))
+
+    def parameters_per_expert(self) -> tuple[int, ...]:
+        return tuple(n for part in self._banks() for n in part.parameters_per_expert())
+
+    def _banks(self) -> list[Bank]:
+        return [part for part in self.parts if isinstance(part, Bank)]
+
+
+def _share_out(num_experts: int, given: Sequence[int | None]) -> list[int]:
+    """How many experts each part gets; they sum to ``E``.
+
+    >>> _share_out(8, [None, 3, None])
+    [3, 3, 2]
+    """
+    if not given:
+        raise bad_value("expert.parts", [], "at least one expert's name")
+    for count in given:
+        if count is not None and count < 1:
+            raise bad_value("expert.parts.count", count, "an integer of at least 1, or none")
+    open_parts = [i for i, count in enumerate(given) if count is None]
+    rest = num_experts - sum(count or 0 for count in given)
+    fits = rest >= len(open_parts) if open_parts else rest == 0
+    if not fits:
+        shown = ", ".join("the rest" if count is None else str(count) for count in given)
+        raise ConfigError(
+            f"expert.parts: counts {shown} do not add up to num_experts={num_experts}; "
+            "every part needs at least one expert"
+        )
+    counts = [count or 0 for count in given]
+    for place, i in enumerate(open_parts):
+        counts[i] = rest // len(open_parts) + (place < rest % len(open_parts))
+    return counts
