@@ -1,5 +1,7 @@
 """The layer people build with: a router in front of a bank."""
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
 
@@ -100,8 +102,8 @@ class MoE(nn.Module):
         return y.reshape(*y.shape[: y.dim() - rows.dim()], *x.shape), routing
 
     def flops(self, routing: Routing, row_shape: tuple[int, ...]) -> int:
-        """FLOPs of the experts for ``routing``, shared ones included; the router's are not."""
-        total = expert_flops(routing, self.bank, row_shape)
+        """FLOPs of all that follows the router: experts, shared ones, and a blend's averages."""
+        total = expert_flops(routing, self.bank, row_shape) + _blend_flops(routing, row_shape)
         if self.shared is None:
             return total
         return total + int(routing.num_real) * sum(self.shared.flops(row_shape))
@@ -155,6 +157,11 @@ def expert_flops(routing: Routing, bank: Bank, row_shape: tuple[int, ...]) -> in
     """
     prices = bank.flops(row_shape)
     return sum(rows * price for rows, price in zip(routing.load.tolist(), prices, strict=True))
+
+
+def _blend_flops(routing: Routing, row_shape: tuple[int, ...]) -> int:
+    """Two matrix products, items to slots and slots to items."""
+    return 0 if routing.blend is None else 4 * routing.blend.dispatch.numel() * prod(row_shape)
 
 
 def _everyone(items: Items, bank: Bank) -> Routing:

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from routers import Routing
 
 from ._bank import Bank
+from ._moves import Moves
 
 
 def mix(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None = None) -> Tensor:
@@ -26,7 +26,7 @@ def mix(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None = None) -> 
     Raises:
         ValueError: where ``x`` does not have the routing's number of items.
 
-    >>> import experts
+    >>> import experts, torch
     >>> from routers import Items
     >>> x = torch.tensor([[1.0], [2.0]])
     >>> route = Routing.by_item(Items(x), torch.tensor([[0], [0]]), torch.tensor([[3.0], [0.5]]), 1)
@@ -37,10 +37,10 @@ def mix(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None = None) -> 
         raise ValueError(f"x has {x.shape[0]} items, the routing {routing.num_items}")
     if routing.blend is not None:
         return _through_slots(x, routing, bank, mask)
-    item, weight = _expert_by_expert(routing)
-    row_mask = None if mask is None else mask.index_select(0, item)
-    out = bank(x.index_select(0, item), routing.load, row_mask)
-    return _combine(out.to(x.dtype), weight.to(x.dtype), item, routing.num_items)
+    moves = Moves.of(routing)
+    row_mask = None if mask is None else mask.index_select(0, moves.item)
+    out = bank(moves.gather(x), routing.load, row_mask)
+    return moves.combine(out.to(x.dtype))
 
 
 def _through_slots(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> Tensor:
@@ -57,19 +57,3 @@ def _through_slots(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None)
     slot_mask = of_group.repeat_interleave(blend.dispatch.shape[2], 0)
     out = blend.scatter(mix(slots, among_slots, bank, slot_mask))
     return out.to(x.dtype).masked_fill(~real, 0.0)
-
-
-def _expert_by_expert(routing: Routing) -> tuple[Tensor, Tensor]:
-    """Items and weights of the assignments, sorted by expert."""
-    if routing.fan_in is not None:  # they lie so already
-        return routing.item, routing.weight
-    order = routing.expert.argsort(stable=True)
-    return routing.item.index_select(0, order), routing.weight.index_select(0, order)
-
-
-def _combine(out: Tensor, weight: Tensor, item: Tensor, num_items: int) -> Tensor:
-    """Weighted sum of each item's rows: ``(A, ...)`` to ``(N, ...)`` or ``(T, N, ...)``."""
-    if weight.dim() == 2:
-        return torch.stack([_combine(out, w, item, num_items) for w in weight.unbind(1)])
-    weighted = out * weight.view(-1, *[1] * (out.dim() - 1))
-    return out.new_zeros(num_items, *out.shape[1:]).index_add(0, item, weighted)

@@ -1,0 +1,58 @@
+"""``python -m experts``: the catalogue."""
+
+import argparse
+import inspect
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from routers import ConfigError
+
+from ._bank import Bank, banks
+
+_EXPERTS = 4  # enough for a mixed bank to show all its parts
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print every expert with its options and what a row costs."""
+    parser = argparse.ArgumentParser(prog="python -m experts", description="The experts there are.")
+    parser.add_argument("--dim", type=int, default=64, help="width D (default 64)")
+    parser.add_argument("--length", type=int, default=32, help="length of a sequence (default 32)")
+    parser.add_argument("--side", type=int, default=8, help="height and width (default 8)")
+    given = parser.parse_args(arguments)
+    sizes = {"D": given.dim, "L": given.length, "H": given.side, "W": given.side}
+    try:
+        table = catalogue(sizes)
+    except ConfigError as error:
+        parser.error(str(error))
+    Console().print(table)
+
+
+def catalogue(sizes: dict[str, int]) -> Table:
+    """One line per expert; FLOPs of one row, averaged over experts, for axes of these sizes."""
+    shown = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+    table = Table("name", "what it is", "row", "options", title=f"Experts ({shown})")
+    table.add_column("FLOPs per row", justify="right")
+    for name in banks:
+        bank: Bank = banks.build(name, sizes["D"], _EXPERTS)
+        flops = bank.flops([sizes[axis] for axis in bank.row_axes()])
+        options = "\n".join(f"{key}={value!r}" for key, value in banks.options(name).items())
+        table.add_row(
+            name,
+            _summary(banks[name]),
+            f"({', '.join(bank.row_axes())})",
+            options,
+            f"{sum(flops) / len(flops):,.0f}",
+        )
+    return table
+
+
+def _summary(part: object) -> str:
+    """The first sentence of a docstring, without its markup."""
+    paragraph = (inspect.getdoc(part) or "").split("\n\n")[0]
+    return " ".join(paragraph.split()).replace("``", "")
+
+
+if __name__ == "__main__":
+    main()
