@@ -1,6 +1,8 @@
 """Routers decide which experts work on which items: one strategy, one file."""
 
 from ._blend import Blend
+from ._check import check_router, parametrize_with_checks
+from ._checks_subject import CheckError
 from ._errors import ConfigError
 from ._items import Items
 from ._limit import DROP_ORDERS
@@ -22,6 +24,7 @@ __all__ = [
     "Balance",
     "BalanceMetric",
     "Blend",
+    "CheckError",
     "ConfigError",
     "Gate",
     "Items",
@@ -31,9 +34,11 @@ __all__ = [
     "Traits",
     "available",
     "build",
+    "check_router",
     "gates",
     "load_plugins",
     "losses",
+    "parametrize_with_checks",
     "register",
     "routers",
 ]

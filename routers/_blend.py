@@ -1,5 +1,6 @@
 """Items to slots and back: the soft half of a routing."""
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -30,7 +31,7 @@ class Blend:
     def gather(self, x: Tensor) -> Tensor:
         """Items ``(N, ...)`` to slots ``(G * S, ...)``."""
         groups, length, _ = self.dispatch.shape
-        flat = x.reshape(groups, length, -1)
+        flat = x.reshape(groups, length, math.prod(x.shape[1:]))
         slots = self.dispatch.to(x.dtype).transpose(1, 2) @ flat
         return slots.reshape(-1, *x.shape[1:])
 

@@ -78,7 +78,7 @@ def keep_within(routing: "Routing", factor: float, order: str) -> Tensor:
 
 
 def _mass(routing: "Routing") -> Tensor:
-    return routing.weight.detach().reshape(routing.num_assignments, -1).sum(1)
+    return routing.weight.detach().unsqueeze(-1).flatten(1).sum(1)
 
 
 def _lexsort(*keys: Tensor) -> Tensor:

@@ -208,7 +208,7 @@ class Routing:
         """Gate mass each expert gets, ``(E,)``; Shazeer et al. 2017, equation 6."""
         if self.blend is not None:
             return self.over_real(self.probs).sum(0)
-        mass = self.weight.reshape(self.num_assignments, -1).sum(1)
+        mass = self.weight.unsqueeze(-1).flatten(1).sum(1)
         return mass.new_zeros(self.num_experts).index_add(0, self.expert, mass)
 
     @cached_property
@@ -218,7 +218,7 @@ class Routing:
             return self.given_probs
         if self.logits is not None:
             return self.logits.softmax(-1)
-        mass = self.weight.reshape(self.num_assignments, -1).mean(1)
+        mass = self.weight.unsqueeze(-1).flatten(1).mean(1)
         flat = mass.new_zeros(self.num_items * self.num_experts)
         cell = self.item * self.num_experts + self.expert
         return flat.index_add(0, cell, mass).view(self.num_items, self.num_experts)

@@ -33,10 +33,19 @@ class Weighting:
     convex: bool
 
 
-#: ``softmax(h)[S]`` (Switch) and ``softmax(h[S])``, which equals the former over its sum (Mixtral).
+def probability(logits: Tensor, chosen: Tensor) -> Tensor:
+    """``softmax(h)[S]`` (Switch)."""
+    return logits.softmax(-1).gather(-1, chosen)
+
+
+def renormalized(logits: Tensor, chosen: Tensor) -> Tensor:
+    """``softmax(h[S])``, which equals ``softmax(h)[S]`` over its sum (Mixtral)."""
+    return logits.gather(-1, chosen).softmax(-1)
+
+
 WEIGHTINGS = {
-    "probability": Weighting(lambda h, chosen: h.softmax(-1).gather(-1, chosen), convex=False),
-    "renormalized": Weighting(lambda h, chosen: h.gather(-1, chosen).softmax(-1), convex=True),
+    "probability": Weighting(probability, convex=False),
+    "renormalized": Weighting(renormalized, convex=True),
 }
 
 

@@ -1,0 +1,44 @@
+"""``python -m routers``: the catalogue; ``python -m routers check NAME``: a verdict."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from . import routers
+from ._check import judge
+from ._errors import ConfigError
+from ._show import catalogue, verdicts
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 where all is well, 1 where a check fails, 2 for a wrong command."""
+    parser = argparse.ArgumentParser(prog="python -m routers", description=__doc__)
+    commands = parser.add_subparsers(title="commands")
+    check = commands.add_parser("check", help="does a router keep what routers promise?")
+    check.add_argument("name", help="a registered name, or package.module:Class")
+    check.set_defaults(run=lambda chosen, console: _check(chosen.name, console))
+    parser.set_defaults(run=lambda chosen, console: _list(console))
+    chosen = parser.parse_args(arguments)
+    try:
+        return int(chosen.run(chosen, Console(highlight=False)))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _list(console: Console) -> int:
+    console.print(catalogue(routers))
+    return 0
+
+
+def _check(name: str, console: Console) -> int:
+    routers.get_part(name)  # an unknown name is a mistake in the command, not a verdict
+    found = judge(name)
+    console.print(verdicts(name, found))
+    return int(any(verdict.failure for verdict in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
