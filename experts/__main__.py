@@ -49,9 +49,8 @@ def catalogue(sizes: dict[str, int]) -> Table:
 
 
 def _summary(part: object) -> str:
-    """The first sentence of a docstring, without its markup."""
-    paragraph = (inspect.getdoc(part) or "").split("\n\n")[0]
-    return " ".join(paragraph.split()).replace("``", "")
+    """A docstring's first line, without its markup."""
+    return (inspect.getdoc(part) or "").split("\n")[0].replace("``", "")
 
 
 if __name__ == "__main__":

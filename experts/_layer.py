@@ -121,7 +121,8 @@ class MoE(nn.Module):
         """What the router sees ``(N, D)``, the rows ``(N, ...)``, and the mask inside rows."""
         self._check_shape(x)
         if self.bank.row_dims > 1:
-            inner = mask if mask is not None and mask.dim() == 2 else None
+            inside = mask is not None and mask.dim() == 2 and "L" in self.bank.row_axes()
+            inner = mask if inside else None
             if inner is not None:
                 _check_like("mask", inner, x.shape[:2])
                 mask = inner.any(1)
@@ -129,7 +130,7 @@ class MoE(nn.Module):
                 _check_like(name, value, x.shape[:1])
             return Items(self.bank.pool(x, inner), mask=mask, ids=ids, task=task), x, inner
         lead = x.shape[:-1]
-        if task is not None and task.dim() == 1 and len(lead) > 1:
+        if task is not None and task.shape == lead[:1]:
             task = task.view(-1, *[1] * (len(lead) - 1)).expand(lead)
         for name, value in (("mask", mask), ("ids", ids), ("task", task)):
             _check_like(name, value, lead)

@@ -14,7 +14,7 @@ from ._bank import Bank, banks, check_hidden
 
 @banks.register("conv")
 class Conv(Bank):
-    """``y = gelu(x * V_e) * W_e`` with ``*`` a convolution that keeps height and width.
+    """``y = gelu(x * V_e) * W_e``: two convolutions that keep height and width.
 
     Whole images are routed: a row is ``(D, H, W)``. No biases.
 

@@ -11,7 +11,7 @@ from ._grouped import grouped_linear
 
 @banks.register("glu")
 class GLU(Bank):
-    """``FFN_e(x) = (silu(x G_e) * x V_e) W_e``, the SwiGLU, without biases.
+    """``FFN_e(x) = (silu(x G_e) * x V_e) W_e``, the SwiGLU; no biases.
 
     Three matrices: at two thirds of an ``mlp``'s ``hidden`` it costs the same.
 

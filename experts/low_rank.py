@@ -14,7 +14,7 @@ from ._grouped import grouped_linear
 
 @banks.register("low_rank")
 class LowRank(Bank):
-    """``FFN_e(x) = gelu(x (V + A_e B_e)) (W + C_e D_e)``: experts share ``V`` and ``W``.
+    """``FFN_e(x) = gelu(x (V + A_e B_e)) (W + C_e D_e)``; all share ``V`` and ``W``.
 
     Each expert owns ``2 r (D + H)`` parameters instead of ``2 D H``.
 

@@ -41,10 +41,12 @@ class Mixed(Bank):
         options: list[dict[str, Any]] = [
             {"name": part} if isinstance(part, str) else dict(part) for part in parts
         ]
+        if not all("name" in entry for entry in options):
+            raise ConfigError("expert.parts: a part has no name; give {name: mlp, ...}")
         given: list[int | None] = [entry.pop("count", None) for entry in options]
         counts = _share_out(num_experts, given)
         built: list[Bank] = [
-            banks.build(entry.pop("name", "mlp"), dim, count, **entry)
+            banks.build(entry.pop("name"), dim, count, **entry)
             for entry, count in zip(options, counts, strict=True)
         ]
         if len({bank.row_dims for bank in built}) > 1:

@@ -14,8 +14,10 @@ from ._grouped import grouped_linear
 
 @banks.register("transformer")
 class Transformer(Bank):
-    """The update of a pre-norm encoder block: ``a + b`` with ``a = attention(norm(x))`` and
-    ``b = ffn(norm(x + a))``; the caller adds ``x``, as around any expert.
+    """What an encoder block adds to its input: attention, then a feed-forward network.
+
+    ``y = a + b`` with ``a = attention(norm(x))`` and ``b = ffn(norm(x + a))``: an update, to
+    which the caller adds ``x`` as it does around any expert.
 
     Whole sequences are routed: a row is ``(L, D)``. Every position attends to every real one;
     there is no causal form, as a router of whole samples sees the future anyway. Norms are

@@ -1,0 +1,11 @@
+import pytest
+import torch
+
+
+@pytest.fixture
+def double():
+    """Float64 by default, for comparisons to the last digits."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)

@@ -1,0 +1,232 @@
+"""The layer: shapes, messages, capacity, shared experts, experts left out."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+import experts
+import routers
+from experts import MoE, mix
+from routers import ConfigError, Routing
+
+from .cases import (
+    DIM,
+    EXPERTS,
+    bank_of,
+    banks_with,
+    call,
+    items_for,
+    learnable,
+    router_of,
+    routing_of,
+    rows_for,
+)
+
+
+def layer_of(router="topk", bank="mlp", **settings):
+    return MoE(router_of(router), bank_of(bank), **settings).eval()
+
+
+@pytest.mark.parametrize("lead", [(5,), (0,), (2, 3), (2, 0), (0, 3), (2, 3, 2)])
+@pytest.mark.parametrize("bank", banks_with(1))
+def test_tokens_keep_their_shape(bank, lead):
+    y, routing = call(layer_of(bank=bank), torch.randn(*lead, DIM))
+    assert y.shape == (*lead, DIM)
+    assert routing.num_items == torch.Size(lead).numel()
+    assert routing.groups == (1 if len(lead) == 1 else max(lead[0], 1))
+
+
+@pytest.mark.parametrize("count", [0, 1, 6])
+@pytest.mark.parametrize("bank", banks_with(2, 3))
+def test_samples_keep_their_shape(bank, count):
+    layer = layer_of(bank=bank)
+    x = rows_for(layer.bank, count)
+    y, routing = call(layer, x)
+    assert y.shape == x.shape
+    assert (routing.num_items, routing.groups) == (count, 1)
+
+
+def test_several_tasks_come_first():
+    class TwoTasks(routers.Router):
+        def forward(self, items):
+            return Routing.by_item(
+                items, torch.zeros(len(items), 1).long(), torch.ones(len(items), 1, 2), EXPERTS
+            )
+
+    layer = MoE(TwoTasks(DIM, EXPERTS), bank_of("mlp"), shared=bank_of("mlp", 1))
+    x = torch.randn(2, 3, DIM)
+    y, _ = layer(x)
+    assert y.shape == (2, 2, 3, DIM)
+    torch.testing.assert_close(y[0], y[1])
+
+
+def test_groups_are_the_first_axis():
+    """Expert choice picks within a group: one sequence never changes another."""
+    layer = layer_of("expert_choice")
+    x = torch.randn(2, 6, DIM)
+    alone, _ = layer(x[:1])
+    torch.testing.assert_close(layer(x)[0][:1], alone)
+
+
+def test_one_task_per_group_is_spread_over_its_items():
+    seen = []
+    layer = layer_of()
+    layer.router.register_forward_pre_hook(lambda router, given: seen.append(given[0].task))
+    layer(torch.randn(2, 3, DIM), task=torch.tensor([4, 7]))
+    assert seen[0].tolist() == [4, 4, 4, 7, 7, 7]
+
+
+@pytest.mark.parametrize(
+    ("bank", "x", "given", "message"),
+    [
+        ("mlp", (5, 9), {}, r"x must be \(\.\.\., D\) with D=8, got \(5, 9\)"),
+        ("mlp", (8,), {}, r"x must be \(\.\.\., D\) with D=8, got \(8,\)"),
+        ("gru", (5, 8), {}, r"x must be \(N, L, D\) with D=8, got \(5, 8\)"),
+        ("conv", (5, 3, 8, 8), {}, r"x must be \(N, D, H, W\) with D=8, got \(5, 3, 8, 8\)"),
+        ("mlp", (2, 3, 8), {"mask": (2,)}, r"mask must be \(2, 3\), got \(2,\)"),
+        ("mlp", (2, 3, 8), {"task": (3,)}, r"task must be \(2, 3\), got \(3,\)"),
+        ("gru", (2, 3, 8), {"mask": (2, 4)}, r"mask must be \(2, 3\), got \(2, 4\)"),
+        ("gru", (2, 3, 8), {"ids": (2, 3)}, r"ids must be \(2,\), got \(2, 3\)"),
+        ("conv", (2, 8, 3, 3), {"mask": (2, 3)}, r"mask must be \(2,\), got \(2, 3\)"),
+    ],
+)
+def test_messages_name_shapes(bank, x, given, message):
+    given = {name: torch.ones(shape, dtype=torch.bool) for name, shape in given.items()}
+    with pytest.raises(ValueError, match=message):
+        layer_of(bank=bank)(torch.zeros(x), **given)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"capacity": 0.0}, "capacity=0.0: allowed is a number above 0"),
+        ({"capacity": -1}, "capacity=-1: allowed"),
+        ({"drop": "positon"}, "did you mean 'position'"),
+        ({"expert_dropout": 1.0}, "expert_dropout=1.0: allowed"),
+        ({"shared": bank_of("mlp", dim=4)}, "shared.dim=4 but the bank's is 8"),
+        ({"shared": bank_of("gru")}, "shared.row_dims=2 but the bank's is 1"),
+    ],
+)
+def test_messages_name_settings(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        layer_of(**settings)
+
+
+def test_router_and_bank_must_fit():
+    with pytest.raises(ConfigError, match=r"router\.num_experts=4 but the bank's is 5"):
+        MoE(router_of("topk"), bank_of("mlp", 5))
+    with pytest.raises(ConfigError, match=r"router\.dim=8 but the bank's is 16"):
+        MoE(router_of("topk"), bank_of("mlp", dim=16))
+
+
+def test_capacity_limits_every_expert_in_every_group():
+    layer = layer_of(capacity=0.5)
+    _, routing = layer(torch.randn(3, 16, DIM))
+    # 16 items of 2 experts each over 4 experts: 8 on average, half of it is 4
+    group = routing.item // 16
+    counts = torch.bincount(group * EXPERTS + routing.expert, minlength=12)
+    assert counts.max() == 4
+    assert routing.demand.sum() == 3 * 16 * 2
+
+
+@pytest.mark.parametrize("bank", experts.available())
+def test_shared_experts_add_to_every_real_item(bank):
+    plain, layer = layer_of(bank=bank), layer_of(bank=bank, shared=bank_of(bank, 3))
+    x = rows_for(plain.bank, 4).detach()
+    mask = torch.tensor([True, False, True, True])
+    added = layer(x, mask=mask)[0] - plain(x, mask=mask)[0]
+    each = [layer.shared(x, 4 * torch.eye(3, dtype=torch.long)[e]) for e in range(3)]
+    torch.testing.assert_close(added[mask], sum(each)[mask], rtol=1e-4, atol=1e-5)
+    assert not added[1].any()
+
+
+class TestExpertDropout:
+    def test_whole_experts_are_left_out_of_training_batches(self):
+        torch.manual_seed(0)
+        layer = layer_of("soft_mixture", expert_dropout=0.5).train()
+        x = torch.randn(40, DIM)
+        loads = torch.stack([layer(x)[1].load for _ in range(200)])
+        assert set(loads.unique().tolist()) == {0, 40}
+        # each of 4 stays with 1/2, and all do in the 1/16 of batches that would lose all: 17/32
+        assert loads.bool().double().mean().item() == pytest.approx(17 / 32, abs=0.06)
+
+    @pytest.mark.parametrize("router", ["topk", "soft_mixture"])
+    def test_weights_still_sum_to_one(self, router):
+        torch.manual_seed(0)
+        layer = layer_of(router, expert_dropout=0.5).train()
+        for _ in range(20):
+            _, routing = layer(torch.randn(16, DIM))
+            sums = torch.zeros(16).index_add(0, routing.item, routing.weight)
+            torch.testing.assert_close(sums, torch.ones(16))
+
+    def test_an_items_only_expert_stays(self):
+        layer = layer_of("hash", expert_dropout=0.9).train()
+        _, routing = call(layer, torch.randn(16, DIM))
+        assert routing.num_assignments == 16
+
+    def test_requested_counts_what_was_left_out(self):
+        layer = layer_of("soft_mixture", expert_dropout=0.5).train()
+        torch.manual_seed(0)
+        _, routing = layer(torch.randn(16, DIM))
+        assert routing.num_assignments < 64
+        assert routing.demand.tolist() == [16] * 4
+
+    def test_not_in_eval_and_not_for_blends(self):
+        x = torch.randn(16, DIM)
+        same = layer_of("soft_mixture")(x)[0]
+        assert torch.equal(layer_of("soft_mixture", expert_dropout=0.9)(x)[0], same)
+        blended = layer_of("soft_moe", expert_dropout=0.9).train()
+        assert blended(x)[1].load.min() > 0
+
+
+@pytest.mark.parametrize("bank", ["mlp", "glu"])
+def test_dropout_of_hidden_activations_is_for_training(bank):
+    bank, rows, load = bank_of(bank, dropout=0.5), torch.ones(2, DIM), torch.tensor([2, 0, 0, 0])
+    still = bank(rows, load)
+    assert torch.equal(still[0], still[1])
+    bank.train()
+    moved = bank(rows, load)
+    assert not torch.equal(moved[0], moved[1])
+
+
+@pytest.mark.parametrize("bank", experts.available())
+def test_state_dict_deepcopy_and_pickle(bank):
+    layer = layer_of(bank=bank, shared=bank_of(bank, 2))
+    x = rows_for(layer.bank, 4).detach()
+    y, _ = layer(x)
+    twins = [
+        copy.deepcopy(layer),
+        pickle.loads(pickle.dumps(layer)),
+        layer_of(bank=bank, shared=bank_of(bank, 2)),
+    ]
+    for p in learnable(twins[2]):
+        torch.nn.init.normal_(p)
+    twins[2].load_state_dict(layer.state_dict())
+    for twin in twins:
+        assert torch.equal(twin(x)[0], y)
+
+
+def test_nothing_hides_in_the_layers_state():
+    layer = layer_of(capacity=1.0, shared=bank_of("glu", 1)).train()
+    before = {name: set(vars(part)) for name, part in layer.named_modules()}
+    layer(torch.randn(6, DIM))
+    assert {name: set(vars(part)) for name, part in layer.named_modules()} == before
+
+
+def test_a_fixed_routing_gives_a_known_number():
+    bank = bank_of("null", kinds=["copy", "zero"])
+    x = torch.full((2, DIM), 2.0)
+    weight = torch.tensor([0.25, 0.5, 3.0])
+    y = mix(x, routing_of([(0, 0), (0, 2), (1, 1)], weight, 2), bank)
+    assert y[:, 0].tolist() == [2.0 * 0.75, 0.0]
+
+
+def test_pool_is_what_the_router_sees():
+    layer = layer_of(bank="conv")
+    x = torch.randn(3, DIM, 4, 5)
+    _, routing = layer(x)
+    seen = layer.router(items_for(layer.bank, x))
+    assert torch.equal(routing.logits, seen.logits)
+    torch.testing.assert_close(layer.bank.pool(x), x.flatten(2).mean(2))

@@ -1,0 +1,161 @@
+"""The engine equals the reference: outputs, and gradients to items, routers and experts."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import experts
+import routers
+from experts import mix, mix_reference
+from routers import DROP_ORDERS, Items, Routing
+
+from .cases import (
+    DIM,
+    EXPERTS,
+    bank_of,
+    banks_with,
+    gradients,
+    items_for,
+    learnable,
+    router_of,
+    routing_of,
+    rows_for,
+    same,
+)
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+def compare(x, routing, bank, inputs, mask=None):
+    fast, slow = (engine(x, routing, bank, mask) for engine in (mix, mix_reference))
+    same(fast, slow)
+    for a, b in zip(gradients(fast, inputs), gradients(slow, inputs), strict=True):
+        same(a, b)
+    return fast
+
+
+@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("bank", experts.available())
+def test_every_router_with_every_bank(router, bank):
+    router, bank = router_of(router), bank_of(bank)
+    x = rows_for(bank, 6)
+    compare(x, router(items_for(bank, x)), bank, [x, *learnable(router, bank)])
+
+
+@pytest.mark.parametrize("router", routers.available())
+def test_padded_items_get_nothing(router):
+    router, bank = router_of(router), bank_of("mlp")
+    x = rows_for(bank, 6)
+    mask = torch.tensor([True, True, False, False, False, False])  # the second group: padding only
+    y = compare(x, router(items_for(bank, x, mask)), bank, [x, *learnable(router, bank)])
+    assert not y[..., ~mask, :].any()
+
+
+@pytest.mark.parametrize("router", ["topk", "expert_choice", "soft_mixture", "soft_moe"])
+@pytest.mark.parametrize("bank", banks_with(2))
+def test_padding_inside_sequences(router, bank):
+    router, bank = router_of(router), bank_of(bank)
+    x = rows_for(bank, 6)
+    mask = torch.arange(5) < torch.tensor([[5], [3], [1], [4], [0], [5]])
+    items = items_for(bank, x, mask.any(1), mask)
+    y = compare(x, router(items), bank, [x, *learnable(router, bank)], mask)
+    assert not y[~mask].any()
+
+
+@pytest.mark.parametrize("renormalize", [False, True])
+@pytest.mark.parametrize("order", DROP_ORDERS)
+@pytest.mark.parametrize("router", ["topk", "expert_choice", "soft_mixture"])
+def test_after_drops(router, order, renormalize):
+    router, bank = router_of(router), bank_of("glu")
+    x = rows_for(bank, 9)
+    routing = router(items_for(bank, x)).limit(0.4, order, renormalize=renormalize)
+    assert routing.num_assignments < routing.demand.sum()
+    compare(x, routing, bank, [x, *learnable(router, bank)])
+
+
+SHAPES = {
+    "no item": ([], 0),
+    "no assignment": ([], 3),
+    "one item": ([(0, 2)], 1),
+    "all to one expert": ([(0, 1), (1, 1), (2, 1), (3, 1)], 4),
+    "an item without an expert": ([(0, 3), (2, 0)], 3),
+    "the same pair twice": ([(1, 2), (0, 0), (1, 2)], 2),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("bank", experts.available())
+def test_odd_graphs(bank, shape):
+    pairs, num_items = SHAPES[shape]
+    bank = bank_of(bank)
+    x = rows_for(bank, num_items)
+    weight = torch.linspace(-1, 1, len(pairs)).requires_grad_()
+    y = compare(x, routing_of(pairs, weight, num_items), bank, [x, weight, *learnable(bank)])
+    assert y.shape == x.shape
+
+
+@pytest.mark.parametrize("bank", experts.available())
+def test_several_tasks(bank):
+    bank = bank_of(bank)
+    x = rows_for(bank, 3)
+    weight = torch.randn(5, 2).requires_grad_()
+    routing = routing_of([(0, 1), (0, 3), (2, 3), (1, 0), (2, 1)], weight, 3)
+    y = compare(x, routing, bank, [x, weight, *learnable(bank)])
+    alone = mix(x, routing_of([(0, 1), (0, 3), (2, 3), (1, 0), (2, 1)], weight[:, 1], 3), bank)
+    assert y.shape == (2, *x.shape)
+    same(y[1], alone)
+
+
+def test_several_tasks_run_the_experts_once():
+    bank = bank_of("mlp")
+    x = rows_for(bank, 3)
+    routing = routing_of([(0, 1), (1, 2)], torch.ones(2, 7), 3)
+    assert experts.count_flops(lambda: mix(x, routing, bank)) == 2 * bank.flops((DIM,))[0]
+
+
+def _by_item(items, choice, weight):
+    return Routing.by_item(items, choice, weight, EXPERTS)
+
+
+def _by_mask(items, choice, weight):
+    grid = torch.zeros(len(items), EXPERTS).scatter(1, choice, weight)
+    return Routing.by_mask(items, grid, keep=grid != 0)
+
+
+def _by_expert(items, choice, weight):
+    places = choice.new_tensor(range(EXPERTS)).unsqueeze(1) + choice[:, 0]
+    return Routing.by_expert(items, places % len(items), weight[:, 0].expand(EXPERTS, -1))
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    n=st.integers(1, 12),
+    k=st.integers(1, EXPERTS),
+    build=st.sampled_from([_by_item, _by_mask, _by_expert]),
+    padded=st.booleans(),
+    skew=st.sampled_from([0.0, 5.0]),
+    seed=st.integers(0, 99),
+)
+def test_any_routing(n, k, build, padded, skew, seed):
+    bank = bank_of("mlp", hidden=3)
+    x = rows_for(bank, n, seed)
+    torch.manual_seed(seed)
+    mask = torch.rand(n) < 0.7 if padded else None
+    scores = torch.randn(n, EXPERTS) - skew * torch.arange(EXPERTS)
+    weight = torch.randn(n, k).requires_grad_()
+    routing = build(Items(x.detach(), mask=mask), scores.topk(k).indices, weight)
+    compare(x, routing, bank, [x, weight, *learnable(bank)])
+
+
+def test_counts_must_agree():
+    bank = bank_of("mlp")
+    with pytest.raises(ValueError, match="x has 4 items, the routing 3"):
+        mix(torch.zeros(4, DIM), routing_of([(0, 1)], torch.ones(1), 3), bank)
+
+
+def test_result_keeps_the_dtype_of_x():
+    bank = bank_of("mlp").to(torch.bfloat16)
+    x = torch.randn(3, DIM).to(torch.bfloat16)
+    y = mix(x, routing_of([(0, 1), (1, 1)], torch.ones(2), 3), bank)
+    assert y.dtype == torch.bfloat16
