@@ -36,6 +36,7 @@ __all__ = [
     "build",
     "check_router",
     "gates",
+    "import_parts",
     "load_plugins",
     "losses",
     "parametrize_with_checks",

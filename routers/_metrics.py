@@ -47,6 +47,7 @@ class Balance:
     """How a layer's work was shared out.
 
     Attributes:
+        items: real items counted.
         load: rows per expert.
         cv: coefficient of variation of the load.
         max_violation: how far the busiest expert is above the mean, relative.
@@ -59,6 +60,7 @@ class Balance:
             None where no item has both.
     """
 
+    items: int
     load: list[int]
     cv: float
     max_violation: float
@@ -127,6 +129,7 @@ class BalanceMetric(Metric):
         asked = max(int(self.demand.sum()), 1)
         widest = math.log(self.num_experts) if self.num_experts > 1 else 1.0
         return Balance(
+            items=int(self.items),
             load=self.load.tolist(),
             cv=load_cv(self.load),
             max_violation=max_violation(self.load),
@@ -147,7 +150,7 @@ def average(layers: list[Balance]) -> dict[str, float | None]:
     """
     if not layers:
         return {}
-    names = [n for n in Balance.__dataclass_fields__ if n != "load"]
+    names = [n for n in Balance.__dataclass_fields__ if n not in ("items", "load")]
     means: dict[str, float | None] = {}
     for name in names:
         values = [v for v in (getattr(layer, name) for layer in layers) if v is not None]

@@ -1,0 +1,8 @@
+"""``python -m tasks task=NAME router=NAME expert=NAME [key=value …]``."""
+
+import sys
+
+from ._cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

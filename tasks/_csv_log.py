@@ -1,0 +1,67 @@
+"""A metrics table that survives kills and goes on after a resume."""
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+
+
+class CsvLog(Logger):
+    """``metrics.csv``: one row per step that logged, one column per metric.
+
+    The file is replaced whole, by a rename, so that it is never half written.
+
+    Args:
+        path: of the file. Rows it holds already are kept up to the step a run resumes at.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.rows: dict[int, dict[str, Any]] = {}
+
+    def resume_at(self, step: int) -> None:
+        """Read back the rows up to ``step``; what an interrupted run logged later is redone."""
+        if not self.path.exists():
+            return
+        with self.path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                at = int(row.pop("step"))
+                if at <= step:
+                    self.rows[at] = {name: float(v) for name, v in row.items() if v}
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def experiment(self) -> "CsvLog":
+        return self
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """The run's folder holds its configuration already."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.rows.setdefault(step or 0, {}).update(metrics)
+
+    def save(self) -> None:
+        """Write all rows, if there are any."""
+        if not self.rows:
+            return
+        names = sorted({name for row in self.rows.values() for name in row})
+        part = self.path.with_suffix(".part")
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["step", *names])
+            writer.writeheader()
+            writer.writerows({"step": at, **self.rows[at]} for at in sorted(self.rows))
+        os.replace(part, self.path)
+
+    def finalize(self, status: str) -> None:
+        self.save()

@@ -1,0 +1,70 @@
+"""Where a number first stopped being finite."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ._task import Backbone, Batch
+
+
+class DivergedError(RuntimeError):
+    """Training cannot go on: a loss, a value or a parameter is not finite."""
+
+
+@torch.no_grad()
+def first_bad_place(backbone: Backbone, batch: Batch) -> str:
+    """The first place, in the order of work, that makes non-finite values out of finite ones.
+
+    >>> class Broken(Backbone):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.inner = nn.Linear(1, 1)
+    ...         self.inner.weight.data.fill_(torch.nan)
+    ...     def forward(self, batch):
+    ...         return self.inner(batch["x"]), []
+    >>> first_bad_place(Broken(), {"x": torch.ones(2, 1)})
+    'layer inner (its parameter weight)'
+    """
+    for name, values in batch.items():
+        if not _finite(values):
+            rows = (~values.flatten(1).isfinite().all(1)).nonzero().flatten()[:5].tolist()
+            return f"input {name!r} of the batch (rows {rows} and maybe more)"
+    for name, parameter in backbone.named_parameters():
+        if not _finite(parameter):
+            layer, _, leaf = name.rpartition(".")
+            return f"layer {layer} (its parameter {leaf})"
+    bad: list[str] = []
+
+    def watch(name: str) -> Callable[[nn.Module, object, object], None]:
+        def after(module: nn.Module, inputs: object, output: object) -> None:
+            if not bad and not all(map(_finite, _tensors(output))):
+                bad.append(name)
+
+        return after
+
+    handles = [
+        module.register_forward_hook(watch(name))
+        for name, module in backbone.named_modules()
+        if name
+    ]
+    try:
+        backbone(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return f"layer {bad[0]}" if bad else "the loss itself (all layers are finite)"
+
+
+def _finite(values: Tensor) -> bool:
+    return not values.is_floating_point() or bool(values.isfinite().all())
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _tensors(inner)
+    elif hasattr(value, "weight") and hasattr(value, "expert"):  # a routing
+        yield value.weight

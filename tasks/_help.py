@@ -1,0 +1,51 @@
+"""Text for ``--help`` and ``--list``."""
+
+import inspect
+
+import routers
+from routers import Registry
+
+from ._config import CONF, PARTS, experiments
+
+USAGE = """\
+Train one model with a router of your choice.
+
+  python -m tasks task=NAME router=NAME expert=NAME [key=value …]
+  python -m tasks resume=DIR              go on where a run stopped
+
+  key=value   set a key           +key=value  add a key that is not there
+  ~key        remove a key        experiment=NAME  start from conf/experiment/NAME.yaml
+
+  --list      all tasks, routers, experts, losses, gates and experiments
+  --cfg       print the configuration that would run, and stop
+  --help      this text; with router=NAME and the like, also their options
+
+Exit codes: 0 done, 1 training failed, 2 the configuration cannot work,
+130 and 143 stopped by a signal (resume=DIR goes on).
+"""
+
+
+def help_text(chosen: dict[str, str]) -> str:
+    """Usage, the options of the parts in ``chosen``, and every key with its default."""
+    parts = [f"{key}={name}\n{_options(PARTS[key], name)}" for key, name in chosen.items()]
+    base = (CONF / "base.yaml").read_text()
+    return "\n".join([USAGE, *parts, "All keys and their defaults (conf/base.yaml):\n", base])
+
+
+def list_text() -> str:
+    """Every name that a configuration can use, with a line on each."""
+    registries = {**PARTS, "router.gate": routers.gates, "losses": routers.losses}
+    sections = [f"{key}\n" + "".join(_line(r, name) for name in r) for key, r in registries.items()]
+    names = "".join(f"  {name}\n" for name in experiments()) or "  none\n"
+    return "\n".join([*sections, f"experiment\n{names}"])
+
+
+def _line(registry: Registry, name: str) -> str:
+    summary = (inspect.getdoc(registry[name]) or "").partition("\n")[0]
+    return f"  {name:18} {summary}\n"
+
+
+def _options(registry: Registry, name: str) -> str:
+    doc = inspect.getdoc(registry.get_part(name)) or ""
+    options = "".join(f"  {key}={value}\n" for key, value in registry.options(name).items())
+    return f"{doc.partition('>>>')[0].strip()}\n\nOptions and defaults:\n{options or '  none'}"

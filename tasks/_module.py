@@ -1,0 +1,168 @@
+"""The LightningModule: any backbone with routed layers, any task."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+
+import routers
+from routers import BalanceMetric, Routing
+from routers._metrics import Balance, average, load_cv, max_violation
+
+from ._build import routed_layers
+from ._diverged import DivergedError, first_bad_place
+from ._optimizers import build_optimizer, learning_rate_factor
+from ._schema import OptimizerConfig
+from ._task import Backbone, Batch, Task
+
+
+class RoutedModule(pl.LightningModule):
+    """Trains a backbone on a task with weighted balance losses.
+
+    The loss is the task's plus, for every routed layer and every named balance term, weight
+    times term. Routers adapt once per optimizer step, to the load of the whole step.
+
+    Args:
+        task: what is learnt.
+        backbone: the network; it hands up one routing per routed layer.
+        losses: balance terms by name with their weights.
+        optimizer: its settings.
+        total_steps: optimizer steps of the whole training, for the schedule.
+    """
+
+    window_load: Tensor
+    window_loss: Tensor
+    step_load: Tensor
+
+    def __init__(
+        self,
+        task: Task,
+        backbone: Backbone,
+        losses: Mapping[str, float],
+        optimizer: OptimizerConfig,
+        total_steps: int,
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.backbone = backbone
+        self.losses = {name: (routers.losses[name], weight) for name, weight in losses.items()}
+        self.optimizer_config = optimizer
+        self.total_steps = total_steps
+        self.routers = [layer.router for layer in routed_layers(backbone)]
+        self.needs_ids = any(router.traits.needs_ids for router in self.routers)
+        self.score = task.metric()
+        self.mean_loss = MeanMetric()
+        self.balance = [BalanceMetric(router.num_experts) for router in self.routers]
+        self.metrics = nn.ModuleList([self.score, self.mean_loss, *self.balance])
+        self.evaluation: dict[str, float] = {}
+        self.layers: list[Balance] = []
+        # sums since the last log line and since the last step; saved, so that a resumed run
+        # logs and adapts as if it had never stopped
+        shape = (len(self.routers), max((r.num_experts for r in self.routers), default=1))
+        self.register_buffer("window_load", torch.zeros(shape, dtype=torch.int64))
+        self.register_buffer("window_loss", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("step_load", torch.zeros(shape, dtype=torch.int64))
+
+    # ---- training ----
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        batch = self.described(self.task.augment(batch))
+        output, routings = self.backbone(batch)
+        task_loss = self.task.loss(output, batch)
+        loss = task_loss + self.balance_loss(routings)
+        if not torch.isfinite(loss.detach()):
+            place = first_bad_place(self.backbone, batch)
+            raise DivergedError(
+                f"the loss is {loss.item()} at step {self.global_step}: "
+                f"the first value that is not finite is in {place}"
+            )
+        with torch.no_grad():
+            self.window_loss += torch.stack([task_loss.double(), task_loss.new_ones(()).double()])
+            for layer, routing in enumerate(routings):
+                self.step_load[layer, : routing.num_experts] += routing.demand
+        return loss
+
+    def balance_loss(self, routings: list[Routing]) -> Tensor | float:
+        """Every weighted balance term, summed over layers."""
+        return sum(
+            weight * term(routing)
+            for routing in routings
+            for term, weight in self.losses.values()
+            if weight
+        )
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        load = self.step_load.clone()
+        if self.trainer.world_size > 1:
+            load = self.trainer.strategy.reduce(load, reduce_op="sum")
+        for router, of_layer in zip(self.routers, load, strict=True):
+            router.adapt(of_layer[: router.num_experts])
+        self.window_load += load
+        self.step_load.zero_()
+
+    def take_window(self) -> dict[str, float]:
+        """Training statistics since this was last called."""
+        total, steps = self.window_loss.tolist()
+        values = {"train/loss": total / max(steps, 1)}
+        for layer, router in enumerate(self.routers):
+            load = self.window_load[layer, : router.num_experts]
+            values[f"train/load_cv/layer{layer}"] = load_cv(load)
+            values[f"train/max_violation/layer{layer}"] = max_violation(load)
+        self.window_loss.zero_()
+        self.window_load.zero_()
+        return values
+
+    def configure_optimizers(self) -> Any:
+        optimizer: Optimizer = build_optimizer(self.optimizer_config, self.parameters())
+        factor = partial(learning_rate_factor, self.optimizer_config, self.total_steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # ---- evaluation ----
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        batch = self.described(batch)
+        output, routings = self.backbone(batch)
+        self.score.update(output, batch["y"])
+        self.mean_loss.update(self.task.loss(output, batch), weight=len(batch["y"]))
+        for metric, routing in zip(self.balance, routings, strict=True):
+            metric.update(routing)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        self.layers = [metric.compute() for metric in self.balance]
+        self.evaluation = {
+            "loss": float(self.mean_loss.compute()),
+            self.task.score.name: float(self.score.compute()),
+        }
+        for metric in (self.score, self.mean_loss, *self.balance):
+            metric.reset()
+
+    def on_test_epoch_end(self) -> None:
+        self.on_validation_epoch_end()
+
+    def evaluation_log(self, prefix: str) -> dict[str, float]:
+        """The last evaluation as flat names and numbers."""
+        values = {f"{prefix}/{name}": value for name, value in self.evaluation.items()}
+        for layer, balance in enumerate(self.layers):
+            for name, value in asdict(balance).items():
+                if isinstance(value, int | float):
+                    values[f"{prefix}/{name}/layer{layer}"] = value
+        return values
+
+    def averaged_balance(self) -> dict[str, float | None]:
+        """The last evaluation's balance, averaged over layers."""
+        return average(self.layers)
+
+    def described(self, batch: Batch) -> Batch:
+        """The batch with content ids, where a router reads them."""
+        return self.task.describe(batch) if self.needs_ids else batch

@@ -1,0 +1,73 @@
+"""Optimizers and learning-rate schedules by name."""
+
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import torch
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from routers._errors import bad_value, unknown
+
+from ._schema import OptimizerConfig
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
+}
+
+
+def cosine(done: float) -> float:
+    """Factor of the learning rate after the fraction ``done``: half a cosine, 1 to 0."""
+    return 0.5 + 0.5 * math.cos(math.pi * done)
+
+
+def linear(done: float) -> float:
+    """A straight line, 1 to 0."""
+    return 1 - done
+
+
+def constant(done: float) -> float:
+    """Always 1."""
+    return 1.0
+
+
+SCHEDULES = {rule.__name__: rule for rule in (cosine, linear, constant)}
+
+
+def check_optimizer(config: OptimizerConfig) -> None:
+    """Raise ``ConfigError`` for settings that cannot be."""
+    if config.name not in OPTIMIZERS:
+        raise unknown("optimizer.name", config.name, OPTIMIZERS)
+    if config.schedule not in SCHEDULES:
+        raise unknown("optimizer.schedule", config.schedule, SCHEDULES)
+    if not (config.lr > 0 and math.isfinite(config.lr)):
+        raise bad_value("optimizer.lr", config.lr, "a finite number above 0")
+    if not config.weight_decay >= 0:
+        raise bad_value("optimizer.weight_decay", config.weight_decay, "a number of at least 0")
+    if not 0 <= config.warmup < 1:
+        raise bad_value("optimizer.warmup", config.warmup, "a fraction from 0 to below 1")
+
+
+def build_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> Optimizer:
+    """The optimizer; weight decay spares vectors (norms, biases, temperatures)."""
+    trained = [p for p in parameters if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return OPTIMIZERS[config.name]([g for g in groups if g["params"]], lr=config.lr)
+
+
+def learning_rate_factor(config: OptimizerConfig, total_steps: int, step: int) -> float:
+    """Linear warm-up over the first steps, then the schedule over the rest.
+
+    >>> config = OptimizerConfig("adamw", 1.0, 0.0, warmup=0.5, schedule="linear")
+    >>> [learning_rate_factor(config, 4, step) for step in range(4)]
+    [0.5, 1.0, 1.0, 0.5]
+    """
+    warm = round(config.warmup * total_steps)
+    if step < warm:
+        return (step + 1) / warm
+    return SCHEDULES[config.schedule](min((step - warm) / max(total_steps - warm, 1), 1.0))

@@ -1,0 +1,211 @@
+"""One run, from a configuration to ``result.json``."""
+
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from rich.console import Console
+
+import routers
+from routers import ConfigError
+from routers._errors import bad_value, unknown
+
+from ._batches import Batches, InOrder
+from ._build import build_backbone, build_task
+from ._callbacks import Checkpoints, Record, Reseed
+from ._compute import measure
+from ._control import CONTROLS
+from ._csv_log import CsvLog
+from ._folder import METRICS, RESULT, versions, write_json
+from ._module import RoutedModule
+from ._optimizers import check_optimizer
+from ._progress import ProgressBar
+from ._schema import Config, TrainerConfig
+from ._task import Data, Task
+
+#: Rows in a batch of evaluation; it changes speed and nothing else.
+EVALUATION_ROWS = 256
+
+
+class Run:
+    """A training that is built and checked, but not started.
+
+    Args:
+        config: complete and typed.
+
+    Raises:
+        ConfigError: for anything that cannot work.
+    """
+
+    def __init__(self, config: Config) -> None:
+        _check(config)
+        if config.trainer.threads is not None:
+            torch.set_num_threads(config.trainer.threads)
+        self.config = config
+        self.task: Task = build_task(config)
+        self.data: Data = self.task.data()
+        self.batches = Batches(self.data.train, config.trainer.batch_size, config.seed)
+        if not len(self.batches):
+            raise bad_value(
+                "trainer.batch_size",
+                config.trainer.batch_size,
+                f"an integer from 1 to {self.batches.rows}, the training samples there are",
+            )
+        self.module = RoutedModule(
+            self.task,
+            build_backbone(config, self.task),
+            config.losses or {},
+            config.optimizer,
+            total_steps=_total_steps(config.trainer, len(self.batches)),
+        )
+        self._prepare_routers()
+        self._try_out()
+
+    def train(self, folder: Path, checkpoint: Path | None, console: Console) -> dict[str, Any]:
+        """Train, evaluate, and write ``result.json``; returns what it holds."""
+        record = Record(self.config.trainer.log_every_n_steps)
+        csv = CsvLog(folder / METRICS)
+        board = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+        trainer = self._trainer(folder, record, [csv, board], console)
+        if checkpoint is not None:
+            saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            csv.resume_at(saved["global_step"])
+        with warnings.catch_warnings():
+            # the loader slices tensors: worker processes would only slow it down
+            warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            trainer.fit(
+                self.module,
+                self.batches,
+                InOrder(self.data.val, EVALUATION_ROWS),
+                ckpt_path=checkpoint,
+                weights_only=True,
+            )
+            validation = dict(self.module.evaluation)
+            test = InOrder(self.data.test, EVALUATION_ROWS)
+            trainer.test(self.module, test, verbose=False)
+        csv.log_metrics(self.module.evaluation_log("test"), trainer.global_step)
+        csv.save()
+        result = self._result(record, validation)
+        write_json(folder / RESULT, result)
+        return result
+
+    def _trainer(
+        self, folder: Path, record: Record, loggers: list[Logger], console: Console
+    ) -> pl.Trainer:
+        settings = self.config.trainer
+        callbacks = [Reseed(self.config.seed), record, Checkpoints(folder / "checkpoints")]
+        if settings.progress:
+            callbacks.append(ProgressBar(console))
+        return pl.Trainer(
+            max_epochs=settings.max_epochs,
+            max_steps=settings.max_steps,
+            accumulate_grad_batches=settings.accumulate_grad_batches,
+            gradient_clip_val=settings.gradient_clip_val or None,
+            accelerator=settings.accelerator,
+            devices=1,
+            precision=settings.precision,  # type: ignore[arg-type]
+            logger=loggers,
+            callbacks=callbacks,
+            default_root_dir=folder,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+        )
+
+    def _prepare_routers(self) -> None:
+        """Show the routers what the training set holds; only those that read ids look."""
+        if not self.module.needs_ids:
+            return
+        described = self.task.describe(self.data.train)
+        ids = described["ids"].flatten()
+        features = self.task.features(self.data.train).flatten(0, described["ids"].dim() - 1)
+        for router in self.module.routers:
+            router.prepare(ids, features)
+
+    def _try_out(self) -> None:
+        """One pass over a few samples, so that what cannot work fails before training."""
+        few = {name: values[:2] for name, values in self.data.train.items()}
+        with torch.no_grad(), torch.random.fork_rng():
+            _, routings = self.module.eval().backbone(self.module.described(few))
+            self.module.balance_loss(routings)
+        self.module.train()
+
+    def _result(self, record: Record, validation: dict[str, float]) -> dict[str, Any]:
+        config, module, score = self.config, self.module, self.task.score
+        test = InOrder(self.data.test, EVALUATION_ROWS)
+        module.to("cpu")
+        compute = measure(module, next(iter(test)), samples=test.rows)
+        control = config.moe.control
+        return {
+            "task": config.task["name"],
+            "router": f"dense_{control}" if control else config.router["name"],
+            "expert": config.expert["name"],
+            "seed": config.seed,
+            "score": {
+                "name": score.name,
+                "value": module.evaluation[score.name],
+                "direction": score.direction,
+                "split": "test",
+                "validation": validation[score.name],
+            },
+            "load": module.averaged_balance(),
+            "layers": [asdict(layer) for layer in module.layers],
+            "compute": {
+                **asdict(compute),
+                "train_seconds": record.seconds,
+                "items_per_second": record.items / max(record.seconds, 1e-9),
+            },
+            "matched_to": config.router["name"] if control else None,
+            "versions": versions(),
+            "data": {"name": self.data.name, "sha256": self.data.sha256},
+        }
+
+
+def _total_steps(settings: TrainerConfig, batches: int) -> int:
+    steps = settings.max_epochs * -(-batches // settings.accumulate_grad_batches)
+    return steps if settings.max_steps < 0 else min(steps, settings.max_steps)
+
+
+def _check(config: Config) -> None:
+    """Settings that no part checks for itself."""
+    trainer, moe = config.trainer, config.moe
+    for name in ("max_epochs", "batch_size", "accumulate_grad_batches", "log_every_n_steps"):
+        if getattr(trainer, name) < 1:
+            raise bad_value(f"trainer.{name}", getattr(trainer, name), "an integer of at least 1")
+    if trainer.max_steps < -1 or trainer.max_steps == 0:
+        raise bad_value("trainer.max_steps", trainer.max_steps, "a positive integer, or -1 for all")
+    if trainer.gradient_clip_val < 0:
+        raise bad_value(
+            "trainer.gradient_clip_val", trainer.gradient_clip_val, "a number of at least 0"
+        )
+    if trainer.threads is not None and trainer.threads < 1:
+        raise bad_value("trainer.threads", trainer.threads, "an integer of at least 1, or null")
+    if trainer.accelerator not in ACCELERATORS:
+        raise unknown("trainer.accelerator", trainer.accelerator, ACCELERATORS)
+    if trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            f"trainer.accelerator={trainer.accelerator}: torch sees no GPU here; use cpu or auto"
+        )
+    if trainer.precision not in PRECISIONS:
+        raise unknown("trainer.precision", trainer.precision, PRECISIONS)
+    if config.seed < 0:
+        raise bad_value("seed", config.seed, "an integer of at least 0")
+    if moe.num_experts < 1:
+        raise bad_value("moe.num_experts", moe.num_experts, "an integer of at least 1")
+    if moe.shared < 0:
+        raise bad_value("moe.shared", moe.shared, "an integer of at least 0")
+    if moe.drop not in routers.DROP_ORDERS:
+        raise unknown("moe.drop", moe.drop, routers.DROP_ORDERS)
+    if moe.control is not None and moe.control not in CONTROLS:
+        raise unknown("moe.control", moe.control, CONTROLS)
+    check_optimizer(config.optimizer)
+
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true")
