@@ -10,6 +10,7 @@ from routers._errors import bad_value
 from routers._limit import check_limit
 
 from ._bank import Bank
+from ._inputs import inputs_of
 from ._mix import mix
 
 
@@ -94,7 +95,7 @@ class MoE(nn.Module):
         Raises:
             ValueError: naming the shapes where they do not fit.
         """
-        items, rows, inner = self._as_items(x, mask, ids, task)
+        items, rows, inner = inputs_of(self.bank, x, mask, ids, task)
         routing = self._limited(self.router(items))
         y = mix(rows, routing, self.bank, inner)
         if self.shared is not None:
@@ -114,37 +115,6 @@ class MoE(nn.Module):
         if self.training and self.expert_dropout and routing.blend is None:
             routing = _leave_out(routing, self.expert_dropout)
         return routing
-
-    def _as_items(
-        self, x: Tensor, mask: Tensor | None, ids: Tensor | None, task: Tensor | None
-    ) -> tuple[Items, Tensor, Tensor | None]:
-        """What the router sees ``(N, D)``, the rows ``(N, ...)``, and the mask inside rows."""
-        self._check_shape(x)
-        if self.bank.row_dims > 1:
-            inside = mask is not None and mask.dim() == 2 and "L" in self.bank.row_axes()
-            inner = mask if inside else None
-            if inner is not None:
-                _check_like("mask", inner, x.shape[:2])
-                mask = inner.any(1)
-            for name, value in (("mask", mask), ("ids", ids), ("task", task)):
-                _check_like(name, value, x.shape[:1])
-            return Items(self.bank.pool(x, inner), mask=mask, ids=ids, task=task), x, inner
-        lead = x.shape[:-1]
-        if task is not None and task.shape == lead[:1]:
-            task = task.view(-1, *[1] * (len(lead) - 1)).expand(lead)
-        for name, value in (("mask", mask), ("ids", ids), ("task", task)):
-            _check_like(name, value, lead)
-        groups = max(lead[0], 1) if len(lead) > 1 else 1
-        flat = [None if v is None else v.reshape(-1) for v in (mask, ids, task)]
-        rows = x.reshape(-1, self.bank.dim)
-        return Items(rows, groups, *flat), rows, None
-
-    def _check_shape(self, x: Tensor) -> None:
-        axes = self.bank.row_axes()
-        wanted = f"({'...' if len(axes) == 1 else 'N'}, {', '.join(axes)}) with D={self.bank.dim}"
-        fits = x.dim() == len(axes) + 1 or (len(axes) == 1 and x.dim() > 1)
-        if not fits or x.shape[axes.index("D") - len(axes)] != self.bank.dim:
-            raise ValueError(f"x must be {wanted}, got {tuple(x.shape)}")
 
 
 def expert_flops(routing: Routing, bank: Bank, row_shape: tuple[int, ...]) -> int:
@@ -174,7 +144,8 @@ def _leave_out(routing: Routing, rate: float) -> Routing:
     """The routing without experts drawn at ``rate``, where an item has others."""
     stays = torch.rand(routing.num_experts, device=routing.expert.device) >= rate
     keep = stays[routing.expert]
-    left = torch.zeros(routing.num_items, device=keep.device).index_add(0, routing.item, keep * 1.0)
+    mass = routing.weight.detach().reshape(routing.num_assignments, -1).abs().sum(1)
+    left = mass.new_zeros(routing.num_items).index_add(0, routing.item, mass * keep)
     return routing.drop(keep | (left[routing.item] == 0), renormalize=True)
 
 
@@ -185,8 +156,3 @@ def _check_fit(name: str, part: Router | Bank, bank: Bank, fields: tuple[str, ..
                 f"{name}.{field}={getattr(part, field)} but the bank's is {getattr(bank, field)}; "
                 f"build {name} and bank for the same {field}"
             )
-
-
-def _check_like(name: str, value: Tensor | None, shape: torch.Size) -> None:
-    if value is not None and value.shape != shape:
-        raise ValueError(f"{name} must be {tuple(shape)}, got {tuple(value.shape)}")

@@ -272,9 +272,9 @@ class Routing:
             shape = (self.num_items, *self.weight.shape[1:])
             before = self.weight.new_zeros(shape).index_add(0, self.item, self.weight)
             after = self.weight.new_zeros(shape).index_add(0, kept.item, kept.weight)
-            tiny = torch.finfo(after.dtype).tiny
-            scale = (before / after.clamp_min(tiny))[kept.item]
-            kept = replace(kept, weight=kept.weight * scale)
+            some = after > 0  # an item left with weights of zero stays at zero
+            scale = torch.where(some, before / torch.where(some, after, 1.0), 1.0)
+            kept = replace(kept, weight=kept.weight * scale[kept.item])
         return replace(kept, requested=self.demand)
 
     def _only(self, keep: Tensor) -> "Routing":

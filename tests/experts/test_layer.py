@@ -131,6 +131,15 @@ def test_capacity_limits_every_expert_in_every_group():
     assert routing.demand.sum() == 3 * 16 * 2
 
 
+def test_an_item_left_with_weight_zero_has_a_finite_gradient():
+    weight = torch.tensor([1.0, 0.0]).requires_grad_()
+    routing = routing_of([(0, 0), (0, 1)], weight, 1)
+    kept = routing.drop(torch.tensor([False, True]), renormalize=True)
+    kept.weight.sum().backward()
+    assert kept.weight.tolist() == [0.0]
+    assert weight.grad.tolist() == [0.0, 1.0]
+
+
 @pytest.mark.parametrize("bank", experts.available())
 def test_shared_experts_add_to_every_real_item(bank):
     plain, layer = layer_of(bank=bank), layer_of(bank=bank, shared=bank_of(bank, 3))
@@ -165,6 +174,16 @@ class TestExpertDropout:
         layer = layer_of("hash", expert_dropout=0.9).train()
         _, routing = call(layer, torch.randn(16, DIM))
         assert routing.num_assignments == 16
+
+    def test_an_item_is_not_left_with_weights_of_zero(self):
+        torch.manual_seed(0)
+        layer = layer_of("soft_mixture", expert_dropout=0.5).train()
+        with torch.no_grad():
+            layer.router.gate.weight.mul_(1e4)  # one expert has all the weight, the others none
+        for _ in range(20):
+            _, routing = layer(torch.randn(16, DIM))
+            sums = torch.zeros(16).index_add(0, routing.item, routing.weight)
+            torch.testing.assert_close(sums, torch.ones(16))
 
     def test_requested_counts_what_was_left_out(self):
         layer = layer_of("soft_mixture", expert_dropout=0.5).train()
