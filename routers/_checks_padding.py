@@ -85,7 +85,9 @@ def check_padded_groups(subject: Subject) -> None:
     first = torch.arange(len(items)) >= items.group_length
     for mask in (first, torch.zeros_like(first)):
         for route in (subject.in_training, subject.in_eval):
-            for name, value in measures(route(with_mask(items, mask)).limit(1.0)).items():
+            routing = route(with_mask(items, mask))
+            numbers = measures(routing.limit(1.0)) | {"probs": routing.probs}
+            for name, value in numbers.items():
                 require(
                     value.isfinite().all(),
                     f"{name} is {value.tolist()} with {int(mask.sum())} real items",

@@ -1,6 +1,7 @@
 """Checks that routers decide in float32, whatever surrounds them."""
 
 import torch
+from torch import Tensor
 
 from ._checks_subject import Subject, require, routes, same
 from ._items import Items
@@ -29,16 +30,33 @@ def check_bf16(subject: Subject) -> None:
             )
 
 
-def check_full_precision_inside(subject: Subject) -> None:
-    """float32 agrees with float64 far beyond what a detour through bf16 leaves."""
-    for wide in subject.batches():
-        narrow = subject.router().eval()(_cast(wide, torch.float32)).probs.double()
-        worst = (narrow - subject.in_eval(wide).probs).abs().amax().item()
-        require(
-            worst < 1e-4,
-            f"probs in float32 are {worst:.1e} off those in float64; float32 itself gives 1e-6",
-            MEND,
-        )
+def check_full_precision_inside(subject: Subject) -> str | None:
+    """Scores are finer than bf16: nothing is rounded on the way, and cast back."""
+    router = subject.router().eval()
+    items = _cast(subject.items(7), torch.float32)
+    rounded = _cast(_cast(items, torch.bfloat16), torch.float32)
+    other = _cast(subject.items(7, seed=99), torch.float32)
+    if not router.traits.has_logits:
+        return "no scores"
+    scores, from_rounded, from_other = (_scores(router(i)) for i in (items, rounded, other))
+    if torch.equal(scores, from_other):
+        return "scores do not read x"
+    require(
+        not torch.equal(scores, from_rounded),
+        "rounding x to bf16 changes no score, so x is rounded inside",
+        MEND,
+    )
+    require(
+        not torch.equal(scores, scores.bfloat16().to(scores.dtype)),
+        "every score is a bf16 number, so scores are rounded",
+        MEND,
+    )
+    return None
+
+
+def _scores(routing: Routing) -> Tensor:
+    assert routing.logits is not None
+    return routing.logits
 
 
 def _cast(items: Items, dtype: torch.dtype) -> Items:

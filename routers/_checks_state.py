@@ -75,14 +75,23 @@ def check_forward_keeps_state(subject: Subject) -> None:
 
 def check_adapt(subject: Subject) -> None:
     """``adapt(load)`` takes any load in training, and eval stays deterministic after it."""
-    router = _adapted(subject).eval()
-    for items in subject.batches():
-        first, second = routes(router(items)), routes(router(items))
-        require(
-            torch.equal(first, second) and first.isfinite().all(),
-            "after adapt(load) eval gives two routes for one input, or weights that are not finite",
-            "let adapt move buffers by a bounded step, and only there",
-        )
+    e = subject.num_experts
+    for load in (torch.zeros(e, dtype=torch.int64), torch.arange(e), torch.full((e,), 5)):
+        router = subject.router().double().train()
+        router.adapt(load)
+        router.eval()
+        for items in subject.batches():
+            first, second = routes(router(items)), routes(router(items))
+            require(
+                first.isfinite().all(),
+                f"after adapt({load.tolist()}) weights are not finite",
+                "allow for a step without items; move by a bounded step",
+            )
+            require(
+                torch.equal(first, second),
+                "after adapt(load) eval gives two routes for one input",
+                "let adapt move buffers, and only there",
+            )
 
 
 def check_state_dict_round_trip(subject: Subject) -> None:

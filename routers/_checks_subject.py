@@ -19,7 +19,7 @@ from ._routing import Routing
 Factory = Callable[..., Router]
 
 #: ``(D, E)`` to try; a router may refuse some with ``ConfigError``.
-SIZES = [(8, 4), (7, 5), (6, 6), (9, 8), (5, 16)]
+SIZES = [(7, 5), (9, 16), (8, 4), (6, 6), (5, 8)]
 
 #: ``(L, G)``: items per group and groups.
 LAYOUTS = [(1, 1), (7, 1), (5, 3)]
@@ -100,7 +100,7 @@ class Subject:
         return self.router().double().eval()(items)
 
 
-def subjects(factory: Factory, most: int = 3) -> list[Subject]:
+def subjects(factory: Factory, most: int = 2) -> list[Subject]:
     """The first ``most`` sizes that the factory accepts."""
     found: list[Subject] = []
     refusals: list[str] = []

@@ -17,13 +17,26 @@ def bad_value(key: str, value: object, allowed: str, cure: str = "") -> ConfigEr
     return ConfigError(f"{key}={value}: allowed is {allowed}" + (f". {cure}" if cure else ""))
 
 
+def unknown_option(key: str, name: str, allowed: Iterable[str]) -> ConfigError:
+    """The error for an option that does not exist, with the nearest one that does.
+
+    >>> print(unknown_option("router", "wieght", ["k", "weight"]))
+    router.wieght: unknown; did you mean 'weight'? Allowed: k, weight
+    """
+    return ConfigError(f"{key}.{name}: {_nearest(name, allowed)}")
+
+
 def unknown(key: str, value: object, allowed: Iterable[str]) -> ConfigError:
     """The error for a name that does not exist, with the nearest one that does.
 
     >>> print(unknown("router", "topp", ["hash", "topk"]))
     router=topp: unknown; did you mean 'topk'? Allowed: hash, topk
     """
+    return ConfigError(f"{key}={value}: {_nearest(str(value), allowed)}")
+
+
+def _nearest(name: str, allowed: Iterable[str]) -> str:
     names = list(allowed)
-    near = get_close_matches(str(value), names, n=1, cutoff=0.4)
+    near = get_close_matches(name, names, n=1, cutoff=0.4)
     guess = f"; did you mean {near[0]!r}?" if near else "."
-    return ConfigError(f"{key}={value}: unknown{guess} Allowed: {', '.join(names) or 'none'}")
+    return f"unknown{guess} Allowed: {', '.join(names) or 'none'}"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ._errors import ConfigError, unknown
+from ._errors import ConfigError, unknown_option
 
 _PLURAL = (Sequence, list, tuple)
 
@@ -37,7 +37,7 @@ def check(key: str, factory: Callable[..., Any], options: Mapping[str, Any], ski
     hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
     for name, value in options.items():
         if name not in allowed:
-            raise unknown(f"{key}.{name}", value, sorted(allowed))
+            raise unknown_option(key, name, sorted(allowed))
         if name in hints and not _fits(value, hints[name]):
             wanted = _describe(hints[name])
             kind = type(value).__name__

@@ -68,7 +68,7 @@ class Registry(Mapping[str, Callable[..., Any]]):
             return self._check_kind(name, entries[name].load())
         raise unknown(self.key, name, self.available())
 
-    def build(self, name: str, *args: Any, **options: Any) -> Any:
+    def build(self, name: str, /, *args: Any, **options: Any) -> Any:
         """Construct the part called ``name`` after checking every option."""
         part = self.get_part(name)
         self.check_options(name, options)

@@ -1,0 +1,113 @@
+"""Hash routing: what each table does, and what it needs."""
+
+import pytest
+import torch
+
+import routers
+from routers import ConfigError, Items
+
+
+def experts(router: routers.Router, ids: list[int]) -> list[int]:
+    return router(Items(torch.zeros(len(ids), 2), ids=torch.tensor(ids))).expert.tolist()
+
+
+def prepared(table: str, ids: list[int], features: torch.Tensor, e: int = 2) -> routers.Router:
+    router = routers.build("hash", 2, e, table=table, buckets=64)
+    router.prepare(torch.tensor(ids), features)
+    return router
+
+
+def test_same_id_same_expert_weight_one():
+    router = routers.build("hash", 2, 8)
+    routing = router(Items(torch.randn(4, 2), ids=torch.tensor([3, 9, 3, 3])))
+    assert routing.expert[0] == routing.expert[2] == routing.expert[3]
+    assert routing.weight.tolist() == [1, 1, 1, 1]
+
+
+def test_random_is_reproducible_by_seed():
+    ids = list(range(200))
+    one, again, other = (routers.build("hash", 2, 8, seed=s) for s in (1, 1, 2))
+    assert experts(one, ids) == experts(again, ids)
+    assert experts(one, ids) != experts(other, ids)
+
+
+def test_random_ignores_the_global_generator():
+    before = torch.get_rng_state()
+    routers.build("hash", 2, 8)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_random_uses_all_experts_alike():
+    load = torch.bincount(routers.build("hash", 2, 4).table)
+    # 65536 / 4 = 16384, four standard deviations are 443
+    assert (load - 16384).abs().max() < 443
+
+
+def test_balanced_deals_by_frequency():
+    # counts 8, 4, 3, 1: the first to expert 0, the others together to expert 1
+    ids = [7] * 8 + [5] * 4 + [3] * 3 + [1]
+    router = prepared("balanced", ids, torch.zeros(16, 1))
+    assert experts(router, [7, 5, 3, 1]) == [0, 1, 1, 1]
+    routing = router(Items(torch.zeros(16, 2), ids=torch.tensor(ids)))
+    assert routing.load.tolist() == [8, 8]
+
+
+def test_balanced_is_more_even_than_random_on_skewed_counts():
+    torch.manual_seed(0)
+    ids = (torch.rand(2000).pow(2) * 50).long()
+    spread = {
+        table: prepared(table, ids.tolist(), torch.zeros(2000, 1), 4)(
+            Items(torch.zeros(2000, 2), ids=ids)
+        ).load.double()
+        for table in ("balanced", "random")
+    }
+    assert spread["balanced"].max() < 1.05 * 500
+    assert spread["random"].max() > 1.2 * 500
+
+
+def test_clustered_keeps_near_features_together():
+    ids = list(range(10)) * 3
+    centre = torch.tensor([0.0 if i < 5 else 10.0 for i in ids]).unsqueeze(1)
+    torch.manual_seed(0)
+    found = experts(prepared("clustered", ids, centre + torch.rand(30, 1)), list(range(10)))
+    assert len(set(found[:5])) == len(set(found[5:])) == 1
+    assert found[0] != found[9]
+
+
+def test_clustered_averages_an_ids_features():
+    # ids 0 and 1 are near on average, though their single rows are far
+    ids = [0, 0, 1, 1, 2, 2]
+    features = torch.tensor([[-9.0], [9.0], [8.0], [-8.0], [50.0], [51.0]])
+    found = experts(prepared("clustered", ids, features), [0, 1, 2])
+    assert found[0] == found[1] != found[2]
+
+
+def test_ids_beyond_the_buckets_wrap_around():
+    router = routers.build("hash", 2, 8, buckets=16)
+    assert experts(router, [3, 19, 35]) == [experts(router, [3])[0]] * 3
+
+
+def test_without_ids_it_says_what_to_do():
+    with pytest.raises(ConfigError, match=r"router=hash: needs ids.*ids=\.\.\."):
+        routers.build("hash", 2, 4)(Items(torch.zeros(3, 2)))
+
+
+@pytest.mark.parametrize("table", ["balanced", "clustered"])
+def test_tables_from_data_must_be_prepared(table):
+    router = routers.build("hash", 2, 4, table=table)
+    with pytest.raises(ConfigError, match=r"router\.prepare\(ids, features\)"):
+        experts(router, [1, 2])
+
+
+def test_a_prepared_table_travels_in_the_state_dict():
+    router = prepared("balanced", [7] * 8 + [5] * 4, torch.zeros(12, 1))
+    fresh = routers.build("hash", 2, 2, table="balanced", buckets=64, seed=9)
+    fresh.load_state_dict(router.state_dict())
+    assert experts(fresh, list(range(64))) == experts(router, list(range(64)))
+
+
+def test_bad_options():
+    with pytest.raises(ConfigError, match=r"did you mean 'balanced'"):
+        routers.build("hash", 2, 4, table="balance")
+    with pytest.raises(ConfigError, match=r"router\.buckets=0"):
+        routers.build("hash", 2, 4, buckets=0)
