@@ -40,7 +40,6 @@ class TrainerConfig:
     accumulate_grad_batches: int = MISSING
     gradient_clip_val: float = MISSING
     accelerator: str = MISSING
-    devices: int = MISSING
     precision: str = MISSING
     threads: int | None = MISSING
     log_every_n_steps: int = MISSING
