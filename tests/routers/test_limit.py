@@ -85,6 +85,12 @@ def test_weights_of_the_rest_stay_unless_renormalized():
     torch.testing.assert_close(renormalized.weight, torch.tensor([0.75, 0.25, 1.0]))
 
 
+def test_a_limit_can_renormalize():
+    # ceil(4 / 4) = 1 place each: item 1 loses expert 0 and keeps expert 1
+    routing = by_item([[0, 2], [0, 1]], [[0.75, 0.25], [0.6, 0.4]], 4)
+    assert routing.limit(1.0, renormalize=True).weight.tolist() == [0.75, 0.25, 1.0]
+
+
 def test_renormalizing_restores_sums_that_are_not_one():
     routing = by_item([[0, 1]], [[0.3, 0.1]], 2)
     kept = routing.drop(torch.tensor([True, False]), renormalize=True)

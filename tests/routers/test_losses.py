@@ -105,8 +105,8 @@ def test_diversity():
 def test_padding_never_counts(name):
     logits = torch.tensor([[0.3, 1.0], [9.0, -9.0], [2.0, 0.0]])
     extra = {"expected_load": torch.tensor([1.0, 1.5])}
-    padded = routing([[0], [0], [1]], 2, [True, False, True], logits=logits, **extra)
-    plain = routing([[0], [1]], 2, logits=logits[[0, 2]], **extra)
+    padded = routing([[0], [1], [0]], 2, [True, False, True], logits=logits, **extra)
+    plain = routing([[0], [0]], 2, logits=logits[[0, 2]], **extra)
     assert value(name, padded) == pytest.approx(value(name, plain))
 
 

@@ -73,6 +73,7 @@ def test_unknown_option_gives_the_nearest():
         ({"k": "2"}, r"router\.k=2: expected int, got str"),
         ({"k": 2.0}, r"router\.k=2\.0: expected int, got float"),
         ({"k": True}, r"router\.k=True: expected int, got bool"),
+        ({"jitter": True}, r"router\.jitter=True: expected float, got bool"),
         ({"jitter": "high"}, r"router\.jitter=high: expected float, got str"),
         ({"weighting": 3}, r"router\.weighting=3: expected str, got int"),
         ({"gate": 3}, r"router\.gate=3: expected str or mapping, got int"),
