@@ -18,15 +18,16 @@ def test_inside_a_bank(bank):
     bank = bank_of(bank)
     load = torch.tensor([2, 0, 3, 1])
     rows = rows_for(bank, 6).detach()
-    noisy = torch.where(INNER.unsqueeze(-1), rows, 100 * torch.randn(rows.shape))
-    y = bank(rows, load, INNER)
-    assert torch.equal(y, bank(noisy, load, INNER))
-    assert not y[~INNER].any()
-    for i, length in enumerate(LENGTHS.tolist()):  # as if the padding had never been there
-        one = torch.zeros(4, dtype=torch.long)
-        one[torch.tensor([0, 0, 2, 2, 2, 3])[i]] = 1
-        cut = bank(rows[i : i + 1, :length], one)[0]
-        torch.testing.assert_close(y[i, :length], cut, rtol=1e-4, atol=1e-5)
+    mask = INNER.clone()
+    mask[0], mask[2] = torch.tensor([[0, 0, 1, 1, 1], [0, 1, 0, 0, 1]]).bool()  # before, between
+    noisy = torch.where(mask.unsqueeze(-1), rows, 100 * torch.randn(rows.shape))
+    y = bank(rows, load, mask)
+    assert torch.equal(y, bank(noisy, load, mask))
+    assert not y[~mask].any()
+    for i, expert in enumerate([0, 0, 2, 2, 2, 3]):  # as if the padding had never been there
+        one = 1 * (torch.arange(4) == expert)
+        cut = bank(rows[i : i + 1, mask[i]], one)[0]
+        torch.testing.assert_close(y[i, mask[i]], cut, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("bank", SEQUENCES)
@@ -50,6 +51,15 @@ def test_inside_sequences_of_a_layer(bank, router):
     y, _ = call(layer, x, mask=INNER)
     assert torch.equal(y, call(layer, noisy, mask=INNER)[0])
     assert not y[~INNER].any()
+
+
+@pytest.mark.parametrize("bank", SEQUENCES)
+def test_a_sequence_of_padding_alone_is_a_padded_sample(bank):
+    layer = MoE(router_of("topk"), bank_of(bank))
+    mask = INNER & (torch.arange(6) != 2).unsqueeze(1)
+    _, routing = call(layer, rows_for(layer.bank, 6), mask=mask)
+    assert routing.num_real == 5
+    assert 2 not in routing.item
 
 
 @pytest.mark.parametrize("router", ROUTERS)
