@@ -101,8 +101,9 @@ banks = Registry("expert", Bank, group="switchyard.experts", positional=2)
 
 
 def stacked(num_experts: int, inputs: int, *shape: int) -> nn.Parameter:
-    """Weights ``(E, inputs, *shape)`` that keep the variance of what passes through them."""
-    return nn.Parameter(torch.randn(num_experts, inputs, *shape) * inputs**-0.5)
+    """Weights ``(E, inputs, *shape)`` that start as those of ``nn.Linear`` do."""
+    bound = inputs**-0.5
+    return nn.Parameter(torch.empty(num_experts, inputs, *shape).uniform_(-bound, bound))
 
 
 def check_hidden(hidden: int | None, default: int) -> int:

@@ -46,7 +46,7 @@ def _tokens(
         task = task.view(-1, *[1] * (len(lead) - 1)).expand(lead)
     _check_like(lead, mask=mask, ids=ids, task=task)
     groups = max(lead[0], 1) if len(lead) > 1 else 1
-    rows = x.reshape(-1, bank.dim)
+    rows = _blank(x, mask).reshape(-1, bank.dim)
     flat = [None if v is None else v.reshape(-1) for v in (mask, ids, task)]
     return Inputs(Items(rows, groups, *flat), rows, None)
 
@@ -60,7 +60,15 @@ def _samples(
         _check_like(x.shape[:2], mask=mask)
         inner, mask = mask, mask.any(1)
     _check_like(x.shape[:1], mask=mask, ids=ids, task=task)
+    x = _blank(x, mask if inner is None else inner)
     return Inputs(Items(bank.pool(x, inner), mask=mask, ids=ids, task=task), x, inner)
+
+
+def _blank(x: Tensor, mask: Tensor | None) -> Tensor:
+    """``x`` with zeros at padding: what lies there may be NaN, and NaN times 0 is NaN."""
+    if mask is None:
+        return x
+    return x.masked_fill(~mask.view(*mask.shape, *[1] * (x.dim() - mask.dim())), 0.0)
 
 
 def _check_like(shape: torch.Size, **values: Tensor | None) -> None:

@@ -63,5 +63,7 @@ class Conv(Bank):
 
 
 def _kernels(num_experts: int, inputs: int, outputs: int, side: int) -> nn.Parameter:
-    scale = (inputs * side**2) ** -0.5
-    return nn.Parameter(torch.randn(num_experts, outputs, inputs, side, side) * scale)
+    """Weights that start as those of ``nn.Conv2d`` do."""
+    bound = (inputs * side**2) ** -0.5
+    shape = (num_experts, outputs, inputs, side, side)
+    return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))

@@ -63,10 +63,10 @@ class SharedPlusOwn(nn.Module):
 
     def __init__(self, num_experts: int, inputs: int, outputs: int, rank: int) -> None:
         super().__init__()
-        self.shared = nn.Parameter(torch.randn(inputs, outputs) * inputs**-0.5)
+        self.shared = nn.Linear(inputs, outputs, bias=False)
         self.narrow = stacked(num_experts, inputs, rank)
         self.widen = nn.Parameter(torch.randn(num_experts, rank, outputs) * 0.1 * rank**-0.5)
 
     def forward(self, rows: Tensor, load: Tensor) -> Tensor:
-        own = grouped_linear(grouped_linear(rows, self.narrow, load), self.widen, load)
-        return rows @ self.shared + own
+        own: Tensor = grouped_linear(grouped_linear(rows, self.narrow, load), self.widen, load)
+        return self.shared(rows) + own

@@ -57,6 +57,13 @@ class Hierarchical(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         divisors = [d for d in range(1, num_experts + 1) if num_experts % d == 0]
+        if not branches and len(divisors) == 2:
+            raise bad_value(
+                "num_experts",
+                num_experts,
+                "a number that splits into equal branches, not a prime one",
+                f"Use {num_experts + 1} experts, or router.branches={num_experts}",
+            )
         branches = branches or min(divisors, key=lambda d: (abs(d * d - num_experts), -d))
         if branches not in divisors:
             raise bad_value(

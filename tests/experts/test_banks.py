@@ -37,7 +37,7 @@ def test_glu():
 
 def test_low_rank():
     bank = bank_of("low_rank", hidden=6, rank=2)
-    up, down = (m.shared + m.narrow @ m.widen for m in (bank.up, bank.down))
+    up, down = (m.shared.weight.t() + m.narrow @ m.widen for m in (bank.up, bank.down))
     row_by_row(bank, lambda x, e: F.gelu(x @ up[e]) @ down[e])
     assert bank.parameters_per_expert() == (2 * 2 * (6 + DIM),) * 4
 

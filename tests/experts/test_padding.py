@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import routers
 from experts import MoE
 
 from .cases import DIM, bank_of, banks_with, call, router_of, rows_for
@@ -94,3 +95,12 @@ def test_pool_means_over_real_positions(bank):
     mask = torch.tensor([[True, True, False, False, False], [False] * 5])
     expected = torch.stack([(x[0, 0] + x[0, 1]) / 2, torch.zeros(DIM)])
     torch.testing.assert_close(bank.pool(x, mask), expected)
+
+
+@pytest.mark.parametrize("router", routers.available())
+def test_padding_may_hold_nan(router):
+    layer = MoE(router_of(router), bank_of("mlp"), shared=bank_of("mlp", 1)).eval()
+    mask = torch.tensor([[True, True, True, False], [True, False, False, False]])
+    clean = torch.randn(2, 4, DIM)
+    dirty = clean.masked_fill(~mask.unsqueeze(-1), torch.nan)
+    assert torch.equal(call(layer, clean, mask=mask)[0], call(layer, dirty, mask=mask)[0])
