@@ -35,6 +35,7 @@ class Digits(Task):
         heads: attention heads of the ViT.
         ids: what hash routing looks up: quantised ``content``, or ``position`` of a patch.
         augment: strength of random rotation, scaling and shift in training; 0 for none.
+        label_smoothing: of the cross-entropy.
 
     >>> len(Digits().data().train["y"])
     1257
@@ -52,6 +53,7 @@ class Digits(Task):
         heads: int = 4,
         ids: str = "content",
         augment: float = 1.0,
+        label_smoothing: float = 0.1,
     ) -> None:
         if model not in _MODELS:
             raise unknown("task.model", model, _MODELS)
@@ -70,7 +72,10 @@ class Digits(Task):
         self.dim = dim
         self.depth = depth
         self.heads = heads
+        if not 0 <= label_smoothing < 1:
+            raise bad_value("task.label_smoothing", label_smoothing, "from 0 to below 1")
         self.strength = augment
+        self.label_smoothing = label_smoothing
 
     def data(self) -> Data:
         pixels, labels = load_digits(return_X_y=True)
@@ -86,7 +91,7 @@ class Digits(Task):
         return self.model.build(layer, self.dim, self.depth, self.heads)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        return F.cross_entropy(output, batch["y"])
+        return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)
 
     def metric(self) -> Metric:
         return MulticlassAccuracy(num_classes=10, average="micro")
