@@ -32,7 +32,8 @@ class Batches:
         self.size = size
         self.seed = seed
         self.epoch = 0
-        self.position = 0
+        self.start = 0  # of the next pass, in batches
+        self.position = 0  # batches handed out in this pass
         self.rows = len(next(iter(split.values())))
 
     @property
@@ -50,21 +51,19 @@ class Batches:
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
         order = torch.randperm(self.rows, generator=generator)
-        start, self.position = self.position, 0
+        start, self.start = self.start, 0
         for step in range(start, len(self)):
             rows = order[step * self.size : (step + 1) * self.size]
             self.position = step + 1
             yield {name: values[rows] for name, values in self.split.items()}
-        self.position = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the next batch is."""
-        return {"epoch": self.epoch, "position": self.position % max(len(self), 1)}
+        """Where the next batch is; Lightning knows the epoch."""
+        return {"position": self.position % len(self)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
-        self.epoch = state["epoch"]
-        self.position = state["position"]
+        self.start = self.position = state["position"]
 
 
 class InOrder:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from routers import ConfigError, load_plugins
 
-from ._callbacks import StoppedError
+from ._checkpoints import StoppedError
 from ._config import PARTS, compose, load_yaml, to_yaml
 from ._diverged import DivergedError
 from ._folder import CONFIG, RESULT, existing_folder, last_checkpoint, open_folder, read_json
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _train(overrides: Sequence[str]) -> int:
-    _quiet()
+    quiet()
     console = Console()
     resumed = [text.partition("=")[2] for text in overrides if text.startswith("resume=")]
     if resumed and resumed[-1] not in ("", "null"):
@@ -55,7 +55,7 @@ def _train(overrides: Sequence[str]) -> int:
             print_result(console, read_json(folder / RESULT), folder)
             return 0
         run = Run(compose(_only_trainer(overrides), base=load_yaml(folder / CONFIG)))
-        checkpoint = last_checkpoint(folder)
+        checkpoint = last_checkpoint(folder, run.module)
     else:
         run = Run(compose(overrides))
         folder, checkpoint = open_folder(run.config), None
@@ -95,7 +95,7 @@ def _load_named_plugins(overrides: Sequence[str]) -> None:
     load_plugins(compose([t for t in overrides if t.startswith("plugins=")]).plugins)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Leave the screen to the progress bar and the table; warnings of ours still show."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,16 +1,19 @@
 """Composing a run's configuration: files, then the command line, then checks."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 import experts
 import routers
 from routers import ConfigError, Registry
-from routers._errors import unknown
+from routers._errors import _nearest, bad_value, unknown, unknown_option
+from routers._options import _describe, _fits
+from routers._options import check as check_options
 
 from ._schema import Config
 from ._task import tasks
@@ -36,14 +39,15 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
     """
     changes = [_parse(text) for text in overrides]
     config = base if base is not None else _from_files(changes)
+    of_losses = [change for change in changes if _head(change[1]) == "losses"]
     for change in changes:
-        if change[1] != "experiment":
+        if change[1] != "experiment" and change not in of_losses:
             _apply(config, *change)
     typed = _typed(config)
     routers.load_plugins(typed.plugins)
     for key, registry in PARTS.items():
         _complete(key, registry, getattr(typed, key))
-    _complete_losses(typed)
+    typed.losses = _losses(config, of_losses, typed.router["name"])
     return typed
 
 
@@ -59,7 +63,10 @@ def experiments() -> list[str]:
 
 def load_yaml(path: Path) -> DictConfig:
     """A YAML file as a mapping."""
-    loaded = OmegaConf.load(path)
+    try:
+        loaded = OmegaConf.load(path)
+    except Exception as error:  # the YAML reader raises many kinds
+        raise ConfigError(f"{path}: not readable as YAML ({type(error).__name__})") from error
     if not isinstance(loaded, DictConfig):
         raise ConfigError(f"{path}: holds a list, not keys and values")
     return loaded
@@ -72,10 +79,12 @@ def _parse(text: str) -> Change:
     """``+key=value`` to its sign, its key and its value."""
     sign = text[0] if text[:1] in ("+", "~") else ""
     key, equals, value = text[len(sign) :].partition("=")
-    if not key or (sign != "~" and not equals):
+    if not key or bool(equals) == (sign == "~"):
         raise ConfigError(f"{text}: expected key=value, +new=value or ~key; try --help")
     if sign == "~":
         return sign, key, None
+    if key.removesuffix(".name") in PARTS and not value.startswith("{"):
+        return sign, key, value  # a name, even where YAML has another idea of it: expert=null
     try:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
     except Exception as error:  # the YAML reader raises many kinds
@@ -119,61 +128,65 @@ def _forget_options(config: DictConfig, key: str, name: Any) -> None:
         config[key] = {"name": name}
 
 
+def _head(key: str) -> str:
+    return key.partition(".")[0]
+
+
 def _apply(config: DictConfig, sign: str, key: str, value: Any) -> None:
-    head = key.split(".")[0]
-    allowed = list(Config.__dataclass_fields__)
-    if head not in allowed:
-        raise unknown(key, value, [*allowed, "experiment"])
+    if _head(key) not in Config.__dataclass_fields__:
+        raise _unknown_key(key, Config.__dataclass_fields__)
     exists = OmegaConf.select(config, key, default=_ABSENT) is not _ABSENT
     if sign == "+" and exists:
         raise ConfigError(f"+{key}: exists already; write {key}={value} to change it")
     if sign == "~":
-        if not exists:
-            raise ConfigError(f"~{key}: there is no such key to remove")
-        parent, _, leaf = key.rpartition(".")
-        holder = OmegaConf.select(config, parent) if parent else config
-        del holder[leaf]
+        _remove(config, key, exists)
         return
     if key in PARTS and not isinstance(value, dict):
         key = f"{key}.name"
     if key.removesuffix(".name") in PARTS:
         _forget_options(config, key.removesuffix(".name"), value)
-    if head == "losses" and config.get("losses") is None:
-        config["losses"] = {}
     OmegaConf.update(config, key, value, merge=not isinstance(value, dict), force_add=True)
 
 
 _ABSENT = object()
 
 
+def _remove(config: DictConfig, key: str, exists: bool) -> None:
+    if not exists:
+        raise ConfigError(f"~{key}: there is no such key to remove")
+    parent, _, leaf = key.rpartition(".")
+    holder = OmegaConf.select(config, parent) if parent else config
+    del holder[leaf]
+
+
 def _typed(config: DictConfig) -> Config:
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(Config), config)
-        typed = OmegaConf.to_object(merged)
-    except ConfigKeyError as error:
-        parent, _, leaf = (error.full_key or "").rpartition(".")
-        holder = Config.__dataclass_fields__
-        if parent:
-            holder = holder[parent].default_factory.__dataclass_fields__  # type: ignore[union-attr]
-        value = OmegaConf.select(config, error.full_key or "")
-        raise unknown(f"{parent}.{leaf}" if parent else leaf, value, holder) from error
-    except ValidationError as error:
-        value = OmegaConf.select(config, error.full_key or "")
-        wanted = getattr(error.ref_type, "__name__", None) or str(error.ref_type)
-        raise ConfigError(
-            f"{error.full_key}={value}: expected {_plain(str(error.msg), wanted)}"
-        ) from error
-    except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+    """The configuration with every key there and of its type; sections are checked as parts are."""
+    values = OmegaConf.to_container(config)
+    assert isinstance(values, dict)
+    hints = get_type_hints(Config)
+    for name in values:
+        if name not in hints:
+            raise _unknown_key(str(name), hints)
+    for name, hint in hints.items():
+        if name not in values:
+            raise ConfigError(f"{name}: required; it is in conf/base.yaml")
+        _check_type(name, values[name], dict if is_dataclass(hint) else hint)
+        if is_dataclass(hint):
+            check_options(name, hint, values[name], skip=0)  # type: ignore[arg-type]
+    typed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), config))
     assert isinstance(typed, Config)
     return typed
 
 
-def _plain(message: str, wanted: str) -> str:
-    for word, name in {"Integer": "int", "Float": "float", "Boolean": "bool"}.items():
-        if word in message:
-            return f"{name}"
-    return wanted
+def _check_type(key: str, value: Any, hint: Any) -> None:
+    if not _fits(value, hint):
+        kind = type(value).__name__
+        raise ConfigError(f"{key}={value}: expected {_describe(hint)}, got {kind}")
+
+
+def _unknown_key(key: str, allowed: Iterable[str]) -> ConfigError:
+    head = key.partition(".")[0]
+    return ConfigError(f"{key}: {_nearest(head, [*allowed, 'experiment'])}")
 
 
 def _complete(key: str, registry: Registry, section: dict[str, Any]) -> None:
@@ -187,10 +200,22 @@ def _complete(key: str, registry: Registry, section: dict[str, Any]) -> None:
     section.update({**registry.options(name), **given})
 
 
-def _complete_losses(config: Config) -> None:
-    if config.losses is None:
-        part: Any = routers.routers.get_part(config.router["name"])
-        config.losses = dict(part.balance)
-    for name in config.losses:
-        if name not in routers.losses:
-            raise unknown(f"losses.{name}", config.losses[name], routers.losses.available())
+def _losses(config: DictConfig, changes: Sequence[Change], router: str) -> dict[str, float]:
+    """Balance terms and weights: the router's own unless named, then the changes in order."""
+    own: Any = getattr(routers.routers.get_part(router), "balance", {})
+    for sign, key, value in changes:
+        if config.get("losses") is None:
+            config["losses"] = dict(own)
+        if (sign, key) == ("~", "losses"):
+            sign, value = "", {}
+        _apply(config, sign, key, value)
+    weights = OmegaConf.to_container(config).get("losses")  # type: ignore[union-attr]
+    weights = dict(own) if weights is None else weights
+    _check_type("losses", weights, dict)
+    for name, weight in weights.items():
+        if name not in routers.losses.available():
+            raise unknown_option("losses", name, routers.losses.available())
+        _check_type(f"losses.{name}", weight, float)
+        if not math.isfinite(weight):
+            raise bad_value(f"losses.{name}", weight, "a finite number")
+    return {name: float(weight) for name, weight in weights.items()}

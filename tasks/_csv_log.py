@@ -31,7 +31,7 @@ class CsvLog(Logger):
             for row in csv.DictReader(file):
                 at = int(row.pop("step"))
                 if at <= step:
-                    self.rows[at] = {name: float(v) for name, v in row.items() if v}
+                    self.rows[at] = {name: text for name, text in row.items() if text}
 
     @property
     def name(self) -> str:

@@ -30,10 +30,8 @@ def first_bad_place(backbone: Backbone, batch: Batch) -> str:
         if not _finite(values):
             rows = (~values.flatten(1).isfinite().all(1)).nonzero().flatten()[:5].tolist()
             return f"input {name!r} of the batch (rows {rows} and maybe more)"
-    for name, parameter in backbone.named_parameters():
-        if not _finite(parameter):
-            layer, _, leaf = name.rpartition(".")
-            return f"layer {layer} (its parameter {leaf})"
+    if place := bad_parameter(backbone):
+        return place
     bad: list[str] = []
 
     def watch(name: str) -> Callable[[nn.Module, object, object], None]:
@@ -54,6 +52,15 @@ def first_bad_place(backbone: Backbone, batch: Batch) -> str:
         for handle in handles:
             handle.remove()
     return f"layer {bad[0]}" if bad else "the loss itself (all layers are finite)"
+
+
+def bad_parameter(module: nn.Module) -> str | None:
+    """The first parameter that is not finite, or None where all are."""
+    for name, parameter in module.named_parameters():
+        if not _finite(parameter):
+            layer, _, leaf = name.removeprefix("backbone.").rpartition(".")
+            return f"layer {layer} (its parameter {leaf})" if layer else f"parameter {leaf}"
+    return None
 
 
 def _finite(values: Tensor) -> bool:

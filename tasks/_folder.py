@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from routers import ConfigError
 
@@ -35,7 +36,7 @@ def open_folder(config: Config) -> Path:
             f"out={out}: holds an unfinished run; go on with resume={out}, or choose another out"
         )
     try:
-        (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
         write_text(out / CONFIG, to_yaml(config))
     except OSError as error:
         raise ConfigError(f"out={out}: cannot be written ({error.strerror})") from error
@@ -54,24 +55,35 @@ def existing_folder(path: str) -> Path:
     return folder
 
 
-def last_checkpoint(folder: Path) -> Path | None:
+def last_checkpoint(folder: Path, model: nn.Module) -> Path | None:
     """The checkpoint to go on from, or None where a run stopped before its first.
 
+    Args:
+        folder: of the run.
+        model: what the checkpoint must fit.
+
     Raises:
-        ConfigError: where the checkpoint cannot be read.
+        ConfigError: where the checkpoint is gone or damaged, or is another model's.
     """
     path = folder / "checkpoints" / "last.ckpt"
     if not path.exists():
-        if (folder / METRICS).exists():  # the first checkpoint comes before the first metric
+        begun = path.parent.exists() and not list(path.parent.iterdir())
+        if begun or (folder / METRICS).exists():  # the first checkpoint comes before any metric
             raise ConfigError(f"resume={folder}: {path} is missing; start anew with another out")
         return None
     try:
-        torch.load(path, map_location="cpu", weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        held = {name: values.shape for name, values in saved["state_dict"].items()}
     except Exception as error:  # zip, pickle, end of file … all mean the same to the user
         raise ConfigError(
             f"resume={folder}: {path} cannot be read ({type(error).__name__}); "
             "it is damaged: start anew with another out"
         ) from error
+    if held != {name: values.shape for name, values in model.state_dict().items()}:
+        raise ConfigError(
+            f"resume={folder}: {path} holds another model than {CONFIG} describes; "
+            "start anew with another out"
+        )
     return path
 
 

@@ -8,8 +8,6 @@ import torch
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from routers._errors import bad_value, unknown
-
 from ._schema import OptimizerConfig
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -34,20 +32,6 @@ def constant(done: float) -> float:
 
 
 SCHEDULES = {rule.__name__: rule for rule in (cosine, linear, constant)}
-
-
-def check_optimizer(config: OptimizerConfig) -> None:
-    """Raise ``ConfigError`` for settings that cannot be."""
-    if config.name not in OPTIMIZERS:
-        raise unknown("optimizer.name", config.name, OPTIMIZERS)
-    if config.schedule not in SCHEDULES:
-        raise unknown("optimizer.schedule", config.schedule, SCHEDULES)
-    if not (config.lr > 0 and math.isfinite(config.lr)):
-        raise bad_value("optimizer.lr", config.lr, "a finite number above 0")
-    if not config.weight_decay >= 0:
-        raise bad_value("optimizer.weight_decay", config.weight_decay, "a number of at least 0")
-    if not 0 <= config.warmup < 1:
-        raise bad_value("optimizer.warmup", config.warmup, "a fraction from 0 to below 1")
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> Optimizer:

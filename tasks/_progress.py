@@ -49,3 +49,6 @@ class ProgressBar(Callback):
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         self.progress.stop()
+
+    def on_exception(self, *args: Any) -> None:
+        self.progress.stop()

@@ -10,19 +10,17 @@ import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from rich.console import Console
 
-import routers
-from routers import ConfigError
-from routers._errors import bad_value, unknown
+from routers._errors import bad_value
 
 from ._batches import Batches, InOrder
 from ._build import build_backbone, build_task
-from ._callbacks import Checkpoints, Record, Reseed
+from ._callbacks import Record, Reseed
+from ._check import check_ranges
+from ._checkpoints import Checkpoints
 from ._compute import measure
-from ._control import CONTROLS
 from ._csv_log import CsvLog
 from ._folder import METRICS, RESULT, versions, write_json
 from ._module import RoutedModule
-from ._optimizers import check_optimizer
 from ._progress import ProgressBar
 from ._schema import Config, TrainerConfig
 from ._task import Data, Task
@@ -42,7 +40,7 @@ class Run:
     """
 
     def __init__(self, config: Config) -> None:
-        _check(config)
+        check_ranges(config)
         if config.trainer.threads is not None:
             torch.set_num_threads(config.trainer.threads)
         self.config = config
@@ -77,13 +75,10 @@ class Run:
         with warnings.catch_warnings():
             # the loader slices tensors: worker processes would only slow it down
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
-            trainer.fit(
-                self.module,
-                self.batches,
-                InOrder(self.data.val, EVALUATION_ROWS),
-                ckpt_path=checkpoint,
-                weights_only=True,
-            )
+            val = InOrder(self.data.val, EVALUATION_ROWS)
+            trainer.fit(self.module, self.batches, val, ckpt_path=checkpoint, weights_only=True)
+            if record.validated_at != trainer.global_step:  # stopped by max_steps, or resumed
+                trainer.validate(self.module, val, verbose=False)
             validation = dict(self.module.evaluation)
             test = InOrder(self.data.test, EVALUATION_ROWS)
             trainer.test(self.module, test, verbose=False)
@@ -170,42 +165,3 @@ class Run:
 def _total_steps(settings: TrainerConfig, batches: int) -> int:
     steps = settings.max_epochs * -(-batches // settings.accumulate_grad_batches)
     return steps if settings.max_steps < 0 else min(steps, settings.max_steps)
-
-
-def _check(config: Config) -> None:
-    """Settings that no part checks for itself."""
-    trainer, moe = config.trainer, config.moe
-    for name in ("max_epochs", "batch_size", "accumulate_grad_batches", "log_every_n_steps"):
-        if getattr(trainer, name) < 1:
-            raise bad_value(f"trainer.{name}", getattr(trainer, name), "an integer of at least 1")
-    if trainer.max_steps < -1 or trainer.max_steps == 0:
-        raise bad_value("trainer.max_steps", trainer.max_steps, "a positive integer, or -1 for all")
-    if trainer.gradient_clip_val < 0:
-        raise bad_value(
-            "trainer.gradient_clip_val", trainer.gradient_clip_val, "a number of at least 0"
-        )
-    if trainer.threads is not None and trainer.threads < 1:
-        raise bad_value("trainer.threads", trainer.threads, "an integer of at least 1, or null")
-    if trainer.accelerator not in ACCELERATORS:
-        raise unknown("trainer.accelerator", trainer.accelerator, ACCELERATORS)
-    if trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            f"trainer.accelerator={trainer.accelerator}: torch sees no GPU here; use cpu or auto"
-        )
-    if trainer.precision not in PRECISIONS:
-        raise unknown("trainer.precision", trainer.precision, PRECISIONS)
-    if config.seed < 0:
-        raise bad_value("seed", config.seed, "an integer of at least 0")
-    if moe.num_experts < 1:
-        raise bad_value("moe.num_experts", moe.num_experts, "an integer of at least 1")
-    if moe.shared < 0:
-        raise bad_value("moe.shared", moe.shared, "an integer of at least 0")
-    if moe.drop not in routers.DROP_ORDERS:
-        raise unknown("moe.drop", moe.drop, routers.DROP_ORDERS)
-    if moe.control is not None and moe.control not in CONTROLS:
-        raise unknown("moe.control", moe.control, CONTROLS)
-    check_optimizer(config.optimizer)
-
-
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true")

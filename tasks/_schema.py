@@ -1,63 +1,61 @@
 """The typed shape of a run's configuration; ``conf/base.yaml`` holds the values."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-
-from omegaconf import MISSING
 
 
 @dataclass
 class MoEConfig:
     """What holds for every routed layer."""
 
-    num_experts: int = MISSING
-    capacity: float | None = MISSING
-    drop: str = MISSING
-    renormalize: bool = MISSING
-    shared: int = MISSING
-    expert_dropout: float = MISSING
-    control: str | None = MISSING
+    num_experts: int
+    capacity: float | None
+    drop: str
+    renormalize: bool
+    shared: int
+    expert_dropout: float
+    control: str | None
 
 
 @dataclass
 class OptimizerConfig:
     """Optimizer and learning-rate schedule."""
 
-    name: str = MISSING
-    lr: float = MISSING
-    weight_decay: float = MISSING
-    warmup: float = MISSING
-    schedule: str = MISSING
+    name: str
+    lr: float
+    weight_decay: float
+    warmup: float
+    schedule: str
 
 
 @dataclass
 class TrainerConfig:
     """How long and on what; names are those of Lightning's ``Trainer`` where it has them."""
 
-    max_epochs: int = MISSING
-    max_steps: int = MISSING
-    batch_size: int = MISSING
-    accumulate_grad_batches: int = MISSING
-    gradient_clip_val: float = MISSING
-    accelerator: str = MISSING
-    precision: str = MISSING
-    threads: int | None = MISSING
-    log_every_n_steps: int = MISSING
-    progress: bool = MISSING
+    max_epochs: int
+    max_steps: int
+    batch_size: int
+    accumulate_grad_batches: int
+    gradient_clip_val: float
+    accelerator: str
+    precision: str
+    threads: int | None
+    log_every_n_steps: int
+    progress: bool
 
 
 @dataclass
 class Config:
     """A run. ``task``, ``router`` and ``expert`` take the options of the part they name."""
 
-    task: dict[str, Any] = field(default_factory=dict)
-    router: dict[str, Any] = field(default_factory=dict)
-    expert: dict[str, Any] = field(default_factory=dict)
-    moe: MoEConfig = field(default_factory=MoEConfig)
-    losses: dict[str, float] | None = None
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    seed: int = MISSING
-    out: str | None = MISSING
-    resume: str | None = MISSING
-    plugins: list[str] = field(default_factory=list)
+    task: dict[str, Any]
+    router: dict[str, Any]
+    expert: dict[str, Any]
+    moe: MoEConfig
+    losses: dict[str, float] | None
+    optimizer: OptimizerConfig
+    trainer: TrainerConfig
+    seed: int
+    out: str | None
+    resume: str | None
+    plugins: list[str]

@@ -1,0 +1,85 @@
+"""Settings that no part checks for itself: their ranges and names, in two tables."""
+
+import math
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import NamedTuple
+
+import torch
+
+import routers
+from routers import ConfigError
+from routers._errors import bad_value, unknown
+
+from ._control import CONTROLS
+from ._optimizers import OPTIMIZERS, SCHEDULES
+from ._schema import Config
+
+#: Whether this machine has what an accelerator's name asks for.
+ACCELERATORS: dict[str, Callable[[], bool]] = {
+    "auto": lambda: True,
+    "cpu": lambda: True,
+    "cuda": torch.cuda.is_available,
+    "gpu": lambda: torch.cuda.is_available() or torch.backends.mps.is_available(),
+    "mps": torch.backends.mps.is_available,
+}
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true")
+
+
+class Range(NamedTuple):
+    """Which values are allowed, and how to say so."""
+
+    holds: Callable[[float], bool]
+    words: str
+
+
+def _from(least: int, unless: str = "") -> Range:
+    return Range(lambda value: value >= least, f"an integer of at least {least}{unless}")
+
+
+_AT_LEAST_ZERO = Range(lambda value: 0 <= value < math.inf, "a finite number of at least 0")
+_BELOW_ONE = Range(lambda value: 0 <= value < 1, "a number from 0 to below 1")
+
+RANGES = {
+    "seed": _from(0),
+    "trainer.max_epochs": _from(1),
+    "trainer.max_steps": Range(lambda v: v > 0 or v == -1, "a positive integer, or -1 for all"),
+    "trainer.batch_size": _from(1),
+    "trainer.accumulate_grad_batches": _from(1),
+    "trainer.gradient_clip_val": _AT_LEAST_ZERO,
+    "trainer.threads": _from(1, ", or null for torch's choice"),
+    "trainer.log_every_n_steps": _from(1),
+    "moe.num_experts": _from(1),
+    "moe.capacity": Range(lambda value: 0 < value < math.inf, "a number above 0, or null"),
+    "moe.shared": _from(0),
+    "moe.expert_dropout": _BELOW_ONE,
+    "optimizer.lr": Range(lambda value: 0 < value < math.inf, "a finite number above 0"),
+    "optimizer.weight_decay": _AT_LEAST_ZERO,
+    "optimizer.warmup": _BELOW_ONE,
+}
+
+NAMES: dict[str, Iterable[str]] = {
+    "trainer.accelerator": ACCELERATORS,
+    "trainer.precision": PRECISIONS,
+    "moe.drop": routers.DROP_ORDERS,
+    "moe.control": CONTROLS,
+    "optimizer.name": OPTIMIZERS,
+    "optimizer.schedule": SCHEDULES,
+}
+
+
+def check_ranges(config: Config) -> None:
+    """Raise ``ConfigError`` for a setting outside its range; null is for the schema to allow."""
+    for key, allowed in RANGES.items():
+        value = attrgetter(key)(config)
+        if value is not None and not allowed.holds(value):
+            raise bad_value(key, value, allowed.words)
+    for key, names in NAMES.items():
+        name = attrgetter(key)(config)
+        if name is not None and name not in names:
+            raise unknown(key, name, names)
+    if not ACCELERATORS[config.trainer.accelerator]():
+        raise ConfigError(
+            f"trainer.accelerator={config.trainer.accelerator}: torch sees none here; "
+            "use cpu or auto"
+        )

@@ -1,0 +1,47 @@
+"""Parts from outside the project, named ``spare_parts:Class`` in the tests."""
+
+import torch
+from torch import Tensor
+
+from routers import Items, Router, Routing, Traits
+from tasks.digits import Digits
+
+
+class Adapting(Router):
+    """Top-1 of scores plus a bias that follows the load: state that no gradient moves."""
+
+    traits = Traits(learned=False, convex=False, has_logits=False)
+
+    bias: Tensor
+    calls: Tensor
+
+    def __init__(self, dim: int, num_experts: int) -> None:
+        super().__init__(dim, num_experts)
+        self.register_buffer("scores", torch.randn(num_experts, dim))
+        self.register_buffer("bias", torch.zeros(num_experts))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, items: Items) -> Routing:
+        expert = (items.x @ self.scores.t() + self.bias).argmax(-1, keepdim=True)
+        weight = torch.ones_like(expert, dtype=items.x.dtype)
+        return Routing.by_item(items, expert, weight, self.num_experts)
+
+    def adapt(self, load: Tensor) -> None:
+        self.bias += 0.1 * (load.float().mean() - load).sign()
+        self.calls += 1
+
+
+class CausalTask(Digits):
+    """Digits, with the claim that no output depends on later patches."""
+
+    causal = True
+
+
+class NamelessTask(Digits):
+    """Digits, with no ids for what it shows."""
+
+    has_ids = False
+
+
+class NoPart:
+    """Neither a router nor anything else."""

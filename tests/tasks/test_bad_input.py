@@ -1,0 +1,295 @@
+"""What cannot work is refused before anything trains, with the cause and the cure."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks._cli import main
+from tasks._module import RoutedModule
+
+from .cases import NARROW, TINY, signal_at, train
+
+# arguments, then what the message must hold: key, value, what is allowed, the nearest match
+REFUSED = [
+    # names
+    ("router=topkk", "router=topkk", "did you mean 'topk'", "Allowed:", "soft_moe"),
+    ("expert=mpl", "expert=mpl", "did you mean 'mlp'", "Allowed:", "glu"),
+    ("task=digit", "task=digit", "did you mean 'digits'", "Allowed:"),
+    ("experiment=digits_con", "experiment=digits_con", "did you mean 'digits_conv'"),
+    ("optimizer.name=adamv", "optimizer.name=adamv", "did you mean 'adamw'", "sgd"),
+    ("optimizer.schedule=cosin", "optimizer.schedule=cosin", "did you mean 'cosine'", "linear"),
+    ("router.gate=liner", "router.gate=liner", "did you mean 'linear'", "cosine"),
+    ("moe.drop=positon", "moe.drop=positon", "did you mean 'position'", "random"),
+    ("moe.control=iso_flops", "moe.control=iso_flops", "did you mean 'iso_flop'", "iso_parameter"),
+    ("losses.swich=1", "losses.swich", "did you mean 'switch'", "importance"),
+    ("task.model=vitt", "task.model=vitt", "did you mean 'vit'", "conv"),
+    ("trainer.precision=foo", "trainer.precision=foo", "Allowed:", "bf16-mixed"),
+    ("trainer.accelerator=gpuu", "trainer.accelerator=gpuu", "did you mean 'gpu'", "cpu"),
+    # keys
+    ("router.kk=2", "router.kk", "did you mean 'k'", "Allowed:", "weighting"),
+    ("expert.hiden=2", "expert.hiden", "did you mean 'hidden'", "Allowed:", "dropout"),
+    ("task.dimm=2", "task.dimm", "did you mean 'dim'", "Allowed:", "depth"),
+    ("trainer.epochs=3", "trainer.epochs", "did you mean 'max_epochs'", "Allowed:", "batch_size"),
+    ("moe.experts=3", "moe.experts", "did you mean 'num_experts'", "Allowed:", "capacity"),
+    ("optmizer.lr=1", "optmizer", "did you mean 'optimizer'", "Allowed:", "trainer"),
+    ("rooter=topk", "rooter", "did you mean 'router'", "Allowed:", "experiment"),
+    ("+seeed=1", "seeed", "did you mean 'seed'"),
+    ("+seed=1", "+seed", "exists", "seed=1"),
+    ("~router.nope", "~router.nope", "no such key"),
+    ("~seed", "seed", "required"),
+    ("~router", "router", "required"),
+    # types
+    ("optimizer.lr=abc", "optimizer.lr=abc", "float"),
+    ("router.k=two", "router.k=two", "int"),
+    ("router.k=2.5", "router.k=2.5", "int"),
+    ("trainer.max_epochs=1.5", "trainer.max_epochs=1.5", "int"),
+    ("trainer.progress=maybe", "trainer.progress=maybe", "bool"),
+    ("seed=x", "seed=x", "int"),
+    ("seed=null", "seed=None", "int"),
+    ("plugins=1", "plugins=1", "list"),
+    ("losses=1", "losses=1", "dict"),
+    ("losses.switch=much", "losses.switch=much", "float"),
+    ("trainer=1", "trainer=1", "dict"),
+    ("moe.num_experts=[8]", "moe.num_experts", "int"),
+    ("router={k: 2}", "router.name", "required"),
+    # ranges
+    ("router.k=9", "router.k=9", "1 to num_experts=8"),
+    ("router.k=0", "router.k=0", "1 to num_experts=8"),
+    ("router.k=1", "router.k=1", "at least 2", "router.weighting=probability"),
+    ("moe.capacity=0", "moe.capacity=0", "above 0", "null"),
+    ("moe.capacity=-1", "moe.capacity=-1", "above 0", "null"),
+    ("moe.capacity=.nan", "moe.capacity=nan", "above 0"),
+    ("moe.num_experts=0", "moe.num_experts=0", "at least 1"),
+    ("moe.shared=-1", "moe.shared=-1", "at least 0"),
+    ("moe.expert_dropout=1", "moe.expert_dropout=1", "from 0 to below 1"),
+    ("optimizer.lr=0", "optimizer.lr=0", "above 0"),
+    ("optimizer.lr=.inf", "optimizer.lr=inf", "finite"),
+    ("optimizer.weight_decay=-1", "optimizer.weight_decay=-1", "at least 0"),
+    ("optimizer.warmup=1", "optimizer.warmup=1", "from 0 to below 1"),
+    ("seed=-1", "seed=-1", "at least 0"),
+    ("trainer.max_epochs=0", "trainer.max_epochs=0", "at least 1"),
+    ("trainer.max_steps=0", "trainer.max_steps=0", "-1 for all"),
+    ("trainer.batch_size=0", "trainer.batch_size=0", "at least 1"),
+    ("trainer.batch_size=1258", "trainer.batch_size=1258", "1 to 1257"),
+    ("trainer.threads=0", "trainer.threads=0", "at least 1"),
+    ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1", "at least 0"),
+    ("trainer.gradient_clip_val=.nan", "trainer.gradient_clip_val=nan", "at least 0"),
+    ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0", "at least 1"),
+    ("trainer.log_every_n_steps=0", "trainer.log_every_n_steps=0", "at least 1"),
+    ("task.heads=3", "task.dim=16", "multiple of task.heads=3"),
+    ("task.augment=-1", "task.augment=-1", "at least 0"),
+    ("losses.switch=.nan", "losses.switch=nan", "finite"),
+    ("expert.hidden=0", "expert.hidden=0", "at least 1"),
+    # parts that do not fit together
+    ("router=hierarchical router.branches=3", "router.branches=3", "divisor", "1, 2, 4, 8"),
+    ("losses.load=0.1", "losses.load", "noisy_topk"),
+    ("router=hash losses.z=0.1", "losses.z", "has_logits"),
+    ("expert=conv", "expert=conv", "(D, H, W)", "(16, 16)", "task.model"),
+    ("task.model=conv", "expert=mlp", "(D)", "(16, 4, 4)", "task.model"),
+    ("task.model=conv expert=conv task.ids=position", "task.ids=position", "Allowed: content"),
+    ("expert=null moe.control=iso_flop", "moe.control", "expert=null", "expert=mlp"),
+    ("task=spare_parts:NamelessTask router=hash", "router=hash", "needs ids", "another router"),
+    ("task=spare_parts:CausalTask router=expert_choice", "expert_choice", "causal", "later items"),
+    ("task=spare_parts:CausalTask router.gate=attention", "router", "gate", "later items"),
+    ("task=spare_parts:CausalTask moe.capacity=1 moe.drop=random", "moe.drop=random", "position"),
+    ("router=spare_parts:NoPart", "router=spare_parts:NoPart", "not a subclass", "Router"),
+    ("router=spare_parts:Adapting2", "spare_parts:Adapting2", "mean 'spare_parts:Adapting'"),
+    ("router=spare_partz:Adapting", "router=spare_partz", "no such module", "PYTHONPATH"),
+    ("plugins=[spare_partz]", "plugins=spare_partz", "no such module", "PYTHONPATH"),
+    # what this machine has not
+    ("trainer.accelerator=mps", "trainer.accelerator=mps", "cpu"),
+    # the command itself
+    ("router", "router", "key=value", "--help"),
+    ("~router.k=2", "~router.k=2", "~key"),
+    ("seed..x=2", "seed=", "int"),
+    ("=3", "=3", "key=value", "--help"),
+    ("router.k=[1", "router.k=[1", "YAML"),
+    ("--verbose", "--verbose", "allowed", "--help", "--cfg"),
+    ("resume=nowhere", "resume=nowhere", "config.yaml"),
+]
+
+
+@pytest.fixture
+def refused(capsys, tmp_path, monkeypatch):
+    """Runs a command that must be refused, and returns its message."""
+
+    def train_nothing(*_):
+        raise AssertionError("it trained")
+
+    def message(*arguments):
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(RoutedModule, "training_step", train_nothing)
+            assert main(arguments) == 2
+        shown = capsys.readouterr()
+        assert shown.err.startswith("error: ")
+        assert "Traceback" not in shown.err
+        assert not shown.out
+        return shown.err
+
+    return message
+
+
+@pytest.mark.parametrize(
+    ("command", "fragments"), [(row[0], row[1:]) for row in REFUSED], ids=lambda v: str(v)[:60]
+)
+def test_message(refused, tmp_path, monkeypatch, command, fragments):
+    monkeypatch.chdir(tmp_path)
+    arguments = command.split(" ") if " " in command and "{" not in command else [command]
+    tiny = [] if any(text.startswith("resume") for text in arguments) else [*TINY, "out=run"]
+    message = refused(*tiny, *arguments)
+    assert [part for part in fragments if part not in message] == [], message
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_gpu(refused, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    message = refused(*TINY, f"out={tmp_path / 'run'}", "trainer.accelerator=gpu")
+    assert "trainer.accelerator=gpu" in message
+    assert "cpu" in message
+
+
+def test_out_that_cannot_be_written(refused, tmp_path):
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "run"
+    assert f"out={out}: cannot be written" in refused(*TINY, f"out={out}")
+
+
+def test_out_that_is_a_file(refused, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    assert "cannot be written" in refused(*TINY, f"out={tmp_path / 'file'}")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("finished") / "run"
+    train(out, "trainer.max_steps=1")
+    return out
+
+
+def test_out_that_holds_a_finished_run(refused, finished):
+    before = (finished / "result.json").read_bytes()
+    assert "holds a finished run; choose another out" in refused(*TINY, f"out={finished}")
+    assert (finished / "result.json").read_bytes() == before
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """The folder of a run that was stopped after two steps."""
+    out = tmp_path / "stopped"
+    with signal_at(1):
+        assert main([*TINY, NARROW, f"out={out}"]) == 130
+    return out
+
+
+def test_out_that_holds_an_unfinished_run(refused, stopped):
+    assert f"resume={stopped}" in refused(*TINY, f"out={stopped}")
+
+
+@pytest.mark.parametrize("change", ["router=hash", "router.k=4", "optimizer.lr=1", "seed=1"])
+def test_resume_as_another_run(refused, stopped, change):
+    message = refused(f"resume={stopped}", change)
+    assert change in message
+    assert "trainer." in message
+
+
+def test_resume_of_an_empty_folder(refused, tmp_path):
+    assert "no run is there" in refused(f"resume={tmp_path}")
+
+
+def test_resume_without_the_checkpoint(refused, stopped):
+    (stopped / "checkpoints" / "last.ckpt").unlink()
+    message = refused(f"resume={stopped}")
+    assert "last.ckpt is missing" in message
+    assert "another out" in message
+
+
+@pytest.mark.parametrize("text", ["a: [1", "- 1", "routerr: {name: topk}"])
+def test_resume_with_a_broken_configuration(refused, stopped, text):
+    (stopped / "config.yaml").write_text(text)
+    refused(f"resume={stopped}")
+
+
+class Malice:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def truncated(path, tmp_path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def noise(path, tmp_path):
+    path.write_bytes(bytes(range(256)) * 40)
+
+
+def empty(path, tmp_path):
+    path.write_bytes(b"")
+
+
+def malicious(path, tmp_path):
+    torch.save({"state_dict": Malice(tmp_path / "executed")}, path)
+
+
+def malicious_pickle(path, tmp_path):
+    path.write_bytes(pickle.dumps(Malice(tmp_path / "executed")))
+
+
+def of_another_model(path, tmp_path):
+    saved = torch.load(path, weights_only=True)
+    saved["state_dict"].popitem()
+    torch.save(saved, path)
+
+
+def of_something_else(path, tmp_path):
+    torch.save({"weights": torch.ones(3)}, path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [truncated, noise, empty, malicious, malicious_pickle, of_another_model, of_something_else],
+)
+def test_damaged_checkpoint(refused, stopped, tmp_path, damage):
+    damage(stopped / "checkpoints" / "last.ckpt", tmp_path)
+    message = refused(f"resume={stopped}")
+    assert f"resume={stopped}" in message
+    assert "last.ckpt" in message
+    assert "another out" in message
+    assert not (tmp_path / "executed").exists()
+
+
+def test_malice_is_malicious(tmp_path):
+    pickle.loads(pickle.dumps(Malice(tmp_path / "executed")))
+    assert (tmp_path / "executed").exists()
+
+
+def test_as_a_user_sees_it(tmp_path):
+    """A real process: exit code 2, one line, no traceback, nothing left behind."""
+    command = [sys.executable, "-m", "tasks", "router=topkk"]
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: router=topkk: unknown; did you mean 'topk'?")
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
