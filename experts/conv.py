@@ -14,9 +14,10 @@ from ._bank import Bank, banks, check_hidden
 
 @banks.register("conv")
 class Conv(Bank):
-    """``y = gelu(x * V_e) * W_e``: two convolutions that keep height and width.
+    """Two convolutions of a whole image.
 
-    Whole images are routed: a row is ``(D, H, W)``. No biases.
+    ``y = gelu(x * V_e) * W_e`` keeps height and width. Whole images are routed: a row is ``(D,
+    H, W)``. No biases.
 
     Source: convolutional experts for whole feature maps, as in DeepMoE, Wang et al. 2018,
     1806.01531, section 3.

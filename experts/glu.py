@@ -11,9 +11,10 @@ from ._grouped import grouped_linear
 
 @banks.register("glu")
 class GLU(Bank):
-    """``FFN_e(x) = (silu(x G_e) * x V_e) W_e``, the SwiGLU; no biases.
+    """A feed-forward network with a gate, the SwiGLU.
 
-    Three matrices: at two thirds of an ``mlp``'s ``hidden`` it costs the same.
+    ``FFN_e(x) = (silu(x G_e) * x V_e) W_e``, without biases. Three matrices: at two thirds of
+    an ``mlp``'s ``hidden`` it costs the same.
 
     Source: Shazeer 2020, 2002.05202, equation 6.
 

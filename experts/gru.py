@@ -11,8 +11,9 @@ from ._grouped import grouped_linear
 
 @banks.register("gru")
 class GRU(Bank):
-    """A gated recurrent unit from left to right, and a linear map back to width ``D``.
+    """A gated recurrent unit over a whole sequence.
 
+    It runs from left to right, and a linear map leads back to width ``D``:
     ``r, z = sigmoid(x_t W + h U)``, ``n = tanh(x_t W + r * (h U))``, ``h = (1 - z) n + z h``,
     ``y_t = h O``; no biases. Whole sequences are routed: a row is ``(L, D)``. Padding leaves
     the state as it was. All experts take a time step together, in one grouped product.

@@ -14,9 +14,10 @@ from ._grouped import grouped_linear
 
 @banks.register("low_rank")
 class LowRank(Bank):
-    """``FFN_e(x) = gelu(x (V + A_e B_e)) (W + C_e D_e)``; all share ``V`` and ``W``.
+    """One feed-forward network that all experts share, plus a low-rank change of each.
 
-    Each expert owns ``2 r (D + H)`` parameters instead of ``2 D H``.
+    ``FFN_e(x) = gelu(x (V + A_e B_e)) (W + C_e D_e)``; all share ``V`` and ``W``. Each expert
+    owns ``2 r (D + H)`` parameters instead of ``2 D H``.
 
     Source: Hu et al. 2021, 2106.09685, equation 3, for the low-rank change; as experts in
     Zadouri et al. 2023, 2309.05444, section 3.2, where the dense network is pretrained and

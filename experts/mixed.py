@@ -17,7 +17,9 @@ Part = str | Mapping[str, Any]
 
 @banks.register("mixed")
 class Mixed(Bank):
-    """The first experts are of one architecture, the next of another, and so on.
+    """Experts of several architectures in one layer.
+
+    The first experts are of one architecture, the next of another, and so on.
 
     Source: heterogeneous experts, as in MoE++, 2410.07348, section 3.1 (working and
     zero-computation experts), and AdaMoE, 2406.13233.

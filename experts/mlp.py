@@ -11,7 +11,9 @@ from ._grouped import grouped_linear
 
 @banks.register("mlp")
 class MLP(Bank):
-    """``FFN_e(x) = gelu(x V_e) W_e`` with the exact (erf) GELU; no biases.
+    """A feed-forward network with one hidden layer.
+
+    ``FFN_e(x) = gelu(x V_e) W_e`` with the exact (erf) GELU, without biases.
 
     Source: the experts of Shazeer et al. 2017, 1701.06538, section 3; ``dropout`` is the
     expert dropout of Switch, 2101.03961, section 2.4.

@@ -14,7 +14,7 @@ from ._grouped import grouped_linear
 
 @banks.register("transformer")
 class Transformer(Bank):
-    """What an encoder block adds to its input: attention, then a feed-forward network.
+    """A whole transformer block over a sequence: attention, then a feed-forward network.
 
     ``y = a + b`` with ``a = attention(norm(x))`` and ``b = ffn(norm(x + a))``: an update, to
     which the caller adds ``x`` as it does around any expert.

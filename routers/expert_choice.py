@@ -14,11 +14,12 @@ from .gates import GateSpec
 
 @routers.register("expert_choice")
 class ExpertChoice(Router):
-    """Each expert takes the ``C = ceil(factor * n / E)`` items of a group it scores highest.
+    """Every expert takes the items of a group that it scores highest.
 
-    An item may get many experts or none: ``y_i = sum_e p_ie FFN_e(x_i)``, not renormalised,
-    with ``p`` the softmax over experts. Balance is exact. An item's experts depend on the
-    whole group, later items too, so causal tasks refuse this router.
+    Each takes ``C = ceil(factor * n / E)`` of the group's ``n`` items. An item may get many
+    experts or none: ``y_i = sum_e p_ie FFN_e(x_i)``, not renormalised, with ``p`` the softmax
+    over experts. Balance is exact. An item's experts depend on the whole group, later items
+    too, so causal tasks refuse this router.
 
     Source: Zhou et al. 2022, 2202.09368, equations 1 and 2.
 

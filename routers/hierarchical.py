@@ -17,12 +17,13 @@ from .gates import GateSpec
 
 @routers.register("hierarchical")
 class Hierarchical(Router):
-    """``y = sum_i sum_j Gp_i G_ij E_ij`` with sparse, noisy gates at both levels.
+    """Two sparse, noisy gates in a row: first branches, then experts within them.
 
-    ``E`` experts form equal branches. The primary gate keeps ``primary_k`` branches, the
-    secondary gate of each kept branch ``k`` of its experts; an item gets ``primary_k * k``
-    experts, and within each level weights follow ``weighting``. The expected load is
-    ``Load_p,i * Load_i(X^i)_j / |X^i|``, which sends a gradient to the primary gate too.
+    ``y = sum_i sum_j Gp_i G_ij E_ij``: ``E`` experts form equal branches. The primary gate
+    keeps ``primary_k`` branches, the secondary gate of each kept branch ``k`` of its experts;
+    an item gets ``primary_k * k`` experts, and within each level weights follow ``weighting``.
+    The expected load is ``Load_p,i * Load_i(X^i)_j / |X^i|``, which sends a gradient to the
+    primary gate too.
 
     Source: Shazeer et al. 2017, 1701.06538, appendix B, equations 12 to 14.
 

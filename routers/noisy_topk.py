@@ -13,8 +13,9 @@ from .gates import GateSpec
 
 @routers.register("noisy_topk")
 class NoisyTopK(Router):
-    """``H = h + N(0, 1) softplus(x Wn)``, weights are the softmax over the kept K of ``H``.
+    """Every item takes the K experts it scores highest once learned noise is added.
 
+    ``H = h + N(0, 1) softplus(x Wn)``; weights are the softmax over the kept K of ``H``.
     Source: Shazeer et al. 2017, 1701.06538, equations 3 to 5; the expected load is
     equations 8 to 10. Noise is drawn in training only.
 

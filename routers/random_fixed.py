@@ -9,9 +9,9 @@ from .gates import GateSpec
 
 @routers.register("random_fixed")
 class RandomFixed(Router):
-    """Top-K of a gate frozen at its random start.
+    """Control: every item takes the K best of a gate frozen at its random start.
 
-    A control arm: similar items still share experts, but nobody chose which. Source: the
+    Similar items still share experts, but nobody chose which. Source: the
     frozen-router ablation, for example "frozen gate" in StableMoE, 2204.08396, table 5.
 
     Args:

@@ -12,8 +12,9 @@ from .gates import GateSpec
 
 @routers.register("soft_mixture")
 class SoftMixture(Router):
-    """``y = sum_e softmax(h / T)_e FFN_e(x)``: the dense mixture of a dynamic routing network.
+    """Every item takes every expert, weighted by a softmax: a dynamic routing network.
 
+    ``y = sum_e softmax(h / T)_e FFN_e(x)``.
     Source: Jacobs et al. 1991, equation 1 (Neural Computation 3:79). All experts run on all
     items, so it costs ``E / K`` times what top-K does.
 

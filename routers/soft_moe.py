@@ -14,8 +14,9 @@ from .gates import GateSpec
 
 @routers.register("soft_moe")
 class SoftMoE(Router):
-    """``L = norm(X) (s norm(Phi))``; dispatch is its softmax over items, combine over slots.
+    """Experts work on slots, each a soft mean of a group's items.
 
+    ``L = norm(X) (s norm(Phi))``; dispatch is its softmax over items, combine that over slots.
     The default gate is that scoring. Every expert computes ``slots`` rows per group, whatever
     the group's length. Each slot sees the whole group, so causal tasks refuse this router.
 

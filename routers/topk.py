@@ -14,8 +14,9 @@ from .gates import GateSpec
 
 @routers.register("topk")
 class TopK(Router):
-    """Softmax top-K: ``S = topk(h)``, weighted by ``softmax(h[S])`` or ``softmax(h)[S]``.
+    """Every item takes the K experts it scores highest.
 
+    ``S = topk(h)``, weighted by ``softmax(h[S])`` or ``softmax(h)[S]``.
     Source: GShard 2006.16668, algorithm 1; Switch 2101.03961, equations 1 and 2 (``k=1``,
     ``weighting=probability``); Mixtral 2401.04088 (``k=2``, ``weighting=renormalized``).
 

@@ -10,10 +10,11 @@ from ._select import check_k
 
 @routers.register("uniform")
 class Uniform(Router):
-    """The ``i``-th real item of a group takes experts ``i K``, ``i K + 1`` … modulo ``E``.
+    """Control: experts in turn, by position; perfect balance and no knowledge.
 
-    A control arm: what a learned router gains over this is what routing is worth. Groups
-    start over at expert 0, so that no group depends on another.
+    The ``i``-th real item of a group takes experts ``i K``, ``i K + 1`` … modulo ``E``. What a
+    learned router gains over this is what routing is worth. Groups start over at expert 0, so
+    that no group depends on another.
 
     Source: the "uniform" rows of Puigcerver et al. 2023, 2308.00951, table 2.
 
