@@ -31,7 +31,7 @@ class MoE(nn.Module):
             an item has left is scaled back to its sum; an item that would lose all its
             experts keeps them. These assignments count as dropped in ``Routing.requested``.
             Blends have nothing to leave out. Source: Zhao et al. 2019, "Recommending what
-            video to watch next", section 4.1.2 (RecSys, doi 10.1145/3298689.3346997).
+            video to watch next" (RecSys, doi 10.1145/3298689.3346997).
 
     Raises:
         ConfigError: where router and bank do not fit, or a setting is out of range.

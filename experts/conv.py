@@ -20,7 +20,7 @@ class Conv(Bank):
     H, W)``. No biases.
 
     Source: convolutional experts for whole feature maps, as in DeepMoE, Wang et al. 2018,
-    1806.01531, section 3.
+    1806.01531.
 
     Args:
         dim: ``D``, channels in and out.

@@ -18,7 +18,7 @@ class GRU(Bank):
     ``y_t = h O``; no biases. Whole sequences are routed: a row is ``(L, D)``. Padding leaves
     the state as it was. All experts take a time step together, in one grouped product.
 
-    Source: Cho et al. 2014, 1406.1078, equations 5 to 8, with the reset after the product.
+    Source: Cho et al. 2014, 1406.1078, with the reset after the product.
 
     Args:
         dim: ``D``.

@@ -20,7 +20,7 @@ class LowRank(Bank):
     owns ``2 r (D + H)`` parameters instead of ``2 D H``.
 
     Source: Hu et al. 2021, 2106.09685, equation 3, for the low-rank change; as experts in
-    Zadouri et al. 2023, 2309.05444, section 3.2, where the dense network is pretrained and
+    Zadouri et al. 2023, 2309.05444, where the dense network is pretrained and
     frozen. Here all of it learns, and ``B`` and ``D`` start small but not at zero, so that
     experts differ from the first step.
 

@@ -21,7 +21,7 @@ class Mixed(Bank):
 
     The first experts are of one architecture, the next of another, and so on.
 
-    Source: heterogeneous experts, as in MoE++, 2410.07348, section 3.1 (working and
+    Source: heterogeneous experts, as in MoE++, 2410.07348 (working and
     zero-computation experts), and AdaMoE, 2406.13233.
 
     Args:

@@ -15,8 +15,8 @@ class MLP(Bank):
 
     ``FFN_e(x) = gelu(x V_e) W_e`` with the exact (erf) GELU, without biases.
 
-    Source: the experts of Shazeer et al. 2017, 1701.06538, section 3; ``dropout`` is the
-    expert dropout of Switch, 2101.03961, section 2.4.
+    Source: the experts of Shazeer et al. 2017, 1701.06538; ``dropout`` is the
+    expert dropout of Switch, 2101.03961.
 
     Args:
         dim: ``D``.

@@ -61,7 +61,7 @@ class Null(Bank):
 
     Beside working experts (see ``mixed``) they let a router spend less on easy tokens.
 
-    Source: MoE++, Jin et al. 2024, 2410.07348, equations 3 to 5.
+    Source: MoE++, Jin et al. 2024, 2410.07348.
 
     Args:
         dim: ``D``.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """Two weighted averages around the experts (Puigcerver et al. 2023, equations 1 to 3).
+    """Two weighted averages around the experts (Soft MoE, Puigcerver et al. 2023).
 
     Attributes:
         dispatch: ``(G, L, S)``; over a group's items each slot's column sums to one.

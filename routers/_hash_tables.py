@@ -1,4 +1,4 @@
-"""How a hash router's table is made (Roller et al. 2021, 2106.04426, section 3.2)."""
+"""How a hash router's table is made (Roller et al. 2021, 2106.04426)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

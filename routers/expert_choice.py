@@ -21,7 +21,7 @@ class ExpertChoice(Router):
     over experts. Balance is exact. An item's experts depend on the whole group, later items
     too, so causal tasks refuse this router.
 
-    Source: Zhou et al. 2022, 2202.09368, equations 1 and 2.
+    Source: Zhou et al. 2022, 2202.09368.
 
     Args:
         dim: ``D``.

@@ -18,7 +18,7 @@ class Hash(Router):
     """A fixed table sends an item's id to its expert; nothing is learned.
 
     ``e = table[id]`` with weight 1; the same id goes to the same expert at every layer.
-    Source: Roller et al. 2021, 2106.04426, section 3.2. Tables: ``random``; ``balanced``
+    Source: Roller et al. 2021, 2106.04426. Tables: ``random``; ``balanced``
     (most frequent ids first, each to the expert with the least so far); ``clustered``
     (k-means of the ids' features). The last two are made by ``prepare`` from training data.
 

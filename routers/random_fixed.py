@@ -12,7 +12,7 @@ class RandomFixed(Router):
     """Control: every item takes the K best of a gate frozen at its random start.
 
     Similar items still share experts, but nobody chose which. Source: the
-    frozen-router ablation, for example "frozen gate" in StableMoE, 2204.08396, table 5.
+    randomly initialised and fixed router of SMoE-Dropout, Chen et al. 2023, 2303.01610.
 
     Args:
         dim: ``D``.

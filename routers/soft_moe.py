@@ -20,7 +20,7 @@ class SoftMoE(Router):
     The default gate is that scoring. Every expert computes ``slots`` rows per group, whatever
     the group's length. Each slot sees the whole group, so causal tasks refuse this router.
 
-    Source: Puigcerver et al. 2023, 2308.00951, equations 1 to 3 and section 2.3.
+    Source: Puigcerver et al. 2023, 2308.00951.
 
     Args:
         dim: ``D``.

@@ -17,7 +17,7 @@ class TopK(Router):
     """Every item takes the K experts it scores highest.
 
     ``S = topk(h)``, weighted by ``softmax(h[S])`` or ``softmax(h)[S]``.
-    Source: GShard 2006.16668, algorithm 1; Switch 2101.03961, equations 1 and 2 (``k=1``,
+    Source: GShard 2006.16668; Switch 2101.03961, equations 1 and 2 (``k=1``,
     ``weighting=probability``); Mixtral 2401.04088 (``k=2``, ``weighting=renormalized``).
 
     Args:
@@ -26,7 +26,7 @@ class TopK(Router):
         k: experts per item.
         weighting: ``renormalized`` (sums to one; needs ``k`` of 2 or more) or ``probability``.
         jitter: in training the gate sees ``x`` times a uniform draw from ``1 - jitter`` to
-            ``1 + jitter`` (Switch, section 2.2).
+            ``1 + jitter`` (Switch).
         gate: what scores the experts.
 
     >>> import torch

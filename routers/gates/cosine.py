@@ -11,10 +11,10 @@ from ._gate import Gate, gates
 
 @gates.register("cosine")
 class Cosine(Gate):
-    """``h_e = cos(P x, c_e) / t`` with a learned temperature (Chi et al. 2022, equation 4).
+    """``h_e = cos(P x, c_e) / t`` with a learned temperature (X-MoE).
 
-    X-MoE (2204.09179) projects to a low width; ``project=0`` leaves the projection out,
-    which is the scoring of Soft MoE (2308.00951, section 2.3).
+    X-MoE (Chi et al. 2022, 2204.09179) projects to a low width; ``project=0`` leaves the projection out,
+    which is the scoring of Soft MoE (2308.00951).
 
     Args:
         dim: ``D``.
