@@ -13,8 +13,8 @@ from ._gate import Gate, gates
 class Cosine(Gate):
     """``h_e = cos(P x, c_e) / t`` with a learned temperature (X-MoE).
 
-    X-MoE (Chi et al. 2022, 2204.09179) projects to a low width; ``project=0`` leaves the projection out,
-    which is the scoring of Soft MoE (2308.00951).
+    X-MoE (Chi et al. 2022, 2204.09179) projects to a low width; ``project=0`` leaves the
+    projection out, which is the scoring of Soft MoE (2308.00951).
 
     Args:
         dim: ``D``.
