@@ -1,0 +1,63 @@
+"""What README.md shows works as it stands."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks._config import compose
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+ROUTER_FILE = re.search(r"complete:\n\n```python\n(.*?)```", README, re.DOTALL).group(1)
+COMMANDS = [
+    shlex.split(line, comments=True)[3:]
+    for block in re.findall(r"^```\n(.*?)```", README, re.DOTALL | re.MULTILINE)
+    for line in block.splitlines()
+    if line.startswith("python -m tasks ") and "resume=" not in line and "plugins=" not in line
+]
+
+
+def run(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_router_file_is_short():
+    assert len(ROUTER_FILE.splitlines()) < 25
+
+
+def test_the_router_file_passes_the_kit_and_trains(tmp_path):
+    (tmp_path / "nearest.py").write_text(ROUTER_FILE)
+    verdict = run(tmp_path, "routers", "check", "nearest:Nearest")
+    assert re.search(r"(\d+) of \1 checks pass", verdict)
+    small = ["task.dim=16", "expert.hidden=16", "trainer.max_epochs=1", "trainer.max_steps=3"]
+    shown = run(
+        tmp_path, "tasks", "task=digits", "router=nearest", "plugins=[nearest]", "out=o", *small
+    )
+    assert "digits · nearest · mlp" in shown
+    assert (tmp_path / "o" / "result.json").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_commands_compose(command):
+    compose(command)
+
+
+def test_all_commands_were_found():
+    assert len(COMMANDS) >= 4
+
+
+def test_the_error_it_shows_is_the_one_people_get():
+    shown = re.search(r"^error: (router=topp: .*), …$", README, re.MULTILINE).group(1)
+    with pytest.raises(ValueError, match=re.escape(shown)):
+        compose(["router=topp"])
+
+
+def test_markers_of_the_generated_table_are_there():
+    assert README.count("<!-- digits:start -->") == README.count("<!-- digits:end -->") == 1
