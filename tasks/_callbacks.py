@@ -71,6 +71,10 @@ class Record(Callback):
         self.validated_at = trainer.global_step
         self._since = time.perf_counter()
 
+    def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, RoutedModule)
+        _log(trainer, module.evaluation_log("test"))
+
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._pause(trainer)
 

@@ -98,9 +98,7 @@ def _from_files(changes: Sequence[Change]) -> DictConfig:
     files = [CONF / "base.yaml"]
     experiment = chosen.get("experiment")
     if experiment is not None:
-        if experiment not in experiments():
-            raise unknown("experiment", experiment, experiments())
-        files.append(CONF / "experiment" / f"{experiment}.yaml")
+        files.append(_experiment(str(experiment)))
     layers = [load_yaml(path) for path in files]
     task = chosen.get("task", chosen.get("task.name"))
     for layer in reversed(layers):
@@ -114,6 +112,16 @@ def _from_files(changes: Sequence[Change]) -> DictConfig:
             _forget_options(config, key, OmegaConf.select(layer, f"{key}.name"))
         config = _merge(config, layer)
     return config
+
+
+def _experiment(name: str) -> Path:
+    """A file under ``conf/experiment`` by name, or any file by its path."""
+    given = Path(name)
+    if given.suffix == ".yaml" and given.is_file():
+        return given
+    if name not in experiments():
+        raise unknown("experiment", name, [*experiments(), "a path ending in .yaml"])
+    return CONF / "experiment" / f"{name}.yaml"
 
 
 def _merge(config: DictConfig, layer: DictConfig) -> DictConfig:

@@ -6,6 +6,7 @@ import os
 import platform
 from datetime import datetime
 from importlib.metadata import version
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def open_folder(config: Config) -> Path:
     Raises:
         ConfigError: where it cannot be written, or holds a run already.
     """
-    out = Path(config.out) if config.out else _default(config)
+    out = Path(config.out) if config.out else _unused(config)
     if (out / RESULT).exists():
         raise ConfigError(f"out={out}: holds a finished run; choose another out, or remove it")
     if (out / CONFIG).exists():
@@ -119,7 +120,10 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found}
 
 
-def _default(config: Config) -> Path:
+def _unused(config: Config) -> Path:
+    """A folder under ``runs/`` that is not there yet, named after the run and the time."""
     parts = (config.task["name"], config.router["name"], config.expert["name"])
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{'-'.join(p.replace(':', '.') for p in parts)}-s{config.seed}-{stamp}"
+    name = f"{'-'.join(p.replace(':', '.') for p in parts)}-s{config.seed}-{stamp}"
+    names = chain([name], (f"{name}-{again}" for again in count(2)))
+    return next(path for path in (Path("runs") / name for name in names) if not path.exists())

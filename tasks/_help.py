@@ -14,7 +14,8 @@ Train one model with a router of your choice.
   python -m tasks resume=DIR              go on where a run stopped
 
   key=value   set a key           +key=value  add a key that is not there
-  ~key        remove a key        experiment=NAME  start from conf/experiment/NAME.yaml
+  ~key        remove a key        experiment=NAME  start from conf/experiment/NAME.yaml, or
+                                  from any file: experiment=runs/…/config.yaml runs it again
 
   --list      all tasks, routers, experts, losses, gates and experiments
   --cfg       print the configuration that would run, and stop

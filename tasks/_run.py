@@ -82,8 +82,6 @@ class Run:
             validation = dict(self.module.evaluation)
             test = InOrder(self.data.test, EVALUATION_ROWS)
             trainer.test(self.module, test, verbose=False)
-        csv.log_metrics(self.module.evaluation_log("test"), trainer.global_step)
-        csv.save()
         result = self._result(record, validation)
         write_json(folder / RESULT, result)
         return result

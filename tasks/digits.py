@@ -1,6 +1,7 @@
 """Handwritten digits: 1,797 real 8x8 images that ship with scikit-learn."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -65,15 +66,15 @@ class Digits(Task):
             raise bad_value("task.dim", dim, f"a positive multiple of task.heads={heads}")
         if depth < 1:
             raise bad_value("task.depth", depth, "an integer of at least 1")
-        if augment < 0:
-            raise bad_value("task.augment", augment, "a number of at least 0")
+        if not 0 <= augment < math.inf:
+            raise bad_value("task.augment", augment, "a finite number of at least 0")
+        if not 0 <= label_smoothing < 1:
+            raise bad_value("task.label_smoothing", label_smoothing, "a number from 0 to below 1")
         self.model = _MODELS[model]
         self.ids = self.model.ids[ids]
         self.dim = dim
         self.depth = depth
         self.heads = heads
-        if not 0 <= label_smoothing < 1:
-            raise bad_value("task.label_smoothing", label_smoothing, "from 0 to below 1")
         self.strength = augment
         self.label_smoothing = label_smoothing
 

@@ -82,6 +82,8 @@ REFUSED = [
     ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0", "at least 1"),
     ("trainer.log_every_n_steps=0", "trainer.log_every_n_steps=0", "at least 1"),
     ("task.heads=3", "task.dim=16", "multiple of task.heads=3"),
+    ("task.label_smoothing=1", "task.label_smoothing=1", "from 0 to below 1"),
+    ("task.augment=.nan", "task.augment=nan", "finite"),
     ("task.augment=-1", "task.augment=-1", "at least 0"),
     ("losses.switch=.nan", "losses.switch=nan", "finite"),
     ("expert.hidden=0", "expert.hidden=0", "at least 1"),

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from experts.mlp import MLP
 from routers import Items, Router, Routing, Traits
+from tasks import Data
 from tasks.digits import Digits
 
 
@@ -45,3 +47,22 @@ class NamelessTask(Digits):
 
 class NoPart:
     """Neither a router nor anything else."""
+
+
+class PoisonedTask(Digits):
+    """Digits, with one pixel that is not a number."""
+
+    def data(self) -> Data:
+        data = super().data()
+        data.train["x"][77, 0, 3, 3] = torch.nan
+        return data
+
+
+class Bursting(MLP):
+    """Experts whose output overflows after their fourth pass."""
+
+    passes = 0
+
+    def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
+        self.passes += 1
+        return super().forward(rows, load, mask) * (1.0 if self.passes < 5 else torch.inf)

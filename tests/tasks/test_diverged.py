@@ -1,0 +1,75 @@
+"""Numbers that are not finite end a run with the place named and the last good model kept."""
+
+import pytest
+
+from tasks._cli import main
+from tasks._module import RoutedModule
+
+from .cases import NARROW, TINY, checkpoint_of
+
+EVERY_STEP = "tasks._checkpoints.CHECKPOINT_SECONDS"
+
+
+@pytest.fixture
+def diverged(tmp_path, capsys, monkeypatch):
+    """Runs a training that must diverge; returns its message and what it kept."""
+    monkeypatch.setattr(EVERY_STEP, 0.0)
+
+    def message(*overrides):
+        assert main([*TINY, f"out={tmp_path / 'run'}", *overrides]) == 1
+        shown = capsys.readouterr()
+        assert shown.err.startswith("error: ")
+        assert len(shown.err.splitlines()) == 1
+        assert str(tmp_path / "run" / "checkpoints") in shown.err
+        assert not (tmp_path / "run" / "result.json").exists()
+        saved = checkpoint_of(tmp_path / "run")
+        assert all(values.isfinite().all() for values in saved["state_dict"].values())
+        return shown.err, saved["global_step"]
+
+    return message
+
+
+def test_input_that_is_not_a_number(diverged):
+    message, _ = diverged(NARROW, "task=spare_parts:PoisonedTask", "trainer.max_steps=-1")
+    assert "input 'x' of the batch" in message
+
+
+def test_layer_that_overflows(diverged):
+    message, kept = diverged("expert=spare_parts:Bursting")
+    assert "layer blocks.0.moe.bank" in message
+    assert kept == 3  # the first pass tried the model out
+
+
+def test_parameter_that_is_not_a_number(diverged, monkeypatch):
+    step = RoutedModule.training_step
+
+    def break_a_layer(module, batch, batch_idx):
+        if module.global_step == 2:
+            module.backbone.blocks[1].out.bias.data[0] = float("nan")
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(RoutedModule, "training_step", break_a_layer)
+    message, kept = diverged(NARROW)
+    assert "layer blocks.1.out (its parameter bias)" in message
+    assert kept == 2
+
+
+def test_absurd_learning_rate(diverged):
+    message, _ = diverged(
+        NARROW, "optimizer.name=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=0"
+    )
+    assert "layer " in message
+    assert "optimizer.lr" in message
+
+
+def test_last_step_of_all(diverged):
+    """No later loss would show it, and the score of such a model means nothing."""
+    message, kept = diverged(
+        NARROW,
+        "optimizer.name=sgd",
+        "optimizer.lr=1e45",
+        "trainer.gradient_clip_val=0",
+        "trainer.max_steps=1",
+    )
+    assert "after step 1 " in message
+    assert kept == 0
