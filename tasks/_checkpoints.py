@@ -65,6 +65,9 @@ class Checkpoints(Callback):
         self.save(trainer, module)
         self._stop_if_asked()
 
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._listen()
+
     def on_test_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._listen()
 
@@ -94,7 +97,7 @@ class Checkpoints(Callback):
         os.replace(part, self.path)
 
     def _listen(self) -> None:
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in {signal.SIGINT, signal.SIGTERM} - self._before.keys():
             self._before[signum] = signal.signal(signum, self._ask)
 
     def _listen_no_more(self) -> None:

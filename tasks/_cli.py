@@ -1,6 +1,7 @@
 """``python -m tasks``: one training from the command line."""
 
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_CONFIG
+    except KeyboardInterrupt:  # while training a signal is answered with a checkpoint
+        print("stopped by SIGINT before training began", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 

@@ -41,7 +41,10 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) ->
         {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return OPTIMIZERS[config.name]([g for g in groups if g["params"]], lr=config.lr)
+    optimizer = OPTIMIZERS[config.name]([g for g in groups if g["params"]], lr=config.lr)
+    # fused optimizers offer to unscale gradients as they step; clipping needs that done before
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    return optimizer
 
 
 def learning_rate_factor(config: OptimizerConfig, total_steps: int, step: int) -> float:

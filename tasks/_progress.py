@@ -30,12 +30,12 @@ class ProgressBar(Callback):
             transient=True,
             disable=not console.is_terminal,
         )
-        self.bar: Any = None
+        self.bar = self.progress.add_task("", total=None, score="")
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, RoutedModule)
         self.progress.start()
-        self.bar = self.progress.add_task("", total=module.total_steps, score="")
+        self.progress.update(self.bar, total=module.total_steps, completed=trainer.global_step)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         if trainer.global_step % self.every == 0:

@@ -132,7 +132,7 @@ class Run:
     def _result(self, record: Record, validation: dict[str, float]) -> dict[str, Any]:
         config, module, score = self.config, self.module, self.task.score
         test = InOrder(self.data.test, EVALUATION_ROWS)
-        module.to("cpu")
+        module.to("cpu").float()  # as the data is
         compute = measure(module, next(iter(test)), samples=test.rows)
         control = config.moe.control
         return {

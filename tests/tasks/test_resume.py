@@ -1,5 +1,8 @@
 """A run that was stopped and resumed is the run that never stopped, to the last bit."""
 
+import os
+import signal
+
 import pytest
 
 from tasks._cli import main
@@ -105,6 +108,25 @@ def test_power_cut_after_training(uninterrupted, tmp_path, monkeypatch):
     assert not (out / "result.json").exists()
     assert main([f"resume={out}"]) == 0
     assert_same_run(out, uninterrupted(*SETTINGS))
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_stopped_during_evaluation(uninterrupted, tmp_path, monkeypatch, stage):
+    out = tmp_path / "run"
+    settings = (*SETTINGS, "trainer.max_steps=6")  # validated once more after training
+    evaluate = RoutedModule.validation_step
+
+    def interrupted(module, *args):
+        if module.trainer.state.fn == stage:
+            os.kill(os.getpid(), signal.SIGINT)
+        return evaluate(module, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RoutedModule, "validation_step", interrupted)
+        assert main([*TINY, NARROW, f"out={out}", *settings]) == 130
+    assert not (out / "result.json").exists()
+    assert main([f"resume={out}"]) == 0
+    assert_same_run(out, uninterrupted(*settings))
 
 
 def test_periodic_checkpoints(uninterrupted, tmp_path, monkeypatch):
