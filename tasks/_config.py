@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 import experts
 import routers
@@ -169,6 +170,10 @@ def _remove(config: DictConfig, key: str, exists: bool) -> None:
 
 def _typed(config: DictConfig) -> Config:
     """The configuration with every key there and of its type; sections are checked as parts are."""
+    try:
+        OmegaConf.resolve(config)
+    except OmegaConfBaseException as error:  # ${a.key} that is not there
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     values = OmegaConf.to_container(config)
     assert isinstance(values, dict)
     hints = get_type_hints(Config)

@@ -25,7 +25,7 @@ from ._progress import ProgressBar
 from ._schema import Config, TrainerConfig
 from ._task import Data, Task
 
-#: Rows in a batch of evaluation; it changes speed and nothing else.
+#: Samples in a batch of evaluation: what a router that looks at a whole batch sees of it.
 EVALUATION_ROWS = 256
 
 

@@ -51,6 +51,7 @@ REFUSED = [
     ("trainer.progress=maybe", "trainer.progress=maybe", "bool"),
     ("seed=x", "seed=x", "int"),
     ("seed=null", "seed=None", "int"),
+    ("seed=${sed}", "seed", "sed", "not found"),
     ("plugins=1", "plugins=1", "list"),
     ("losses=1", "losses=1", "dict"),
     ("losses.switch=much", "losses.switch=much", "float"),

@@ -115,6 +115,10 @@ def test_dictionaries_as_values():
     assert parts == ["mlp", {"name": "glu", "count": 2}]
 
 
+def test_values_that_name_others():
+    assert compose(["seed=3", "trainer.threads=${seed}"]).trainer.threads == 3
+
+
 def test_a_part_called_null():
     assert compose(["expert=null"]).expert["name"] == "null"
 

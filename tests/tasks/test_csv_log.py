@@ -48,12 +48,12 @@ def test_resume_keeps_rows_up_to_the_step(tmp_path):
     log.save()
     resumed = CsvLog(path)
     resumed.resume_at(2)
-    resumed.log_metrics({"a": 9.0, "b": 1.0}, 3)
+    resumed.log_metrics({"a": 9.0, "b": 1.0}, 4)
     resumed.save()
     assert [(row["step"], row["a"], row["b"]) for row in rows(path)] == [
         ("1", "0.1", ""),
         ("2", "0.2", ""),
-        ("3", "9.0", "1.0"),
+        ("4", "9.0", "1.0"),
     ]
 
 

@@ -58,11 +58,11 @@ def test_content_ids_by_hand():
         [
             [0.0, 0.0, 1.0, 1.0],
             [0.0, 0.0, 1.0, 1.0],
-            [0.5, 0.5, 0.2, 0.3],
-            [0.5, 0.5, 0.3, 0.2],
+            [0.7, 0.7, 0.2, 0.3],
+            [0.7, 0.7, 0.3, 0.2],
         ]
     )
-    # quarters 0, 1, 0.5 and 0.25 are steps 0, 3 (1 is the last step), 2 and 1
+    # quarters 0, 1, 0.7 and 0.25 are steps 0, 3 (the last step), 2 (2.8 rounded down) and 1
     assert content_ids(tile.unsqueeze(0), levels=4).item() == 0 * 64 + 3 * 16 + 2 * 4 + 1
     assert content_ids(torch.ones(2, 3, 4, 4), levels=4).tolist() == [[255] * 3] * 2
 
