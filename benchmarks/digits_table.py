@@ -33,7 +33,7 @@ ARMS = {
     "`soft_mixture`": "router=soft_mixture",
     "`soft_moe`": "router=soft_moe",
     "`topk`, no balance term": "router=topk losses={}",
-    "`topk`, switch term at 0.1": "router=topk losses.switch=0.1",
+    "`topk`, stronger balance term": "router=topk losses.switch=0.03",
     "control: `uniform`": "router=uniform",
     "control: `random_fixed`": "router=random_fixed",
     "control: dense, equal FLOPs": "router=topk moe.control=iso_flop",
@@ -116,7 +116,7 @@ def interval(values: list[float]) -> str:
 def table() -> str:
     """The rows as a Markdown table, arms in their order."""
     lines = [
-        "| arm | test accuracy | load CV | MaxVio | parameters, active / all | MFLOPs / image | s |",
+        "| arm | test accuracy | load CV | MaxVio | active / all parameters | MFLOPs | s |",
         "|---|---|---|---|---|---|---|",
     ]
     for arm in ARMS:

@@ -69,7 +69,8 @@ def main(overrides: list[str]) -> None:
             steps = run.module.total_steps
             seconds[name].append(train(run))
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    table = Table(title=f"digits, {steps} steps, {torch.get_num_threads()} threads, median of 7")
+    print(f"digits, {steps} steps, {torch.get_num_threads()} threads, median of {REPETITIONS}")
+    table = Table()
     for column in ("", "ms per step", "ratio"):
         table.add_column(column, justify="right")
     for name, median in medians.items():

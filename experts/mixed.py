@@ -40,11 +40,7 @@ class Mixed(Bank):
         self, dim: int, num_experts: int, *, parts: Sequence[Part] = ("mlp", "glu")
     ) -> None:
         super().__init__(dim, num_experts)
-        options: list[dict[str, Any]] = [
-            {"name": part} if isinstance(part, str) else dict(part) for part in parts
-        ]
-        if not all("name" in entry for entry in options):
-            raise ConfigError("expert.parts: a part has no name; give {name: mlp, ...}")
+        options = [_options(part) for part in parts]
         given: list[int | None] = [entry.pop("count", None) for entry in options]
         counts = _share_out(num_experts, given)
         built: list[Bank] = [
@@ -75,6 +71,17 @@ class Mixed(Bank):
 
     def _banks(self) -> list[Bank]:
         return [part for part in self.parts if isinstance(part, Bank)]
+
+
+def _options(part: Part) -> dict[str, Any]:
+    """A part as its name, its count and its options."""
+    options = {"name": part} if isinstance(part, str) else part
+    if not isinstance(options, Mapping) or "name" not in options:
+        raise ConfigError(
+            f"expert.parts: {part} is not an expert's name or {{name: mlp, count: 2, ...}}; "
+            'quote names that YAML reads otherwise, as in ["null"]'
+        )
+    return dict(options)
 
 
 def _share_out(num_experts: int, given: Sequence[int | None]) -> list[int]:

@@ -25,7 +25,10 @@ class Reseed(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        torch.manual_seed(mix_seed(self.seed, trainer.current_epoch, batch_idx))
+        seed = mix_seed(self.seed, trainer.current_epoch, batch_idx)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed takes a millisecond
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
 
 class Record(Callback):

@@ -201,3 +201,9 @@ def test_catalogue_refuses_sizes_that_cannot_be(capsys):
     with pytest.raises(SystemExit):
         main(["--dim", "30"])
     assert "expert.heads=4: allowed is a divisor of the width 30" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", [None, 3, {"count": 2}])
+def test_mixed_names_a_part_that_is_none(part):
+    with pytest.raises(ConfigError, match=r"expert\.parts: .* is not an expert's name"):
+        bank_of("mixed", parts=["mlp", part])
