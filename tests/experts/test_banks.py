@@ -148,7 +148,7 @@ def test_mixed_takes_the_rows_of_its_parts():
         ("mixed", {"parts": [{"name": "mlp", "count": 3}]}, "counts 3 do not add up to .*=4"),
         ("mixed", {"parts": [{"name": "mlp", "count": 4}, "glu"]}, "counts 4, the rest do not"),
         ("mixed", {"parts": [{"name": "mlp", "count": 0}, "glu"]}, "expert.parts.count=0"),
-        ("mixed", {"parts": [{"hidden": 3}]}, "expert.parts: a part has no name"),
+        ("mixed", {"parts": [{"hidden": 3}]}, "expert.parts: .* is not an expert's name"),
     ],
 )
 def test_messages_name_options(name, options, message):
