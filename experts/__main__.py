@@ -17,35 +17,49 @@ _EXPERTS = 4  # enough for a mixed bank to show all its parts
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print every expert with its options and what a row costs."""
     parser = argparse.ArgumentParser(prog="python -m experts", description="The experts there are.")
-    parser.add_argument("--dim", type=int, default=64, help="width D (default 64)")
-    parser.add_argument("--length", type=int, default=32, help="length of a sequence (default 32)")
-    parser.add_argument("--side", type=int, default=8, help="height and width (default 8)")
+    parser.add_argument("--dim", type=_size, default=64, help="width D (default 64)")
+    parser.add_argument(
+        "--length", type=_size, default=32, help="length of a sequence (default 32)"
+    )
+    parser.add_argument("--side", type=_size, default=8, help="height and width (default 8)")
     given = parser.parse_args(arguments)
     sizes = {"D": given.dim, "L": given.length, "H": given.side, "W": given.side}
-    try:
-        table = catalogue(sizes)
-    except ConfigError as error:
-        parser.error(str(error))
-    Console().print(table)
+    table, left_out = catalogue(sizes)
+    console = Console()
+    console.print(table)
+    for name, reason in left_out.items():
+        console.print(f"{name}: {reason}", markup=False)
 
 
-def catalogue(sizes: dict[str, int]) -> Table:
-    """One line per expert; FLOPs of one row, averaged over experts, for axes of these sizes."""
+def catalogue(sizes: dict[str, int]) -> tuple[Table, dict[str, ConfigError]]:
+    """One line per expert; FLOPs of one row, averaged over experts, for axes of these sizes.
+
+    Also the experts that cannot be built at these sizes, and why.
+    """
     shown = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
     table = Table("name", "what it is", "row", "options", title=f"Experts ({shown})")
     table.add_column("FLOPs per row", justify="right")
+    left_out = {}
     for name in banks:
-        bank: Bank = banks.build(name, sizes["D"], _EXPERTS)
-        flops = bank.flops([sizes[axis] for axis in bank.row_axes()])
-        options = "\n".join(f"{key}={value!r}" for key, value in banks.options(name).items())
-        table.add_row(
-            name,
-            _summary(banks[name]),
-            f"({', '.join(bank.row_axes())})",
-            options,
-            f"{sum(flops) / len(flops):,.0f}",
-        )
-    return table
+        try:
+            table.add_row(*_row(name, sizes))
+        except ConfigError as error:
+            left_out[name] = error
+    return table, left_out
+
+
+def _row(name: str, sizes: dict[str, int]) -> tuple[str, ...]:
+    bank: Bank = banks.build(name, sizes["D"], _EXPERTS)
+    flops = bank.flops([sizes[axis] for axis in bank.row_axes()])
+    options = "\n".join(f"{key}={value!r}" for key, value in banks.options(name).items())
+    axes = f"({', '.join(bank.row_axes())})"
+    return name, _summary(banks[name]), axes, options, f"{sum(flops) / len(flops):,.0f}"
+
+
+def _size(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
+    return int(text)
 
 
 def _summary(part: object) -> str:

@@ -93,7 +93,7 @@ def _share_out(num_experts: int, given: Sequence[int | None]) -> list[int]:
     if not given:
         raise bad_value("expert.parts", [], "at least one expert's name")
     for count in given:
-        if count is not None and count < 1:
+        if count is not None and (type(count) is not int or count < 1):
             raise bad_value("expert.parts.count", count, "an integer of at least 1, or none")
     open_parts = [i for i, count in enumerate(given) if count is None]
     rest = num_experts - sum(count or 0 for count in given)
@@ -101,8 +101,8 @@ def _share_out(num_experts: int, given: Sequence[int | None]) -> list[int]:
     if not fits:
         shown = ", ".join("the rest" if count is None else str(count) for count in given)
         raise ConfigError(
-            f"expert.parts: counts {shown} do not add up to num_experts={num_experts}; "
-            "every part needs at least one expert"
+            f"expert.parts: counts {shown} do not add up to num_experts={num_experts}; every part "
+            "needs at least one expert, among moe.num_experts and among moe.shared alike"
         )
     counts = [count or 0 for count in given]
     for place, i in enumerate(open_parts):

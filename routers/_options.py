@@ -39,9 +39,7 @@ def check(key: str, factory: Callable[..., Any], options: Mapping[str, Any], ski
         if name not in allowed:
             raise unknown_option(key, name, sorted(allowed))
         if name in hints and not _fits(value, hints[name]):
-            wanted = _describe(hints[name])
-            kind = type(value).__name__
-            raise ConfigError(f"{key}.{name}={value}: expected {wanted}, got {kind}")
+            raise ConfigError(f"{key}.{name}={value}: {_mismatch(value, hints[name])}")
     for name, default in allowed.items():
         if default is inspect.Parameter.empty and name not in options:
             raise ConfigError(f"{key}.{name}: required; give {key}.{name}={_describe(hints[name])}")
@@ -58,8 +56,25 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if origin in _PLURAL or hint in _PLURAL:
-        return isinstance(value, Sequence) and not isinstance(value, str)
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            return False
+        kinds = [kind for kind in get_args(hint) if kind is not Ellipsis]
+        return not kinds or all(any(_fits(v, kind) for kind in kinds) for v in value)
     return isinstance(value, origin or hint)
+
+
+def _mismatch(value: Any, hint: Any) -> str:
+    """Why a value does not fit a hint.
+
+    >>> _mismatch([3], Sequence[str])
+    'expected list of str, got list of int; quote what is meant as text, as in "null"'
+    """
+    kinds = [type(value).__name__]
+    if isinstance(value, list | tuple):
+        kinds.append(" and ".join(sorted({type(v).__name__ for v in value})))
+    quote = _fits("", hint) or (len(kinds) > 1 and _fits([""], hint))
+    cure = '; quote what is meant as text, as in "null"' if quote else ""
+    return f"expected {_describe(hint)}, got {' of '.join(filter(None, kinds))}{cure}"
 
 
 def _describe(hint: Any) -> str:
@@ -68,4 +83,6 @@ def _describe(hint: Any) -> str:
     if hint is NoneType:
         return "null"
     kind = get_origin(hint) or hint
+    if kind in _PLURAL and get_args(hint):
+        return "list of " + _describe(get_args(hint)[0])
     return str(getattr(kind, "__name__", kind)).lower()

@@ -1,12 +1,15 @@
 """Names for parts: a decorator, plug-in modules, entry points and ``module:Class``."""
 
 import importlib
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import entry_points
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from . import _options
-from ._errors import ConfigError, unknown
+from ._errors import ConfigError, bad_value, unknown
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -59,13 +62,19 @@ class Registry(Mapping[str, Callable[..., Any]]):
 
     def get_part(self, name: str) -> Callable[..., Any]:
         """The part called ``name``, or the object at ``package.module:Class``."""
+        if not isinstance(name, str):
+            kind = type(name).__name__
+            raise bad_value(self.key, name, f"a name (this is of type {kind})", 'Try "…" around it')
+        entry = self._entry_points().get(name)
         if name in self._parts:
+            self._check_same(name, entry)
             return self._parts[name]
         if ":" in name:
             return self._check_kind(name, _import_object(self.key, name))
-        entries = self._entry_points()
-        if name in entries:
-            return self._check_kind(name, entries[name].load())
+        if entry is not None:
+            with _importing(self.key, name):
+                part = entry.load()
+            return self._check_kind(name, part)
         raise unknown(self.key, name, self.available())
 
     def build(self, name: str, /, *args: Any, **options: Any) -> Any:
@@ -82,8 +91,17 @@ class Registry(Mapping[str, Callable[..., Any]]):
         """The options of a part with their defaults."""
         return _options.defaults(self.get_part(name), self.positional)
 
-    def _entry_points(self) -> dict[str, Any]:
-        return {e.name: e for e in entry_points(group=self.group)} if self.group else {}
+    def _entry_points(self) -> Mapping[str, EntryPoint]:
+        return _installed(self.group) if self.group else {}
+
+    def _check_same(self, name: str, entry: EntryPoint | None) -> None:
+        """An installed plug-in may not take the name of another part."""
+        home = _home(self._parts[name])
+        if entry is not None and entry.value.replace(":", ".") != home:
+            raise ConfigError(
+                f"{self.key} {name!r}: the installed plug-in {entry.value} has the name of {home}; "
+                f"rename or remove the entry point, or use {self.key}={entry.value}"
+            )
 
     def _check_kind(self, name: str, part: Any) -> Any:
         if self.base and not (isinstance(part, type) and issubclass(part, self.base)):
@@ -117,16 +135,45 @@ def import_parts(package: str, path: Iterable[str]) -> None:
             importlib.import_module(f"{package}.{module.name}")
 
 
+@cache
+def _installed(group: str) -> Mapping[str, EntryPoint]:
+    """The entry points of a group; what is installed does not change while a process runs."""
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
 def _import_module(key: str, module: str) -> Any:
-    try:
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise bad_value(key, module, "a module's full name, such as their.module")
+    with _importing(key, module):
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and not module.startswith(error.name):
-            raise  # the module exists; something it imports does not
+
+
+@contextmanager
+def _importing(key: str, name: str) -> Iterator[None]:
+    """Whatever goes wrong in another's module, as an error that says where."""
+    module = name.partition(":")[0]
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:  # a module may raise anything
+        lacks = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+        if lacks and (module == lacks or module.startswith(f"{lacks}.")):
+            raise ConfigError(
+                f"{key}={name}: no such module; run from the folder that holds it "
+                "or add that folder to PYTHONPATH"
+            ) from error
         raise ConfigError(
-            f"{key}={module}: no such module; run from the folder that holds it "
-            "or add that folder to PYTHONPATH"
+            f"{key}={name}: cannot be imported; {_place(error)}: {type(error).__name__}: {error}"
         ) from error
+
+
+def _place(error: Exception) -> str:
+    """File and line of an error."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "<frozen" not in f.filename]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}"
 
 
 def _import_object(key: str, name: str) -> Any:

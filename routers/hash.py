@@ -56,6 +56,8 @@ class Hash(Router):
             raise unknown("router.table", table, TABLES)
         if buckets < 1:
             raise bad_value("router.buckets", buckets, "an integer of at least 1")
+        if not 0 <= seed < 2**63:
+            raise bad_value("router.seed", seed, "an integer from 0 to 2**63 - 1")
         self.rule = TABLES[table]
         self.seed = seed
         start = TABLES["random"].make(num_experts, torch.zeros(buckets), None, self._generator())

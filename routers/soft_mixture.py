@@ -1,5 +1,6 @@
 """Every item takes every expert, softly."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -35,8 +36,8 @@ class SoftMixture(Router):
         self, dim: int, num_experts: int, *, temperature: float = 1.0, gate: GateSpec = "linear"
     ) -> None:
         super().__init__(dim, num_experts)
-        if not temperature > 0:
-            raise bad_value("router.temperature", temperature, "a number above 0")
+        if not 0 < temperature < math.inf:
+            raise bad_value("router.temperature", temperature, "a finite number above 0")
         self.temperature = temperature
         self.gate = self._use_gate(gate)
 

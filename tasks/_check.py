@@ -37,6 +37,13 @@ def _from(least: int, unless: str = "") -> Range:
     return Range(lambda value: value >= least, f"an integer of at least {least}{unless}")
 
 
+def _up_to(least: int, most: int) -> Range:
+    return Range(lambda value: least <= value <= most, f"an integer from {least} to {most}")
+
+
+#: More experts in a layer than any machine holds; a slip of the finger has more.
+MOST_EXPERTS = 2**20
+
 _AT_LEAST_ZERO = Range(lambda value: 0 <= value < math.inf, "a finite number of at least 0")
 _BELOW_ONE = Range(lambda value: 0 <= value < 1, "a number from 0 to below 1")
 
@@ -49,9 +56,9 @@ RANGES = {
     "trainer.gradient_clip_val": _AT_LEAST_ZERO,
     "trainer.threads": _from(1, ", or null for torch's choice"),
     "trainer.log_every_n_steps": _from(1),
-    "moe.num_experts": _from(1),
+    "moe.num_experts": _up_to(1, MOST_EXPERTS),
     "moe.capacity": Range(lambda value: 0 < value < math.inf, "a number above 0, or null"),
-    "moe.shared": _from(0),
+    "moe.shared": _up_to(0, MOST_EXPERTS),
     "moe.expert_dropout": _BELOW_ONE,
     "optimizer.lr": Range(lambda value: 0 < value < math.inf, "a finite number above 0"),
     "optimizer.weight_decay": _AT_LEAST_ZERO,

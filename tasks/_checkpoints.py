@@ -91,10 +91,15 @@ class Checkpoints(Callback):
             raise DivergedError(f"after step {trainer.global_step} {place} is not finite")
         for logger in trainer.loggers:
             logger.save()
-        self.path.parent.mkdir(exist_ok=True)
         part = self.path.with_suffix(".part")
-        trainer.save_checkpoint(part)
-        os.replace(part, self.path)
+        if self.path.parent.exists():
+            trainer.save_checkpoint(part)
+            os.replace(part, self.path)
+        else:  # the folder comes with its first checkpoint: one without any has lost it
+            folder = self.path.parent.with_suffix(".part")
+            folder.mkdir(exist_ok=True)
+            trainer.save_checkpoint(folder / self.path.name)
+            os.replace(folder, self.path.parent)
 
     def _listen(self) -> None:
         for signum in {signal.SIGINT, signal.SIGTERM} - self._before.keys():

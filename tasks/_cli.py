@@ -5,16 +5,27 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from routers import ConfigError, load_plugins
 
 from ._checkpoints import StoppedError
-from ._config import PARTS, compose, load_yaml, to_yaml
+from ._config import PARTS, compose, to_yaml
 from ._diverged import DivergedError
-from ._folder import CONFIG, RESULT, existing_folder, last_checkpoint, open_folder, read_json
+from ._folder import (
+    CHECKPOINT,
+    RESULT,
+    add_command,
+    held,
+    last_checkpoint,
+    new_folder,
+    read_json,
+    update_config,
+)
 from ._help import help_text, list_text
+from ._resume import configuration, resumed, resumed_from
 from ._run import Run
 from ._table import print_result
 
@@ -30,13 +41,12 @@ def main(arguments: Sequence[str]) -> int:
         if unknown_flags := flags - {"--help", "-h", "--list", "--cfg"}:
             raise ConfigError(f"{min(unknown_flags)}: unknown; allowed: --help, --list, --cfg")
         if flags & {"--help", "-h"}:
-            _load_named_plugins(overrides)
-            print(help_text(_chosen(overrides)))
+            print(help_text(configuration(overrides), _chosen(overrides)))
         elif "--list" in flags:
             _load_named_plugins(overrides)
             print(list_text())
         elif "--cfg" in flags:
-            print(to_yaml(compose(overrides)), end="")
+            print(to_yaml(configuration(overrides)), end="")
         else:
             return _train(overrides)
     except ConfigError as error:
@@ -51,48 +61,70 @@ def main(arguments: Sequence[str]) -> int:
 def _train(overrides: Sequence[str]) -> int:
     quiet()
     console = Console()
-    resumed = [text.partition("=")[2] for text in overrides if text.startswith("resume=")]
-    if resumed and resumed[-1] not in ("", "null"):
-        folder = existing_folder(resumed[-1])
-        if (folder / RESULT).exists():
-            console.print(f"{folder} is finished already; nothing was left to do.")
-            print_result(console, read_json(folder / RESULT), folder)
-            return 0
-        run = Run(compose(_only_trainer(overrides), base=load_yaml(folder / CONFIG)))
+    folder = resumed_from(overrides)
+    if folder is not None:
+        return _go_on(folder, overrides, console)
+    run = Run(compose(overrides))
+    with new_folder(run.config) as folder:
+        return _work(run, folder, None, overrides, console)
+
+
+def _go_on(folder: Path, overrides: Sequence[str], console: Console) -> int:
+    config = resumed(folder, overrides)
+    if (folder / RESULT).exists():
+        console.print(f"{folder} is finished already; nothing was left to do.")
+        print_result(console, read_json(folder / RESULT), folder)
+        return 0
+    with held(f"resume={folder}", folder):
+        run = Run(config)
         checkpoint = last_checkpoint(folder, run.module)
-    else:
-        run = Run(compose(overrides))
-        folder, checkpoint = open_folder(run.config), None
+        return _work(run, folder, checkpoint, overrides, console)
+
+
+def _work(
+    run: Run, folder: Path, checkpoint: Path | None, overrides: Sequence[str], console: Console
+) -> int:
     try:
+        update_config(folder, run.config)
+        add_command(folder, overrides)
         result = run.train(folder, checkpoint, console)
     except StoppedError as stop:
-        print(f"stopped by {stop}; go on with: python -m tasks resume={folder}", file=sys.stderr)
-        return 128 + stop.signum
+        return _stopped(folder, stop.signum)
+    except KeyboardInterrupt:  # outside of the loops, whose signals end in a checkpoint
+        return _stopped(folder, signal.SIGINT)
     except DivergedError as error:
-        print(
-            f"error: {error}. The last good checkpoint is in {folder / 'checkpoints'}; "
-            "try a lower optimizer.lr, or look at the data",
-            file=sys.stderr,
+        return _failed(f"{error}. {_kept(folder)}")
+    except OSError as error:
+        return _failed(
+            f"{folder}: {error.strerror or error}; when that is mended, go on with: "
+            f"python -m tasks resume={folder}"
         )
-        return FAILED
     print_result(console, result, folder)
     return 0
 
 
-def _only_trainer(overrides: Sequence[str]) -> list[str]:
-    """What may change when a run goes on; anything else would make it another run."""
-    kept = [text for text in overrides if not text.startswith("resume=")]
-    for text in kept:
-        if not text.startswith("trainer."):
-            raise ConfigError(
-                f"{text}: a resumed run keeps its configuration; only trainer.* may change"
-            )
-    return kept
+def _stopped(folder: Path, signum: int) -> int:
+    name = signal.Signals(signum).name
+    print(f"stopped by {name}; go on with: python -m tasks resume={folder}", file=sys.stderr)
+    return 128 + signum
 
 
-def _chosen(overrides: Sequence[str]) -> dict[str, str]:
-    pairs = dict(text.partition("=")[::2] for text in overrides)
-    return {key: pairs[key] for key in PARTS if key in pairs}
+def _failed(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return FAILED
+
+
+def _kept(folder: Path) -> str:
+    """What a run that diverged leaves, and what to try: a resumed one would keep its rate."""
+    path = folder / CHECKPOINT
+    kept = f"The last good checkpoint is {path}. " if path.exists() else ""
+    return f"{kept}Start a new run with a lower optimizer.lr and another out, or look at the data"
+
+
+def _chosen(overrides: Sequence[str]) -> list[str]:
+    """The sections whose part is named."""
+    named = {text.partition("=")[0].removesuffix(".name") for text in overrides}
+    return [key for key in PARTS if key in named]
 
 
 def _load_named_plugins(overrides: Sequence[str]) -> None:

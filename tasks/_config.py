@@ -1,7 +1,9 @@
 """Composing a run's configuration: files, then the command line, then checks."""
 
 import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -13,7 +15,7 @@ import experts
 import routers
 from routers import ConfigError, Registry
 from routers._errors import _nearest, bad_value, unknown, unknown_option
-from routers._options import _describe, _fits
+from routers._options import _fits, _mismatch
 from routers._options import check as check_options
 
 from ._schema import Config
@@ -21,8 +23,14 @@ from ._task import tasks
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
+#: The configuration in a run's folder.
+CONFIG = "config.yaml"
+
 #: Sections that name a part; ``router=topk`` is short for ``router.name=topk``.
 PARTS: dict[str, Registry] = {"task": tasks, "router": routers.routers, "expert": experts.banks}
+
+#: Keys whose value is text whatever YAML makes of it: ``out=12345`` is a folder.
+TEXT = ("out", "resume", "experiment")
 
 
 def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
@@ -38,7 +46,8 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
     >>> compose(["router=hash", "optimizer.lr=1e-3"]).router["table"]
     'random'
     """
-    changes = [_parse(text) for text in overrides]
+    # a part's name starts its options afresh, so names come first, wherever they were written
+    changes = sorted(map(_parse, overrides), key=lambda change: not _names_part(change[1]))
     config = base if base is not None else _from_files(changes)
     of_losses = [change for change in changes if _head(change[1]) == "losses"]
     for change in changes:
@@ -73,6 +82,15 @@ def load_yaml(path: Path) -> DictConfig:
     return loaded
 
 
+def user_path(text: str) -> Path:
+    """A path as it was written, with ``~`` as the home folder.
+
+    >>> user_path("runs/x").as_posix()
+    'runs/x'
+    """
+    return Path(os.path.expanduser(text))
+
+
 Change = tuple[str, str, Any]
 
 
@@ -84,7 +102,9 @@ def _parse(text: str) -> Change:
         raise ConfigError(f"{text}: expected key=value, +new=value or ~key; try --help")
     if sign == "~":
         return sign, key, None
-    if key.removesuffix(".name") in PARTS and not value.startswith("{"):
+    if key in TEXT:
+        return sign, key, None if value in ("", "null") else value
+    if _names_part(key) and not value.startswith(("{", "${")):
         return sign, key, value  # a name, even where YAML has another idea of it: expert=null
     try:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
@@ -94,13 +114,15 @@ def _parse(text: str) -> Change:
     return sign, key, parsed["value"]
 
 
+def _names_part(key: str) -> bool:
+    return key.removesuffix(".name") in PARTS
+
+
 def _from_files(changes: Sequence[Change]) -> DictConfig:
     chosen = {key: value for _, key, value in changes}
-    files = [CONF / "base.yaml"]
-    experiment = chosen.get("experiment")
-    if experiment is not None:
-        files.append(_experiment(str(experiment)))
-    layers = [load_yaml(path) for path in files]
+    layers = [load_yaml(CONF / "base.yaml")]
+    if chosen.get("experiment") is not None:
+        layers.append(_experiment(chosen["experiment"]))
     task = chosen.get("task", chosen.get("task.name"))
     for layer in reversed(layers):
         task = task or OmegaConf.select(layer, "task.name")
@@ -115,14 +137,25 @@ def _from_files(changes: Sequence[Change]) -> DictConfig:
     return config
 
 
-def _experiment(name: str) -> Path:
-    """A file under ``conf/experiment`` by name, or any file by its path."""
-    given = Path(name)
-    if given.suffix == ".yaml" and given.is_file():
-        return given
-    if name not in experiments():
-        raise unknown("experiment", name, [*experiments(), "a path ending in .yaml"])
-    return CONF / "experiment" / f"{name}.yaml"
+def _experiment(name: str) -> DictConfig:
+    """A file under ``conf/experiment`` by name, or any file by its path.
+
+    The configuration in a run's folder says what ran, so that it can run again, elsewhere.
+    """
+    path = user_path(name)
+    if path.suffix != ".yaml" or not path.is_file():
+        if name not in experiments():
+            raise unknown("experiment", name, [*experiments(), "a path ending in .yaml"])
+        path = CONF / "experiment" / f"{name}.yaml"
+    layer = load_yaml(path)
+    if path.name == CONFIG:
+        layer.pop("out", None)
+    if resume := layer.pop("resume", None):
+        raise ConfigError(
+            f"{path}: resume={resume} in an experiment; an experiment is a new run: "
+            f"remove it, or go on with python -m tasks resume={resume}"
+        )
+    return layer
 
 
 def _merge(config: DictConfig, layer: DictConfig) -> DictConfig:
@@ -144,6 +177,13 @@ def _head(key: str) -> str:
 def _apply(config: DictConfig, sign: str, key: str, value: Any) -> None:
     if _head(key) not in Config.__dataclass_fields__:
         raise _unknown_key(key, Config.__dataclass_fields__)
+    if _head(key) in TEXT and _head(key) != key:
+        raise ConfigError(f"{key}: {_head(key)} is a text and has no keys")
+    with _explained(f"{sign}{key}={value}"):
+        _change(config, sign, key, value)
+
+
+def _change(config: DictConfig, sign: str, key: str, value: Any) -> None:
     exists = OmegaConf.select(config, key, default=_ABSENT) is not _ABSENT
     if sign == "+" and exists:
         raise ConfigError(f"+{key}: exists already; write {key}={value} to change it")
@@ -152,7 +192,7 @@ def _apply(config: DictConfig, sign: str, key: str, value: Any) -> None:
         return
     if key in PARTS and not isinstance(value, dict):
         key = f"{key}.name"
-    if key.removesuffix(".name") in PARTS:
+    if _names_part(key):
         _forget_options(config, key.removesuffix(".name"), value)
     OmegaConf.update(config, key, value, merge=not isinstance(value, dict), force_add=True)
 
@@ -170,10 +210,8 @@ def _remove(config: DictConfig, key: str, exists: bool) -> None:
 
 def _typed(config: DictConfig) -> Config:
     """The configuration with every key there and of its type; sections are checked as parts are."""
-    try:
+    with _explained():  # ${a.key} that is not there
         OmegaConf.resolve(config)
-    except OmegaConfBaseException as error:  # ${a.key} that is not there
-        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     values = OmegaConf.to_container(config)
     assert isinstance(values, dict)
     hints = get_type_hints(Config)
@@ -186,15 +224,25 @@ def _typed(config: DictConfig) -> Config:
         _check_type(name, values[name], dict if is_dataclass(hint) else hint)
         if is_dataclass(hint):
             check_options(name, hint, values[name], skip=0)  # type: ignore[arg-type]
-    typed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), config))
+    with _explained():
+        typed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), config))
     assert isinstance(typed, Config)
     return typed
 
 
+@contextmanager
+def _explained(setting: str = "") -> Iterator[None]:
+    """What OmegaConf refuses inside, as an error about the setting."""
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        place = setting or error.full_key
+        raise ConfigError(f"{place}: {str(error).splitlines()[0]}") from error
+
+
 def _check_type(key: str, value: Any, hint: Any) -> None:
     if not _fits(value, hint):
-        kind = type(value).__name__
-        raise ConfigError(f"{key}={value}: expected {_describe(hint)}, got {kind}")
+        raise ConfigError(f"{key}={value}: {_mismatch(value, hint)}")
 
 
 def _unknown_key(key: str, allowed: Iterable[str]) -> ConfigError:

@@ -1,11 +1,15 @@
 """A run's folder: made before training, never overwritten, written by renames."""
 
+import fcntl
 import json
 import math
 import os
 import platform
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -15,45 +19,61 @@ from torch import nn
 
 from routers import ConfigError
 
-from ._config import to_yaml
+from ._config import CONFIG, to_yaml, user_path
 from ._schema import Config
 
 RESULT = "result.json"
-CONFIG = "config.yaml"
 METRICS = "metrics.csv"
+CHECKPOINT = Path("checkpoints", "last.ckpt")
+COMMAND = "command.txt"
+LOCK = "lock"
 
 
-def open_folder(config: Config) -> Path:
-    """The new, empty folder of a run.
-
-    Raises:
-        ConfigError: where it cannot be written, or holds a run already.
-    """
-    out = Path(config.out) if config.out else _unused(config)
-    if (out / RESULT).exists():
-        raise ConfigError(f"out={out}: holds a finished run; choose another out, or remove it")
-    if (out / CONFIG).exists():
-        raise ConfigError(
-            f"out={out}: holds an unfinished run; go on with resume={out}, or choose another out"
-        )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / CONFIG, to_yaml(config))
-    except OSError as error:
-        raise ConfigError(f"out={out}: cannot be written ({error.strerror})") from error
-    return out
-
-
-def existing_folder(path: str) -> Path:
-    """The folder of a run to resume.
+@contextmanager
+def new_folder(config: Config) -> Iterator[Path]:
+    """The new folder of a run, held for this process.
 
     Raises:
-        ConfigError: where there is no run in it.
+        ConfigError: where it cannot be written, or holds anything.
     """
-    folder = Path(path)
-    if not (folder / CONFIG).exists():
-        raise ConfigError(f"resume={folder}: no run is there (no {CONFIG} in it)")
-    return folder
+    out = _empty_folder(config)
+    with held(f"out={out}", out):
+        _refuse_used(out)  # another run may have been faster
+        with _writing(f"out={out}"):
+            write_text(out / CONFIG, to_yaml(config))
+        yield out
+
+
+@contextmanager
+def held(setting: str, folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder; the system lets go of it however this one ends.
+
+    Raises:
+        ConfigError: naming the setting, where another process holds the folder.
+    """
+    with _writing(setting):
+        file = (folder / LOCK).open("a")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"{setting}: another process trains there now; wait for it, or choose another out"
+            ) from error
+        yield
+
+
+def add_command(folder: Path, arguments: Sequence[str]) -> None:
+    """Note how the run was started or resumed."""
+    with (folder / COMMAND).open("a") as file:
+        file.write(shlex.join(["python", "-m", "tasks", *arguments]) + "\n")
+
+
+def update_config(folder: Path, config: Config) -> None:
+    """Let the folder say what runs from now on."""
+    text = to_yaml(config)
+    if (folder / CONFIG).read_text() != text:
+        write_text(folder / CONFIG, text)
 
 
 def last_checkpoint(folder: Path, model: nn.Module) -> Path | None:
@@ -66,10 +86,10 @@ def last_checkpoint(folder: Path, model: nn.Module) -> Path | None:
     Raises:
         ConfigError: where the checkpoint is gone or damaged, or is another model's.
     """
-    path = folder / "checkpoints" / "last.ckpt"
+    path = folder / CHECKPOINT
     if not path.exists():
-        begun = path.parent.exists() and not list(path.parent.iterdir())
-        if begun or (folder / METRICS).exists():  # the first checkpoint comes before any metric
+        # it comes before any metric, and its folder comes with it
+        if path.parent.exists() or (folder / METRICS).exists():
             raise ConfigError(f"resume={folder}: {path} is missing; start anew with another out")
         return None
     try:
@@ -116,14 +136,57 @@ def _json_safe(value: Any) -> Any:
 def versions() -> dict[str, str]:
     """What a number depends on beside the configuration."""
     names = ("torch", "lightning", "torchmetrics", "omegaconf", "numpy", "scikit-learn")
-    found = {name: version(name) for name in ("switchyard", *names)}
+    found = {name: _version(name) for name in ("switchyard", *names)}
     return {"python": platform.python_version(), **found}
 
 
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@contextmanager
+def _writing(setting: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{setting}: cannot be written ({error.strerror})") from error
+
+
+def _empty_folder(config: Config) -> Path:
+    with _writing(f"out={config.out}"):
+        if config.out is None:
+            return _unused(config)
+        out = user_path(config.out)
+        out.mkdir(parents=True, exist_ok=True)
+    _refuse_used(out)
+    return out
+
+
+def _refuse_used(out: Path) -> None:
+    names = {path.name for path in out.iterdir()}
+    if RESULT in names:
+        raise ConfigError(f"out={out}: holds a finished run; choose another out, or remove it")
+    if CONFIG in names:
+        raise ConfigError(
+            f"out={out}: holds an unfinished run; go on with resume={out}, or choose another out"
+        )
+    if names - {LOCK}:
+        raise ConfigError(
+            f"out={out}: is not empty, and a run would write over {min(names - {LOCK})} and such; "
+            "choose another out"
+        )
+
+
 def _unused(config: Config) -> Path:
-    """A folder under ``runs/`` that is not there yet, named after the run and the time."""
+    """A new folder under ``runs/``, named after the run and the time."""
     parts = (config.task["name"], config.router["name"], config.expert["name"])
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{'-'.join(p.replace(':', '.') for p in parts)}-s{config.seed}-{stamp}"
-    names = chain([name], (f"{name}-{again}" for again in count(2)))
-    return next(path for path in (Path("runs") / name for name in names) if not path.exists())
+    for path in chain([Path("runs", name)], (Path("runs", f"{name}-{n}") for n in count(2))):
+        with suppress(FileExistsError):  # of a run that began in the same second
+            path.mkdir(parents=True)
+            return path
+    raise AssertionError("unreachable: there is always another number")

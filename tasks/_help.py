@@ -1,11 +1,13 @@
 """Text for ``--help`` and ``--list``."""
 
 import inspect
+from collections.abc import Iterable
 
 import routers
 from routers import Registry
 
-from ._config import CONF, PARTS, experiments
+from ._config import CONF, PARTS, experiments, to_yaml
+from ._schema import Config
 
 USAGE = """\
 Train one model with a router of your choice.
@@ -26,11 +28,13 @@ Exit codes: 0 done, 1 training failed, 2 the configuration cannot work,
 """
 
 
-def help_text(chosen: dict[str, str]) -> str:
-    """Usage, the options of the parts in ``chosen``, and every key with its default."""
-    parts = [f"{key}={name}\n{_options(PARTS[key], name)}" for key, name in chosen.items()]
+def help_text(config: Config, chosen: Iterable[str]) -> str:
+    """Usage, the options of the parts in the ``chosen`` sections, every key, and what would run."""
+    names = {key: getattr(config, key)["name"] for key in PARTS}
+    parts = [f"{key}={names[key]}\n{_options(PARTS[key], names[key])}" for key in chosen]
     base = (CONF / "base.yaml").read_text()
-    return "\n".join([USAGE, *parts, "All keys and their defaults (conf/base.yaml):\n", base])
+    keys = f"All keys (conf/base.yaml; conf/task/{names['task']}.yaml overrides it):\n"
+    return "\n".join([USAGE, *parts, keys, base, "What would run:\n", to_yaml(config)])
 
 
 def list_text() -> str:

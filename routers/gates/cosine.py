@@ -1,5 +1,7 @@
 """Angles instead of dot products."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,8 +33,10 @@ class Cosine(Gate):
         self, dim: int, outputs: int, *, project: int = 16, temperature: float = 0.07
     ) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise bad_value("router.gate.temperature", temperature, "a number above 0")
+        if project < 0:
+            raise bad_value("router.gate.project", project, "an integer of at least 0; 0 for none")
+        if not 0 < temperature < math.inf:
+            raise bad_value("router.gate.temperature", temperature, "a finite number above 0")
         width = project or dim
         self.project = nn.Parameter(torch.randn(width, dim) * dim**-0.5) if project else None
         self.centroid = nn.Parameter(torch.randn(outputs, width) * width**-0.5)

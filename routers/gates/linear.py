@@ -1,9 +1,12 @@
 """One linear map."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .._errors import bad_value
 from .._items import Items
 from ._gate import Gate, gates
 
@@ -25,6 +28,8 @@ class Linear(Gate):
 
     def __init__(self, dim: int, outputs: int, *, scale: float = 0.5) -> None:
         super().__init__()
+        if not 0 <= scale < math.inf:
+            raise bad_value("router.gate.scale", scale, "a finite number of at least 0")
         self.weight = nn.Parameter(torch.randn(outputs, dim) * scale * dim**-0.5)
 
     def forward(self, items: Items) -> Tensor:

@@ -197,13 +197,23 @@ def test_catalogue(capsys):
     assert "4,096" in shown  # an mlp of width 16: 2 * 16 * 64 for each of two matrices
 
 
-def test_catalogue_refuses_sizes_that_cannot_be(capsys):
+def test_catalogue_says_what_does_not_fit(capsys):
+    main(["--dim", "6"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(name in shown for name in experts.available())
+    assert "transformer: expert.heads=4: allowed is a divisor of the width 6" in shown
+    assert "576" in shown  # an mlp of width 6 is there all the same
+
+
+@pytest.mark.parametrize("size", ["--length=-5", "--dim=0", "--side=x"])
+def test_catalogue_refuses_sizes_that_cannot_be(capsys, size):
     with pytest.raises(SystemExit):
-        main(["--dim", "30"])
-    assert "expert.heads=4: allowed is a divisor of the width 30" in capsys.readouterr().err
+        main([size])
+    assert "positive integer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("part", [None, 3, {"count": 2}])
 def test_mixed_names_a_part_that_is_none(part):
-    with pytest.raises(ConfigError, match=r"expert\.parts: .* is not an expert's name"):
+    cause = "is not an expert's name|expected list of str or mapping, got list of"
+    with pytest.raises(ConfigError, match=rf"expert\.parts.* ({cause}).* quote"):
         bank_of("mixed", parts=["mlp", part])

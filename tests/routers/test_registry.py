@@ -112,14 +112,47 @@ def test_module_and_class_that_are_not_there(plugin):
         routers.build(f"{plugin}:not_a_router", 4, 3)
 
 
-def test_entry_points(monkeypatch):
+@pytest.fixture
+def install(monkeypatch):
+    """Makes it as if a package with this entry point were installed."""
+
+    def add(entry):
+        groups = {"switchyard.routers": [entry]}
+        monkeypatch.setattr(_registry, "entry_points", lambda group: groups.get(group, []))
+        _registry._installed.cache_clear()
+
+    yield add
+    _registry._installed.cache_clear()
+
+
+def test_an_entry_point_may_not_take_a_name(install):
+    install(SimpleNamespace(name="topk", value="theirs:TopK", load=None))
+    with pytest.raises(ConfigError, match=r"'topk': .*theirs:TopK has the name of routers\.topk"):
+        routers.build("topk", 4, 4)
+    assert routers.build("uniform", 4, 4)
+    install(SimpleNamespace(name="topk", value="routers.topk:TopK", load=None))
+    assert routers.build("topk", 4, 4)
+
+
+def test_an_entry_point_that_fails(install):
+    def load():
+        raise RuntimeError("no such luck")
+
+    install(SimpleNamespace(name="theirs", value="theirs:X", load=load))
+    with pytest.raises(ConfigError, match=r"router=theirs: .*test_registry.py, line .*luck"):
+        routers.build("theirs", 4, 4)
+
+
+def test_entry_points_are_looked_up_once(install, monkeypatch):
+    install(SimpleNamespace(name="theirs", value="theirs:X", load=None))
+    routers.available()
+    monkeypatch.setattr(_registry, "entry_points", None)
+    assert "theirs" in routers.available()
+
+
+def test_entry_points(install):
     topk = routers.routers["topk"]
-    entry = SimpleNamespace(name="theirs", load=lambda: topk)
-
-    def entry_points(group: str):
-        return [entry] if group == "switchyard.routers" else []
-
-    monkeypatch.setattr(_registry, "entry_points", entry_points)
+    install(SimpleNamespace(name="theirs", value="theirs:TopK", load=lambda: topk))
     assert "theirs" in routers.available()
     assert isinstance(routers.build("theirs", 4, 4, k=3), topk)
     with pytest.raises(ConfigError, match=r"did you mean 'k'"):
@@ -144,7 +177,8 @@ def test_missing_plugin_says_so():
 def test_an_import_error_inside_a_plugin_is_not_hidden(tmp_path, monkeypatch):
     (tmp_path / "plugin_that_lacks_something.py").write_text("import no_such_dependency")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
+    message = r"plugin_that_lacks_something.py, line 1: .*'no_such_dependency'"
+    with pytest.raises(ConfigError, match=message):
         load_plugins(["plugin_that_lacks_something"])
 
 

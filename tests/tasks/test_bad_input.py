@@ -1,5 +1,6 @@
 """What cannot work is refused before anything trains, with the cause and the cure."""
 
+import fcntl
 import os
 import pickle
 import subprocess
@@ -58,15 +59,38 @@ REFUSED = [
     ("trainer=1", "trainer=1", "dict"),
     ("moe.num_experts=[8]", "moe.num_experts", "int"),
     ("router={k: 2}", "router.name", "required"),
+    ("expert={name: mixed, parts: [3]}", "expert.parts=[3]", "list of str or mapping", "quote"),
+    ("expert={name: mixed, parts: [{name: 3}]}", "expert=3", "a name", "int"),
+    ("expert={name: mixed, parts: [{name: mlp, count: two}]}", "count=two", "at least 1"),
+    ("expert=null expert.kinds=[[a]]", "expert.kinds=[['a']]", "list of str"),
+    ("plugins=[null]", "plugins=[None]", "list of str", "quote"),
+    ("plugins=['']", "plugins=:", "their.module"),
+    ("plugins.x=3", "plugins.x=3", "not an int"),
+    ("plugins.0=x", "plugins.0=x", "out of range"),
+    ("router.k=???", "router.k", "mandatory"),
+    ("router.name.x=3", "router={'x': 3}", "a name"),
+    ("router={name: 3}", "router=3", "a name"),
+    ("router.gate={name: 3}", "router.gate=3", "a name", "int"),
+    ("out.x=3", "out.x", "text"),
     # ranges
+    ("router.gate={name: mlp, hidden: 0}", "router.gate.hidden=0", "at least 1"),
+    ("router.gate={name: attention, width: 0}", "router.gate.width=0", "at least 1"),
+    ("router.gate={name: cosine, project: -1}", "router.gate.project=-1", "at least 0"),
+    ("router.gate={name: cosine, temperature: .inf}", "gate.temperature=inf", "finite"),
+    ("router.gate={name: linear, scale: .nan}", "router.gate.scale=nan", "finite"),
+    ("router.gate={name: linear, scale: -1}", "router.gate.scale=-1", "at least 0"),
+    ("router=hash router.seed=99999999999999999999", "router.seed=9999999999", "2**63 - 1"),
+    ("router=hash router.seed=-1", "router.seed=-1", "from 0"),
+    ("router=soft_mixture router.temperature=.inf", "router.temperature=inf", "finite"),
     ("router.k=9", "router.k=9", "1 to num_experts=8"),
     ("router.k=0", "router.k=0", "1 to num_experts=8"),
     ("router.k=1", "router.k=1", "at least 2", "router.weighting=probability"),
     ("moe.capacity=0", "moe.capacity=0", "above 0", "null"),
     ("moe.capacity=-1", "moe.capacity=-1", "above 0", "null"),
     ("moe.capacity=.nan", "moe.capacity=nan", "above 0"),
-    ("moe.num_experts=0", "moe.num_experts=0", "at least 1"),
-    ("moe.shared=-1", "moe.shared=-1", "at least 0"),
+    ("moe.num_experts=0", "moe.num_experts=0", "from 1 to 1048576"),
+    ("moe.num_experts=99999999999", "moe.num_experts=99999999999", "from 1 to 1048576"),
+    ("moe.shared=-1", "moe.shared=-1", "from 0 to 1048576"),
     ("moe.expert_dropout=1", "moe.expert_dropout=1", "from 0 to below 1"),
     ("optimizer.lr=0", "optimizer.lr=0", "above 0"),
     ("optimizer.lr=.inf", "optimizer.lr=inf", "finite"),
@@ -102,6 +126,13 @@ REFUSED = [
     ("task=spare_parts:CausalTask moe.capacity=1 moe.drop=random", "moe.drop=random", "position"),
     ("router=spare_parts:NoPart", "router=spare_parts:NoPart", "not a subclass", "Router"),
     ("router=spare_parts:Adapting2", "spare_parts:Adapting2", "mean 'spare_parts:Adapting'"),
+    ("router=:", "router=:", "their.module"),
+    ("router=.foo:Bar", "router=.foo", "their.module"),
+    ("expert=mixed moe.shared=1", "num_experts=1", "moe.shared"),
+    ("plugins=[broken_syntax]", "plugins=broken_syntax", "broken_syntax.py, line 4", "SyntaxError"),
+    ("plugins=[broken_import]", "broken_import.py, line 3", "ValueError: no such luck"),
+    ("router=broken_import:X", "router=broken_import", "ValueError: no such luck"),
+    ("plugins=[broken_needs]", "plugins=broken_needs", "broken_needs.py, line 3", "'broken'"),
     ("router=spare_partz:Adapting", "router=spare_partz", "no such module", "PYTHONPATH"),
     ("plugins=[spare_partz]", "plugins=spare_partz", "no such module", "PYTHONPATH"),
     # what this machine has not
@@ -115,6 +146,22 @@ REFUSED = [
     ("--verbose", "--verbose", "allowed", "--help", "--cfg"),
     ("resume=nowhere", "resume=nowhere", "config.yaml"),
 ]
+
+
+# plug-ins that cannot be imported
+BROKEN = {
+    "broken_syntax": "# one\n# two\n# three\nx = = 1\n",
+    "broken_import": "# one\n# two\nraise ValueError('no such luck')\n",
+    "broken_needs": "# one\n# two\nimport broken\n",
+}
+
+
+@pytest.fixture(autouse=True)
+def broken_plugins(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("plugins")
+    for name, text in BROKEN.items():
+        (folder / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(folder)
 
 
 @pytest.fixture
@@ -196,11 +243,68 @@ def test_out_that_holds_an_unfinished_run(refused, stopped):
     assert f"resume={stopped}" in refused(*TINY, f"out={stopped}")
 
 
-@pytest.mark.parametrize("change", ["router=hash", "router.k=4", "optimizer.lr=1", "seed=1"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "router=hash",
+        "router.k=4",
+        "optimizer.lr=1",
+        "seed=1",
+        "trainer.batch_size=32",
+        "trainer.accumulate_grad_batches=2",
+        "trainer.gradient_clip_val=0",
+        "trainer.precision=bf16-mixed",
+        "~trainer.max_epochs",
+        "+trainer.max_epochs=2",
+        "trainer={max_epochs: 2}",
+        "experiment=digits_conv",
+    ],
+)
 def test_resume_as_another_run(refused, stopped, change):
+    before = (stopped / "config.yaml").read_bytes(), (stopped / "command.txt").read_bytes()
     message = refused(f"resume={stopped}", change)
     assert change in message
-    assert "trainer." in message
+    assert "trainer.max_epochs, trainer.max_steps, trainer.accelerator" in message
+    assert before == (
+        (stopped / "config.yaml").read_bytes(),
+        (stopped / "command.txt").read_bytes(),
+    )
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "checkpoints/last.ckpt", "notes.txt", ".hidden"])
+def test_out_that_holds_something_else(refused, tmp_path, name):
+    theirs = tmp_path / "out" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("kept")
+    message = refused(*TINY, f"out={tmp_path / 'out'}")
+    assert "is not empty" in message
+    assert "choose another out" in message
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [theirs]
+    assert theirs.read_text() == "kept"
+
+
+def test_folder_of_a_run_at_work(refused, stopped):
+    """As if another process trained there; it ends, and the folder is free."""
+    with (stopped / "lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        message = refused(f"resume={stopped}")
+        assert f"resume={stopped}: another process trains there now" in message
+    assert main([f"resume={stopped}"]) == 0
+
+
+def test_two_runs_in_one_out(refused, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    with (out / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert f"out={out}: another process trains there" in refused(*TINY, f"out={out}")
+    assert [path.name for path in out.iterdir()] == ["lock"]
+
+
+def test_experiment_that_resumes(refused, tmp_path):
+    path = tmp_path / "trial.yaml"
+    path.write_text("resume: runs/x\n")
+    assert f"{path}: resume=runs/x in an experiment" in refused(f"experiment={path}")
 
 
 def test_resume_of_an_empty_folder(refused, tmp_path):

@@ -10,7 +10,7 @@ import experts
 import routers
 from tasks import tasks
 from tasks._cli import main
-from tasks._config import compose, experiments
+from tasks._config import compose, experiments, to_yaml
 from tasks._table import print_result
 
 from .cases import NARROW, TINY, result_of, train
@@ -34,6 +34,21 @@ def test_help(shown):
     for words in ("python -m tasks task=NAME", "resume=DIR", "~key", "Exit codes", "max_epochs"):
         assert words in text
     assert shown("-h") == text
+
+
+def test_help_says_what_would_run(shown):
+    text = shown("--help", "expert=glu")
+    assert "conf/task/digits.yaml overrides it" in text
+    assert text.rstrip().endswith(to_yaml(compose(["expert=glu"])).rstrip())
+
+
+def test_configuration_of_a_resumed_run(shown, tmp_path):
+    out = tmp_path / "run"
+    shown(*TINY, NARROW, f"out={out}", "trainer.max_steps=1", "router=hash")
+    printed = shown("--cfg", f"resume={out}", "trainer.threads=2")
+    assert "name: hash" in printed
+    assert "threads: 2" in printed
+    assert printed.replace("threads: 2", "threads: 1") == (out / "config.yaml").read_text()
 
 
 def test_help_on_a_part(shown):

@@ -54,6 +54,14 @@ def test_the_command_line_is_read_in_order(conf):
     assert compose(["seed=2", "seed=3"]).seed == 3
 
 
+@pytest.mark.parametrize("name", ["router=hash", "router.name=hash", "router={name: hash}"])
+def test_options_may_stand_before_their_part(name):
+    for overrides in (["router.buckets=7", name], [name, "router.buckets=7"]):
+        assert compose(overrides).router["buckets"] == 7
+    assert compose(["router.buckets=7", name, "router.buckets=8"]).router["buckets"] == 8
+    assert compose(["router=topk", name]).router["name"] == "hash"
+
+
 def test_the_experiment_may_stand_anywhere(conf):
     (conf / "experiment" / "trial.yaml").write_text("seed: 5\n")
     assert compose(["seed=2", "experiment=trial"]).seed == 2

@@ -1,11 +1,14 @@
 """A run that was stopped and resumed is the run that never stopped, to the last bit."""
 
+import errno
 import os
 import signal
 
 import pytest
+from lightning.pytorch import Trainer
 
 from tasks._cli import main
+from tasks._config import compose, load_yaml
 from tasks._module import RoutedModule
 
 from .cases import (
@@ -93,7 +96,8 @@ def test_power_cut_before_the_first_checkpoint(uninterrupted, tmp_path, left):
         checkpoint.unlink()
         checkpoint.parent.rmdir()
     else:
-        checkpoint.rename(checkpoint.with_suffix(".part")).write_bytes(b"half")
+        checkpoint.write_bytes(b"half")
+        checkpoint.parent.rename(out / "checkpoints.part")
     assert main([f"resume={out}"]) == 0
     assert_same_run(out, uninterrupted(*SETTINGS))
 
@@ -178,6 +182,50 @@ def test_the_trainer_may_change(tmp_path):
     stop(out, 0, *SETTINGS)
     assert main([f"resume={out}", "trainer.max_epochs=1"]) == 0
     assert checkpoint_of(out)["global_step"] == BATCHES
+    assert compose([], base=load_yaml(out / "config.yaml")).trainer.max_epochs == 1
+    first, second = (out / "command.txt").read_text().splitlines()
+    assert "router=noisy_topk" in first
+    assert second == f"python -m tasks resume={out} trainer.max_epochs=1"
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_full_disk(uninterrupted, tmp_path, monkeypatch, capsys, at):
+    """Be it at the first checkpoint or later: a message, and the run goes on once there is room."""
+    out = tmp_path / "run"
+    calls = 0
+    save = Trainer.save_checkpoint
+
+    def full(trainer, path):
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(trainer, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "save_checkpoint", full)
+        assert main([*TINY, NARROW, f"out={out}", *SETTINGS]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {out}: No space left on device")
+    assert f"resume={out}" in shown
+    assert main([f"resume={out}"]) == 0
+    assert_same_run(out, uninterrupted(*SETTINGS))
+
+
+def test_ctrl_c_between_training_and_result(uninterrupted, tmp_path, monkeypatch, capsys):
+    def ctrl_c(*_, **__):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks._run.write_json", ctrl_c)
+        assert main([*TINY, NARROW, f"out={out}", *SETTINGS]) == 130
+    assert (
+        capsys.readouterr().err == f"stopped by SIGINT; go on with: python -m tasks resume={out}\n"
+    )
+    assert main([f"resume={out}"]) == 0
+    assert_same_run(out, uninterrupted(*SETTINGS))
 
 
 class PowerCutError(Exception):

@@ -1,10 +1,13 @@
 """What a finished run leaves behind, and that it can be run again."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tasks import _folder
 from tasks._cli import main
 from tasks._config import compose, load_yaml
 from tasks.digits import Digits
@@ -41,7 +44,8 @@ def run(tmp_path_factory):
 
 def test_files(run):
     left = {path.relative_to(run).as_posix() for path in run.iterdir()}
-    assert {"config.yaml", "metrics.csv", "checkpoints", "result.json", "tensorboard"} == left
+    kept = {"config.yaml", "command.txt", "metrics.csv", "checkpoints", "result.json"}
+    assert kept | {"tensorboard", "lock"} == left
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.ckpt"]
 
 
@@ -113,6 +117,50 @@ def test_the_configuration_runs_again(run, tmp_path):
     assert_same_run(again, run)
 
 
+def test_the_configuration_runs_again_in_a_folder_of_its_own(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([f"experiment={run / 'config.yaml'}", "trainer.max_steps=1"]) == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_the_command_is_kept(run):
+    (line,) = (run / "command.txt").read_text().splitlines()
+    assert line.startswith("python -m tasks task.dim=16 ")
+    assert f"out={run}" in line
+
+
+@pytest.mark.parametrize("text", ["12345", "1e3", "[a"])
+def test_out_is_text(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    assert main([*TINY, NARROW, "trainer.max_steps=1", f"out={text}"]) == 0
+    assert result_of(tmp_path / text)["router"] == "topk"
+
+
+def test_home_is_expanded(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert main([*TINY, NARROW, "trainer.max_steps=1", "out=~/x"]) == 0
+    assert result_of(tmp_path / "home" / "x")["router"] == "topk"
+    assert main(["resume=~/x"]) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert compose(["experiment=~/x/config.yaml"]).trainer.max_steps == 1
+    assert not (tmp_path / "~").exists()
+
+
+def test_an_empty_folder_is_used(tmp_path):
+    train(tmp_path, "trainer.max_steps=1")
+
+
+def test_versions_of_what_is_not_installed(monkeypatch):
+    """A checkout that runs without being installed gets its result all the same."""
+
+    def version(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(_folder, "version", version)
+    assert _folder.versions()["switchyard"] == "not installed"
+
+
 def test_another_seed_another_model(run, tmp_path):
     other = train(tmp_path / "other", "trainer.log_every_n_steps=2", "seed=4")
     assert untimed(other)["layers"] != untimed(result_of(run))["layers"]
@@ -129,8 +177,11 @@ def test_out_by_default(tmp_path, monkeypatch):
     assert result_of(folder)["router"] == "topk"
 
 
-def test_two_runs_in_the_same_second(tmp_path, monkeypatch):
+def test_runs_in_the_same_second(tmp_path, monkeypatch):
+    """Each gets its folder, although none looks before it makes one."""
     monkeypatch.chdir(tmp_path)
-    for _ in range(2):
-        assert main([*TINY, NARROW, "trainer.max_steps=1"]) == 0
-    assert len(list((tmp_path / "runs").iterdir())) == 2
+    config = compose([])
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: _folder._unused(config), range(64)))
+    assert len(set(made)) == 64
+    assert all(path.is_dir() for path in made)
