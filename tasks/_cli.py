@@ -90,7 +90,8 @@ def _work(
         result = run.train(folder, checkpoint, console)
     except StoppedError as stop:
         return _stopped(folder, stop.signum)
-    except KeyboardInterrupt:  # outside of the loops, whose signals end in a checkpoint
+    except (KeyboardInterrupt, SystemExit):
+        # Ctrl-C outside of the loops, whose signals end in a checkpoint; Lightning makes it an exit
         return _stopped(folder, signal.SIGINT)
     except DivergedError as error:
         return _failed(f"{error}. {_kept(folder)}")

@@ -73,3 +73,12 @@ def test_last_step_of_all(diverged):
     )
     assert "after step 1 " in message
     assert kept == 0
+
+
+def test_nothing_good_to_keep(tmp_path, capsys, monkeypatch):
+    """Advice that can be followed: no checkpoint is named where there is none."""
+    monkeypatch.setattr("tasks._checkpoints.bad_parameter", lambda _: "parameter x")
+    assert main([*TINY, NARROW, f"out={tmp_path / 'run'}"]) == 1
+    message = capsys.readouterr().err
+    assert "checkpoint" not in message
+    assert "a new run with a lower optimizer.lr" in message

@@ -213,13 +213,19 @@ def test_full_disk(uninterrupted, tmp_path, monkeypatch, capsys, at):
     assert_same_run(out, uninterrupted(*SETTINGS))
 
 
-def test_ctrl_c_between_training_and_result(uninterrupted, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "place", ["tasks._run.write_json", "tasks._checkpoints.Checkpoints.on_train_start"]
+)
+def test_ctrl_c_outside_of_the_loops(uninterrupted, tmp_path, monkeypatch, capsys, place):
+    """Before the first step, and between training and result."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # Lightning would mute Ctrl-C for good
+
     def ctrl_c(*_, **__):
         raise KeyboardInterrupt
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("tasks._run.write_json", ctrl_c)
+        patch.setattr(place, ctrl_c)
         assert main([*TINY, NARROW, f"out={out}", *SETTINGS]) == 130
     assert (
         capsys.readouterr().err == f"stopped by SIGINT; go on with: python -m tasks resume={out}\n"
