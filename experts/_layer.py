@@ -28,10 +28,10 @@ class MoE(nn.Module):
         drop: who stays where an expert is full, one of ``routers.DROP_ORDERS``.
         renormalize: scale the weights an item has left back to their sum before drops.
         expert_dropout: probability of leaving an expert out of a whole training batch. What
-            an item has left is scaled back to its sum; an item that would lose all its
-            experts keeps them. These assignments count as dropped in ``Routing.requested``.
-            Blends have nothing to leave out. Source: Zhao et al. 2019, "Recommending what
-            video to watch next" (RecSys, doi 10.1145/3298689.3346997).
+            an item has left is scaled back to its sum; an item that loses all its experts
+            gets 0 from the layer. These assignments count as dropped in
+            ``Routing.requested``. Blends have nothing to leave out. Source: Zhao et al. 2019,
+            "Recommending what video to watch next" (RecSys, doi 10.1145/3298689.3346997).
 
     Raises:
         ConfigError: where router and bank do not fit, or a setting is out of range.
@@ -111,7 +111,12 @@ class MoE(nn.Module):
 
     def _limited(self, routing: Routing) -> Routing:
         if self.capacity is not None:
-            routing = routing.limit(self.capacity, self.drop, renormalize=self.renormalize)
+            routing = routing.limit(
+                self.capacity,
+                self.drop,
+                renormalize=self.renormalize,
+                generator=torch.default_generator if self.training else None,
+            )
         if self.training and self.expert_dropout and routing.blend is None:
             routing = _leave_out(routing, self.expert_dropout)
         return routing
@@ -141,12 +146,9 @@ def _everyone(items: Items, bank: Bank) -> Routing:
 
 
 def _leave_out(routing: Routing, rate: float) -> Routing:
-    """The routing without experts drawn at ``rate``, where an item has others."""
+    """The routing without experts drawn at ``rate``."""
     stays = torch.rand(routing.num_experts, device=routing.expert.device) >= rate
-    keep = stays[routing.expert]
-    mass = routing.weight.detach().reshape(routing.num_assignments, -1).abs().sum(1)
-    left = mass.new_zeros(routing.num_items).index_add(0, routing.item, mass * keep)
-    return routing.drop(keep | (left[routing.item] == 0), renormalize=True)
+    return routing.drop(stays[routing.expert], renormalize=True)
 
 
 def _check_fit(name: str, part: Router | Bank, bank: Bank, fields: tuple[str, ...]) -> None:

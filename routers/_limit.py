@@ -18,22 +18,26 @@ def _rank_in_item(routing: "Routing") -> Tensor:
     return _places(routing.item[order])[_inverse(order)]
 
 
-def position(routing: "Routing") -> tuple[Tensor, ...]:
-    """First come, first served: the only order that never looks at a later item."""
+def position(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]:
+    """First come, first served: the only order that never looks at what a later item chose.
+
+    The capacity itself follows the group's number of assignments, so this is causal for
+    routers that give every item the same number of experts.
+    """
     return (routing.item,)
 
 
-def choice(routing: "Routing") -> tuple[Tensor, ...]:
+def choice(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]:
     """All first choices by position, then all second choices (GShard, 2006.16668)."""
     return (routing.item, _rank_in_item(routing))
 
 
-def probability(routing: "Routing") -> tuple[Tensor, ...]:
+def probability(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]:
     """Each expert keeps the assignments with the largest weight."""
     return (routing.item, -_mass(routing))
 
 
-def batch_priority(routing: "Routing") -> tuple[Tensor, ...]:
+def batch_priority(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]:
     """Choices in turn, items with the largest weight first (V-MoE, 2106.05974, section 4.1)."""
     mass = _mass(routing)
     largest = mass.new_full((routing.num_items,), -torch.inf)
@@ -41,16 +45,14 @@ def batch_priority(routing: "Routing") -> tuple[Tensor, ...]:
     return (routing.item, -largest[routing.item], _rank_in_item(routing))
 
 
-def random(routing: "Routing") -> tuple[Tensor, ...]:
-    """A permutation seeded by the weights themselves, so that eval is deterministic."""
-    seed = int(_mass(routing).double().sum().abs().frexp().mantissa * 2**52)
-    generator = torch.Generator().manual_seed(seed)
+def random(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]:
+    """A permutation."""
     shuffled = torch.randperm(routing.num_assignments, generator=generator)
     return (shuffled.to(routing.item.device),)
 
 
 #: Sort keys, least significant first; lower stays longer.
-DROP_ORDERS: dict[str, Callable[["Routing"], tuple[Tensor, ...]]] = {
+DROP_ORDERS: dict[str, Callable[["Routing", torch.Generator], tuple[Tensor, ...]]] = {
     order.__name__: order for order in (position, choice, probability, batch_priority, random)
 }
 
@@ -63,16 +65,19 @@ def check_limit(factor: float, order: str, key: str = "capacity") -> None:
         raise unknown("drop", order, DROP_ORDERS)
 
 
-def keep_within(routing: "Routing", factor: float, order: str) -> Tensor:
+def keep_within(
+    routing: "Routing", factor: float, order: str, generator: torch.Generator | None = None
+) -> Tensor:
     """``(A,)`` bool: the assignments that fit each expert's capacity in their group."""
     check_limit(factor, order)
+    generator = generator or torch.Generator().manual_seed(0)
     length = max(routing.num_items // routing.groups, 1)
     group = routing.item // length
     asked = torch.bincount(group, minlength=routing.groups).double()
     # a factor such as 1.1 is a little above itself in binary; do not let that add a place
     capacity = (factor * asked / routing.num_experts - 1e-9).ceil().long()
     bucket = group * routing.num_experts + routing.expert
-    ranked = _lexsort(*DROP_ORDERS[order](routing), bucket)
+    ranked = _lexsort(*DROP_ORDERS[order](routing, generator), bucket)
     place = _places(bucket[ranked])[_inverse(ranked)]
     return place < capacity[group]
 

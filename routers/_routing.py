@@ -34,6 +34,7 @@ class Routing:
         fan_out: ``K`` where the assignments lie as ``(N, K)``, item by item.
         fan_in: ``C`` where they lie as ``(E, C)``, expert by expert.
         requested: ``(E,)`` int64, the load before anything was dropped, where it differs.
+        given_importance: ``(E,)`` gate mass before anything was dropped, where it differs.
 
     >>> items = Items(torch.zeros(3, 4))
     >>> routing = Routing.by_item(
@@ -57,6 +58,7 @@ class Routing:
     fan_out: int | None = None
     fan_in: int | None = None
     requested: Tensor | None = None
+    given_importance: Tensor | None = None
 
     # ---- constructors ----
 
@@ -205,7 +207,9 @@ class Routing:
 
     @cached_property
     def importance(self) -> Tensor:
-        """Gate mass each expert gets, ``(E,)``; Shazeer et al. 2017, equation 6."""
+        """Gate mass each expert gets, before drops, ``(E,)``; Shazeer et al. 2017, equation 6."""
+        if self.given_importance is not None:
+            return self.given_importance
         if self.blend is not None:
             return self.over_real(self.probs).sum(0)
         mass = self.weight.unsqueeze(-1).flatten(1).sum(1)
@@ -241,7 +245,12 @@ class Routing:
     # ---- dropping ----
 
     def limit(
-        self, factor: float, order: str = "position", *, renormalize: bool = False
+        self,
+        factor: float,
+        order: str = "position",
+        *,
+        renormalize: bool = False,
+        generator: torch.Generator | None = None,
     ) -> "Routing":
         """Drop assignments so that no expert takes more than its capacity from a group.
 
@@ -253,6 +262,7 @@ class Routing:
             factor: capacity relative to an even load, above 0.
             order: who stays: a name in ``DROP_ORDERS``.
             renormalize: scale the remaining weights of an item back to their sum before.
+            generator: what the ``random`` order draws from; None draws the same every time.
 
         >>> items = Items(torch.zeros(4, 1))
         >>> routing = Routing.by_item(
@@ -263,7 +273,7 @@ class Routing:
         """
         if self.blend is not None:
             return self
-        return self.drop(keep_within(self, factor, order), renormalize=renormalize)
+        return self.drop(keep_within(self, factor, order, generator), renormalize=renormalize)
 
     def drop(self, keep: Tensor, *, renormalize: bool = False) -> "Routing":
         """The routing with only the assignments where ``keep``, ``(A,)`` bool, is True."""
@@ -275,7 +285,12 @@ class Routing:
             some = after > 0  # an item left with weights of zero stays at zero
             scale = torch.where(some, before / torch.where(some, after, 1.0), 1.0)
             kept = replace(kept, weight=kept.weight * scale[kept.item])
-        return replace(kept, requested=self.demand)
+        return replace(
+            kept,
+            requested=self.demand,
+            given_importance=self.importance,
+            given_probs=self.probs if self.logits is None else self.given_probs,
+        )
 
     def _only(self, keep: Tensor) -> "Routing":
         """The assignments where ``keep``, ``(A,)`` bool, is True, as if no other had been."""

@@ -30,8 +30,8 @@ class Hierarchical(Router):
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        branches: number of branches, a divisor of ``E``; 0 for the divisor nearest its root.
-        primary_k: branches per item.
+        branches: number of branches, a divisor of ``E``; 0 for the least one not below its root.
+        primary_k: branches per item; all of them makes the first level dense.
         k: experts per item within a branch.
         weighting: ``probability`` or ``renormalized`` (the paper's; needs both k above 1).
         gate: what scores branches, and what scores experts.
@@ -65,7 +65,7 @@ class Hierarchical(Router):
                 "a number that splits into equal branches, not a prime one",
                 f"Use {num_experts + 1} experts, or router.branches={num_experts}",
             )
-        branches = branches or min(divisors, key=lambda d: (abs(d * d - num_experts), -d))
+        branches = branches or min(d for d in divisors if d * d >= num_experts)
         if branches not in divisors:
             raise bad_value(
                 "router.branches",

@@ -10,13 +10,15 @@ from ._select import check_k
 
 @routers.register("uniform")
 class Uniform(Router):
-    """Control: experts in turn, by position; perfect balance and no knowledge.
+    """Control: experts in turn, by position; perfect balance, blind to content.
 
-    The ``i``-th real item of a group takes experts ``i K``, ``i K + 1`` … modulo ``E``. What a
-    learned router gains over this is what routing is worth. Groups start over at expert 0, so
-    that no group depends on another.
+    The ``i``-th real item of a group takes experts ``i K``, ``i K + 1`` … modulo ``E``, at every
+    layer. What a learned router gains over this is what looking at content is worth; where
+    positions mean something, as in images of one size, this router knows as much. Groups start
+    over at expert 0, so that no group depends on another.
 
-    Source: the "uniform" rows of Puigcerver et al. 2023, 2308.00951, table 2.
+    Source: round robin; with one item per slot it is the fixed "identity" routing that Soft
+    MoE is compared with (Puigcerver et al. 2023, 2308.00951, table 2).
 
     Args:
         dim: ``D``, not used.

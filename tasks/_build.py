@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import torch
@@ -11,10 +12,10 @@ import routers
 from experts import MoE
 from routers import ConfigError
 
-from ._control import CONTROLS
+from ._control import CONTROLS, Call, matched
 from ._schema import Config
 from ._seeds import mix_seed
-from ._task import Backbone, Layer, Task, tasks
+from ._task import Backbone, Batch, Layer, Task, tasks
 
 
 def part(section: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -52,19 +53,66 @@ def routed_layers(backbone: Backbone) -> list[MoE]:
     return [module for module in backbone.modules() if isinstance(module, MoE)]
 
 
-def _layers(config: Config) -> Layer:
-    built = 0
+def prepare_routers(backbone: Backbone, task: Task, train: Batch) -> None:
+    """Show the routers what the training set holds; only those that read ids look."""
+    readers = [layer.router for layer in routed_layers(backbone) if layer.router.traits.needs_ids]
+    if not readers:
+        return
+    ids = task.describe(train)["ids"]
+    features = task.features(train).flatten(0, ids.dim() - 1)
+    for router in readers:
+        router.prepare(ids.flatten(), features)
+
+
+def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) -> Backbone:
+    """The task's network with dense layers that cost what those of ``routed`` cost.
+
+    Args:
+        config: with ``moe.control``.
+        task: what is learnt.
+        routed: the network to match, its routers prepared.
+        batch: described training data; costs are those of a pass over it.
+    """
+    assert config.moe.control is not None
+    cost = CONTROLS[config.moe.control]
+    layers = routed_layers(routed)
+    with _calls(layers) as calls, torch.no_grad():
+        routed.eval()(batch)
+    pairs = iter(zip(layers, calls, strict=True))
+    built = count(1)
 
     def layer(sample_shape: tuple[int, ...]) -> MoE:
-        nonlocal built
-        built += 1
-        with _seeded(config.seed, built):
-            moe = _layer(config, sample_shape)
-            if config.moe.control is None:
-                return moe
-            return CONTROLS[config.moe.control](moe, sample_shape, part(config.expert))
+        with _seeded(config.seed, next(built)):
+            return matched(*next(pairs), cost, part(config.expert))
+
+    with _seeded(config.seed, 0):
+        return task.backbone(layer)
+
+
+def _layers(config: Config) -> Layer:
+    built = count(1)
+
+    def layer(sample_shape: tuple[int, ...]) -> MoE:
+        with _seeded(config.seed, next(built)):
+            return _layer(config, sample_shape)
 
     return layer
+
+
+@contextmanager
+def _calls(layers: list[MoE]) -> Iterator[list[Call]]:
+    """Collects what each layer is called with."""
+    calls: list[Call] = []
+
+    def note(_: MoE, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        calls.append((args, kwargs))
+
+    handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _layer(config: Config, sample_shape: tuple[int, ...]) -> MoE:

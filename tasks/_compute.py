@@ -1,5 +1,6 @@
 """What a model costs: parameters, active parameters, FLOPs; counted, not estimated."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import torch
 from experts import MoE, count_flops, expert_flops
 from routers import Balance, Routing
 
+from ._batches import InOrder
 from ._build import routed_layers
 from ._control import num_parameters
 from ._module import RoutedModule
@@ -36,25 +38,27 @@ class Compute:
 
 
 @torch.no_grad()
-def measure(module: RoutedModule, batch: Batch, samples: int) -> Compute:
-    """The cost of a module that has just been evaluated.
+def measure(module: RoutedModule, batches: InOrder) -> Compute:
+    """The cost of a module that has just been evaluated on ``batches``.
 
     Args:
         module: its ``layers`` hold the balance of the evaluation.
-        batch: samples to count a pass on.
-        samples: how many were evaluated.
+        batches: what it was evaluated on. One batch of every size is counted: outside the
+            experts the work depends on nothing else.
     """
     module.eval()
     layers = routed_layers(module.backbone)
-    routings: list[Routing] = []
-    with _row_shapes(layers) as shapes:
-        described = module.described(batch)
-        counted = count_flops(lambda: routings.extend(module.backbone(described)[1]))
+    sizes = Counter(len(batch["y"]) for batch in batches)
+    examples = {len(batch["y"]): batch for batch in batches}
+    outside = 0
+    for size, times in sizes.items():
+        routings, shapes, counted = _pass(module, layers, examples[size])
+        by_experts = sum(
+            expert_flops(routing, layer.bank, shape)
+            for layer, routing, shape in zip(layers, routings, shapes, strict=True)
+        )
+        outside += times * (counted - by_experts)
     by_experts = sum(
-        expert_flops(routing, layer.bank, shape)
-        for layer, routing, shape in zip(layers, routings, shapes, strict=True)
-    )
-    evaluated = sum(
         load * price
         for layer, balance, shape in zip(layers, module.layers, shapes, strict=True)
         for load, price in zip(balance.load, layer.bank.flops(shape), strict=True)
@@ -65,8 +69,19 @@ def measure(module: RoutedModule, batch: Batch, samples: int) -> Compute:
         parameters=total,
         active_parameters=total - idle,
         router_parameters=sum(num_parameters(layer.router) for layer in layers),
-        flops_per_item=(counted - by_experts) / len(batch["y"]) + evaluated / samples,
+        flops_per_item=(outside + by_experts) / batches.rows,
     )
+
+
+def _pass(
+    module: RoutedModule, layers: list[MoE], batch: Batch
+) -> tuple[list[Routing], list[tuple[int, ...]], int]:
+    """Routings of a pass, the shape of each layer's rows, and the FLOPs that ran."""
+    routings: list[Routing] = []
+    described = module.described(batch)
+    with _row_shapes(layers) as shapes:
+        counted = count_flops(lambda: routings.extend(module.backbone(described)[1]))
+    return routings, shapes, counted
 
 
 def _idle_parameters(layer: MoE, balance: Balance, routing: Routing) -> float:

@@ -8,30 +8,32 @@ from torch import nn
 
 import experts
 import routers
-from experts import Bank, MoE, count_flops
+from experts import MoE, count_flops
 from routers import ConfigError
 
-#: Builds the dense layer that stands in for a routed one.
-Control = Callable[[MoE, tuple[int, ...], tuple[str, dict[str, Any]]], MoE]
+#: What a routed layer and its dense stand-in must have in common.
+Cost = Callable[[MoE, "Call"], int]
+
+#: A layer's positional and keyword arguments in a pass over real data.
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+#: Largest relative difference in cost that still counts as equal.
+TOLERANCE = 0.05
 
 
-def iso_flop(moe: MoE, sample_shape: tuple[int, ...], expert: tuple[str, dict[str, Any]]) -> MoE:
-    """One expert for all, as wide as makes a sample cost what ``moe`` costs, router included."""
-
-    def cost(layer: MoE) -> int:
-        return sample_flops(layer, sample_shape)
-
-    return _matched(cost(moe), cost, moe, expert)
+@torch.no_grad()
+def iso_flop(layer: MoE, call: Call) -> int:
+    """FLOPs of a pass, router included, counted as they run."""
+    args, kwargs = call
+    return count_flops(lambda: layer.eval()(*args, **kwargs))
 
 
-def iso_parameter(
-    moe: MoE, sample_shape: tuple[int, ...], expert: tuple[str, dict[str, Any]]
-) -> MoE:
-    """One expert for all, as wide as makes it hold the parameters of ``moe``, router included."""
-    return _matched(num_parameters(moe), num_parameters, moe, expert)
+def iso_parameter(layer: MoE, call: Call) -> int:
+    """Parameters, the router's included."""
+    return num_parameters(layer)
 
 
-CONTROLS: dict[str, Control] = {rule.__name__: rule for rule in (iso_flop, iso_parameter)}
+CONTROLS: dict[str, Cost] = {cost.__name__: cost for cost in (iso_flop, iso_parameter)}
 
 
 def num_parameters(module: nn.Module) -> int:
@@ -39,25 +41,18 @@ def num_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-@torch.no_grad()
-def sample_flops(moe: MoE, sample_shape: tuple[int, ...], samples: int = 8) -> int:
-    """FLOPs a layer spends on ``samples`` random samples in eval, counted as they run."""
-    training = moe.training
-    moe.eval()
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(samples, *sample_shape, generator=generator)
-    ids = torch.zeros(x.shape[: x.dim() - moe.bank.row_dims], dtype=torch.long)
-    if moe.router.traits.needs_ids:
-        moe.router.prepare(ids.flatten(), torch.zeros(ids.numel(), 1))
-    total = count_flops(lambda: moe(x, ids=ids))
-    moe.train(training)
-    return total
+def matched(routed: MoE, call: Call, cost: Cost, expert: tuple[str, dict[str, Any]]) -> MoE:
+    """One expert for all items, as wide as brings its ``cost`` nearest to that of ``routed``.
 
+    Args:
+        routed: the layer to stand in for.
+        call: what it was called with in a pass over real data.
+        cost: what to match.
+        expert: name and options of the expert, whose ``hidden`` is varied.
 
-def _matched(
-    target: int, cost: Callable[[MoE], int], moe: MoE, expert: tuple[str, dict[str, Any]]
-) -> MoE:
-    """The dense layer whose ``hidden`` brings ``cost`` nearest to ``target``."""
+    Raises:
+        ConfigError: where no width comes within ``TOLERANCE``.
+    """
     name, options = expert
     if "hidden" not in options:
         raise ConfigError(
@@ -65,13 +60,24 @@ def _matched(
         )
 
     def dense(hidden: int) -> MoE:
-        bank: Bank = experts.build(name, moe.bank.dim, 1, **{**options, "hidden": hidden})
-        return MoE(routers.build("uniform", moe.router.dim, 1, k=1), bank)
+        bank = experts.build(name, routed.bank.dim, 1, **{**options, "hidden": hidden})
+        return MoE(routers.build("uniform", routed.router.dim, 1, k=1), bank)
 
+    def cost_of(hidden: int) -> int:
+        return cost(dense(hidden), call)
+
+    target = cost(routed, call)
     low, high = 1, 2
-    while cost(dense(high)) < target:
+    while cost_of(high) < target:
         low, high = high, high * 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if cost(dense(middle)) < target else (low, middle)
-    return min((dense(low), dense(high)), key=lambda layer: abs(cost(layer) - target))
+        low, high = (middle, high) if cost_of(middle) < target else (low, middle)
+    hidden = min((low, high), key=lambda width: abs(cost_of(width) - target))
+    found = cost_of(hidden)
+    if abs(found - target) > TOLERANCE * target:
+        raise ConfigError(
+            f"moe.control: the nearest dense {name} costs {found:,}, the routed layer {target:,}; "
+            "no width matches it, so a comparison would not be fair"
+        )
+    return dense(hidden)

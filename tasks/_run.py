@@ -10,23 +10,22 @@ import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from rich.console import Console
 
+from routers import ConfigError
 from routers._errors import bad_value
 
 from ._batches import Batches, InOrder
-from ._build import build_backbone, build_task
+from ._build import build_backbone, build_control, build_task, prepare_routers
 from ._callbacks import Record, Reseed
 from ._check import check_ranges
 from ._checkpoints import Checkpoints
 from ._compute import measure
+from ._config import PARTS
 from ._csv_log import CsvLog
 from ._folder import METRICS, RESULT, versions, write_json
 from ._module import RoutedModule
 from ._progress import ProgressBar
 from ._schema import Config, TrainerConfig
 from ._task import Data, Task
-
-#: Samples in a batch of evaluation: what a router that looks at a whole batch sees of it.
-EVALUATION_ROWS = 256
 
 
 class Run:
@@ -44,6 +43,7 @@ class Run:
         if config.trainer.threads is not None:
             torch.set_num_threads(config.trainer.threads)
         self.config = config
+        self.versions = versions()  # before training, which may take hours
         self.task: Task = build_task(config)
         self.data: Data = self.task.data()
         self.batches = Batches(self.data.train, config.trainer.batch_size, config.seed)
@@ -53,14 +53,20 @@ class Run:
                 config.trainer.batch_size,
                 f"an integer from 1 to {self.batches.rows}, the training samples there are",
             )
+        backbone = build_backbone(config, self.task)
+        prepare_routers(backbone, self.task, self.data.train)
+        losses = dict(config.losses or {})
+        if config.moe.control is not None:
+            batch = next(iter(InOrder(self.data.train, config.trainer.batch_size)))
+            backbone = build_control(config, self.task, backbone, self.task.describe(batch))
+            losses = {}  # a single expert has no one to be in balance with
         self.module = RoutedModule(
             self.task,
-            build_backbone(config, self.task),
-            config.losses or {},
+            backbone,
+            losses,
             config.optimizer,
             total_steps=_total_steps(config.trainer, len(self.batches)),
         )
-        self._prepare_routers()
         self._try_out()
 
     def train(self, folder: Path, checkpoint: Path | None, console: Console) -> dict[str, Any]:
@@ -75,12 +81,12 @@ class Run:
         with warnings.catch_warnings():
             # the loader slices tensors: worker processes would only slow it down
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
-            val = InOrder(self.data.val, EVALUATION_ROWS)
+            val = InOrder(self.data.val, self.config.trainer.batch_size)
             trainer.fit(self.module, self.batches, val, ckpt_path=checkpoint, weights_only=True)
             if record.validated_at != trainer.global_step:  # stopped by max_steps, or resumed
                 trainer.validate(self.module, val, verbose=False)
             validation = dict(self.module.evaluation)
-            test = InOrder(self.data.test, EVALUATION_ROWS)
+            test = InOrder(self.data.test, self.config.trainer.batch_size)
             trainer.test(self.module, test, verbose=False)
         result = self._result(record, validation)
         write_json(folder / RESULT, result)
@@ -111,29 +117,25 @@ class Run:
             log_every_n_steps=1,
         )
 
-    def _prepare_routers(self) -> None:
-        """Show the routers what the training set holds; only those that read ids look."""
-        if not self.module.needs_ids:
-            return
-        described = self.task.describe(self.data.train)
-        ids = described["ids"].flatten()
-        features = self.task.features(self.data.train).flatten(0, described["ids"].dim() - 1)
-        for router in self.module.routers:
-            router.prepare(ids, features)
-
     def _try_out(self) -> None:
         """One pass over a few samples, so that what cannot work fails before training."""
         few = {name: values[:2] for name, values in self.data.train.items()}
-        with torch.no_grad(), torch.random.fork_rng():
-            _, routings = self.module.eval().backbone(self.module.described(few))
-            self.module.balance_loss(routings)
+        try:
+            with torch.no_grad(), torch.random.fork_rng():
+                _, routings = self.module.eval().backbone(self.module.described(few))
+                self.module.balance_loss(routings)
+        except ConfigError:
+            raise
+        except ValueError as error:
+            names = (f"{key}={getattr(self.config, key)['name']}" for key in PARTS)
+            raise ConfigError(f"{', '.join(names)}: these do not fit together: {error}") from error
         self.module.train()
 
     def _result(self, record: Record, validation: dict[str, float]) -> dict[str, Any]:
         config, module, score = self.config, self.module, self.task.score
-        test = InOrder(self.data.test, EVALUATION_ROWS)
+        test = InOrder(self.data.test, self.config.trainer.batch_size)
         module.to("cpu").float()  # as the data is
-        compute = measure(module, next(iter(test)), samples=test.rows)
+        compute = measure(module, test)
         control = config.moe.control
         return {
             "task": config.task["name"],
@@ -155,7 +157,7 @@ class Run:
                 "items_per_second": record.items / max(record.seconds, 1e-9),
             },
             "matched_to": config.router["name"] if control else None,
-            "versions": versions(),
+            "versions": self.versions,
             "data": {"name": self.data.name, "sha256": self.data.sha256},
         }
 

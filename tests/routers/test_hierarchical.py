@@ -104,9 +104,19 @@ def test_branches_must_divide():
         routers.build("hierarchical", D, 6, branches=4)
 
 
-def test_branches_default_to_the_divisor_nearest_the_root():
-    assert routers.build("hierarchical", D, 16).branches == 4
-    assert routers.build("hierarchical", D, 12).branches == 3
+@pytest.mark.parametrize(("num_experts", "branches"), [(16, 4), (12, 4), (8, 4), (6, 3)])
+def test_branches_default_to_the_least_divisor_not_below_the_root(num_experts, branches):
+    assert routers.build("hierarchical", D, num_experts).branches == branches
+
+
+def test_both_levels_are_sparse_by_default_and_the_load_loss_reaches_both():
+    torch.manual_seed(0)
+    router = routers.build("hierarchical", D, 8)
+    assert router.primary_k < router.branches
+    assert router.k < router.size
+    routers.losses["load"](router(Items(torch.randn(20, D)))).backward()
+    for level in (router.primary, router.secondary):
+        assert level.gate.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize(("option", "value"), [("primary_k", 4), ("k", 3), ("k", 0)])

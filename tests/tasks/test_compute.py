@@ -7,10 +7,12 @@ from torch.utils.flop_counter import FlopCounterMode
 import experts
 import routers
 from experts._flops import _UNCOUNTED
+from tasks._batches import InOrder
 from tasks._config import compose, load_yaml
-from tasks._run import EVALUATION_ROWS, Run
+from tasks._control import CONTROLS
+from tasks._run import Run
 
-from .cases import checkpoint_of, train_any
+from .cases import NARROW, TINY, checkpoint_of, train_any
 
 DIM, HIDDEN, EXPERTS, DEPTH, TOKENS = 16, 16, 8, 2, 16
 LIMITED = [
@@ -39,9 +41,7 @@ def measured(out):
     module = run.module.eval()
     counter = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
     with torch.no_grad(), counter:
-        for start in range(0, 360, EVALUATION_ROWS):
-            rows = slice(start, start + EVALUATION_ROWS)
-            batch = {name: values[rows] for name, values in run.data.test.items()}
+        for batch in InOrder(run.data.test, run.config.trainer.batch_size):
             module.backbone(module.described(batch))
     return counter.get_total_flops()
 
@@ -67,6 +67,11 @@ def train_bank(out, bank, *overrides):
 def test_flops_of_every_router(tmp_path, router, model):
     bank = {"vit": "mlp", "conv": "conv"}[model]
     result = train_bank(tmp_path / "run", bank, f"router={router}", "trainer.max_steps=1")
+    assert_exact(tmp_path / "run", result)
+
+
+def test_flops_of_a_gate_that_looks_at_the_batch(tmp_path):
+    result = train_bank(tmp_path / "run", "conv", "router.gate=attention", "trainer.max_steps=1")
     assert_exact(tmp_path / "run", result)
 
 
@@ -122,3 +127,37 @@ def test_dense_control_of_equal_parameters(tmp_path):
     assert abs(gap) <= DEPTH * 2 * DIM
     assert dense["router"] == "dense_iso_parameter"
     assert dense["compute"]["active_parameters"] == dense["compute"]["parameters"]
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("router", routers.available())
+def test_every_router_has_its_dense_controls(router, control):
+    tiny = [text for text in TINY if "max_steps" not in text]
+    arms = [
+        Run(compose([*tiny, NARROW, f"router={router}", *more]))
+        for more in ([], [f"moe.control={control}"])
+    ]
+    assert not arms[1].module.losses
+    batch = next(iter(InOrder(arms[0].data.test, 64)))
+    cost = {"iso_flop": flops_of, "iso_parameter": parameters_of}[control]
+    routed, dense = (cost(run.module.eval(), batch) for run in arms)
+    assert dense == pytest.approx(routed, rel=0.05)
+
+
+@pytest.mark.parametrize("router", ["hash", "expert_choice"])
+def test_controls_match_what_real_data_costs(router):
+    settings = [*TINY, NARROW, f"router={router}", "moe.capacity=1.0"]
+    routed, dense = (
+        Run(compose([*settings, *more])).module.eval() for more in ([], ["moe.control=iso_flop"])
+    )
+    batch = next(iter(InOrder(Run(compose(settings)).data.train, 64)))
+    assert flops_of(dense, batch) == pytest.approx(flops_of(routed, batch), rel=0.05)
+
+
+def flops_of(module, batch):
+    with torch.no_grad():
+        return experts.count_flops(lambda: module.backbone(module.described(batch)))
+
+
+def parameters_of(module, batch):
+    return sum(p.numel() for p in module.backbone.parameters())

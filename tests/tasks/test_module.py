@@ -100,10 +100,15 @@ def test_evaluation_changes_no_training_state(batch, router):
     assert torch.equal(torch.get_rng_state(), generator)
 
 
-def test_accuracy_is_exact_over_unequal_batches(tmp_path, monkeypatch):
+def test_accuracy_is_exact_over_unequal_batches(tmp_path):
     """360 test images in batches of 100, 100, 100 and 60 are 360 images at once."""
-    monkeypatch.setattr("tasks._run.EVALUATION_ROWS", 100)
-    result = train(tmp_path / "run", "trainer.max_steps=20", "optimizer.lr=0.01")
+    result = train(
+        tmp_path / "run",
+        "trainer.batch_size=100",
+        "trainer.max_epochs=2",
+        "trainer.max_steps=20",
+        "optimizer.lr=0.01",
+    )
     run = run_of()
     run.module.load_state_dict(checkpoint_of(tmp_path / "run")["state_dict"])
     with torch.no_grad():
@@ -115,9 +120,8 @@ def test_accuracy_is_exact_over_unequal_batches(tmp_path, monkeypatch):
     assert float(rows_of(tmp_path / "run")[-1]["test/loss"]) == pytest.approx(loss.item(), rel=1e-5)
 
 
-def test_balance_covers_every_test_item(tmp_path, monkeypatch):
-    monkeypatch.setattr("tasks._run.EVALUATION_ROWS", 100)
-    train(tmp_path / "run")
+def test_balance_covers_every_test_item(tmp_path):
+    train(tmp_path / "run", "trainer.batch_size=100")
     for layer in result_of(tmp_path / "run")["layers"]:
         assert layer["items"] == 360 * TOKENS
         assert sum(layer["load"]) == 2 * 360 * TOKENS
