@@ -1,6 +1,6 @@
 """Experts do the work: one architecture, one file, all experts of a layer in one bank."""
 
-from routers._registry import import_parts
+from routers import import_parts
 
 from ._bank import Bank, banks
 from ._flops import count_flops

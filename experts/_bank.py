@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from routers import Registry
-from routers._errors import bad_value
+from routers import Registry, bad_value
 
 #: What the axes of one row are called, by the number of them; ``D`` is the bank's width.
 ROW_AXES = {1: ("D",), 2: ("L", "D"), 3: ("D", "H", "W")}

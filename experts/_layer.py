@@ -5,9 +5,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from routers import ConfigError, Items, Router, Routing
-from routers._errors import bad_value
-from routers._limit import check_limit
+from routers import ConfigError, Items, Router, Routing, bad_value, check_limit
 
 from ._bank import Bank
 from ._inputs import inputs_of

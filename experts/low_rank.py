@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers._errors import bad_value
+from routers import bad_value
 
 from ._bank import Bank, banks, check_hidden, stacked
 from ._grouped import grouped_linear

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from routers import ConfigError
-from routers._errors import bad_value
+from routers import ConfigError, bad_value
 
 from ._bank import Bank, banks
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from routers._errors import bad_value, unknown
+from routers import bad_value, unknown
 
 from ._bank import Bank, banks
 

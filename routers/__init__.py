@@ -3,11 +3,12 @@
 from ._blend import Blend
 from ._check import check_router, parametrize_with_checks
 from ._checks_subject import CheckError
-from ._errors import ConfigError
+from ._errors import ConfigError, bad_value, nearest_name, unknown, unknown_option
 from ._items import Items
-from ._limit import DROP_ORDERS
+from ._limit import DROP_ORDERS, check_limit
 from ._losses import losses
-from ._metrics import Balance, BalanceMetric
+from ._metrics import Balance, BalanceMetric, average_balance, load_cv, max_violation
+from ._options import check_options, fits_hint, hint_mismatch
 from ._registry import Registry, import_parts, load_plugins
 from ._router import Router, Traits, routers
 from ._routing import Routing
@@ -33,13 +34,24 @@ __all__ = [
     "Routing",
     "Traits",
     "available",
+    "average_balance",
+    "bad_value",
     "build",
+    "check_limit",
+    "check_options",
     "check_router",
+    "fits_hint",
     "gates",
+    "hint_mismatch",
     "import_parts",
+    "load_cv",
     "load_plugins",
     "losses",
+    "max_violation",
+    "nearest_name",
     "parametrize_with_checks",
     "register",
     "routers",
+    "unknown",
+    "unknown_option",
 ]

@@ -23,7 +23,7 @@ def unknown_option(key: str, name: str, allowed: Iterable[str]) -> ConfigError:
     >>> print(unknown_option("router", "wieght", ["k", "weight"]))
     router.wieght: unknown; did you mean 'weight'? Allowed: k, weight
     """
-    return ConfigError(f"{key}.{name}: {_nearest(name, allowed)}")
+    return ConfigError(f"{key}.{name}: {nearest_name(name, allowed)}")
 
 
 def unknown(key: str, value: object, allowed: Iterable[str]) -> ConfigError:
@@ -32,10 +32,10 @@ def unknown(key: str, value: object, allowed: Iterable[str]) -> ConfigError:
     >>> print(unknown("router", "topp", ["hash", "topk"]))
     router=topp: unknown; did you mean 'topk'? Allowed: hash, topk
     """
-    return ConfigError(f"{key}={value}: {_nearest(str(value), allowed)}")
+    return ConfigError(f"{key}={value}: {nearest_name(str(value), allowed)}")
 
 
-def _nearest(name: str, allowed: Iterable[str]) -> str:
+def nearest_name(name: str, allowed: Iterable[str]) -> str:
     names = list(allowed)
     near = get_close_matches(name, names, n=1, cutoff=0.4)
     guess = f"; did you mean {near[0]!r}?" if near else "."

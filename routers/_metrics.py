@@ -142,10 +142,10 @@ class BalanceMetric(Metric):
         )
 
 
-def average(layers: list[Balance]) -> dict[str, float | None]:
+def average_balance(layers: list[Balance]) -> dict[str, float | None]:
     """Each statistic averaged over layers; ``dead_experts`` is their sum, loads are left out.
 
-    >>> average([]) == {}
+    >>> average_balance([]) == {}
     True
     """
     if not layers:

@@ -21,7 +21,9 @@ def defaults(factory: Callable[..., Any], skip: int) -> dict[str, Any]:
     return {p.name: p.default for p in named}
 
 
-def check(key: str, factory: Callable[..., Any], options: Mapping[str, Any], skip: int) -> None:
+def check_options(
+    key: str, factory: Callable[..., Any], options: Mapping[str, Any], skip: int
+) -> None:
     """Refuse an option that ``factory`` does not have, lacks, or has with another type.
 
     Args:
@@ -38,17 +40,17 @@ def check(key: str, factory: Callable[..., Any], options: Mapping[str, Any], ski
     for name, value in options.items():
         if name not in allowed:
             raise unknown_option(key, name, sorted(allowed))
-        if name in hints and not _fits(value, hints[name]):
-            raise ConfigError(f"{key}.{name}={value}: {_mismatch(value, hints[name])}")
+        if name in hints and not fits_hint(value, hints[name]):
+            raise ConfigError(f"{key}.{name}={value}: {hint_mismatch(value, hints[name])}")
     for name, default in allowed.items():
         if default is inspect.Parameter.empty and name not in options:
             raise ConfigError(f"{key}.{name}: required; give {key}.{name}={_describe(hints[name])}")
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def fits_hint(value: Any, hint: Any) -> bool:
     origin = get_origin(hint)
     if origin in (Union, UnionType):
-        return any(_fits(value, part) for part in get_args(hint))
+        return any(fits_hint(value, part) for part in get_args(hint))
     if hint is Any or not isinstance(origin or hint, type):
         return True
     if hint is float:
@@ -59,20 +61,20 @@ def _fits(value: Any, hint: Any) -> bool:
         if not isinstance(value, Sequence) or isinstance(value, str):
             return False
         kinds = [kind for kind in get_args(hint) if kind is not Ellipsis]
-        return not kinds or all(any(_fits(v, kind) for kind in kinds) for v in value)
+        return not kinds or all(any(fits_hint(v, kind) for kind in kinds) for v in value)
     return isinstance(value, origin or hint)
 
 
-def _mismatch(value: Any, hint: Any) -> str:
+def hint_mismatch(value: Any, hint: Any) -> str:
     """Why a value does not fit a hint.
 
-    >>> _mismatch([3], Sequence[str])
+    >>> hint_mismatch([3], Sequence[str])
     'expected list of str, got list of int; quote what is meant as text, as in "null"'
     """
     kinds = [type(value).__name__]
     if isinstance(value, list | tuple):
         kinds.append(" and ".join(sorted({type(v).__name__ for v in value})))
-    quote = _fits("", hint) or (len(kinds) > 1 and _fits([""], hint))
+    quote = fits_hint("", hint) or (len(kinds) > 1 and fits_hint([""], hint))
     cure = '; quote what is meant as text, as in "null"' if quote else ""
     return f"expected {_describe(hint)}, got {' of '.join(filter(None, kinds))}{cure}"
 

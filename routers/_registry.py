@@ -85,7 +85,7 @@ class Registry(Mapping[str, Callable[..., Any]]):
 
     def check_options(self, name: str, options: Mapping[str, Any]) -> None:
         """Raise ``ConfigError`` where ``options`` do not fit the part's signature."""
-        _options.check(self.key, self.get_part(name), options, self.positional)
+        _options.check_options(self.key, self.get_part(name), options, self.positional)
 
     def options(self, name: str) -> dict[str, Any]:
         """The options of a part with their defaults."""

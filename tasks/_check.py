@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 
 import routers
-from routers import ConfigError
-from routers._errors import bad_value, unknown
+from routers import ConfigError, bad_value, unknown
 
 from ._control import CONTROLS
 from ._optimizers import OPTIMIZERS, SCHEDULES

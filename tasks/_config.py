@@ -13,10 +13,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 import experts
 import routers
-from routers import ConfigError, Registry
-from routers._errors import _nearest, bad_value, unknown, unknown_option
-from routers._options import _fits, _mismatch
-from routers._options import check as check_options
+from routers import (
+    ConfigError,
+    Registry,
+    bad_value,
+    check_options,
+    fits_hint,
+    hint_mismatch,
+    nearest_name,
+    unknown,
+    unknown_option,
+)
 
 from ._schema import Config
 from ._task import tasks
@@ -241,13 +248,13 @@ def _explained(setting: str = "") -> Iterator[None]:
 
 
 def _check_type(key: str, value: Any, hint: Any) -> None:
-    if not _fits(value, hint):
-        raise ConfigError(f"{key}={value}: {_mismatch(value, hint)}")
+    if not fits_hint(value, hint):
+        raise ConfigError(f"{key}={value}: {hint_mismatch(value, hint)}")
 
 
 def _unknown_key(key: str, allowed: Iterable[str]) -> ConfigError:
     head = key.partition(".")[0]
-    return ConfigError(f"{key}: {_nearest(head, [*allowed, 'experiment'])}")
+    return ConfigError(f"{key}: {nearest_name(head, [*allowed, 'experiment'])}")
 
 
 def _complete(key: str, registry: Registry, section: dict[str, Any]) -> None:

@@ -12,8 +12,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 import routers
-from routers import BalanceMetric, Routing
-from routers._metrics import Balance, average, load_cv, max_violation
+from routers import Balance, BalanceMetric, Routing, average_balance, load_cv, max_violation
 
 from ._build import routed_layers
 from ._diverged import DivergedError, first_bad_place
@@ -161,7 +160,7 @@ class RoutedModule(pl.LightningModule):
 
     def averaged_balance(self) -> dict[str, float | None]:
         """The last evaluation's balance, averaged over layers."""
-        return average(self.layers)
+        return average_balance(self.layers)
 
     def described(self, batch: Batch) -> Batch:
         """The batch with content ids, where a router reads them."""

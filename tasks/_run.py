@@ -10,8 +10,7 @@ import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from rich.console import Console
 
-from routers import ConfigError
-from routers._errors import bad_value
+from routers import ConfigError, bad_value
 
 from ._batches import Batches, InOrder
 from ._build import build_backbone, build_control, build_task, prepare_routers

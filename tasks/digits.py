@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from routers._errors import bad_value, unknown
+from routers import bad_value, unknown
 
 from ._convnet import ConvNet
 from ._images import content_ids, patches, random_affine

@@ -28,6 +28,15 @@ def test_no_module_imports_a_later_package(path):
     assert not imported(path.read_text(encoding="utf-8")) & later
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_module_reaches_into_another_package(path):
+    own = path.relative_to(ROOT).parts[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            package, _, inner = (node.module or "").partition(".")
+            assert package == own or package not in ORDER or not inner.startswith("_")
+
+
 def test_nothing_imports_the_tests():
     assert not any("tests" in imported(path.read_text(encoding="utf-8")) for path in FILES)
 

@@ -2,6 +2,9 @@
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
 
 import experts
 from experts._grouped import grouped_linear
@@ -24,6 +27,23 @@ def test_ddp_safe_idle_experts_get_zero_gradients(bank, load):
         if p.shape[0] == 5:  # stacked: one slice per expert
             assert not p.grad[1:].any(), name
             assert p.grad[0].any() == (load[0] > 0), name
+
+
+def test_ddp_step_with_idle_experts_on_two_processes(tmp_path):
+    """Plain DDP refuses parameters without a gradient; here rank 1 uses other experts."""
+    mp.spawn(_ddp_step, args=(str(tmp_path / "meeting"),), nprocs=2)
+
+
+def _ddp_step(rank: int, meeting: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
+    bank = bank_of("mlp", num_experts=5)
+    parallel = DistributedDataParallel(bank)
+    load = torch.tensor([[3, 0, 0, 0, 0], [0, 0, 2, 0, 1]][rank])
+    for _ in range(2):
+        parallel(rows_for(bank, 3, seed=rank).detach(), load).square().sum().backward()
+    assert [bool(grad.any()) for grad in bank.up.grad] == [True, False, True, False, True]
+    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("bank", experts.available())

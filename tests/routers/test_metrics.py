@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from routers import Balance, BalanceMetric, Items, Routing
-from routers._metrics import average
+from routers._metrics import average_balance
 
 
 def routing(expert: list[list[int]], probs: list[list[float]], mask=None) -> Routing:
@@ -99,7 +99,7 @@ def test_counts_are_exact_beyond_float32():
 def test_average_over_layers():
     one = measured(routing([[0], [0]], [[0.5, 0.5]] * 2))
     two = measured(routing([[0], [1]], [[0.5, 0.5]] * 2))
-    found = average([one, two])
+    found = average_balance([one, two])
     assert found["cv"] == pytest.approx(0.5)  # 1 and 0
     assert found["dead_experts"] == 1
     assert "load" not in found
@@ -108,5 +108,5 @@ def test_average_over_layers():
 def test_average_leaves_out_what_is_missing():
     one = measured(routing([[0, 1]], [[0.6, 0.4]]))
     two = measured(routing([[0]], [[0.75, 0.25]]))
-    assert average([one, two])["margin"] == pytest.approx(0.5)
-    assert average([one])["margin"] is None
+    assert average_balance([one, two])["margin"] == pytest.approx(0.5)
+    assert average_balance([one])["margin"] is None
