@@ -21,6 +21,7 @@ from ._compute import measure
 from ._config import PARTS
 from ._csv_log import CsvLog
 from ._folder import METRICS, RESULT, versions, write_json
+from ._memory import enough_memory
 from ._module import RoutedModule
 from ._progress import ProgressBar
 from ._schema import Config, TrainerConfig
@@ -52,7 +53,8 @@ class Run:
                 config.trainer.batch_size,
                 f"an integer from 1 to {self.batches.rows}, the training samples there are",
             )
-        backbone = build_backbone(config, self.task)
+        with enough_memory():
+            backbone = build_backbone(config, self.task)
         prepare_routers(backbone, self.task, self.data.train)
         losses = dict(config.losses or {})
         if config.moe.control is not None:

@@ -112,6 +112,8 @@ REFUSED = [
     ("task.augment=-1", "task.augment=-1", "at least 0"),
     ("losses.switch=.nan", "losses.switch=nan", "finite"),
     ("expert.hidden=0", "expert.hidden=0", "at least 1"),
+    ("expert.hidden=99999999999", "does not fit in memory", "expert.hidden"),
+    ("expert.hidden=99999999999999999999", "does not fit in memory", "expert.hidden"),
     # parts that do not fit together
     ("router=hierarchical router.branches=3", "router.branches=3", "divisor", "1, 2, 4, 8"),
     ("losses.load=0.1", "losses.load", "noisy_topk"),
