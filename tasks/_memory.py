@@ -7,7 +7,6 @@ import torch
 
 from routers import ConfigError
 
-
 #: What torch says when a size is more than there is, or more than it can count.
 _SIGNS = ("allocate", "Storage size", "Overflow")
 
