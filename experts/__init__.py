@@ -2,8 +2,9 @@
 
 from routers import import_parts
 
-from ._bank import Bank, banks
+from ._bank import Bank, banks, check_dropout, check_hidden, stacked
 from ._flops import count_flops
+from ._grouped import grouped_linear
 from ._layer import MoE, expert_flops
 from ._mix import mix
 from ._reference import mix_reference
@@ -20,9 +21,13 @@ __all__ = [
     "available",
     "banks",
     "build",
+    "check_dropout",
+    "check_hidden",
     "count_flops",
     "expert_flops",
+    "grouped_linear",
     "mix",
     "mix_reference",
     "register",
+    "stacked",
 ]

@@ -72,6 +72,11 @@ def _train(overrides: Sequence[str]) -> int:
 def _go_on(folder: Path, overrides: Sequence[str], console: Console) -> int:
     config = resumed(folder, overrides)
     if (folder / RESULT).exists():
+        if len(overrides) > 1:
+            raise ConfigError(
+                f"resume={folder}: finished already, so {' '.join(overrides)} changes nothing; "
+                "start a new run with another out"
+            )
         console.print(f"{folder} is finished already; nothing was left to do.")
         print_result(console, read_json(folder / RESULT), folder)
         return 0

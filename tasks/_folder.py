@@ -20,7 +20,7 @@ from torch import nn
 from routers import ConfigError
 
 from ._config import CONFIG, to_yaml, user_path
-from ._schema import Config
+from ._schema import Config, arm_name
 
 RESULT = "result.json"
 METRICS = "metrics.csv"
@@ -182,7 +182,7 @@ def _refuse_used(out: Path) -> None:
 
 def _unused(config: Config) -> Path:
     """A new folder under ``runs/``, named after the run and the time."""
-    parts = (config.task["name"], config.router["name"], config.expert["name"])
+    parts = (config.task["name"], arm_name(config), config.expert["name"])
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{'-'.join(p.replace(':', '.') for p in parts)}-s{config.seed}-{stamp}"
     for path in chain([Path("runs", name)], (Path("runs", f"{name}-{n}") for n in count(2))):

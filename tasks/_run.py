@@ -24,7 +24,7 @@ from ._folder import METRICS, RESULT, versions, write_json
 from ._memory import enough_memory
 from ._module import RoutedModule
 from ._progress import ProgressBar
-from ._schema import Config, TrainerConfig
+from ._schema import Config, TrainerConfig, arm_name
 from ._task import Data, Task
 
 
@@ -137,10 +137,9 @@ class Run:
         test = InOrder(self.data.test, self.config.trainer.batch_size)
         module.to("cpu").float()  # as the data is
         compute = measure(module, test)
-        control = config.moe.control
         return {
             "task": config.task["name"],
-            "router": f"dense_{control}" if control else config.router["name"],
+            "router": arm_name(config),
             "expert": config.expert["name"],
             "seed": config.seed,
             "score": {
@@ -157,7 +156,7 @@ class Run:
                 "train_seconds": record.seconds,
                 "items_per_second": record.items / max(record.seconds, 1e-9),
             },
-            "matched_to": config.router["name"] if control else None,
+            "matched_to": config.router["name"] if config.moe.control else None,
             "versions": self.versions,
             "data": {"name": self.data.name, "sha256": self.data.sha256},
         }

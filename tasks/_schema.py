@@ -59,3 +59,10 @@ class Config:
     out: str | None
     resume: str | None
     plugins: list[str]
+
+
+def arm_name(config: Config) -> str:
+    """What a run tries out: its router, or the dense control matched to it."""
+    if config.moe.control is not None:
+        return f"dense_{config.moe.control}"
+    return str(config.router["name"])

@@ -25,17 +25,21 @@ def print_result(console: Console, result: dict[str, Any], folder: Path) -> None
     table.add_row("MaxVio", f"{load['max_violation']:.3f}", "busiest expert above the mean")
     table.add_row("load entropy", f"{load['entropy']:.3f}", "1 is perfect balance")
     table.add_row("dead experts", f"{load['dead_experts']:.0f}", _experts(result["layers"]))
-    table.add_row("dropped", f"{load['dropped']:.1%}", f"{load['unrouted']:.1%} of items unrouted")
+    table.add_row(
+        "dropped",
+        f"{load['dropped']:.1%}",
+        f"{load['unrouted']:.1%} of routed items reach no expert",
+    )
     table.add_row(
         "parameters",
         f"{compute['parameters']:,}",
         f"{compute['active_parameters']:,.0f} active, {compute['router_parameters']:,} in routers",
     )
-    table.add_row("FLOPs per item", f"{compute['flops_per_item']:,.0f}", "forward, counted")
+    table.add_row("FLOPs per sample", f"{compute['flops_per_item']:,.0f}", "forward, counted")
     table.add_row(
         "training time",
         f"{compute['train_seconds']:.1f} s",
-        f"{compute['items_per_second']:,.0f} items per second",
+        f"{compute['items_per_second']:,.0f} samples per second",
     )
     console.print(table)
     console.print(f"Everything is in {folder}", soft_wrap=True)
