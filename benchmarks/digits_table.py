@@ -7,6 +7,7 @@ Runs ``python -m tasks`` once per arm and seed, two at a time, each on one threa
     python benchmarks/digits_table.py --table    write the table from the rows there are
 """
 
+import argparse
 import csv
 import hashlib
 import json
@@ -176,6 +177,8 @@ def write_table() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["--table"]:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--table", action="store_true", help="only write the table again")
+    if not parser.parse_args().table:
         run_missing()
     write_table()
