@@ -48,6 +48,11 @@ def check_options(
 
 
 def fits_hint(value: Any, hint: Any) -> bool:
+    """Whether a value, as YAML reads it, is of the type a hint asks for.
+
+    >>> fits_hint(1, float), fits_hint(True, float), fits_hint([1, "a"], Sequence[int])
+    (True, False, False)
+    """
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return any(fits_hint(value, part) for part in get_args(hint))

@@ -253,8 +253,7 @@ def _check_type(key: str, value: Any, hint: Any) -> None:
 
 
 def _unknown_key(key: str, allowed: Iterable[str]) -> ConfigError:
-    head = key.partition(".")[0]
-    return ConfigError(f"{key}: {nearest_name(head, [*allowed, 'experiment'])}")
+    return ConfigError(f"{key}: {nearest_name(_head(key), [*allowed, 'experiment'])}")
 
 
 def _complete(key: str, registry: Registry, section: dict[str, Any]) -> None:

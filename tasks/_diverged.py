@@ -28,7 +28,8 @@ def first_bad_place(backbone: Backbone, batch: Batch) -> str:
     """
     for name, values in batch.items():
         if not _finite(values):
-            rows = (~values.flatten(1).isfinite().all(1)).nonzero().flatten()[:5].tolist()
+            bad_rows = ~values.reshape(len(values), -1).isfinite().all(1)
+            rows = bad_rows.nonzero().flatten()[:5].tolist()
             return f"input {name!r} of the batch (rows {rows} and maybe more)"
     if place := bad_parameter(backbone):
         return place

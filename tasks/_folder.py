@@ -94,13 +94,13 @@ def last_checkpoint(folder: Path, model: nn.Module) -> Path | None:
         return None
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        held = {name: values.shape for name, values in saved["state_dict"].items()}
+        shapes = {name: values.shape for name, values in saved["state_dict"].items()}
     except Exception as error:  # zip, pickle, end of file … all mean the same to the user
         raise ConfigError(
             f"resume={folder}: {path} cannot be read ({type(error).__name__}); "
             "it is damaged: start anew with another out"
         ) from error
-    if held != {name: values.shape for name, values in model.state_dict().items()}:
+    if shapes != {name: values.shape for name, values in model.state_dict().items()}:
         raise ConfigError(
             f"resume={folder}: {path} holds another model than {CONFIG} describes; "
             "start anew with another out"

@@ -1,8 +1,10 @@
 """Numbers that are not finite end a run with the place named and the last good model kept."""
 
 import pytest
+import torch
 
 from tasks._cli import main
+from tasks._diverged import first_bad_place
 from tasks._module import RoutedModule
 
 from .cases import NARROW, TINY, checkpoint_of
@@ -82,3 +84,9 @@ def test_nothing_good_to_keep(tmp_path, capsys, monkeypatch):
     message = capsys.readouterr().err
     assert "checkpoint" not in message
     assert "a new run with a lower optimizer.lr" in message
+
+
+def test_a_bad_label_is_named_too():
+    labels = torch.tensor([0.0, torch.nan, 1.0])
+    place = first_bad_place(torch.nn.Identity(), {"x": torch.ones(3, 2), "y": labels})
+    assert place == "input 'y' of the batch (rows [1] and maybe more)"
