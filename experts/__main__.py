@@ -1,7 +1,8 @@
-"""``python -m experts``: the catalogue."""
+"""``python -m experts``: the catalogue; ``python -m experts bench``: what a layer costs."""
 
 import argparse
 import inspect
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -10,25 +11,34 @@ from rich.table import Table
 from routers import ConfigError
 
 from ._bank import Bank, banks
+from ._bench import add_command
 
 _EXPERTS = 4  # enough for a mixed bank to show all its parts
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print every expert with its options and what a row costs."""
-    parser = argparse.ArgumentParser(prog="python -m experts", description="The experts there are.")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 where all is well, 2 for a wrong command."""
+    parser = argparse.ArgumentParser(prog="python -m experts", description=__doc__)
     parser.add_argument("--dim", type=_size, default=64, help="width D (default 64)")
     parser.add_argument(
         "--length", type=_size, default=32, help="length of a sequence (default 32)"
     )
     parser.add_argument("--side", type=_size, default=8, help="height and width (default 8)")
+    parser.set_defaults(run=_print_catalogue)
+    add_command(parser.add_subparsers(title="commands"))
     given = parser.parse_args(arguments)
+    return int(given.run(given))
+
+
+def _print_catalogue(given: argparse.Namespace) -> int:
+    """Print every expert with its options and what a row costs."""
     sizes = {"D": given.dim, "L": given.length, "H": given.side, "W": given.side}
     table, left_out = catalogue(sizes)
     console = Console()
     console.print(table)
     for name, reason in left_out.items():
         console.print(f"{name}: {reason}", markup=False)
+    return 0
 
 
 def catalogue(sizes: dict[str, int]) -> tuple[Table, dict[str, ConfigError]]:
@@ -68,4 +78,4 @@ def _summary(part: object) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

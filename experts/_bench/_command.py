@@ -1,0 +1,42 @@
+"""``python -m experts bench``."""
+
+import argparse
+import signal
+import sys
+from typing import Any
+
+from rich.console import Console
+
+from routers import ConfigError
+
+from ._run import bench
+from ._settings import describe, parse
+
+BAD_CONFIG = 2
+
+
+def add_command(commands: Any) -> None:
+    """Add ``bench`` to the sub-commands of a parser."""
+    parser = commands.add_parser(
+        "bench",
+        help="what a routed layer costs, beside others",
+        description="Times routed layers side by side in one process, relative to a dense layer\n"
+        "of the same active FLOPs: forward and backward, forward alone, and memory.",
+        epilog=f"keys and their defaults:\n{describe()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="see below")
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Run the command; returns its exit code."""
+    try:
+        bench(parse(given.settings), Console(highlight=False))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_CONFIG
+    except KeyboardInterrupt:
+        print("stopped; shapes that were done are in the CSV file", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0

@@ -1,0 +1,27 @@
+"""The layer without routing that does the same work per token."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .._bank import stacked
+from ._contestant import Contestant
+from ._shapes import Shape
+
+
+class Dense(nn.Module):
+    """``gelu(x V) W`` with a hidden width of ``K * H``: a top-K layer's active FLOPs."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.up = stacked(1, shape.dim, shape.k * shape.hidden)
+        self.down = stacked(1, shape.k * shape.hidden, shape.dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x @ self.up[0]) @ self.down[0]
+
+
+def dense(shape: Shape, dtype: torch.dtype, device: torch.device) -> Contestant:
+    """What all ratios are to."""
+    layer = Dense(shape).to(device, dtype)
+    return Contestant("dense", layer, layer, shape.flops)
