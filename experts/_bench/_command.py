@@ -9,10 +9,12 @@ from rich.console import Console
 
 from routers import ConfigError
 
+from ._contestant import FailedError
 from ._run import bench
 from ._settings import describe, parse
 
 BAD_CONFIG = 2
+FAILED = 1
 
 
 def add_command(commands: Any) -> None:
@@ -37,6 +39,9 @@ def run(given: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return BAD_CONFIG
     except KeyboardInterrupt:
-        print("stopped; shapes that were done are in the CSV file", file=sys.stderr)
+        print("stopped; shapes that were done, if any, are in the CSV file", file=sys.stderr)
         return 128 + signal.SIGINT
+    except (FailedError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
     return 0

@@ -31,7 +31,7 @@ class Contestant:
             counted; a multiply-add is 2.
         note: what differs from the others, for the reader of a table.
         prepare: makes its own input of a round's batch, outside the timed part.
-        patience: seconds; one whose steps all take longer runs ``FEW`` rounds only.
+        patience: seconds; one whose steps all take longer runs a few rounds only.
     """
 
     label: str
@@ -41,6 +41,10 @@ class Contestant:
     note: str = ""
     prepare: Callable[[Tensor], Tensor] = as_drawn
     patience: float = math.inf
+
+
+class FailedError(Exception):
+    """A layer without which there is nothing to report; the message says which and how."""
 
 
 #: Builds a contestant for a shape; raises ``LeftOutError`` where it cannot take part.

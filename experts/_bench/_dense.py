@@ -14,11 +14,13 @@ class Dense(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.up = stacked(1, shape.dim, shape.k * shape.hidden)
-        self.down = stacked(1, shape.k * shape.hidden, shape.dim)
+        hidden = shape.k * shape.hidden
+        # two axes from the start: a slice of a stack would cost it a copy in the backward pass
+        self.up = nn.Parameter(stacked(1, shape.dim, hidden).detach().squeeze(0))
+        self.down = nn.Parameter(stacked(1, hidden, shape.dim).detach().squeeze(0))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(x @ self.up[0]) @ self.down[0]
+        return F.gelu(x @ self.up) @ self.down
 
 
 def dense(shape: Shape, dtype: torch.dtype, device: torch.device) -> Contestant:

@@ -72,8 +72,8 @@ def headline(settings: Settings, environment: Environment) -> str:
     """What holds for every number of a table, on one line."""
     return (
         f"{environment.device_name} · {settings.dtype} · {_threads(environment.threads)} · "
-        f"allocator {environment.allocator} · fresh batch each round · {settings.rounds} rounds "
-        f"after {environment.warmup} · torch {environment.torch}"
+        f"allocator {environment.allocator} · fresh batch each round · median of {settings.rounds} "
+        f"after {environment.warmup} of warm-up · torch {environment.torch}"
     )
 
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 from ._bench import Bench
+from ._contestant import FailedError
 from ._environment import headline
 from ._plot import growth_plot
 from ._rows import Row, cost_of
@@ -31,7 +32,7 @@ def growth_rows(bench: Bench) -> list[Row]:
     times, peaks = bench.run({"dense": bench.factories["dense"](first, *place), **layers}, first)
     for name, measured in times.items():
         if measured.error is not None:
-            raise RuntimeError(f"{name} {measured.error}")
+            raise FailedError(f"{name} {measured.error}")
     rows = []
     for shape, (where, layer) in zip(bench.growth, layers.items(), strict=True):
         cost = cost_of(layer, times[where], times["dense"], shape, peaks[where])

@@ -6,7 +6,7 @@ from functools import partial
 from statistics import median
 
 from ._bench import Bench
-from ._contestant import Contestant
+from ._contestant import Contestant, FailedError
 from ._contestants import build, chosen
 from ._environment import headline
 from ._plot import ratio_plot
@@ -49,7 +49,7 @@ def shape_rows(bench: Bench, where: str, shape: Shape) -> list[Row]:
     times, peaks = bench.run(built, shape)
     absent |= {name: t.error for name, t in times.items() if t.error is not None}
     if "dense" in absent:
-        raise RuntimeError(f"shape {where}: dense {absent['dense']}; nothing to compare with")
+        raise FailedError(f"shape {where}: dense {absent['dense']}; nothing to compare with")
     rows = []
     for name in (name for name in _with_skewed(factories) if name in built or name in absent):
         row = _row(where, shape, name, built.get(name), absent.get(name, ""))

@@ -1,6 +1,5 @@
 """Where and in what the layers run."""
 
-import importlib
 import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -55,8 +54,9 @@ DEVICE_NAMES: Mapping[str, Callable[[], str]] = MappingProxyType(
 
 def tune() -> str:
     """Ask for the project's settings of the C library's allocator; returns what came of it."""
-    taken = importlib.import_module("experts").tune_allocator()
-    return "tuned" if taken else "default (tuning it needs glibc)"
+    from .._allocator import tune_allocator
+
+    return "tuned" if tune_allocator() else "default (tuning it needs glibc)"
 
 
 def leave() -> str:

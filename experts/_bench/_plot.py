@@ -1,6 +1,7 @@
 """Results as pictures. matplotlib is imported only when one is drawn: it is optional."""
 
 import io
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DENSE, _OURS, _OTHERS = "#555555", "#1f6fb4", "#d98b3a"
+_NARROW = 100  # up to here, numbers at 2 and 5 beside the powers of ten fit below an axis
 _OWN = ("topk", "topk_skewed", "expert_choice", "soft_mixture", "soft_moe")
 
 
@@ -61,7 +63,8 @@ def growth_plot(rows: Sequence[Row], headline: str) -> "Figure":
         "dense, forward and backward": (dense[-1], _DENSE),
         "proportional to E": (step[0] * counts[-1] / first, "#777777"),
     }
-    for label, (height, colour) in ends.items():
+    heights = spread([height for height, _ in ends.values()])
+    for (label, (_, colour)), height in zip(ends.items(), heights, strict=True):
         _say(axes, label, (counts[-1], height), colour)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
@@ -76,6 +79,24 @@ def growth_plot(rows: Sequence[Row], headline: str) -> "Figure":
     what = f"topk, N={shape.tokens} D={shape.dim} H={shape.hidden} K={shape.k}: time against E"
     _title(figure, what, headline)
     return figure
+
+
+def spread(heights: Sequence[float], least: float = 0.045) -> list[float]:
+    """Heights on a log axis moved up until labels at them do not touch, in their order.
+
+    Args:
+        heights: above 0.
+        least: the gap that is kept, relative to the whole range on the log axis.
+
+    >>> spread([1.0, 1.0, 16.0], least=0.25)
+    [1.0, 2.0, 16.0]
+    """
+    gap = least * math.log(max(heights) / min(heights))
+    moved: dict[int, float] = {}
+    lowest = -math.inf
+    for index in sorted(range(len(heights)), key=lambda index: heights[index]):
+        moved[index] = lowest = max(math.log(heights[index]), lowest + gap)
+    return [round(math.exp(moved[index]), 9) for index in range(len(heights))]
 
 
 def rendered(figure: "Figure") -> dict[str, bytes]:
@@ -99,7 +120,7 @@ def _ratio_panel(axes: Any, where: str, rows: Sequence[Row], labels: Sequence[st
         axes.barh(height, ratio - 1, left=1, height=0.66, color=_colour(row.name))
         side = 1 if ratio >= 1 else -1
         axes.annotate(
-            f"{ratio:.2f}",
+            f"{ratio:#.3g}".rstrip("."),
             (ratio, height),
             (3 * side, 0),
             textcoords="offset points",
@@ -137,7 +158,7 @@ def _set_ratio_axis(axes: Any, ratios: Sequence[float], count: int) -> None:
     axes.set_xscale("log")
     axes.set_xlim(low / (room if low < 1 else room**0.2), high * room * 1.05)
     axes.set_ylim(count - 0.4, -0.6)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < _NARROW else (1,)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
 

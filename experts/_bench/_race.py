@@ -11,7 +11,8 @@ from ._contestant import Contestant
 from ._contestants import failure
 
 WARMUP = 8  # rounds; the heap is still growing before
-FEW = 3  # rounds of one that takes longer than its patience
+FEW = 3  # measured rounds of one that takes longer than its patience
+FEW_WARMUP = 2  # its rounds of warm-up; the first may include what is done only once
 
 
 @dataclass
@@ -45,9 +46,9 @@ def race(
     Returns:
         Times by name; one that raised holds the error.
     """
-    warm = _run_rounds(contestants, draw, gradient, WARMUP, wait)
+    warm = _run_rounds(contestants, draw, gradient, WARMUP, FEW_WARMUP, wait)
     fit = {name: c for name, c in contestants.items() if warm[name].error is None}
-    measured = _run_rounds(fit, draw, gradient, rounds, wait)
+    measured = _run_rounds(fit, draw, gradient, rounds, FEW, wait)
     return {name: measured.get(name, warm[name]) for name in contestants}
 
 
@@ -83,6 +84,7 @@ def _run_rounds(
     draw: Callable[[], Tensor],
     gradient: Tensor,
     rounds: int,
+    few: int,
     wait: Callable[[], None],
 ) -> dict[str, Times]:
     found = {name: Times() for name in contestants}
@@ -90,13 +92,13 @@ def _run_rounds(
         batch = draw()
         for name in rotated(list(contestants), number):
             contestant, times = contestants[name], found[name]
-            if times.error is None and not _sits_out(contestant, times):
+            if times.error is None and not _sits_out(contestant, times, few):
                 _add_round(contestant, times, contestant.prepare(batch), gradient, wait)
     return found
 
 
-def _sits_out(contestant: Contestant, times: Times) -> bool:
-    return len(times.step) >= FEW and min(times.step) > contestant.patience
+def _sits_out(contestant: Contestant, times: Times, few: int) -> bool:
+    return len(times.step) >= few and min(times.step) > contestant.patience
 
 
 def _add_round(

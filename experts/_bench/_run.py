@@ -44,7 +44,8 @@ def bench(
 
     Raises:
         ConfigError: for a setting that cannot work.
-        RuntimeError: where the dense layer fails, to which all is compared.
+        FailedError: where the dense layer fails, to which all is compared.
+        OSError: where results cannot be written.
     """
     check(settings, shapes, OVER)
     folder = make_folder(settings.out)

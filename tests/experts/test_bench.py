@@ -17,12 +17,12 @@ import routers
 from experts.__main__ import main
 from experts._bench import Settings, Shape, bench
 from experts._bench._check import check
-from experts._bench._contestant import Contestant, LeftOutError
+from experts._bench._contestant import Contestant, FailedError, LeftOutError
 from experts._bench._contestants import CONTESTANTS, build, chosen
 from experts._bench._loop import Loop
 from experts._bench._memory import measure_peak
 from experts._bench._peers import import_peer
-from experts._bench._race import FEW, WARMUP, Times, race, rotated
+from experts._bench._race import FEW, FEW_WARMUP, WARMUP, Times, race, rotated
 from experts._bench._rows import cost_of
 from experts._bench._run import OVER
 from experts._bench._settings import describe, parse
@@ -168,8 +168,11 @@ def test_gradients_are_gone_before_and_after():
 
 
 def test_the_slow_run_few_rounds():
-    times = raced({"slow": lone(patience=0.0), "fast": lone()}, rounds=FEW + 4)
+    calls = []
+    slow = lone(lambda x: calls.append(x) or x * 1.0, patience=0.0)
+    times = raced({"slow": slow, "fast": lone()}, rounds=FEW + 4)
     assert len(times["slow"].step) == FEW
+    assert len(calls) == 2 * (FEW_WARMUP + FEW)
     assert len(times["fast"].step) == FEW + 4
 
 
@@ -359,5 +362,16 @@ def test_nothing_is_compared_where_dense_fails(tmp_path):
         raise RuntimeError("broken inside")
 
     settings = Settings(shapes=(1,), out=str(tmp_path), **QUICK)
-    with pytest.raises(RuntimeError, match="dense failed: RuntimeError: broken inside"):
+    with pytest.raises(FailedError, match="dense failed: RuntimeError: broken inside"):
         shown(settings, shapes=SMALL, factories={"dense": broken})
+
+
+def test_the_command_runs(tmp_path, capsys):
+    arguments = ["shapes=4", "rounds=1", "contestants=soft_mixture", "allocator=default"]
+    assert main(["bench", *arguments, f"out={tmp_path}"]) == 0
+    shown = capsys.readouterr().out
+    assert "Shape 4: N=2048 D=64 H=128 E=8 K=2" in shown
+    assert "soft_moe" not in shown
+    rows = read_rows(tmp_path / "shapes-cpu-float32.csv")
+    assert [row["contestant"] for row in rows] == ["dense", "topk", "soft_mixture"]
+    assert {row["contestants"] for row in rows} == {"soft_mixture"}
