@@ -49,10 +49,12 @@ class Bench:
 
     @property
     def device(self) -> torch.device:
+        """Where layers and batches are."""
         return torch.device(self.settings.device)
 
     @property
     def dtype(self) -> torch.dtype:
+        """What parameters and batches are of."""
         return DTYPES[self.settings.dtype]
 
     @property

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import fields
 from typing import Any
 
 from routers import ConfigError, bad_value, unknown
@@ -67,10 +66,10 @@ def _reachable(skew: float, shapes: Mapping[int, Shape]) -> None:
 
 
 def _unchanged(settings: Settings) -> None:
-    for key in fields(Settings):
-        given = getattr(settings, key.name)
-        if key.name in _OF_SHAPES and given != key.default:
+    unset = Settings()
+    for key in _OF_SHAPES:
+        given = getattr(settings, key)
+        if given != getattr(unset, key):
             raise ConfigError(
-                f"{key.name}={given}: changes nothing with over=experts; "
-                f"remove it, or take over=shapes"
+                f"{key}={given}: changes nothing with over=experts; remove it, or take over=shapes"
             )

@@ -3,6 +3,7 @@
 import argparse
 import signal
 import sys
+import textwrap
 from typing import Any
 
 from rich.console import Console
@@ -10,8 +11,10 @@ from rich.console import Console
 from routers import ConfigError
 
 from ._contestant import FailedError
+from ._contestants import CONTESTANTS
 from ._run import bench
 from ._settings import describe, parse
+from ._shapes import SHAPES
 
 BAD_CONFIG = 2
 FAILED = 1
@@ -24,11 +27,21 @@ def add_command(commands: Any) -> None:
         help="what a routed layer costs, beside others",
         description="Times routed layers side by side in one process, relative to a dense layer\n"
         "of the same active FLOPs: forward and backward, forward alone, and memory.",
-        epilog=f"keys and their defaults:\n{describe()}",
+        epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see below")
     parser.set_defaults(run=run)
+
+
+def _epilog() -> str:
+    shapes = "\n".join(f"  {number}: {shape}" for number, shape in SHAPES.items())
+    names = textwrap.fill(", ".join(CONTESTANTS), 90, initial_indent="  ", subsequent_indent="  ")
+    return (
+        f"keys and their defaults:\n{describe()}\n\n"
+        f"shapes (tokens, width, hidden width, experts, experts per token):\n{shapes}\n\n"
+        f"contestants:\n{names}"
+    )
 
 
 def run(given: argparse.Namespace) -> int:
