@@ -41,10 +41,10 @@ def _block(way: str, shape: Shape, dtype: torch.dtype, device: torch.device) -> 
     block = mixtral.MixtralSparseMoeBlock(config).to(device, dtype)
     for parameter in block.parameters():  # left empty by the block
         nn.init.normal_(parameter, std=0.02)
-    label = named(f"Mixtral {way}, transformers", "transformers")
-    note = "SwiGLU experts of hidden width 2/3 H, in multiples of 8; nothing is dropped"
+    release = named("transformers")
+    note = f"{release}; SwiGLU experts of hidden width 2/3 H, in multiples of 8; nothing is dropped"
     forward = partial(_as_sequence, block)
-    return Contestant(label, block, forward, gated_flops(shape), note, patience=1.0)
+    return Contestant(f"Mixtral {way}", block, forward, gated_flops(shape), note, patience=1.0)
 
 
 def _as_sequence(block: Any, x: Tensor) -> Tensor:

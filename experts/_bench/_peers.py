@@ -40,6 +40,6 @@ def gated_flops(shape: Shape) -> int:
     return 6 * shape.k * shape.dim * gated_hidden(shape)
 
 
-def named(what: str, package: str) -> str:
-    """A label with the version that is installed."""
-    return f"{what} {version(package)}"
+def named(package: str) -> str:
+    """A package and the version of it that is installed."""
+    return f"{package} {version(package)}"

@@ -25,10 +25,10 @@ def pytorch_mixtures(shape: Shape, dtype: torch.dtype, device: torch.device) -> 
     )
     layer = package.TopkMoE(config).to(device, dtype)
     return Contestant(
-        named("pytorch-mixtures", "pytorch-mixtures"),
+        "pytorch-mixtures",
         layer,
         lambda x: layer(x.unsqueeze(0)).squeeze(0),
         shape.flops,
-        "experts with biases; nothing is dropped",
+        f"{named('pytorch-mixtures')}; experts with biases; nothing is dropped",
         patience=1.0,
     )

@@ -29,11 +29,12 @@ def st_moe(shape: Shape, dtype: torch.dtype, device: torch.device) -> Contestant
         experts=nn.ModuleList(experts),
     ).to(device, dtype)
     return Contestant(
-        named("st-moe-pytorch", "st-moe-pytorch"),
+        "st-moe-pytorch",
         layer,
         lambda x: layer(x.view(-1, GROUP, shape.dim)).outputs.view_as(x),
         gated_flops(shape),
-        f"GEGLU experts of hidden width 2/3 H, with biases; groups of {GROUP} tokens; "
+        f"{named('st-moe-pytorch')}; GEGLU experts of hidden width 2/3 H, in multiples of 8, "
+        f"with biases; groups of {GROUP} tokens; "
         f"what exceeds {CAPACITY} of an even load is dropped",
         patience=1.0,
     )

@@ -2,21 +2,20 @@
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ._rows import Cost, Row
 from ._shapes import Shape
 
 _MIB = 2**20
-_NUMBERS = ("fwd+bwd ms", "ratio", "fwd ms", "ratio", "peak MiB", "working MiB")
+_NUMBERS = ("fwd+bwd\nms", "\nratio", "fwd\nms", "\nratio", "peak\nMiB", "working\nMiB")
 
 
 def shape_table(rows: Sequence[Row], headline: str) -> Table:
     """All contestants of one shape."""
     where, shape = rows[0].where, rows[0].shape
-    table = Table("", "FLOPs", title=f"Shape {where}: {shape}\n{headline}", title_style="")
-    for column in _NUMBERS:
-        table.add_column(column, justify="right")
+    table = _table("", f"Shape {where}: {shape}\n{headline}", ("\nFLOPs", *_NUMBERS))
     for row in rows:
         if row.cost is not None:
             table.add_row(row.label, f"{work_ratio(row):.2f}", *_numbers(row.cost))
@@ -25,10 +24,8 @@ def shape_table(rows: Sequence[Row], headline: str) -> Table:
 
 def growth_table(rows: Sequence[Row], headline: str) -> Table:
     """Cost against the number of experts, with the factor of each doubling."""
-    table = Table("E", title=f"topk as E grows; {_fixed(rows[0].shape)}\n{headline}")
-    table.title_style = ""
-    for column in (*_NUMBERS, "fwd+bwd per doubling", "fwd per doubling"):
-        table.add_column(column, justify="right")
+    title = f"topk as E grows; {_fixed(rows[0].shape)}\n{headline}"
+    table = _table("\nE", title, (*_NUMBERS, "fwd+bwd per\ndoubling", "fwd per\ndoubling"))
     before: Cost | None = None
     for row in rows:
         if row.cost is not None:
@@ -56,6 +53,17 @@ def notes(rows: Sequence[Row]) -> list[str]:
         "working: peak memory of a step beside the gradients of parameters",
         *dict.fromkeys(said),
     ]
+
+
+def _table(first: str, title: str, numbers: Sequence[str]) -> Table:
+    """An empty table, narrow enough for a file or a pipe, which have 80 columns."""
+    table = Table(
+        title=title, title_style="", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column(first, no_wrap=True)
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
 
 
 def _numbers(cost: Cost) -> tuple[str, ...]:
