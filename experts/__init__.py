@@ -2,10 +2,12 @@
 
 from routers import import_parts
 
+from ._allocator import tune_allocator
 from ._bank import Bank, banks, check_dropout, check_hidden, stacked
 from ._flops import count_flops
 from ._grouped import grouped_linear
-from ._layer import MoE, expert_flops
+from ._idle import Idle, idle_experts
+from ._layer import MoE
 from ._mix import mix
 from ._reference import mix_reference
 
@@ -17,6 +19,7 @@ import_parts(__name__, __path__)
 
 __all__ = [
     "Bank",
+    "Idle",
     "MoE",
     "available",
     "banks",
@@ -24,10 +27,11 @@ __all__ = [
     "check_dropout",
     "check_hidden",
     "count_flops",
-    "expert_flops",
     "grouped_linear",
+    "idle_experts",
     "mix",
     "mix_reference",
     "register",
     "stacked",
+    "tune_allocator",
 ]

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from routers import Registry, bad_value
+from routers import Registry, Routing, bad_value
+
+from ._places import Places
 
 #: What the axes of one row are called, by the number of them; ``D`` is the bank's width.
 ROW_AXES = {1: ("D",), 2: ("L", "D"), 3: ("D", "H", "W")}
@@ -70,6 +72,24 @@ class Bank(nn.Module, ABC):
         A multiply-add counts 2. Matrix products, convolutions and attention count, element-wise
         work does not: exactly what ``count_flops`` measures of a forward pass.
         """
+
+    def mix(self, x: Tensor, routing: Routing, mask: Tensor | None = None) -> Tensor:
+        """Execute a routing: gather rows by expert, work, combine by weight.
+
+        A bank with a faster way from items to items overrides this; what comes out is the same.
+
+        Args:
+            x: ``(N, ...)``, items with rows as this bank takes them.
+            routing: without a blend.
+            mask: ``(N, L)`` bool, False at padding inside sequences; None where all is real.
+
+        Returns:
+            ``(N, ...)``, or ``(T, N, ...)`` where weights are for ``T`` tasks.
+        """
+        places = Places.by_expert(routing)
+        row_mask = None if mask is None else mask.index_select(0, places.source)
+        out = self(places.gather(x), routing.load, row_mask)
+        return places.combine(out.to(x.dtype), routing.weight)
 
     def parameters_per_expert(self) -> tuple[int, ...]:
         """How many parameters belong to each expert alone, ``(E,)``; what is shared is not."""

@@ -1,5 +1,6 @@
 """The layer people build with: a router in front of a bank."""
 
+from collections.abc import Sequence
 from math import prod
 
 import torch
@@ -102,10 +103,25 @@ class MoE(nn.Module):
 
     def flops(self, routing: Routing, row_shape: tuple[int, ...]) -> int:
         """FLOPs of all that follows the router: experts, shared ones, and a blend's averages."""
-        total = expert_flops(routing, self.bank, row_shape) + _blend_flops(routing, row_shape)
-        if self.shared is None:
-            return total
-        return total + int(routing.num_real) * sum(self.shared.flops(row_shape))
+        load, items = routing.load.tolist(), int(routing.num_real)
+        return self.expert_flops(load, items, row_shape) + _blend_flops(routing, row_shape)
+
+    def expert_flops(self, load: Sequence[int], items: int, row_shape: Sequence[int]) -> int:
+        """FLOPs of the experts, shared ones included: rows times price.
+
+        Args:
+            load: ``(E,)`` rows of each expert.
+            items: how many real items there are, which shared experts all work on.
+            row_shape: of one row.
+
+        >>> import experts, routers
+        >>> layer = MoE(routers.build("topk", 4, 2), experts.build("mlp", 4, 2, hidden=8))
+        >>> layer.expert_flops([5, 1], 3, (4,))  # 6 rows of 128
+        768
+        """
+        prices = self.bank.flops(row_shape)
+        total = sum(rows * price for rows, price in zip(load, prices, strict=True))
+        return total if self.shared is None else total + items * sum(self.shared.flops(row_shape))
 
     def _limited(self, routing: Routing) -> Routing:
         if self.capacity is not None:
@@ -118,19 +134,6 @@ class MoE(nn.Module):
         if self.training and self.expert_dropout and routing.blend is None:
             routing = _leave_out(routing, self.expert_dropout)
         return routing
-
-
-def expert_flops(routing: Routing, bank: Bank, row_shape: tuple[int, ...]) -> int:
-    """FLOPs of a forward pass of ``bank`` on ``routing``: load times price, summed.
-
-    >>> import experts
-    >>> x = torch.zeros(3, 4)
-    >>> routing = Routing.by_mask(Items(x), torch.ones(3, 2))
-    >>> expert_flops(routing, experts.build("mlp", 4, 2, hidden=8), (4,))  # 6 rows of 128
-    768
-    """
-    prices = bank.flops(row_shape)
-    return sum(rows * price for rows, price in zip(routing.load.tolist(), prices, strict=True))
 
 
 def _blend_flops(routing: Routing, row_shape: tuple[int, ...]) -> int:

@@ -1,13 +1,10 @@
 """The engine: rows to their experts and back."""
 
-from dataclasses import replace
-
 from torch import Tensor
 
 from routers import Routing
 
 from ._bank import Bank
-from ._moves import Moves
 
 
 def mix(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None = None) -> Tensor:
@@ -37,23 +34,26 @@ def mix(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None = None) -> 
         raise ValueError(f"x has {x.shape[0]} items, the routing {routing.num_items}")
     if routing.blend is not None:
         return _through_slots(x, routing, bank, mask)
-    moves = Moves.of(routing)
-    row_mask = None if mask is None else mask.index_select(0, moves.item)
-    out = bank(moves.gather(x), routing.load, row_mask)
-    return moves.combine(out.to(x.dtype))
+    return bank.mix(x, routing, mask).to(x.dtype)
 
 
 def _through_slots(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> Tensor:
     """Items to slots, slots through their experts, slots to items."""
     blend = routing.blend
     assert blend is not None
-    among_slots = replace(routing, blend=None, mask=None, num_items=blend.num_slots)
+    groups, experts = blend.dispatch.shape[0], routing.num_experts
     if mask is None:
-        return blend.scatter(mix(blend.gather(x), among_slots, bank)).to(x.dtype)
+        out = bank(_swap(blend.gather(x), groups, experts), routing.load)
+        return blend.scatter(_swap(out, experts, groups)).to(x.dtype)
     real = mask.unsqueeze(-1)
     slots = blend.gather(x.masked_fill(~real, 0.0))
-    groups = blend.dispatch.shape[0]
     of_group = mask.view(groups, -1, mask.shape[1]).any(1)  # a slot has what any item has
     slot_mask = of_group.repeat_interleave(blend.dispatch.shape[2], 0)
-    out = blend.scatter(mix(slots, among_slots, bank, slot_mask))
+    out = bank(_swap(slots, groups, experts), routing.load, _swap(slot_mask, groups, experts))
+    out = blend.scatter(_swap(out, experts, groups))
     return out.to(x.dtype).masked_fill(~real, 0.0)
+
+
+def _swap(slots: Tensor, outer: int, inner: int) -> Tensor:
+    """Slots by group and then by expert, to slots by expert and then by group; or back."""
+    return slots.view(outer, inner, -1, *slots.shape[1:]).transpose(0, 1).flatten(0, 2)

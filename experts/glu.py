@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch.nn import functional as F
 
+from routers import Routing
+
+from ._activations import SWIGLU
 from ._bank import Bank, banks, check_dropout, check_hidden, stacked
-from ._grouped import grouped_linear
+from ._feed_forward import feed_forward, mix_feed_forward
+from ._plan import sorted_layout
 
 
 @banks.register("glu")
@@ -38,9 +41,12 @@ class GLU(Bank):
         self.down = stacked(num_experts, self.hidden, dim)
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
-        gate, up = grouped_linear(rows, self.gate_and_up, load).chunk(2, -1)
-        inner = F.silu(gate) * up
-        return grouped_linear(F.dropout(inner, self.dropout, self.training), self.down, load)
+        dropout = self.dropout if self.training else 0.0
+        return feed_forward(rows, sorted_layout(load), self.gate_and_up, self.down, SWIGLU, dropout)
+
+    def mix(self, x: Tensor, routing: Routing, mask: Tensor | None = None) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        return mix_feed_forward(x, routing, self.gate_and_up, self.down, SWIGLU, dropout)
 
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
         return (6 * self.dim * self.hidden,) * self.num_experts

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch.nn import functional as F
 
+from routers import Routing
+
+from ._activations import GELU
 from ._bank import Bank, banks, check_dropout, check_hidden, stacked
-from ._grouped import grouped_linear
+from ._feed_forward import feed_forward, mix_feed_forward
+from ._plan import sorted_layout
 
 
 @banks.register("mlp")
@@ -38,8 +41,12 @@ class MLP(Bank):
         self.down = stacked(num_experts, self.hidden, dim)
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
-        inner = F.gelu(grouped_linear(rows, self.up, load))
-        return grouped_linear(F.dropout(inner, self.dropout, self.training), self.down, load)
+        dropout = self.dropout if self.training else 0.0
+        return feed_forward(rows, sorted_layout(load), self.up, self.down, GELU, dropout)
+
+    def mix(self, x: Tensor, routing: Routing, mask: Tensor | None = None) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        return mix_feed_forward(x, routing, self.up, self.down, GELU, dropout)
 
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
         return (4 * self.dim * self.hidden,) * self.num_experts

@@ -9,6 +9,7 @@ from ._limit import DROP_ORDERS, check_limit
 from ._losses import losses
 from ._metrics import Balance, BalanceMetric, average_balance, load_cv, max_violation
 from ._options import check_options, fits_hint, hint_mismatch
+from ._order import stable_order
 from ._registry import Registry, import_parts, load_plugins
 from ._router import Router, Traits, routers
 from ._routing import Routing
@@ -52,6 +53,7 @@ __all__ = [
     "parametrize_with_checks",
     "register",
     "routers",
+    "stable_order",
     "unknown",
     "unknown_option",
 ]

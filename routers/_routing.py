@@ -10,6 +10,7 @@ from torch import Tensor
 from ._blend import Blend
 from ._items import Items
 from ._limit import keep_within
+from ._order import stable_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,7 @@ class Routing:
         blend: items to slots and back, for soft routers.
         fan_out: ``K`` where the assignments lie as ``(N, K)``, item by item.
         fan_in: ``C`` where they lie as ``(E, C)``, expert by expert.
+        complete: every item goes to every expert, and each expert has them in order.
         requested: ``(E,)`` int64, the load before anything was dropped, where it differs.
         given_importance: ``(E,)`` gate mass before anything was dropped, where it differs.
 
@@ -57,6 +59,7 @@ class Routing:
     blend: Blend | None = None
     fan_out: int | None = None
     fan_in: int | None = None
+    complete: bool = False
     requested: Tensor | None = None
     given_importance: Tensor | None = None
 
@@ -76,11 +79,11 @@ class Routing:
             extra: ``logits``, ``probs``, ``expected_load`` as in the class.
         """
         n, k = expert.shape
-        item = torch.arange(n, device=expert.device).repeat_interleave(k)
-        routing = cls._of(items, item, expert.flatten(), weight.flatten(0, 1), num_experts, **extra)
-        if items.mask is not None:
-            return routing._only(items.mask[item])
-        return replace(routing, fan_out=k)
+        item = torch.arange(n, device=expert.device).unsqueeze(1).expand(n, k).reshape(-1)
+        routing = cls._of(
+            items, item, expert.flatten(), weight.flatten(0, 1), num_experts, fan_out=k, **extra
+        )
+        return routing if items.mask is None else routing._only(items.mask[item])
 
     @classmethod
     def by_expert(
@@ -103,13 +106,11 @@ class Routing:
         """
         e, c = item.shape
         expert = torch.arange(e, device=item.device).repeat_interleave(c)
-        routing = cls._of(items, item.flatten(), expert, weight.flatten(0, 1), e, **extra)
+        routing = cls._of(items, item.flatten(), expert, weight.flatten(0, 1), e, fan_in=c, **extra)
         if items.mask is not None:
             real = items.mask[item]
             keep = real if keep is None else keep & real
-        if keep is not None:
-            return routing._only(keep.flatten())
-        return replace(routing, fan_in=c)
+        return routing if keep is None else routing._only(keep.flatten())
 
     @classmethod
     def by_mask(
@@ -125,9 +126,8 @@ class Routing:
         """
         n, e = weight.shape
         item = torch.arange(n, device=weight.device).expand(e, n)
-        return cls.by_expert(
-            items, item, weight.t(), keep=None if keep is None else keep.t(), **extra
-        )
+        keep = None if keep is None else keep.t()
+        return cls.by_expert(items, item, weight.t(), keep=keep, complete=True, **extra)
 
     @classmethod
     def by_slot(
@@ -148,15 +148,16 @@ class Routing:
         slot = slot.view(groups, num_experts, per).transpose(0, 1).reshape(num_experts, -1)
         mass = combine.reshape(-1, num_experts, per).sum(-1)
         extra.setdefault("probs", mass)
-        routing = cls._of(
+        return cls._of(
             items,
             slot.flatten(),
             torch.arange(num_experts, device=slot.device).repeat_interleave(groups * per),
             torch.ones_like(slot.flatten(), dtype=combine.dtype),
             num_experts,
+            blend=Blend(dispatch, combine),
+            fan_in=groups * per,
             **extra,
         )
-        return replace(routing, blend=Blend(dispatch, combine), fan_in=groups * per)
 
     @classmethod
     def _of(
@@ -199,6 +200,13 @@ class Routing:
     def load(self) -> Tensor:
         """Rows each expert computes, ``(E,)`` int64."""
         return torch.bincount(self.expert, minlength=self.num_experts)
+
+    @cached_property
+    def order(self) -> Tensor:
+        """The permutation that sorts the assignments by expert, ``(A,)``; the engine's plan."""
+        if self.fan_in is not None:
+            return torch.arange(self.num_assignments, device=self.expert.device)
+        return stable_order(self.expert, self.num_experts)
 
     @property
     def demand(self) -> Tensor:
@@ -301,4 +309,5 @@ class Routing:
             weight=self.weight[keep],
             fan_out=None,
             fan_in=None,
+            complete=False,
         )

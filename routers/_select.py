@@ -3,21 +3,53 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ._errors import bad_value, unknown
+
+#: Measured on CPU: up to so many scores two passes of ``max`` beat one of ``topk`` …
+_FEW = 128
+#: … and from so many on it pays to choose among maxima of blocks first, of so many scores each.
+_MANY, _BLOCK = 1024, 4
 
 
 def top_k(scores: Tensor, k: int) -> Tensor:
     """Indices of the ``k`` largest along the last axis, ``(..., k)``, largest first.
 
-    >>> import torch
     >>> top_k(torch.tensor([[0.1, 0.9, 0.5]]), 2).tolist()
     [[1, 2]]
     """
+    scores = scores.detach()
+    width = scores.shape[-1]
     if k == 1:  # several times faster than topk(1)
-        return scores.detach().argmax(-1, keepdim=True)
-    return scores.detach().topk(k, -1).indices
+        return scores.max(-1, keepdim=True).indices
+    if scores.device.type != "cpu":
+        return scores.topk(k, -1).indices
+    if k == 2 and width <= _FEW:
+        return _two_largest(scores)
+    if width >= _MANY and width % _BLOCK == 0 and 2 * k * _BLOCK <= width:
+        return _by_blocks(scores, k)
+    return scores.topk(k, -1).indices
+
+
+def _two_largest(scores: Tensor) -> Tensor:
+    first = scores.max(-1, keepdim=True).indices
+    second = scores.scatter(-1, first, -torch.inf).max(-1, keepdim=True).indices
+    return torch.cat([first, second], -1)
+
+
+def _by_blocks(scores: Tensor, k: int) -> Tensor:
+    """The ``k`` largest lie in the ``k`` blocks with the largest maxima; choose among those.
+
+    Block ``b`` of ``B`` is every ``B``-th score from ``b`` on, which makes their maxima one
+    vectorised pass.
+    """
+    blocks = scores.shape[-1] // _BLOCK
+    largest = scores.view(*scores.shape[:-1], _BLOCK, blocks).amax(-2).topk(k, -1).indices
+    first = torch.arange(0, scores.shape[-1], blocks, device=scores.device)
+    column = (largest.unsqueeze(-2) + first.unsqueeze(-1)).flatten(-2)
+    return column.gather(-1, scores.gather(-1, column).topk(k, -1).indices)
 
 
 @dataclass(frozen=True)
@@ -25,7 +57,7 @@ class Weighting:
     """What the chosen experts' outputs count for.
 
     Attributes:
-        weigh: ``(logits (..., E), chosen (..., K)) -> weights (..., K)``.
+        weigh: ``(chosen logits (..., K), all logits (..., E)) -> weights (..., K)``.
         convex: whether the weights of an item sum to one.
     """
 
@@ -33,14 +65,15 @@ class Weighting:
     convex: bool
 
 
-def probability(logits: Tensor, chosen: Tensor) -> Tensor:
+def probability(chosen: Tensor, logits: Tensor) -> Tensor:
     """``softmax(h)[S]`` (Switch)."""
-    return logits.softmax(-1).gather(-1, chosen)
+    return (chosen - logits.logsumexp(-1, keepdim=True)).exp()
 
 
-def renormalized(logits: Tensor, chosen: Tensor) -> Tensor:
+def renormalized(chosen: Tensor, logits: Tensor) -> Tensor:
     """``softmax(h[S])``, which equals ``softmax(h)[S]`` over its sum (Mixtral)."""
-    return logits.gather(-1, chosen).softmax(-1)
+    # along the first axis it runs over items at once: three times faster for a few columns
+    return chosen.movedim(-1, 0).softmax(0).movedim(0, -1)
 
 
 WEIGHTINGS = {

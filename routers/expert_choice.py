@@ -9,6 +9,7 @@ from ._errors import bad_value
 from ._items import Items
 from ._router import Router, Traits, routers
 from ._routing import Routing
+from ._select import top_k
 from .gates import GateSpec
 
 
@@ -54,13 +55,15 @@ class ExpertChoice(Router):
         real = items.grouped(items.real())
         capacity = (self.factor * real.sum(1).double() / self.num_experts - 1e-9).ceil().long()
         places = int(capacity.max()) if len(items) else 0
-        scores = items.grouped(probs).transpose(1, 2)  # (G, E, L)
-        order = scores.detach().masked_fill(~real.unsqueeze(1), -1.0).topk(places, -1).indices
+        scores = probs.detach().t().contiguous().view(self.num_experts, *real.shape)  # (E, G, L)
+        if items.mask is not None:
+            scores = scores.masked_fill(~real, -1.0)
+        order = top_k(scores, places)
         first = torch.arange(items.groups, device=order.device) * items.group_length
-        item = (order + first.view(-1, 1, 1)).transpose(0, 1).flatten(1)  # (E, G * C)
+        item = (order + first.unsqueeze(1)).flatten(1)  # (E, G * C)
         keep = None
         if items.mask is not None:
             within = torch.arange(places, device=order.device) < capacity.unsqueeze(1)
             keep = within.flatten().expand_as(item)
-        weight = probs.t().gather(1, item)
+        weight = probs.gather(0, item.t()).t()
         return Routing.by_expert(items, item, weight, keep=keep, logits=logits)

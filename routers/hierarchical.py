@@ -90,8 +90,8 @@ class Hierarchical(Router):
         branch = top_k(first.noisy, self.primary_k)  # (N, Kp)
         kept = second.noisy.gather(1, branch.unsqueeze(-1).expand(-1, -1, self.size))
         inner = top_k(kept, self.k)  # (N, Kp, K)
-        outer_weight = self.weighting.weigh(first.noisy, branch).unsqueeze(-1)
-        weight = outer_weight * self.weighting.weigh(kept, inner)
+        outer = self.weighting.weigh(first.noisy.gather(1, branch), first.noisy)
+        weight = outer.unsqueeze(-1) * self.weighting.weigh(kept.gather(2, inner), kept)
         joint = first.noisy.softmax(-1).unsqueeze(-1) * second.noisy.softmax(-1)
         return Routing.by_item(
             items,

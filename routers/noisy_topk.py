@@ -51,7 +51,7 @@ class NoisyTopK(Router):
         return Routing.by_item(
             items,
             expert,
-            self.weighting.weigh(scores.noisy, expert),
+            self.weighting.weigh(scores.noisy.gather(1, expert), scores.noisy),
             self.num_experts,
             logits=scores.noisy,
             expected_load=chance[items.real()].sum(0),

@@ -38,5 +38,5 @@ class RandomFixed(Router):
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
         expert = top_k(logits, self.k)
-        weight = WEIGHTINGS["renormalized"].weigh(logits, expert)
+        weight = WEIGHTINGS["renormalized"].weigh(logits.gather(1, expert), logits)
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)

@@ -59,7 +59,9 @@ class TopK(Router):
         self._promise(convex=self.weighting.convex)
 
     def forward(self, items: Items) -> Routing:
-        logits = self.gate(jittered(items, self.jitter) if self.training else items)
+        if self.training:
+            items = jittered(items, self.jitter)
+        logits = self.gate(items)
         expert = top_k(logits, self.k)
-        weight = self.weighting.weigh(logits, expert)
+        weight = self.weighting.weigh(self.gate.pick(items, logits, expert), logits)
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)

@@ -1,13 +1,11 @@
 """What a model costs: parameters, active parameters, FLOPs; counted, not estimated."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
-from experts import MoE, count_flops, expert_flops
+from experts import Idle, MoE, count_flops, idle_experts
 from routers import Balance, Routing
 
 from ._batches import InOrder
@@ -28,7 +26,7 @@ class Compute:
         router_parameters: those of the routers.
         flops_per_item: forward FLOPs per sample (a multiply-add is 2), averaged over the
             samples evaluated: a counted pass for all but the experts, and for these their
-            price times the load they had.
+            price times the load they had; rows of padding are no one's work.
     """
 
     parameters: int
@@ -52,16 +50,11 @@ def measure(module: RoutedModule, batches: InOrder) -> Compute:
     examples = {len(batch["y"]): batch for batch in batches}
     outside = 0
     for size, times in sizes.items():
-        routings, shapes, counted = _pass(module, layers, examples[size])
-        by_experts = sum(
-            expert_flops(routing, layer.bank, shape)
-            for layer, routing, shape in zip(layers, routings, shapes, strict=True)
-        )
-        outside += times * (counted - by_experts)
+        routings, resting, counted = _pass(module, layers, examples[size])
+        outside += times * counted
     by_experts = sum(
-        load * price
-        for layer, balance, shape in zip(layers, module.layers, shapes, strict=True)
-        for load, price in zip(balance.load, layer.bank.flops(shape), strict=True)
+        layer.expert_flops(balance.load, balance.items, bank.row_shape)
+        for layer, balance, bank in zip(layers, module.layers, resting, strict=True)
     )
     total = num_parameters(module.backbone)
     idle = sum(map(_idle_parameters, layers, module.layers, routings))
@@ -75,13 +68,13 @@ def measure(module: RoutedModule, batches: InOrder) -> Compute:
 
 def _pass(
     module: RoutedModule, layers: list[MoE], batch: Batch
-) -> tuple[list[Routing], list[tuple[int, ...]], int]:
-    """Routings of a pass, the shape of each layer's rows, and the FLOPs that ran."""
+) -> tuple[list[Routing], list[Idle], int]:
+    """Routings of a pass, what stood in for the experts, and the FLOPs of all else."""
     routings: list[Routing] = []
     described = module.described(batch)
-    with _row_shapes(layers) as shapes:
+    with idle_experts(layers) as resting:
         counted = count_flops(lambda: routings.extend(module.backbone(described)[1]))
-    return routings, shapes, counted
+    return routings, resting, counted
 
 
 def _idle_parameters(layer: MoE, balance: Balance, routing: Routing) -> float:
@@ -92,19 +85,3 @@ def _idle_parameters(layer: MoE, balance: Balance, routing: Routing) -> float:
         count * (1 - load / balance.items)
         for count, load in zip(layer.bank.parameters_per_expert(), balance.load, strict=True)
     )
-
-
-@contextmanager
-def _row_shapes(layers: list[MoE]) -> Iterator[list[tuple[int, ...]]]:
-    """Collects the shape of the rows each layer's bank is given."""
-    shapes: list[tuple[int, ...]] = []
-
-    def note(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        shapes.append(tuple(args[0].shape[1:]))
-
-    handles = [layer.bank.register_forward_pre_hook(note) for layer in layers]
-    try:
-        yield shapes
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -8,8 +8,8 @@ from torch import nn
 
 import experts
 import routers
-from experts import MoE, count_flops
-from routers import ConfigError
+from experts import MoE, count_flops, idle_experts
+from routers import ConfigError, Routing
 
 #: What a routed layer and its dense stand-in must have in common.
 Cost = Callable[[MoE, "Call"], int]
@@ -23,9 +23,13 @@ TOLERANCE = 0.05
 
 @torch.no_grad()
 def iso_flop(layer: MoE, call: Call) -> int:
-    """FLOPs of a pass, router included, counted as they run."""
+    """FLOPs of a pass, router included."""
     args, kwargs = call
-    return count_flops(lambda: layer.eval()(*args, **kwargs))
+    routings: list[Routing] = []
+    with idle_experts([layer.eval()]) as [idle]:
+        outside = count_flops(lambda: routings.append(layer(*args, **kwargs)[1]))
+    load, items = routings[0].load.tolist(), int(routings[0].num_real)
+    return outside + layer.expert_flops(load, items, idle.row_shape)
 
 
 def iso_parameter(layer: MoE, call: Call) -> int:

@@ -28,6 +28,13 @@ class Gate(nn.Module, ABC):
     def forward(self, items: Items) -> Tensor:
         """Logits, ``(N, outputs)``."""
 
+    def pick(self, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
+        """The ``chosen`` ones, ``(N, K)``, of the logits that ``forward`` gave for ``items``.
+
+        A gate that can send a gradient to these alone overrides it.
+        """
+        return logits.gather(1, chosen)
+
 
 gates = Registry("router.gate", Gate, group="switchyard.gates", positional=2)
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from .._errors import bad_value
 from .._items import Items
 from ._gate import Gate, gates
+from ._sparse import linear_at
 
 
 @gates.register("linear")
@@ -34,3 +35,6 @@ class Linear(Gate):
 
     def forward(self, items: Items) -> Tensor:
         return F.linear(items.x, self.weight.to(items.x.dtype))
+
+    def pick(self, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
+        return linear_at(items.x, self.weight.to(items.x.dtype), logits, chosen)

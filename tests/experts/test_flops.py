@@ -5,7 +5,7 @@ import torch
 
 import experts
 import routers
-from experts import MoE, count_flops, expert_flops
+from experts import MoE, count_flops
 
 from .cases import DIM, EXPERTS, bank_of, banks_with, call, router_of, rows_for
 
@@ -39,6 +39,7 @@ def test_odd_widths_cost_the_same_on_either_path(bank, shape, dtype):
     assert run_and_count(bank, shape, [3, 0, 0, 5], dtype) == expected
 
 
+@pytest.mark.usefixtures("unpadded")
 @pytest.mark.parametrize("router", routers.available())
 def test_layer_is_what_its_router_is_not(router):
     layer = MoE(router_of(router), bank_of("mlp"), shared=bank_of("glu", 2)).eval()
@@ -57,7 +58,7 @@ def test_null_experts_cost_nothing():
     bank = bank_of("null", kinds=["zero", "copy"])
     layer = MoE(router_of("topk"), bank)
     _, routing = layer(rows_for(bank, 5))
-    assert expert_flops(routing, bank, (DIM,)) == 0
+    assert layer.flops(routing, (DIM,)) == 0
 
 
 @pytest.mark.parametrize("bank", banks_with(1))

@@ -107,6 +107,7 @@ def test_several_tasks(bank):
     same(y[1], alone)
 
 
+@pytest.mark.usefixtures("unpadded")
 def test_several_tasks_run_the_experts_once():
     bank = bank_of("mlp")
     x = rows_for(bank, 3)

@@ -14,6 +14,8 @@ from tasks._run import Run
 
 from .cases import NARROW, TINY, checkpoint_of, train_any
 
+pytestmark = pytest.mark.usefixtures("unpadded")
+
 DIM, HIDDEN, EXPERTS, DEPTH, TOKENS = 16, 16, 8, 2, 16
 LIMITED = [
     ("topk", "moe.capacity=0.6"),

@@ -1,0 +1,18 @@
+"""Autocast, for steps it does not know."""
+
+import torch
+from torch import Tensor
+
+
+def in_autocast_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors as ``F.linear`` would take them: in autocast's dtype where it is on.
+
+    >>> with torch.autocast("cpu", torch.bfloat16):
+    ...     in_autocast_dtype(torch.ones(1))[0].dtype
+    torch.bfloat16
+    """
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device) or tensors[0].dtype == torch.float64:
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(tensor.to(dtype) for tensor in tensors)

@@ -1,0 +1,102 @@
+"""How many rows of each expert to batch: a small model of what products cost."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ._layouts import Tiered
+
+Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What matrix products cost on a CPU.
+
+    Attributes:
+        operations: how many a core does in a microsecond.
+        bytes: how many are read in a microsecond of a matrix that has left the caches.
+        kernel: microseconds a product of the grouped kernel costs beside its operations, on
+            one core and on several, which have to meet.
+        call: the same for a product called from here.
+        rounded: whether only a few distinct numbers of rows may occur.
+    """
+
+    operations: float
+    bytes: float
+    kernel: tuple[float, float]
+    call: tuple[float, float]
+    rounded: bool
+
+
+#: Measured in the layer, on cores with AVX-512 and AMX. In bfloat16 oneDNN builds a kernel,
+#: for about a millisecond, for every number of rows that it has not seen.
+PRICES = {
+    torch.float32: Prices(1.3e5, 2e4, (2.0, 6.0), (3.0, 10.0), rounded=False),
+    torch.float64: Prices(0.6e5, 1e4, (2.0, 6.0), (3.0, 10.0), rounded=False),
+    torch.bfloat16: Prices(6.5e5, 4e4, (30.0, 30.0), (30.0, 30.0), rounded=True),
+}
+
+
+def base_rows(load: Counts, row_flops: int, prices: Prices) -> int:
+    """The ``base`` of the cheapest ``Tiered`` layout; 0 where one product per expert is cheaper.
+
+    ``base`` rows of every expert go through one batched product, padding included; each expert
+    with more pays for a call of its own, which reads its matrix again. Candidates are multiples
+    of 16 from half the mean load to the largest load.
+
+    Args:
+        load: ``(E,)`` rows of each expert.
+        row_flops: operations of one row in one product; as many bytes, twice, has a matrix.
+        prices: of the dtype.
+
+    >>> prices = PRICES[torch.float32]
+    >>> base_rows(np.array([512, 16]), 500_000, prices), base_rows(np.full(64, 16), 500, prices)
+    (0, 16)
+    """
+    most, mean = int(load.max()), max(1, int(load.mean()))
+    several = torch.get_num_threads() > 1
+    stride = _up(mean // 8, 16)
+    first = max(stride, _up(mean // 2, 16))
+    candidates = np.array([0, *range(first, most + stride, stride)][:32])
+    over = np.maximum(load - candidates[:, None], 0)
+    calls = (over > 0).sum(1) * (prices.call[several] + 2 * row_flops / prices.bytes)
+    calls[0] = len(load) * prices.kernel[several]
+    rows = len(load) * candidates + over.sum(1)
+    cost = calls + rows * row_flops / (prices.operations * torch.get_num_threads())
+    return int(candidates[cost.argmin()])
+
+
+def tiers(load: Counts, base: int, prices: Prices) -> tuple[Tiered, np.ndarray[Any, Any]]:
+    """The layout, and the row ``(A,)`` of each assignment in it, in the experts' order."""
+    over = load - base
+    (busy,) = np.nonzero(over > 0)
+    room = over[busy]
+    if prices.rounded:
+        room = np.array([rounded_rows(count) for count in room.tolist()], dtype=np.int64)
+    head = len(load) * base
+    end = head + room.cumsum()
+    tails = list(zip(busy.tolist(), (end - room).tolist(), end.tolist(), strict=True))
+    size = int(end[-1]) if tails else head
+    # in the experts' order each expert has a run in its batched part, then one in its tail
+    start = np.stack([np.arange(len(load)) * base, np.zeros_like(load)], 1)
+    start[busy, 1] = end - room
+    length = np.stack([np.minimum(load, base), np.maximum(over, 0)], 1).ravel()
+    shift = start.ravel() - (length.cumsum() - length)
+    row = np.arange(int(length.sum())) + np.repeat(shift, length)
+    return Tiered(len(load), base, tails, size), row
+
+
+def rounded_rows(count: int) -> int:
+    """``count`` rounded up to a multiple of 16 and of an eighth of the power of two below.
+
+    >>> [rounded_rows(n) for n in (1, 17, 100, 1100)]
+    [16, 32, 112, 1280]
+    """
+    return _up(count, max(16, 1 << ((count - 1).bit_length() - 3))) if count > 16 else 16
+
+
+def _up(count: int, step: int) -> int:
+    return max(step, -(-count // step) * step)
