@@ -14,12 +14,16 @@ class Activation:
 
     Attributes:
         apply: ``(S, U)`` to ``(S, H)``.
-        backward: gradient of the result ``(S, H)`` and what went in ``(S, U)``, to the
-            gradient of what went in.
+        backward: gradient of the result ``(S, H)``, which it may overwrite, and what went in
+            ``(S, U)``, to the gradient of what went in.
     """
 
     apply: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor], Tensor]
+
+
+def _gelu_backward(grad: Tensor, rows: Tensor) -> Tensor:
+    return torch.ops.aten.gelu_backward.grad_input(grad, rows, grad_input=grad)
 
 
 def _swiglu(rows: Tensor) -> Tensor:
@@ -32,11 +36,11 @@ def _swiglu_backward(grad: Tensor, rows: Tensor) -> Tensor:
     into = torch.empty_like(rows)
     for_gate, for_up = into.chunk(2, -1)
     torch.mul(grad, F.silu(gate), out=for_up)
-    for_gate.copy_(torch.ops.aten.silu_backward(grad * up, gate))
+    torch.ops.aten.silu_backward.grad_input(grad.mul_(up), gate, grad_input=for_gate)
     return into
 
 
 #: The exact (erf) form, which costs a quarter of the one by tanh.
-GELU = Activation(F.gelu, torch.ops.aten.gelu_backward)
+GELU = Activation(F.gelu, _gelu_backward)
 #: Halves of a row: the first, through SiLU, scales the second.
 SWIGLU = Activation(_swiglu, _swiglu_backward)

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from routers import Routing, stable_order
 
+_SUM = 0  # the mode of embedding_bag, as its kernels have it
+
 
 @dataclass(frozen=True, eq=False)
 class Places:
@@ -19,6 +21,7 @@ class Places:
     The two ways are each other's transpose.
 
     Attributes:
+        item: ``(A,)`` the item of each assignment, in the routing's order.
         source: ``(S,)`` the item of each row of the buffer; 0 for rows of padding.
         place: ``(A,)`` the row of each assignment, in the routing's order; None where row ``a``
             is assignment ``a``.
@@ -27,6 +30,7 @@ class Places:
         start: ``(N,)`` where each item's assignments begin in that order.
     """
 
+    item: Tensor
     source: Tensor
     place: Tensor | None
     by_item: Tensor | None
@@ -36,7 +40,7 @@ class Places:
     def by_expert(cls, routing: Routing) -> "Places":
         """Rows sorted by expert, and within an expert as in the routing; nothing padded."""
         if routing.fan_in is not None:
-            return cls(routing.item, None, *_item_order(routing))
+            return cls(routing.item, routing.item, None, *_item_order(routing))
         row = torch.arange(routing.num_assignments, device=routing.item.device)
         return cls.at_rows(routing, row, len(row))
 
@@ -47,7 +51,12 @@ class Places:
         item = routing.item.index_select(0, order)
         source = item.new_zeros(size).index_copy_(0, row, item)
         place = torch.empty_like(order).index_copy_(0, order, row)
-        return cls(source, place, *_item_order(routing))
+        return cls(routing.item, source, place, *_item_order(routing))
+
+    @cached_property
+    def sorted_item(self) -> Tensor:
+        """``(A,)`` the items of those rows: 0, …, 0, 1, …"""
+        return self.item if self.by_item is None else self.item.index_select(0, self.by_item)
 
     @cached_property
     def row(self) -> Tensor:
@@ -84,15 +93,25 @@ class Places:
             weight = weight.index_select(0, self.by_item)
         return F.embedding_bag(self.row, flat, self.start, mode="sum", per_sample_weights=weight)
 
-    def spread(self, values: Tensor) -> Tensor:
-        """A number per assignment ``(A,)`` to one per row ``(S,)``; 0 at padding."""
-        if self.place is None:
-            return values
-        return values.new_zeros(len(self.source)).index_copy_(0, self.place, values)
+    def scaled(self, flat: Tensor, weight: Tensor) -> Tensor:
+        """Items ``(N, F)`` to rows ``(S, F)``, each times its weight; 0 at padding."""
+        if self.place is not None:
+            weight = weight.new_zeros(len(self.source)).index_copy_(0, self.place, weight)
+        each = torch.arange(len(self.source), device=weight.device)
+        return F.embedding_bag(self.source, flat, each, mode="sum", per_sample_weights=weight)
 
-    def collect(self, values: Tensor) -> Tensor:
-        """A number per row ``(S,)`` to one per assignment ``(A,)``."""
-        return values if self.place is None else values.index_select(0, self.place)
+    def dots(self, flat: Tensor, rows: Tensor) -> Tensor:
+        """Of each assignment's item ``(N, F)`` with its row ``(S, F)``: ``(A,)``."""
+        if not len(self.item):
+            return flat.new_empty(0)
+        dots: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+            flat, rows, self.row, self.start, self.sorted_item, _SUM
+        )
+        return (
+            dots
+            if self.by_item is None
+            else torch.empty_like(dots).index_copy_(0, self.by_item, dots)
+        )
 
 
 class _Gather(torch.autograd.Function):
@@ -119,9 +138,8 @@ class _Combine(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         out, weight = ctx.saved_tensors
         places: Places = ctx.places
-        by_row = grad.index_select(0, places.source)
-        for_weight = places.collect(torch.linalg.vecdot(by_row, out))
-        return by_row.mul_(places.spread(weight).unsqueeze(1)), for_weight, None
+        grad = grad.contiguous()  # an expanded gradient has strides no kernel takes
+        return places.scaled(grad, weight), places.dots(grad, out), None
 
 
 def _item_order(routing: Routing) -> tuple[Tensor | None, Tensor]:

@@ -13,19 +13,18 @@ Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class Prices:
-    """What matrix products cost on a CPU.
+    """What matrix products cost on a CPU, beside their operations.
+
+    Pairs are for one core, and for several that have to meet.
 
     Attributes:
         operations: how many a core does in a microsecond.
-        bytes: how many are read in a microsecond of a matrix that has left the caches.
-        kernel: microseconds a product of the grouped kernel costs beside its operations, on
-            one core and on several, which have to meet.
-        call: the same for a product called from here.
+        kernel: microseconds for each expert in the grouped kernel.
+        call: microseconds for each product called from here.
         rounded: whether only a few distinct numbers of rows may occur.
     """
 
     operations: float
-    bytes: float
     kernel: tuple[float, float]
     call: tuple[float, float]
     rounded: bool
@@ -34,9 +33,9 @@ class Prices:
 #: Measured in the layer, on cores with AVX-512 and AMX. In bfloat16 oneDNN builds a kernel,
 #: for about a millisecond, for every number of rows that it has not seen.
 PRICES = {
-    torch.float32: Prices(1.3e5, 2e4, (2.0, 6.0), (3.0, 10.0), rounded=False),
-    torch.float64: Prices(0.6e5, 1e4, (2.0, 6.0), (3.0, 10.0), rounded=False),
-    torch.bfloat16: Prices(6.5e5, 4e4, (30.0, 30.0), (30.0, 30.0), rounded=True),
+    torch.float32: Prices(1.3e5, (1.5, 10.0), (4.0, 25.0), rounded=False),
+    torch.float64: Prices(0.6e5, (1.5, 10.0), (4.0, 25.0), rounded=False),
+    torch.bfloat16: Prices(6.5e5, (30.0, 30.0), (30.0, 30.0), rounded=True),
 }
 
 
@@ -44,25 +43,27 @@ def base_rows(load: Counts, row_flops: int, prices: Prices) -> int:
     """The ``base`` of the cheapest ``Tiered`` layout; 0 where one product per expert is cheaper.
 
     ``base`` rows of every expert go through one batched product, padding included; each expert
-    with more pays for a call of its own, which reads its matrix again. Candidates are multiples
-    of 16 from half the mean load to the largest load.
+    with more pays for a call of its own. Candidates are multiples of 8 from half the mean load
+    to the largest load.
 
     Args:
         load: ``(E,)`` rows of each expert.
-        row_flops: operations of one row in one product; as many bytes, twice, has a matrix.
+        row_flops: operations of one row in one product.
         prices: of the dtype.
 
     >>> prices = PRICES[torch.float32]
     >>> base_rows(np.array([512, 16]), 500_000, prices), base_rows(np.full(64, 16), 500, prices)
     (0, 16)
     """
-    most, mean = int(load.max()), max(1, int(load.mean()))
+    if not load.any():
+        return 0
     several = torch.get_num_threads() > 1
-    stride = _up(mean // 8, 16)
-    first = max(stride, _up(mean // 2, 16))
-    candidates = np.array([0, *range(first, most + stride, stride)][:32])
+    most, mean = int(load.max()), max(1, int(load.mean()))
+    stride = _up(mean // 8, 8)
+    first = _up(mean // 2, stride)
+    candidates = np.array([0, *range(first, most, stride)[:32], _up(most, 8)])
     over = np.maximum(load - candidates[:, None], 0)
-    calls = (over > 0).sum(1) * (prices.call[several] + 2 * row_flops / prices.bytes)
+    calls = (over > 0).sum(1) * prices.call[several]
     calls[0] = len(load) * prices.kernel[several]
     rows = len(load) * candidates + over.sum(1)
     cost = calls + rows * row_flops / (prices.operations * torch.get_num_threads())

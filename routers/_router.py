@@ -75,8 +75,15 @@ class Router(nn.Module, ABC):
 
     def __call__(self, items: Items) -> Routing:
         """Route ``items`` in float32 or wider, also where autocast is on (trap: bf16 logits)."""
-        with torch.autocast(items.x.device.type, enabled=False):
-            routing: Routing = super().__call__(items.in_full_precision())
+        device = items.x.device.type
+        items = items.in_full_precision()
+        if not torch.is_autocast_enabled(device):
+            return self._routed(items)
+        with torch.autocast(device, enabled=False):
+            return self._routed(items)
+
+    def _routed(self, items: Items) -> Routing:
+        routing: Routing = super().__call__(items)
         return routing
 
     def adapt(self, load: Tensor) -> None:

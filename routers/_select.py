@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,8 @@ from ._errors import bad_value, unknown
 _FEW = 128
 #: … and from so many on it pays to choose among maxima of blocks first, of so many scores each.
 _MANY, _BLOCK = 1024, 4
+#: A vector register has as many numbers.
+_NARROW = 16
 
 
 def top_k(scores: Tensor, k: int) -> Tensor:
@@ -33,6 +36,19 @@ def top_k(scores: Tensor, k: int) -> Tensor:
     return scores.topk(k, -1).indices
 
 
+def largest(scores: Tensor, k: int) -> Tensor:
+    """Indices of the ``k`` largest along the last axis, ``(..., k)``, in any order.
+
+    >>> sorted(largest(torch.tensor([0.1, 0.9, 0.5]), 2).tolist())
+    [1, 2]
+    """
+    width = scores.shape[-1]
+    if scores.device.type != "cpu" or not 0 < k < width or 64 * k <= width:
+        return top_k(scores, k)  # of many it finds a few faster
+    split = np.argpartition(scores.detach().numpy(), width - k, axis=-1)
+    return torch.from_numpy(split)[..., width - k :]
+
+
 def _two_largest(scores: Tensor) -> Tensor:
     first = scores.max(-1, keepdim=True).indices
     second = scores.scatter(-1, first, -torch.inf).max(-1, keepdim=True).indices
@@ -50,6 +66,17 @@ def _by_blocks(scores: Tensor, k: int) -> Tensor:
     first = torch.arange(0, scores.shape[-1], blocks, device=scores.device)
     column = (largest.unsqueeze(-2) + first.unsqueeze(-1)).flatten(-2)
     return column.gather(-1, scores.gather(-1, column).topk(k, -1).indices)
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Along the last axis, ``(..., E)``.
+
+    Few columns are first turned into few rows, for the kernel runs over items then: three times
+    faster on a CPU.
+    """
+    if logits.shape[-1] >= _NARROW:
+        return logits.softmax(-1)
+    return logits.movedim(-1, 0).softmax(0).movedim(0, -1)
 
 
 @dataclass(frozen=True)
@@ -72,8 +99,7 @@ def probability(chosen: Tensor, logits: Tensor) -> Tensor:
 
 def renormalized(chosen: Tensor, logits: Tensor) -> Tensor:
     """``softmax(h[S])``, which equals ``softmax(h)[S]`` over its sum (Mixtral)."""
-    # along the first axis it runs over items at once: three times faster for a few columns
-    return chosen.movedim(-1, 0).softmax(0).movedim(0, -1)
+    return softmax(chosen)
 
 
 WEIGHTINGS = {

@@ -9,7 +9,7 @@ from ._errors import bad_value
 from ._items import Items
 from ._router import Router, Traits, routers
 from ._routing import Routing
-from ._select import top_k
+from ._select import largest, softmax, top_k
 from .gates import GateSpec
 
 
@@ -51,14 +51,15 @@ class ExpertChoice(Router):
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
-        probs = logits.softmax(-1)
+        probs = softmax(logits)
         real = items.grouped(items.real())
         capacity = (self.factor * real.sum(1).double() / self.num_experts - 1e-9).ceil().long()
         places = int(capacity.max()) if len(items) else 0
         scores = probs.detach().t().contiguous().view(self.num_experts, *real.shape)  # (E, G, L)
-        if items.mask is not None:
-            scores = scores.masked_fill(~real, -1.0)
-        order = top_k(scores, places)
+        if items.mask is None:
+            order = largest(scores, places)
+        else:  # largest first, so that a shorter group can leave its last places empty
+            order = top_k(scores.masked_fill(~real, -1.0), places)
         first = torch.arange(items.groups, device=order.device) * items.group_length
         item = (order + first.unsqueeze(1)).flatten(1)  # (E, G * C)
         keep = None
