@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from ._clock import CLOCKS, plain_clock
 from ._contestant import Contestant, Factory
 from ._contestants import failure
 from ._environment import Environment, columns
@@ -81,8 +82,8 @@ class Bench:
         """Times of all, and memory of those that finished."""
         draw = self.drawer(shape, self.generator())
         gradient = draw()
-        wait = WAITS[self.settings.device]
-        times = race(contestants, draw, gradient, self.settings.rounds, wait)
+        clock = CLOCKS.get(self.environment.allocator, plain_clock)(WAITS[self.settings.device])
+        times = race(contestants, draw, gradient, self.settings.rounds, clock)
         peaks = {}
         for name, contestant in contestants.items():
             if times[name].error is None:

@@ -66,6 +66,7 @@ def _flat(row: Row) -> dict[str, Any]:
         "flops_ratio": None if row.flops is None else row.flops / shape.flops,
         "load_ratio": row.load_ratio,
         "measured_rounds": cost.rounds if cost else None,
+        "set_aside_rounds": cost.set_aside if cost else None,
         **_spread("step", cost.step if cost else None),
         "step_ratio": cost.step_ratio if cost else None,
         **_spread("forward", cost.forward if cost else None),

@@ -9,6 +9,8 @@ import torch
 
 from routers import bad_value
 
+from .._allocator import tune_allocator
+
 
 def nothing() -> None:
     """A CPU has done its work when the call returns."""
@@ -54,8 +56,6 @@ DEVICE_NAMES: Mapping[str, Callable[[], str]] = MappingProxyType(
 
 def tune() -> str:
     """Ask for the project's settings of the C library's allocator; returns what came of it."""
-    from .._allocator import tune_allocator
-
     return "tuned" if tune_allocator() else "default (tuning it needs glibc)"
 
 

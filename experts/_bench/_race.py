@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
 
 import torch
 from torch import Tensor
 
+from ._clock import Clock
 from ._contestant import Contestant
 from ._contestants import failure
 
 WARMUP = 8  # rounds; the heap is still growing before
 FEW = 3  # measured rounds of one that takes longer than its patience
+MORE = 4  # times as many rounds are run where some do not count
 FEW_WARMUP = 2  # its rounds of warm-up; the first may include what is done only once
 
 
@@ -19,11 +20,13 @@ FEW_WARMUP = 2  # its rounds of warm-up; the first may include what is done only
 class Times:
     """Seconds of every measured round, forward and backward, and forward alone.
 
-    ``error`` says what ended it early; None where nothing did.
+    ``set_aside`` is how many rounds the clock did not count; ``error`` says what ended it
+    early, None where nothing did.
     """
 
     step: list[float] = field(default_factory=list)
     forward: list[float] = field(default_factory=list)
+    set_aside: int = 0
     error: str | None = None
 
 
@@ -32,7 +35,7 @@ def race(
     draw: Callable[[], Tensor],
     gradient: Tensor,
     rounds: int,
-    wait: Callable[[], None],
+    clock: Clock,
 ) -> dict[str, Times]:
     """Time all contestants side by side, after rounds of warm-up.
 
@@ -41,14 +44,17 @@ def race(
         draw: makes the batch of a round, ``(N, D)``; called once a round.
         gradient: ``(N, D)``, what is fed backward.
         rounds: how many are measured.
-        wait: returns when the device has done all it was given.
+        clock: takes the time of a piece of work.
 
     Returns:
         Times by name; one that raised holds the error.
     """
-    warm = _run_rounds(contestants, draw, gradient, WARMUP, FEW_WARMUP, wait)
+    warm = _run_rounds(contestants, draw, gradient, WARMUP, WARMUP, FEW_WARMUP, clock)
     fit = {name: c for name, c in contestants.items() if warm[name].error is None}
-    measured = _run_rounds(fit, draw, gradient, rounds, FEW, wait)
+    measured = _run_rounds(fit, draw, gradient, rounds, MORE * rounds, FEW, clock)
+    for times in measured.values():
+        if times.error is None and not times.step:
+            times.error = "did not come to rest: the heap grew in every round"
     return {name: measured.get(name, warm[name]) for name in contestants}
 
 
@@ -83,22 +89,27 @@ def _run_rounds(
     contestants: Mapping[str, Contestant],
     draw: Callable[[], Tensor],
     gradient: Tensor,
-    rounds: int,
+    enough: int,
+    most: int,
     few: int,
-    wait: Callable[[], None],
+    clock: Clock,
 ) -> dict[str, Times]:
+    """Rounds until each contestant has ``enough`` that count, at ``most`` so many."""
     found = {name: Times() for name in contestants}
-    for number in range(rounds):
+    for number in range(most):
+        running = [n for n, c in contestants.items() if _goes_on(c, found[n], few)]
+        if all(len(found[name].step) >= enough for name in running):
+            break
         batch = draw()
-        for name in rotated(list(contestants), number):
-            contestant, times = contestants[name], found[name]
-            if times.error is None and not _sits_out(contestant, times, few):
-                _add_round(contestant, times, contestant.prepare(batch), gradient, wait)
+        for name in rotated(running, number):
+            contestant = contestants[name]
+            _add_round(contestant, found[name], contestant.prepare(batch), gradient, clock)
     return found
 
 
-def _sits_out(contestant: Contestant, times: Times, few: int) -> bool:
-    return len(times.step) >= few and min(times.step) > contestant.patience
+def _goes_on(contestant: Contestant, times: Times, few: int) -> bool:
+    slow = len(times.step) >= few and min(times.step) > contestant.patience
+    return times.error is None and not slow
 
 
 def _add_round(
@@ -106,26 +117,21 @@ def _add_round(
     times: Times,
     batch: Tensor,
     gradient: Tensor,
-    wait: Callable[[], None],
+    clock: Clock,
 ) -> None:
     """Both measurements of one contestant; gradients are freed outside the timed parts."""
     x = leaf(batch)
     try:
-        seconds = _timed(lambda: step(contestant, x, gradient), wait)
+        seconds = clock(lambda: step(contestant, x, gradient))
         forget_gradients(contestant)
         with torch.no_grad():
-            forward_seconds = _timed(lambda: contestant.forward(batch), wait)
+            forward_seconds = clock(lambda: contestant.forward(batch))
     except Exception as error:  # another's layer may raise anything, and must not end the race
         times.error = failure(error)
         forget_gradients(contestant)
         return
+    if seconds is None or forward_seconds is None:
+        times.set_aside += 1
+        return
     times.step.append(seconds)
     times.forward.append(forward_seconds)
-
-
-def _timed(work: Callable[[], object], wait: Callable[[], None]) -> float:
-    wait()
-    start = perf_counter()
-    work()
-    wait()
-    return perf_counter() - start

@@ -39,6 +39,7 @@ class Cost:
         step_ratio: median time per active FLOP, relative to the dense layer's.
         forward_ratio: the same of the forward pass.
         rounds: how many were measured.
+        set_aside: how many more were not counted, for the heap grew in them.
         peak: memory of a step.
     """
 
@@ -47,6 +48,7 @@ class Cost:
     step_ratio: float
     forward_ratio: float
     rounds: int
+    set_aside: int
     peak: Peak
 
 
@@ -87,5 +89,6 @@ def cost_of(contestant: Contestant, times: Times, dense: Times, shape: Shape, pe
         step_ratio=step.median / Spread.of(dense.step).median / work,
         forward_ratio=forward.median / Spread.of(dense.forward).median / work,
         rounds=len(times.step),
+        set_aside=times.set_aside,
         peak=peak,
     )

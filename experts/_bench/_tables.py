@@ -51,8 +51,17 @@ def notes(rows: Sequence[Row]) -> list[str]:
         "ratio: time per active FLOP relative to the dense layer",
         "FLOPs: active ones per token relative to the dense layer, routers not counted",
         "working: peak memory of a step beside the gradients of parameters",
+        *_set_aside(rows),
         *dict.fromkeys(said),
     ]
+
+
+def _set_aside(rows: Sequence[Row]) -> list[str]:
+    counts = {row.label: 0 for row in rows}
+    for row in rows:
+        counts[row.label] += row.cost.set_aside if row.cost is not None else 0
+    said = ", ".join(f"{label} {count}" for label, count in counts.items() if count)
+    return [f"rounds set aside because the heap grew in them: {said}"] if said else []
 
 
 def _table(first: str, title: str, numbers: Sequence[str]) -> Table:

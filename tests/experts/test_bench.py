@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import mmap
 import json
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ import routers
 from experts.__main__ import main
 from experts._bench import Settings, Shape, bench
 from experts._bench._check import check
+from experts._bench._clock import plain_clock, settled_clock
 from experts._bench._contestant import Contestant, FailedError, LeftOutError
 from experts._bench._contestants import CONTESTANTS, build, chosen
 from experts._bench._loop import Loop
@@ -46,7 +48,7 @@ def raced(contestants, rounds=4):
     def draw():
         return torch.randn(3, 2)
 
-    return race(contestants, draw, torch.ones(3, 2), rounds, wait=lambda: None)
+    return race(contestants, draw, torch.ones(3, 2), rounds, plain_clock(lambda: None))
 
 
 def shown(settings, **changes):
@@ -190,6 +192,35 @@ def test_one_that_raises_is_reported_and_the_others_go_on(round_of_failure):
     assert times["bad"].error == "failed: ValueError: no such luck"
     assert times["good"].error is None
     assert len(times["good"].step) == 4
+
+
+def test_rounds_that_do_not_count_are_run_again():
+    answers = iter([None] * 2 * WARMUP + [None, 1.0] + [1.0] * 100)
+
+    def clock(work):
+        work()
+        return next(answers)
+
+    times = race({"a": lone()}, lambda: torch.zeros(3, 2), torch.ones(3, 2), 4, clock)["a"]
+    assert (len(times.step), times.set_aside, times.error) == (4, 1, None)
+
+
+def test_one_that_never_comes_to_rest_says_so():
+    def clock(work):
+        work()
+
+    times = race({"a": lone()}, lambda: torch.zeros(3, 2), torch.ones(3, 2), 4, clock)["a"]
+    assert "did not come to rest" in times.error
+
+
+def test_a_clock_sets_aside_what_ran_while_the_heap_grew():
+    def grow():
+        with mmap.mmap(-1, 2**23) as fresh:
+            fresh.write(bytes(2**23))
+
+    assert settled_clock(lambda: None)(grow) is None
+    assert plain_clock(lambda: None)(grow) > 0
+    assert settled_clock(lambda: None)(lambda: None) > 0
 
 
 def test_costs_are_medians_relative_to_dense_per_flop():
