@@ -7,7 +7,7 @@ from routers import Routing
 
 from ._layouts import Even, Layout, Ragged
 from ._places import Places
-from ._tiers import PRICES, base_rows, tiers
+from ._tiers import PRICES, base_rows, may_batch, tiers
 
 
 def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, Places]:
@@ -28,11 +28,13 @@ def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, Place
         return Even(routing.num_experts, routing.fan_in), Places.by_expert(routing)
     prices = PRICES.get(x.dtype)
     if x.device.type == "cpu" and prices is not None:
-        load = routing.load.numpy()
-        base = base_rows(load, row_flops, prices)
-        if base or prices.rounded:
-            layout, row = tiers(load, base, prices)
-            return layout, Places.at_rows(routing, torch.from_numpy(row), layout.size)
+        shape = (routing.num_experts, routing.num_assignments)
+        if prices.rounded or may_batch(*shape, row_flops, prices):
+            load = routing.load.numpy()
+            base = base_rows(load, row_flops, prices)
+            if prices.rounded or base:
+                layout, row = tiers(load, base, prices)
+                return layout, Places.at_rows(routing, torch.from_numpy(row), layout.size)
     return Ragged(routing.load), Places.by_expert(routing)
 
 

@@ -38,6 +38,23 @@ PRICES = {
     torch.bfloat16: Prices(6.5e5, (30.0, 30.0), (30.0, 30.0), rounded=True),
 }
 
+#: Experts from which batching them can pay, and how many kernel calls' time each may work.
+_MANY, _LITTLE = 32, 5
+
+
+def may_batch(num_experts: int, num_rows: int, row_flops: int, prices: Prices) -> bool:
+    """Whether batching could pay: many experts with little work each.
+
+    Elsewhere even the look at the load, which ``base_rows`` takes, would cost more.
+
+    >>> prices = PRICES[torch.float32]
+    >>> may_batch(64, 1024, 500, prices), may_batch(8, 1024, 500, prices)
+    (True, False)
+    """
+    threads = torch.get_num_threads()
+    work = num_rows / num_experts * row_flops / (prices.operations * threads)
+    return num_experts >= _MANY and 0 < work < _LITTLE * prices.kernel[threads > 1]
+
 
 def base_rows(load: Counts, row_flops: int, prices: Prices) -> int:
     """The ``base`` of the cheapest ``Tiered`` layout; 0 where one product per expert is cheaper.
@@ -55,8 +72,6 @@ def base_rows(load: Counts, row_flops: int, prices: Prices) -> int:
     >>> base_rows(np.array([512, 16]), 500_000, prices), base_rows(np.full(64, 16), 500, prices)
     (0, 16)
     """
-    if not load.any():
-        return 0
     several = torch.get_num_threads() > 1
     most, mean = int(load.max()), max(1, int(load.mean()))
     stride = _up(mean // 8, 8)

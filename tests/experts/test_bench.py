@@ -3,8 +3,8 @@
 import csv
 import io
 import itertools
-import mmap
 import json
+import mmap
 import sys
 from dataclasses import replace
 
