@@ -6,7 +6,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from routers import ConfigError, Items, Router, Routing, bad_value, check_limit
+from routers import ConfigError, Items, Router, Routing, bad_value, check_limit, uncompiled
 
 from ._bank import Bank
 from ._inputs import inputs_of
@@ -68,6 +68,7 @@ class MoE(nn.Module):
         self.renormalize = renormalize
         self.expert_dropout = expert_dropout
 
+    @uncompiled
     def forward(
         self,
         x: Tensor,

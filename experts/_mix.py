@@ -2,11 +2,12 @@
 
 from torch import Tensor
 
-from routers import Routing
+from routers import Routing, uncompiled
 
 from ._bank import Bank
 
 
+@uncompiled
 def mix(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None = None) -> Tensor:
     """Execute a routing: each expert works on its items, each item takes its weighted sum.
 

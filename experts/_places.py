@@ -41,8 +41,11 @@ class Places:
         """Rows sorted by expert, and within an expert as in the routing; nothing padded."""
         if routing.fan_in is not None:
             return cls(routing.item, routing.item, None, *_item_order(routing))
-        row = torch.arange(routing.num_assignments, device=routing.item.device)
-        return cls.at_rows(routing, row, len(row))
+        order = routing.order
+        row = torch.arange(len(order), device=order.device)
+        place = torch.empty_like(order).index_copy_(0, order, row)
+        source = routing.item.index_select(0, order)
+        return cls(routing.item, source, place, *_item_order(routing))
 
     @classmethod
     def at_rows(cls, routing: Routing, row: Tensor, size: int) -> "Places":

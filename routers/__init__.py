@@ -3,6 +3,7 @@
 from ._blend import Blend
 from ._check import check_router, parametrize_with_checks
 from ._checks_subject import CheckError
+from ._compile import uncompiled
 from ._errors import ConfigError, bad_value, nearest_name, unknown, unknown_option
 from ._items import Items
 from ._limit import DROP_ORDERS, check_limit
@@ -54,6 +55,7 @@ __all__ = [
     "register",
     "routers",
     "stable_order",
+    "uncompiled",
     "unknown",
     "unknown_option",
 ]

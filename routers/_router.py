@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ._compile import uncompiled
 from ._errors import bad_value
 from ._items import Items
 from ._registry import Registry
@@ -73,6 +74,7 @@ class Router(nn.Module, ABC):
     def forward(self, items: Items) -> Routing:
         """Route ``items``."""
 
+    @uncompiled
     def __call__(self, items: Items) -> Routing:
         """Route ``items`` in float32 or wider, also where autocast is on (trap: bf16 logits)."""
         device = items.x.device.type

@@ -18,6 +18,7 @@ MAY_CHANGE = tuple(
         "threads",
         "progress",
         "log_every_n_steps",
+        "tune_allocator",
     )
 )
 

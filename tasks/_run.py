@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from rich.console import Console
 
+from experts import tune_allocator
 from routers import ConfigError, bad_value
 
 from ._batches import Batches, InOrder
@@ -42,6 +43,10 @@ class Run:
         check_ranges(config)
         if config.trainer.threads is not None:
             torch.set_num_threads(config.trainer.threads)
+        if config.trainer.tune_allocator and not tune_allocator():
+            raise bad_value(
+                "trainer.tune_allocator", "true", "false here: only glibc has this setting"
+            )
         self.config = config
         self.versions = versions()  # before training, which may take hours
         self.task: Task = build_task(config)

@@ -42,6 +42,7 @@ class TrainerConfig:
     threads: int | None
     log_every_n_steps: int
     progress: bool
+    tune_allocator: bool = False  # newer than some runs that may be resumed
 
 
 @dataclass

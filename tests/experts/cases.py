@@ -1,14 +1,23 @@
 """What the tests of experts share: parts to try, rows for them, gradients to compare."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import experts
 import routers
 from experts import Bank, MoE
+from experts._layouts import Layout
+from experts._plan import plan_for
+from experts._tiers import PRICES
 from routers import ConfigError, Items, Router, Routing
 
 DIM = 8
@@ -98,3 +107,69 @@ def graph_nodes(y: Tensor) -> list[str]:
             seen.add(node)
             waiting += [following for following, _ in node.next_functions]
     return [type(node).__name__ for node in seen]
+
+
+def plain_mix(x: Tensor, routing: Routing, bank: Bank) -> Tensor:
+    """What an ``mlp`` or ``glu`` bank makes of a routing, in torch's own steps of autograd.
+
+    All experts work on all items, and then the pairs that exist are taken: it shares no line
+    with the engine, whose reference calls the same bank.
+    """
+    first, down = bank.parameters()
+    inner = torch.einsum("nd,edu->neu", x, first)
+    if first.shape[2] == down.shape[1]:
+        active = F.gelu(inner)
+    else:
+        gate, up = inner.chunk(2, -1)
+        active = F.silu(gate) * up
+    out = torch.einsum("neh,ehd->ned", active, down)[routing.item, routing.expert]
+    sums = [
+        torch.zeros_like(x).index_add(0, routing.item, out * weight.unsqueeze(1))
+        for weight in routing.weight.unsqueeze(-1).flatten(1).unbind(1)
+    ]
+    return sums[0] if routing.weight.dim() == 1 else torch.stack(sums)
+
+
+@contextmanager
+def planned(base: int | None = None, rounded: bool = False) -> Iterator[list[Layout]]:
+    """Inside, feed-forward experts batch ``base`` rows each; yields the layouts they took.
+
+    ``base=None`` leaves the choice to them. ``rounded`` is how bfloat16 lays out its rows.
+    """
+    taken: list[Layout] = []
+
+    def watched(*given: object) -> tuple[Layout, object]:
+        plan = plan_for(*given)
+        taken.append(plan[0])
+        return plan
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("experts._feed_forward.plan_for", watched)
+        if base is not None:
+            prices = {dtype: replace(price, rounded=rounded) for dtype, price in PRICES.items()}
+            patch.setattr("experts._plan.PRICES", prices)
+            patch.setattr("experts._plan.may_batch", lambda *given: True)
+            patch.setattr("experts._plan.base_rows", lambda *given: base)
+        yield taken
+
+
+class Made(TorchDispatchMode):
+    """Notes the shapes of all tensors that are made inside; views of others are not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        out = func(*args, **(kwargs or {}))
+        given = {t.untyped_storage()._cdata for t in _tensors((args, kwargs))}
+        self.shapes += [
+            tuple(t.shape) for t in _tensors(out) if t.untyped_storage()._cdata not in given
+        ]
+        return out
+
+
+def _tensors(tree: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
