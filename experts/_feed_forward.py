@@ -1,6 +1,6 @@
 """Two matrices per expert with an activation between, as one step of autograd."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from routers import Routing
 from ._activations import Activation
 from ._complete import complete_mixture
 from ._layouts import Layout
+from ._moves import Moves, Stay
 from ._plan import plan_for
 from ._precision import in_autocast_dtype
 
@@ -35,8 +36,11 @@ def mix_feed_forward(
     if routing.complete and routing.weight.dim() == 1 and not dropout:
         return complete_mixture(x, routing.weight, up, down, activation)
     layout, places = plan_for(routing, up[0].numel() + down[0].numel(), x)
+    weight = routing.weight
+    if weight.dim() == 1:
+        return _run(x, weight.to(x.dtype), up, down, _How(layout, places, activation, dropout))
     out = feed_forward(places.gather(x), layout, up, down, activation, dropout)
-    return places.combine(out, routing.weight)
+    return places.combine(out, weight)
 
 
 def feed_forward(
@@ -44,51 +48,58 @@ def feed_forward(
 ) -> Tensor:
     """``FFN_e(rows)``, rows ``(S, D)`` as ``layout`` has them; ``(S, D)``."""
     rows, up, down = in_autocast_dtype(rows, up, down)
-    out: Tensor = _FeedForward.apply(rows, up, down, layout, activation, dropout)  # type: ignore[no-untyped-call]
-    return out
+    return _run(rows, None, up, down, _How(layout, Stay(), activation, dropout))
+
+
+class _How(NamedTuple):
+    """All that is not differentiated."""
+
+    layout: Layout
+    moves: Moves
+    activation: Activation
+    dropout: float
+
+
+def _run(x: Tensor, weight: Tensor | None, up: Tensor, down: Tensor, how: _How) -> Tensor:
+    y: Tensor = _FeedForward.apply(x, weight, up, down, how)  # type: ignore[no-untyped-call]
+    return y
 
 
 class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        rows: Tensor,
-        up: Tensor,
-        down: Tensor,
-        layout: Layout,
-        activation: Activation,
-        dropout: float,
+        ctx: Any, x: Tensor, weight: Tensor | None, up: Tensor, down: Tensor, how: _How
     ) -> Tensor:
-        rows = rows.contiguous()
+        layout, moves, activation, dropout = how
+        rows = moves.rows(x.contiguous())
         inner = layout.rows_by_stack(rows, up)
         active = activation.apply(inner)
         keep = _keep(active, dropout) if dropout else None
         if keep is not None:
             active.mul_(keep)
-        ctx.save_for_backward(rows, inner, active, keep, up, down)
-        ctx.layout, ctx.activation = layout, activation
-        return layout.rows_by_stack(active, down)
+        out = layout.rows_by_stack(active, down)
+        to_weigh = None if weight is None else out
+        ctx.save_for_backward(rows, inner, active, keep, to_weigh, weight, up, down)
+        ctx.how = how
+        return moves.sums(out, weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, inner, active, keep, up, down = ctx.saved_tensors
-        layout: Layout = ctx.layout
+        rows, inner, active, keep, to_weigh, weight, up, down = ctx.saved_tensors
+        layout, moves, activation, _ = ctx.how
+        for_x, for_weight, for_up, for_down, _ = ctx.needs_input_grad
         grad = grad.contiguous()  # an expanded gradient has strides no kernel takes
-        for_rows, for_up, for_down, *_ = ctx.needs_input_grad
+        weight_grad = moves.dots(grad, to_weigh) if for_weight else None
+        grad = moves.scaled(grad, weight)
         down_grad = layout.rows_by_rows(active, grad) if for_down else None
-        for_active = layout.rows_by_stack(grad, down.transpose(1, 2))
+        grad = layout.rows_by_stack(grad, down.transpose(1, 2))
         if keep is not None:
-            for_active.mul_(keep)
-        for_inner = ctx.activation.backward(for_active, inner)
-        return (
-            layout.rows_by_stack(for_inner, up.transpose(1, 2)) if for_rows else None,
-            layout.rows_by_rows(rows, for_inner) if for_up else None,
-            down_grad,
-            None,
-            None,
-            None,
-        )
+            grad.mul_(keep)
+        grad = activation.backward(grad, inner)
+        up_grad = layout.rows_by_rows(rows, grad) if for_up else None
+        x_grad = moves.sums(layout.rows_by_stack(grad, up.transpose(1, 2)), None) if for_x else None
+        return x_grad, weight_grad, up_grad, down_grad, None
 
 
 def _keep(like: Tensor, dropout: float) -> Tensor:

@@ -62,7 +62,7 @@ class Places:
         return self.item if self.by_item is None else self.item.index_select(0, self.by_item)
 
     @cached_property
-    def row(self) -> Tensor:
+    def sorted_row(self) -> Tensor:
         """``(A,)`` the rows of item 0, then those of item 1 and so on."""
         if self.by_item is None or self.place is None:
             return cast(Tensor, self.place if self.by_item is None else self.by_item)
@@ -90,43 +90,49 @@ class Places:
         sums: Tensor = _Combine.apply(flat, weight, self)  # type: ignore[no-untyped-call]
         return sums
 
-    def sums(self, flat: Tensor, weight: Tensor | None = None) -> Tensor:
+    def rows(self, x: Tensor) -> Tensor:
+        """Items ``(N, F)`` to rows ``(S, F)``."""
+        return x.index_select(0, self.source)
+
+    def sums(self, rows: Tensor, weight: Tensor | None) -> Tensor:
         """``(S, F)`` to ``(N, F)``; several times faster than ``index_add``, and it repeats."""
         if weight is not None and self.by_item is not None:
             weight = weight.index_select(0, self.by_item)
-        return F.embedding_bag(self.row, flat, self.start, mode="sum", per_sample_weights=weight)
+        return F.embedding_bag(
+            self.sorted_row, rows, self.start, mode="sum", per_sample_weights=weight
+        )
 
-    def scaled(self, flat: Tensor, weight: Tensor) -> Tensor:
+    def scaled(self, x: Tensor, weight: Tensor | None) -> Tensor:
         """Items ``(N, F)`` to rows ``(S, F)``, each times its weight; 0 at padding."""
+        if weight is None:
+            return self.rows(x)
         if self.place is not None:
             weight = weight.new_zeros(len(self.source)).index_copy_(0, self.place, weight)
         each = torch.arange(len(self.source), device=weight.device)
-        return F.embedding_bag(self.source, flat, each, mode="sum", per_sample_weights=weight)
+        return F.embedding_bag(self.source, x, each, mode="sum", per_sample_weights=weight)
 
-    def dots(self, flat: Tensor, rows: Tensor) -> Tensor:
+    def dots(self, x: Tensor, rows: Tensor) -> Tensor:
         """Of each assignment's item ``(N, F)`` with its row ``(S, F)``: ``(A,)``."""
         if not len(self.item):
-            return flat.new_empty(0)
+            return x.new_empty(0)
         dots: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-            flat, rows, self.row, self.start, self.sorted_item, _SUM
+            x, rows, self.sorted_row, self.start, self.sorted_item, _SUM
         )
-        return (
-            dots
-            if self.by_item is None
-            else torch.empty_like(dots).index_copy_(0, self.by_item, dots)
-        )
+        if self.by_item is None:
+            return dots
+        return torch.empty_like(dots).index_copy_(0, self.by_item, dots)
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, flat: Tensor, places: Places) -> Tensor:
         ctx.places = places
-        return flat.index_select(0, places.source)
+        return places.rows(flat)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return ctx.places.sums(grad.contiguous()), None
+        return ctx.places.sums(grad.contiguous(), None), None
 
 
 class _Combine(torch.autograd.Function):

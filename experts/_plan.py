@@ -27,7 +27,7 @@ def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, Place
     if routing.fan_in is not None:
         return Even(routing.num_experts, routing.fan_in), Places.by_expert(routing)
     prices = PRICES.get(x.dtype)
-    if x.device.type == "cpu" and prices is not None:
+    if x.device.type == "cpu" and prices is not None and routing.num_assignments:
         shape = (routing.num_experts, routing.num_assignments)
         if prices.rounded or may_batch(*shape, row_flops, prices):
             load = routing.load.numpy()

@@ -53,7 +53,7 @@ def may_batch(num_experts: int, num_rows: int, row_flops: int, prices: Prices) -
     """
     threads = torch.get_num_threads()
     work = num_rows / num_experts * row_flops / (prices.operations * threads)
-    return num_experts >= _MANY and 0 < work < _LITTLE * prices.kernel[threads > 1]
+    return num_experts >= _MANY and work < _LITTLE * prices.kernel[threads > 1]
 
 
 def base_rows(load: Counts, row_flops: int, prices: Prices) -> int:
