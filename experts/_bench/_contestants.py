@@ -9,7 +9,7 @@ from ._contestant import Contestant, Factory, LeftOutError
 from ._dense import dense
 from ._loop import loop
 from ._mixtral import mixtral_eager, mixtral_grouped_mm
-from ._ours import expert_choice, soft_mixture, soft_moe, topk
+from ._ours import expert_choice, soft_mixture, soft_moe, topk, topk_glu
 from ._pytorch_mixtures import pytorch_mixtures
 from ._shapes import Shape
 from ._st_moe import st_moe
@@ -18,6 +18,7 @@ CONTESTANTS: Mapping[str, Factory] = MappingProxyType(
     {
         "dense": dense,
         "topk": topk,
+        "topk_glu": topk_glu,
         "expert_choice": expert_choice,
         "soft_mixture": soft_mixture,
         "soft_moe": soft_moe,

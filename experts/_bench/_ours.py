@@ -5,9 +5,10 @@ from torch import Tensor
 
 import routers
 
-from .._bank import banks
+from .._bank import Bank, banks
 from .._layer import MoE
 from ._contestant import Contestant, LeftOutError
+from ._peers import gated_flops, gated_hidden
 from ._shapes import Shape
 
 MOST_MIXED = 8  # a dense mixture costs E / K times the others
@@ -18,6 +19,14 @@ def topk(shape: Shape, dtype: torch.dtype, device: torch.device) -> Contestant:
     """Every token takes its K best experts."""
     layer = _layer("topk", shape, dtype, device, k=shape.k)
     return Contestant("topk", layer, lambda x: _output(layer, x), shape.flops)
+
+
+def topk_glu(shape: Shape, dtype: torch.dtype, device: torch.device) -> Contestant:
+    """The same with gated experts, as peers have them."""
+    bank = banks.build("glu", shape.dim, shape.experts, hidden=gated_hidden(shape))
+    layer = _with_router("topk", bank, dtype, device, k=shape.k)
+    note = "SwiGLU experts of hidden width 2/3 H, in multiples of 8"
+    return Contestant("topk, glu", layer, lambda x: _output(layer, x), gated_flops(shape), note)
 
 
 def expert_choice(shape: Shape, dtype: torch.dtype, device: torch.device) -> Contestant:
@@ -52,8 +61,14 @@ def _layer(
     router: str, shape: Shape, dtype: torch.dtype, device: torch.device, **options: float
 ) -> MoE:
     bank = banks.build("mlp", shape.dim, shape.experts, hidden=shape.hidden)
-    router_part = routers.build(router, shape.dim, shape.experts, **options)
-    return MoE(router_part, bank).to(device, dtype)
+    return _with_router(router, bank, dtype, device, **options)
+
+
+def _with_router(
+    router: str, bank: Bank, dtype: torch.dtype, device: torch.device, **options: float
+) -> MoE:
+    part = routers.build(router, bank.dim, bank.num_experts, **options)
+    return MoE(part, bank).to(device, dtype)
 
 
 def _output(layer: MoE, x: Tensor) -> Tensor:

@@ -1,0 +1,76 @@
+"""The README's table of speed, from the files that ``python -m experts bench`` has left.
+
+python -m experts bench out=benchmarks/engine                    the files, one command each
+python -m experts bench out=benchmarks/engine dtype=bfloat16 shapes=[1,3,5] contestants=[…]
+python benchmarks/engine_table.py                                the table
+"""
+
+import csv
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROWS = HERE / "engine" / "shapes-cpu-float32.csv"
+README = HERE.parent / "README.md"
+OURS = ("dense", "topk", "expert_choice", "soft_mixture", "soft_moe", "loop")
+START, END = "<!-- engine:start -->", "<!-- engine:end -->"
+
+
+def read_rows() -> list[dict[str, str]]:
+    """All contestants at all shapes."""
+    with ROWS.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """One line per shape: ratios to the dense layer, and the best of the other libraries."""
+    lines = [
+        "| N, D, H, E, K | dense, ms | `topk` | `expert_choice` | `soft_moe` | loop | best peer |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for shape in dict.fromkeys(row["shape"] for row in rows):
+        of = {row["contestant"]: row for row in rows if row["shape"] == shape}
+        sizes = (of["dense"][name] for name in ("tokens", "dim", "hidden", "num_experts", "k"))
+        ours = (ratio(of.get(name)) for name in ("topk", "expert_choice", "soft_moe", "loop"))
+        lines.append(
+            f"| {', '.join(sizes)} | {float(of['dense']['step_ms']):.1f} | {' | '.join(ours)} "
+            f"| {best_peer(of)} |"
+        )
+    return "\n".join(lines)
+
+
+def ratio(row: dict[str, str] | None) -> str:
+    """Time per active FLOP relative to the dense layer's; a dash for what did not run."""
+    return f"{float(row['step_ratio']):.2f}" if row and row["step_ratio"] else "-"
+
+
+def best_peer(of: dict[str, dict[str, str]]) -> str:
+    """The fastest other library."""
+    peers = [row for name, row in of.items() if name not in OURS and row["step_ratio"]]
+    peers = [row for row in peers if not row["contestant"].startswith("topk")]
+    if not peers:
+        return "-"
+    best = min(peers, key=lambda row: float(row["step_ratio"]))
+    return f"{ratio(best)} ({best['label']})"
+
+
+def settings(rows: list[dict[str, str]]) -> str:
+    """What holds for all rows, in a sentence."""
+    row = rows[0]
+    return (
+        f"{row['device_name']}, {row['threads']} threads, {row['dtype']}, allocator "
+        f"{row['allocator']}, fresh batch each round, medians of {row['rounds']} rounds, "
+        f"torch {row['torch']}."
+    )
+
+
+def write_table() -> None:
+    """Put the table between README.md's markers."""
+    rows = read_rows()
+    text = README.read_text()
+    head, rest = text.split(START)
+    tail = rest.split(END)[1]
+    README.write_text(f"{head}{START}\n{table(rows)}\n\n{settings(rows)}\n{END}{tail}")
+
+
+if __name__ == "__main__":
+    write_table()
