@@ -134,7 +134,8 @@ def plain_mix(x: Tensor, routing: Routing, bank: Bank) -> Tensor:
 def planned(base: int | None = None, rounded: bool = False) -> Iterator[list[Layout]]:
     """Inside, feed-forward experts batch ``base`` rows each; yields the layouts they took.
 
-    ``base=None`` leaves the choice to them. ``rounded`` is how bfloat16 lays out its rows.
+    ``base=None`` leaves the choice to them, as on one core. ``rounded`` is how bfloat16 lays
+    out its rows.
     """
     taken: list[Layout] = []
 
@@ -145,6 +146,7 @@ def planned(base: int | None = None, rounded: bool = False) -> Iterator[list[Lay
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("experts._feed_forward.plan_for", watched)
+        patch.setattr("torch.get_num_threads", lambda: 1)
         if base is not None:
             prices = {dtype: replace(price, rounded=rounded) for dtype, price in PRICES.items()}
             patch.setattr("experts._plan.PRICES", prices)
