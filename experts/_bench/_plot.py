@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _DENSE, _OURS, _OTHERS = "#555555", "#1f6fb4", "#d98b3a"
 _NARROW = 100  # up to here, numbers at 2 and 5 beside the powers of ten fit below an axis
-_OWN = ("topk", "topk_skewed", "expert_choice", "soft_mixture", "soft_moe")
+_OWN = ("topk", "topk_skewed", "topk_glu", "expert_choice", "soft_mixture", "soft_moe")
 
 
 def ratio_plot(rows: Sequence[Row], headline: str) -> "Figure":

@@ -4,8 +4,11 @@ import pytest
 from omegaconf import OmegaConf
 
 import routers
-from tasks import _config
+from routers import ConfigError
+from tasks import _config, _run
 from tasks._config import compose, load_yaml, to_yaml
+
+from .cases import TINY
 
 BASE = """\
 task: {name: digits}
@@ -180,3 +183,17 @@ def test_round_trip(tmp_path, overrides):
 def test_the_files_that_ship_compose(name):
     chosen = [] if name == "base" else [f"experiment={name.partition('/')[2]}"]
     assert compose(chosen).seed == 0
+
+
+@pytest.mark.parametrize(("asked", "calls"), [("false", 0), ("true", 1)])
+def test_the_allocator_is_tuned_where_it_is_asked_for(monkeypatch, asked, calls):
+    made = []
+    monkeypatch.setattr(_run, "tune_allocator", lambda: made.append(True) or True)
+    _run.Run(compose([*TINY, f"trainer.tune_allocator={asked}"]))
+    assert len(made) == calls
+
+
+def test_an_allocator_that_cannot_be_tuned_is_refused(monkeypatch):
+    monkeypatch.setattr(_run, "tune_allocator", lambda: False)
+    with pytest.raises(ConfigError, match=r"trainer\.tune_allocator=true.*only glibc"):
+        _run.Run(compose([*TINY, "trainer.tune_allocator=true"]))

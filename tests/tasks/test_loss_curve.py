@@ -19,7 +19,9 @@ def losses(out):
     return [float(row["train/loss"]) for row in rows_of(out) if row.get("train/loss")]
 
 
-@pytest.mark.parametrize("arm", [["router=topk", "expert=mlp"], ["router=noisy_topk", "expert=glu"]])
+@pytest.mark.parametrize(
+    "arm", [["router=topk", "expert=mlp"], ["router=noisy_topk", "expert=glu"]]
+)
 def test_digits_learns_along_the_same_curve(tmp_path, monkeypatch, arm):
     train(tmp_path / "fast", *SMALL, *arm)
     monkeypatch.setattr("experts._layer.mix", reference_in_training)
