@@ -108,3 +108,32 @@ def test_only_what_is_asked_for(asked, bank, route, base):
     for a, b in zip(wanted, torch.autograd.grad(slow, wanted), strict=True):
         same(a.grad, b)
     assert all(given_.grad is None for given_ in inputs if not given_.requires_grad)
+
+
+ROWS = {
+    "turned over": lambda rows: rows.t().contiguous().t(),
+    "a slice": lambda rows: torch.cat([rows, rows[:, :1]], 1)[:, :4],  # 20 bytes from row to row
+    "one for all": lambda rows: rows[0].expand(8, 4),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("load", [[2, 2, 2, 2], [0, 5, 1, 2]])
+@pytest.mark.parametrize("strides", ROWS)
+@pytest.mark.parametrize("bank", ["mlp", "glu"])
+def test_rows_that_a_bank_is_given(bank, strides, load, dtype):
+    """Sorted already, they reach the kernels with the strides they came with."""
+    bank = bank_of(bank, 4, 4, hidden=8).to(dtype)
+    torch.manual_seed(6)
+    rows = ROWS[strides](torch.randn(8, 4, dtype=dtype)).requires_grad_()
+    assert not rows.is_contiguous()
+    chosen = torch.arange(4).repeat_interleave(torch.tensor(load)).unsqueeze(1)
+    routing = Routing.by_item(Items(rows), chosen, torch.ones(8, 1, dtype=dtype), 4)
+    inputs, tolerance = [rows, *bank.parameters()], 1e-10 if dtype == torch.float64 else 1e-5
+    for probe in (torch.ones((), dtype=dtype).expand(8, 4), torch.randn(4, 8, dtype=dtype).t()):
+        fast, slow = bank(rows, torch.tensor(load)), plain_mix(rows, routing, bank)
+        same(fast, slow, tolerance)
+        ours = torch.autograd.grad(fast, inputs, probe)
+        theirs = torch.autograd.grad(slow, inputs, probe.contiguous())
+        for a, b in zip(ours, theirs, strict=True):
+            same(a, b, tolerance)
