@@ -23,9 +23,15 @@ def _attention(query: Shape, key: Shape, value: Shape, *rest: Any, **options: An
     return 2 * pairs * (width + value[-1])
 
 
+def _added_product(into: Shape, a: Shape, b: Shape, *rest: Any, **options: Any) -> int:
+    """A product that is added to what is there."""
+    return 2 * a[0] * a[1] * b[1]
+
+
 # torch counts these as nothing
 _UNCOUNTED = {
     torch.ops.aten._grouped_mm: _grouped_mm,
+    torch.ops.aten.addmm_: _added_product,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
 }
 

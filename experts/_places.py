@@ -59,7 +59,9 @@ class Places:
     @cached_property
     def sorted_item(self) -> Tensor:
         """``(A,)`` the items of those rows: 0, …, 0, 1, …"""
-        return self.item if self.by_item is None else self.item.index_select(0, self.by_item)
+        if self.by_item is None:
+            return self.item.contiguous()  # of a single item it may be one number, expanded
+        return self.item.index_select(0, self.by_item)
 
     @cached_property
     def sorted_row(self) -> Tensor:

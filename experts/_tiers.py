@@ -40,6 +40,8 @@ PRICES = {
 
 #: Experts from which batching them can pay, and how many kernel calls' time each may work.
 _MANY, _LITTLE = 32, 5
+#: Rows of the batched part for an assignment, at most.
+_MOST = 4
 
 
 def may_batch(num_experts: int, num_rows: int, row_flops: int, prices: Prices) -> bool:
@@ -60,8 +62,9 @@ def base_rows(load: Counts, row_flops: int, prices: Prices) -> int:
     """The ``base`` of the cheapest ``Tiered`` layout; 0 where one product per expert is cheaper.
 
     ``base`` rows of every expert go through one batched product, padding included; each expert
-    with more pays for a call of its own. Candidates are multiples of 8 from half the mean load
-    to the largest load.
+    with more pays for a call of its own. Candidates are a few multiples of 8 from half the mean
+    load to the largest, as long as the batched part has at most ``_MOST`` times as many rows as
+    there are assignments: memory follows these and not ``E``.
 
     Args:
         load: ``(E,)`` rows of each expert.
@@ -77,6 +80,7 @@ def base_rows(load: Counts, row_flops: int, prices: Prices) -> int:
     stride = _up(mean // 8, 8)
     first = _up(mean // 2, stride)
     candidates = np.array([0, *range(first, most, stride)[:32], _up(most, 8)])
+    candidates = candidates[candidates * len(load) <= _MOST * load.sum()]
     over = np.maximum(load - candidates[:, None], 0)
     calls = (over > 0).sum(1) * prices.call[several]
     calls[0] = len(load) * prices.kernel[several]

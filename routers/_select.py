@@ -52,6 +52,8 @@ def largest(scores: Tensor, k: int) -> Tensor:
 def _two_largest(scores: Tensor) -> Tensor:
     first = scores.max(-1, keepdim=True).indices
     second = scores.scatter(-1, first, -torch.inf).max(-1, keepdim=True).indices
+    # where nothing else is finite it comes out again; then any other will do
+    second = torch.where(second == first, (first + 1) % scores.shape[-1], second)
     return torch.cat([first, second], -1)
 
 
