@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,12 @@ class Bank(nn.Module, ABC):
         self.dim = dim
         self.num_experts = num_experts
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "forward" in cls.__dict__ and "mix" not in cls.__dict__:
+            # a way around forward that it inherits knows nothing of the new one
+            cls.mix = Bank.mix  # type: ignore[method-assign]
+
     @abstractmethod
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
         """Run each row through its expert.
@@ -77,6 +84,8 @@ class Bank(nn.Module, ABC):
         """Execute a routing: gather rows by expert, work, combine by weight.
 
         A bank with a faster way from items to items overrides this; what comes out is the same.
+        It is not used while the bank has forward hooks, which wait for rows, nor by a subclass
+        with a ``forward`` of its own.
 
         Args:
             x: ``(N, ...)``, items with rows as this bank takes them.

@@ -35,7 +35,9 @@ def mix(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None = None) -> 
         raise ValueError(f"x has {x.shape[0]} items, the routing {routing.num_items}")
     if routing.blend is not None:
         return _through_slots(x, routing, bank, mask)
-    return bank.mix(x, routing, mask).to(x.dtype)
+    watched = bank._forward_hooks or bank._forward_pre_hooks
+    run = Bank.mix if watched else type(bank).mix
+    return run(bank, x, routing, mask).to(x.dtype)
 
 
 def _through_slots(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> Tensor:

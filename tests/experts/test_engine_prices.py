@@ -48,6 +48,7 @@ def test_cheapest_of_all_multiples_of_eight(load, row_flops, dtype, threads):
     half_mean = max(1, int(np.mean(load))) // 2
     last = max(8, math.ceil(max(load) / 8) * 8)
     every = [0, *range(max(8, math.ceil(half_mean / 8) * 8), last + 1, 8), last]
+    every = [b for b in every if b * len(load) <= 4 * sum(load)]  # memory follows assignments
     prices_of_all = {b: cost(load, b, row_flops, prices, threads) for b in every}
     assert base in prices_of_all
     assert prices_of_all[base] == pytest.approx(min(prices_of_all.values()), rel=1e-12)
@@ -62,18 +63,20 @@ def test_never_dearer_than_no_batch_or_one_batch(load, row_flops, dtype, threads
     whole = max(8, math.ceil(max(load) / 8) * 8)
     assert base % 8 == 0
     assert base <= whole
-    best = min(cost(load, b, row_flops, prices, threads) for b in (0, whole))
+    some = (0, whole) if whole * len(load) <= 4 * sum(load) else (0,)
+    best = min(cost(load, b, row_flops, prices, threads) for b in some)
     assert cost(load, base, row_flops, prices, threads) <= best * (1 + 1e-12)
 
 
 @pytest.mark.parametrize(
     ("load", "row_flops", "wanted"),
     [
-        ([0] * 64, 500, 8),  # nothing to do: one call for all is cheaper than one for each
+        ([0] * 64, 500, 0),  # nothing to do
         ([7], 10**6, 0),  # one expert: a row of padding is dearer than the kernel's call
         ([8], 10**6, 8),  # and here there is no padding
         ([0] * 63 + [4096], 500, 32),  # all on one: half the mean for each, the rest for that one
         ([0] * 63 + [4096], 10**6, 0),  # work that no batch may pad
+        ([0] * 63 + [4096], 1, 256),  # at most four rows of the batch for an assignment
         ([16] * 64, 500, 16),
         ([1000] * 64, 10**6, 1000),  # padding nothing
     ],

@@ -160,3 +160,34 @@ def test_result_keeps_the_dtype_of_x():
     x = torch.randn(3, DIM).to(torch.bfloat16)
     y = mix(x, routing_of([(0, 1), (1, 1)], torch.ones(2), 3), bank)
     assert y.dtype == torch.bfloat16
+
+
+class Louder(experts.banks["mlp"]):
+    """A bank that inherits a way around ``forward``, and has a ``forward`` of its own."""
+
+    def forward(self, rows, load, mask=None):
+        return 10 * super().forward(rows, load, mask)
+
+
+def test_a_forward_of_ones_own_is_used():
+    torch.manual_seed(0)
+    bank = Louder(DIM, EXPERTS)
+    x = rows_for(bank, 6)
+    routing = router_of("topk")(items_for(bank, x))
+    y = compare(x, routing, bank, [x, *learnable(bank)])
+    plain = bank_of("mlp")
+    plain.load_state_dict(bank.state_dict())
+    same(y, 10 * mix(x, routing, plain))
+
+
+@pytest.mark.parametrize("bank", experts.available())
+def test_hooks_see_the_rows(bank):
+    bank = bank_of(bank)
+    x = rows_for(bank, 6)
+    routing = router_of("topk")(items_for(bank, x))
+    expected, seen = mix(x, routing, bank), []
+    handle = bank.register_forward_hook(lambda module, given, out: seen.append(len(out)))
+    same(mix(x, routing, bank), expected)
+    handle.remove()
+    mix(x, routing, bank)
+    assert seen == [12]
