@@ -9,7 +9,7 @@ run: $(VENV)/.ready
 	$(BIN)/python -m tasks task=digits router=topk
 
 test: lint
-	$(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

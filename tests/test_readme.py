@@ -1,6 +1,7 @@
 """What README.md shows works as it stands."""
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -61,3 +62,11 @@ def test_the_error_it_shows_is_the_one_people_get():
 
 def test_markers_of_the_generated_table_are_there():
     assert README.count("<!-- digits:start -->") == README.count("<!-- digits:end -->") == 1
+
+
+def test_the_table_of_speed_is_what_the_bench_left():
+    script = runpy.run_path(str(ROOT / "benchmarks" / "engine_table.py"))
+    rows = script["read_rows"]()
+    assert {row["contestant"] for row in rows} >= {"dense", "topk", "expert_choice"}
+    assert script["table"](rows) in README
+    assert script["settings"](rows) in README

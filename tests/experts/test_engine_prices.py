@@ -76,7 +76,7 @@ def test_never_dearer_than_no_batch_or_one_batch(load, row_flops, dtype, threads
         ([8], 10**6, 8),  # and here there is no padding
         ([0] * 63 + [4096], 500, 32),  # all on one: half the mean for each, the rest for that one
         ([0] * 63 + [4096], 10**6, 0),  # work that no batch may pad
-        ([0] * 63 + [4096], 1, 256),  # at most four rows of the batch for an assignment
+        ([0] * 60 + [8] * 4, 1, 0),  # a batch of 64 * 8 rows for 32 assignments
         ([16] * 64, 500, 16),
         ([1000] * 64, 10**6, 1000),  # padding nothing
     ],
