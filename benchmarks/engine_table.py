@@ -1,7 +1,7 @@
 """The README's table of speed, from the files that ``python -m experts bench`` has left.
 
-python -m experts bench out=benchmarks/engine                    the files, one command each
-python -m experts bench out=benchmarks/engine dtype=bfloat16 shapes=[1,3,5] contestants=[…]
+python -m experts bench out=benchmarks/engine rounds=20 contestants=[…]      the files,
+python -m experts bench out=benchmarks/engine dtype=bfloat16 shapes=[1,3,5]  a command each
 python benchmarks/engine_table.py                                the table
 """
 
@@ -58,8 +58,8 @@ def settings(rows: list[dict[str, str]]) -> str:
     row = rows[0]
     return (
         f"{row['device_name']}, {row['threads']} threads, {row['dtype']}, allocator "
-        f"{row['allocator']}, fresh batch each round, medians of {row['rounds']} rounds, "
-        f"torch {row['torch']}."
+        f"{row['allocator']}, fresh batch each round, medians of at least {row['rounds']} rounds "
+        f"that count (none in which the heap grew), torch {row['torch']}."
     )
 
 

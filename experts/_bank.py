@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from routers import Registry, Routing, bad_value
+from routers import Registry, Routing, bad_value, drop_outdated
 
 from ._places import Places
 
@@ -53,9 +53,7 @@ class Bank(nn.Module, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "forward" in cls.__dict__ and "mix" not in cls.__dict__:
-            # a way around forward that it inherits knows nothing of the new one
-            cls.mix = Bank.mix  # type: ignore[method-assign]
+        drop_outdated(cls, "mix", Bank)
 
     @abstractmethod
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -84,8 +82,8 @@ class Bank(nn.Module, ABC):
         """Execute a routing: gather rows by expert, work, combine by weight.
 
         A bank with a faster way from items to items overrides this; what comes out is the same.
-        It is not used while the bank has forward hooks, which wait for rows, nor by a subclass
-        with a ``forward`` of its own.
+        It is not used while the bank has hooks, which wait for rows, nor by a subclass with a
+        ``forward`` of its own.
 
         Args:
             x: ``(N, ...)``, items with rows as this bank takes them.

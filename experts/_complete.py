@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ._activations import Activation
+from ._precision import without_autocast
 
 
 def complete_mixture(
@@ -37,7 +38,7 @@ class _Complete(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, up: Tensor, down: Tensor, activation: Activation
     ) -> Tensor:
-        x, weight = x.contiguous(), weight.contiguous()
+        x, weight, up, down = (t.contiguous() for t in (x, weight, up, down))
         inner = x.new_empty(len(x), len(up), up.shape[2])
         for matrix, into in zip(up.unbind(), inner.unbind(1), strict=True):
             torch.mm(x, matrix, out=into)
@@ -48,6 +49,7 @@ class _Complete(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, inner, active, up, down = ctx.saved_tensors
         grad = grad.contiguous()

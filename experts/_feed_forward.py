@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from routers import Routing
+from routers import Routing, uncompiled
 
 from ._activations import Activation
 from ._complete import complete_mixture
 from ._layouts import Layout
 from ._moves import Moves, Stay
 from ._plan import plan_for
-from ._precision import in_autocast_dtype
+from ._precision import in_autocast_dtype, without_autocast
 
 
 def mix_feed_forward(
@@ -60,6 +60,7 @@ class _How(NamedTuple):
     dropout: float
 
 
+@uncompiled
 def _run(x: Tensor, weight: Tensor | None, up: Tensor, down: Tensor, how: _How) -> Tensor:
     y: Tensor = _FeedForward.apply(x, weight, up, down, how)  # type: ignore[no-untyped-call]
     return y
@@ -71,6 +72,7 @@ class _FeedForward(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor | None, up: Tensor, down: Tensor, how: _How
     ) -> Tensor:
         layout, moves, activation, dropout = how
+        up, down = up.contiguous(), down.contiguous()
         rows = moves.rows(x.contiguous())
         inner = layout.rows_by_stack(rows, up)
         active = activation.apply(inner)
@@ -85,6 +87,7 @@ class _FeedForward(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, inner, active, keep, to_weigh, weight, up, down = ctx.saved_tensors
         layout, moves, activation, _ = ctx.how

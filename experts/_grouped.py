@@ -6,11 +6,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from routers import uncompiled
+
 from ._layouts import Layout
 from ._plan import sorted_layout
-from ._precision import in_autocast_dtype
+from ._precision import in_autocast_dtype, without_autocast
 
 
+@uncompiled
 def grouped_linear(rows: Tensor, weight: Tensor, load: Tensor) -> Tensor:
     """Multiply each row by the matrix of its expert.
 
@@ -45,6 +48,7 @@ class _GroupedLinear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         rows, weight = ctx.saved_tensors
         layout: Layout = ctx.layout

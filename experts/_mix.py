@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from routers import Routing, uncompiled
+from routers import Routing, uncompiled, watched
 
 from ._bank import Bank
 
@@ -35,8 +35,7 @@ def mix(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None = None) -> 
         raise ValueError(f"x has {x.shape[0]} items, the routing {routing.num_items}")
     if routing.blend is not None:
         return _through_slots(x, routing, bank, mask)
-    watched = bank._forward_hooks or bank._forward_pre_hooks
-    run = Bank.mix if watched else type(bank).mix
+    run = Bank.mix if watched(bank) else type(bank).mix
     return run(bank, x, routing, mask).to(x.dtype)
 
 

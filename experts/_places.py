@@ -107,7 +107,7 @@ class Places:
     def scaled(self, x: Tensor, weight: Tensor | None) -> Tensor:
         """Items ``(N, F)`` to rows ``(S, F)``, each times its weight; 0 at padding."""
         if weight is None:
-            return self.rows(x)
+            weight = x.new_ones(len(self.item))
         if self.place is not None:
             weight = weight.new_zeros(len(self.source)).index_copy_(0, self.place, weight)
         each = torch.arange(len(self.source), device=weight.device)

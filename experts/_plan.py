@@ -15,8 +15,7 @@ def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, Place
 
     - Expert choice and slots: every expert has the same number of rows, already in order. One
       batched product, nothing padded.
-    - On a GPU: rows sorted by expert, through one grouped kernel that is told where experts
-      end; nothing is read back to the host.
+    - On a GPU: rows sorted by expert, through one grouped kernel that is told where experts end.
     - On a CPU: what the prices of products say. See ``base_rows``.
 
     Args:

@@ -1,5 +1,9 @@
 """Autocast, for steps it does not know."""
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -16,3 +20,17 @@ def in_autocast_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
         return tensors
     dtype = torch.get_autocast_dtype(device)
     return tuple(tensor.to(dtype) for tensor in tensors)
+
+
+Backward = Callable[[Any, Tensor], tuple[Tensor | None, ...]]
+
+
+def without_autocast(backward: Backward) -> Backward:
+    """A backward pass in the dtypes of its forward pass, wherever it is called."""
+
+    @wraps(backward)
+    def run(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast(grad.device.type, enabled=False):
+            return backward(ctx, grad)
+
+    return run

@@ -11,6 +11,7 @@ from ._losses import losses
 from ._metrics import Balance, BalanceMetric, average_balance, load_cv, max_violation
 from ._options import check_options, fits_hint, hint_mismatch
 from ._order import stable_order
+from ._override import drop_outdated, watched
 from ._registry import Registry, import_parts, load_plugins
 from ._router import Router, Traits, routers
 from ._routing import Routing
@@ -42,6 +43,7 @@ __all__ = [
     "check_limit",
     "check_options",
     "check_router",
+    "drop_outdated",
     "fits_hint",
     "gates",
     "hint_mismatch",
@@ -58,4 +60,5 @@ __all__ = [
     "uncompiled",
     "unknown",
     "unknown_option",
+    "watched",
 ]

@@ -9,7 +9,7 @@ from ._noise import jittered
 from ._router import Router, routers
 from ._routing import Routing
 from ._select import WEIGHTINGS, check_k, check_learns, top_k
-from .gates import GateSpec
+from .gates import GateSpec, pick
 
 
 @routers.register("topk")
@@ -63,5 +63,5 @@ class TopK(Router):
             items = jittered(items, self.jitter)
         logits = self.gate(items)
         expert = top_k(logits, self.k)
-        weight = self.weighting.weigh(self.gate.pick(items, logits, expert), logits)
+        weight = self.weighting.weigh(pick(self.gate, items, logits, expert), logits)
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)

@@ -1,6 +1,5 @@
 """How long a piece of work takes."""
 
-import resource
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from types import MappingProxyType
@@ -31,6 +30,8 @@ def settled_clock(wait: Callable[[], None]) -> Clock:
     Pages that a process touches for the first time cost more than the work on them. With an
     allocator that keeps what it has, training comes to rest; so has what stands for it.
     """
+    import resource  # only where there is a heap to watch: Windows has no such module
+
     stopwatch = plain_clock(wait)
 
     def measure(work: Callable[[], object]) -> float | None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from .._items import Items
+from .._override import drop_outdated, watched
 from .._registry import Registry
 
 #: ``"linear"``, or ``{"name": "mlp", "hidden": 32}``.
@@ -24,6 +25,10 @@ class Gate(nn.Module, ABC):
     per_item: ClassVar[bool] = True
     causal: ClassVar[bool] = True
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        drop_outdated(cls, "pick", Gate)
+
     @abstractmethod
     def forward(self, items: Items) -> Tensor:
         """Logits, ``(N, outputs)``."""
@@ -31,9 +36,16 @@ class Gate(nn.Module, ABC):
     def pick(self, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
         """The ``chosen`` ones, ``(N, K)``, of the logits that ``forward`` gave for ``items``.
 
-        A gate that can send a gradient to these alone overrides it.
+        A gate that can send a gradient to these alone overrides it. It is used by neither a
+        subclass with a ``forward`` of its own nor a gate with hooks.
         """
         return logits.gather(1, chosen)
+
+
+def pick(gate: Gate, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
+    """The ``chosen`` ones of a gate's logits, ``(N, K)``."""
+    run = Gate.pick if watched(gate) else type(gate).pick
+    return run(gate, items, logits, chosen)
 
 
 gates = Registry("router.gate", Gate, group="switchyard.gates", positional=2)

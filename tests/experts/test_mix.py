@@ -191,3 +191,51 @@ def test_hooks_see_the_rows(bank):
     handle.remove()
     mix(x, routing, bank)
     assert seen == [12]
+
+
+class Doubling:
+    """A mixin over any bank."""
+
+    def forward(self, rows, load, mask=None):
+        return 2 * super().forward(rows, load, mask)
+
+
+class Doubled(Doubling, experts.banks["mlp"]):
+    pass
+
+
+def test_a_mixin_is_used():
+    torch.manual_seed(0)
+    bank = Doubled(DIM, EXPERTS)
+    x = rows_for(bank, 6)
+    compare(x, router_of("topk")(items_for(bank, x)), bank, [x, *learnable(bank)])
+
+
+def test_a_forward_put_in_place_is_used():
+    bank = bank_of("mlp")
+    x = rows_for(bank, 6)
+    routing = router_of("topk")(items_for(bank, x))
+    expected, original = mix(x, routing, bank), bank.forward
+    bank.forward = lambda rows, load, mask=None: 3 * original(rows, load, mask)
+    same(mix(x, routing, bank), 3 * expected)
+
+
+def _all(items, weight):
+    return Routing.by_mask(items, weight)
+
+
+@pytest.mark.parametrize("build", [_by_item, _by_expert, _all])
+def test_backward_under_autocast_of_a_forward_outside_it(build):
+    torch.set_default_dtype(torch.float32)
+    bank = bank_of("mlp")
+    x = rows_for(bank, 6)
+    given = (torch.randn(6, EXPERTS),)
+    if build is not _all:
+        given = (torch.randn(6, EXPERTS).topk(2).indices, torch.randn(6, 2))
+    y = mix(x, build(Items(x.detach()), *given), bank)
+    inputs = [x, *learnable(bank)]
+    plain = torch.autograd.grad(y.sum(), inputs, retain_graph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        under = torch.autograd.grad(y.sum(), inputs)
+    for a, b in zip(under, plain, strict=True):
+        torch.testing.assert_close(a, b)

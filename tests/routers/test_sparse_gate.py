@@ -136,3 +136,35 @@ def test_backward_builds_no_matrix_of_all_scores(num_experts, dense):
     assert (largest >= 12 * num_experts) == dense
     assert router.gate.weight.grad.any()
     assert x.grad.any()
+
+
+class Tempered(routers.gates["linear"]):
+    """A gate that inherits a way around ``forward``, and has a ``forward`` of its own."""
+
+    def forward(self, items):
+        return 3 * super().forward(items)
+
+
+def tripled(gate, given, out):
+    return 3 * out
+
+
+@pytest.mark.parametrize("way", ["subclass", "hook"])
+@pytest.mark.parametrize("num_experts", [255, 256])
+def test_what_is_done_to_logits_reaches_the_gradient(way, num_experts):
+    torch.manual_seed(0)
+    router = routers.build("topk", 8, num_experts, k=2).double()
+    if way == "hook":
+        router.gate.register_forward_hook(tripled)
+    else:
+        weight = router.gate.weight
+        router.gate = Tempered(8, num_experts).double()
+        router.gate.weight = weight
+    x = torch.randn(5, 8, dtype=torch.float64)
+    routing = router(Items(x))
+    probe = torch.randn_like(routing.weight)
+    (got,) = torch.autograd.grad((routing.weight * probe).sum(), router.gate.weight)
+    logits = 3 * x @ router.gate.weight.t()
+    chosen = logits.gather(1, routing.expert.view(5, 2)).softmax(1).flatten()
+    (wanted,) = torch.autograd.grad((chosen * probe).sum(), router.gate.weight)
+    torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-10)
