@@ -106,8 +106,7 @@ class Places:
 
     def scaled(self, x: Tensor, weight: Tensor | None) -> Tensor:
         """Items ``(N, F)`` to rows ``(S, F)``, each times its weight; 0 at padding."""
-        if weight is None:
-            weight = x.new_ones(len(self.item))
+        assert weight is not None  # only rows that stay where they are go without
         if self.place is not None:
             weight = weight.new_zeros(len(self.source)).index_copy_(0, self.place, weight)
         each = torch.arange(len(self.source), device=weight.device)
