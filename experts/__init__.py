@@ -9,7 +9,9 @@ from ._grouped import grouped_linear
 from ._idle import Idle, idle_experts
 from ._layer import MoE
 from ._mix import mix
+from ._multi_gate import MultiGateMoE
 from ._reference import mix_reference
+from ._wiring import Branch, Wiring, cgc, cgc_shared, mmoe, views
 
 register = banks.register
 build = banks.build
@@ -19,11 +21,16 @@ import_parts(__name__, __path__)
 
 __all__ = [
     "Bank",
+    "Branch",
     "Idle",
     "MoE",
+    "MultiGateMoE",
+    "Wiring",
     "available",
     "banks",
     "build",
+    "cgc",
+    "cgc_shared",
     "check_dropout",
     "check_hidden",
     "count_flops",
@@ -31,7 +38,9 @@ __all__ = [
     "idle_experts",
     "mix",
     "mix_reference",
+    "mmoe",
     "register",
     "stacked",
     "tune_allocator",
+    "views",
 ]
