@@ -1,42 +1,14 @@
 """A vision transformer whose feed-forward layers are routed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from routers import Routing
 
+from ._blocks import Blocks
 from ._task import Backbone, Batch, Layer
-
-
-class Block(nn.Module):
-    """Pre-norm attention, then a pre-norm routed layer, each beside an identity.
-
-    Args:
-        dim: width.
-        heads: attention heads.
-        layer: the routed layer.
-    """
-
-    def __init__(self, dim: int, heads: int, layer: nn.Module) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention_norm = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
-        self.moe_norm = nn.LayerNorm(dim)
-        self.moe = layer
-
-    def forward(self, x: Tensor, ids: Tensor | None) -> tuple[Tensor, Routing]:
-        """``(B, L, D)`` to the same shape, and the layer's routing."""
-        qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(query, key, value)
-        x = x + self.out(seen.transpose(1, 2).flatten(2))
-        update, routing = self.moe(self.moe_norm(x), ids=ids)
-        return x + update, routing
 
 
 class ViT(Backbone):
@@ -53,6 +25,7 @@ class ViT(Backbone):
         depth: number of blocks.
         heads: attention heads.
         classes: outputs.
+        routed: which blocks are routed, from 0; None for all.
     """
 
     def __init__(
@@ -66,20 +39,18 @@ class ViT(Backbone):
         depth: int,
         heads: int,
         classes: int,
+        routed: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.cut = cut
         self.embed = nn.Linear(patch_dim, dim)
         self.position = nn.Parameter(torch.randn(length, dim) * 0.02)
-        self.blocks = nn.ModuleList(Block(dim, heads, layer((length, dim))) for _ in range(depth))
+        self.blocks = Blocks(layer, length=length, dim=dim, depth=depth, heads=heads, routed=routed)
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, classes)
 
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """``batch["x"]`` ``(B, C, H, W)`` to logits ``(B, classes)``."""
         x = self.embed(self.cut(batch["x"])) + self.position
-        routings = []
-        for block in self.blocks:
-            x, routing = block(x, batch.get("ids"))
-            routings.append(routing)
+        x, routings = self.blocks(x, ids=batch.get("ids"), task=batch.get("task"))
         return self.head(self.norm(x).mean(1)), routings

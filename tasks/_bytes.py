@@ -1,0 +1,82 @@
+"""Bytes as tensors: padded texts, their masks, and windows of a stream."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+#: How many different bytes there are.
+BYTES = 256
+
+
+def stream(text: bytes) -> Tensor:
+    """Bytes as ``(n,)`` uint8.
+
+    >>> stream(b"abc").tolist()
+    [97, 98, 99]
+    """
+    return torch.frombuffer(bytearray(text or b"\0"), dtype=torch.uint8)[: len(text)]
+
+
+def pad(texts: Sequence[bytes], length: int) -> tuple[Tensor, Tensor]:
+    """Texts in rows, cut at ``length`` bytes, 0 after their end.
+
+    Args:
+        texts: ``B`` of them.
+        length: ``L``.
+
+    Returns:
+        ``(B, L)`` uint8, and how many bytes of each are real, ``(B,)`` int64.
+
+    >>> x, lengths = pad([b"ab", b"cdef"], 3)
+    >>> x.tolist(), lengths.tolist()
+    ([[97, 98, 0], [99, 100, 101]], [2, 3])
+    """
+    cut = [text[:length] for text in texts]
+    lengths = torch.tensor([len(text) for text in cut], dtype=torch.int64)
+    x = torch.zeros(len(cut), length, dtype=torch.uint8)
+    x[real(lengths, length)] = stream(b"".join(cut))
+    return x, lengths
+
+
+def real(lengths: Tensor, length: int) -> Tensor:
+    """The padding mask of texts, ``(B, L)`` bool, True where a byte is real.
+
+    >>> real(torch.tensor([1, 3]), 3).int().tolist()
+    [[1, 0, 0], [1, 1, 1]]
+    """
+    return torch.arange(length, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def windows(values: Tensor, length: int, stride: int) -> Tensor:
+    """Every ``stride``-th run of ``length`` values, ``(W, length)``: a view, no copy.
+
+    >>> windows(torch.arange(6), 3, 2).tolist()
+    [[0, 1, 2], [2, 3, 4]]
+    """
+    return values.unfold(0, length, stride)
+
+
+def covering(values: Tensor, length: int, stride: int) -> tuple[Tensor, Tensor]:
+    """Windows in which each place of a stream is new once.
+
+    The last window ends where the stream does, so it may overlap more than the others.
+
+    Args:
+        values: ``(n,)``.
+        length: of a window; ``n`` where the stream is shorter.
+        stride: new values of each window after the first.
+
+    Returns:
+        ``(W, length)``, and how many leading values of each window were in one before,
+        ``(W,)`` int64.
+
+    >>> cut, seen = covering(torch.arange(6), 4, 3)
+    >>> cut.tolist(), seen.tolist()
+    ([[0, 1, 2, 3], [2, 3, 4, 5]], [0, 2])
+    """
+    length = min(length, len(values))
+    last = len(values) - length
+    starts = torch.tensor([*range(0, last, stride), last])
+    ends = torch.cat([starts.new_zeros(1), starts[:-1] + length])
+    return values[starts.unsqueeze(1) + torch.arange(length)], (ends - starts).clamp_min(0)
