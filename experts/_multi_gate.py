@@ -171,6 +171,7 @@ def _combined(traits: Sequence[Traits]) -> Traits:
         equivariant=all(t.equivariant for t in traits),
         convex=all(t.convex for t in traits),
         needs_ids=any(t.needs_ids for t in traits),
+        needs_task=any(t.needs_task for t in traits),
         expects_load=all(t.expects_load for t in traits),
         has_logits=False,
     )

@@ -27,6 +27,7 @@ class Traits:
         equivariant: permuting a group's items permutes their routes.
         convex: the weights of a routed item are non-negative and sum to one.
         needs_ids: it reads ``Items.ids``.
+        needs_task: it reads ``Items.task``.
         expects_load: its routings carry ``expected_load``, which the ``load`` loss reads.
         has_logits: its routings carry ``logits``, which the ``z`` loss reads.
     """
@@ -37,6 +38,7 @@ class Traits:
     equivariant: bool = True
     convex: bool = True
     needs_ids: bool = False
+    needs_task: bool = False
     expects_load: bool = False
     has_logits: bool = True
 

@@ -1,17 +1,20 @@
 """From a configuration to the task and its network."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import experts
-import routers
-from experts import MoE
+from experts import MoE, Wiring
 from routers import ConfigError
 
+from ._assemble import assembled
+from ._batches import InOrder
 from ._control import CONTROLS, Call, matched
 from ._schema import Config
 from ._seeds import mix_seed
@@ -58,10 +61,19 @@ def prepare_routers(backbone: Backbone, task: Task, train: Batch) -> None:
     readers = [layer.router for layer in routed_layers(backbone) if layer.router.traits.needs_ids]
     if not readers:
         return
-    ids = task.describe(train)["ids"]
-    features = task.features(train).flatten(0, ids.dim() - 1)
+    ids, features = zip(*(_real_ids(task, batch) for batch in InOrder(train, 1024)), strict=True)
     for router in readers:
-        router.prepare(ids.flatten(), features)
+        router.prepare(torch.cat(ids), torch.cat(features))
+
+
+def _real_ids(task: Task, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Ids and features of what is not padding, ``(M,)`` and ``(M, F)``."""
+    batch = task.describe(task.collate(batch))
+    ids, features = batch["ids"], task.features(batch)
+    mask = batch.get("mask")
+    if mask is None or mask.shape != ids.shape:
+        return ids.flatten(), features.flatten(0, ids.dim() - 1)
+    return ids[mask], features[mask]
 
 
 def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) -> Backbone:
@@ -81,9 +93,11 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
     pairs = iter(zip(layers, calls, strict=True))
     built = count(1)
 
-    def layer(sample_shape: tuple[int, ...]) -> MoE:
+    def layer(sample_shape: tuple[int, ...], wiring: Callable[[int], Wiring] | None = None) -> MoE:
+        dense = None if wiring is None else wiring(config.moe.num_experts).dense()
+        around = partial(assembled, router=("uniform", {"k": 1}), wiring=dense)
         with _seeded(config.seed, next(built)):
-            return matched(*next(pairs), cost, part(config.expert))
+            return matched(*next(pairs), cost, part(config.expert), around)
 
     with _seeded(config.seed, 0):
         return task.backbone(layer)
@@ -92,9 +106,9 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
 def _layers(config: Config) -> Layer:
     built = count(1)
 
-    def layer(sample_shape: tuple[int, ...]) -> MoE:
+    def layer(sample_shape: tuple[int, ...], wiring: Callable[[int], Wiring] | None = None) -> MoE:
         with _seeded(config.seed, next(built)):
-            return _layer(config, sample_shape)
+            return _layer(config, sample_shape, wiring)
 
     return layer
 
@@ -115,13 +129,15 @@ def _calls(layers: list[MoE]) -> Iterator[list[Call]]:
             handle.remove()
 
 
-def _layer(config: Config, sample_shape: tuple[int, ...]) -> MoE:
+def _layer(
+    config: Config, sample_shape: tuple[int, ...], wiring: Callable[[int], Wiring] | None
+) -> MoE:
     settings = config.moe
-    router_name, router_options = part(config.router)
     expert_name, expert_options = part(config.expert)
     dim = sample_shape[0] if len(sample_shape) == 3 else sample_shape[-1]
     bank = experts.build(expert_name, dim, settings.num_experts, **expert_options)
-    if (bank.row_dims == 3) != (len(sample_shape) == 3):
+    image = len(sample_shape) == 3
+    if bank.row_dims > len(sample_shape) or (bank.row_dims == 3) != image:
         raise ConfigError(
             f"expert={expert_name}: its rows are ({', '.join(bank.row_axes())}), but this model "
             f"gives samples of shape {sample_shape}; choose an expert or a task.model that fits"
@@ -129,9 +145,10 @@ def _layer(config: Config, sample_shape: tuple[int, ...]) -> MoE:
     shared = None
     if settings.shared:
         shared = experts.build(expert_name, dim, settings.shared, **expert_options)
-    return MoE(
-        routers.build(router_name, dim, settings.num_experts, **router_options),
+    return assembled(
         bank,
+        router=part(config.router),
+        wiring=None if wiring is None else wiring(settings.num_experts),
         shared=shared,
         capacity=settings.capacity,
         drop=settings.drop,
@@ -146,6 +163,11 @@ def _check_fits(layer: MoE, task: Task, config: Config) -> None:
         raise ConfigError(
             f"router={name}: needs ids, and task={config.task['name']} has none; "
             "choose a task with ids or another router"
+        )
+    if traits.needs_task and not task.has_tasks:
+        raise ConfigError(
+            f"router={name}: needs to know every sample's task, language or domain, and "
+            f"task={config.task['name']} has none; choose a task that has, or another router"
         )
     if task.causal and not traits.causal:
         raise ConfigError(

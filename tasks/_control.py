@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 import experts
-import routers
-from experts import MoE, count_flops, idle_experts
+from experts import Bank, MoE, count_flops, idle_experts
 from routers import ConfigError, Routing
 
 #: What a routed layer and its dense stand-in must have in common.
@@ -45,7 +44,13 @@ def num_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def matched(routed: MoE, call: Call, cost: Cost, expert: tuple[str, dict[str, Any]]) -> MoE:
+def matched(
+    routed: MoE,
+    call: Call,
+    cost: Cost,
+    expert: tuple[str, dict[str, Any]],
+    around: Callable[[Bank], MoE],
+) -> MoE:
     """One expert for all items, as wide as brings its ``cost`` nearest to that of ``routed``.
 
     Args:
@@ -53,6 +58,7 @@ def matched(routed: MoE, call: Call, cost: Cost, expert: tuple[str, dict[str, An
         call: what it was called with in a pass over real data.
         cost: what to match.
         expert: name and options of the expert, whose ``hidden`` is varied.
+        around: builds the dense layer around its bank of one expert.
 
     Raises:
         ConfigError: where no width comes within ``TOLERANCE``.
@@ -64,8 +70,7 @@ def matched(routed: MoE, call: Call, cost: Cost, expert: tuple[str, dict[str, An
         )
 
     def dense(hidden: int) -> MoE:
-        bank = experts.build(name, routed.bank.dim, 1, **{**options, "hidden": hidden})
-        return MoE(routers.build("uniform", routed.router.dim, 1, k=1), bank)
+        return around(experts.build(name, routed.bank.dim, 1, **{**options, "hidden": hidden}))
 
     def cost_of(hidden: int) -> int:
         return cost(dense(hidden), call)
