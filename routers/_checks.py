@@ -45,6 +45,7 @@ from ._checks_traits import (
     check_equivariant,
     check_groups_independent,
     check_needs_ids,
+    check_needs_task,
     check_per_item,
     check_traits_may_only_shrink,
 )
@@ -63,6 +64,7 @@ CHECKS: list[Check] = [
     check_weights_sum_as_declared,
     check_declared_fields,
     check_needs_ids,
+    check_needs_task,
     check_gradients,
     check_gradients_are_exact,
     check_finite_gradients,

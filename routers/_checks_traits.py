@@ -124,23 +124,62 @@ def check_equivariant(subject: Subject) -> str | None:
 
 def check_needs_ids(subject: Subject) -> None:
     """Trait ``needs_ids``: a ``ConfigError`` names missing ids; nobody else reads them."""
-    bare = replace(subject.items(6), ids=None, task=None)
-    if not subject.router().traits.needs_ids:
+    _check_needs(subject, "needs_ids", "ids", replace(subject.items(6), ids=None))
+
+
+def check_needs_task(subject: Subject) -> None:
+    """Trait ``needs_task``: missing tasks are named, given ones followed; nobody else needs them.
+
+    A router that learns nothing and needs no ids follows nothing but the tasks.
+    """
+    _check_needs(subject, "needs_task", "task", replace(subject.items(6), task=None))
+    traits = subject.router().traits
+    if not traits.needs_task:
+        return
+    items, noise = subject.items(7, 3), subject.items(7, 3, seed=99)
+    assert items.task is not None
+    assert noise.task is not None
+    for route in (subject.in_training, subject.in_eval):
+        before = routes(route(items))
+        after = routes(route(replace(items, task=noise.task)))
+        moved = (before != after).any(1)
+        require(
+            moved.any(),
+            "needs_task is declared, but items of other tasks take the same routes",
+            "let the route depend on items.task, or do not declare needs_task",
+        )
+        require(
+            not (moved & (items.task == noise.task)).any() or not traits.per_item,
+            "an item's route changes with the tasks of others",
+            "read the item's own task, or declare traits = Traits(per_item=False)",
+        )
+        if not traits.learned and not traits.needs_ids:
+            content = routes(route(replace(items, x=noise.x, ids=noise.ids)))
+            require(
+                same(content, before),
+                "needs_task is declared and nothing is learned, but routes change with x or ids",
+                "follow items.task alone, or declare what else is read",
+            )
+
+
+def _check_needs(subject: Subject, trait: str, field: str, bare: Items) -> None:
+    """On items without ``field`` a router that declares ``trait`` says so; any other works."""
+    if not getattr(subject.router().traits, trait):
         subject.in_eval(bare)
         return
     try:
         subject.in_eval(bare)
     except ConfigError as refusal:
         require(
-            "ids" in str(refusal),
-            f"the error without ids does not name them: {refusal}",
-            "say that the router needs ids and how to give them",
+            field in str(refusal),
+            f"the error without {field} does not name {field}: {refusal}",
+            f"say that the router needs {field} and how to give it",
         )
     else:
         require(
             False,
-            "needs_ids is declared, but the router works without ids",
-            "raise ConfigError where items.ids is None, or do not declare needs_ids",
+            f"{trait} is declared, but the router works without {field}",
+            f"raise ConfigError where items.{field} is None, or do not declare {trait}",
         )
 
 

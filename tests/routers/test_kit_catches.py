@@ -416,7 +416,7 @@ CAUGHT = [
     (NoLogits, _checks.check_declared_fields, "has_logits=True"),
     (NoExpectedLoad, _checks.check_declared_fields, "expects_load=True"),
     (ClaimsToNeedIds, _checks.check_needs_ids, "works without ids"),
-    (VagueAboutIds, _checks.check_needs_ids, "does not name them"),
+    (VagueAboutIds, _checks.check_needs_ids, "does not name ids"),
     (PromisesMoreThanItsClass, _checks.check_traits_may_only_shrink, "declares causal"),
     (SpaceWithoutOption, _checks.check_space, "does not take"),
     (SpaceBeyondRange, _checks.check_space, "no size takes it"),
