@@ -68,6 +68,11 @@ class MoE(nn.Module):
         self.renormalize = renormalize
         self.expert_dropout = expert_dropout
 
+    @property
+    def num_gates(self) -> int:
+        """How many outputs the layer has, each with a gate of its own."""
+        return 1
+
     @uncompiled
     def forward(
         self,

@@ -2,7 +2,7 @@
 
 from routers import import_parts
 
-from ._task import Backbone, Batch, Data, Layer, Score, Task, tasks
+from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
 
 register = tasks.register
 build = tasks.build
@@ -14,7 +14,9 @@ __all__ = [
     "Backbone",
     "Batch",
     "Data",
+    "Kinds",
     "Layer",
+    "Measure",
     "Score",
     "Task",
     "available",

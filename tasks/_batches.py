@@ -10,6 +10,15 @@ from ._seeds import mix_seed
 from ._task import Batch
 
 
+def num_rows(split: Batch) -> int:
+    """How many samples a split has.
+
+    >>> num_rows({"x": torch.zeros(5, 2)})
+    5
+    """
+    return len(next(iter(split.values())))
+
+
 class Batches:
     """Batches of a split, shuffled anew each epoch; its state is an epoch and a position.
 
@@ -34,7 +43,7 @@ class Batches:
         self.epoch = 0
         self.start = 0  # of the next pass, in batches
         self.position = 0  # batches handed out in this pass
-        self.rows = len(next(iter(split.values())))
+        self.rows = num_rows(split)
 
     @property
     def sampler(self) -> "Batches":
@@ -76,7 +85,7 @@ class InOrder:
     def __init__(self, split: Batch, size: int) -> None:
         self.split = split
         self.size = size
-        self.rows = len(next(iter(split.values())))
+        self.rows = num_rows(split)
 
     def __len__(self) -> int:
         return -(-self.rows // self.size)

@@ -77,7 +77,7 @@ def _go_on(folder: Path, overrides: Sequence[str], console: Console) -> int:
                 f"resume={folder}: finished already, so {' '.join(overrides)} changes nothing; "
                 "start a new run with another out"
             )
-        console.print(f"{folder} is finished already; nothing was left to do.")
+        console.print(f"{folder} is finished already; nothing was left to do.", soft_wrap=True)
         print_result(console, read_json(folder / RESULT), folder)
         return 0
     with held(f"resume={folder}", folder):

@@ -14,6 +14,9 @@ from ._control import num_parameters
 from ._module import RoutedModule
 from ._task import Batch
 
+#: Names and shapes of the tensors in a batch.
+_Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
 
 @dataclass(frozen=True)
 class Compute:
@@ -41,16 +44,19 @@ def measure(module: RoutedModule, batches: InOrder) -> Compute:
 
     Args:
         module: its ``layers`` hold the balance of the evaluation.
-        batches: what it was evaluated on. One batch of every size is counted: outside the
+        batches: what it was evaluated on. One batch of every shape is counted: outside the
             experts the work depends on nothing else.
     """
     module.eval()
     layers = routed_layers(module.backbone)
-    sizes = Counter(len(batch["y"]) for batch in batches)
-    examples = {len(batch["y"]): batch for batch in batches}
+    shapes, examples = Counter[_Shapes](), dict[_Shapes, Batch]()
+    for batch in map(module.described, batches):
+        shape = tuple((name, tuple(values.shape)) for name, values in batch.items())
+        shapes[shape] += 1
+        examples[shape] = batch
     outside = 0
-    for size, times in sizes.items():
-        routings, resting, counted = _pass(module, layers, examples[size])
+    for shape, times in shapes.items():
+        routings, resting, counted = _pass(module, layers, examples[shape])
         outside += times * counted
     by_experts = sum(
         layer.expert_flops(balance.load, balance.items, bank.row_shape)
@@ -71,9 +77,8 @@ def _pass(
 ) -> tuple[list[Routing], list[Idle], int]:
     """Routings of a pass, what stood in for the experts, and the FLOPs of all else."""
     routings: list[Routing] = []
-    described = module.described(batch)
     with idle_experts(layers) as resting:
-        counted = count_flops(lambda: routings.extend(module.backbone(described)[1]))
+        counted = count_flops(lambda: routings.extend(module.backbone(batch)[1]))
     return routings, resting, counted
 
 

@@ -9,16 +9,18 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 
 import routers
+from experts import MoE
 from routers import Balance, BalanceMetric, Routing, average_balance, load_cv, max_violation
 
 from ._build import routed_layers
 from ._diverged import DivergedError, first_bad_place
 from ._optimizers import build_optimizer, learning_rate_factor
 from ._schema import OptimizerConfig
-from ._task import Backbone, Batch, Task
+from ._task import Backbone, Batch, Kinds, Task
+from ._who import GATE, ExpertTable, mass_by_task, normalized_mutual_information, rows_by_kind
 
 
 class RoutedModule(pl.LightningModule):
@@ -53,14 +55,22 @@ class RoutedModule(pl.LightningModule):
         self.losses = {name: (routers.losses[name], weight) for name, weight in losses.items()}
         self.optimizer_config = optimizer
         self.total_steps = total_steps
-        self.routers = [layer.router for layer in routed_layers(backbone)]
+        layers = routed_layers(backbone)
+        self.routers = [layer.router for layer in layers]
         self.needs_ids = any(router.traits.needs_ids for router in self.routers)
-        self.score = task.metric()
+        self.measures = task.measures()
+        self.kinds = task.kinds()
         self.mean_loss = MeanMetric()
         self.balance = [BalanceMetric(router.num_experts) for router in self.routers]
-        self.metrics = nn.ModuleList([self.score, self.mean_loss, *self.balance])
+        self.who = [_tables(layer, self.kinds) for layer in layers]
+        measured = [measure.metric for measure in self.measures.values()]
+        tables = [table for tables in self.who for table in tables.values()]
+        self.measured: list[Metric] = [*measured, self.mean_loss, *self.balance, *tables]
+        self.metrics = nn.ModuleList(self.measured)  # so that they move with the module
         self.evaluation: dict[str, float] = {}
+        self.by_label: dict[str, float] = {}
         self.layers: list[Balance] = []
+        self.who_does_what: list[dict[str, Tensor]] = []
         # sums since the last log line and since the last step; saved, so that a resumed run
         # logs and adapts as if it had never stopped
         shape = (len(self.routers), max((r.num_experts for r in self.routers), default=1))
@@ -129,21 +139,35 @@ class RoutedModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         batch = self.described(batch)
         output, routings = self.backbone(batch)
-        self.score.update(output, batch["y"])
+        for measure in self.measures.values():
+            measure.metric.update(*measure.reads(output, batch))
         self.mean_loss.update(self.task.loss(output, batch), weight=len(batch["y"]))
         for metric, routing in zip(self.balance, routings, strict=True):
             metric.update(routing)
+        kinds = {kinds.name: (kinds.of(batch), len(kinds.names)) for kinds in self.kinds}
+        for tables, routing in zip(self.who, routings, strict=True):
+            for name, kind in kinds.items():
+                tables[name].update(rows_by_kind(routing, *kind))
+            if GATE in tables:
+                tables[GATE].update(mass_by_task(routing))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
         self.layers = [metric.compute() for metric in self.balance]
-        self.evaluation = {
-            "loss": float(self.mean_loss.compute()),
-            self.task.score.name: float(self.score.compute()),
-        }
-        for metric in (self.score, self.mean_loss, *self.balance):
+        self.who_does_what = [
+            {name: table.compute().clone() for name, table in tables.items()} for tables in self.who
+        ]
+        self.evaluation, self.by_label = {"loss": float(self.mean_loss.compute())}, {}
+        for name, measure in self.measures.items():
+            value = measure.metric.compute()
+            if isinstance(value, dict):
+                self.by_label |= {f"{name}/{label}": float(v) for label, v in value.items()}
+            else:
+                self.evaluation[name] = float(value)
+        self.evaluation[self.task.score.name] = self.task.overall(self.evaluation)
+        for metric in self.measured:
             metric.reset()
 
     def on_test_epoch_end(self) -> None:
@@ -162,6 +186,26 @@ class RoutedModule(pl.LightningModule):
         """The last evaluation's balance, averaged over layers."""
         return average_balance(self.layers)
 
+    def layer_results(self) -> list[dict[str, Any]]:
+        """The last evaluation of each layer: its balance, and how kinds go with experts."""
+        return [
+            {
+                **asdict(balance),
+                "nmi": {name: normalized_mutual_information(t) for name, t in tables.items()},
+            }
+            for balance, tables in zip(self.layers, self.who_does_what, strict=True)
+        ]
+
     def described(self, batch: Batch) -> Batch:
-        """The batch with content ids, where a router reads them."""
+        """The batch as the network takes it, with content ids where a router reads them."""
+        batch = self.task.collate(batch)
         return self.task.describe(batch) if self.needs_ids else batch
+
+
+def _tables(layer: MoE, kinds: tuple[Kinds, ...]) -> dict[str, ExpertTable]:
+    """What tells who does what in a layer: a table for all kinds, and one for several gates."""
+    columns = {each.name: len(each.names) for each in kinds}
+    if layer.num_gates > 1:
+        columns[GATE] = layer.num_gates
+    experts = layer.router.num_experts
+    return {name: ExpertTable(experts, number) for name, number in columns.items()}

@@ -13,13 +13,14 @@ from rich.console import Console
 from experts import tune_allocator
 from routers import ConfigError, bad_value
 
-from ._batches import Batches, InOrder
+from ._batches import Batches, InOrder, num_rows
 from ._build import build_backbone, build_control, build_task, prepare_routers
 from ._callbacks import Record, Reseed
 from ._check import check_ranges
 from ._checkpoints import Checkpoints
 from ._compute import measure
 from ._config import PARTS
+from ._confusion import CONFUSION, write_confusion
 from ._csv_log import CsvLog
 from ._folder import METRICS, RESULT, versions, write_json
 from ._memory import enough_memory
@@ -27,6 +28,9 @@ from ._module import RoutedModule
 from ._progress import ProgressBar
 from ._schema import Config, TrainerConfig, arm_name
 from ._task import Data, Task
+
+#: The parts of a data set, as ``Data`` names them.
+SPLITS = ("train", "val", "test")
 
 
 class Run:
@@ -63,8 +67,9 @@ class Run:
         prepare_routers(backbone, self.task, self.data.train)
         losses = dict(config.losses or {})
         if config.moe.control is not None:
-            batch = next(iter(InOrder(self.data.train, config.trainer.batch_size)))
-            backbone = build_control(config, self.task, backbone, self.task.describe(batch))
+            first = next(iter(InOrder(self.data.train, config.trainer.batch_size)))
+            batch = self.task.describe(self.task.collate(first))
+            backbone = build_control(config, self.task, backbone, batch)
             losses = {}  # a single expert has no one to be in balance with
         self.module = RoutedModule(
             self.task,
@@ -95,6 +100,7 @@ class Run:
             test = InOrder(self.data.test, self.config.trainer.batch_size)
             trainer.test(self.module, test, verbose=False)
         result = self._result(record, validation)
+        write_confusion(folder / CONFUSION, self.task, self.module.who_does_what)
         write_json(folder / RESULT, result)
         return result
 
@@ -154,8 +160,9 @@ class Run:
                 "split": "test",
                 "validation": validation[score.name],
             },
+            "scores": {**module.evaluation, **module.by_label},
             "load": module.averaged_balance(),
-            "layers": [asdict(layer) for layer in module.layers],
+            "layers": module.layer_results(),
             "compute": {
                 **asdict(compute),
                 "train_seconds": record.seconds,
@@ -163,7 +170,12 @@ class Run:
             },
             "matched_to": config.router["name"] if config.moe.control else None,
             "versions": self.versions,
-            "data": {"name": self.data.name, "sha256": self.data.sha256},
+            "data": {
+                "name": self.data.name,
+                "sha256": self.data.sha256,
+                "split_sha256": self.data.split_sha256,
+                "rows": {name: num_rows(getattr(self.data, name)) for name in SPLITS},
+            },
         }
 
 

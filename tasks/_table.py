@@ -21,15 +21,8 @@ def print_result(console: Console, result: dict[str, Any], folder: Path) -> None
     table.add_row(
         f"test {score['name']}", f"{score['value']:.4f}", f"validation {score['validation']:.4f}"
     )
-    table.add_row("load CV", f"{load['cv']:.3f}", "0 is perfect balance")
-    table.add_row("MaxVio", f"{load['max_violation']:.3f}", "busiest expert above the mean")
-    table.add_row("load entropy", f"{load['entropy']:.3f}", "1 is perfect balance")
-    table.add_row("dead experts", f"{load['dead_experts']:.0f}", _experts(result["layers"]))
-    table.add_row(
-        "dropped",
-        f"{load['dropped']:.1%}",
-        f"{load['unrouted']:.1%} of routed items reach no expert",
-    )
+    if result["layers"]:
+        _add_balance(table, load, result["layers"])
     table.add_row(
         "parameters",
         f"{compute['parameters']:,}",
@@ -43,6 +36,18 @@ def print_result(console: Console, result: dict[str, Any], folder: Path) -> None
     )
     console.print(table)
     console.print(f"Everything is in {folder}", soft_wrap=True)
+
+
+def _add_balance(table: Table, load: dict[str, Any], layers: list[dict[str, Any]]) -> None:
+    table.add_row("load CV", f"{load['cv']:.3f}", "0 is perfect balance")
+    table.add_row("MaxVio", f"{load['max_violation']:.3f}", "busiest expert above the mean")
+    table.add_row("load entropy", f"{load['entropy']:.3f}", "1 is perfect balance")
+    table.add_row("dead experts", f"{load['dead_experts']:.0f}", _experts(layers))
+    table.add_row(
+        "dropped",
+        f"{load['dropped']:.1%}",
+        f"{load['unrouted']:.1%} of routed items reach no expert",
+    )
 
 
 def _experts(layers: list[dict[str, Any]]) -> str:

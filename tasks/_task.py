@@ -3,19 +3,31 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from experts import MoE
+from experts import MoE, Wiring
 from routers import Registry, Routing
 
 #: Named tensors with the same first axis: ``x``, ``y`` and whatever else a task reads.
 Batch = Mapping[str, Tensor]
 
-#: ``sample_shape -> MoE``: builds the routed layer a backbone asks for.
-Layer = Callable[[tuple[int, ...]], MoE]
+
+class Layer(Protocol):
+    """Builds the routed layer a backbone asks for."""
+
+    def __call__(
+        self, sample_shape: tuple[int, ...], wiring: Callable[[int], Wiring] | None = None
+    ) -> MoE:
+        """A layer for samples of this shape, batch axis left out.
+
+        Args:
+            sample_shape: such as ``(L, D)`` for sequences of tokens.
+            wiring: from the number of experts to who may choose which of them, where the
+                layer has several gates or inputs; None for one of each.
+        """
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,7 @@ class Data:
         name: what it is called.
         sha256: of its content, so that a result names what it was measured on.
         train, val, test: the splits.
+        split_sha256: of which rows went where, where the splits are not the source's own.
     """
 
     name: str
@@ -33,6 +46,7 @@ class Data:
     train: Batch
     val: Batch
     test: Batch
+    split_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,12 +57,45 @@ class Score:
     direction: str
 
 
+def output_and_y(output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    """What most measures read: the output itself and ``batch["y"]``."""
+    return output, batch["y"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric and what it reads.
+
+    Attributes:
+        metric: of torchmetrics; a single number, or a dict of them by label.
+        reads: ``(output, batch) -> (predictions, targets)``.
+    """
+
+    metric: Metric
+    reads: Callable[[Any, Batch], tuple[Tensor, Tensor]] = output_and_y
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What samples are told apart by, to see which expert works on what.
+
+    Attributes:
+        name: in the singular: ``class``, ``language``.
+        names: of each kind.
+        of: the kind of each sample, ``(B,)``, or of each routed item, in their order; int64.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    of: Callable[[Batch], Tensor]
+
+
 class Backbone(nn.Module, ABC):
     """A network with routed layers; it hands their routings up and keeps none."""
 
     @abstractmethod
-    def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
-        """Output and one routing per routed layer, first layer first."""
+    def forward(self, batch: Batch) -> tuple[Any, list[Routing]]:
+        """Output, as the task's loss reads it, and one routing per routed layer in their order."""
 
 
 class Task(ABC):
@@ -58,11 +105,15 @@ class Task(ABC):
         score: what the task is judged by.
         causal: an output may not depend on later inputs, so routers must be causal.
         has_ids: batches can be described by content ids, which hash routing needs.
+        has_tasks: batches name each sample's task, language or domain in ``task``.
+        outputs: names of what is predicted, where it is several things at once.
     """
 
-    score: ClassVar[Score]
+    score: Score
     causal: ClassVar[bool] = False
-    has_ids: ClassVar[bool] = False
+    has_ids: bool = False
+    has_tasks: bool = False
+    outputs: tuple[str, ...] = ()
 
     @abstractmethod
     def data(self) -> Data:
@@ -70,18 +121,30 @@ class Task(ABC):
 
     @abstractmethod
     def backbone(self, layer: Layer) -> Backbone:
-        """A network whose routed layers come from ``layer``."""
+        """A network whose routed layers come from ``layer``; asked for after ``data``."""
 
     @abstractmethod
-    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+    def loss(self, output: Any, batch: Batch) -> Tensor:
         """Mean loss over the batch, a scalar."""
 
     @abstractmethod
-    def metric(self) -> Metric:
-        """Computes the score from ``update(output, batch["y"])``."""
+    def measures(self) -> dict[str, Measure]:
+        """All that is measured in evaluation, by name."""
+
+    def overall(self, values: Mapping[str, float]) -> float:
+        """The score, from what was measured."""
+        return values[self.score.name]
+
+    def kinds(self) -> tuple[Kinds, ...]:
+        """What samples are told apart by, to see which expert works on what."""
+        return ()
 
     def augment(self, batch: Batch) -> Batch:
-        """A fresh random variant of a training batch."""
+        """A fresh random variant of a training batch, before ``collate``."""
+        return batch
+
+    def collate(self, batch: Batch) -> Batch:
+        """The batch as the network takes it: scaled, cut to its longest text; all finite."""
         return batch
 
     def describe(self, batch: Batch) -> Batch:

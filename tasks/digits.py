@@ -4,21 +4,20 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from operator import itemgetter
 
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from routers import bad_value, unknown
 
 from ._convnet import ConvNet
 from ._images import content_ids, patches, random_affine
-from ._task import Backbone, Batch, Data, Layer, Score, Task, tasks
+from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
 from ._vit import ViT
 
 
@@ -42,8 +41,8 @@ class Digits(Task):
     1257
     """
 
-    score: ClassVar[Score] = Score("accuracy", "maximize")
-    has_ids: ClassVar[bool] = True
+    score = Score("accuracy", "maximize")
+    has_ids = True
 
     def __init__(
         self,
@@ -86,7 +85,8 @@ class Digits(Task):
         every = torch.arange(len(y)).numpy()
         rest, test = train_test_split(every, test_size=360, stratify=labels, random_state=0)
         train, val = train_test_split(rest, test_size=180, stratify=labels[rest], random_state=0)
-        return Data("digits", digest, *({"x": x[i], "y": y[i]} for i in (train, val, test)))
+        splits = [{"x": x[i], "y": y[i]} for i in (train, val, test)]
+        return Data("digits", digest, splits[0], splits[1], splits[2])
 
     def backbone(self, layer: Layer) -> Backbone:
         return self.model.build(layer, self.dim, self.depth, self.heads)
@@ -94,8 +94,11 @@ class Digits(Task):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)
 
-    def metric(self) -> Metric:
-        return MulticlassAccuracy(num_classes=10, average="micro")
+    def measures(self) -> dict[str, Measure]:
+        return {"accuracy": Measure(MulticlassAccuracy(num_classes=10, average="micro"))}
+
+    def kinds(self) -> tuple[Kinds, ...]:
+        return (Kinds("class", tuple("0123456789"), itemgetter("y")),)
 
     def augment(self, batch: Batch) -> Batch:
         if not self.strength:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+import routers
 from tasks._cli import main
 from tasks._module import RoutedModule
 
@@ -27,6 +28,11 @@ TINY = (
     "trainer.progress=false",
 )
 NARROW = "expert.hidden=16"
+
+#: The routers that digits can use: its samples are not of several tasks or languages.
+ROUTERS = [
+    name for name in routers.available() if not routers.routers.get_part(name).traits.needs_task
+]
 
 
 def train(out: Path, *overrides: str) -> dict[str, Any]:

@@ -5,14 +5,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import experts
-import routers
 from experts._flops import _UNCOUNTED
 from tasks._batches import InOrder
 from tasks._config import compose, load_yaml
 from tasks._control import CONTROLS
 from tasks._run import Run
 
-from .cases import NARROW, TINY, checkpoint_of, train_any
+from .cases import NARROW, ROUTERS, TINY, checkpoint_of, train_any
 
 pytestmark = pytest.mark.usefixtures("unpadded")
 
@@ -65,7 +64,7 @@ def train_bank(out, bank, *overrides):
 
 
 @pytest.mark.parametrize("model", ["vit", "conv"])
-@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("router", ROUTERS)
 def test_flops_of_every_router(tmp_path, router, model):
     bank = {"vit": "mlp", "conv": "conv"}[model]
     result = train_bank(tmp_path / "run", bank, f"router={router}", "trainer.max_steps=1")
@@ -132,7 +131,7 @@ def test_dense_control_of_equal_parameters(tmp_path):
 
 
 @pytest.mark.parametrize("control", CONTROLS)
-@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("router", ROUTERS)
 def test_every_router_has_its_dense_controls(router, control):
     tiny = [text for text in TINY if "max_steps" not in text]
     arms = [

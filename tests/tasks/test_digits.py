@@ -3,13 +3,12 @@
 import pytest
 import torch
 
-import routers
 from tasks._build import build_backbone, build_task
 from tasks._config import compose
 from tasks._images import content_ids, patches, random_affine
 from tasks.digits import Digits
 
-from .cases import NARROW, TINY, train
+from .cases import NARROW, ROUTERS, TINY, train
 
 SHA256 = "8b3b6ae90863430bdef06a3f7d1ec2f6a905a53d3375655b18cf63780ad98772"
 
@@ -142,7 +141,7 @@ def test_what_is_not_routed_starts_the_same(model):
 
     first = outside("topk", 0)
     assert len(first) > 5
-    for router in routers.available():
+    for router in ROUTERS:
         other = outside(router, 0)
         assert other.keys() == first.keys()
         assert all(torch.equal(other[name], first[name]) for name in first)

@@ -4,13 +4,12 @@ import math
 
 import pytest
 
-import routers
 from tasks import tasks
 
-from .cases import result_of, train
+from .cases import ROUTERS, result_of, train
 
 
-@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("router", ROUTERS)
 @pytest.mark.parametrize("limit", ["moe.capacity=null", "moe.capacity=1.0"])
 def test_trains(tmp_path, router, limit):
     assert tasks.get_part("digits").has_ids  # so there is no router it could not take

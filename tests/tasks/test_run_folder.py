@@ -45,7 +45,7 @@ def run(tmp_path_factory):
 def test_files(run):
     left = {path.relative_to(run).as_posix() for path in run.iterdir()}
     kept = {"config.yaml", "command.txt", "metrics.csv", "checkpoints", "result.json"}
-    assert kept | {"tensorboard", "lock"} == left
+    assert kept | {"confusion.csv", "tensorboard", "lock"} == left
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.ckpt"]
 
 
@@ -66,7 +66,13 @@ def test_result(run):
     assert set(result["compute"]) == COMPUTE
     assert all(value > 0 for value in result["compute"].values())
     assert set(result["versions"]) >= {"python", "torch", "lightning", "switchyard"}
-    assert result["data"] == {"name": "digits", "sha256": Digits().data().sha256}
+    data = result["data"]
+    assert sum(data.pop("rows").values()) == 1797
+    assert data == {
+        "name": "digits",
+        "sha256": Digits().data().sha256,
+        "split_sha256": None,
+    }
 
 
 def test_load_is_the_average_of_the_layers(run):

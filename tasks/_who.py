@@ -1,0 +1,113 @@
+"""Who does what: how an expert's rows spread over kinds of samples, and over tasks."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from routers import Routing
+
+#: The table that says which expert each of several gates weighs most.
+GATE = "gate"
+
+
+class ExpertTable(Metric):
+    """Sums tables with a row for each expert and a column for each kind.
+
+    Args:
+        num_experts: ``E``.
+        columns: how many kinds there are.
+    """
+
+    full_state_update = False
+    table: Tensor
+
+    def __init__(self, num_experts: int, columns: int) -> None:
+        super().__init__()
+        zeros = torch.zeros(num_experts, columns, dtype=torch.float64)
+        self.add_state("table", zeros, dist_reduce_fx="sum")
+
+    def update(self, table: Tensor) -> None:
+        """Add ``(E, columns)``."""
+        self.table += table
+
+    def compute(self) -> Tensor:
+        """The sum of all tables since the last reset, ``(E, columns)`` float64."""
+        return self.table
+
+
+@torch.no_grad()
+def rows_by_kind(routing: Routing, kind: Tensor, num_kinds: int) -> Tensor:
+    """Rows of each expert that come from each kind, ``(E, kinds)`` float64.
+
+    A slot of a blend is a weighted mean of items, so it counts in parts.
+
+    Args:
+        routing: of ``N`` items.
+        kind: int64, of each item, or of each of ``B`` samples that ``N / B`` items in a row
+            belong to.
+        num_kinds: how many there are.
+
+    >>> from routers import Items
+    >>> routing = Routing.by_item(
+    ...     Items(torch.zeros(3, 1)), torch.tensor([[0], [1], [1]]), torch.ones(3, 1), 2
+    ... )
+    >>> rows_by_kind(routing, torch.tensor([0, 1, 0]), 2).tolist()
+    [[1.0, 0.0], [1.0, 1.0]]
+    """
+    kind = kind.flatten().repeat_interleave(routing.num_items // kind.numel())
+    if routing.blend is not None:
+        return _parts_of_slots(routing, kind, num_kinds)
+    cell = routing.expert * num_kinds + kind[routing.item]
+    counts = torch.bincount(cell, minlength=routing.num_experts * num_kinds)
+    return counts.view(routing.num_experts, num_kinds).double()
+
+
+def _parts_of_slots(routing: Routing, kind: Tensor, num_kinds: int) -> Tensor:
+    assert routing.blend is not None
+    dispatch = routing.blend.dispatch.double().flatten(0, 1)  # (N, S), slots by expert
+    by_expert = dispatch.view(len(dispatch), routing.num_experts, -1).sum(-1)
+    table = by_expert.new_zeros(num_kinds, routing.num_experts)
+    return table.index_add(0, kind, by_expert).t()
+
+
+@torch.no_grad()
+def mass_by_task(routing: Routing) -> Tensor:
+    """Weight that each task's gate gives to each expert, ``(E, T)`` float64.
+
+    >>> from routers import Items
+    >>> weight = torch.tensor([[[0.75, 0.0]], [[0.25, 1.0]]])
+    >>> routing = Routing.by_item(Items(torch.zeros(2, 1)), torch.tensor([[0], [1]]), weight, 2)
+    >>> mass_by_task(routing).tolist()
+    [[0.75, 0.0], [0.25, 1.0]]
+    """
+    if routing.blend is not None:
+        combine = routing.blend.combine.double()  # (T, G, L, S), slots by expert
+        of_slots = combine.sum((1, 2))
+        return of_slots.view(len(of_slots), routing.num_experts, -1).sum(-1).t()
+    weight = routing.weight.double()
+    table = weight.new_zeros(routing.num_experts, weight.shape[1])
+    return table.index_add(0, routing.expert, weight)
+
+
+def normalized_mutual_information(table: Tensor) -> float:
+    """How well an expert tells a kind, and a kind an expert: 0 not at all, 1 fully.
+
+    Mutual information over the arithmetic mean of both entropies; 0 where there is only one
+    expert or kind. Source: Strehl and Ghosh 2002, JMLR 3; this mean as in scikit-learn.
+
+    Args:
+        table: ``(E, kinds)`` counts.
+
+    >>> normalized_mutual_information(torch.tensor([[0.0, 2.0], [3.0, 0.0]]))
+    1.0
+    """
+    if (table.sum(1) > 0).sum() < 2 or (table.sum(0) > 0).sum() < 2:
+        return 0.0
+    joint = table.double() / table.sum()
+    experts, kinds = _entropy(joint.sum(1)), _entropy(joint.sum(0))
+    shared = experts + kinds - _entropy(joint.flatten())
+    return max(0.0, min(1.0, 2 * shared / (experts + kinds)))
+
+
+def _entropy(probs: Tensor) -> float:
+    return float(torch.special.entr(probs).sum())
