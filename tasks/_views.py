@@ -1,0 +1,39 @@
+"""An expert per view: content, behaviour, time; or image, text, sound."""
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from experts import views
+from routers import ConfigError, Routing, bad_value
+
+from ._sharing import Parts, Trunk
+
+
+class Views(Trunk):
+    """Each expert works on one view of a sample; a gate per target sees all and weighs them.
+
+    A target knows of a sample only what the chosen experts say: views that no gate chose were
+    not worked on.
+
+    Args:
+        parts: targets, width, and how many views the encoder has.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        if not parts.views:
+            raise ConfigError(
+                "task.sharing=views: this data has no views; declare groups of columns in "
+                "task.views={NAME: [COLUMN, …], …}"
+            )
+        if parts.depth != 1:
+            raise bad_value("task.depth", parts.depth, "1 with task.sharing=views")
+        gates = partial(views, num_views=parts.views, tasks=len(parts.targets))
+        self.norm = nn.LayerNorm(parts.dim)
+        self.layer = parts.layer((parts.dim,), gates)
+
+    def forward(self, shared: Tensor, ids: Tensor | None) -> tuple[Tensor, list[Routing]]:
+        """``(V + 1, B, D)`` to ``(T, B, D)``."""
+        x, routing = self.layer(self.norm(shared), ids=ids)
+        return x, [routing]
