@@ -1,0 +1,98 @@
+"""A column of a table as numbers of its distinct values."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._error import DataError
+from ._labels import Codes, printable
+from ._sheets import Place
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A column.
+
+    Attributes:
+        codes: ``(N,)`` places in ``values``, -1 where the value is missing.
+        values: the distinct values as text, in the order they appear.
+    """
+
+    codes: Codes
+    values: list[str]
+
+    def spread(self, of_values: Sequence[float], missing: float) -> npt.NDArray[np.float64]:
+        """One number per value made one per row, ``(N,)``."""
+        return np.array([*of_values, missing], np.float64)[self.codes]
+
+    def counts(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """In how many of some rows each value stands."""
+        codes = self.codes[rows]
+        return np.bincount(codes[codes >= 0], minlength=len(self.values))
+
+    def first(self, code: int) -> int:
+        """The first row of a value."""
+        return int(np.flatnonzero(self.codes == code)[0])
+
+
+def coded(values: Sequence[Any], missing: Sequence[str], place: Place) -> Coded:
+    """Number the values of a column; None, NaN and the texts in ``missing`` are missing.
+
+    Raises:
+        DataError: naming the row of a value that is itself a list or a mapping.
+
+    >>> coded(["b", "?", "a", "b"], missing=["?"], place=str).codes.tolist()
+    [0, -1, 1, 0]
+    """
+    by_text = dict.fromkeys(missing, -1)
+    by_value: dict[Any, int] = {None: -1}  # most values repeat, and as text only once
+    codes = []
+    count = 0
+    for row, value in enumerate(values):
+        if isinstance(value, list | dict):
+            raise DataError(
+                f"{place(row)}: holds a {type(value).__name__} where one value belongs; "
+                "spread it over columns of its own"
+            )
+        if value not in by_value:
+            text = value_text(value)
+            if text not in by_text:
+                by_text[text] = count
+                count += 1
+            by_value[value] = by_text[text]
+        codes.append(by_value[value])
+    return Coded(np.array(codes, np.int64), [text for text, code in by_text.items() if code >= 0])
+
+
+def value_text(value: Any) -> str:
+    """A value as text, the same whether it was read as a number or as text; NaN is empty.
+
+    >>> value_text(2.0), value_text(" a b "), value_text(True), value_text(0.5)
+    ('2', 'a b', '1', '0.5')
+    """
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    if isinstance(value, str):
+        return printable(value.strip())
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
+        return str(int(value))
+    return str(value)
+
+
+def number(text: str) -> float | None:
+    """A finite number, or None.
+
+    >>> number("1e3"), number("inf"), number("1_0"), number("x")
+    (1000.0, None, None, None)
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in text else None

@@ -1,0 +1,70 @@
+"""Errors of a user's data: which file, which row, and what to do."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from importlib import import_module
+from itertools import islice
+from typing import Any
+
+from routers import ConfigError
+
+
+class DataError(ConfigError):
+    """Data that cannot be used: the message names the file, the row and the cure."""
+
+
+@contextmanager
+def reading(place: object) -> Iterator[None]:
+    """Whatever a decoder raises, as an error that names the file (and row) it worked on."""
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # decoders of damaged files raise anything
+        lines = str(error).splitlines() or [""]
+        raise DataError(
+            f"{place}: cannot be read ({type(error).__name__}: {lines[0]}); "
+            "it is damaged, cut short or not what its name says: get it again or leave it out"
+        ) from error
+
+
+def needed(module: str, extra: str, why: str) -> Any:
+    """A module of an optional extra.
+
+    Raises:
+        DataError: where it is not installed, with the command that installs it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise DataError(
+            f"{why}: needs {_PACKAGES.get(package, package)}; pip install 'switchyard[{extra}]'"
+        ) from error
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to say of a name that is not among the known ones.
+
+    >>> nearest("txet", ["label", "text"])
+    "did you mean 'text'? There are: label, text"
+    """
+    names = list(known)
+    near = get_close_matches(name, names, n=1, cutoff=0.4)
+    return (f"did you mean {near[0]!r}? " if near else "") + f"There are: {listed(names)}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a message shows them, the first twenty.
+
+    >>> listed([])
+    'none'
+    """
+    more = f", … ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return (", ".join(islice(names, _SHOWN)) or "none") + more
+
+
+_SHOWN = 20
+
+_PACKAGES = {"PIL": "pillow"}
