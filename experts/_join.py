@@ -1,11 +1,13 @@
 """The routings of several gates as one: an expert works once on an item for all of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from routers import Items, Routing
+from routers import ConfigError, Items, Routing
 
 from ._wiring import Wiring
 
@@ -23,41 +25,97 @@ def join(items: Items, routings: Sequence[Routing], wiring: Wiring) -> Routing:
         wiring: which experts those are.
 
     Returns:
-        A routing over all ``E`` experts, by expert and then item, with weight ``(A, G)``.
+        A routing over all ``E`` experts, by expert and then item, with weight ``(A, G)``; of
+        blends a blend in which every gate has slots of its own.
+
+    Raises:
+        ConfigError: for blends where gates differ in stream or experts.
     """
-    n, e = len(items), wiring.num_experts
     index = [torch.tensor(branch.experts, device=items.x.device) for branch in wiring.branches]
-    cells = [of[r.expert] * n + r.item for r, of in zip(routings, index, strict=True)]
-    exists = torch.zeros(e * n, dtype=torch.bool, device=items.x.device)
-    for cell in cells:
+    combine = _union if all(r.blend is None for r in routings) else _side_by_side
+    scales = [r.log_partition for r in routings if r.log_partition is not None]
+    return replace(
+        combine(items, routings, wiring, index),
+        given_probs=_total([r.probs for r in routings], index, wiring) / len(routings),
+        given_log_partition=torch.stack(scales, 1) if len(scales) == len(routings) else None,
+    )
+
+
+def _union(
+    items: Items, routings: Sequence[Routing], wiring: Wiring, index: Sequence[Tensor]
+) -> Routing:
+    n, cells = len(items), wiring.num_experts * len(items)
+    chosen = [of[r.expert] * n + r.item for r, of in zip(routings, index, strict=True)]
+    exists = torch.zeros(cells, dtype=torch.bool, device=items.x.device)
+    for cell in chosen:
         exists[cell] = True
     kept = exists.nonzero().squeeze(1)
     place = exists.cumsum(0) - 1
     weight = [
         r.weight.new_zeros(len(kept)).index_add(0, place[cell], r.weight)
-        for r, cell in zip(routings, cells, strict=True)
+        for r, cell in zip(routings, chosen, strict=True)
     ]
-    complete = len(kept) == e * n
     expected = [r.expected_load for r in routings if r.expected_load is not None]
-    return Routing(
+    joint = Routing(
         kept % max(n, 1),
         kept // max(n, 1),
         torch.stack(weight, 1),
         n,
-        e,
+        wiring.num_experts,
         groups=items.groups,
         mask=items.mask,
-        given_probs=_sum([r.probs for r in routings], index, e) / len(routings),
-        expected_load=_sum(expected, index, e) if len(expected) == len(routings) else None,
-        fan_in=n if complete else None,
-        complete=complete,
+        expected_load=_total(expected, index, wiring) if len(expected) == len(routings) else None,
+        fan_in=n if len(kept) == cells else None,
+        complete=len(kept) == cells,
+    )
+    if all(r.requested is None for r in routings):
+        return joint
+    return replace(
+        joint,
+        requested=joint.load + _total([r.demand - r.load for r in routings], index, wiring),
+        given_importance=_total([r.importance for r in routings], index, wiring),
     )
 
 
-def _sum(parts: Sequence[Tensor], index: Sequence[Tensor], num_experts: int) -> Tensor:
+def _side_by_side(
+    items: Items, routings: Sequence[Routing], wiring: Wiring, index: Sequence[Tensor]
+) -> Routing:
+    """Every expert gets the slots that each gate has for it."""
+    blends = [r.blend for r in routings if r.blend is not None]
+    streams = {*wiring.sources, *(branch.reads for branch in wiring.branches)}
+    alike = len(streams) == 1 and all(len(of) == wiring.num_experts for of in index)
+    if not alike or len(blends) < len(routings):
+        raise ConfigError(
+            "router: its experts work on slots, each a mean of one stream's items, so it fits "
+            "only where all gates and experts use one stream and every gate has every expert, "
+            "as in mmoe; choose a router that sends items to experts, such as topk"
+        )
+    order = [of.argsort() for of in index]
+    dispatch = [
+        _by_expert(b.dispatch, wiring)[:, :, of] for b, of in zip(blends, order, strict=True)
+    ]
+    combine = [_by_expert(b.combine, wiring)[:, :, of] for b, of in zip(blends, order, strict=True)]
+    sizes = [slots.shape[-1] for slots in combine]
+    apart = [
+        F.pad(own, (sum(sizes[:gate]), sum(sizes[gate + 1 :]))) for gate, own in enumerate(combine)
+    ]
+    return Routing.by_slot(
+        items,
+        torch.cat(dispatch, -1).flatten(2),
+        torch.stack(apart).flatten(3),
+        wiring.num_experts,
+    )
+
+
+def _by_expert(slots: Tensor, wiring: Wiring) -> Tensor:
+    """``(..., S)`` as ``(..., E, S / E)``."""
+    return slots.view(*slots.shape[:-1], wiring.num_experts, -1)
+
+
+def _total(parts: Sequence[Tensor], index: Sequence[Tensor], wiring: Wiring) -> Tensor:
     """``(..., E_g)`` of each gate's own experts, placed among all ``E`` and summed."""
     grids = [
-        part.new_zeros(*part.shape[:-1], num_experts).index_copy(-1, of, part)
+        part.new_zeros(*part.shape[:-1], wiring.num_experts).index_copy(-1, of, part)
         for part, of in zip(parts, index, strict=True)
     ]
     return torch.stack(grids).sum(0)

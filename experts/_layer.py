@@ -144,7 +144,9 @@ class MoE(nn.Module):
 
 def _blend_flops(routing: Routing, row_shape: tuple[int, ...]) -> int:
     """Two matrix products, items to slots and slots to items."""
-    return 0 if routing.blend is None else 4 * routing.blend.dispatch.numel() * prod(row_shape)
+    if routing.blend is None:
+        return 0
+    return 2 * (routing.blend.dispatch.numel() + routing.blend.combine.numel()) * prod(row_shape)
 
 
 def _everyone(items: Items, bank: Bank) -> Routing:

@@ -12,7 +12,7 @@ from routers import ConfigError, Items, Router, Routing, Traits, uncompiled
 from ._bank import Bank
 from ._inputs import Inputs, inputs_of
 from ._join import join
-from ._layer import MoE
+from ._layer import MoE, _everyone
 from ._mix import mix
 from ._wiring import Wiring
 
@@ -145,20 +145,27 @@ class MultiGateMoE(MoE):
         side_by_side = torch.cat([stream.items.x for stream in streams], -1)
         routing = self._limited(self.router(replace(streams[0].items, x=side_by_side)))
         y = self._mixed(streams, routing)
+        if self.shared is not None:
+            last = streams[-1]
+            y = y + mix(last.rows, _everyone(last.items, self.shared), self.shared, last.inner)
         return y.reshape(len(y), *x.shape[1:]), routing
 
     def _mixed(self, streams: Sequence[Inputs], routing: Routing) -> Tensor:
         """Every expert on the rows of its own stream, ``(G, N, ...)``."""
+        read, *others = sorted(set(self.wiring.sources))
+        if not others:
+            return mix(streams[read].rows, routing, self.bank, streams[read].inner)
+        # all streams' rows as items of one routing; each expert's sums lie with its stream
+        n, source = routing.num_items, torch.tensor(self.wiring.sources, device=routing.item.device)
         rows = torch.cat([stream.rows for stream in streams])
-        n = routing.num_items
-        source = torch.tensor(self.wiring.sources, device=routing.item.device)
+        inner = [stream.inner for stream in streams if stream.inner is not None]
         spread = replace(
             routing,
             item=source[routing.expert] * n + routing.item,
             num_items=len(rows),
             complete=False,
         )
-        y = mix(rows, spread, self.bank, None)
+        y = mix(rows, spread, self.bank, torch.cat(inner) if inner else None)
         return y.view(len(y), len(streams), n, *y.shape[2:]).sum(1)
 
 

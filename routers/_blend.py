@@ -12,7 +12,8 @@ class Blend:
 
     Attributes:
         dispatch: ``(G, L, S)``; over a group's items each slot's column sums to one.
-        combine: ``(G, L, S)``; over all slots each real item's row sums to one.
+        combine: ``(G, L, S)``; over all slots each real item's row sums to one. For ``T`` tasks
+            ``(T, G, L, S)``, and the same of each.
 
     >>> import torch
     >>> half = torch.full((1, 2, 1), 0.5)
@@ -36,7 +37,7 @@ class Blend:
         return slots.reshape(-1, *x.shape[1:])
 
     def scatter(self, y: Tensor) -> Tensor:
-        """Slots ``(G * S, ...)`` to items ``(N, ...)``."""
-        groups, _, slots = self.combine.shape
-        items = self.combine.to(y.dtype) @ y.reshape(groups, slots, -1)
-        return items.reshape(-1, *y.shape[1:])
+        """Slots ``(G * S, ...)`` to items ``(N, ...)``, or ``(T, N, ...)`` for ``T`` tasks."""
+        *tasks, groups, length, slots = self.combine.shape
+        items = self.combine.to(y.dtype) @ y.reshape(groups, slots, math.prod(y.shape[1:]))
+        return items.reshape(*tasks, groups * length, *y.shape[1:])

@@ -72,13 +72,17 @@ def squared_deviation(routing: Routing) -> Tensor:
 
 @losses.register("z")
 def z(routing: Routing) -> Tensor:
-    """``mean_i logsumexp(h_i)^2`` (ST-MoE 2202.08906, equation 5): keeps logits small."""
-    if routing.logits is None:
+    """``mean_i logsumexp(h_i)^2`` (ST-MoE 2202.08906, equation 5): keeps logits small.
+
+    Of several gates the mean over all of them.
+    """
+    if routing.log_partition is None:
         raise ConfigError(
             "losses.z: this router has no logits to keep small; remove losses.z, "
             "or choose a router with the trait has_logits"
         )
-    return _mean(routing.over_real(routing.logits).logsumexp(-1).square())
+    square = routing.over_real(routing.log_partition).square()
+    return _mean(square if square.dim() == 1 else square.mean(1))
 
 
 @losses.register("entropy")

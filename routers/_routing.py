@@ -30,6 +30,7 @@ class Routing:
         mask: ``(N,)`` bool, False for padding; None where all items are real.
         logits: ``(N, E)`` scores before normalisation, where the router has them.
         given_probs: ``(N, E)`` gate distribution, where it is not the softmax of ``logits``.
+        given_log_partition: ``(N, G)`` logsumexp of each of several gates' scores.
         expected_load: ``(E,)`` differentiable estimate of the load, where the router has one.
         blend: items to slots and back, for soft routers.
         fan_out: ``K`` where the assignments lie as ``(N, K)``, item by item.
@@ -55,6 +56,7 @@ class Routing:
     mask: Tensor | None = None
     logits: Tensor | None = None
     given_probs: Tensor | None = None
+    given_log_partition: Tensor | None = None
     expected_load: Tensor | None = None
     blend: Blend | None = None
     fan_out: int | None = None
@@ -138,9 +140,10 @@ class Routing:
         Args:
             items: what was routed.
             dispatch: ``(G, L, S)``, what each item gives to each slot.
-            combine: ``(G, L, S)``, what each item takes back from each slot.
+            combine: ``(G, L, S)``, what each item takes back from each slot; or
+                ``(T, G, L, S)`` for ``T`` tasks, with ``probs`` in ``extra``.
             num_experts: ``E``; the ``S`` slots are split among them in order.
-            extra: ``logits`` as in the class, in ``(N, E)``.
+            extra: ``logits`` or ``probs`` as in the class, in ``(N, E)``.
         """
         groups, _, slots = dispatch.shape
         per = slots // num_experts
@@ -234,6 +237,13 @@ class Routing:
         flat = mass.new_zeros(self.num_items * self.num_experts)
         cell = self.item * self.num_experts + self.expert
         return flat.index_add(0, cell, mass).view(self.num_items, self.num_experts)
+
+    @cached_property
+    def log_partition(self) -> Tensor | None:
+        """logsumexp of the scores, ``(N,)`` or ``(N, G)`` for ``G`` gates; None without scores."""
+        if self.logits is None:
+            return self.given_log_partition
+        return self.logits.logsumexp(-1)
 
     @cached_property
     def chosen(self) -> Tensor:
