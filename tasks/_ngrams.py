@@ -55,7 +55,7 @@ class NgramEmbedding(nn.Module):
     Args:
         dim: ``D``.
         orders: lengths ``n`` of the n-grams.
-        buckets: rows of the table for each order, at least 256.
+        buckets: rows of the table for each order; single bytes have 256.
         width: of a row; None for a quarter of ``D``.
 
     >>> embed = NgramEmbedding(8, orders=(1, 2, 3), buckets=256)
@@ -63,7 +63,7 @@ class NgramEmbedding(nn.Module):
     torch.Size([1, 3, 8])
     """
 
-    first: Tensor
+    start: Tensor
 
     def __init__(
         self,
@@ -75,19 +75,18 @@ class NgramEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.orders = tuple(orders)
-        self.buckets = buckets
+        self.sizes = [256 if order == 1 else buckets for order in self.orders]
         width = width or max(dim // 4, 1)
-        self.table = nn.Embedding(len(self.orders) * buckets, width)
+        self.table = nn.Embedding(sum(self.sizes), width)
         self.out = nn.Linear(len(self.orders) * width, dim)
+        # where each order's rows start
+        self.register_buffer("start", torch.tensor(self.sizes).cumsum(0) - torch.tensor(self.sizes))
         with torch.no_grad():
-            for index, order in enumerate(self.orders):
-                if order > 1:
-                    self.table.weight[index * buckets : (index + 1) * buckets] = 0
+            for order, rows in zip(self.orders, self.table.weight.split(self.sizes), strict=True):
+                rows.mul_(order == 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Bytes ``(B, L)`` of any integer type to ``(B, L, D)``."""
-        rows = [
-            ngram_hashes(x, order) % self.buckets + index * self.buckets
-            for index, order in enumerate(self.orders)
-        ]
-        return self.out(self.table(torch.stack(rows, -1)).flatten(-2))
+        pairs = zip(self.orders, self.sizes, strict=True)
+        rows = [ngram_hashes(x, order) % size for order, size in pairs]
+        return self.out(self.table(torch.stack(rows, -1) + self.start).flatten(-2))

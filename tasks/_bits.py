@@ -1,0 +1,49 @@
+"""How well bytes are predicted, in bits."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import Metric
+
+#: A target that is not scored.
+UNSCORED = -100
+
+
+class BitsPerByte(Metric):
+    """Mean of ``-log2 p(byte)`` over all scored bytes, exact over any split into batches.
+
+    >>> metric = BitsPerByte()
+    >>> metric.update(torch.zeros(1, 2, 256), torch.tensor([[7, UNSCORED]]))
+    >>> metric.compute().item()
+    8.0
+    """
+
+    full_state_update = False
+    higher_is_better = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        """Add predictions.
+
+        Args:
+            logits: ``(B, L, 256)``.
+            target: ``(B, L)`` int64, ``UNSCORED`` where nothing is scored.
+        """
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        loss = F.cross_entropy(
+            logits.to(wide).flatten(0, 1), target.flatten(), ignore_index=UNSCORED, reduction="none"
+        )
+        self.total += loss.double().sum()
+        self.count += (target != UNSCORED).sum()
+
+    def compute(self) -> Tensor:
+        """Bits per byte; NaN where nothing was scored."""
+        return self.total / self.count / math.log(2)
