@@ -37,6 +37,10 @@ class MultiTask(Task):
         dropout: probability of zeroing what a tower reads.
         weighting: how losses become one: ``fixed``, ``uncertainty`` or ``mgda``.
         weights: factors of the losses by target, beforehand; 1 for those not named.
+
+    Attributes:
+        outputs: names of the targets, there from the start.
+        num_views: ``V``, where the encoder has views.
     """
 
     score = Score("overall", "maximize")
@@ -77,7 +81,7 @@ class MultiTask(Task):
     @property
     @abstractmethod
     def targets(self) -> tuple[Target, ...]:
-        """What is predicted; asked for after ``data``."""
+        """What is predicted; known once the data is."""
 
     @abstractmethod
     def encoder(self) -> nn.Module:

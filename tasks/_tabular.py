@@ -23,6 +23,11 @@ class Numbers:
     std: Tensor
     edges: Tensor
 
+    def of(self, columns: Sequence[int]) -> "Numbers":
+        """Of some of the columns."""
+        some = list(columns)
+        return Numbers(self.mean[some], self.std[some], self.edges[some])
+
 
 def fit_numbers(x: Tensor, bins: int) -> Numbers:
     """Means, deviations and bins of columns, of what is there.

@@ -1,0 +1,166 @@
+"""Several targets of the rows of a table of yours."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from routers import ConfigError, bad_value, unknown
+
+from ._multi import MultiTask
+from ._readers import Splits, Table, TableSource, read_table, source_of
+from ._tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
+from ._targets import Target
+from ._task import Batch, Data, tasks
+
+
+@tasks.register("multitask")
+class TableTargets(MultiTask):
+    """Any number of targets from a table with declared columns: CSV, TSV, JSONL or Parquet.
+
+    Categories become vectors, numbers pieces of lines (quantile bins); both say where a value is
+    missing, and are fitted on training rows alone. The sum over columns is routed, a row at a
+    time. With ``sharing=views`` each group of columns in ``data.views`` is summed by itself and
+    has experts of its own.
+
+    Args:
+        data: where the table is and what its columns are: ``path``, ``categorical``,
+            ``numeric``, ``targets`` and more; see ``TableSource``.
+        dim: width of the representation and of the experts.
+        depth: layers of the trunk.
+        sharing: how targets share it: ``mmoe``, ``ple``, ``views``, ``shared_bottom``, ``single``.
+        own: for ``ple``, experts that each target has to itself; the others are shared.
+        tower: hidden width of a target's tower.
+        dropout: probability of zeroing what a tower reads.
+        column_dropout: probability of leaving out what a column says, in training.
+        bins: of each numeric column.
+        ids: the categorical column that hash routing looks up; null for that with most categories.
+        weighting: how losses become one: ``fixed``, ``uncertainty`` or ``mgda``.
+        weights: factors of the losses by target; 1 for those not named.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: dict[str, Any] = {},
+        dim: int = 64,
+        depth: int = 1,
+        sharing: str = "mmoe",
+        own: int = 2,
+        tower: int = 32,
+        dropout: float = 0.1,
+        column_dropout: float = 0.1,
+        bins: int = 16,
+        ids: str | None = None,
+        weighting: str = "fixed",
+        weights: dict[str, float] = {},
+    ) -> None:
+        self.source = source_of(TableSource, data)
+        self.outputs = tuple(self.source.specs)
+        self.has_ids = bool(self.source.categorical)
+        super().__init__(
+            dim=dim,
+            depth=depth,
+            sharing=sharing,
+            own=own,
+            tower=tower,
+            dropout=dropout,
+            weighting=weighting,
+            weights=weights,
+        )
+        if not 0 <= column_dropout < 1:
+            raise bad_value("task.column_dropout", column_dropout, "a number from 0 to below 1")
+        if bins < 1:
+            raise bad_value("task.bins", bins, "an integer of at least 1")
+        if ids is not None and ids not in self.source.categorical:
+            raise unknown("task.ids", ids, self.source.categorical)
+        if sharing == "views" and not self.source.views:
+            raise ConfigError(
+                "task.sharing=views: no views are declared; give groups of columns, "
+                "task.data.views={NAME: [COLUMN, …], …}"
+            )
+        self.views: Mapping[str, Sequence[str]] = self.source.views if sharing == "views" else {}
+        self.num_views = len(self.views)
+        self.column_dropout = column_dropout
+        self.bins = bins
+        self.ids = ids
+
+    def data(self) -> Data:
+        table = self.table
+        train, val, test = (_batch(split) for split in (table.train, table.val, table.test))
+        return Data(table.name, table.sha256, train, val, test, table.split_sha256)
+
+    @cached_property
+    def targets(self) -> tuple[Target, ...]:
+        train = self.table.train
+        return tuple(
+            map(
+                _target,
+                train.target_names,
+                train.target_kinds,
+                train.target_classes,
+                train.targets.unbind(1),
+            )
+        )
+
+    def encoder(self) -> nn.Module:
+        if not self.views:
+            return self._encoder(self.source.features)
+        return ViewsEncoder([self._encoder(columns) for columns in self.views.values()])
+
+    def describe(self, batch: Batch) -> Batch:
+        return {**batch, "ids": batch["categorical"][:, self._ids_column]}
+
+    def features(self, batch: Batch) -> Tensor:
+        """Codes as fractions of their columns' number of codes, and the encoded numbers."""
+        codes = batch["categorical"] / torch.tensor(self.table.train.cardinalities)
+        numbers = encode_numbers(batch["x"], batch["missing"], self.numbers)
+        return torch.cat([codes, numbers.flatten(1)], 1)
+
+    @cached_property
+    def table(self) -> Splits[Table]:
+        """The table, read once."""
+        return read_table(self.source)
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """What numeric columns look like in training."""
+        return fit_numbers(self.table.train.numeric, self.bins)
+
+    def _encoder(self, columns: Sequence[str]) -> TableEncoder:
+        train = self.table.train
+        categorical = [i for i, name in enumerate(train.categorical_names) if name in columns]
+        numeric = [i for i, name in enumerate(train.numeric_names) if name in columns]
+        return TableEncoder(
+            [train.cardinalities[i] for i in categorical],
+            self.numbers.of(numeric),
+            categorical=categorical,
+            numeric=numeric,
+            dim=self.dim,
+            dropout=self.column_dropout,
+        )
+
+    @property
+    def _ids_column(self) -> int:
+        train = self.table.train
+        if self.ids is not None:
+            return train.categorical_names.index(self.ids)
+        return max(range(len(train.cardinalities)), key=train.cardinalities.__getitem__)
+
+
+def _batch(table: Table) -> dict[str, Tensor]:
+    return {
+        "x": table.numeric.nan_to_num(0.0),
+        "missing": table.numeric.isnan(),
+        "categorical": table.categorical,
+        "y": table.targets,
+    }
+
+
+def _target(name: str, kind: str, classes: tuple[str, ...], labels: Tensor) -> Target:
+    known = labels[~labels.isnan()].double()
+    mean = float(known.mean())
+    scale = float((known - mean).abs().mean())
+    return Target(name, kind, classes, mean, scale or 1.0, complete=len(known) == len(labels))
