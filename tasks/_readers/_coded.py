@@ -40,7 +40,7 @@ class Coded:
 
 
 def coded(values: Sequence[Any], missing: Sequence[str], place: Place) -> Coded:
-    """Number the values of a column; None, NaN and the texts in ``missing`` are missing.
+    """Number the values of a column; texts in ``missing`` are missing, None and NaN are "".
 
     Raises:
         DataError: naming the row of a value that is itself a list or a mapping.
@@ -48,28 +48,24 @@ def coded(values: Sequence[Any], missing: Sequence[str], place: Place) -> Coded:
     >>> coded(["b", "?", "a", "b"], missing=["?"], place=str).codes.tolist()
     [0, -1, 1, 0]
     """
-    by_text = dict.fromkeys(missing, -1)
-    by_value: dict[Any, int] = {None: -1}  # most values repeat, and as text only once
-    codes = []
-    count = 0
-    for row, value in enumerate(values):
-        if isinstance(value, list | dict):
-            raise DataError(
-                f"{place(row)}: holds a {type(value).__name__} where one value belongs; "
-                "spread it over columns of its own"
-            )
-        if value not in by_value:
-            text = value_text(value)
-            if text not in by_text:
-                by_text[text] = count
-                count += 1
-            by_value[value] = by_text[text]
-        codes.append(by_value[value])
-    return Coded(np.array(codes, np.int64), [text for text, code in by_text.items() if code >= 0])
+    try:
+        distinct = dict.fromkeys(values)
+    except TypeError as error:  # not hashable
+        row = next(i for i, value in enumerate(values) if isinstance(value, list | dict))
+        raise DataError(
+            f"{place(row)}: holds a {type(values[row]).__name__} where one value belongs; "
+            "spread it over columns of its own"
+        ) from error
+    texts = {value: value_text(value) for value in distinct}
+    present = [text for text in dict.fromkeys(texts.values()) if text not in missing]
+    by_text = {text: code for code, text in enumerate(present)}
+    by_value = {value: by_text.get(text, -1) for value, text in texts.items()}
+    codes = np.fromiter(map(by_value.__getitem__, values), np.int64, len(values))
+    return Coded(codes, present)
 
 
 def value_text(value: Any) -> str:
-    """A value as text, the same whether it was read as a number or as text; NaN is empty.
+    """A value as text, the same whether it was read as a number or as text; None is empty.
 
     >>> value_text(2.0), value_text(" a b "), value_text(True), value_text(0.5)
     ('2', 'a b', '1', '0.5')
@@ -78,7 +74,7 @@ def value_text(value: Any) -> str:
         value = value.decode("utf-8", "surrogateescape")
     if isinstance(value, str):
         return printable(value.strip())
-    if isinstance(value, float) and math.isnan(value):
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
         return str(int(value))

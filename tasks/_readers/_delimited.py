@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ._error import DataError, reading
+from ._error import DataError
 from ._paths import read_bytes
 from ._sheets import Sheet
 from ._source import KEY
@@ -19,7 +19,7 @@ class Layout:
 
     Attributes:
         delimiter: between fields, or None for what the format says.
-        trim: leave out spaces around fields.
+        trim: leave out spaces before fields.
         columns: names of the columns where the text has no header.
     """
 
@@ -48,15 +48,16 @@ def _delimited(path: Path, layout: Layout, delimiter: str, quoting: Literal[0, 3
         strict=True,
     )
     rows, lines, line = [], [], 1
-    while True:
-        with reading(f"{path}, line {line}"):
-            row = next(reader, None)
-        if row is None:
-            break
-        if row:
-            rows.append([field.strip(" \t") for field in row] if layout.trim else row)
-            lines.append(line)
-        line = reader.line_num + 1
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {line}: cannot be read ({error}); mend the line or its quotes"
+        ) from error
     names = layout.columns
     if names is None:
         names = [name.strip(" \t") for name in rows.pop(0)] if rows else []
