@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers import bad_value
+from routers import Routing, bad_value
 
 from ._bank import Bank, banks, check_hidden
+from ._places import Places
 
 
 @banks.register("conv")
@@ -57,6 +58,14 @@ class Conv(Bank):
         if not done:
             return rows + 0.0 * (self.first.sum() + self.second.sum())
         return torch.cat(done)
+
+    def mix(self, x: Tensor, routing: Routing, mask: Tensor | None = None) -> Tensor:
+        # channels last: the convolutions of a CPU are up to twice as fast, and rows are moved
+        # as they lie in memory
+        places = Places.by_expert(routing)
+        rows = places.gather(x.movedim(1, -1)).movedim(-1, 1)
+        out = self(rows, routing.load).to(x.dtype).movedim(1, -1)
+        return places.combine(out, routing.weight).movedim(-1, -3)
 
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
         pixels = prod(row_shape[1:])
