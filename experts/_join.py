@@ -109,7 +109,8 @@ def _side_by_side(
 
 def _by_expert(slots: Tensor, wiring: Wiring) -> Tensor:
     """``(..., S)`` as ``(..., E, S / E)``."""
-    return slots.view(*slots.shape[:-1], wiring.num_experts, -1)
+    each = slots.shape[-1] // wiring.num_experts
+    return slots.view(*slots.shape[:-1], wiring.num_experts, each)
 
 
 def _total(parts: Sequence[Tensor], index: Sequence[Tensor], wiring: Wiring) -> Tensor:

@@ -116,7 +116,7 @@ def check_weights_sum_as_declared(subject: Subject) -> str | None:
             total = weight.new_zeros(_rows(routing), weight.shape[1])
             total = total.index_add(0, routing.item, weight)
             if routing.blend is not None:
-                total = routing.blend.combine.sum(-1).flatten()[items.real()]
+                total = routing.blend.combine.sum(-1).flatten(-2)[..., items.real()]
             else:
                 total = total[routing.chosen.any(1)]
             worst = (total - 1).abs().max().item() if total.numel() else 0.0

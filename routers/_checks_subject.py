@@ -161,7 +161,9 @@ def pick(items: Items, index: Tensor, groups: int) -> Items:
 def routes(routing: Routing) -> Tensor:
     """Where each item goes and with what weight, one row per item, ``(N, ...)``."""
     if routing.blend is not None:
-        return torch.cat([routing.blend.dispatch, routing.blend.combine], -1).flatten(0, 1)
+        dispatch, combine = routing.blend.dispatch, routing.blend.combine
+        per_task = combine.unbind() if combine.dim() > dispatch.dim() else [combine]
+        return torch.cat([dispatch, *per_task], -1).flatten(0, 1)
     weight = routing.weight.detach().unsqueeze(-1).flatten(1)
     cell = routing.item * routing.num_experts + routing.expert
     grid = weight.new_zeros(routing.num_items * routing.num_experts, weight.shape[1])
@@ -199,7 +201,7 @@ def measures(routing: Routing) -> dict[str, Tensor]:
 def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
     """The output ``(N, T, D)`` of fixed linear experts, one assignment at a time.
 
-    ``T`` is 1 unless weights are ``(A, T)``.
+    ``T`` is 1 unless weights are ``(A, T)``, or a blend has a ``combine`` for each task.
     """
     generator = torch.Generator().manual_seed(7)
     dim = x.shape[1]
@@ -212,7 +214,10 @@ def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
     ):
         y[item] = y[item] + weights.unsqueeze(1) * (rows[item] @ experts[expert])
     out = torch.stack(y) if y else rows.new_zeros(0, weight.shape[1], dim)
-    return out if routing.blend is None else routing.blend.scatter(out)
+    if routing.blend is None:
+        return out
+    sums = routing.blend.scatter(out)
+    return sums if sums.dim() == out.dim() else sums.squeeze(2).transpose(0, 1)
 
 
 def state_of(router: Router) -> dict[str, Tensor]:
