@@ -12,7 +12,7 @@ from routers import bad_value, unknown, unknown_option
 
 from ._sharing import MultiTaskNet, Outputs, Parts
 from ._sharings import SHARINGS
-from ._targets import Target, kind_of, labelled, losses_of
+from ._targets import Target, kind_of, losses_of
 from ._task import Backbone, Batch, Kinds, Layer, Measure, Score, Task
 from ._weighting import WEIGHTINGS
 
@@ -136,7 +136,7 @@ def _check_weights(weights: Mapping[str, float], targets: Sequence[str]) -> None
 
 
 def _of_target(target: Target, index: int, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-    return labelled(target, output.logits[index], batch["y"][:, index])
+    return kind_of(target).read(target, output.logits[index], batch["y"][:, index])
 
 
 def _class_names(target: Target) -> tuple[str, ...]:

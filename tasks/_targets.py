@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import ClasswiseWrapper, MeanAbsoluteError, Metric
+from torchmetrics import MeanAbsoluteError, Metric
 from torchmetrics.classification import (
     BinaryAccuracy,
     BinaryAUROC,
@@ -53,8 +53,8 @@ class Kind:
     Attributes:
         outputs: width ``O`` of what the network says about such a target.
         losses: outputs ``(B, O)`` and labels ``(B,)`` to ``(B,)``.
-        predict: outputs ``(B, O)`` as its metrics take them.
-        label: labels ``(B,)`` as its metrics take them.
+        read: outputs ``(B, O)`` and labels ``(B,)``, NaN where there is none, to predictions
+            and labels as its metrics take them.
         metrics: by name; the first is the main one.
         merit: the main metric's value as a number of which 1 is the best.
         log_likelihood: what the loss counts for in a log-likelihood with unit variance.
@@ -62,8 +62,7 @@ class Kind:
 
     outputs: Callable[[Target], int]
     losses: Callable[[Target, Tensor, Tensor], Tensor]
-    predict: Callable[[Target, Tensor], Tensor]
-    label: Callable[[Tensor], Tensor]
+    read: Callable[[Target, Tensor, Tensor], tuple[Tensor, Tensor]]
     metrics: Callable[[Target], dict[str, Metric]]
     merit: Callable[[Target, float], float]
     log_likelihood: float
@@ -97,11 +96,12 @@ def _mean_loss(target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
     return losses.masked_fill(~known, 0.0).sum() / known.sum().clamp_min(1)
 
 
-def labelled(target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Predictions and labels as the target's metrics take them, of samples with a label."""
-    known = ~labels.isnan()
-    kind = kind_of(target)
-    return kind.predict(target, outputs[known].double()), kind.label(labels[known])
+#: The label of a class that is not known, for metrics that leave it out.
+UNKNOWN = -1
+
+
+def _classes(labels: Tensor) -> Tensor:
+    return labels.nan_to_num(UNKNOWN).long()
 
 
 # ---- two classes ----
@@ -112,12 +112,15 @@ def _binary_losses(target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
 
 
-def _probability(target: Target, outputs: Tensor) -> Tensor:
-    return outputs.squeeze(1).sigmoid()
+def _probability(target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return outputs.squeeze(1).double().sigmoid(), _classes(labels)
 
 
 def _binary_metrics(target: Target) -> dict[str, Metric]:
-    return {"auc": BinaryAUROC(), "accuracy": BinaryAccuracy()}
+    return {
+        "auc": BinaryAUROC(ignore_index=UNKNOWN),
+        "accuracy": BinaryAccuracy(ignore_index=UNKNOWN),
+    }
 
 
 # ---- more classes ----
@@ -127,17 +130,36 @@ def _class_losses(target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(outputs, labels.long(), reduction="none")
 
 
-def _most_likely(target: Target, outputs: Tensor) -> Tensor:
-    return outputs.argmax(1)
+def _most_likely(target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return outputs.argmax(1), _classes(labels)
 
 
 def _class_metrics(target: Target) -> dict[str, Metric]:
-    count = len(target.classes)
-    recall = MulticlassRecall(count, average=None)
     return {
-        "accuracy": MulticlassAccuracy(count, average="micro"),
-        "recall": ClasswiseWrapper(recall, labels=list(target.classes), prefix=""),
+        "accuracy": MulticlassAccuracy(len(target.classes), average="micro", ignore_index=UNKNOWN),
+        "recall": RecallByClass(target.classes),
     }
+
+
+class RecallByClass(MulticlassRecall):
+    """Recall of each class under its plain name; torchmetrics' wrapper puts its own before it.
+
+    Args:
+        classes: their names.
+
+    >>> metric = RecallByClass(("cat", "dog"))
+    >>> metric.update(torch.tensor([0, 1, 0]), torch.tensor([0, 1, 1]))
+    >>> {name: value.item() for name, value in metric.compute().items()}
+    {'cat': 1.0, 'dog': 0.5}
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__(len(classes), average=None, ignore_index=UNKNOWN)
+        self.classes = tuple(classes)
+
+    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
+        """Recalls by class."""
+        return dict(zip(self.classes, super().compute(), strict=True))
 
 
 # ---- numbers ----
@@ -147,8 +169,10 @@ def _squared_errors(target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
     return (outputs.squeeze(1) - (labels - target.mean) / target.scale).square()
 
 
-def _number(target: Target, outputs: Tensor) -> Tensor:
-    return outputs.squeeze(1) * target.scale + target.mean
+def _number(target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    known = ~labels.isnan()
+    said = outputs.squeeze(1).double() * target.scale + target.mean
+    return said[known], labels[known].double()
 
 
 def _number_metrics(target: Target) -> dict[str, Metric]:
@@ -173,8 +197,7 @@ KINDS: Mapping[str, Kind] = {
     "binary": Kind(
         outputs=_one,
         losses=_binary_losses,
-        predict=_probability,
-        label=Tensor.long,
+        read=_probability,
         metrics=_binary_metrics,
         merit=_itself,
         log_likelihood=1.0,
@@ -182,8 +205,7 @@ KINDS: Mapping[str, Kind] = {
     "classes": Kind(
         outputs=lambda target: len(target.classes),
         losses=_class_losses,
-        predict=_most_likely,
-        label=Tensor.long,
+        read=_most_likely,
         metrics=_class_metrics,
         merit=_itself,
         log_likelihood=1.0,
@@ -191,8 +213,7 @@ KINDS: Mapping[str, Kind] = {
     "number": Kind(
         outputs=_one,
         losses=_squared_errors,
-        predict=_number,
-        label=Tensor.double,
+        read=_number,
         metrics=_number_metrics,
         merit=_skill,
         log_likelihood=0.5,
