@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import ClasswiseWrapper
-from torchmetrics.classification import MulticlassAccuracy, MulticlassRecall
+from torchmetrics.classification import MulticlassAccuracy
 
 from routers import bad_value, unknown
 
@@ -18,6 +17,7 @@ from ._blocks import check_blocks
 from ._images import content_ids, random_crop, random_flip, square_tiles
 from ._readers import DataError, Images, ImageSource, Splits, read_images, source_of
 from ._resnet import ResNet
+from ._targets import RecallByClass
 from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
 from ._vit import ViT
 
@@ -125,10 +125,9 @@ class Image(Task):
 
     def measures(self) -> dict[str, Measure]:
         classes = self.images.train.classes
-        recall = MulticlassRecall(num_classes=len(classes), average=None)
         return {
             "accuracy": Measure(MulticlassAccuracy(num_classes=len(classes), average="micro")),
-            "recall": Measure(ClasswiseWrapper(recall, labels=list(classes), prefix="")),
+            "recall": Measure(RecallByClass(classes)),
         }
 
     def kinds(self) -> tuple[Kinds, ...]:
