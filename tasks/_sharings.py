@@ -28,25 +28,24 @@ def _views(parts: Parts) -> tuple[nn.Module, Trunk]:
 
 
 def _shared_bottom(parts: Parts) -> tuple[nn.Module, Trunk]:
-    encoder = parts.encoder()
-    return encoder, SharedBottom(_bottom(parts, num_parameters(MMoE(parts))))
+    return parts.encoder(), SharedBottom(_bottoms(parts, 1)[0])
 
 
 def _single(parts: Parts) -> tuple[nn.Module, Trunk]:
     encoders = [parts.encoder() for _ in parts.targets]
-    total = num_parameters(encoders[0]) + num_parameters(MMoE(parts))
-    each = total // len(encoders) - num_parameters(encoders[0])
-    return SideBySide(encoders), Single([_bottom(parts, each) for _ in encoders])
+    return SideBySide(encoders), Single(_bottoms(parts, len(encoders)))
 
 
-def _bottom(parts: Parts, parameters: int) -> Bottom:
-    """As wide as brings it nearest to a number of parameters; of width 1 at least."""
+def _bottoms(parts: Parts, number: int) -> list[Bottom]:
+    """As wide as brings their parameters nearest to those of the mixture they replace."""
+    wanted = num_parameters(MMoE(parts)) / number
     narrow, wide = (num_parameters(Bottom(parts.dim, parts.depth, hidden)) for hidden in (1, 2))
-    hidden = 1 + round((parameters - narrow) / (wide - narrow))
-    return Bottom(parts.dim, parts.depth, max(hidden, 1))
+    hidden = max(1, 1 + round((wanted - narrow) / (wide - narrow)))
+    return [Bottom(parts.dim, parts.depth, hidden) for _ in range(number)]
 
 
-#: Those without routing have as many parameters in all as ``mmoe`` with the same settings.
+#: Trunks without routing have as many parameters in all as the trunk of ``mmoe`` with the same
+#: settings; the encoders that ``single`` has for each target come on top.
 SHARINGS: Mapping[str, Sharing] = {
     "mmoe": _mmoe,
     "ple": _ple,
