@@ -51,8 +51,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     "did you mean 'text'? There are: label, text"
     """
     names = list(known)
-    near = get_close_matches(name, names, n=1, cutoff=0.4)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"There are: {listed(names)}"
+    by_lower = {known.lower(): known for known in names}
+    near = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
+    guess = f"did you mean {by_lower[near[0]]!r}? " if near else ""
+    return f"{guess}There are: {listed(names)}"
 
 
 def listed(names: Sequence[str]) -> str:

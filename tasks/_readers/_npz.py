@@ -54,7 +54,7 @@ def _pairs(files: Files) -> list[tuple[str, tuple[str, Any], tuple[str, Any]]]:
 def _arrays(path: Path) -> Arrays:
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty; get it again or leave it out")
-    with reading(path), np.load(path, allow_pickle=False) as archive:
+    with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 
 

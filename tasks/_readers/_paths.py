@@ -41,7 +41,7 @@ def existing(source: Source) -> Path:
         return path
     there = next(parent for parent in path.absolute().parents if parent.exists())
     missing = path.absolute().relative_to(there).parts[0]
-    names = sorted(p.name for p in there.iterdir()) if there.is_dir() else []
+    names = [inner.name for inner in visible(there)] if there.is_dir() else []
     near = get_close_matches(missing, names, n=1, cutoff=0.4)
     cure = f"did you mean {there / near[0]}?" if near else f"{there} holds {listed(names)}"
     raise DataError(f"{source.title}: no such file or folder; {cure}")
@@ -49,7 +49,8 @@ def existing(source: Source) -> Path:
 
 def visible(folder: Path) -> list[Path]:
     """What a folder holds, sorted, without hidden files."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__")))
+    with reading(folder):
+        return sorted(p for p in folder.iterdir() if not p.name.startswith((".", "__")))
 
 
 def suffix_of(path: Path) -> str:
@@ -72,7 +73,10 @@ def split_of(path: Path) -> str | None:
 
 
 def by_split(files: Sequence[Path], source: Source) -> Files:
-    """Files by the split their names tell; one kind alone, or none, is all to be split.
+    """Files by the split their names tell.
+
+    Where none is named after the training split, files named after no split are it; and files
+    of one split alone are all there is, to be split.
 
     Raises:
         DataError: where several splits are there and none is the training split.
@@ -81,6 +85,9 @@ def by_split(files: Sequence[Path], source: Source) -> Files:
     found = {split: paths for split, paths in named.items() if paths}
     if "train" in found:
         return found
+    unnamed = [path for path in files if split_of(path) is None]
+    if unnamed:
+        return {"train": unnamed, **found}
     if len(found) > 1:
         raise DataError(
             f"{source.title}: {listed([p.name for paths in found.values() for p in paths])} are "
@@ -103,8 +110,11 @@ def files_of(source: Source, belongs: Callable[[Path], bool]) -> Files:
 
 
 def empty(source: Source, expected: str) -> DataError:
-    """The error for a folder in which nothing can be read."""
-    there = [path.name for path in visible(existing(source))]
+    """The error for a path at which nothing can be read."""
+    path = existing(source)
+    if path.is_file():
+        return DataError(f"{source.title}: its name tells no format; expected {expected}")
+    there = [inner.name for inner in visible(path)]
     return DataError(f"{source.title}: holds {listed(there)}; expected {expected}")
 
 

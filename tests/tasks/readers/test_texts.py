@@ -164,3 +164,15 @@ def test_hash_of_one_file_and_of_several(tmp_path):
     assert read(tmp_path / "train.csv").sha256 == one
     sums = f"{one}  train.csv\n{one}  test.csv\n"
     assert read(tmp_path).sha256 == hashlib.sha256(sums.encode()).hexdigest()
+
+
+def test_files_named_after_no_split_train_beside_a_test_file(tmp_path):
+    """As UCI names them."""
+    write(tmp_path / "adult.data", "text,label\n" + "x,0\nx,1\n" * 20)
+    write(tmp_path / "adult.test.gz", "text,label\n" + "x,0\n" * 3)
+    found = read(tmp_path)
+    assert [len(p.texts) for p in (found.train, found.val, found.test)] == [36, 4, 3]
+    (tmp_path / "adult.data").unlink()
+    write(tmp_path / "adult.test.gz", "text,label\n" + "x,0\nx,1\n" * 20)
+    found = read(tmp_path)
+    assert [len(p.texts) for p in (found.train, found.val, found.test)] == [32, 4, 4]
