@@ -9,6 +9,9 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
+from tasks.language_model import LanguageModel
+from tasks.topics import Topics
+
 
 def bits_per_byte(train: bytes, test: bytes, order: int = 5) -> float:
     """Mean of ``-log2 p`` over the bytes of ``test`` but its first, given those before.
@@ -22,8 +25,11 @@ def bits_per_byte(train: bytes, test: bytes, order: int = 5) -> float:
         test: what is predicted, 2 bytes or more.
         order: longest n-gram.
 
-    >>> round(bits_per_byte(b"ab" * 50, b"ab" * 50), 3)
-    0.042
+    Of single bytes, ``a`` twice and ``b`` once, the discount is 1/3, and ``a`` has
+    (2 - 1/3 + 2/3/256) / 3 = 0.5564:
+
+    >>> round(2 ** -bits_per_byte(b"aab", b"xa", order=1), 4)
+    0.5564
     """
     model = [_counted(counts) for counts in _counts(train, order)]
     total = 0.0
@@ -66,3 +72,17 @@ def _probability(model: Sequence[Model], seen: bytes) -> float:
             own = max(counts[gram] - discount, 0)
             value = (own + discount * kinds[gram[:-1]] * value) / total
     return value
+
+
+def main(paths: Sequence[str]) -> None:
+    """Print bits per byte of validation and test, as the tasks split them."""
+    task = LanguageModel(data={"path": paths[0]}) if paths else Topics()
+    corpus = task.corpus()
+    train, val, test = (bytes(part.tolist()) for part in (corpus.train, corpus.val, corpus.test))
+    print(f"{corpus.name}: {len(train):,} bytes to count, {len(test):,} to predict")
+    print(f"validation {bits_per_byte(train, val):.4f} bits per byte")
+    print(f"test       {bits_per_byte(train, test):.4f} bits per byte")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -174,6 +174,11 @@ def _check_fits(layer: MoE, task: Task, config: Config) -> None:
             f"router={name}: its routes depend on later items, and task={config.task['name']} "
             "predicts them; choose a router (and gate) with the trait causal"
         )
+    if task.causal and layer.bank.row_dims > 1:
+        raise ConfigError(
+            f"expert={config.expert['name']}: works on whole sequences, later items included, and "
+            f"task={config.task['name']} predicts them; choose an expert of single tokens"
+        )
     if task.causal and config.moe.capacity is not None and config.moe.drop != "position":
         raise ConfigError(
             f"moe.drop={config.moe.drop}: looks at later items, and task={config.task['name']} "

@@ -27,6 +27,7 @@ class Decoder(Backbone):
         heads: attention heads.
         ngrams: lengths of the n-grams a byte is embedded with.
         buckets: rows of the embedding's table for each length.
+        ngram_dropout: chance, in training, that an n-gram of two or more bytes is not looked at.
         dropout: chance that a value of the embedding, or of the last block, is left out.
         routed: which blocks are routed, from 0; None for all.
     """
@@ -41,11 +42,12 @@ class Decoder(Backbone):
         heads: int,
         ngrams: Sequence[int],
         buckets: int,
+        ngram_dropout: float,
         dropout: float,
         routed: Sequence[int] | None,
     ) -> None:
         super().__init__()
-        self.embed = NgramEmbedding(dim, ngrams, buckets)
+        self.embed = NgramEmbedding(dim, ngrams, buckets, dropout=ngram_dropout)
         self.dropout = nn.Dropout(dropout)
         self.blocks = Blocks(
             layer,

@@ -38,6 +38,7 @@ class Language(Task):
         context: bytes that windows share.
         ngrams: lengths of the byte n-grams a byte is embedded with; ``[1]`` for bytes alone.
         buckets: rows of the embedding's table for each of these.
+        ngram_dropout: chance, in training, that an n-gram of two or more bytes is not looked at.
         dropout: chance that a value of the embedding, or of the last block, is left out.
         routed: which blocks are routed, from 0; None for all. The others are dense.
         ids: how many last bytes an item's id, which hash routing looks up, stands for.
@@ -60,6 +61,7 @@ class Language(Task):
         context: int = 128,
         ngrams: Sequence[int] = (1, 2, 3, 4, 5),
         buckets: int = 2**14,
+        ngram_dropout: float = 0.5,
         dropout: float = 0.2,
         routed: Sequence[int] | None = None,
         ids: int = 1,
@@ -75,8 +77,9 @@ class Language(Task):
             raise bad_value("task.ngrams", list(ngrams), "different integers of at least 1")
         if buckets < 1:
             raise bad_value("task.buckets", buckets, "an integer of at least 1")
-        if not 0 <= dropout < 1:
-            raise bad_value("task.dropout", dropout, "a number from 0 to below 1")
+        for key, rate in {"ngram_dropout": ngram_dropout, "dropout": dropout}.items():
+            if not 0 <= rate < 1:
+                raise bad_value(f"task.{key}", rate, "a number from 0 to below 1")
         if ids < 1:
             raise bad_value("task.ids", ids, "an integer of at least 1")
         self.length = length
@@ -90,6 +93,7 @@ class Language(Task):
             heads=heads,
             ngrams=tuple(ngrams),
             buckets=buckets,
+            ngram_dropout=ngram_dropout,
             dropout=dropout,
             routed=routed,
         )

@@ -57,6 +57,8 @@ class NgramEmbedding(nn.Module):
         orders: lengths ``n`` of the n-grams.
         buckets: rows of the table for each order; single bytes have 256.
         width: of a row; None for a quarter of ``D``.
+        dropout: chance that an n-gram of two or more bytes is not looked at, in training: a new
+            text has many that were never met.
 
     >>> embed = NgramEmbedding(8, orders=(1, 2, 3), buckets=256)
     >>> embed(torch.tensor([[97, 98, 99]], dtype=torch.uint8)).shape
@@ -72,12 +74,14 @@ class NgramEmbedding(nn.Module):
         buckets: int = 2**14,
         *,
         width: int | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.orders = tuple(orders)
         self.sizes = [256 if order == 1 else buckets for order in self.orders]
         width = width or max(dim // 4, 1)
         self.table = nn.Embedding(sum(self.sizes), width)
+        self.dropout = dropout
         self.out = nn.Linear(len(self.orders) * width, dim)
         # where each order's rows start
         self.register_buffer("start", torch.tensor(self.sizes).cumsum(0) - torch.tensor(self.sizes))
@@ -89,4 +93,13 @@ class NgramEmbedding(nn.Module):
         """Bytes ``(B, L)`` of any integer type to ``(B, L, D)``."""
         pairs = zip(self.orders, self.sizes, strict=True)
         rows = [ngram_hashes(x, order) % size for order, size in pairs]
-        return self.out(self.table(torch.stack(rows, -1) + self.start).flatten(-2))
+        found = self.table(torch.stack(rows, -1) + self.start)
+        if self.training and self.dropout:
+            found = found * self._kept(found)
+        return self.out(found.flatten(-2))
+
+    def _kept(self, found: Tensor) -> Tensor:
+        """What each n-gram counts for, ``(B, L, n, 1)``: 0 if dropped, and 1 on average."""
+        kept = F.dropout(found.new_ones(*found.shape[:-1], 1), self.dropout)
+        single = [place for place, order in enumerate(self.orders) if order == 1]
+        return kept.index_fill(2, torch.tensor(single, device=kept.device, dtype=torch.long), 1.0)

@@ -34,6 +34,7 @@ class LanguageModel(Language):
         context: bytes that windows share.
         ngrams: lengths of the byte n-grams a byte is embedded with; ``[1]`` for bytes alone.
         buckets: rows of the embedding's table for each of these.
+        ngram_dropout: chance, in training, that an n-gram of two or more bytes is not looked at.
         dropout: chance that a value of the embedding, or of the last block, is left out.
         routed: which blocks are routed, from 0; None for all. The others are dense.
         ids: how many last bytes an item's id, which hash routing looks up, stands for.
@@ -50,6 +51,7 @@ class LanguageModel(Language):
         context: int = 128,
         ngrams: Sequence[int] = (1, 2, 3, 4, 5),
         buckets: int = 2**14,
+        ngram_dropout: float = 0.5,
         dropout: float = 0.1,
         routed: Sequence[int] | None = None,
         ids: int = 1,
@@ -62,6 +64,7 @@ class LanguageModel(Language):
             context=context,
             ngrams=ngrams,
             buckets=buckets,
+            ngram_dropout=ngram_dropout,
             dropout=dropout,
             routed=routed,
             ids=ids,

@@ -41,6 +41,7 @@ class Topics(Language):
         context: bytes that windows share.
         ngrams: lengths of the byte n-grams a byte is embedded with; ``[1]`` for bytes alone.
         buckets: rows of the embedding's table for each of these.
+        ngram_dropout: chance, in training, that an n-gram of two or more bytes is not looked at.
         dropout: chance that a value of the embedding, or of the last block, is left out.
         routed: which blocks are routed, from 0; None for all. The others are dense.
         ids: how many last bytes an item's id, which hash routing looks up, stands for.
