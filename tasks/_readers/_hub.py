@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ._error import DataError, needed
+from ._error import DataError, check_installed, needed
 from ._parquet import arrow_sheet
 from ._sheets import Sheet, Sheets
 from ._source import Source
@@ -26,9 +26,10 @@ def hub_sheets(source: Source) -> Sheets:
         DataError: without the extra, without network, or where the hub has no such data.
     """
     assert source.hub is not None
-    datasets = needed("datasets", "hub", source.title)
+    check_installed("datasets", "hub", source.title)
     if not _works_offline():
         _check_network(source)
+    datasets = needed("datasets", "hub", source.title)  # takes seconds, so not before
     name, _, config = source.hub.partition(":")
     try:
         found = datasets.load_dataset(name, config or None)
@@ -82,7 +83,7 @@ def _check_network(source: Source) -> None:
     # a thread, because looking up a name heeds no time limit
     asking = threading.Thread(target=lambda: answers.append(_answers(endpoint)), daemon=True)
     asking.start()
-    asking.join(_SECONDS + 1)
+    asking.join(_SECONDS)
     if answers != [True]:
         raise DataError(
             f"{source.title}: {endpoint} cannot be reached; check the network, set "

@@ -4,6 +4,7 @@ import socket
 import sys
 import threading
 import time
+from importlib.machinery import ModuleSpec
 from types import SimpleNamespace
 
 import pytest
@@ -45,7 +46,8 @@ def hub(monkeypatch):
             raise FileNotFoundError(f"Dataset {name!r} doesn't exist\nsecond line")
         return {split: Part(table) for split, table in held[name, config].items()}
 
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    library = SimpleNamespace(load_dataset=load_dataset, __spec__=ModuleSpec("datasets", None))
+    monkeypatch.setitem(sys.modules, "datasets", library)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return held
 
@@ -155,7 +157,7 @@ def test_name_look_up_that_hangs(online, monkeypatch):
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    monkeypatch.setattr("tasks._readers._hub._SECONDS", -0.9)
+    monkeypatch.setattr("tasks._readers._hub._SECONDS", 0.1)
     start = time.monotonic()
     with pytest.raises(DataError, match="cannot be reached"):
         read_texts(TextSource(hub="tweets"))
