@@ -140,7 +140,14 @@ class TableEncoder(nn.Module):
         )
         stays = F.dropout(self.bias.new_ones(len(codes), len(self)), self.dropout, self.training)
         of_codes, of_lines = stays.split([len(self.categorical), len(self.numeric)], 1)
-        x = F.embedding_bag(codes, self.codes, mode="sum", per_sample_weights=of_codes)
+        starts = torch.arange(len(codes), device=codes.device) * codes.shape[1]
+        x = F.embedding_bag(
+            codes.flatten(),
+            self.codes,
+            starts,  # given, so that there may be no categorical column at all
+            mode="sum",
+            per_sample_weights=of_codes.flatten(),
+        )
         pieces = pieces.to(x.dtype) * of_lines.unsqueeze(-1).to(x.dtype)
         return x + self.bias + pieces.flatten(1) @ self.lines.flatten(0, 1)
 

@@ -49,10 +49,10 @@ class TwoDigits(MultiTask):
         overlap: columns of pixels that both digits cover, of 8.
         augment: strength of random rotation, scaling and shift in training; 0 for none.
 
-    >>> task = TwoDigits(overlap=4)
+    >>> task = TwoDigits()
     >>> test = task.data().test
     >>> test["y"][0].tolist(), tuple(task.collate(test)["x"].shape)
-    ([3.0, 0.0, 3.0, 1.0], (4000, 1, 8, 12))
+    ([3.0, 0.0, 3.0, 1.0], (4000, 1, 8, 10))
     """
 
     outputs = tuple(target.name for target in _TARGETS)
@@ -69,7 +69,7 @@ class TwoDigits(MultiTask):
         dropout: float = 0.1,
         weighting: str = "fixed",
         weights: dict[str, float] = {},
-        overlap: int = 4,
+        overlap: int = 6,
         augment: float = 0.5,
     ) -> None:
         super().__init__(
