@@ -30,8 +30,9 @@ class MultiTask(Task):
         depth: layers of the trunk.
         sharing: how targets share it: ``mmoe`` (all experts shared, a gate per target), ``ple``
             (experts of a target's own and shared ones; CGC with a depth of 1), ``views`` (an
-            expert per view of the data), or without routing ``shared_bottom`` and ``single``
-            (a network per target), whose trunks have as many parameters in all as ``mmoe``'s.
+            expert per view of the data, one gate), or without routing ``shared_bottom`` and
+            ``single`` (a network per target), whose trunks have as many parameters in all as
+            that of ``mmoe``.
         own: for ``ple``, experts that each target has to itself; the others are shared.
         tower: hidden width of a target's tower.
         dropout: probability of zeroing what a tower reads.

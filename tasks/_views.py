@@ -11,13 +11,13 @@ from ._sharing import Parts, Trunk
 
 
 class Views(Trunk):
-    """Each expert works on one view of a sample; a gate per target sees all and weighs them.
+    """Each expert works on one view of a sample; a gate that sees all views weighs them.
 
-    A target knows of a sample only what the chosen experts say: views that no gate chose were
-    not worked on.
+    All targets share the gate, so of three experts with two chosen one rests. What targets know
+    of a sample is what the chosen experts say.
 
     Args:
-        parts: targets, width, and how many views the encoder has.
+        parts: width, and how many views the encoder has.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -29,11 +29,11 @@ class Views(Trunk):
             )
         if parts.depth != 1:
             raise bad_value("task.depth", parts.depth, "1 with task.sharing=views")
-        gates = partial(views, num_views=parts.views, tasks=len(parts.targets))
+        gate = partial(views, num_views=parts.views)
         self.norm = nn.LayerNorm(parts.dim)
-        self.layer = parts.layer((parts.dim,), gates)
+        self.layer = parts.layer((parts.dim,), gate)
 
     def forward(self, shared: Tensor, ids: Tensor | None) -> tuple[Tensor, list[Routing]]:
-        """``(V + 1, B, D)`` to ``(T, B, D)``."""
+        """``(V + 1, B, D)`` to ``(1, B, D)``."""
         x, routing = self.layer(self.norm(shared), ids=ids)
         return x, [routing]
