@@ -51,7 +51,7 @@ def test_csv(tmp_path, end, mark):
 
 
 def test_tsv_has_no_quotes(tmp_path):
-    rows = [('5" disk', "0"), ("it's\" so", "1")] * 10
+    rows = [('"5" disk', "0"), ('"yes"', "1")] * 10
     content = "label\ttext\n" + "".join(f"{label}\t{text}\n" for text, label in rows)
     assert everything(read(write(tmp_path / "all.tsv", content))) == expected(rows)
 
@@ -60,6 +60,13 @@ def test_tsv_has_no_quotes(tmp_path):
 def test_json_lines(tmp_path, end):
     content = lines(*({"label": label, "text": text} for text, label in ODD)) + "\n"
     assert everything(read(write(tmp_path / f"all.jsonl{end}", content))) == expected(ODD)
+
+
+def test_json_lines_end_where_json_says(tmp_path):
+    """Unicode has line ends that are plain characters in JSON."""
+    rows = [("a\u2028b\u0085c", "0"), ("d", "1")] * 10
+    content = "".join(f'{{"text": "{text}", "label": {label}}}\n' for text, label in rows)
+    assert everything(read(write(tmp_path / "all.jsonl", content))) == expected(rows)
 
 
 def test_half_a_surrogate_pair(tmp_path):
