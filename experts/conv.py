@@ -60,8 +60,7 @@ class Conv(Bank):
         return torch.cat(done)
 
     def mix(self, x: Tensor, routing: Routing, mask: Tensor | None = None) -> Tensor:
-        # channels last: the convolutions of a CPU are up to twice as fast, and rows are moved
-        # as they lie in memory
+        # channels last: images of 16x16 and more take a tenth to a third less time on a CPU
         places = Places.by_expert(routing)
         rows = places.gather(x.movedim(1, -1)).movedim(-1, 1)
         out = self(rows, routing.load).to(x.dtype).movedim(1, -1)
