@@ -52,7 +52,7 @@ def _fit_column(values: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
         values = values.new_zeros(1)
     at = torch.linspace(0, 1, bins + 1, dtype=values.dtype)
     std = values.std(correction=0)
-    return values.mean(), torch.where(std > 0, std, 1.0), values.unique().quantile(at)
+    return values.mean(), torch.where(std > 0, std, 1.0), torch.unique(values).quantile(at)
 
 
 def _stack(values: Sequence[Tensor]) -> Tensor:
@@ -139,7 +139,7 @@ class TableEncoder(nn.Module):
             Numbers(self.mean, self.std, self.edges),
         )
         stays = F.dropout(self.bias.new_ones(len(codes), len(self)), self.dropout, self.training)
-        of_codes, of_lines = stays.split([len(self.categorical), len(self.numeric)], 1)
+        of_codes, of_lines = stays[:, : codes.shape[1]], stays[:, codes.shape[1] :]
         starts = torch.arange(len(codes), device=codes.device) * codes.shape[1]
         x = F.embedding_bag(
             codes.flatten(),
