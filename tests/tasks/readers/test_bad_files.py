@@ -285,6 +285,14 @@ def test_group_in_no_training_row(tmp_path):
     check(refused_texts(tmp_path, group="lang"), "test.csv, line 2: the group 'fr'", "de, en")
 
 
+def test_label_of_an_array_in_no_training_row(tmp_path):
+    arrays = {"x_train": IMAGES, "y_train": TWO, "x_test": IMAGES}
+    np.savez(tmp_path / "a.npz", **arrays, y_test=[5, *LABELS[1:]])
+    check(refused_images(tmp_path / "a.npz"), "a.npz, x_test, row 1: the label '5' is in no")
+    np.savez(tmp_path / "a.npz", **arrays, y_test=[*LABELS[1:], 5])
+    check(refused_images(tmp_path / "a.npz"), "a.npz, x_test, row 20: the label '5' is in no")
+
+
 @pytest.mark.parametrize("label", [2, -1])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_label_out_of_range(tmp_path, label, split):

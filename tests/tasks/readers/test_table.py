@@ -151,8 +151,22 @@ def test_limited_rows_and_their_categories(tmp_path):
     assert found.train.cardinalities == (52, 3)
     assert set(found.test.categorical[:, 0].tolist()) == {1}
     assert len(found.test.targets) == 20
-    assert found.test.targets.sum() == 10  # in proportion
     assert len(read(path).train.targets) == 160
+
+
+def test_split_in_proportion_to_the_first_target_with_classes(tmp_path):
+    body = "".join(
+        f"x,{n},{n},{'ab'[n % 2]},{'yes' if n % 15 == 4 else 'no'}\n" for n in range(600)
+    )
+    targets = {
+        "age": {"column": "age", "kind": "number"},
+        "rich": {"column": "rich", "kind": "binary", "positive": "yes"},
+        "city": {"column": "city"},
+    }
+    given = {"categorical": ["job"], "numeric": ["pay"], "targets": targets, "val": 0.25}
+    found = read(write(tmp_path / "a.csv", HEADER + body), **given)
+    parts = (found.train, found.val, found.test)
+    assert [float(part.targets[:, 1].sum()) for part in parts] == [26, 10, 4]
 
 
 def test_views_and_no_column_of_a_kind(tmp_path):

@@ -161,6 +161,7 @@ def test_classes_are_sorted(tmp_path, labels, classes):
 def test_format_of_an_unknown_suffix(tmp_path):
     path = write(tmp_path / "a.corpus", "text\tlabel\na\t0\na\t1\n" + "a\t0\na\t1\n" * 9)
     assert len(read(path, format="tsv").train.texts) == 16
+    assert len(read(tmp_path, format="tsv").train.texts) == 16
 
 
 def test_hash_of_one_file_and_of_several(tmp_path):
