@@ -48,7 +48,7 @@ def _pairs(files: Files) -> list[tuple[str, tuple[str, Any], tuple[str, Any]]]:
                         raise _lacks(path, name, arrays)
                 x, y = ((f"{path}, {n}{suffix}", arrays[f"{n}{suffix}"]) for n in "xy")
                 found.append((of, x, y))
-    return found
+    return sorted(found, key=lambda pair: SPLITS.index(pair[0]))
 
 
 def _arrays(path: Path) -> Arrays:

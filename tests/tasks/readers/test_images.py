@@ -148,6 +148,18 @@ def test_npz_with_splits(tmp_path):
     assert found.test.y.tolist() == [0, 1, 0, 1]
 
 
+def test_archives_that_each_have_splits(tmp_path):
+    images = pixels(40, *GRAY)
+    for part, name in enumerate(("a.npz", "b.npz")):
+        mine = images[20 * part : 20 * part + 20]
+        arrays = {"x_train": mine[:16], "x_val": mine[16:18], "x_test": mine[18:]}
+        labels = {f"y_{s}": np.arange(len(arrays[f"x_{s}"])) % 2 for s in ("train", "val", "test")}
+        np.savez(tmp_path / name, **arrays, **labels)
+    found = read(tmp_path)
+    assert found.train.x[:, 0].numpy().tolist() == [*images[:16].tolist(), *images[20:36].tolist()]
+    assert found.test.x[:, 0].numpy().tolist() == images[[18, 19, 38, 39]].tolist()
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_channels(tmp_path, channels):
     """Gray and colour side by side, and the same from an array."""
