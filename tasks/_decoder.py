@@ -64,5 +64,5 @@ class Decoder(Backbone):
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """Bytes ``batch["x"]`` ``(B, L)`` to logits of the next ones, ``(B, L, 256)``."""
         x = self.dropout(self.embed(batch["x"]))
-        x, routings = self.blocks(x, mask=batch.get("mask"), ids=batch.get("ids"))
+        x, routings = self.blocks(x, ids=batch.get("ids"))
         return self.head(self.dropout(self.norm(x))), routings

@@ -52,7 +52,7 @@ class LanguageModel(Language):
         ngrams: Sequence[int] = (1, 2, 3, 4, 5),
         buckets: int = 2**14,
         ngram_dropout: float = 0.5,
-        dropout: float = 0.1,
+        dropout: float = 0.2,
         routed: Sequence[int] | None = None,
         ids: int = 1,
     ) -> None:
