@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -74,8 +75,8 @@ def read_names() -> Names:
     values = {p: [of(character) for character in characters] for p, of in _PROPERTIES.items()}
     order = sorted(range(len(names)), key=lambda place: hashlib.sha256(names[place]).digest())
     held_out = round(_SHARE * len(names))
-    sizes = (len(names) - 2 * held_out, held_out, held_out)
-    train, val, test = (part.sort().values for part in torch.tensor(order).split(sizes))
+    cuts = (0, len(names) - 2 * held_out, len(names) - held_out, len(names))
+    train, val, test = (torch.tensor(sorted(order[a:b])) for a, b in pairwise(cuts))
     lines = [b"\n".join(names), *("\n".join(each).encode() for each in values.values())]
     return Names(
         names,
