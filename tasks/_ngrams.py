@@ -86,7 +86,8 @@ class NgramEmbedding(nn.Module):
         # where each order's rows start
         self.register_buffer("start", torch.tensor(self.sizes).cumsum(0) - torch.tensor(self.sizes))
         with torch.no_grad():
-            for order, rows in zip(self.orders, self.table.weight.split(self.sizes), strict=True):
+            tables = torch.split(self.table.weight, self.sizes)
+            for order, rows in zip(self.orders, tables, strict=True):
                 rows.mul_(order == 1)
 
     def forward(self, x: Tensor) -> Tensor:
