@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from routers import Routing
 
-from ._sharing import Trunk
+from ._multi_net import Trunk
 
 
 class Bottom(nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from experts import mmoe
 from routers import Routing
 
-from ._sharing import Parts, Trunk
+from ._multi_net import Parts, Trunk
 
 
 class MMoE(Trunk):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from routers import bad_value, unknown, unknown_option
 
-from ._sharing import MultiTaskNet, Outputs, Parts
-from ._sharings import SHARINGS
+from ._multi_net import MultiTaskNet, Outputs, Parts
+from ._sharing import SHARINGS
 from ._targets import Target, kind_of, losses_of
 from ._task import Backbone, Batch, Kinds, Layer, Measure, Score, Task
 from ._weighting import WEIGHTINGS

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from experts import Wiring, cgc, cgc_shared
 from routers import Routing, bad_value
 
-from ._sharing import Parts, Trunk
+from ._multi_net import Parts, Trunk
 
 
 class PLE(Trunk):

@@ -1,120 +1,55 @@
-"""A network for several targets: encoder, trunk, and a tower per target."""
+"""What ``task.sharing`` can be: how several targets share a network."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from routers import Routing
+from ._bottoms import Bottom, SharedBottom, Single
+from ._control import num_parameters
+from ._mmoe import MMoE
+from ._multi_net import Parts, SideBySide, Trunk
+from ._ple import PLE
+from ._views import Views
 
-from ._targets import Target, kind_of
-from ._task import Backbone, Batch, Layer
-from ._weighting import Weighting
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a network for several targets is made of.
-
-    Attributes:
-        encoder: makes a module from a batch to its representation: ``(B, D)``, or ``(V + 1, B, D)``
-            for ``V`` views of it and, last, all of them together.
-        layer: builds routed layers.
-        targets: ``T`` of them.
-        dim: ``D``.
-        depth: layers of the trunk.
-        own: experts that a target has to itself, where some are.
-        views: ``V``; 0 where the encoder has none.
-        tower: hidden width of the towers.
-        dropout: probability of zeroing what a tower reads.
-    """
-
-    encoder: Callable[[], nn.Module]
-    layer: Layer
-    targets: tuple[Target, ...]
-    dim: int
-    depth: int
-    own: int
-    views: int
-    tower: int
-    dropout: float
+#: ``parts -> (encoder, trunk)``.
+Sharing = Callable[[Parts], tuple[nn.Module, Trunk]]
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """What the network says of a batch.
-
-    Attributes:
-        logits: of each target, ``(B, O)``.
-        shared: the representation they are all made from.
-        weighting: how their losses become one.
-    """
-
-    logits: tuple[Tensor, ...]
-    shared: Tensor
-    weighting: Weighting
+def _mmoe(parts: Parts) -> tuple[nn.Module, Trunk]:
+    return parts.encoder(), MMoE(parts)
 
 
-class Trunk(nn.Module, ABC):
-    """From the representation of a batch to a representation per target."""
-
-    @abstractmethod
-    def forward(self, shared: Tensor, ids: Tensor | None) -> tuple[Tensor, list[Routing]]:
-        """``(T, B, D)``, or what stretches to that shape, and the routings."""
+def _ple(parts: Parts) -> tuple[nn.Module, Trunk]:
+    return parts.encoder(), PLE(parts)
 
 
-class MultiTaskNet(Backbone):
-    """Encoder, trunk, and a tower per target.
-
-    Args:
-        parts: targets and widths.
-        encoder: from a batch to its representation.
-        trunk: from there to a representation per target.
-        weighting: how losses become one; what it learns is part of the network.
-    """
-
-    def __init__(
-        self, parts: Parts, encoder: nn.Module, trunk: Trunk, weighting: Weighting
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.trunk = trunk
-        self.towers = nn.ModuleList(_tower(parts, target) for target in parts.targets)
-        self.weighting = weighting
-
-    def forward(self, batch: Batch) -> tuple[Outputs, list[Routing]]:
-        """What is said of every target, and one routing per routed layer."""
-        shared = self.encoder(batch)
-        trunk, routings = self.trunk(shared, batch.get("ids"))
-        of_target = trunk.expand(len(self.towers), *trunk.shape[1:])
-        logits = tuple(tower(x) for tower, x in zip(self.towers, of_target, strict=True))
-        return Outputs(logits, shared, self.weighting), routings
+def _views(parts: Parts) -> tuple[nn.Module, Trunk]:
+    return parts.encoder(), Views(parts)
 
 
-def _tower(parts: Parts, target: Target) -> nn.Module:
-    """One hidden layer, as in MMoE, Ma et al. 2018, section 4."""
-    return nn.Sequential(
-        nn.LayerNorm(parts.dim),
-        nn.Dropout(parts.dropout),
-        nn.Linear(parts.dim, parts.tower),
-        nn.GELU(),
-        nn.Linear(parts.tower, kind_of(target).outputs(target)),
-    )
+def _shared_bottom(parts: Parts) -> tuple[nn.Module, Trunk]:
+    return parts.encoder(), SharedBottom(_bottoms(parts, 1)[0])
 
 
-class SideBySide(nn.Module):
-    """Several encoders of the same batch, ``(T, B, D)``.
+def _single(parts: Parts) -> tuple[nn.Module, Trunk]:
+    encoders = [parts.encoder() for _ in parts.targets]
+    return SideBySide(encoders), Single(_bottoms(parts, len(encoders)))
 
-    Args:
-        encoders: of each target.
-    """
 
-    def __init__(self, encoders: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.encoders = nn.ModuleList(encoders)
+def _bottoms(parts: Parts, number: int) -> list[Bottom]:
+    """As wide as brings their parameters nearest to those of the mixture they replace."""
+    wanted = num_parameters(MMoE(parts)) / number
+    narrow, wide = (num_parameters(Bottom(parts.dim, parts.depth, hidden)) for hidden in (1, 2))
+    hidden = max(1, 1 + round((wanted - narrow) / (wide - narrow)))
+    return [Bottom(parts.dim, parts.depth, hidden) for _ in range(number)]
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Every encoder's representation."""
-        return torch.stack([encoder(batch) for encoder in self.encoders])
+
+#: Trunks without routing have as many parameters in all as the trunk of ``mmoe`` with the same
+#: settings; the encoders that ``single`` has for each target come on top.
+SHARINGS: Mapping[str, Sharing] = {
+    "mmoe": _mmoe,
+    "ple": _ple,
+    "views": _views,
+    "shared_bottom": _shared_bottom,
+    "single": _single,
+}

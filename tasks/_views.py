@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from experts import views
 from routers import ConfigError, Routing, bad_value
 
-from ._sharing import Parts, Trunk
+from ._multi_net import Parts, Trunk
 
 
 class Views(Trunk):

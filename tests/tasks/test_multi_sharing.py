@@ -10,7 +10,7 @@ from routers import ConfigError
 from tasks._build import build_backbone, build_task, prepare_routers, routed_layers
 from tasks._config import compose
 from tasks._control import num_parameters
-from tasks._sharings import SHARINGS
+from tasks._sharing import SHARINGS
 from tasks._weighting import WEIGHTINGS
 from tasks.two_digits import TwoDigits
 
