@@ -198,16 +198,18 @@ class Text(Task):
         return self.model.features(batch, self.ids)
 
 
+#: A target that no measure counts.
+_ELSEWHERE = -1
+
 _SCORES: dict[str, Callable[[int], Metric]] = {
-    "accuracy": partial(MulticlassAccuracy, average="micro"),
-    "macro_f1": partial(MulticlassF1Score, average="macro"),
+    "accuracy": partial(MulticlassAccuracy, average="micro", ignore_index=_ELSEWHERE),
+    "macro_f1": partial(MulticlassF1Score, average="macro", ignore_index=_ELSEWHERE),
 }
 
 
 def _of_group(place: int, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Predictions and targets of one group alone."""
-    here = batch["task"] == place
-    return output[here], batch["y"][here]
+    """Predictions, and the targets of one group alone."""
+    return output, batch["y"].masked_fill(batch["task"] != place, _ELSEWHERE)
 
 
 def _encoder(task: Text, layer: Layer) -> Backbone:
