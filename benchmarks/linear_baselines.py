@@ -1,0 +1,101 @@
+"""Linear models of the text tasks: what a network has to beat, on the very same splits.
+
+Logistic regression on counts of bytes for each property of character names, and on TF-IDF of
+character n-grams for sentiment; scikit-learn, no random draw. Their strength is chosen on the
+validation split, the number is of the test split.
+
+    python benchmarks/linear_baselines.py [FOLDER_OF_TWEET_SENTIMENT_MULTILINGUAL]
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score
+from sklearn.preprocessing import MaxAbsScaler
+
+from tasks._names import read_names
+from tasks._readers import Splits, Texts, TextSource, read_texts
+
+HERE = Path(__file__).resolve().parent
+SENTIMENT = HERE.parent / "../shared/data/tweet_sentiment_multilingual"
+STRENGTHS = (0.5, 1.0, 2.0, 4.0, 16.0, 64.0)
+
+#: Sparse matrices of train, val and test.
+Features = Sequence[Any]
+Labels = npt.NDArray[np.int64]
+Judge = Callable[[Labels, Labels, int], float]
+
+
+def names_baseline() -> dict[str, dict[str, float]]:
+    """Accuracy of every property of character names, from a bag of bytes."""
+    found = read_names()
+    places = [part.tolist() for part in (found.train, found.val, found.test)]
+    texts = [[found.names[place].decode() for place in part] for part in places]
+    x = features(CountVectorizer(analyzer="char", lowercase=False), texts)
+    scaler = MaxAbsScaler().fit(x[0])
+    scaled = [scaler.transform(part) for part in x]
+    return {
+        name: best(scaled, [prop.y.numpy()[part] for part in places], accuracy)
+        for name, prop in found.properties.items()
+    }
+
+
+def sentiment_baseline(path: Path) -> dict[str, float]:
+    """Macro F1, averaged over the languages, from TF-IDF of character 1- to 5-grams in words."""
+    found: Splits[Texts] = read_texts(TextSource(path=str(path), group="language"))
+    parts = (found.train, found.val, found.test)
+    texts = [[text.decode("utf-8", "surrogateescape") for text in p.texts] for p in parts]
+    grams = TfidfVectorizer(
+        analyzer="char_wb", ngram_range=(1, 5), sublinear_tf=True, min_df=2, dtype=np.float32
+    )
+    groups = [part.group.numpy() for part in parts if part.group is not None]
+
+    def macro_f1(y: Labels, guess: Labels, part: int) -> float:
+        rows = [groups[part] == group for group in range(len(found.train.groups))]
+        return fmean(float(f1_score(y[here], guess[here], average="macro")) for here in rows)
+
+    return best(features(grams, texts), [part.y.numpy() for part in parts], macro_f1)
+
+
+def features(vectorizer: CountVectorizer, texts: Sequence[Sequence[str]]) -> Features:
+    """Of train, val and test, as the first has them."""
+    train, *others = texts
+    return [vectorizer.fit_transform(train), *(vectorizer.transform(part) for part in others)]
+
+
+def best(x: Features, y: Sequence[Labels], judge: Judge) -> dict[str, float]:
+    """Scores of the strength that is best in validation; of equals the weakest model."""
+
+    def tried(strength: float) -> tuple[float, float, Any]:
+        model = LogisticRegression(C=strength, max_iter=300).fit(x[0], y[0])
+        return judge(y[1], model.predict(x[1]), 1), -strength, model
+
+    val, strength, model = max((tried(each) for each in STRENGTHS), key=lambda t: t[:2])
+    return {"C": -strength, "validation": val, "test": judge(y[2], model.predict(x[2]), 2)}
+
+
+def accuracy(y: Labels, guess: Labels, part: int) -> float:
+    """The share of right guesses."""
+    return float(accuracy_score(y, guess))
+
+
+def main(path: Path) -> dict[str, Any]:
+    """All baselines; that of sentiment where its data is."""
+    found: dict[str, Any] = {"char_names": names_baseline()}
+    if path.exists():
+        found["sentiment"] = sentiment_baseline(path)
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("path", nargs="?", type=Path, default=SENTIMENT)
+    print(json.dumps(main(parser.parse_args().path), indent=1))
