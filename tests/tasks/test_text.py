@@ -1,0 +1,266 @@
+"""Text classification: padding reaches nothing, scores are per group, bad input is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score
+
+import experts
+import routers
+from routers import ConfigError
+from tasks._bag import inverse_document_frequency
+from tasks._build import build_backbone, build_task, prepare_routers
+from tasks._config import compose
+from tasks._grams import character_grams
+from tasks._module import RoutedModule
+from tasks.text_classification import TextClassification
+
+from .cases import TINY, result_of, train_any
+
+GROUPS = ("here", "there", "yonder")
+MODELS = ("encoder", "bag")
+WORDS = ("good", "fine", "bad", "awful", "so_so", "a", "ça", "geht", "نعم", "हाँ", "😂", "BÖSE")
+SENTIMENT = Path(__file__).resolve().parents[3] / "shared/data/tweet_sentiment_multilingual"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Texts of one to twelve words, three classes, three groups."""
+    path = tmp_path_factory.mktemp("texts")
+    random = np.random.default_rng(0)
+    for name, rows in (("train", 192), ("validation", 48), ("test", 48)):
+        with (path / f"{name}.jsonl").open("w") as file:
+            for row in range(rows):
+                words = random.choice(WORDS, random.integers(1, 13))
+                label, group = row % 3, GROUPS[row // 3 % 3]
+                line = {"text": " ".join([*words, "xyz"[label]]), "label": label, "lang": group}
+                file.write(json.dumps(line) + "\n")
+    return path
+
+
+def settings(folder, *overrides):
+    data = (f"task.data.path={folder}", "task.data.group=lang", "task.score=macro_f1")
+    return (*TINY, "task=text_classification", *data, "moe.num_experts=4", *overrides)
+
+
+def built(folder, *overrides):
+    """Task, described few texts of many lengths, and a network in float64."""
+    config = compose(list(settings(folder, *overrides)))
+    task = build_task(config)
+    data = task.data()
+    backbone = build_backbone(config, task)
+    prepare_routers(backbone, task, data.train)
+    few = {name: values[:12] for name, values in data.train.items()}
+    return config, task, backbone.double().eval(), few
+
+
+@torch.no_grad()
+def outcome(task, backbone, batch):
+    """Output, loss and the load of each layer."""
+    output, routings = backbone(task.describe(batch))
+    return output, task.loss(output, batch), [routing.load for routing in routings]
+
+
+@torch.no_grad()
+def plain(backbone, batch):
+    """Output and loads of a batch without ids."""
+    output, routings = backbone(batch)
+    return output, [routing.load for routing in routings]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("router", routers.available())
+def test_padding_reaches_nothing(folder, router, model):
+    """Longer padding, and garbage in it, at the network itself and through ``collate``."""
+    given = (f"task.model={model}", f"router={router}", "expert.hidden=16")
+    _, task, backbone, few = built(folder, *given)
+    batch = task.collate(few)
+    output, loss, loads = outcome(task, backbone, batch)
+    length = batch["x"].shape[1]
+    mask = torch.nn.functional.pad(batch["mask"], (0, 7))
+    noise = torch.randint(1, 256, mask.shape, dtype=torch.uint8)
+    longer = torch.where(mask, torch.nn.functional.pad(batch["x"], (0, 7)), noise)
+    assert (longer[:, :length] != batch["x"]).any()
+    others = (
+        {**batch, "x": longer, "mask": mask},
+        task.collate({**few, "x": longer}),
+    )
+    for other in others:
+        again, loss_again, loads_again = outcome(task, backbone, other)
+        torch.testing.assert_close(again, output, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(loss_again, loss, rtol=1e-9, atol=1e-9)
+        assert all(map(torch.equal, loads_again, loads))
+
+
+@pytest.mark.parametrize("expert", [e for e in experts.available() if e != "conv"])
+def test_padding_reaches_no_expert(folder, expert):
+    _, task, backbone, few = built(folder, f"expert={expert}")
+    batch = task.collate(few)
+    output, loads = plain(backbone, batch)
+    pad = torch.nn.functional.pad
+    longer = {**batch, "x": pad(batch["x"], (0, 5), value=99), "mask": pad(batch["mask"], (0, 5))}
+    again, loads_again = plain(backbone, longer)
+    torch.testing.assert_close(again, output, rtol=1e-9, atol=1e-9)
+    assert all(map(torch.equal, loads_again, loads))
+
+
+def test_a_batch_is_as_long_as_its_longest_text(folder):
+    _, task, _, few = built(folder, "task.max_length=40")
+    batch = task.collate({name: values[:3] for name, values in few.items()})
+    longest = max(min(len(text), 40) for text in task.texts.train.texts[:3])
+    assert batch["x"].shape == batch["mask"].shape == (3, longest)
+    assert few["length"].max() == 40
+    assert bytes(few["x"][0][: few["length"][0]]) == task.texts.train.texts[0][:40]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("router", routers.available())
+def test_trains(folder, tmp_path, model, router):
+    given = (f"task.model={model}", f"router={router}", "trainer.max_steps=2")
+    train_any(tmp_path / "run", *settings(folder, *given, "expert.hidden=16"))
+    result = result_of(tmp_path / "run")
+    scores = result["scores"]
+    assert {f"macro_f1/{group}" for group in GROUPS} < scores.keys()
+    mean = sum(scores[f"macro_f1/{group}"] for group in GROUPS) / len(GROUPS)
+    assert result["score"]["value"] == pytest.approx(mean)
+    assert all(layer["nmi"].keys() == {"class", "lang"} for layer in result["layers"])
+
+
+@pytest.mark.parametrize("control", ["iso_parameter", "iso_flop"])
+@pytest.mark.parametrize("model", MODELS)
+def test_static_arm(folder, tmp_path, model, control):
+    given = (f"task.model={model}", f"moe.control={control}", "trainer.max_steps=2")
+    arm = settings(folder, *given, "router=mapped", "expert.hidden=16")
+    result = train_any(tmp_path / "run", *arm)
+    assert result["matched_to"] == "mapped"
+
+
+def test_measures_are_of_each_group_as_scikit_learn_has_them(folder):
+    """Also where a batch has no row of a group."""
+    config, task, backbone, _ = built(folder)
+    module = RoutedModule(task, backbone, {}, config.optimizer, total_steps=1)
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(48, 3, generator=generator)
+    batch = task.data().test
+    order = batch["task"].argsort(stable=True)
+    for rows in order.split(7):
+        few = {name: values[rows] for name, values in batch.items()}
+        for measure in module.measures.values():
+            measure.metric.update(*measure.reads(outputs[rows], few))
+    values = {name: float(m.metric.compute()) for name, m in module.measures.items()}
+    guess, y = outputs.argmax(-1).numpy(), batch["y"].numpy()
+    f1 = []
+    for place, group in enumerate(GROUPS):
+        here = batch["task"].numpy() == place
+        f1.append(f1_score(y[here], guess[here], average="macro"))
+        assert values[f"macro_f1/{group}"] == pytest.approx(f1[-1])
+        assert values[f"accuracy/{group}"] == pytest.approx(accuracy_score(y[here], guess[here]))
+    assert values["accuracy"] == pytest.approx(accuracy_score(y, guess))
+    assert task.overall(values) == pytest.approx(np.mean(f1))
+
+
+def test_mapped_gives_each_group_its_expert(folder):
+    _, task, backbone, few = built(folder, "router=mapped", "task.model=bag")
+    batch = task.collate(few)
+    _, routings = backbone(batch)
+    for routing in routings:
+        assert routing.num_assignments == len(batch["task"])
+        assert torch.equal(batch["task"][routing.item], routing.expert)
+
+
+def test_without_a_group_there_is_no_task(folder):
+    options = settings(folder, "task.data.group=null", "router=mapped")
+    config = compose(list(options))
+    task = build_task(config)
+    with pytest.raises(ConfigError, match="router=mapped: needs to know"):
+        build_backbone(config, task)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model=bags", "did you mean 'bag'"),
+        ("score=f1", "task.score=f1"),
+        ("ngrams=[0,1]", "task.ngrams"),
+        ("ngrams=[2,2]", "task.ngrams"),
+        ("dim=12", "twice task.heads=4"),
+        ("max_length=0", "task.max_length=0"),
+        ("buckets=0", "task.buckets=0"),
+        ("ngram_dropout=1.0", "task.ngram_dropout=1.0"),
+        ("routed=[7]", "task.routed"),
+        ("data.txt=x", "did you mean 'text'"),
+        ("data.path=null", "task.data.path=FILE_OR_FOLDER"),
+    ],
+)
+def test_bad_options(folder, override, message):
+    with pytest.raises(ConfigError) as error:
+        build_task(compose(list(settings(folder, f"task.{override}"))))
+    assert message in str(error.value)
+
+
+def test_nothing_at_the_path():
+    with pytest.raises(ConfigError, match=r"task\.data\.path=/nowhere/at/all"):
+        TextClassification(data={"path": "/nowhere/at/all"}).data()
+
+
+# ---- n-grams of characters ----
+
+
+def slow_grams(text, order):
+    """Every n-gram of a decoded text, capitals of Latin-1 small, no space inside."""
+    small = "".join(c.lower() if ord(c) < 256 else c for c in text)
+    padded = f" {small} "
+    found = (padded[i : i + order] for i in range(len(padded) - order + 1))
+    return [gram for gram in found if " " not in gram[1:-1]]
+
+
+def test_grams_are_those_of_the_characters():
+    """Equal hashes where n-grams are equal, others where not; padding is not read."""
+    texts = ["Ça va? ÉTÉ été", "a", "हाँ हाँ नहीं", "ok 😂😂 ok", "نعم لا", "AbÞ\u00d7÷ß  b"]
+    names: dict[int, tuple[int, str]] = {}
+    for order in (1, 2, 3, 5):
+        coded = [text.encode() for text in texts]
+        x = torch.full((len(texts), 50), 0xA9, dtype=torch.uint8)
+        for row, text in enumerate(coded):
+            x[row, : len(text)] = torch.tensor(list(text))
+        mask = torch.arange(50) < torch.tensor([len(text) for text in coded]).unsqueeze(1)
+        grams, real = character_grams(x, mask, (order,), 2**31)
+        for text, row, keep in zip(texts, grams, real, strict=True):
+            slow = slow_grams(text, order)
+            assert len(slow) == int(keep.sum())
+            for gram, number in zip(slow, row[keep].tolist(), strict=True):
+                assert names.setdefault(number, (order, gram)) == (order, gram)
+    assert len(names) == len(set(names.values()))
+
+
+def test_bytes_that_are_not_utf8_are_kept():
+    x = torch.randint(0, 256, (4, 30), generator=torch.Generator().manual_seed(0))
+    grams, real = character_grams(x, torch.ones_like(x).bool(), (1, 2, 3), 97)
+    assert real.any(1).all()
+    assert int(grams.min()) >= 0
+    assert int(grams.max()) < 97
+
+
+def test_rarity_counts_texts():
+    generator = torch.Generator().manual_seed(0)
+    grams = [torch.randint(0, 9, (n,), generator=generator) for n in (1, 5, 20, 3)]
+    found = inverse_document_frequency(grams, 10)
+    for bucket in range(10):
+        holding = sum(bucket in gram for gram in grams)
+        assert found[bucket].item() == pytest.approx(np.log(5 / (1 + holding)) + 1)
+
+
+# ---- real data ----
+
+
+@pytest.mark.skipif(not SENTIMENT.exists(), reason=f"the tweets are not at {SENTIMENT}")
+def test_sentiment_has_its_languages():
+    config = compose(["experiment=sentiment_mapped", f"task.data.path={SENTIMENT}"])
+    task = build_task(config)
+    data = task.data()
+    assert [len(split["y"]) for split in (data.train, data.val, data.test)] == [14712, 2592, 6960]
+    assert len(task.texts.train.groups) == config.moe.num_experts == 8
+    assert data.train["task"].bincount().tolist() == [1839] * 8
