@@ -74,12 +74,13 @@ class Bag(Backbone):
         return F.embedding_bag(grams, self.table, per_sample_weights=weight, mode="sum")
 
 
-def inverse_document_frequency(grams: Iterable[Tensor], buckets: int) -> Tensor:
+def inverse_document_frequency(grams: Iterable[Tensor], buckets: int, rare: int = 0) -> Tensor:
     """``ln((1 + N) / (1 + n_g)) + 1`` for the ``n_g`` of ``N`` texts that hold ``g``.
 
     Args:
         grams: of each text, any shape, repeats allowed.
         buckets: hashes are below this.
+        rare: what fewer texts hold gets 0.
 
     Returns:
         ``(buckets,)`` float32.
@@ -93,4 +94,4 @@ def inverse_document_frequency(grams: Iterable[Tensor], buckets: int) -> Tensor:
     for found in grams:
         counts[found] += 1  # repeats write the same number
         texts += 1
-    return torch.log((1 + texts) / (1 + counts)) + 1
+    return torch.where(counts < rare, 0.0, torch.log((1 + texts) / (1 + counts)) + 1)

@@ -43,6 +43,8 @@ class Text(Task):
         heads: attention heads of ``encoder``.
         ngrams: lengths of the n-grams, of ``encoder`` in bytes, of ``bag`` in characters.
         buckets: rows of the table of n-grams; of ``encoder`` for each length.
+        rare: of ``bag``, an n-gram that fewer training texts hold counts as never met: what one
+            text alone has helps to learn it by heart.
         ngram_dropout: chance, in training, that an n-gram is not looked at.
         dropout: chance that a value is left out.
         routed: which blocks of ``encoder`` are routed, from 0; None for all.
@@ -67,6 +69,7 @@ class Text(Task):
         heads: int,
         ngrams: Sequence[int],
         buckets: int,
+        rare: int,
         ngram_dropout: float,
         dropout: float,
         routed: Sequence[int] | None,
@@ -92,7 +95,8 @@ class Text(Task):
         for key, rate in rates.items():
             if not 0 <= rate < 1:
                 raise bad_value(f"task.{key}", rate, "a number from 0 to below 1")
-        for key, number in {"buckets": buckets, "ids": ids, "max_length": max_length}.items():
+        numbers = {"buckets": buckets, "rare": rare, "ids": ids, "max_length": max_length}
+        for key, number in numbers.items():
             if number < 1:
                 raise bad_value(f"task.{key}", number, "an integer of at least 1")
         self.score = Score(score, "maximize")
@@ -102,6 +106,7 @@ class Text(Task):
         self.heads = heads
         self.ngrams = tuple(ngrams)
         self.buckets = buckets
+        self.rare = rare
         self.ngram_dropout = ngram_dropout
         self.dropout = dropout
         self.routed = routed
@@ -131,7 +136,7 @@ class Text(Task):
         texts = self.texts.train.texts
         parts = (texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK))
         grams = (found for part in parts for found in self._grams(part))
-        return inverse_document_frequency(grams, self.buckets)
+        return inverse_document_frequency(grams, self.buckets, self.rare)
 
     def _grams(self, texts: Sequence[bytes]) -> list[Tensor]:
         x, lengths = pad(texts, min(max(map(len, texts)), self.max_length))

@@ -25,6 +25,8 @@ class CharNames(Text):
         heads: attention heads of ``encoder``.
         ngrams: lengths of the n-grams, of ``encoder`` in bytes, of ``bag`` in characters.
         buckets: rows of the table of n-grams; of ``encoder`` for each length.
+        rare: of ``bag``, an n-gram that fewer training texts hold counts as never met: what one
+            text alone has helps to learn it by heart.
         ngram_dropout: chance, in training, that an n-gram is not looked at.
         dropout: chance that a value is left out.
         routed: which blocks of ``encoder`` are routed, from 0; None for all.
@@ -47,6 +49,7 @@ class CharNames(Text):
         heads: int = 4,
         ngrams: Sequence[int] = (1, 2, 3, 4, 5, 6),
         buckets: int = 2**13,
+        rare: int = 2,
         ngram_dropout: float = 0.2,
         dropout: float = 0.1,
         routed: Sequence[int] | None = None,
@@ -62,6 +65,7 @@ class CharNames(Text):
             heads=heads,
             ngrams=ngrams,
             buckets=buckets,
+            rare=rare,
             ngram_dropout=ngram_dropout,
             dropout=dropout,
             routed=routed,

@@ -189,6 +189,7 @@ def test_without_a_group_there_is_no_task(folder):
         ("dim=12", "twice task.heads=4"),
         ("max_length=0", "task.max_length=0"),
         ("buckets=0", "task.buckets=0"),
+        ("rare=0", "task.rare=0"),
         ("ngram_dropout=1.0", "task.ngram_dropout=1.0"),
         ("routed=[7]", "task.routed"),
         ("data.txt=x", "did you mean 'text'"),
@@ -248,9 +249,12 @@ def test_rarity_counts_texts():
     generator = torch.Generator().manual_seed(0)
     grams = [torch.randint(0, 9, (n,), generator=generator) for n in (1, 5, 20, 3)]
     found = inverse_document_frequency(grams, 10)
+    common = inverse_document_frequency(grams, 10, rare=2)
     for bucket in range(10):
         holding = sum(bucket in gram for gram in grams)
-        assert found[bucket].item() == pytest.approx(np.log(5 / (1 + holding)) + 1)
+        expected = np.log(5 / (1 + holding)) + 1
+        assert found[bucket].item() == pytest.approx(expected)
+        assert common[bucket].item() == pytest.approx(expected if holding >= 2 else 0)
 
 
 # ---- real data ----
