@@ -1,0 +1,62 @@
+"""Every task trains with every router of the first catalogue, through the command."""
+
+import json
+import math
+
+import pytest
+
+import routers
+from tasks import tasks
+from tasks._cli import main
+
+from .cases import TINY, result_of
+from .own_data import OWN_DATA
+
+SIX = ("topk", "noisy_topk", "expert_choice", "hash", "hierarchical", "soft_mixture")
+SMALL = [text for text in TINY if "max_steps" not in text and "batch_size" not in text]
+STEPS = ["trainer.max_steps=20", "trainer.max_epochs=20", "trainer.batch_size=16"]
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory):
+    """For each task what its command needs beside names."""
+    folder = tmp_path_factory.mktemp("data")
+    return {task: write(folder) for task, write in OWN_DATA.items()}
+
+
+def causal_only(task):
+    return tasks.get_part(task).causal
+
+
+@pytest.mark.parametrize("router", SIX)
+@pytest.mark.parametrize("task", tasks.available())
+def test_trains(tmp_path, capsys, own_data, task, router):
+    command = [f"task={task}", f"router={router}", *own_data.get(task, []), *SMALL, *STEPS]
+    code = main([*command, "expert.hidden=16", f"out={tmp_path / 'run'}"])
+    if causal_only(task) and not routers.routers.get_part(router).traits.causal:
+        assert code == 2
+        assert "depend on later items" in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+        return
+    assert code == 0
+    result = result_of(tmp_path / "run")
+    assert (result["task"], result["router"]) == (task, router)
+    assert math.isfinite(result["score"]["value"])
+    assert result["score"]["value"] == result["scores"][result["score"]["name"]]
+    assert min(result["data"]["rows"].values()) > 0
+    for layer in result["layers"]:
+        assert sum(layer["load"]) > 0
+        assert all(0 <= value <= 1 for value in layer["nmi"].values())
+    assert any(layer["nmi"] for layer in result["layers"]), "nothing says who does what"
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+
+
+def test_every_task_that_needs_files_has_some():
+    refused = [task for task in tasks.available() if "data" in tasks.options(task)]
+    assert sorted(OWN_DATA) == refused
+
+
+@pytest.mark.parametrize("task", OWN_DATA)
+def test_own_data_is_asked_for(capsys, task):
+    assert main([f"task={task}"]) == 2
+    assert "give one, task.data.path=FILE_OR_FOLDER" in capsys.readouterr().err
