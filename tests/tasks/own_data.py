@@ -11,9 +11,6 @@ WORDS = {
     "en": ("good", "bad", "sun", "rain", "day"),
     "fr": ("bon", "mal", "soleil", "pluie", "jour"),
 }
-    "en": ["good", "bad", "sun", "rain", "day"],
-    "fr": ["bon", "mal", "soleil", "pluie", "jour"],
-}
 
 
 def images(folder: Path) -> list[str]:
