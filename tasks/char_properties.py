@@ -57,8 +57,8 @@ class CharProperties(MultiTask):
         sharing: str = "mmoe",
         own: int = 1,
         tower: int = 64,
-        dropout: float = 0.1,
-        gram_dropout: float = 0.2,
+        dropout: float = 0.2,
+        gram_dropout: float = 0.4,
         weighting: str = "fixed",
         weights: dict[str, float] = {},
     ) -> None:
