@@ -58,7 +58,7 @@ def character_grams(
 
 def _characters(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """A number for each character, ``(B, C)``, with a space at both ends; and which are real."""
-    value = torch.where(mask, _small(x.long()), 0)
+    value = _small(x.long())
     going_on = mask & ((value & 0xC0) == 0x80)
     starts = mask & ~going_on
     code, together = value, starts

@@ -59,6 +59,8 @@ class Text(Task):
     """
 
     has_ids = True
+    #: What the groups are, in the singular.
+    group_name = "group"
 
     def __init__(
         self,
@@ -185,9 +187,6 @@ class Text(Task):
         if train.group is None:
             return (classes,)
         return (classes, Kinds(self.group_name, train.groups, itemgetter("task")))
-
-    #: What the groups are, in the singular.
-    group_name = "group"
 
     def collate(self, batch: Batch) -> Batch:
         """Cut to the longest text, with a mask, and 0 at padding, whatever was there."""
