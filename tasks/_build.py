@@ -84,10 +84,18 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
         task: what is learnt.
         routed: the network to match, its routers prepared.
         batch: described training data; costs are those of a pass over it.
+
+    Raises:
+        ConfigError: where nothing is routed, or no dense layer costs as much.
     """
     assert config.moe.control is not None
     cost = CONTROLS[config.moe.control]
     layers = routed_layers(routed)
+    if not layers:
+        raise ConfigError(
+            f"moe.control={config.moe.control}: the network of task={config.task['name']} has no "
+            "routed layer to stand in for; remove it, or choose options of task that route"
+        )
     with _calls(layers) as calls, torch.no_grad():
         routed.eval()(batch)
     pairs = iter(zip(layers, calls, strict=True))

@@ -27,10 +27,8 @@ def first_bad_place(backbone: Backbone, batch: Batch) -> str:
     'layer inner (its parameter weight)'
     """
     for name, values in batch.items():
-        if not _finite(values):
-            bad_rows = ~values.reshape(len(values), -1).isfinite().all(1)
-            rows = bad_rows.nonzero().flatten()[:5].tolist()
-            return f"input {name!r} of the batch (rows {rows} and maybe more)"
+        if name != "y" and not _finite(values):  # a label may be missing
+            return f"input {name!r} of the batch (rows {_bad_rows(values)} and maybe more)"
     if place := bad_parameter(backbone):
         return place
     bad: list[str] = []
@@ -52,7 +50,17 @@ def first_bad_place(backbone: Backbone, batch: Batch) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    return f"layer {bad[0]}" if bad else "the loss itself (all layers are finite)"
+    if bad:
+        return f"layer {bad[0]}"
+    if "y" in batch and not _finite(batch["y"]):
+        return f"the loss of labels 'y' (rows {_bad_rows(batch['y'])} and maybe more)"
+    return "the loss itself (all layers are finite)"
+
+
+def _bad_rows(values: Tensor) -> list[int]:
+    """The first few rows that hold something not finite."""
+    bad = ~values.reshape(len(values), -1).isfinite().all(1)
+    return bad.nonzero().flatten()[:5].tolist()
 
 
 def bad_parameter(module: nn.Module) -> str | None:

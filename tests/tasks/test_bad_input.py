@@ -122,6 +122,7 @@ REFUSED = [
     ("task.model=conv", "expert=mlp", "(D)", "(16, 4, 4)", "task.model"),
     ("task.model=conv expert=conv task.ids=position", "task.ids=position", "Allowed: content"),
     ("expert=null moe.control=iso_flop", "moe.control", "expert=null", "expert=mlp"),
+    ("task=two_digits task.sharing=single moe.control=iso_flop", "moe.control", "no routed layer"),
     ("task=spare_parts:NamelessTask router=hash", "router=hash", "needs ids", "another router"),
     ("task=spare_parts:CausalTask router=expert_choice", "expert_choice", "causal", "later items"),
     ("task=spare_parts:CausalTask router.gate=attention", "router", "gate", "later items"),

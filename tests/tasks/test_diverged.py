@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tasks import Backbone
 from tasks._cli import main
 from tasks._diverged import first_bad_place
 from tasks._module import RoutedModule
@@ -89,4 +90,16 @@ def test_nothing_good_to_keep(tmp_path, capsys, monkeypatch):
 def test_a_bad_label_is_named_too():
     labels = torch.tensor([0.0, torch.nan, 1.0])
     place = first_bad_place(torch.nn.Identity(), {"x": torch.ones(3, 2), "y": labels})
-    assert place == "input 'y' of the batch (rows [1] and maybe more)"
+    assert place == "the loss of labels 'y' (rows [1] and maybe more)"
+
+
+class Doubling(Backbone):
+    def forward(self, batch):
+        return 2 * batch["x"], []
+
+
+def test_a_missing_label_is_blamed_last():
+    y = torch.tensor([1.0, torch.nan])
+    assert "labels 'y' (rows [1]" in first_bad_place(Doubling(), {"x": torch.ones(2), "y": y})
+    bad = {"x": torch.tensor([torch.inf, 1.0]), "y": y}
+    assert "input 'x' of the batch (rows [0]" in first_bad_place(Doubling(), bad)
