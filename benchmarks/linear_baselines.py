@@ -1,8 +1,8 @@
 """Linear models of the text tasks: what a network has to beat, on the very same splits.
 
-Logistic regression on counts of bytes and of byte n-grams for each property of character names, and on TF-IDF of
-character n-grams for sentiment; scikit-learn, no random draw. Their strength is chosen on the
-validation split, the number is of the test split.
+Logistic regression on counts of bytes, and of byte n-grams, for each property of character
+names, and on TF-IDF of character n-grams for sentiment; scikit-learn, no random draw. Their
+strength is chosen on the validation split, the number is of the test split.
 
     python benchmarks/linear_baselines.py [FOLDER_OF_TWEET_SENTIMENT_MULTILINGUAL]
 """
