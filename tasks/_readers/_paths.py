@@ -42,7 +42,7 @@ def existing(source: Source) -> Path:
     there = next(parent for parent in path.absolute().parents if parent.exists())
     missing = path.absolute().relative_to(there).parts[0]
     names = [inner.name for inner in visible(there)] if there.is_dir() else []
-    near = get_close_matches(missing, names, n=1, cutoff=0.4)
+    near = get_close_matches(missing, names, n=1, cutoff=0.6)
     cure = f"did you mean {there / near[0]}?" if near else f"{there} holds {listed(names)}"
     raise DataError(f"{source.title}: no such file or folder; {cure}")
 
