@@ -1,6 +1,6 @@
 """The README's digits table: every arm is the command a user would type, for three seeds.
 
-Runs ``python -m tasks`` once per arm and seed, two at a time, each on one thread, and writes
+Runs ``python -m tasks`` once per arm and seed, each on one thread, and writes
 ``benchmarks/digits.csv`` (one row per run) and the table in README.md between its markers.
 
     python benchmarks/digits_table.py            run what is missing, then write the table
@@ -8,26 +8,24 @@ Runs ``python -m tasks`` once per arm and seed, two at a time, each on one threa
 """
 
 import argparse
-import csv
-import hashlib
-import json
-import subprocess
-import sys
-import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
-from scipy.stats import t as student
+from _runs import (
+    HERE,
+    Row,
+    column,
+    config_hash,
+    finished_run,
+    interval,
+    read_rows,
+    result_of,
+    run_missing,
+    write_between,
+)
 
-from tasks._config import compose, to_yaml
-
-HERE = Path(__file__).resolve().parent
 ROWS = HERE / "digits.csv"
-README = HERE.parent / "README.md"
 SEEDS = (0, 1, 2)
-AT_A_TIME = 2
 
 #: Label, and what to add to ``python -m tasks task=digits``.
 ARMS = {
@@ -46,108 +44,49 @@ ARMS = {
     "control: dense, equal parameters": "router=topk moe.control=iso_parameter",
 }
 
-FIELDS = (
-    "arm",
-    "config",
-    "seed",
-    "accuracy",
-    "cv",
-    "max_violation",
-    "parameters",
-    "active_parameters",
-    "flops_per_item",
-    "seconds",
-)
+HEAD = """\
+| arm | test accuracy | load CV | MaxVio | active / all parameters | MFLOPs | s |
+|---|---|---|---|---|---|---|"""
 
 
-def run(arm: str, seed: int) -> dict[str, object]:
+def settings(arm: str, seed: int) -> list[str]:
+    """Of one run."""
+    return ["task=digits", *ARMS[arm].split(), f"seed={seed}"]
+
+
+def run(row: Row) -> Row:
     """One run of the command, timed from outside."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "run"
-        command = [sys.executable, "-m", "tasks", "task=digits", *ARMS[arm].split()]
-        start = time.perf_counter()
-        subprocess.run(
-            [*command, f"seed={seed}", f"out={out}"],
-            check=True,
-            cwd=HERE.parent,
-            stdout=subprocess.DEVNULL,
-        )
+    start = time.perf_counter()
+    with finished_run(settings(row["arm"], row["seed"])) as out:
         seconds = time.perf_counter() - start
-        result = json.loads((out / "result.json").read_text())
+        result = result_of(out)
     compute, load = result["compute"], result["load"]
-    values = (
-        arm,
-        config_hash(arm, seed),
-        seed,
-        result["score"]["value"],
-        load["cv"],
-        load["max_violation"],
-        compute["parameters"],
-        compute["active_parameters"],
-        compute["flops_per_item"],
-        round(seconds, 1),
-    )
-    return dict(zip(FIELDS, values, strict=True))
-
-
-def config_hash(arm: str, seed: int) -> str:
-    """Of all that a run's configuration says, files under conf/ and defaults included."""
-    config = to_yaml(compose(["task=digits", *ARMS[arm].split(), f"seed={seed}"]))
-    return hashlib.sha256(config.encode()).hexdigest()[:16]
-
-
-def read_rows() -> list[dict[str, str]]:
-    """The runs made so far whose configuration is still what it was."""
-    if not ROWS.exists():
-        return []
-    with ROWS.open(newline="") as file:
-        return [
-            row
-            for row in csv.DictReader(file)
-            if row["arm"] in ARMS and config_hash(row["arm"], int(row["seed"])) == row["config"]
-        ]
-
-
-def run_missing() -> None:
-    """Run every arm and seed that has no row yet; each row is kept as soon as it is there."""
-    rows: list[dict[str, object]] = [dict(row) for row in read_rows()]
-    done = {(row["arm"], int(str(row["seed"]))) for row in rows}
-    missing = [(arm, seed) for arm in ARMS for seed in SEEDS if (arm, seed) not in done]
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        for row in pool.map(lambda which: run(*which), missing):
-            print(row, flush=True)
-            rows.append(row)
-            with ROWS.open("w", newline="") as file:
-                writer = csv.DictWriter(file, FIELDS)
-                writer.writeheader()
-                writer.writerows(rows)
-
-
-def interval(values: list[float]) -> str:
-    """Mean and half-width of Student's 95% interval."""
-    half = student.ppf(0.975, len(values) - 1) * stdev(values) / len(values) ** 0.5
-    return f"{mean(values):.3f} ± {half:.3f}"
+    return {
+        "accuracy": result["score"]["value"],
+        "cv": load["cv"],
+        "max_violation": load["max_violation"],
+        "parameters": compute["parameters"],
+        "active_parameters": compute["active_parameters"],
+        "flops_per_item": compute["flops_per_item"],
+        "seconds": round(seconds, 1),
+    }
 
 
 def table() -> str:
     """The rows as a Markdown table, arms in their order."""
-    lines = [
-        "| arm | test accuracy | load CV | MaxVio | active / all parameters | MFLOPs | s |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = [HEAD]
     for arm in ARMS:
-        rows = [row for row in read_rows() if row["arm"] == arm]
+        rows = [row for row in read_rows(ROWS) if row["arm"] == arm]
         if len(rows) < len(SEEDS):
             continue
-
-        def of(name: str, rows: list[dict[str, str]] = rows) -> list[float]:
-            return [float(row[name]) for row in rows]
-
-        active, total = mean(of("active_parameters")) / 1e3, mean(of("parameters")) / 1e3
+        active = mean(column(rows, "active_parameters")) / 1e3
+        total = mean(column(rows, "parameters")) / 1e3
         lines.append(
-            f"| {arm} | {interval(of('accuracy'))} | {interval(of('cv'))} "
-            f"| {interval(of('max_violation'))} | {active:.0f}k / {total:.0f}k "
-            f"| {mean(of('flops_per_item')) / 1e6:.2f} | {mean(of('seconds')):.0f} |"
+            f"| {arm} | {interval(column(rows, 'accuracy'), 3)} "
+            f"| {interval(column(rows, 'cv'), 3)} "
+            f"| {interval(column(rows, 'max_violation'), 3)} | {active:.0f}k / {total:.0f}k "
+            f"| {mean(column(rows, 'flops_per_item')) / 1e6:.2f} "
+            f"| {mean(column(rows, 'seconds')):.0f} |"
         )
     return "\n".join(lines)
 
@@ -157,7 +96,7 @@ def balance_matters() -> str:
     without, with_term = "`topk`, no balance term", "`topk`"
 
     def of(arm: str, name: str) -> float:
-        return mean(float(row[name]) for row in read_rows() if row["arm"] == arm)
+        return mean(float(row[name]) for row in read_rows(ROWS) if row["arm"] == arm)
 
     ratio = of(without, "max_violation") / of(with_term, "max_violation")
     gain = of(with_term, "accuracy") - of(without, "accuracy")
@@ -167,18 +106,14 @@ def balance_matters() -> str:
     )
 
 
-def write_table() -> None:
-    """Put the table between README.md's markers."""
-    text = README.read_text()
-    start, end = "<!-- digits:start -->", "<!-- digits:end -->"
-    head, rest = text.split(start)
-    tail = rest.split(end)[1]
-    README.write_text(f"{head}{start}\n{table()}\n\n{balance_matters()}\n{end}{tail}")
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--table", action="store_true", help="only write the table again")
     if not parser.parse_args().table:
-        run_missing()
-    write_table()
+        wanted = [
+            {"arm": arm, "seed": seed, "config": config_hash(settings(arm, seed))}
+            for arm in ARMS
+            for seed in SEEDS
+        ]
+        run_missing(ROWS, wanted, run)
+    write_between("digits", f"{table()}\n\n{balance_matters()}")
