@@ -1,7 +1,9 @@
 """Text for ``--help`` and ``--list``."""
 
 import inspect
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 
 import routers
 from routers import Registry
@@ -41,13 +43,25 @@ def list_text() -> str:
     """Every name that a configuration can use, with a line on each."""
     registries = {**PARTS, "router.gate": routers.gates, "losses": routers.losses}
     sections = [f"{key}\n" + "".join(_line(r, name) for name in r) for key, r in registries.items()]
-    names = "".join(f"  {name}\n" for name in experiments()) or "  none\n"
+    names = "".join(map(_experiment_line, experiments())) or "  none\n"
     return "\n".join([*sections, f"experiment\n{names}"])
+
+
+def _experiment_line(name: str) -> str:
+    """The name and the first clause of the file's opening comment."""
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    comment = " ".join(line.lstrip("# ") for line in _opening_comment(text))
+    first = re.split(r"[.:;] ", comment, maxsplit=1)[0].rstrip(".")
+    return f"  {name:20} {first}.\n"
+
+
+def _opening_comment(text: str) -> Iterator[str]:
+    return takewhile(lambda line: line.startswith("#"), text.splitlines())
 
 
 def _line(registry: Registry, name: str) -> str:
     summary = (inspect.getdoc(registry[name]) or "").partition("\n")[0]
-    return f"  {name:18} {summary}\n"
+    return f"  {name:20} {summary}\n"
 
 
 def _options(registry: Registry, name: str) -> str:
