@@ -1,6 +1,7 @@
 """What a run says at its end."""
 
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +20,9 @@ def print_result(console: Console, result: dict[str, Any], folder: Path) -> None
     table.add_column(justify="right")
     table.add_column(style="dim")
     table.add_row(
-        f"test {score['name']}", f"{score['value']:.4f}", f"validation {score['validation']:.4f}"
+        f"test {score['name']}",
+        _decimal(score["value"]),
+        f"validation {_decimal(score['validation'])}",
     )
     if result["layers"]:
         _add_balance(table, load, result["layers"])
@@ -38,6 +41,11 @@ def print_result(console: Console, result: dict[str, Any], folder: Path) -> None
     console.print(f"Everything is in {folder}", soft_wrap=True)
 
 
+def _decimal(value: float | None) -> str:
+    """A score; None is what a NaN has become in ``result.json``."""
+    return "nan" if value is None else f"{value:.4f}"
+
+
 def _add_balance(table: Table, load: dict[str, Any], layers: list[dict[str, Any]]) -> None:
     table.add_row("load CV", f"{load['cv']:.3f}", "0 is perfect balance")
     table.add_row("MaxVio", f"{load['max_violation']:.3f}", "busiest expert above the mean")
@@ -48,6 +56,9 @@ def _add_balance(table: Table, load: dict[str, Any], layers: list[dict[str, Any]
         f"{load['dropped']:.1%}",
         f"{load['unrouted']:.1%} of routed items reach no expert",
     )
+    for name in layers[0].get("nmi", {}):  # older runs have none
+        known = mean(layer["nmi"][name] for layer in layers if name in layer["nmi"])
+        table.add_row(f"NMI {name}", f"{known:.3f}", f"1 if expert and {name} tell each other")
 
 
 def _experts(layers: list[dict[str, Any]]) -> str:

@@ -103,6 +103,7 @@ def test_table_at_the_end(shown, tmp_path):
         f"{result['compute']['flops_per_item']:,.0f}",
         "MaxVio",
         "dead experts",
+        "NMI class",
         str(out),
     ):
         assert words in text.replace("\n", "") or words in text
@@ -114,6 +115,15 @@ def test_table_without_a_margin_or_balance(tmp_path):
     console = Console(file=io.StringIO(), width=100)
     print_result(console, result, tmp_path)
     assert "dense_iso_flop" in console.file.getvalue()
+
+
+def test_table_of_a_score_that_is_no_number(tmp_path):
+    """It is null in a finished run's ``result.json``."""
+    result = train(tmp_path / "run", "trainer.max_steps=1")
+    result["score"] |= {"value": None, "validation": None}
+    console = Console(file=io.StringIO(), width=100)
+    print_result(console, result, tmp_path)
+    assert "nan" in console.file.getvalue()
 
 
 @pytest.fixture
