@@ -1,6 +1,6 @@
 """The LightningModule: any backbone with routed layers, any task."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from ._build import routed_layers
 from ._diverged import DivergedError, first_bad_place
 from ._optimizers import build_optimizer, learning_rate_factor
 from ._schema import OptimizerConfig
-from ._task import Backbone, Batch, Kinds, Task
+from ._task import Backbone, Batch, Kinds, Measure, Task
 from ._who import GATE, ExpertTable, mass_by_task, normalized_mutual_information, rows_by_kind
 
 
@@ -58,15 +58,16 @@ class RoutedModule(pl.LightningModule):
         layers = routed_layers(backbone)
         self.routers = [layer.router for layer in layers]
         self.needs_ids = any(router.traits.needs_ids for router in self.routers)
-        self.measures = task.measures()
+        loss = Measure(MeanMetric(), partial(_loss_and_rows, task))
+        self.measures = {"loss": loss, **task.measures()}
         self.kinds = task.kinds()
-        self.mean_loss = MeanMetric()
         self.balance = [BalanceMetric(router.num_experts) for router in self.routers]
         self.who = [_tables(layer, self.kinds) for layer in layers]
         measured = [measure.metric for measure in self.measures.values()]
         tables = [table for tables in self.who for table in tables.values()]
-        self.measured: list[Metric] = [*measured, self.mean_loss, *self.balance, *tables]
-        self.metrics = nn.ModuleList(self.measured)  # so that they move with the module
+        self.measured: list[Metric] = [*measured, *self.balance, *tables]
+        # so that they move with the module; under a name of their own they would be cast as well
+        self.metrics = Exact(self.measured)
         self.evaluation: dict[str, float] = {}
         self.by_label: dict[str, float] = {}
         self.layers: list[Balance] = []
@@ -141,7 +142,6 @@ class RoutedModule(pl.LightningModule):
         output, routings = self.backbone(batch)
         for measure in self.measures.values():
             measure.metric.update(*measure.reads(output, batch))
-        self.mean_loss.update(self.task.loss(output, batch), weight=len(batch["y"]))
         for metric, routing in zip(self.balance, routings, strict=True):
             metric.update(routing)
         kinds = {kinds.name: (kinds.of(batch), len(kinds.names)) for kinds in self.kinds}
@@ -159,7 +159,7 @@ class RoutedModule(pl.LightningModule):
         self.who_does_what = [
             {name: table.compute().clone() for name, table in tables.items()} for tables in self.who
         ]
-        self.evaluation, self.by_label = {"loss": float(self.mean_loss.compute())}, {}
+        self.evaluation, self.by_label = {}, {}
         for name, measure in self.measures.items():
             value = measure.metric.compute()
             if isinstance(value, dict):
@@ -200,6 +200,26 @@ class RoutedModule(pl.LightningModule):
         """The batch as the network takes it, with content ids where a router reads them."""
         batch = self.task.collate(batch)
         return self.task.describe(batch) if self.needs_ids else batch
+
+
+def _loss_and_rows(task: Task, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The loss of a batch and what it counts for."""
+    y = batch["y"]
+    return task.loss(output, batch), torch.tensor(len(y), device=y.device)
+
+
+class Exact(nn.ModuleList):
+    """Modules that go from device to device but keep their types.
+
+    A metric's sums in bfloat16 stand still after a few hundred batches.
+
+    >>> Exact([MeanMetric()]).to(torch.bfloat16)[0].mean_value.dtype
+    torch.float32
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Exact":
+        device = fn(torch.zeros(0, dtype=torch.int64)).device  # integers are moved, never cast
+        return super()._apply(lambda values: values.to(device), recurse)  # type: ignore[no-untyped-call]
 
 
 def _tables(layer: MoE, kinds: tuple[Kinds, ...]) -> dict[str, ExpertTable]:

@@ -153,3 +153,13 @@ def test_logged_loss_is_the_mean_since_the_last_line(tmp_path, monkeypatch):
     train(tmp_path / "run", "losses={}", "trainer.log_every_n_steps=3")
     logged = [float(row["train/loss"]) for row in rows_of(tmp_path / "run")]
     assert logged == pytest.approx([sum(seen[:3]) / 3, sum(seen[3:]) / 3])
+
+
+def test_metrics_stay_exact_in_half_precision(batch):
+    """Sums in bfloat16 would stand still after a few hundred batches."""
+    module = run_of("router=topk").module
+    kept = [state.dtype for metric in module.measured for state in metric.metric_state.values()]
+    module.to(torch.bfloat16)
+    assert module.backbone.head.weight.dtype is torch.bfloat16
+    found = [state.dtype for metric in module.measured for state in metric.metric_state.values()]
+    assert found == kept
