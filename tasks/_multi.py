@@ -15,6 +15,7 @@ from ._sharing import SHARINGS
 from ._targets import Target, kind_of, losses_of
 from ._task import Backbone, Batch, Kinds, Layer, Measure, Score, Task
 from ._weighting import WEIGHTINGS
+from ._who import GATE
 
 
 class MultiTask(Task):
@@ -69,6 +70,8 @@ class MultiTask(Task):
             raise unknown("task.weighting", weighting, WEIGHTINGS)
         if not 0 <= dropout < 1:
             raise bad_value("task.dropout", dropout, "a number from 0 to below 1")
+        if GATE in self.outputs:
+            raise bad_value("target", GATE, "any other name: results say by it what gates chose")
         _check_weights(weights, self.outputs)
         self.dim = dim
         self.depth = depth

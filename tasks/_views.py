@@ -24,8 +24,8 @@ class Views(Trunk):
         super().__init__()
         if not parts.views:
             raise ConfigError(
-                "task.sharing=views: this data has no views; declare groups of columns in "
-                "task.views={NAME: [COLUMN, …], …}"
+                "task.sharing=views: this task has no views; choose another task.sharing, or "
+                "task=multitask with task.data.views={NAME: [COLUMN, …], …}"
             )
         if parts.depth != 1:
             raise bad_value("task.depth", parts.depth, "1 with task.sharing=views")

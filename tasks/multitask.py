@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from routers import ConfigError, bad_value, unknown
 
 from ._multi import MultiTask
-from ._readers import Splits, Table, TableSource, read_table, source_of
+from ._readers import DataError, Splits, Table, TableSource, read_table, source_of
 from ._tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
 from ._targets import Target
 from ._task import Batch, Data, tasks
+
+#: Different labels that the scores of each kind of target need: AUC ranks one class above another.
+LEAST = {"binary": 2, "classes": 1, "number": 1}
 
 
 @tasks.register("multitask")
@@ -89,19 +92,23 @@ class TableTargets(MultiTask):
 
     def data(self) -> Data:
         table = self.table
+        for split in ("val", "test"):
+            _check_judged(self.source.title, split, getattr(table, split))
         train, val, test = (_batch(split) for split in (table.train, table.val, table.test))
         return Data(table.name, table.sha256, train, val, test, table.split_sha256)
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:
-        train = self.table.train
+        table = self.table
+        missing = [part.targets.isnan().any(0) for part in (table.train, table.val, table.test)]
         return tuple(
             map(
                 _target,
-                train.target_names,
-                train.target_kinds,
-                train.target_classes,
-                train.targets.unbind(1),
+                table.train.target_names,
+                table.train.target_kinds,
+                table.train.target_classes,
+                table.train.targets.unbind(1),
+                (~torch.stack(missing).any(0)).tolist(),
             )
         )
 
@@ -159,8 +166,23 @@ def _batch(table: Table) -> dict[str, Tensor]:
     }
 
 
-def _target(name: str, kind: str, classes: tuple[str, ...], labels: Tensor) -> Target:
+def _target(
+    name: str, kind: str, classes: tuple[str, ...], labels: Tensor, complete: bool
+) -> Target:
     known = labels[~labels.isnan()].double()
     mean = float(known.mean())
     scale = float((known - mean).abs().mean())
-    return Target(name, kind, classes, mean, scale or 1.0, complete=len(known) == len(labels))
+    return Target(name, kind, classes, mean, scale or 1.0, complete)
+
+
+def _check_judged(title: str, split: str, table: Table) -> None:
+    """Refuse targets that the rows of a split cannot judge, whose scores would say nothing."""
+    of_each = zip(table.target_names, table.target_kinds, table.targets.unbind(1), strict=True)
+    for name, kind, labels in of_each:
+        found = len(torch.unique(labels[~labels.isnan()]))
+        if found < LEAST[kind]:
+            raise DataError(
+                f"{title}: the {len(labels)} rows of {split} hold {found} of the "
+                f"{LEAST[kind]} values that the score of target {name!r} needs; give more rows, "
+                f"a larger task.data.{split}, or take the target out"
+            )

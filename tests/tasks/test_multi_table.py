@@ -238,6 +238,55 @@ def test_numbers_are_fitted_on_training_rows(file):
     assert [target.complete for target in task.targets] == [True, False, False]
 
 
+def splits(tmp_path, **labels):
+    """A file per split with a number and the given labels of each, in turn."""
+    for split, values in labels.items():
+        rows = "".join(f"{n},{values[n % len(values)]}\n" for n in range(24))
+        (tmp_path / f"{split}.csv").write_text("n,label\n" + rows)
+    return tmp_path
+
+
+def one_target(folder, kind):
+    targets = f"{{t: {{column: label, kind: {kind}}}}}"
+    return ["task=multitask", f"task.data={{path: {folder}, numeric: [n], targets: {targets}}}"]
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_labels_missing_in_one_split_alone(tmp_path, split):
+    """They have a column of their own in who does what."""
+    labels = {"train": "ab", "val": "ab", "test": "ab"} | {split: ["a", "", "b"]}
+    result = train(tmp_path / "run", *one_target(splits(tmp_path, **labels), "classes"), *FEW)
+    assert result["data"]["rows"] == {"train": 24, "val": 24, "test": 24}
+    with (tmp_path / "run" / "confusion.csv").open(newline="") as file:
+        assert {line["kind"] for line in csv.DictReader(file)} == {"a", "b", "unlabelled"}
+
+
+FEW = ("trainer.batch_size=8", "trainer.max_steps=2")
+
+
+@pytest.mark.parametrize(
+    ("kind", "split", "labels", "message"),
+    [
+        ("binary", "val", "a", "the 24 rows of val hold 1 of the 2 values that the score"),
+        ("binary", "test", [""], "the 24 rows of test hold 0 of the 2 values that the score"),
+        ("classes", "test", [""], "hold 0 of the 1 values that the score of target 't' needs"),
+        ("number", "val", [""], "a larger task.data.val, or take the target out"),
+    ],
+)
+def test_splits_that_cannot_judge(tmp_path, kind, split, labels, message):
+    """Without two classes there is no AUC; without labels there is no score at all."""
+    pair = ["1", "2"] if kind == "number" else ["a", "b"]
+    folder = splits(tmp_path, **{"train": pair, "val": pair, "test": pair, split: labels})
+    with pytest.raises(ConfigError) as error:
+        build_task(compose(one_target(folder, kind))).data()
+    assert message in str(error.value)
+
+
+def test_one_class_is_judged_by_accuracy(tmp_path):
+    folder = splits(tmp_path, train="ab", val="a", test="ab")
+    assert len(build_task(compose(one_target(folder, "classes"))).data().val["y"]) == 24
+
+
 def test_two_experts_of_three_at_work(file):
     """All targets share a gate, which leaves one view out."""
     more = ("task.sharing=views", "moe.num_experts=3", "router=topk", "router.k=2", NARROW)

@@ -183,6 +183,14 @@ def test_bad_options(options, message):
     assert message in str(error.value)
 
 
+def test_a_target_may_not_be_called_as_gates_are():
+    class Gated(Three):
+        outputs = ("yes", "gate", "price")
+
+    with pytest.raises(ConfigError, match="target=gate: allowed is any other name"):
+        Gated()
+
+
 @pytest.mark.parametrize(
     ("kind", "classes", "message"),
     [
