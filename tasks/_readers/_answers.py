@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._coded import Coded, value_text
+from ._coded import Coded, meaning, value_text
 from ._columns import Rows, numbers
 from ._error import DataError, nearest
 from ._labels import need_two, sorted_names
@@ -59,13 +59,15 @@ def _binary(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
     sides = {"positive": target.positive, "negative": target.negative}
     for side, given in sides.items():
         if given is not None:
-            named = [value_text(value) for value in (given if _is_list(given) else [given])]
-            _check_seen(rows, f"{key}.{side}", named, column)
+            values = given if _is_list(given) else [given]
+            named = [
+                text for value in values for text in _meant(rows, f"{key}.{side}", value, column)
+            ]
             ones = np.isin(column.values, named) == (side == "positive")
             other = " or ".join(named)
             names = {"positive": (f"not {other}", other), "negative": (other, f"not {other}")}
-            values = column.spread(ones.astype(float).tolist(), np.nan)
-            return _of_two(rows, target, Answers(values, names[side]))
+            spread = column.spread(ones.astype(float).tolist(), np.nan)
+            return _of_two(rows, target, Answers(spread, names[side]))
     if len(_seen(rows, column)) > 2:
         raise DataError(
             f"{rows.title}, column {target.column!r}: more than two values; say which are 1 with "
@@ -83,13 +85,15 @@ def _seen(rows: Rows, column: Coded) -> list[str]:
     return list(sorted_names({v for v, n in zip(column.values, counts, strict=True) if n}))
 
 
-def _check_seen(rows: Rows, key: str, named: Sequence[str], column: Coded) -> None:
-    seen = _seen(rows, column)
-    for text in named:
-        if text not in seen:
-            raise DataError(
-                f"{rows.title}: {key}={text}: no training row has this value; {nearest(text, seen)}"
-            )
+def _meant(rows: Rows, key: str, value: Any, column: Coded) -> list[str]:
+    """The training values that a user's value names: itself, or else those of its meaning."""
+    seen, text = _seen(rows, column), value_text(value)
+    alike = [text] if text in seen else [s for s in seen if meaning(s) == meaning(text)]
+    if not alike:
+        raise DataError(
+            f"{rows.title}: {key}={value}: no training row has this value; {nearest(text, seen)}"
+        )
+    return alike
 
 
 def _of_two(rows: Rows, target: Target, found: Answers) -> Answers:

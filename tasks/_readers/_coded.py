@@ -81,14 +81,31 @@ def value_text(value: Any) -> str:
     return str(value)
 
 
-def number(text: str) -> float | None:
-    """A finite number, or None.
+def meaning(text: str) -> str | float:
+    """What a value means where it stands unquoted in YAML, so that ``positive=yes`` finds yes.
 
-    >>> number("1e3"), number("inf"), number("1_0"), number("x")
-    (1000.0, None, None, None)
+    >>> meaning("yes") == meaning("True") == meaning("1.0"), meaning("si")
+    (True, 'si')
+    """
+    value = _WORDS.get(text.lower(), number(text))
+    return text if value is None else value
+
+
+#: Words that YAML reads as true or false.
+_WORDS = {"true": 1.0, "yes": 1.0, "on": 1.0, "false": 0.0, "no": 0.0, "off": 0.0}
+
+#: Numbers are kept in single precision, and so are their differences.
+_MOST = 1e38
+
+
+def number(text: str) -> float | None:
+    """A number that single precision has, or None.
+
+    >>> number("1e3"), number("inf"), number("1e39"), number("1_0"), number("x")
+    (1000.0, None, None, None, None)
     """
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and "_" not in text else None
+    return value if abs(value) <= _MOST and "_" not in text else None

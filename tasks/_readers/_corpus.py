@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ._error import DataError
 from ._hub import hub_sheets
-from ._paths import Files, by_split, digest, existing, read_bytes, visible
+from ._paths import Files, by_split, digest, existing, read_bytes, split_of, visible
 from ._source import KEY, CorpusSource
 from ._split import SPLITS, Splits
 
@@ -17,8 +18,9 @@ from ._split import SPLITS, Splits
 def read_corpus(source: CorpusSource) -> Splits[Tensor]:
     """The bytes of a text, ``(bytes,)`` uint8: a file, or a folder of files, any of them ``.gz``.
 
-    Files are joined in the order of their names. Without files of its own a split is cut off:
-    the last bytes are the test, those before them validate.
+    Files are joined in the order of their names. One is of the split that the outermost folder
+    so named, or the file itself, is called after. Without files of its own a split is cut off: the
+    last bytes are the test, those before them validate.
 
     Raises:
         DataError: naming file and cure.
@@ -51,7 +53,12 @@ def _files(source: CorpusSource) -> Files:
     if not shown:
         there = ", ".join(p.name for p in visible(path)) or "nothing"
         raise DataError(f"{source.title}: holds {there}; expected text files")
-    return by_split(shown, source)
+
+    def named_after(file: Path) -> str | None:
+        inside = file.relative_to(path)
+        return next(filter(None, map(split_of, [*reversed(inside.parents), inside])), None)
+
+    return by_split(shown, source, named_after)
 
 
 def _from_hub(source: CorpusSource) -> Named:

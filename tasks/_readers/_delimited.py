@@ -48,6 +48,7 @@ def _delimited(path: Path, layout: Layout, delimiter: str, quoting: Literal[0, 3
         strict=True,
     )
     rows, lines, line = [], [], 1
+    limit = csv.field_size_limit(max(len(text), 1))  # a field may be a whole book
     try:
         for row in reader:
             if row:
@@ -58,6 +59,8 @@ def _delimited(path: Path, layout: Layout, delimiter: str, quoting: Literal[0, 3
         raise DataError(
             f"{path}, line {line}: cannot be read ({error}); mend the line or its quotes"
         ) from error
+    finally:
+        csv.field_size_limit(limit)
     names = layout.columns
     if names is None:
         names = [name.strip(" \t") for name in rows.pop(0)] if rows else []

@@ -72,7 +72,9 @@ def split_of(path: Path) -> str | None:
     return next((_WORDS[word] for word in words if word in _WORDS), None)
 
 
-def by_split(files: Sequence[Path], source: Source) -> Files:
+def by_split(
+    files: Sequence[Path], source: Source, named_after: Callable[[Path], str | None] = split_of
+) -> Files:
     """Files by the split their names tell.
 
     Where none is named after the training split, files named after no split are it; and files
@@ -81,11 +83,11 @@ def by_split(files: Sequence[Path], source: Source) -> Files:
     Raises:
         DataError: where several splits are there and none is the training split.
     """
-    named = {split: [p for p in files if split_of(p) == split] for split in SPLITS}
+    named = {split: [p for p in files if named_after(p) == split] for split in SPLITS}
     found = {split: paths for split, paths in named.items() if paths}
     if "train" in found:
         return found
-    unnamed = [path for path in files if split_of(path) is None]
+    unnamed = [path for path in files if named_after(path) is None]
     if unnamed:
         return {"train": unnamed, **found}
     if len(found) > 1:

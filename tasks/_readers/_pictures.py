@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ._error import DataError
 from ._pixels import Pixels, joined
 from ._sheets import Place
 from ._source import ImageSource
@@ -44,8 +45,11 @@ def of_arrays(
     """Pictures made of named arrays, each with its labels.
 
     Raises:
-        DataError: where the arrays' images are not all of one shape.
+        DataError: where an array is empty, or the arrays' images are not all of one shape.
     """
+    for title, images in pixels.items():
+        if not len(images):
+            raise DataError(f"{title}: holds no image; fill it or leave it out")
     every = [label for of in labels.values() for label in of]
     ends = np.cumsum([len(of) for of in pixels.values()])
 

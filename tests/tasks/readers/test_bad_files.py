@@ -185,6 +185,11 @@ def test_npz_damaged_inside(tmp_path):
     check(refused_images(tmp_path / "a.npz"), "a.npz: cannot be read (BadZipFile", "get it again")
 
 
+def test_npz_without_an_image(tmp_path):
+    np.savez(tmp_path / "a.npz", x=IMAGES[:0], y=TWO[:0])
+    check(refused_images(tmp_path / "a.npz"), "a.npz, x: holds no image; fill it or leave it out")
+
+
 def test_npz_of_objects_is_never_unpickled(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.array([{}], object), y=[0])
     check(refused_images(tmp_path / "a.npz"), "a.npz: cannot be read (", "allow_pickle=False")
@@ -431,8 +436,9 @@ def table(*rows: str) -> str:
 def test_number_that_is_none(tmp_path):
     path = write(tmp_path / "a.csv", table("old,a"))
     text = refused_table(path)
-    check(text, "a.csv, line 22, column 'age': 'old' is no finite number", "task.data.missing")
+    check(text, "a.csv, line 22, column 'age': 'old' is no number", "task.data.missing")
     check(refused_table(write(path, table("inf,a"))), "line 22, column 'age': 'inf'")
+    check(refused_table(write(path, table("-1e39,a"))), "column 'age': '-1e39' is no number up to")
 
 
 def test_column_without_a_value(tmp_path):

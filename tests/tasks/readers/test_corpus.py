@@ -45,6 +45,17 @@ def test_own_splits(tmp_path):
     assert [len(part) for part in (found.train, found.val, found.test)] == [100, 5, 7]
 
 
+def test_own_splits_in_folders(tmp_path):
+    """The outermost name counts: what is in ``train`` is for training, whatever it is called."""
+    write(tmp_path / "text" / "train" / "b.txt", b"b" * 90)
+    write(tmp_path / "text" / "train" / "test.txt", b"a" * 10)
+    write(tmp_path / "text" / "val" / "part" / "a.txt", b"c" * 5)
+    write(tmp_path / "text" / "test.txt", b"d" * 7)
+    found = read(tmp_path)
+    assert content(found.train) == b"b" * 90 + b"a" * 10
+    assert (content(found.val), content(found.test)) == (b"c" * 5, b"d" * 7)
+
+
 def test_hashes(tmp_path):
     path = write(tmp_path / "book.txt", TEXT)
     assert read(path).sha256 == hashlib.sha256(TEXT).hexdigest()

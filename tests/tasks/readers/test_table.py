@@ -105,6 +105,24 @@ def test_positive_number(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("values", "positive"),
+    [
+        (("no", "yes"), True),  # what YAML makes of yes
+        (("False", "True"), True),
+        (("0.0", "1.0"), 1),
+        (("0.0", "1.0"), 1.0),
+        (("off", "on"), [True]),
+        (("1", "1.0"), "1.0"),  # itself, where it is there
+    ],
+)
+def test_positive_as_yaml_reads_it(tmp_path, values, positive):
+    rows = "".join(f"x,1,1,x,{value}\n" for value in values)
+    target = {"rich": {"column": "rich", "kind": "binary", "positive": positive}}
+    found = read(split(tmp_path, rows, rows, rows), targets=target)
+    assert found.train.targets.tolist() == [[0], [1]]
+
+
 def test_binary_target_of_two_values(tmp_path):
     target = {"rich": {"column": "rich", "kind": "binary"}}
     found = read(split(tmp_path, TRAIN, VAL, TEST), targets=target)

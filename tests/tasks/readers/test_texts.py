@@ -1,5 +1,6 @@
 """Texts are read byte for byte, whatever they are kept in."""
 
+import csv
 import hashlib
 
 import pyarrow as pa
@@ -107,6 +108,15 @@ def test_what_is_not_utf8_is_kept(tmp_path):
     for row, (text, label) in enumerate(rows):
         write(tmp_path / "folders" / label / f"{row}.txt", text)
     assert everything(read(tmp_path / "folders")) == expected(rows)
+
+
+def test_a_field_may_be_a_book(tmp_path):
+    """The csv module stops at 131,072 characters unless it is told otherwise."""
+    limit = csv.field_size_limit()
+    rows = [("x" * 200_000, "0"), ("y", "1")] * 10
+    path = write(tmp_path / "a.csv", "text,label\n" + "".join(f"{t},{n}\n" for t, n in rows))
+    assert everything(read(path)) == expected([(text.encode(), label) for text, label in rows])
+    assert csv.field_size_limit() == limit
 
 
 def test_names_that_are_not_utf8(tmp_path):
