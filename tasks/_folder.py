@@ -72,7 +72,7 @@ def add_command(folder: Path, arguments: Sequence[str]) -> None:
 def update_config(folder: Path, config: Config) -> None:
     """Let the folder say what runs from now on."""
     text = to_yaml(config)
-    if (folder / CONFIG).read_text() != text:
+    if (folder / CONFIG).read_text(encoding="utf-8") != text:
         write_text(folder / CONFIG, text)
 
 
@@ -111,7 +111,7 @@ def last_checkpoint(folder: Path, model: nn.Module) -> Path | None:
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
+    part.write_text(text, encoding="utf-8")  # whatever the locale's is
     os.replace(part, path)
 
 
@@ -122,7 +122,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """What a JSON file holds."""
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _json_safe(value: Any) -> Any:

@@ -191,3 +191,9 @@ def test_runs_in_the_same_second(tmp_path, monkeypatch):
         made = list(pool.map(lambda _: _folder._unused(config), range(64)))
     assert len(set(made)) == 64
     assert all(path.is_dir() for path in made)
+
+
+def test_files_are_utf8_in_any_locale(tmp_path, monkeypatch):
+    monkeypatch.setattr("io.text_encoding", lambda encoding, stacklevel=2: encoding or "ascii")
+    _folder.write_text(tmp_path / "a.csv", "größe")
+    assert (tmp_path / "a.csv").read_bytes() == "größe".encode()
