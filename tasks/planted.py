@@ -108,7 +108,8 @@ class Planted(Task):
     def describe(self, batch: Batch) -> Batch:
         """``ids``: which of the first eight values are positive, as bits."""
         positive = (batch["x"][:, :8] > 0).long()
-        return {**batch, "ids": (positive << torch.arange(positive.shape[1])).sum(1)}
+        places = torch.arange(positive.shape[1], device=positive.device)
+        return {**batch, "ids": (positive << places).sum(1)}
 
 
 class _Stack(Backbone):

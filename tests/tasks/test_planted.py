@@ -28,6 +28,11 @@ def test_clusters_have_one_size_and_the_same_marks_everywhere(data):
     torch.testing.assert_close(means[0], means[1], rtol=0, atol=0.3)
 
 
+def test_ids_are_made_where_the_points_are():
+    points = torch.zeros(2, 24, device="meta")
+    assert build("planted").describe({"x": points})["ids"].device.type == "meta"
+
+
 def test_no_rows_are_shared_between_splits(data):
     rows = torch.cat([data.train["x"], data.val["x"], data.test["x"]])
     assert len(rows.unique(dim=0)) == len(rows)
