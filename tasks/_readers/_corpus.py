@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +64,16 @@ def _files(source: CorpusSource) -> Files:
 
 def _from_hub(source: CorpusSource) -> Named:
     sheets = hub_sheets(source)
-    rows = iter(sheets.column(f"{KEY}.text", source.text))
+    column = sheets.column(f"{KEY}.text", source.text)
+    for row, text in enumerate(column):
+        if not isinstance(text, str):
+            raise DataError(
+                f"{sheets.place(row)}: {type(text).__name__} where text belongs; name the column "
+                f"of the text with {KEY}.text, or give {KEY}.path"
+            )
+    rows = iter(column)
     texts = {
-        split: "\n".join(str(next(rows)) for _ in range(size)).encode("utf-8", "surrogateescape")
+        split: "\n".join(islice(rows, size)).encode("utf-8", "surrogateescape")
         for split, size in sheets.parts.items()
     }
     return sheets.name, sheets.sha256, texts

@@ -88,6 +88,14 @@ def test_corpus(hub):
         read_corpus(CorpusSource(hub="wiki", text="page"))
 
 
+def test_corpus_of_what_is_no_text(hub):
+    hub["wiki", None] = {"train": arrow({"text": ["a", "", None], "label": [0, 1, 0]})}
+    with pytest.raises(DataError, match="split train, row 3: NoneType where text belongs"):
+        read_corpus(CorpusSource(hub="wiki"))
+    with pytest.raises(DataError, match="row 1: int where text belongs; name the column"):
+        read_corpus(CorpusSource(hub="wiki", text="label"))
+
+
 def test_hash_is_of_the_values(hub):
     hub["a", None] = hub["b", None] = {"train": texts(40)}
     hub["c", None] = {"train": texts(40, first=1)}
