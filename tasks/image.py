@@ -29,8 +29,8 @@ LEAST = 8
 class Image(Task):
     """Your own images in classes: folders, Parquet as on the hub, IDX pairs or NumPy ``.npz``.
 
-    All images have one size, of at least 8 pixels a side, and any number of channels. They are
-    kept as bytes; a batch is scaled to mean 0 and deviation 1, as measured over the training
+    All images have one size, of at least 8 pixels a side, and are all gray or all in colour. They
+    are kept as bytes; a batch is scaled to mean 0 and deviation 1, as measured over the training
     split for each channel.
 
     Args:

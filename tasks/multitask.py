@@ -29,8 +29,14 @@ class TableTargets(MultiTask):
     has experts of its own.
 
     Args:
-        data: where the table is and what its columns are: ``path``, ``categorical``,
-            ``numeric``, ``targets`` and more; see ``TableSource``.
+        data: where the table is, ``path`` of a file or folder or ``hub`` name, and what its columns
+            are: features that are ``categorical`` or ``numeric``; ``targets`` by name, each
+            ``{column, kind, positive, negative}`` with a kind of ``classes``, ``binary`` (with
+            the values that are 1, or those that are 0) or ``number``; ``views``, named groups of
+            features; ``columns``, all names where there is no header; ``missing``, texts that
+            mean a value is missing; ``rare``, a category in fewer training rows counts as
+            unseen; ``rows`` to train on at most; ``val`` and ``test``, the fractions to hold
+            out; ``delimiter``, and ``format`` where the suffix does not say it.
         dim: width of the representation and of the experts.
         depth: layers of the trunk.
         sharing: how targets share it: ``mmoe``, ``ple``, ``views``, ``shared_bottom``, ``single``.
