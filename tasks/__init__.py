@@ -2,7 +2,18 @@
 
 from routers import import_parts
 
+from . import _overrides as overrides
+from ._build import build_backbone, build_task
+from ._checkpoints import StoppedError
+from ._cli import quiet
+from ._compute import Compute
+from ._config import CONF, compose
+from ._diverged import DivergedError
+from ._folder import RESULT, read_json, write_json, write_text
+from ._module import RoutedModule
+from ._schema import Config
 from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
+from ._train import train
 
 register = tasks.register
 build = tasks.build
@@ -11,16 +22,32 @@ available = tasks.available
 import_parts(__name__, __path__)
 
 __all__ = [
+    "CONF",
+    "RESULT",
     "Backbone",
     "Batch",
+    "Compute",
+    "Config",
     "Data",
+    "DivergedError",
     "Kinds",
     "Layer",
     "Measure",
+    "RoutedModule",
     "Score",
+    "StoppedError",
     "Task",
     "available",
     "build",
+    "build_backbone",
+    "build_task",
+    "compose",
+    "overrides",
+    "quiet",
+    "read_json",
     "register",
     "tasks",
+    "train",
+    "write_json",
+    "write_text",
 ]

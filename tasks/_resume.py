@@ -5,7 +5,8 @@ from pathlib import Path
 
 from routers import ConfigError
 
-from ._config import CONFIG, compose, load_yaml, user_path
+from ._config import CONFIG, compose, user_path
+from ._overrides import load_yaml
 from ._schema import Config
 
 #: What a run may change on its way; anything else would make it another run.

@@ -1,12 +1,14 @@
 """One run, from a configuration to ``result.json``."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from rich.console import Console
 
@@ -80,12 +82,21 @@ class Run:
         )
         self._try_out()
 
-    def train(self, folder: Path, checkpoint: Path | None, console: Console) -> dict[str, Any]:
+    def train(
+        self,
+        folder: Path,
+        checkpoint: Path | None,
+        console: Console,
+        callbacks: Sequence[Callback] = (),
+    ) -> dict[str, Any]:
         """Train, evaluate, and write ``result.json``; returns what it holds."""
         record = Record(self.config.trainer.log_every_n_steps)
         csv = CsvLog(folder / METRICS)
         board = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
-        trainer = self._trainer(folder, record, [csv, board], console)
+        own = [Reseed(self.config.seed), record, Checkpoints(folder / "checkpoints")]
+        if self.config.trainer.progress:
+            own.append(ProgressBar(console))
+        trainer = self._trainer(folder, [csv, board], [*own, *callbacks])
         if checkpoint is not None:
             saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
             csv.resume_at(saved["global_step"])
@@ -105,12 +116,9 @@ class Run:
         return result
 
     def _trainer(
-        self, folder: Path, record: Record, loggers: list[Logger], console: Console
+        self, folder: Path, loggers: list[Logger], callbacks: list[Callback]
     ) -> pl.Trainer:
         settings = self.config.trainer
-        callbacks = [Reseed(self.config.seed), record, Checkpoints(folder / "checkpoints")]
-        if settings.progress:
-            callbacks.append(ProgressBar(console))
         return pl.Trainer(
             max_epochs=settings.max_epochs,
             max_steps=settings.max_steps,

@@ -24,6 +24,7 @@ from ._grams import character_grams
 from ._ngrams import ngram_hashes
 from ._readers import Splits, Texts
 from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task
+from ._wide_bag import WideBag
 
 #: Texts hashed at a time.
 _CHUNK = 512
@@ -37,19 +38,20 @@ class Text(Task):
     a score of ``macro_f1`` is the mean over the groups; routers may know the group as the task.
 
     Args:
-        model: ``encoder`` (routes bytes) or ``bag`` of character n-grams (routes whole texts).
+        model: ``encoder`` (routes bytes), ``bag`` of character n-grams (routes whole texts), or
+            ``wide_bag``, a bag with logistic regression beside it (for ``optimizer.name=sgd``).
         dim: ``D``; of ``encoder`` a multiple of ``2 * heads``.
         depth: number of blocks.
         heads: attention heads of ``encoder``.
-        ngrams: lengths of the n-grams, of ``encoder`` in bytes, of ``bag`` in characters.
+        ngrams: lengths of the n-grams, of ``encoder`` in bytes, of bags in characters.
         buckets: rows of the table of n-grams; of ``encoder`` for each length.
-        rare: of ``bag``, an n-gram that fewer training texts hold counts as never met: what one
+        rare: of bags, an n-gram that fewer training texts hold counts as never met: what one
             text alone has helps to learn it by heart.
         ngram_dropout: chance, in training, that an n-gram is not looked at.
         dropout: chance that a value is left out.
         routed: which blocks of ``encoder`` are routed, from 0; None for all.
         ids: how many bytes an id, which hash routing looks up, stands for: of ``encoder`` the
-            last ones at an item, of ``bag`` the first of the text.
+            last ones at an item, of bags the first of the text.
         max_length: bytes of a text that are read, from its start.
         label_smoothing: of the cross-entropy.
         score: ``accuracy`` or ``macro_f1``.
@@ -232,8 +234,8 @@ def _encoder(task: Text, layer: Layer) -> Backbone:
     )
 
 
-def _bag(task: Text, layer: Layer) -> Backbone:
-    return Bag(
+def _bag(network: type[Bag | WideBag], task: Text, layer: Layer) -> Backbone:
+    return network(
         layer,
         rarity=task.rarity,
         orders=task.ngrams,
@@ -273,5 +275,6 @@ class _Model:
 
 _MODELS = {
     "encoder": _Model(_encoder, ngram_hashes, _byte_features),
-    "bag": _Model(_bag, _first_bytes, _histogram),
+    "bag": _Model(partial(_bag, Bag), _first_bytes, _histogram),
+    "wide_bag": _Model(partial(_bag, WideBag), _first_bytes, _histogram),
 }

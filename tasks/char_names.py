@@ -19,19 +19,20 @@ class CharNames(Text):
     test. The category ``Lo`` has 39% of them.
 
     Args:
-        model: ``encoder`` (routes bytes) or ``bag`` of character n-grams (routes whole names).
+        model: ``encoder`` (routes bytes), ``bag`` of character n-grams (routes whole names), or
+            ``wide_bag``, a bag with logistic regression beside it (for ``optimizer.name=sgd``).
         dim: ``D``, a multiple of ``2 * heads``.
         depth: number of blocks.
         heads: attention heads of ``encoder``.
-        ngrams: lengths of the n-grams, of ``encoder`` in bytes, of ``bag`` in characters.
+        ngrams: lengths of the n-grams, of ``encoder`` in bytes, of bags in characters.
         buckets: rows of the table of n-grams; of ``encoder`` for each length.
-        rare: of ``bag``, an n-gram that fewer training texts hold counts as never met: what one
+        rare: of bags, an n-gram that fewer training texts hold counts as never met: what one
             text alone has helps to learn it by heart.
         ngram_dropout: chance, in training, that an n-gram is not looked at.
         dropout: chance that a value is left out.
         routed: which blocks of ``encoder`` are routed, from 0; None for all.
         ids: how many bytes an id, which hash routing looks up, stands for: of ``encoder`` the
-            last ones at an item, of ``bag`` the first of the text.
+            last ones at an item, of bags the first of the text.
         max_length: bytes of a name that are read, from its start.
         label_smoothing: of the cross-entropy.
         score: ``accuracy`` or ``macro_f1``.

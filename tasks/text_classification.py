@@ -20,19 +20,20 @@ class TextClassification(Text):
         data: where the texts are: ``path`` of a file or folder, or ``hub`` name; ``text``,
             ``label`` and ``group``, their columns; ``val`` and ``test``, the fractions to hold
             out where the data has no such split; ``format`` where the suffix does not say it.
-        model: ``encoder`` (routes bytes) or ``bag`` of character n-grams (routes whole texts).
+        model: ``encoder`` (routes bytes), ``bag`` of character n-grams (routes whole texts), or
+            ``wide_bag``, a bag with logistic regression beside it (for ``optimizer.name=sgd``).
         dim: ``D``, a multiple of ``2 * heads``.
         depth: number of blocks.
         heads: attention heads of ``encoder``.
-        ngrams: lengths of the n-grams, of ``encoder`` in bytes, of ``bag`` in characters.
+        ngrams: lengths of the n-grams, of ``encoder`` in bytes, of bags in characters.
         buckets: rows of the table of n-grams; of ``encoder`` for each length.
-        rare: of ``bag``, an n-gram that fewer training texts hold counts as never met: what one
+        rare: of bags, an n-gram that fewer training texts hold counts as never met: what one
             text alone has helps to learn it by heart.
         ngram_dropout: chance, in training, that an n-gram is not looked at.
         dropout: chance that a value is left out.
         routed: which blocks of ``encoder`` are routed, from 0; None for all.
         ids: how many bytes an id, which hash routing looks up, stands for: of ``encoder`` the
-            last ones at an item, of ``bag`` the first of the text.
+            last ones at an item, of bags the first of the text.
         max_length: bytes of a text that are read, from its start.
         label_smoothing: of the cross-entropy.
         score: ``accuracy`` or ``macro_f1``.

@@ -1,0 +1,1 @@
+"""Sweeps compare routers: equal budgets, several objectives, fresh seeds for what is reported."""

@@ -1,0 +1,185 @@
+"""Confirmation: the best of the search once more, with seeds it has not seen."""
+
+import json
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.samplers import RandomSampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from ._arms import Arm
+from ._job import Job
+from ._metrics import number_at
+from ._plan import Plan
+from ._pruner import dominates
+from ._queue import Line, Place, Queue
+from ._search import QUIET, SearchLine, read_result, threads
+
+#: The study of confirmed runs, within the sweep.
+CONFIRMED = "confirmed"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is confirmed: a trial of an arm.
+
+    Attributes:
+        label: what it is called; an arm's best has the arm's label.
+        slug: of its folder.
+        arm: of the trial.
+        trial: its best, or another one of the Pareto front.
+        pareto: whether no trial of any arm is better in everything.
+    """
+
+    label: str
+    slug: str
+    arm: Arm
+    trial: FrozenTrial
+    pareto: bool
+
+
+def candidates(plan: Plan, lines: Sequence[SearchLine]) -> list[Candidate]:
+    """Every arm's best trial, and after them the rest of the Pareto front.
+
+    Arms none of whose trials completed within the constraints have none.
+    """
+    fit = [
+        (line.arm(trial), trial) for line in lines for trial in line.queue.trials() if _fit(trial)
+    ]
+    signs = [objective.sign for objective in plan.objectives]
+    values = [[s * v for s, v in zip(signs, trial.values, strict=True)] for _, trial in fit]
+    front = [not any(dominates(other, own) for other in values) for own in values]
+    found: list[Candidate] = []
+    rest: list[Candidate] = []
+    for arm in plan.arms:
+        own = [i for i, (of, _) in enumerate(fit) if of.label == arm.label]
+        own.sort(key=lambda i: (values[i], fit[i][1].number))
+        for rank, i in enumerate(own):
+            trial = fit[i][1]
+            if rank == 0:
+                found.append(Candidate(arm.label, arm.slug, arm, trial, front[i]))
+            elif front[i] and not _same(trial, [c.trial for c in found + rest if c.arm is arm]):
+                name = f"{arm.label}, trial {trial.number}"
+                rest.append(Candidate(name, f"{arm.slug}-{trial.number:04d}", arm, trial, True))
+    return found + rest
+
+
+def _fit(trial: FrozenTrial) -> bool:
+    within = all(value <= 0 for value in trial.constraints.values())
+    return trial.state == TrialState.COMPLETE and within
+
+
+def _same(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> bool:
+    return any(trial.params == other.params for other in others)
+
+
+class ConfirmLine(Line):
+    """Fresh runs of all candidates, the same seeds for each.
+
+    Args:
+        plan: of the sweep.
+        storage: where studies are kept.
+        found: the candidates.
+    """
+
+    title = CONFIRMED
+
+    def __init__(self, plan: Plan, storage: RDBStorage, found: Sequence[Candidate]) -> None:
+        self.plan = plan
+        self.found = {candidate.slug: candidate for candidate in found}
+        self.queue = Queue(
+            f"{plan.name}/{CONFIRMED}",
+            storage,
+            directions=["minimize"],
+            sampler=RandomSampler(seed=0),
+            lock=plan.folder / "lock",
+            retries=plan.config.retries,
+        )
+        for candidate in found:
+            _write_about(plan, candidate)
+        self.queue.fill(
+            Place({}, {"candidate": slug, "seed": seed})
+            for seed in seeds(plan)
+            for slug in self.found
+        )
+
+    def draw(self, trial: Trial) -> None:
+        """Nothing is drawn: the search is over."""
+
+    def job(self, trial: Trial) -> Job:
+        candidate, config = self.of(trial), self.plan.config
+        seed, folder = trial.user_attrs["seed"], self.folder(trial)
+        overrides = [*config.run, *_overrides(candidate), *QUIET, threads(config, candidate.arm)]
+        return Job(
+            log=folder.with_name(f"{folder.name}.txt"),
+            runs=[(folder, [*overrides, f"seed={seed}"])],
+        )
+
+    def finish(self, trial: Trial) -> str:
+        value = number_at(read_result(self.folder(trial)), "score.value")
+        if value is None or not math.isfinite(value):
+            self.queue.fail(trial, "score.value: not a number in the result")
+            return "score.value is not a number"
+        self.queue.tell(trial, TrialState.COMPLETE, [value])
+        return f"test score {value:.4g}"
+
+    def name_of(self, number: int) -> str:
+        attrs = self.queue.trials()[number].user_attrs
+        return f"{attrs['candidate']} seed {attrs['seed']}"
+
+    def failures(self) -> list[str]:
+        """Runs that are missing from the answer, and why."""
+        return [
+            f"{self.name_of(trial.number)}: {trial.user_attrs.get('error', 'failed')}"
+            for trial in self.queue.trials()
+            if trial.state == TrialState.FAIL
+        ]
+
+    def of(self, trial: Trial | FrozenTrial) -> Candidate:
+        """Whose run it is."""
+        return self.found[trial.user_attrs["candidate"]]
+
+    def folder(self, trial: Trial | FrozenTrial) -> Path:
+        """Of a run."""
+        return _home(self.plan, self.of(trial)) / f"seed-{trial.user_attrs['seed']}"
+
+
+def seeds(plan: Plan) -> range:
+    """The seeds of confirmation."""
+    confirm = plan.config.confirm
+    return range(confirm.first_seed, confirm.first_seed + confirm.seeds)
+
+
+def _home(plan: Plan, candidate: Candidate) -> Path:
+    return plan.folder / "confirmed" / candidate.slug
+
+
+def _overrides(candidate: Candidate) -> list[str]:
+    return list(candidate.trial.user_attrs["overrides"])
+
+
+def _write_about(plan: Plan, candidate: Candidate) -> None:
+    overrides, trial = _overrides(candidate), candidate.trial
+    command = ["python", "-m", "tasks", *plan.config.run, *overrides, f"seed={seeds(plan)[0]}"]
+    values = zip(plan.objectives, trial.values, strict=True)
+    about: dict[str, Any] = {
+        "arm": candidate.label,
+        "slug": candidate.slug,
+        "control": candidate.arm.control,
+        "overrides": overrides,
+        "command": shlex.join(command),
+        "trial": trial.number,
+        "params": trial.params,
+        "search": {objective.metric: value for objective, value in values},
+        "pareto": candidate.pareto,
+    }
+    path = _home(plan, candidate) / "arm.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(about, indent=2) + "\n")
+    part.replace(path)

@@ -1,0 +1,54 @@
+"""Text for ``--help`` and ``--list``."""
+
+from collections.abc import Iterable
+
+from tasks import CONF
+
+from ._arms import CONTROLS
+from ._config import STUDIES, sweeps
+from ._pruner import PRUNERS
+from ._samplers import SAMPLERS
+
+USAGE = """\
+Compare routers: search with equal budgets, confirm with fresh seeds, say which differ.
+
+  python -m sweeps sweep=NAME out=DIR [key=value …]
+  python -m sweeps report DIR…            write the report anew, of several sweeps at once
+
+  key=value   set a key           +key=value  add a key that is not there
+  ~key        remove a key        sweep=FILE.yaml  a sweep of your own
+
+The same command goes on where a sweep stopped, and does nothing when all is done. The same
+command with the same storage on another machine that shares DIR takes part.
+
+  --list      all sweeps, samplers, pruners and controls
+  --cfg       print the configuration that would run, and stop
+  --help      this text
+
+Exit codes: 0 done, 1 something failed and is missing from the answer, 2 the sweep cannot work,
+130 and 143 stopped by a signal (the same command goes on).
+"""
+
+
+def help_text() -> str:
+    """Usage and every key."""
+    return f"{USAGE}\nAll keys (conf/sweep.yaml):\n{(CONF / 'sweep.yaml').read_text()}"
+
+
+def list_text() -> str:
+    """Every name that a sweep can use."""
+    lines = [f"  {name:18} {_headline(name)}" for name in sweeps()]
+    names: dict[str, Iterable[str]] = {
+        "sampler": SAMPLERS,
+        "pruner.name": PRUNERS,
+        "controls": CONTROLS,
+        "study": STUDIES,
+    }
+    rest = [f"{key}\n  {', '.join(each)}\n" for key, each in names.items()]
+    return "\n".join(["sweep", *lines, "", *rest])
+
+
+def _headline(name: str) -> str:
+    """The first line of a sweep's file, which says what it is."""
+    first = (CONF / "sweep" / f"{name}.yaml").read_text().partition("\n")[0]
+    return first.lstrip("# ")

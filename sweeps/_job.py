@@ -1,0 +1,137 @@
+"""What one process trains: the runs of a trial, one after another."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+import tasks
+from routers import ConfigError, average_balance
+from tasks import DivergedError, RoutedModule, StoppedError
+
+from ._lock import alone
+
+#: What a process says of its end.
+DONE, FAILED, STOPPED, PRUNED = "done", "failed", "stopped", "pruned"
+
+
+@dataclass(frozen=True)
+class Job:
+    """The runs of a trial.
+
+    Attributes:
+        log: what its process prints; beside it is the lock of who trains.
+        runs: a folder and its overrides for each seed.
+        metrics: compared at rungs, as ``result.json`` names them.
+        rungs: epochs after which the first run is compared with other trials.
+    """
+
+    log: Path
+    runs: Sequence[tuple[Path, Sequence[str]]]
+    metrics: Sequence[str] = ()
+    rungs: Sequence[int] = ()
+
+
+class PrunedError(Exception):
+    """Other trials were better at this rung."""
+
+
+class Rungs(Callback):
+    """Asks at each rung whether to go on.
+
+    Args:
+        epochs: the rungs.
+        metrics: to be compared.
+        ask: from an epoch and the values to whether to go on.
+    """
+
+    def __init__(
+        self,
+        epochs: Sequence[int],
+        metrics: Sequence[str],
+        ask: Callable[[int, dict[str, float]], bool],
+    ) -> None:
+        self.epochs = epochs
+        self.metrics = metrics
+        self.ask = ask
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if trainer.state.fn != "fit" or epoch not in self.epochs:
+            return
+        assert isinstance(module, RoutedModule)
+        values = validation_values(module)
+        if not self.ask(epoch, {name: values[name] for name in self.metrics if name in values}):
+            raise PrunedError
+
+
+def validation_values(module: RoutedModule) -> dict[str, float]:
+    """The last validation as ``result.json`` will name it."""
+    score = module.evaluation[module.task.score.name]
+    balance = average_balance(module.layers) if module.layers else {}
+    return {
+        "score.value": score,
+        "score.validation": score,
+        **{f"scores.{name}": value for name, value in module.evaluation.items()},
+        **{f"load.{name}": value for name, value in balance.items() if value is not None},
+    }
+
+
+def work(job: Job, link: Connection) -> None:
+    """Train a job in this process, which does nothing else, and say how it ended."""
+    os.setsid()  # Ctrl-C is for the sweep, which asks its trials to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    output = job.log.open("a", buffering=1)
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    sys.stdout = sys.stderr = output
+    tasks.quiet()
+    with alone(job.log.with_suffix(".lock")):  # a process that lost its sweep may be leaving
+        link.send(_outcome(job, link))
+
+
+def _outcome(job: Job, link: Connection) -> tuple[str, Any]:
+    def ask(epoch: int, values: dict[str, float]) -> bool:
+        link.send(("rung", (epoch, values)))
+        return bool(link.recv())
+
+    rungs = Rungs(job.rungs, job.metrics, ask) if job.rungs else None
+    try:
+        for number, (folder, overrides) in enumerate(job.runs):
+            _train(folder, overrides, [rungs] if rungs and number == 0 else [])
+    except PrunedError:
+        return PRUNED, None
+    except StoppedError as error:
+        return STOPPED, error.signum
+    except (ConfigError, DivergedError, OSError) as error:
+        return FAILED, str(error)
+    except Exception as error:  # a part of anyone's may raise anything; all of it is in the log
+        sys.excepthook(type(error), error, error.__traceback__)
+        return FAILED, f"{type(error).__name__}: {error} (see {job.log})"
+    return DONE, None
+
+
+def _train(folder: Path, overrides: Sequence[str], callbacks: Sequence[Callback]) -> None:
+    if not (folder / "config.yaml").exists() and folder.exists():
+        shutil.rmtree(folder)  # its process ended before the run began
+    tasks.train(folder, overrides, callbacks)
+
+
+def _end_with_parent() -> None:
+    """A trial whose sweep was killed leaves a checkpoint and ends."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

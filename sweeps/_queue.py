@@ -1,0 +1,235 @@
+"""Trials in the order they run: a study whose every trial waits in line from its start.
+
+All trials of a budget are put in line when the study begins, so that any number of processes
+take from it and none runs too many. A trial whose process died goes back into the line under
+its own number: nothing is counted twice, and its run goes on from its last checkpoint.
+"""
+
+import signal
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.samplers import BaseSampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from ._claim import Witness, own_claim
+from ._job import Job
+from ._lock import alone
+from ._metrics import Direction
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the line: parameters that are fixed, and what belongs to the trial."""
+
+    params: Mapping[str, Any]
+    attrs: Mapping[str, Any]
+
+
+class Queue:
+    """The trials of one study.
+
+    Args:
+        name: of the study.
+        storage: where it is.
+        directions: of its values.
+        sampler: draws what places leave open.
+        lock: a file; whoever changes the line holds it.
+        retries: how often a trial whose process died goes back into the line.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        storage: RDBStorage,
+        directions: Sequence[Direction],
+        sampler: BaseSampler,
+        lock: Path,
+        retries: int,
+    ) -> None:
+        self.name = name
+        self.storage = storage
+        self.lock = lock
+        self.retries = retries
+        self.witness = Witness()
+        self.study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            directions=list(directions),
+            sampler=sampler,
+            load_if_exists=True,
+        )
+
+    def fill(self, places: Iterable[Place]) -> None:
+        """Put into line what is not there yet."""
+        with alone(self.lock):
+            there = len(self.trials())
+            for place in list(places)[there:]:
+                self.study.enqueue_trial(dict(place.params), user_attrs=dict(place.attrs))
+
+    def name_values(self, names: Sequence[str]) -> None:
+        """Call the study's values by their names, for those who look at it in other ways."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self.study.set_metric_names(list(names))
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials by number."""
+        return self.study.get_trials(deepcopy=False)
+
+    def claim(self) -> Trial | None:
+        """The next trial for this process, or None where nothing waits."""
+        with alone(self.lock):
+            if not any(trial.state == TrialState.WAITING for trial in self.trials()):
+                return None
+            trial = self.study.ask()
+            trial.set_user_attr("claim", own_claim())
+        return trial
+
+    def give_back(self, trial: Trial) -> None:
+        """Put a trial back into line, where it is first again."""
+        with alone(self.lock), suppress(UpdateFinishedTrialError):
+            self._set(trial.number, TrialState.WAITING)
+
+    def lost(self, trial: Trial | FrozenTrial, reason: str) -> bool:
+        """A trial's process died: back into line, or failed after too often; whether it is back."""
+        with alone(self.lock):
+            return self._lost(trial, reason)
+
+    def reap(self) -> list[int]:
+        """Look after the trials of dead processes; returns their numbers."""
+        with alone(self.lock):
+            dead = [
+                trial
+                for trial in self.trials()
+                if trial.state == TrialState.RUNNING
+                and self.witness.dead(self.name, trial.number, trial.user_attrs)
+            ]
+            for trial in dead:
+                self._lost(trial, "its sweep was killed", count=0)
+        return [trial.number for trial in dead]
+
+    def tell(self, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
+        """The end of a trial; a second end of it changes nothing."""
+        self.study.tell(
+            trial.number,
+            values=None if values is None else list(values),
+            state=state,
+            skip_if_finished=True,
+        )
+
+    def fail(self, trial: Trial, reason: str) -> None:
+        """The trial cannot work, and will not the next time."""
+        trial.set_user_attr("error", reason)
+        self.tell(trial, TrialState.FAIL)
+
+    def prune(self, trial: Trial) -> None:
+        """Other trials were better before its end."""
+        self.tell(trial, TrialState.PRUNED)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no trial runs."""
+        return not any(trial.state == TrialState.RUNNING for trial in self.trials())
+
+    @property
+    def started(self) -> int:
+        """How many trials no longer wait."""
+        return sum(trial.state != TrialState.WAITING for trial in self.trials())
+
+    def beat(self, trial: Trial, mark: float) -> None:
+        """Let other machines see that this trial is worked on."""
+        trial.set_user_attr("beat", mark)
+
+    @property
+    def open(self) -> bool:
+        """Whether a trial waits or runs."""
+        return any(not trial.state.is_finished() for trial in self.trials())
+
+    def _lost(self, trial: Trial | FrozenTrial, reason: str, count: int = 1) -> bool:
+        deaths = trial.user_attrs.get("deaths", 0) + count
+        number = trial.number
+        with suppress(UpdateFinishedTrialError):
+            self._attr(number, "deaths", deaths)
+            if deaths > self.retries:
+                self._attr(number, "error", reason)
+                self._set(number, TrialState.FAIL)
+                return False
+            self._set(number, TrialState.WAITING)
+        return True
+
+    def _attr(self, number: int, key: str, value: Any) -> None:
+        self.storage.set_trial_user_attr(self._id(number), key, value)
+
+    def _set(self, number: int, state: TrialState) -> None:
+        self.storage.set_trial_state_values(self._id(number), state)
+
+    def _id(self, number: int) -> int:
+        study = self.storage.get_study_id_from_name(self.name)
+        return self.storage.get_trial_id_from_study_id_trial_number(study, number)
+
+
+class Line(ABC):
+    """What a pool takes work from: a queue, and what its trials mean.
+
+    Attributes:
+        queue: the trials.
+        title: what to call this line.
+    """
+
+    queue: Queue
+    title: str
+
+    @abstractmethod
+    def draw(self, trial: Trial) -> None:
+        """Suggest the parameters of a trial."""
+
+    @abstractmethod
+    def job(self, trial: Trial) -> Job:
+        """What to train for it."""
+
+    @abstractmethod
+    def finish(self, trial: Trial) -> str:
+        """Tell what its runs came to; returns it in words."""
+
+    def goes_on(self, trial: Trial, epoch: int, values: Mapping[str, float]) -> bool:
+        """Whether a trial goes on after a rung."""
+        return True
+
+    @property
+    def open(self) -> bool:
+        """Whether there is anything left to do or to wait for."""
+        return self.queue.open
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether waiting trials should start."""
+        return True
+
+    def name_of(self, number: int) -> str:
+        """What to call a trial."""
+        return f"{self.title} trial {number}"
+
+    def best(self) -> float | None:
+        """The best value so far, if there is such a thing."""
+        return None
+
+
+def death(exitcode: int | None) -> str:
+    """How a process died, in words.
+
+    >>> death(-9)
+    'killed by SIGKILL; out of memory, perhaps'
+    """
+    if exitcode is None or exitcode >= 0:
+        return f"its process ended with exit code {exitcode}"
+    name = signal.Signals(-exitcode).name
+    return f"killed by {name}" + ("; out of memory, perhaps" if name == "SIGKILL" else "")

@@ -1,0 +1,79 @@
+"""Samplers by name, seeded afresh for every trial."""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+#: From a seed to a sampler. A grid is laid out in the queue of trials, so that nothing is left
+#: to draw.
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, group=True),
+    "nsgaii": lambda seed: NSGAIISampler(seed=seed, population_size=20),
+    "gp": lambda seed: GPSampler(seed=seed, deterministic_objective=False),
+    "random": lambda seed: RandomSampler(seed=seed),
+    "grid": lambda seed: RandomSampler(seed=seed),
+}
+
+
+class Reseeded(BaseSampler):
+    """A fresh sampler for every trial, seeded by the trial's number.
+
+    What a trial draws depends on the seed, the study, its number and the trials finished
+    before it, and not on how often the sweep was stopped on its way.
+
+    Args:
+        name: of the sampler.
+        seed: of the sweep.
+        study: a name that tells this study's draws from those of others.
+    """
+
+    def __init__(self, name: str, seed: int, study: str) -> None:
+        self._make = SAMPLERS[name]
+        self._key = (seed, study)
+        self._inner: BaseSampler = RandomSampler(seed=0)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._inner = self._fresh(trial)
+        self._inner.before_trial(study, trial)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._inner.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self._fresh(trial).after_trial(study, trial, state, values)
+
+    def _fresh(self, trial: FrozenTrial) -> BaseSampler:
+        text = repr((*self._key, trial.number)).encode()
+        seed = int.from_bytes(hashlib.sha256(text).digest()[:4])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return self._make(seed)

@@ -1,0 +1,68 @@
+"""Where studies are kept: SQLite in the sweep's folder, or a database by its URL."""
+
+import logging
+from pathlib import Path
+
+import optuna
+from optuna.storages import RDBStorage
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from routers import ConfigError
+
+STUDY = "study.db"
+
+#: Seconds to wait for a database that another process writes to.
+PATIENCE_SECONDS = 120
+
+
+def open_storage(url: str | None, folder: Path) -> RDBStorage:
+    """The storage of a sweep.
+
+    Args:
+        url: of a database, or None for SQLite in the folder.
+        folder: of the sweep.
+
+    Raises:
+        ConfigError: where it cannot be opened or written.
+    """
+    quiet_optuna()
+    shown = url or f"sqlite:///{folder / STUDY}"
+    try:
+        sqlite = make_url(shown).get_backend_name() == "sqlite"
+        options = {"connect_args": {"timeout": PATIENCE_SECONDS}} if sqlite else {}
+        storage = RDBStorage(shown, engine_kwargs=options)
+    except (ArgumentError, SQLAlchemyError, ImportError, RuntimeError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ConfigError(
+            f"storage={shown}: cannot be opened ({reason}); a URL is sqlite:///FILE or "
+            "postgresql+psycopg://USER@HOST/NAME (pip install 'switchyard[postgres]')"
+        ) from error
+    if sqlite:
+        _one_writer_at_a_time(storage)
+    return storage
+
+
+def quiet_optuna() -> None:
+    """Errors only: the sweep says what happens in its own words."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+
+
+def _one_writer_at_a_time(storage: RDBStorage) -> None:
+    """Take the lock where a transaction begins.
+
+    The driver takes it at the first write, so two processes could both read that a trial is
+    waiting, and both run it.
+    """
+
+    @event.listens_for(storage.engine, "connect")
+    def leave_transactions_to_us(connection: object, record: object) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]
+
+    @event.listens_for(storage.engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    storage.engine.dispose()  # connections from before

@@ -1,0 +1,56 @@
+"""A sweep from its plan to its answer."""
+
+from collections.abc import Sequence
+
+from ._confirm import ConfirmLine, candidates
+from ._lock import alone
+from ._plan import Plan, open_folder
+from ._pool import Pool
+from ._search import SearchLine, search_lines
+from ._store import open_storage
+from ._watch import Watch
+
+
+def run_sweep(plan: Plan, watch: Watch) -> list[str]:
+    """Search, confirm, and leave everything in the sweep's folder; goes on where it stopped.
+
+    Args:
+        plan: of the sweep.
+        watch: shows what happens.
+
+    Returns:
+        What is missing from the answer, a line for each; empty where all is there.
+
+    Raises:
+        ConfigError: where folder or storage cannot be used, or hold another sweep.
+        StoppedSweepError: where a signal asked to stop.
+    """
+    open_folder(plan)
+    with alone(plan.folder / "lock"):
+        storage = open_storage(plan.config.storage, plan.folder)
+    lines = search_lines(plan, storage)
+    with watch.showing("search", lines):
+        Pool(plan.config.workers, watch).work_off(lines)
+    found = candidates(plan, lines)
+    confirmed = ConfirmLine(plan, storage, found)
+    with watch.showing("confirmation", [confirmed]):
+        Pool(plan.config.workers, watch).work_off([confirmed])
+    missing = {arm.label for arm in plan.arms} - {candidate.arm.label for candidate in found}
+    return [
+        *(f"{label}: {_why(lines, label)}" for label in sorted(missing)),
+        *confirmed.failures(),
+    ]
+
+
+def _why(lines: Sequence[SearchLine], label: str) -> str:
+    """Why an arm has nothing to confirm."""
+    trials = [
+        trial
+        for line in lines
+        for trial in line.queue.trials()
+        if trial.state.is_finished() and line.arm(trial).label == label
+    ]
+    errors = [trial.user_attrs["error"] for trial in trials if "error" in trial.user_attrs]
+    if errors:
+        return f"no trial completed; the last one: {errors[-1]}"
+    return "no trial completed within the constraints"

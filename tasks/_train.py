@@ -1,0 +1,60 @@
+"""Train into a folder from Python: start, go on, or read what is finished."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+
+from ._config import CONFIG, compose
+from ._folder import (
+    RESULT,
+    add_command,
+    held,
+    last_checkpoint,
+    new_folder,
+    read_json,
+    update_config,
+)
+from ._resume import resumed
+from ._run import Run
+
+
+def train(
+    out: Path, overrides: Sequence[str], callbacks: Sequence[Callback] = ()
+) -> dict[str, Any]:
+    """The result of the run in a folder, which starts or goes on as far as that needs.
+
+    Args:
+        out: the run's folder. A finished run is read, an unfinished one goes on from its last
+            checkpoint, and is the run its folder says, whatever ``overrides`` are.
+        overrides: ``key=value`` as for ``python -m tasks``, without ``out``.
+        callbacks: of Lightning, beside the run's own.
+
+    Returns:
+        What ``result.json`` holds.
+
+    Raises:
+        ConfigError: where the run cannot work, or another process trains in the folder.
+        DivergedError: where a loss or a parameter stops being finite.
+        StoppedError: where a signal stopped it; a checkpoint is there.
+    """
+    silent = Console(file=io.StringIO())
+    if (out / RESULT).exists():
+        return dict(read_json(out / RESULT))
+    if not (out / CONFIG).exists():
+        arguments = [*overrides, f"out={out}"]
+        run = Run(compose(arguments))
+        with new_folder(run.config) as folder:
+            add_command(folder, arguments)
+            return run.train(folder, None, silent, callbacks)
+    with held(f"out={out}", out):
+        if (out / RESULT).exists():  # while this one waited
+            return dict(read_json(out / RESULT))
+        run = Run(resumed(out, [f"resume={out}"]))
+        checkpoint = last_checkpoint(out, run.module)
+        update_config(out, run.config)
+        add_command(out, [f"resume={out}"])
+        return run.train(out, checkpoint, silent, callbacks)
