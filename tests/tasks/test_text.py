@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.metrics import accuracy_score, f1_score
+from torch.nn.functional import normalize
 
 import experts
 import routers
@@ -16,12 +18,13 @@ from tasks._build import build_backbone, build_task, prepare_routers
 from tasks._config import compose
 from tasks._grams import character_grams
 from tasks._module import RoutedModule
+from tasks._wide_bag import tf_idf
 from tasks.text_classification import TextClassification
 
 from .cases import TINY, result_of, train_any
 
 GROUPS = ("here", "there", "yonder")
-MODELS = ("encoder", "bag")
+MODELS = ("encoder", "bag", "wide_bag")
 WORDS = ("good", "fine", "bad", "awful", "so_so", "a", "ça", "geht", "نعم", "हाँ", "😂", "BÖSE")
 SENTIMENT = Path(__file__).resolve().parents[3] / "shared/data/tweet_sentiment_multilingual"
 
@@ -58,6 +61,15 @@ def built(folder, *overrides):
 
 
 @torch.no_grad()
+def stirred(backbone):
+    """As after some training: no part is 0 any more, so none hides what reaches it."""
+    generator = torch.Generator().manual_seed(0)
+    for values in backbone.parameters():
+        values += 0.1 * torch.randn(values.shape, generator=generator)
+    return backbone
+
+
+@torch.no_grad()
 def outcome(task, backbone, batch):
     """Output, loss and the load of each layer."""
     output, routings = backbone(task.describe(batch))
@@ -77,6 +89,7 @@ def test_padding_reaches_nothing(folder, router, model):
     """Longer padding, and garbage in it, at the network itself and through ``collate``."""
     given = (f"task.model={model}", f"router={router}", "expert.hidden=16")
     _, task, backbone, few = built(folder, *given)
+    stirred(backbone)
     batch = task.collate(few)
     output, loss, loads = outcome(task, backbone, batch)
     length = batch["x"].shape[1]
@@ -98,6 +111,7 @@ def test_padding_reaches_nothing(folder, router, model):
 @pytest.mark.parametrize("expert", [e for e in experts.available() if e != "conv"])
 def test_padding_reaches_no_expert(folder, expert):
     _, task, backbone, few = built(folder, f"expert={expert}")
+    stirred(backbone)
     batch = task.collate(few)
     output, loads = plain(backbone, batch)
     pad = torch.nn.functional.pad
@@ -255,6 +269,37 @@ def test_rarity_counts_texts():
         expected = np.log(5 / (1 + holding)) + 1
         assert found[bucket].item() == pytest.approx(expected)
         assert common[bucket].item() == pytest.approx(expected if holding >= 2 else 0)
+
+
+def test_weights_are_those_of_scikit_learn():
+    """Sublinear TF-IDF of length 1, whatever the order and where the gaps are."""
+    generator = torch.Generator().manual_seed(0)
+    grams = torch.randint(0, 9, (20, 12), generator=generator)
+    real = torch.rand(20, 12, generator=generator) < 0.7
+    real[3] = False
+    texts = [row[keep] for row, keep in zip(grams, real, strict=True)]
+    rarity = inverse_document_frequency(texts, 9).double()
+    once, weight = tf_idf(grams, real, rarity)
+    found = torch.zeros(20, 9).double().scatter_add(1, once, normalize(weight, dim=1))
+    counts = np.stack([text.bincount(minlength=9).numpy() for text in texts])
+    slow = TfidfTransformer(sublinear_tf=True).fit(counts).transform(counts).toarray()
+    np.testing.assert_allclose(found.numpy(), slow, atol=1e-6)
+    assert ((weight > 0).sum(1).numpy() == (counts > 0).sum(1)).all()
+
+
+def test_a_wide_bag_is_linear_at_first(folder):
+    """What is routed starts at 0: logits are those of the n-grams' weights, by hand."""
+    _, task, backbone, few = built(folder, "task.model=wide_bag", "task.ngrams=[1,2]")
+    torch.nn.init.normal_(backbone.wide)
+    batch = task.collate(few)
+    output, _ = plain(backbone, batch)
+    grams, real = character_grams(batch["x"], batch["mask"], (1, 2), task.buckets)
+    expected = []
+    for row, keep in zip(grams, real, strict=True):
+        found, times = row[keep].unique(return_counts=True)
+        weight = (1 + times.double().log()) * backbone.rarity[found]
+        expected.append(10 * (weight / weight.norm()) @ backbone.wide[found])
+    torch.testing.assert_close(output, torch.stack(expected))
 
 
 # ---- real data ----
