@@ -24,8 +24,6 @@ from sklearn.preprocessing import MaxAbsScaler
 from tasks._names import read_names
 from tasks._readers import Splits, Texts, TextSource, read_texts
 
-HERE = Path(__file__).resolve().parent
-SENTIMENT = HERE.parent / "../shared/data/tweet_sentiment_multilingual"
 STRENGTHS = (0.5, 1.0, 2.0, 4.0, 16.0)
 
 #: Sparse matrices of train, val and test.
@@ -91,15 +89,15 @@ def accuracy(y: Labels, guess: Labels, part: int) -> float:
     return float(accuracy_score(y, guess))
 
 
-def main(path: Path) -> dict[str, Any]:
-    """All baselines; that of sentiment where its data is."""
+def main(path: Path | None) -> dict[str, Any]:
+    """All baselines; that of sentiment where a folder is given."""
     found: dict[str, Any] = {f"names, 1 to {n}": names_baseline(n) for n in (1, 4)}
-    if path.exists():
+    if path is not None:
         found["sentiment"] = sentiment_baseline(path)
     return found
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("path", nargs="?", type=Path, default=SENTIMENT)
+    parser.add_argument("path", nargs="?", type=Path, help="tweets; none for names alone")
     print(json.dumps(main(parser.parse_args().path), indent=1))
