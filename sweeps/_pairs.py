@@ -135,7 +135,7 @@ def probability_of_improvement(first: Sequence[float], second: Sequence[float]) 
     """Chance that a run of the first scores above a run of the second; a tie is half a win.
 
     The Mann-Whitney U over the number of pairs of runs, as in Agarwal et al. (2021,
-    2108.13264), section 4.3, for one task. 0.5 where neither is better; NaN without runs.
+    2108.13264), for one task. 0.5 where neither is better; NaN without runs.
 
     >>> probability_of_improvement([3, 4, 5], [1, 3, 4])
     0.7777777777777778

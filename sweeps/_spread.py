@@ -30,8 +30,8 @@ def common_spread(scores: Array) -> Spread:
 
     Seeds shift all arms alike (a block each); what is left over gives each arm a variance.
     The closer those agree, the more degrees of freedom their pooled value is worth: the
-    empirical Bayes estimate of Smyth (2004, doi 10.2202/1544-6115.1027), section 6.2. Half of
-    it is granted: with few arms of unequal spread the full value makes too many differences.
+    empirical Bayes estimate of Smyth (2004, doi 10.2202/1544-6115.1027). Half of it
+    is granted: with few arms of unequal spread the full value makes too many differences.
     Two arms have but one difference, and get nothing.
 
     Args:

@@ -56,9 +56,10 @@ class Verdict:
     def seeds_needed(self) -> int | None:
         """To find the difference seen with 80 % chance, were it the true one.
 
-        None if more than 1,000, or unknown.
+        None if more than 1,000, or unknown; never fewer than the least that are tested.
         """
-        return None if self.pair is None else seeds_needed(self.pair, self.level)
+        found = None if self.pair is None else seeds_needed(self.pair, self.level)
+        return None if found is None else max(found, LEAST_SEEDS)
 
 
 TOO_FEW = Verdict(Word.TOO_FEW)
