@@ -1,0 +1,72 @@
+"""Names beside points, none over another."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .marks import Point
+from .widths import text_width
+
+#: Directions tried in this order: right, left, above, below, then the corners.
+_WAYS = ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1))
+_DISTANCES = (8.0, 16.0, 28.0, 44.0, 64.0, 90.0)
+_FAR = 12.0  # from here on a thin line leads to the point
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a name stands: its box from left, top to right, bottom; whether it needs a line."""
+
+    box: Box
+    leader: bool
+
+
+def place_labels(
+    points: Sequence[Point], names: Sequence[str], bounds: Box, size: float
+) -> list[Place | None]:
+    """A place for each name, or None where there is no room for it.
+
+    Names are placed in order, each at the nearest spot that is inside the bounds, off all points
+    and off the names before it.
+
+    Args:
+        points: of the names.
+        names: one line each.
+        bounds: where names may stand.
+        size: of the type.
+
+    >>> place_labels([(50, 50)], ["a"], (0, 0, 100, 100), 10)[0].leader
+    False
+    """
+    taken: list[Box] = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    places: list[Place | None] = []
+    for point, name in zip(points, names, strict=True):
+        place = _free(point, name, bounds, size, taken)
+        if place is not None:
+            taken.append(place.box)
+        places.append(place)
+    return places
+
+
+def _free(point: Point, name: str, bounds: Box, size: float, taken: Sequence[Box]) -> Place | None:
+    width, height = text_width(name, size), size * 1.15
+    for distance, (dx, dy) in itertools.product(_DISTANCES, _WAYS):
+        x = point[0] + dx * distance - (width if dx < 0 else width / 2 if dx == 0 else 0)
+        y = point[1] + dy * distance - height / 2
+        box = (x, y, x + width, y + height)
+        if _inside(box, bounds) and not any(overlap(box, other) for other in taken):
+            return Place(box, leader=distance > _FAR)
+    return None
+
+
+def overlap(one: Box, other: Box) -> bool:
+    """Whether two boxes share some area."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _inside(box: Box, bounds: Box) -> bool:
+    return (
+        box[0] >= bounds[0] and box[1] >= bounds[1] and box[2] <= bounds[2] and box[3] <= bounds[3]
+    )
