@@ -9,11 +9,15 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from routers import ConfigError
+from tasks import user_path
 
 from ._config import compose
+from ._folder import read_sweep, read_sweeps
 from ._help import help_text, list_text
+from ._leaderboard import write_leaderboard, write_tables
 from ._plan import Plan, make_plan
-from ._pool import StoppedSweepError
+from ._pool import StoppedSweepError, warm_up
+from ._report.write import write_pages, write_report
 from ._sweep import run_sweep
 from ._watch import Board, Plain
 
@@ -52,6 +56,7 @@ def _command(arguments: Sequence[str]) -> int:
     if "--cfg" in flags:
         print(OmegaConf.to_yaml(OmegaConf.structured(config)), end="")
         return 0
+    warm_up()
     return _sweep(make_plan(config))
 
 
@@ -62,28 +67,27 @@ def _sweep(plan: Plan) -> int:
     board = console.is_terminal and not plan.config.quiet
     watch = (Board if board else Plain)(console, plan.config.workers)
     missing = run_sweep(plan, watch)
-    _answer(plan.folder, console)
+    _show(console, write_leaderboard(plan.folder), write_report(plan.folder))
     for line in missing:
         print(f"error: {line}", file=sys.stderr)
     return FAILED if missing else 0
 
 
-def _report(folders: Sequence[str]) -> int:
-    if not folders:
-        raise ConfigError("report: expected the folder of a sweep, or several")
-    from ._report import write_merged_report
-
-    print(f"The report is {write_merged_report([Path(folder) for folder in folders])}")
+def _report(arguments: Sequence[str]) -> int:
+    """``report DIR… [out=DIR]``: tables and report anew, of several sweeps as one."""
+    folders = [user_path(text) for text in arguments if "=" not in text]
+    settings = dict(text.split("=", 1) for text in arguments if "=" in text)
+    if not folders or settings.keys() - {"out"}:
+        raise ConfigError("report: expected report DIR… [out=DIR], each DIR the folder of a sweep")
+    out = user_path(settings["out"]) if "out" in settings else None
+    to = out or (folders[0] if len(folders) == 1 else Path.cwd())
+    sweep = read_sweep(folders[0]) if len(folders) == 1 else read_sweeps(folders)
+    to.mkdir(parents=True, exist_ok=True)
+    _show(Console(), write_tables(sweep, to), write_pages(sweep, to))
     return 0
 
 
-def _answer(folder: Path, console: Console) -> None:
+def _show(console: Console, table: str, report: Path) -> None:
     """The leaderboard, and where the report is."""
-    try:
-        from ._leaderboard import write_leaderboard  # type: ignore[import-not-found]
-        from ._report import write_report  # type: ignore[attr-defined]
-    except ImportError as error:
-        console.print(f"not there yet: {error}")
-        return
-    console.print(write_leaderboard(folder), soft_wrap=True, highlight=False, markup=False)
-    console.print(f"The report is {write_report(folder)}", soft_wrap=True, highlight=False)
+    console.print(table, soft_wrap=True, highlight=False, markup=False)
+    console.print(f"The report is {report}", soft_wrap=True, highlight=False, markup=False)

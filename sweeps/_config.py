@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from routers import ConfigError, bad_value, nearest_name, unknown
-from tasks import CONF, overrides
+from tasks import CONF, overrides, user_path
 
 from ._pruner import PRUNERS
 from ._samplers import SAMPLERS
@@ -70,7 +70,7 @@ def sweeps() -> list[str]:
 
 
 def _file(name: str) -> Path:
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.suffix == ".yaml" and path.is_file():
         return path
     if name not in sweeps():

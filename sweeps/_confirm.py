@@ -1,6 +1,5 @@
 """Confirmation: the best of the search once more, with seeds it has not seen."""
 
-import json
 import math
 import shlex
 from collections.abc import Sequence
@@ -12,13 +11,15 @@ from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from tasks import RESULT, read_json, write_json
+
 from ._arms import Arm
 from ._job import Job
 from ._metrics import number_at
 from ._plan import Plan
 from ._pruner import dominates
 from ._queue import Line, Place, Queue
-from ._search import QUIET, SearchLine, read_result, threads
+from ._search import QUIET, SearchLine, threads
 
 #: The study of confirmed runs, within the sweep.
 CONFIRMED = "confirmed"
@@ -121,7 +122,7 @@ class ConfirmLine(Line):
         )
 
     def finish(self, trial: Trial) -> str:
-        value = number_at(read_result(self.folder(trial)), "score.value")
+        value = number_at(read_json(self.folder(trial) / RESULT), "score.value")
         if value is None or not math.isfinite(value):
             self.queue.fail(trial, "score.value: not a number in the result")
             return "score.value is not a number"
@@ -180,6 +181,4 @@ def _write_about(plan: Plan, candidate: Candidate) -> None:
     }
     path = _home(plan, candidate) / "arm.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(about, indent=2) + "\n")
-    part.replace(path)
+    write_json(path, about)

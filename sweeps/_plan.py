@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from routers import ConfigError, bad_value
+from tasks import user_path, write_text
 
 from ._arms import Arm, Bench, read_arms
 from ._metrics import Constraint, Objective, read_constraint, read_objectives
@@ -99,7 +100,7 @@ def make_plan(config: SweepConfig) -> Plan:
     return Plan(
         config=config,
         name=name,
-        folder=Path(config.out or f"sweeps-out/{name}").expanduser(),
+        folder=user_path(config.out or f"sweeps-out/{name}"),
         arms=arms,
         spaces=spaces,
         objectives=read_objectives(config.objectives, task),
@@ -126,9 +127,7 @@ def open_folder(plan: Plan) -> None:
                 f"out={folder}: is not empty (it holds {min(others)}), and holds no sweep; "
                 "choose another out"
             )
-        part = path.with_name("sweep.yaml.part")
-        part.write_text(_to_yaml(plan.described()))
-        part.replace(path)
+        write_text(path, OmegaConf.to_yaml(OmegaConf.create(plan.described())))
     except OSError as error:
         raise ConfigError(f"out={folder}: cannot be written ({error.strerror})") from error
 
@@ -137,6 +136,8 @@ def refuse_changes(where: str, before: Any, now: Any) -> None:
     """Raise ``ConfigError`` where a sweep is not the one that began, and show the difference."""
     one, other = dict(_flat("", _kept(before))), dict(_flat("", _kept(now)))
     keys = [key for key in {**one, **other} if one.get(key, "-") != other.get(key, "-")]
+    if written := [key for key in keys if not key.startswith("resolved")]:
+        keys = written  # the rest follows from them
     if keys:
         lines = [f"  {key}: {one.get(key, '-')} there, {other.get(key, '-')} now" for key in keys]
         raise ConfigError(
@@ -167,10 +168,6 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
 def _plain(value: Any) -> Any:
     """Through JSON, so that what was written and what was read compare."""
     return json.loads(json.dumps(value))
-
-
-def _to_yaml(values: Mapping[str, Any]) -> str:
-    return OmegaConf.to_yaml(OmegaConf.create(dict(values)), resolve=False)
 
 
 def _space(config: SweepConfig, arm: Arm) -> Space:

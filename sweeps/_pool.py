@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from types import FrameType
@@ -25,7 +26,13 @@ LOOK_SECONDS = 0.5
 REAP_SECONDS = 5.0
 
 #: Imported once, by the process that trials are forked from.
-PRELOAD = ["sweeps._job", "torch.utils.tensorboard", "tasks"]
+PRELOAD = ["sweeps._preload"]
+
+
+def warm_up() -> None:
+    """Let the process that trials are forked from import what they need, meanwhile."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
+    forkserver.ensure_running()
 
 
 class StoppedSweepError(Exception):
@@ -69,7 +76,7 @@ class Pool:
         self.workers = workers
         self.watcher = watcher
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(PRELOAD)
+        warm_up()
         self.running: list[Running] = []
         self.signum: int | None = None
         self._reaped_at = self._beat_at = -float("inf")

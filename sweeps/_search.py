@@ -11,6 +11,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from routers import ConfigError, bad_value
+from tasks import RESULT, read_json
 
 from ._arms import Arm
 from ._job import Job
@@ -84,7 +85,7 @@ class SearchLine(Line):
         )
 
     def finish(self, trial: Trial) -> str:
-        results = [read_result(path) for _, path in self.runs(self.folder(trial))]
+        results = [read_json(path / RESULT) for _, path in self.runs(self.folder(trial))]
         objectives = self.plan.objectives
         values = {each.metric: searched(results, each.metric) for each in objectives}
         bounds = {each: searched(results, each.metric) for each in self.plan.constraints}
@@ -227,11 +228,6 @@ def threads(config: Any, arm: Arm) -> str:
     whole = config.threads or len(os.sched_getaffinity(0))
     share = max(1, whole // config.workers)
     return f"trainer.threads={min(share, arm.run.trainer.threads or share)}"
-
-
-def read_result(folder: Path) -> Any:
-    """What ``result.json`` of a run holds."""
-    return json.loads((folder / "result.json").read_text())
 
 
 def _finite(value: float | None) -> bool:

@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 
+import optuna
+from optuna.storages import RDBStorage
+
+from routers import ConfigError
+
 from ._confirm import ConfirmLine, candidates
 from ._lock import alone
 from ._plan import Plan, open_folder
 from ._pool import Pool
 from ._search import SearchLine, search_lines
-from ._store import open_storage
+from ._store import STUDY, open_storage
 from ._watch import Watch
 
 
@@ -28,6 +33,7 @@ def run_sweep(plan: Plan, watch: Watch) -> list[str]:
     open_folder(plan)
     with alone(plan.folder / "lock"):
         storage = open_storage(plan.config.storage, plan.folder)
+    _refuse_orphans(plan, storage)
     lines = search_lines(plan, storage)
     with watch.showing("search", lines):
         Pool(plan.config.workers, watch).work_off(lines)
@@ -40,6 +46,17 @@ def run_sweep(plan: Plan, watch: Watch) -> list[str]:
         *(f"{label}: {_why(lines, label)}" for label in sorted(missing)),
         *confirmed.failures(),
     ]
+
+
+def _refuse_orphans(plan: Plan, storage: RDBStorage) -> None:
+    """Runs whose study is gone would be taken for those of a new one."""
+    begun = any((plan.folder / "trials").glob("*/*/seed-*"))
+    names = [name for name in optuna.get_all_study_names(storage) if name.startswith(plan.name)]
+    if begun and not names:
+        raise ConfigError(
+            f"out={plan.folder}: holds trials, and the storage no study of them; bring back "
+            f"{STUDY} (or the storage), or choose another out"
+        )
 
 
 def _why(lines: Sequence[SearchLine], label: str) -> str:

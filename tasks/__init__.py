@@ -7,7 +7,7 @@ from ._build import build_backbone, build_task
 from ._checkpoints import StoppedError
 from ._cli import quiet
 from ._compute import Compute
-from ._config import CONF, compose
+from ._config import CONF, compose, user_path
 from ._diverged import DivergedError
 from ._folder import RESULT, read_json, write_json, write_text
 from ._module import RoutedModule
@@ -48,6 +48,7 @@ __all__ = [
     "register",
     "tasks",
     "train",
+    "user_path",
     "write_json",
     "write_text",
 ]
