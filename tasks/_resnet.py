@@ -112,7 +112,8 @@ class Stage(nn.Module):
         self.inner = Plain(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.enter(F.max_pool2d(x, 2))
+        window = [min(side, 2) for side in x.shape[2:]]  # a side of 1 stays
+        x = self.enter(F.max_pool2d(x, window))
         update, _ = self.inner(x)
         return x + update
 

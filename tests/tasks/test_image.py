@@ -165,7 +165,7 @@ def test_ids_are_of_the_picture_not_of_its_scale(path):
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("size", [(28, 28), (32, 32, 3), (9, 13, 3), (8, 8)])
+@pytest.mark.parametrize("size", [(28, 28), (32, 32, 3), (9, 13, 3), (8, 8), (8, 70)])
 def test_any_size_and_channels(tmp_path, model, size):
     own = settings(save_images(tmp_path, size), model, "task.dim=16", "task.depth=3", NARROW)
     config = compose([*own, "task.routed=[0,2]"])
