@@ -16,6 +16,15 @@ SIX = ("topk", "noisy_topk", "expert_choice", "hash", "hierarchical", "soft_mixt
 SMALL = [text for text in TINY if "max_steps" not in text and "batch_size" not in text]
 STEPS = ["trainer.max_steps=20", "trainer.max_epochs=20", "trainer.batch_size=16"]
 
+#: What evaluates large splits sooner: more of small samples at once, or shorter windows.
+SOONER = {
+    "char_names": ["trainer.batch_size=64"],
+    "char_properties": ["trainer.batch_size=64"],
+    "language_model": ["task.length=64", "task.context=8"],
+    "topics": ["task.length=64", "task.context=8"],
+    "two_digits": ["trainer.batch_size=64"],
+}
+
 
 @pytest.fixture(scope="module")
 def own_data(tmp_path_factory):
@@ -31,7 +40,8 @@ def causal_only(task):
 @pytest.mark.parametrize("router", SIX)
 @pytest.mark.parametrize("task", tasks.available())
 def test_trains(tmp_path, capsys, own_data, task, router):
-    command = [f"task={task}", f"router={router}", *own_data.get(task, []), *SMALL, *STEPS]
+    command = [f"task={task}", f"router={router}", *own_data.get(task, []), *SMALL]
+    command += [*STEPS, *SOONER.get(task, [])]
     code = main([*command, "expert.hidden=16", f"out={tmp_path / 'run'}"])
     if causal_only(task) and not routers.routers.get_part(router).traits.causal:
         assert code == 2
