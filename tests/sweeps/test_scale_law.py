@@ -1,0 +1,98 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from routers import ConfigError
+from sweeps._scale_law import Point, fit, read_points, scale_text
+
+from .folders import FakeArm, write_run, write_sweep
+
+SIZES = (1e4, 3e4, 1e5, 3e5, 1e6)
+
+
+def law_points(noise: float, seed: int = 0) -> list[Point]:
+    draw = np.random.default_rng(seed)
+    return [Point(n, 2.0 * n**-0.4 * math.exp(noise * draw.normal())) for n in SIZES]
+
+
+def test_a_power_law_is_found_exactly():
+    law = fit(law_points(noise=0.0))
+    assert law.slope == pytest.approx(-0.4)
+    assert law.rate(1e7) == pytest.approx(2.0 * 1e7**-0.4)
+    assert law.interval(1e7).width == pytest.approx(0, abs=1e-9)
+
+
+def test_interval_by_hand():
+    # logs base e of sizes 1, e, e² and rates 1, e, e⁵: slope 2.5, line at -0.5 + 2.5 x, left
+    # 0.5, -1, 0.5, so s² = 1.5 on 1 degree; at x = 3: 7 -+ 12.7062 sqrt(1.5 (1 + 1/3 + 4/2))
+    law = fit([Point(1.0, 1.0), Point(math.e, math.e), Point(math.e**2, math.e**5)])
+    found = law.interval(math.e**3)
+    reach = 12.706205 * math.sqrt(1.5 * (1 + 1 / 3 + 2))
+    assert math.log(law.rate(math.e**3)) == pytest.approx(7)
+    assert math.log(found.low) == pytest.approx(7 - reach, rel=1e-6)
+    assert math.log(found.high) == pytest.approx(7 + reach, rel=1e-6)
+
+
+def test_interval_holds_the_rate_of_a_new_model_as_often_as_it_says():
+    held = 0
+    for seed in range(1000):
+        new = 2.0 * 1e7**-0.4 * math.exp(0.2 * np.random.default_rng([seed, 1]).normal())
+        interval = fit(law_points(0.2, seed)).interval(1e7, 0.9)
+        held += interval.low <= new <= interval.high
+    low, high = stats.binom.ppf([0.001, 0.999], 1000, 0.9)
+    assert low <= held <= high
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [],
+        [Point(1e4, 1e-2), Point(1e5, 1e-3)],
+        [Point(1e4, 1e-2), Point(1e4, 2e-2), Point(1e4, 3e-2)],
+    ],
+)
+def test_too_little_to_fit(points):
+    with pytest.raises(ConfigError, match="more sizes"):
+        fit(points)
+
+
+@pytest.mark.parametrize("bad", [Point(0.0, 1e-3), Point(1e4, -1.0), Point(1e4, math.nan)])
+def test_sizes_and_rates_are_above_zero(bad):
+    with pytest.raises(ConfigError, match="above 0"):
+        fit([*law_points(0.1), bad])
+
+
+@pytest.mark.parametrize("at", [0.0, -1.0, math.nan, math.inf])
+def test_asked_for_no_size(at):
+    with pytest.raises(ConfigError, match="at="):
+        scale_text(law_points(0.1), at)
+
+
+def test_a_far_prediction_says_so():
+    assert "far" not in scale_text(law_points(0.1), 9e6)
+    assert "20 times the largest" in scale_text(law_points(0.1), 2e7)
+
+
+def test_points_come_from_the_best_trials_of_sweeps(tmp_path):
+    rates = (4e-3, 2e-3, 1e-3)
+    for number, rate in enumerate(rates):
+        arm = FakeArm("topk", params=(("optimizer.lr", rate),))
+        untuned = FakeArm("hash", params=())
+        write_sweep(tmp_path / str(number), [arm, untuned], trials=2)
+    found = read_points([tmp_path / str(number) for number in range(3)])
+    assert set(found) == {"topk"}
+    assert [(point.size, point.rate) for point in found["topk"]] == [(103_242.0, r) for r in rates]
+
+
+def test_sweeps_without_a_tuned_rate(tmp_path):
+    write_sweep(tmp_path / "s", [FakeArm("topk", params=())])
+    with pytest.raises(ConfigError, match="add optimizer"):
+        read_points([tmp_path / "s"])
+
+
+def test_a_run_is_no_sweep(tmp_path):
+    write_run(tmp_path / "run", FakeArm("topk"), 0, 0.9)
+    with pytest.raises(ConfigError, match="one run"):
+        read_points([tmp_path / "run"])
