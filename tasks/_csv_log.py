@@ -27,7 +27,7 @@ class CsvLog(Logger):
         """Read back the rows up to ``step``; what an interrupted run logged later is redone."""
         if not self.path.exists():
             return
-        with self.path.open(newline="") as file:
+        with self.path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 at = int(row.pop("step"))
                 if at <= step:
@@ -57,7 +57,7 @@ class CsvLog(Logger):
             return
         names = sorted({name for row in self.rows.values() for name in row})
         part = self.path.with_suffix(".part")
-        with part.open("w", newline="") as file:
+        with part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, ["step", *names])
             writer.writeheader()
             writer.writerows({"step": at, **self.rows[at]} for at in sorted(self.rows))

@@ -65,7 +65,7 @@ def held(setting: str, folder: Path) -> Iterator[None]:
 
 def add_command(folder: Path, arguments: Sequence[str]) -> None:
     """Note how the run was started or resumed."""
-    with (folder / COMMAND).open("a") as file:
+    with (folder / COMMAND).open("a", encoding="utf-8", errors="surrogateescape") as file:
         file.write(shlex.join(["python", "-m", "tasks", *arguments]) + "\n")
 
 

@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tasks import _folder
 from tasks._cli import main
 from tasks._config import compose, load_yaml
+from tasks._csv_log import CsvLog
 from tasks.digits import Digits
 
 from .cases import (
@@ -197,3 +198,13 @@ def test_files_are_utf8_in_any_locale(tmp_path, monkeypatch):
     monkeypatch.setattr("io.text_encoding", lambda encoding, stacklevel=2: encoding or "ascii")
     _folder.write_text(tmp_path / "a.csv", "größe")
     assert (tmp_path / "a.csv").read_bytes() == "größe".encode()
+    _folder.add_command(tmp_path, ["out=größe", "task.data.path=\udce9"])
+    command = (tmp_path / "command.txt").read_bytes()
+    assert "größe".encode() in command
+    assert b"path=\xe9" in command
+    log = CsvLog(tmp_path / "metrics.csv")
+    log.log_metrics({"auc/größe": 1.0}, 1)
+    log.save()
+    again = CsvLog(tmp_path / "metrics.csv")
+    again.resume_at(1)
+    assert again.rows == {1: {"auc/größe": "1.0"}}
