@@ -136,7 +136,7 @@ def test_first_layers_learn_from_every_target(data, sharing):
     ("overrides", "message"),
     [
         (("task.sharing=ple", "task.own=2"), "task.own=2: allowed is"),
-        (("task.sharing=views",), "task.sharing=views: this data has no views"),
+        (("task.sharing=views",), "task.sharing=views: this task has no views"),
         (("task.overlap=9",), "task.overlap=9: allowed is an integer from 0 to 8"),
         (("task.weights={lefty: 1.0}",), "task.weights.lefty: unknown; did you mean 'left'"),
     ],
