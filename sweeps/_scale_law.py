@@ -142,6 +142,19 @@ def read_points(folders: Sequence[Path]) -> dict[str, list[Point]]:
     return dict(found)
 
 
+def scale_report(folders: Sequence[Path], at: float) -> str:
+    """The scale law of every arm that enough sweeps tuned, for the command line.
+
+    Raises:
+        ConfigError: where no arm has points enough; that of the arm with the most says why.
+    """
+    found = read_points(folders)
+    enough = {label: points for label, points in found.items() if len(points) >= LEAST_POINTS}
+    if not enough:
+        return scale_text(max(found.values(), key=len), at)  # raises, saying what is missing
+    return "\n\n".join(f"{label}\n{scale_text(points, at)}" for label, points in enough.items())
+
+
 def scale_text(points: Sequence[Point], at: float) -> str:
     """What the fit says about a model of ``at`` active parameters, in a few lines.
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from routers import ConfigError
-from sweeps._scale_law import Point, fit, read_points, scale_text
+from sweeps._scale_law import Point, fit, read_points, scale_report, scale_text
 
 from .folders import FakeArm, write_run, write_sweep
 
@@ -84,6 +84,21 @@ def test_points_come_from_the_best_trials_of_sweeps(tmp_path):
     found = read_points([tmp_path / str(number) for number in range(3)])
     assert set(found) == {"topk"}
     assert [(point.size, point.rate) for point in found["topk"]] == [(103_242.0, r) for r in rates]
+
+
+def test_every_arm_with_enough_points_has_its_law(tmp_path):
+    folders = []
+    for number, rate in enumerate((4e-3, 2e-3, 1e-3)):
+        arms = [FakeArm("topk", params=(("optimizer.lr", rate),)), FakeArm("hash", params=())]
+        folders.append(write_sweep(tmp_path / str(number), arms))
+        for path in folders[-1].glob("confirmed/topk/*/result.json"):
+            path.write_text(path.read_text().replace("103242.0", str(10.0 ** (4 + number))))
+    text = scale_report(folders, 1e7)
+    assert text.startswith("topk\n")
+    assert "hash" not in text
+    assert "at 10,000,000 active parameters: 0.0005," in text  # halved for each factor of 10
+    with pytest.raises(ConfigError, match="2 best learning rates of 2 sizes"):
+        scale_report(folders[:2], 1e7)
 
 
 def test_sweeps_without_a_tuned_rate(tmp_path):
