@@ -41,10 +41,9 @@ def board_section(material: Material) -> Section | None:
     metrics = [m for m in metrics_of(material.sweep)[1:] if m not in _ASIDE]
     metrics = [m for m in metrics if any(math.isfinite(row.means[m]) for row in material.rows)]
     bodies: list[Safe] = []
-    for group, rows in groupby(material.rows, key=_group):
+    for group, members in groupby(material.rows, key=_group):
         bodies.append(_group_head(group, 6 + len(metrics)))
-        for row in rows:
-            bodies.append(_rows(material, row, drawn.get(row.arm.label), x, metrics))
+        bodies.extend(_rows(material, r, drawn.get(r.arm.label), x, metrics) for r in members)
     head = _head(material, x, metrics)
     board = tag("table", head, *bodies, class_="board sortable", role="table")
     ranked = [drawn[row.arm.label] for row in material.rows if row.arm.label in drawn]
@@ -108,9 +107,10 @@ def _rows(
     span = [tag("span", f" [{low}, {high}]", class_="span")] if row.interval.width >= 0 else []
     picture = [svg(row_panel(drawn, x), as_variable, "wide")] if drawn is not None else []
     name = arm_name(arm.label, material.looks[arm.label], arm.control)
+    rank = compact(row.rank)
     cells = [
-        cell(compact(row.rank), value=row.rank, class_="n rank"),
-        tag("td", name, class_="name", role="cell", data_value=arm.label),
+        cell(rank, value=row.rank, class_="n rank"),
+        tag("td", name, class_="name", role="cell", data_value=arm.label, data_rank=rank),
         cell(
             join(tag("span", fixed(row.mean, places), class_="main"), *span),
             class_="n score",
@@ -134,11 +134,10 @@ def _details(material: Material, row: Standing) -> Safe:
     shown = (tag("span", f"{name} ", tag("b", text)) for name, text in pairs)
     command = row.arm.command
     copy = tag("button", "Copy", type="button", class_="copy no-js")
-    parts = (
-        [tag("div", tag("pre", tag("code", command)), copy, class_="command")] if command else []
-    )
-    parts.append(tag("p", *shown, class_="pairs"))
-    return tag("details", tag("summary", "Run it again, and more numbers"), *parts)
+    again = tag("div", tag("pre", tag("code", command)), copy, class_="command")
+    numbers = tag("p", *shown, class_="pairs")
+    summary = tag("summary", "Run it again, and more numbers")
+    return tag("details", summary, *([again] if command else []), numbers)
 
 
 def _facts(material: Material, row: Standing) -> list[tuple[str, str]]:

@@ -1,18 +1,21 @@
 """Small multiples of curves over training: one panel per arm, the others in grey behind it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from .frame import frame
 from .marks import Area, Dot, Figure, Line, Mark, Panel, Text
 from .metrics import Curve
 from .numbers import compact
-from .scales import Scale, around
+from .scales import Scale, around, counts
 from .styles import Style
 
 _WIDTH, _HEIGHT = 200.0, 142.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34.0, 18.0, 8.0, 112.0
 #: Of the layers of one arm, in turn.
 _LAYER_DASHES = ("", "5 2", "2 2", "7 2 2 2")
+_OTHERS = Style("others", "circle")
+_COARSE = 40
 
 
 def curve_figure(
@@ -38,7 +41,7 @@ def curve_figure(
     if not shown:
         return None
     flat = [one for each in shown.values() for one in each]
-    x = around((s for one in flat for s in one.steps), _LEFT, _WIDTH - _RIGHT, pad=0, zero=True)
+    x = counts(max(step for one in flat for step in one.steps), _LEFT, _WIDTH - _RIGHT)
     values = (v for one in flat for v in (*one.low, *one.high))
     y = around(values, _BOTTOM, _TOP, zero=from_zero, pad=0.08)
     panels = []
@@ -46,12 +49,18 @@ def curve_figure(
         others = [one for other, each in shown.items() if other != label for one in each]
         marks = frame(x, y, x_name="step")
         if background:
-            marks += [_path(one, x, y, Style("others", "circle"), 0.9) for one in others]
+            marks += [_path(_coarse(one), x, y, _OTHERS, 0.9) for one in others]
         for number, one in enumerate(own):
             marks += _curve(one, x, y, looks[label], number)
         marks += _end_names(own, x, y)
         panels.append(Panel(_WIDTH, _HEIGHT, label, _alt(title, label, own), marks, label))
     return Figure(name, title, caption, panels)
+
+
+def _coarse(one: Curve) -> Curve:
+    """Fewer points for what is drawn thin in every panel, to keep the page small."""
+    every = -(-len(one.steps) // _COARSE)
+    return replace(one, steps=one.steps[::every], mean=one.mean[::every])
 
 
 def _curve(one: Curve, x: Scale, y: Scale, look: Style, number: int) -> list[Mark]:

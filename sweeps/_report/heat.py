@@ -64,12 +64,40 @@ def shares(rows: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def heat_figure(tables: Sequence[tuple[str, Table]], caption: str) -> Figure | None:
-    """A panel for each arm and table that has several experts."""
-    panels = [_panel(label, table) for label, table in tables if len(table.rows) > 1]
-    return Figure("who", "Who does what", caption, panels) if panels else None
+    """A panel for each arm and table that has several experts; shades compare where kinds do."""
+    shown = [(label, table) for label, table in tables if len(table.rows) > 1]
+    if not shown:
+        return None
+    largest: dict[str, float] = {}
+    for _, table in shown:
+        top = max((value for row in shares(table.rows) for value in row), default=0.0)
+        largest[table.by] = max(top, largest.get(table.by, 0.0)) or 1.0
+    panels = [_legend(by, top) for by, top in largest.items()]
+    panels += [_panel(label, table, largest[table.by]) for label, table in shown]
+    return Figure("who", "Who does what", caption, panels)
 
 
-def _panel(label: str, table: Table) -> Panel:
+def _legend(by: str, largest: float) -> Panel:
+    """What the shades mean."""
+    wide = (_WIDTH - _LEFT) / (_LEVELS + 1)
+    marks: list[Mark] = [
+        Boxes([(_LEFT + level * wide, _TOP, wide - 0.5, 12)], *_shade(level))
+        for level in range(_LEVELS + 1)
+    ]
+    marks += [
+        Text(_LEFT, _TOP + 26, "0"),
+        Text(_WIDTH, _TOP + 26, f"{largest:.0%}", "end"),
+        Text((_LEFT + _WIDTH) / 2, _TOP + 26, "of an expert's work", "middle"),
+    ]
+    alt = f"Shades from 0 to {largest:.0%} of an expert's work, by {by}"
+    return Panel(_WIDTH, _TOP + 32, f"Shades, by {by}", alt, marks)
+
+
+def _shade(level: int) -> tuple[str, float]:
+    return ("heat", level / _LEVELS) if level else ("faint", 0.35)
+
+
+def _panel(label: str, table: Table, largest: float) -> Panel:
     whole = shares(table.rows)
     # what an expert has most of is measured before anything is left out
     top = [max(range(len(row)), key=row.__getitem__) for row in whole]
@@ -78,8 +106,8 @@ def _panel(label: str, table: Table) -> Panel:
     pitch = (_WIDTH - _LEFT) / len(kinds)
     rise = min(_TALLEST, _HIGHEST / len(cells))
     bottom = _TOP + rise * len(cells)
-    marks: list[Mark] = [Boxes([(_LEFT, _TOP, _WIDTH - _LEFT, bottom - _TOP)], "faint", 0.35)]
-    marks += _shades(cells, pitch, rise)
+    marks: list[Mark] = [Boxes([(_LEFT, _TOP, _WIDTH - _LEFT, bottom - _TOP)], *_shade(0))]
+    marks += _shades(cells, pitch, rise, largest)
     marks += _expert_names(len(cells), rise)
     marks += _kind_names(kinds, pitch, bottom)
     cut = _cut(table)
@@ -95,9 +123,10 @@ def _panel(label: str, table: Table) -> Panel:
     return Panel(_WIDTH, bottom + 32, title, alt, marks, label)
 
 
-def _shades(cells: Sequence[Sequence[float]], pitch: float, rise: float) -> list[Mark]:
-    """Cells by shade; white is nothing, full ink the largest share in the panel."""
-    largest = max((value for row in cells for value in row), default=0.0) or 1.0
+def _shades(
+    cells: Sequence[Sequence[float]], pitch: float, rise: float, largest: float
+) -> list[Mark]:
+    """Cells, all of one shade as one mark."""
     levels: dict[int, list[tuple[float, float, float, float]]] = {}
     for e, row in enumerate(cells):
         for k, value in enumerate(row):
@@ -105,7 +134,7 @@ def _shades(cells: Sequence[Sequence[float]], pitch: float, rise: float) -> list
             if level:
                 box = (_LEFT + k * pitch, _TOP + e * rise, pitch - 0.5, rise - 0.5)
                 levels.setdefault(level, []).append(box)
-    return [Boxes(levels[level], "heat", level / _LEVELS) for level in sorted(levels)]
+    return [Boxes(levels[level], *_shade(level)) for level in sorted(levels)]
 
 
 def _expert_names(experts: int, rise: float) -> list[Mark]:

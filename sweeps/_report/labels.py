@@ -1,7 +1,7 @@
 """Names beside points, none over another."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .marks import Point
@@ -9,7 +9,7 @@ from .widths import text_width
 
 #: Directions tried in this order: right, left, above, below, then the corners.
 _WAYS = ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1))
-_DISTANCES = (8.0, 16.0, 28.0, 44.0, 64.0, 90.0)
+_DISTANCES = (8.0, 16.0, 28.0, 44.0, 60.0)
 _FAR = 12.0  # from here on a thin line leads to the point
 
 Box = tuple[float, float, float, float]
@@ -24,7 +24,11 @@ class Place:
 
 
 def place_labels(
-    points: Sequence[Point], names: Sequence[str], bounds: Box, size: float
+    points: Sequence[Point],
+    names: Sequence[str],
+    bounds: Box,
+    size: float,
+    lines: Iterable[tuple[Point, Point]] = (),
 ) -> list[Place | None]:
     """A place for each name, or None where there is no room for it.
 
@@ -36,11 +40,14 @@ def place_labels(
         names: one line each.
         bounds: where names may stand.
         size: of the type.
+        lines: level or upright, that names stay off as well.
 
     >>> place_labels([(50, 50)], ["a"], (0, 0, 100, 100), 10)[0].leader
     False
     """
     taken: list[Box] = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    for (x, y), (to_x, to_y) in lines:
+        taken.append((min(x, to_x) - 1, min(y, to_y) - 1, max(x, to_x) + 1, max(y, to_y) + 1))
     places: list[Place | None] = []
     for point, name in zip(points, names, strict=True):
         place = _free(point, name, bounds, size, taken)

@@ -50,7 +50,10 @@ class Dot:
 
 @dataclass(frozen=True)
 class Text:
-    """One line of text; ``anchor`` is ``start``, ``middle`` or ``end`` of it."""
+    """One line of text.
+
+    ``anchor`` is ``start``, ``middle`` or ``end`` of it; a ``halo`` keeps lines behind it away.
+    """
 
     x: float
     y: float
@@ -59,6 +62,7 @@ class Text:
     ink: str = "muted"
     size: float = 11.0
     bold: bool = False
+    halo: bool = False
 
 
 Mark = Line | Area | Boxes | Dot | Text

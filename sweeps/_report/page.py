@@ -10,7 +10,7 @@ from .html import join, tag
 from .inks import DARK, LIGHT, declarations
 from .learning import gates_section, learning_section
 from .material import Material
-from .notes import glossary_section
+from .notes import glossary_section, methods_section
 from .search_part import search_section
 from .section import Section
 from .top import headline, top
@@ -25,10 +25,9 @@ SECTIONS: Sequence[Callable[[Material], Section | None]] = (
     who_section,
     gates_section,
     search_section,
+    methods_section,
     glossary_section,
 )
-
-_HERE = Path(__file__).parent
 
 
 def sections(material: Material) -> list[Section]:
@@ -44,12 +43,8 @@ def page(material: Material, parts: Sequence[Section]) -> str:
         tag("header", top(material), contents, class_="page"),
         tag("main", *(part.html() for part in parts)),
     )
-    template = Template((_HERE / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=join(headline(material)),
-        css=_css(),
-        js=(_HERE / "page.js").read_text(encoding="utf-8"),
-        body=body,
+    return Template(_asset("page.html")).substitute(
+        title=join(headline(material)), css=_css(), js=_asset("page.js"), body=body
     )
 
 
@@ -61,4 +56,8 @@ def _css() -> str:
         f"{{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
         f"@media screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}\n"
     )
-    return themes + (_HERE / "page.css").read_text(encoding="utf-8")
+    return themes + _asset("page.css")
+
+
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")

@@ -12,8 +12,8 @@ from .scales import Scale, around_log
 from .styles import Style
 from .widths import shortened
 
-_WIDTH, _HEIGHT = 340.0, 310.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 10.0, 22.0, 274.0
+_WIDTH, _HEIGHT = 420.0, 330.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 14.0, 30.0, 294.0
 _NAME, _LONGEST = 11.0, 120.0
 
 
@@ -45,10 +45,10 @@ def pareto_panel(spots: Sequence[Spot], across: Way, up: Way) -> Panel:
     """All arms on two objectives, a step line along the front."""
     x = around_log([spot.x for spot in spots], _LEFT + 8, _WIDTH - _RIGHT)
     y = around_log([spot.y for spot in spots], _BOTTOM - 4, _TOP)
-    grid = frame(Scale(x.low, x.high, x.start, x.end, x.log), y, x_name=across.heading)
-    marks: list[Mark] = [*grid, Text(0, 10, up.heading, size=10)]
+    marks = frame(x, y, x_name=across.heading, y_name=up.heading)
     front = sorted((spot for spot in spots if spot.front), key=lambda spot: spot.x)
-    marks += _stairs(front, x, y, across, up)
+    stairs = _stairs(front, x, y, across, up)
+    marks += [Line(stairs, "muted", 1, "3 3")] if stairs else []
     # the front last, so that it lies over the rest
     ordered = [*(s for s in spots if not s.front), *front]
     for spot in ordered:
@@ -56,7 +56,7 @@ def pareto_panel(spots: Sequence[Spot], across: Way, up: Way) -> Panel:
         ink = spot.look.ink if spot.front else "others"
         size = 5.5 if spot.front else 4.5
         marks.append(Dot(x(spot.x), y(spot.y), spot.look.shape, ink, size, tip=tip))
-    marks += _names([*reversed(ordered)], x, y)
+    marks += _names([*reversed(ordered)], x, y, stairs)
     alt = (
         f"{up.name} against {across.name}. Not dominated: {listed([s.label for s in front])}. "
         + "; ".join(f"{s.label} {compact(s.x)}, {compact(s.y)}" for s in spots)
@@ -66,10 +66,10 @@ def pareto_panel(spots: Sequence[Spot], across: Way, up: Way) -> Panel:
 
 def pareto_figure(panels: Sequence[Panel], caption: str) -> Figure:
     """The panels side by side."""
-    return Figure("pareto", "Trade-offs", caption, panels, 3)
+    return Figure("pareto", "Trade-offs", caption, panels, 2)
 
 
-def _stairs(front: Sequence[Spot], x: Scale, y: Scale, across: Way, up: Way) -> list[Mark]:
+def _stairs(front: Sequence[Spot], x: Scale, y: Scale, across: Way, up: Way) -> list[Point]:
     """The border of what the front dominates: through both coordinates of its neighbours."""
     points: list[Point] = []
     for one, other in pairwise(front):
@@ -77,17 +77,16 @@ def _stairs(front: Sequence[Spot], x: Scale, y: Scale, across: Way, up: Way) -> 
         worst_x = min(one.x, other.x) if across.maximize else max(one.x, other.x)
         worst_y = min(one.y, other.y) if up.maximize else max(one.y, other.y)
         points += [(x(one.x), y(one.y)), (x(worst_x), y(worst_y)), (x(other.x), y(other.y))]
-    return [Line(points, "muted", 1, "3 3")] if points else []
+    return points
 
 
-def _names(spots: Sequence[Spot], x: Scale, y: Scale) -> list[Mark]:
+def _names(spots: Sequence[Spot], x: Scale, y: Scale, line: Sequence[Point]) -> list[Mark]:
     points = [(x(spot.x), y(spot.y)) for spot in spots]
     names = [shortened(spot.label, _LONGEST, _NAME) for spot in spots]
-    bounds = (x.start - 6, 14.0, _WIDTH, _BOTTOM - 2)
+    bounds = (x.start - 6, 20.0, _WIDTH, _BOTTOM - 2)
+    places = place_labels(points, names, bounds, _NAME, pairwise(line))
     marks: list[Mark] = []
-    for spot, point, name, place in zip(
-        spots, points, names, place_labels(points, names, bounds, _NAME), strict=True
-    ):
+    for spot, point, name, place in zip(spots, points, names, places, strict=True):
         if place is None:
             continue
         left, top, right, bottom = place.box
@@ -95,5 +94,5 @@ def _names(spots: Sequence[Spot], x: Scale, y: Scale) -> list[Mark]:
             near = (min(max(point[0], left), right), top if top > point[1] else bottom)
             marks.append(Line([point, near], "muted", 0.6, opacity=0.7))
         ink = "ink" if spot.front else "muted"
-        marks.append(Text(left, bottom - 3, name, ink=ink, size=_NAME))
+        marks.append(Text(left, bottom - 3, name, ink=ink, size=_NAME, halo=True))
     return marks

@@ -101,6 +101,8 @@ def _(mark: Dot, axes: "Axes", order: int) -> None:
 
 @_draw.register(Text)
 def _(mark: Text, axes: "Axes", order: int) -> None:
+    from matplotlib.patheffects import withStroke
+
     axes.text(
         mark.x,
         mark.y,
@@ -113,4 +115,5 @@ def _(mark: Text, axes: "Axes", order: int) -> None:
         zorder=order,
         clip_on=False,
         parse_math=False,
+        path_effects=[withStroke(linewidth=2, foreground=as_light("paper"))] if mark.halo else [],
     )

@@ -10,13 +10,17 @@ from .numbers import compact
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear or logarithmic axis from ``start`` to ``end`` in the panel."""
+    """A linear or logarithmic axis from ``start`` to ``end`` in the panel.
+
+    Ticks of a ``whole`` axis are whole numbers.
+    """
 
     low: float
     high: float
     start: float
     end: float
     log: bool = False
+    whole: bool = False
 
     def __call__(self, value: float) -> float:
         """The place of a value; values outside are kept at the edge."""
@@ -29,7 +33,9 @@ class Scale:
     @cached_property
     def ticks(self) -> list[float]:
         """A few round values inside."""
-        return _log_ticks(self.low, self.high) if self.log else _ticks(self.low, self.high)
+        if self.log:
+            return _log_ticks(self.low, self.high)
+        return _ticks(self.low, self.high, least=1.0 if self.whole else 0.0)
 
     @cached_property
     def labels(self) -> list[str]:
@@ -75,8 +81,17 @@ def around_log(values: Iterable[float], start: float, end: float) -> Scale:
     return Scale(min(finite) / air, max(finite) * air, start, end, log=True)
 
 
-def _ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    raw = (high - low) / wanted
+def counts(highest: float, start: float, end: float) -> Scale:
+    """A scale of whole numbers from 0, such as steps.
+
+    >>> counts(2, 0, 100).labels
+    ['0', '1', '2']
+    """
+    return Scale(0.0, max(1.0, highest), start, end, whole=True)
+
+
+def _ticks(low: float, high: float, least: float, wanted: int = 4) -> list[float]:
+    raw = max(least, (high - low) / wanted)
     unit = 10.0 ** math.floor(math.log10(raw))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)

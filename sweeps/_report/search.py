@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from .frame import frame
 from .marks import Dot, Figure, Line, Panel
 from .numbers import compact
-from .scales import around
+from .scales import around, counts
 from .styles import Style
 
 _WIDTH, _HEIGHT = 200.0, 142.0
@@ -31,9 +31,8 @@ def search_figure(
         return None
     values = [value for search in shown for _, value in search.trials]
     values += [search.confirmed for search in shown if search.confirmed is not None]
-    x = around(
-        (n for s in shown for n, _ in s.trials), _LEFT + 4, _WIDTH - _RIGHT, pad=0, zero=True
-    )
+    highest = max(number for search in shown for number, _ in search.trials)
+    x = counts(highest, _LEFT + 4, _WIDTH - _RIGHT)
     y = around(values, _BOTTOM, _TOP, pad=0.08)
     better = max if maximize else min
     panels = []

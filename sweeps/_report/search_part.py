@@ -99,7 +99,7 @@ def _promises(material: Material) -> Safe | None:
     lean = "better" if sign * gap < 0 else "worse"
     note = (
         f"The best of many trials is partly luck: on average the search showed "
-        f"{score} {compact(abs(gap))} {lean} than fresh seeds of the same settings. "
+        f"{score} {fixed(abs(gap), places)} {lean} than fresh seeds of the same settings. "
         "Only fresh seeds count in the leaderboard."
     )
     body = tag("div", table(head, rows, "promises"), class_="fit")
@@ -125,7 +125,7 @@ def _trials(material: Material) -> Safe | None:
             tag("td", arm_name(each.label, each.look, each.arm.control)),
             cell(str(number), value=number),
             cell(state, class_="state"),
-            *(cell(compact(value), value="" if value is None else value) for value in values),
+            *(_value(value, i, material) for i, value in enumerate(values)),
             *(_parameter(params.get(name, "")) for name in parameters),
         ]
         for each, number, state, values, params in rows
@@ -165,6 +165,12 @@ def _rows(material: Material, each: Entrant) -> list[_Row]:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
+
+
+def _value(value: float | None, place: int, material: Material) -> Safe:
+    """An objective's cell; all of the main one have the same decimals."""
+    text = fixed(value, material.places) if place == 0 else compact(value)
+    return cell(text, value="" if value is None else value)
 
 
 def _parameter(value: Any) -> Safe:

@@ -9,6 +9,12 @@ from .marks import Dot, Figure, Panel
 from .styles import Style
 from .svg import svg
 
+_SMALL = 250.0
+#: Panels that are shown at once; arms come best first, the rest unfolds.
+_MOST = 40
+#: A figure of so few panels is kept together on paper.
+_SHORT = 8
+
 
 @dataclass(frozen=True)
 class Section:
@@ -34,12 +40,17 @@ class Section:
 def figure_html(figure: Figure, looks: Mapping[str, Style], *, heading: bool = True) -> Safe:
     """A figure whose panels flow as the page is wide; those of an arm carry its marker."""
     panels = [_panel(panel, looks) for panel in figure.panels]
-    large = figure.panels[0].width > 250
+    large = "panels large" if figure.panels[0].width > _SMALL else "panels"
+    shown = [tag("div", *panels[:_MOST], class_=large)]
+    if len(panels) > _MOST:
+        rest = tag("div", *panels[_MOST:], class_=large)
+        shown.append(tag("details", tag("summary", f"{len(panels) - _MOST} more"), rest))
     return tag(
         "figure",
         *([tag("h3", figure.title)] if heading else []),
         tag("figcaption", figure.caption),
-        tag("div", *panels, class_="panels large" if large else "panels"),
+        *shown,
+        class_="short" if len(panels) <= _SHORT else None,
     )
 
 

@@ -88,7 +88,12 @@ def _(mark: Text, ink: Ink) -> Safe:
         fill=ink(mark.ink),
         font_size=_n(mark.size),
         font_weight="600" if mark.bold else None,
+        **(_halo(ink) if mark.halo else {}),
     )
+
+
+def _halo(ink: Ink) -> dict[str, str]:
+    return {"stroke": ink("paper"), "stroke_width": "3", "paint_order": "stroke"}
 
 
 def _n(value: float) -> str:

@@ -50,8 +50,8 @@ def answer(material: Material) -> list[Safe]:
     by_word: dict[str, list[str]] = {}
     for row in others:
         by_word.setdefault(row.verdict.word, []).append(row.arm.label)
-    said = " ".join(_sentences(by_word, len(others), material))
-    return [tag("p", name, f"{verb}{found}. {said}")]
+    said = _sentences(by_word, len(others), material)
+    return [tag("p", name, f"{verb}{found}.", *said)]
 
 
 def _with_interval(material: Material, row: Standing) -> str:
@@ -65,10 +65,10 @@ def _with_interval(material: Material, row: Standing) -> str:
 
 def _sentences(
     by_word: Mapping[str, Sequence[str]], others: int, material: Material
-) -> Iterable[str]:
+) -> Iterable[Safe]:
     worse = by_word.get(Word.WORSE, [])
-    if len(worse) == others:
-        yield f"{'Every other arm' if others > 1 else worse[0]} is worse."
+    if len(worse) == others > 1:
+        yield join(" Every other arm is worse.")
         return
     said = {
         Word.EQUIVALENT: f"equivalent to it within {compact(material.sweep.margin)}",
@@ -80,13 +80,21 @@ def _sentences(
     for word, text in said.items():
         labels = by_word.get(word, [])
         if labels:
-            yield f"{_some(labels)} {'is' if len(labels) == 1 else 'are'} {text}."
+            yield join(" ", _some(labels), f" {'is' if len(labels) == 1 else 'are'} {text}.")
 
 
-def _some(labels: Sequence[str]) -> str:
-    if len(labels) <= _NAMED:
-        return listed(labels)
-    return f"{', '.join(labels[: _NAMED - 1])} and {len(labels) - _NAMED + 1} more"
+def _some(labels: Sequence[str]) -> Safe:
+    """Labels set apart from the words around them, not too many."""
+    shown = labels if len(labels) <= _NAMED else labels[: _NAMED - 1]
+    names = [tag("b", label, class_="named") for label in shown]
+    if len(shown) < len(labels):
+        names.append(join(f"{len(labels) - len(shown)} more"))
+    return join(*(join(_comma(i, len(names)), name) for i, name in enumerate(names)))
+
+
+def _comma(place: int, of: int) -> str:
+    """What stands before a name in a list."""
+    return "" if place == 0 else " and " if place == of - 1 else ", "
 
 
 def _warnings(material: Material) -> list[Safe]:
@@ -132,7 +140,7 @@ def _budget(config: Mapping[str, Any]) -> str:
         return ""
     of = f"{counted(trials, 'trial')} per arm"
     joint = ", all arms in one study" if config.get("study") == "joint" else ""
-    return f"{of} × {counted(seeds, 'seed')}, sampler {config.get('sampler')}{joint}"
+    return f"{of}, {counted(seeds, 'seed')} each, sampler {config.get('sampler')}{joint}"
 
 
 def _data(run: Mapping[str, Any]) -> str:

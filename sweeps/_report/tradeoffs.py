@@ -48,7 +48,8 @@ def tradeoff_section(material: Material) -> Section | None:
 
 def _panel(material: Material, across: Objective, up: Objective) -> Panel | None:
     """A plane with all arms that have both numbers; None where there is nothing to trade."""
-    points = [(each, each.mean(across.metric), each.mean(up.metric)) for each in material.entrants]
+    ranked = [each for each in material.entrants if each.row.rank is not None]
+    points = [(each, each.mean(across.metric), each.mean(up.metric)) for each in ranked]
     known = [(each, x, y) for each, x, y in points if x is not None and y is not None]
     if len({x for _, x, _ in known}) < 2 and len({y for _, _, y in known}) < 2:
         return None

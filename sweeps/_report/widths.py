@@ -34,5 +34,5 @@ def _em(character: str) -> float:
     if unicodedata.east_asian_width(character) in "WF":
         return 1.0
     if character in _NARROW:
-        return 0.34
-    return 0.88 if character in _WIDE else 0.67 if character.isupper() else 0.56
+        return 0.38
+    return 0.95 if character in _WIDE else 0.7 if character.isupper() else 0.61
