@@ -1,17 +1,17 @@
 """Reading what a sweep left: the arms, what confirmed them, and what was searched."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from routers import ConfigError
+from routers import ConfigError, unknown
 from tasks import RESULT, overrides, read_json
 
 from ._arms import slug
-from ._metrics import Objective, number_at
+from ._metrics import DIRECTIONS, Objective, number_at
 
 #: The configuration in a sweep's folder.
 SWEEP = "sweep.yaml"
@@ -104,11 +104,10 @@ def read_sweep(folder: Path) -> Sweep:
     planned = _planned(folder, config)
     homes = {path.name: path for path in _folders(folder / CONFIRMED)}
     searched = {path.name: path for path in _folders(folder / TRIALS)}
-    labels = {slug(label): label for label in _labels(config)}
-    names = dict.fromkeys([*labels, *homes, *searched])
+    known = _known(config)
     arms = tuple(
-        _arm(labels.get(name, name), name, planned, homes.get(name), searched.get(name))
-        for name in names
+        _arm(name, known.get(name, {"arm": name}), planned, homes.get(name), searched.get(name))
+        for name in dict.fromkeys([*known, *homes, *searched])
     )
     return Sweep(
         config=config,
@@ -166,21 +165,28 @@ def _planned(folder: Path, config: Mapping[str, Any]) -> int:
     return int(confirm["seeds"])
 
 
-def _labels(config: Mapping[str, Any]) -> Iterable[str]:
-    """Of the arms that the sweep names, so that one that never began is seen too."""
-    arms = config.get("arms")
-    return map(str, arms) if isinstance(arms, Mapping | list) else ()
+def _known(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the sweep itself says of its arms, by slug, so that one that never began is seen."""
+    arms = config.get("resolved") or config.get("arms") or {}
+    found = {}
+    for label in arms:
+        said = arms[label] if isinstance(arms, Mapping) else {}
+        about = dict(said) if isinstance(said, Mapping) else {"overrides": said}
+        found[str(about.get("slug", slug(str(label))))] = {**about, "arm": str(label)}
+    return found
 
 
 def _folders(parent: Path) -> list[Path]:
     return sorted(path for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []
 
 
-def _arm(label: str, name: str, planned: int, home: Path | None, searched: Path | None) -> Arm:
-    about = (_read(home / ARM) if home is not None else None) or {}
+def _arm(
+    name: str, known: Mapping[str, Any], planned: int, home: Path | None, searched: Path | None
+) -> Arm:
+    about = {**known, **((_read(home / ARM) if home is not None else None) or {})}
     runs = _by_seed(home) if home is not None else {}
     return Arm(
-        label=about.get("arm", label),
+        label=str(about["arm"]),
         slug=name,
         control=bool(about.get("control", False)),
         overrides=tuple(about.get("overrides", ())),
@@ -232,9 +238,12 @@ def _objectives(
 
 def _objective(written: Any, score: str) -> Objective:
     fields = written if isinstance(written, Mapping) else {"metric": written}
-    metric = str(fields["metric"])
+    metric = str(fields.get("metric"))
     default = score if metric.startswith("score.") else "minimize"
-    return Objective(metric, fields.get("direction") or default)
+    direction = str(fields.get("direction") or default)
+    if direction not in DIRECTIONS:
+        raise unknown(f"{SWEEP}: objectives: {metric}: direction", direction, DIRECTIONS)
+    return Objective(metric, DIRECTIONS[direction])
 
 
 def _refuse_other(first: Sweep, other: Sweep) -> None:

@@ -151,8 +151,8 @@ def notes(sweep: Sweep, rows: Sequence[Standing]) -> str:
             f"{LEVEL:.0%} with Holm's correction over all {pairs} pairs; arms that share a letter "
             "were not told apart."
         )
-    if sweep.margin:
-        said.append(f"Equivalent: surely less than {sweep.margin:g} apart.")
+        if sweep.margin:
+            said.append(f"Equivalent: surely less than {sweep.margin:g} apart.")
     if not tested:
         said.append(f"No verdicts: they take {LEAST_SEEDS} seeds that all arms share.")
     return " ".join(said)

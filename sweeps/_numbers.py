@@ -10,12 +10,12 @@ NONE = "-"
 
 
 def decimals(widths: Iterable[float]) -> int:
-    """Digits behind the point that a column needs: two that its shortest interval shows.
+    """Digits behind the point that a column needs: two of half its shortest interval.
 
-    >>> decimals([0.02, 0.0123])
+    >>> decimals([0.06, 0.03])
     3
     """
-    shown = [width for width in widths if width > 0 and math.isfinite(width)]
+    shown = [width / 2 for width in widths if width > 0 and math.isfinite(width)]
     return min(6, max(0, 1 - math.floor(math.log10(min(shown))))) if shown else 4
 
 

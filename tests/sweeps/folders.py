@@ -89,6 +89,10 @@ def write_sweep(
         "confirm": {"seeds": confirm_seeds, "first_seed": FIRST_SEED},
         "margin": margin,
         "seed": 0,
+        "resolved": {
+            arm.label: {"slug": arm.slug, "control": arm.control, "overrides": _overrides(arm)}
+            for arm in arms
+        },
     }
     (folder / "sweep.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
     for arm in arms:

@@ -56,10 +56,29 @@ def test_an_arm_that_never_began_is_there(tmp_path):
     folder = write_sweep(tmp_path / "s")
     for part in ("trials", "confirmed"):
         shutil.rmtree(folder / part)
-    assert [(arm.label, arm.complete) for arm in read_sweep(folder).arms] == [
-        ("topk", False),
-        ("expert_choice", False),
+    arms = read_sweep(folder).arms
+    assert [(arm.label, arm.slug, arm.control, arm.complete) for arm in arms] == [
+        (arm.label, arm.slug, arm.control, False) for arm in ARMS
     ]
+
+
+@pytest.mark.parametrize("arms", ["[topk, hash]", "{topk: [router=topk], hash: [router=hash]}"])
+def test_arms_as_they_are_written(tmp_path, arms):
+    (tmp_path / "sweep.yaml").write_text(
+        f"arms: {arms}\nobjectives: [score.value]\nconfirm: {{seeds: 3}}\n"
+    )
+    assert [(arm.label, arm.slug) for arm in read_sweep(tmp_path).arms] == [
+        ("topk", "topk"),
+        ("hash", "hash"),
+    ]
+
+
+def test_an_objective_that_goes_nowhere(tmp_path):
+    folder = write_sweep(tmp_path / "s")
+    path = folder / "sweep.yaml"
+    path.write_text(path.read_text().replace("maximize", "maximise"))
+    with pytest.raises(ConfigError, match="did you mean 'maximize'"):
+        read_sweep(folder)
 
 
 def test_objectives_may_be_names(tmp_path):
