@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 from .. import _numbers
 
+#: What a gap looks like.
+NONE = "\N{EN DASH}"
+
 
 def compact(value: float | None) -> str:
     """Three digits and a unit.
@@ -13,7 +16,7 @@ def compact(value: float | None) -> str:
     ['3.34M', '0.457', '–']
     """
     if value is None or not math.isfinite(value):
-        return _numbers.NONE
+        return NONE
     return _numbers.compact(value).replace("-", "\N{MINUS SIGN}")
 
 
@@ -24,7 +27,7 @@ def fixed(value: float | None, places: int) -> str:
     ('−0.50', '–')
     """
     if value is None or not math.isfinite(value):
-        return _numbers.NONE
+        return NONE
     return f"{value:.{places}f}".replace("-", "\N{MINUS SIGN}")
 
 

@@ -4,18 +4,18 @@ matplotlib only places the marks that are drawn already: it knows how to embed a
 publishers ask for, and lays nothing out.
 """
 
-import re
 import warnings
 from functools import singledispatch
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .inks import as_light
 from .marks import Area, Boxes, Dot, Line, Mark, Panel, Text
 from .shapes import SHAPES
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 _POINTS = 0.75  # of a pixel
@@ -54,25 +54,20 @@ def _draw(mark: Mark, axes: "Axes", order: int) -> None:
 
 @_draw.register(Line)
 def _(mark: Line, axes: "Axes", order: int) -> None:
+    from matplotlib.lines import Line2D
+
     x, y = zip(*mark.points, strict=True)
-    dashes = [float(n) / mark.width for n in re.findall(r"[\d.]+", mark.dash)]
-    axes.plot(
-        x,
-        y,
-        color=as_light(mark.ink),
-        linewidth=mark.width * _POINTS,
-        linestyle=(0, tuple(dashes)) if dashes else "-",
-        alpha=mark.opacity,
-        clip_on=False,
-        zorder=order,
-    )
+    dashes = tuple(float(n) / mark.width for n in mark.dash.split())
+    line = Line2D(x, y, linewidth=mark.width * _POINTS, linestyle=(0, dashes) if dashes else "-")
+    _add(line, axes, order, color=as_light(mark.ink), alpha=mark.opacity)
 
 
 @_draw.register(Area)
 def _(mark: Area, axes: "Axes", order: int) -> None:
-    x, y = zip(*mark.points, strict=True)
-    (shape,) = axes.fill(x, y, color=as_light(mark.ink), alpha=mark.opacity, linewidth=0)
-    shape.set(zorder=order, clip_on=False)
+    from matplotlib.patches import Polygon
+
+    shape = Polygon(list(mark.points), linewidth=0)
+    _add(shape, axes, order, facecolor=as_light(mark.ink), alpha=mark.opacity)
 
 
 @_draw.register(Boxes)
@@ -80,40 +75,41 @@ def _(mark: Boxes, axes: "Axes", order: int) -> None:
     from matplotlib.collections import PolyCollection
 
     corners = [((x, y), (x + w, y), (x + w, y + h), (x, y + h)) for x, y, w, h in mark.boxes]
-    shapes = PolyCollection(corners, facecolors=as_light(mark.ink), alpha=mark.opacity, linewidth=0)
-    shapes.set(zorder=order, clip_on=False)
-    axes.add_collection(shapes, autolim=False)
+    shapes = PolyCollection(corners, linewidth=0)
+    _add(shapes, axes, order, facecolor=as_light(mark.ink), alpha=mark.opacity)
 
 
 @_draw.register(Dot)
 def _(mark: Dot, axes: "Axes", order: int) -> None:
+    from matplotlib.patches import Polygon
+
     corners = [(mark.x + mark.size * x, mark.y + mark.size * y) for x, y in SHAPES[mark.shape]]
-    x, y = zip(*corners, strict=True)
-    (shape,) = axes.fill(
-        x,
-        y,
-        facecolor=as_light("paper" if mark.hollow else mark.ink),
-        edgecolor=as_light(mark.ink if mark.hollow else "paper"),
-        linewidth=_POINTS,
-    )
-    shape.set(zorder=order, clip_on=False)
+    inner, outer = ("paper", mark.ink) if mark.hollow else (mark.ink, "paper")
+    shape = Polygon(corners, linewidth=_POINTS)
+    _add(shape, axes, order, facecolor=as_light(inner), edgecolor=as_light(outer))
 
 
 @_draw.register(Text)
 def _(mark: Text, axes: "Axes", order: int) -> None:
     from matplotlib.patheffects import withStroke
+    from matplotlib.text import Text as Label
 
-    axes.text(
+    label = Label(
         mark.x,
         mark.y,
         mark.text,
         fontsize=mark.size * _POINTS * _NARROWER,
-        color=as_light(mark.ink),
-        ha={"start": "left", "middle": "center", "end": "right"}[mark.anchor],
-        va="baseline",
+        verticalalignment="baseline",
         fontweight="bold" if mark.bold else "normal",
-        zorder=order,
-        clip_on=False,
         parse_math=False,
-        path_effects=[withStroke(linewidth=2, foreground=as_light("paper"))] if mark.halo else [],
     )
+    if mark.halo:
+        label.set_path_effects([withStroke(linewidth=2, foreground=as_light("paper"))])
+    across = {"start": "left", "middle": "center", "end": "right"}[mark.anchor]
+    _add(label, axes, order, color=as_light(mark.ink), horizontalalignment=across)
+
+
+def _add(artist: "Artist", axes: "Axes", order: int, **looks: Any) -> None:
+    """Without the layout that ``axes.plot`` and the like do for each call."""
+    artist.set(zorder=order, clip_on=False, **looks)
+    axes.add_artist(artist)
