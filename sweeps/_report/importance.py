@@ -17,13 +17,13 @@ def importance_figure(
 ) -> Figure | None:
     """A panel for each study whose parameters could be told apart."""
     neutral = Style("ink", "circle")
-    panels = [
-        _panel(title, shares, looks.get(title, neutral)) for title, shares in importances if shares
-    ]
+    shown = [(title, shares) for title, shares in importances if shares]
+    rows = min(_MOST, max((len(shares) for _, shares in shown), default=0))
+    panels = [_panel(title, shares, looks.get(title, neutral), rows) for title, shares in shown]
     return Figure("importance", "Which settings mattered", caption, panels) if panels else None
 
 
-def _panel(title: str, shares: Mapping[str, float], look: Style) -> Panel:
+def _panel(title: str, shares: Mapping[str, float], look: Style, rows: int) -> Panel:
     top = sorted(shares.items(), key=lambda pair: -pair[1])[:_MOST]
     marks: list[Mark] = []
     for i, (name, share) in enumerate(top):
@@ -35,4 +35,4 @@ def _panel(title: str, shares: Mapping[str, float], look: Style) -> Panel:
             Text(_NAMES + 4 + share * (_WIDTH - _NAMES - 32), at + 13, f"{share:.0%}", size=10),
         ]
     alt = f"{title}: " + ", ".join(f"{name} {share:.0%}" for name, share in top)
-    return Panel(_WIDTH, _ROW * len(top) + 4, title, alt, marks, title)
+    return Panel(_WIDTH, _ROW * rows + 4, title, alt, marks, title)

@@ -1,5 +1,6 @@
 """All that the page shows, read once."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -128,9 +129,21 @@ class Material:
         return _NAMES.get(metric, metric)
 
 
+def base_labels(sweep: Sweep) -> dict[str, str]:
+    """The arm that each arm belongs to: further trials of a front carry their arm's slug."""
+    labels = {arm.slug: arm.label for arm in sweep.arms}
+    found = {}
+    for arm in sweep.arms:
+        further = re.fullmatch(r"(.+)-\d{4}", arm.slug)
+        known = further is not None and not arm.trials
+        found[arm.label] = labels.get(further[1], arm.label) if known and further else arm.label
+    return found
+
+
 def gather(sweep: Sweep) -> Material:
     """The material of a sweep."""
-    looks = styles([(arm.label, arm.control) for arm in sweep.arms])
+    bases = base_labels(sweep)
+    looks = styles([(arm.label, bases[arm.label], arm.control) for arm in sweep.arms])
     entrants = [Entrant(row, looks[row.arm.label]) for row in standings(sweep)]
     studies = [study for folder in sweep.folders for study in read_studies(folder)]
     return Material(sweep, entrants, studies)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .._leaderboard import notes
+from .._intervals import ENOUGH_TO_RESAMPLE
+from .._verdicts import LEAST_SEEDS, LEVEL
 from .html import join, tag
 from .material import Material
 from .numbers import compact, counted, listed
@@ -76,9 +77,19 @@ def _fairness(material: Material) -> str:
 
 
 def _statistics(material: Material) -> str:
+    tested = [row for row in material.rows if row.group]
+    most = max((len(row.scores) for row in material.rows), default=0)
+    kind = "Student's" if most < ENOUGH_TO_RESAMPLE else "of the BCa bootstrap"
+    means = f"Means are over fresh seeds; their 95% intervals are {kind}."
+    if len(tested) < 2:
+        return f"{means} Verdicts take {LEAST_SEEDS} seeds that all arms share."
+    pairs = len(tested) * (len(tested) - 1) // 2
+    margin = compact(material.sweep.margin)
     return (
-        f"{notes(material.sweep, material.rows)} Tests are t tests of differences paired by seed, "
-        "their spread moderated by that of all arms (Smyth 2004); equivalence is two one-sided "
-        "tests. The number of seeds to tell two arms apart is for a chance of 80%, were the "
-        "difference seen the true one."
+        f"{means} Arms are compared by t tests of differences paired by seed, their spread "
+        f"moderated by that of all arms (Smyth 2004), at a level of {LEVEL:.0%} after Holm's "
+        f"correction over all {counted(pairs, 'pair')}. Equivalence within {margin} is two "
+        "one-sided tests, corrected alike. The number of seeds to tell two arms apart is for a "
+        "chance of 80%, were the difference seen the true one. No verdict rests on what the "
+        "search saw."
     )

@@ -14,7 +14,7 @@ from .widths import shortened
 
 _WIDTH, _HEIGHT = 420.0, 330.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 14.0, 30.0, 294.0
-_NAME, _LONGEST = 11.0, 120.0
+_NAME, _LONGEST = 11.0, 150.0
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,6 @@ def _promises(material: Material) -> Safe | None:
         return None
     places = max(3, material.places)
     same = metric == main
-    score = material.sweep.score
     head = [
         tag("th", "Arm", scope="col"),
         heading("Best in search", "n"),
@@ -95,12 +94,11 @@ def _promises(material: Material) -> Safe | None:
         for each, promised, kept, test in found
     ]
     gap = fmean(kept - promised for _, promised, kept, _ in found)
-    sign = 1 if material.maximize else -1
-    lean = "better" if sign * gap < 0 else "worse"
+    way = "below" if gap < 0 else "above"
     note = (
-        f"The best of many trials is partly luck: on average the search showed "
-        f"{score} {fixed(abs(gap), places)} {lean} than fresh seeds of the same settings. "
-        "Only fresh seeds count in the leaderboard."
+        f"The best of many trials is partly luck. On average fresh seeds of the same settings came "
+        f"out {fixed(abs(gap), places)} {way} what the search had shown; only fresh seeds count in "
+        "the leaderboard."
     )
     body = tag("div", table(head, rows, "promises"), class_="fit")
     return join(tag("h3", "Promised and confirmed"), tag("p", note, class_="note"), body)

@@ -19,26 +19,30 @@ class Style:
     dash: str = ""
 
 
-def styles(arms: Sequence[tuple[str, bool]]) -> Mapping[str, Style]:
+def styles(arms: Sequence[tuple[str, str, bool]]) -> Mapping[str, Style]:
     """A style for each label; controls are grey.
 
-    Colour and marker together tell 49 arms apart, so no figure relies on colour alone.
+    Colour, marker and dash together tell arms apart, so no figure relies on colour alone.
 
     Args:
-        arms: label and whether it is a control, in the order of the sweep.
+        arms: label, label of the arm whose colour it shares (mostly itself), and whether it is
+            a control, in the order of the sweep.
 
-    >>> styles([("topk", False), ("uniform", True)])["uniform"]
+    >>> styles([("topk", "topk", False), ("uniform", "uniform", True)])["uniform"]
     Style(ink='control', shape='circle', dash='')
     """
-    routers = [label for label, control in arms if not control]
-    controls = [label for label, control in arms if control]
-    found = {label: _nth(i, f"arm{i % ARMS}") for i, label in enumerate(routers)}
-    return found | {
-        label: Style("control", _SHAPES[i % len(_SHAPES)], _DASHES[i % len(_DASHES)])
-        for i, label in enumerate(controls)
-    }
+    colored = list(dict.fromkeys(base for _, base, control in arms if not control))
+    inks = {base: f"arm{i % ARMS}" for i, base in enumerate(colored)}
+    found: dict[str, Style] = {}
+    for label, base, control in arms:
+        ink = "control" if control else inks[base]
+        first = 0 if control else colored.index(base)
+        looks = _looks(ink, first)
+        found[label] = next((look for look in looks if look not in found.values()), looks[0])
+    return found
 
 
-def _nth(i: int, ink: str) -> Style:
-    turn = i // ARMS
-    return Style(ink, _SHAPES[(i + turn) % len(_SHAPES)], _DASHES[turn % len(_DASHES)])
+def _looks(ink: str, first: int) -> list[Style]:
+    """All looks of a colour, from one marker on."""
+    shapes = [_SHAPES[(first + i) % len(_SHAPES)] for i in range(len(_SHAPES))]
+    return [Style(ink, shape, dash) for dash in _DASHES for shape in shapes]

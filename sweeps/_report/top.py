@@ -6,7 +6,7 @@ from typing import Any
 from .._standings import BEST, Standing
 from .._verdicts import Word
 from .html import Safe, join, tag
-from .material import Material
+from .material import Material, base_labels
 from .numbers import compact, counted, fixed, listed
 from .section import marker
 
@@ -29,8 +29,10 @@ def top(material: Material) -> Safe:
 def headline(material: Material) -> str:
     """What was compared, in a line."""
     tasks = sorted({str(run.get("task")) for run in _runs(material)})
-    controls = sum(each.arm.control for each in material.entrants)
-    parts = [counted(len(material.entrants) - controls, "router")]
+    bases = base_labels(material.sweep)
+    own = [each for each in material.entrants if bases[each.label] == each.label]
+    controls = sum(each.arm.control for each in own)
+    parts = [counted(len(own) - controls, "router")]
     parts += [counted(controls, "control")] if controls else []
     return f"{listed(parts)} on {listed(tasks) or 'a task'}"
 

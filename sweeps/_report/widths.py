@@ -16,16 +16,21 @@ def text_width(text: str, size: float) -> float:
 
 
 def shortened(text: str, width: float, size: float) -> str:
-    """The text, cut with an ellipsis where it is wider than ``width``.
+    """The text, with an ellipsis in its midst where it is wider than ``width``.
 
-    >>> shortened("expert_choice", 40, 10)
-    'expert…'
+    Names often differ at their ends, so both ends stay.
+
+    >>> shortened("expert_choice, trial 8", 90, 10)
+    'expert_ch…trial 8'
     """
     if text_width(text, size) <= width:
         return text
-    while text and text_width(text + "…", size) > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    for kept in range(len(text) - 1, 0, -1):
+        head = (kept + 1) // 2
+        cut = f"{text[:head].rstrip()}…{text[len(text) - kept + head :].lstrip()}"
+        if text_width(cut, size) <= width:
+            return cut
+    return "…"
 
 
 def _em(character: str) -> float:
