@@ -182,6 +182,12 @@ class TestPower:
         found = (stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
         assert power(0.8, 1.0, 8, 0.05) == pytest.approx(found, abs=0.01)
 
+    def test_what_other_arms_lend_is_worth_seeds(self):
+        # 3 seeds and 98 degrees lent: noncentral t with 100, all but normal beyond 1.98
+        expected = NormalDist().cdf(2.5 * math.sqrt(3) - 1.984)
+        assert power(2.5, 1.0, 3, 0.05, prior=98) == pytest.approx(expected, abs=0.005)
+        assert power(2.5, 1.0, 3, 0.05) < 0.75
+
     @pytest.mark.parametrize("gap", [0.5, 1.0, 3.0])
     @pytest.mark.parametrize("level", [0.05, 0.05 / 45])
     def test_seeds_needed_are_the_fewest_that_do(self, gap, level):
