@@ -30,8 +30,8 @@ def who_section(material: Material) -> Section | None:
         [(each.label, table) for each in material.entrants for table in each.tables],
         "Each row is an expert, each column a kind of sample; a row is the share of the "
         "expert's work that comes from each kind, so an even row is a generalist and a single "
-        "dark cell a specialist. First fresh seed: experts of different seeds do not "
-        "correspond.",
+        "dark cell a specialist. Of many, the busiest experts and largest kinds. First fresh "
+        "seed: experts of different seeds do not correspond.",
     )
     if figure is None:
         return None

@@ -12,6 +12,7 @@ from .styles import Style
 _WIDTH, _HEIGHT = 200.0, 128.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 30.0, 8.0, 8.0, 108.0
 _NARROWEST = 3.0
+_HIGHEST = 8.0  # times the mean; taller bars are cut off and say how tall they are
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def load_figure(loads: Sequence[Loads], looks: Mapping[str, Style], caption: str
     shown = [each for each in loads if each.runs and len(each.runs[0]) > 1]
     if not shown:
         return None
-    numbers = (value for each in shown for run in each.runs for value in run)
+    numbers = (min(value, _HIGHEST) for each in shown for run in each.runs for value in run)
     y = around([*numbers, 1.0], _BOTTOM, _TOP, zero=True, pad=0.05)
     panels = [_panel(each, looks[each.label], y) for each in shown]
     return Figure("load", "Load of each expert at the end", caption, panels)
@@ -65,6 +66,8 @@ def _panel(each: Loads, look: Style, y: Scale) -> Panel:
     marks.append(
         Text(_WIDTH - _RIGHT, _BOTTOM + 13, f"{experts} experts, busiest first", "end", size=10)
     )
+    if means[0] > _HIGHEST:
+        marks.append(Text(_LEFT + pitch + 3, _TOP + 6, f"busiest: {compact(means[0])}", size=10))
     alt = (
         f"{each.label}, layer {each.layer}: the busiest of {experts} experts has "
         f"{compact(means[0])} times the mean load, the idlest {compact(means[-1])}"

@@ -13,10 +13,10 @@ from .._folder import Arm, Sweep
 from .._metrics import READ_IN_SEARCH, Objective
 from .._numbers import decimals
 from .._standings import Standing, standings
-from .heat import Table, read_tables
 from .metrics import Log, read_log
 from .study import Searched, read_studies
 from .styles import Style, styles
+from .tables import Table, read_tables
 
 #: Metrics in a few words; others are called by their path.
 _NAMES = {

@@ -53,9 +53,9 @@ def pareto_panel(spots: Sequence[Spot], across: Way, up: Way) -> Panel:
     ordered = [*(s for s in spots if not s.front), *front]
     for spot in ordered:
         tip = f"{spot.label}: {compact(spot.y)} {up.name}, {compact(spot.x)} {across.name}"
-        ink = spot.look.ink if spot.front else "others"
-        size = 5.5 if spot.front else 4.5
-        marks.append(Dot(x(spot.x), y(spot.y), spot.look.shape, ink, size, tip=tip))
+        ink, size = (spot.look.ink, 5.5) if spot.front else ("dominated", 4.2)
+        at = (x(spot.x), y(spot.y))
+        marks.append(Dot(*at, spot.look.shape, ink, size, hollow=not spot.front, tip=tip))
     marks += _names([*reversed(ordered)], x, y, stairs)
     alt = (
         f"{up.name} against {across.name}. Not dominated: {listed([s.label for s in front])}. "

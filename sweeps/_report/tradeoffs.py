@@ -33,8 +33,8 @@ def tradeoff_section(material: Material) -> Section | None:
         return None
     figure = pareto_figure(
         panels,
-        "Means of confirmed runs. Coloured: no other arm is at least as good in both and better "
-        "in one; the dashed line bounds what they leave behind. Grey: dominated.",
+        "Means over fresh seeds. Filled: no other arm is at least as good in both and better in "
+        "one; the dashed line bounds what they leave behind. Hollow and grey: dominated.",
     )
     note = tag(
         "p",

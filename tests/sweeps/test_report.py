@@ -7,8 +7,10 @@ import subprocess
 import xml.etree.ElementTree as ET
 from collections import Counter
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 
@@ -16,7 +18,11 @@ from routers import ConfigError
 from sweeps._leaderboard import write_leaderboard
 from sweeps._report import write_report
 from sweeps._report.files import write_figures
+from sweeps._report.inks import ARMS as ARM_INKS
+from sweeps._report.inks import DARK, LIGHT
+from sweeps._report.labels import overlap, place_labels
 from sweeps._report.marks import Area, Boxes, Dot, Figure, Line, Panel, Text
+from sweeps._report.styles import styles
 
 from .folders import ARMS, FakeArm, write_sweep
 
@@ -305,3 +311,52 @@ def test_a_browser_has_nothing_to_complain_of(folder, page, tmp_path):
     assert "expert_choice" in done.stdout
     assert 'class="copy"' in done.stdout  # the script ran to its end
     assert "CONSOLE" not in done.stderr
+
+
+def test_names_in_a_plane_do_not_touch():
+    draw = np.random.default_rng(0)
+    points = [(x, y) for x, y in draw.uniform(20, 400, (30, 2))]
+    names = [f"router number {i}" for i in range(30)]
+    placed = [p.box for p in place_labels(points, names, (0, 0, 420, 420), 11) if p is not None]
+    assert len(placed) > 20
+    assert not any(overlap(a, b) for a, b in combinations(placed, 2))
+    dots = [(x - 4, y - 4, x + 4, y + 4) for x, y in points]
+    assert not any(overlap(a, b) for a in placed for b in dots)
+    assert all(a[0] >= 0 and a[1] >= 0 and a[2] <= 420 and a[3] <= 420 for a in placed)
+
+
+def test_no_two_arms_look_the_same():
+    arms = [(f"r{i}", f"r{i}", False) for i in range(40)] + [("u", "u", True), ("v", "v", True)]
+    looks = styles([*arms, ("r0, trial 3", "r0", False)])
+    assert len(set(looks.values())) == len(looks)
+    assert looks["r0, trial 3"].ink == looks["r0"].ink
+    assert looks["u"].ink == looks["v"].ink == "control"
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_inks_stand_out_from_the_paper(theme):
+    def luminance(color: str) -> float:
+        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def contrast(ink: str) -> float:
+        low, high = sorted((luminance(theme[ink]), luminance(theme["paper"])))
+        return (high + 0.05) / (low + 0.05)
+
+    assert min(contrast(ink) for ink in ("ink", "muted")) > 4.5  # text, by WCAG 2.1
+    drawn = ["control", "dominated", "heat", *(f"arm{i}" for i in range(ARM_INKS))]
+    assert min(map(contrast, drawn)) > 3
+
+
+def test_dominated_arms_are_hollow_and_the_front_is_not(tmp_path):
+    arms = [FakeArm("good", (0.95,) * 3, 0.0), FakeArm("bad", (0.8,) * 3, 2.0)]
+    folder = write_sweep(tmp_path / "two", arms)
+    report(folder)
+    root = ET.fromstring((folder / "figures" / "pareto.svg").read_text())
+    tips = {
+        part[0].text.split(":")[0]: part.get("fill")
+        for part in root.iter()
+        if part.tag.endswith("path") and len(part)
+    }
+    assert tips == {"good": LIGHT["arm0"], "bad": LIGHT["paper"]}

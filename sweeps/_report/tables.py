@@ -1,0 +1,64 @@
+"""Which expert worked on what, from the ``confusion.csv`` of a run."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of each expert by kind, from one run and layer.
+
+    Attributes:
+        layer: its number.
+        by: what the kinds are: ``class``, ``language``, ``gate``.
+        kinds: names of the columns.
+        rows: a list per expert, in their order.
+    """
+
+    layer: int
+    by: str
+    kinds: Sequence[str]
+    rows: Sequence[Sequence[float]]
+
+
+def read_tables(folder: Path) -> list[Table]:
+    """The tables of a run's ``confusion.csv``; none where it has no such file."""
+    path = folder / "confusion.csv"
+    if not path.exists():
+        return []
+    tables: dict[tuple[int, str], dict[int, dict[str, float]]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            table = tables.setdefault((int(line["layer"]), line["by"]), {})
+            table.setdefault(int(line["expert"]), {})[line["kind"]] = float(line["rows"] or 0)
+    return [_table(layer, by, experts) for (layer, by), experts in sorted(tables.items())]
+
+
+def _table(layer: int, by: str, experts: dict[int, dict[str, float]]) -> Table:
+    kinds = list(dict.fromkeys(kind for row in experts.values() for kind in row))
+    rows = [[experts[e].get(kind, 0.0) for kind in kinds] for e in sorted(experts)]
+    return Table(layer, by, kinds, rows)
+
+
+def shares(rows: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Each row over its sum; a row of nothing stays 0.
+
+    >>> shares([[1, 3], [0, 0]])
+    [[0.25, 0.75], [0.0, 0.0]]
+    """
+    sums = [sum(row) for row in rows]
+    return [
+        [each / total if total else 0.0 for each in row]
+        for row, total in zip(rows, sums, strict=True)
+    ]
+
+
+def largest(sums: Sequence[float], most: int) -> list[int]:
+    """Places of the largest, at most so many, in their order.
+
+    >>> largest([3, 1, 2], most=2)
+    [0, 2]
+    """
+    return sorted(sorted(range(len(sums)), key=lambda i: -sums[i])[:most])
