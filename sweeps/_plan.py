@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from routers import ConfigError, bad_value
 from tasks import user_path, write_text
@@ -17,6 +15,7 @@ from ._arms import Arm, Bench, read_arms
 from ._metrics import Constraint, Objective, read_constraint, read_objectives
 from ._schema import SweepConfig
 from ._space import Space, check_keys, describe, read_space
+from ._store import without_password
 
 SWEEP = "sweep.yaml"
 
@@ -58,7 +57,7 @@ class Plan:
         values |= {
             "sweep": self.name,
             "out": str(self.folder),
-            "storage": _without_password(self.config.storage),
+            "storage": self.config.storage and without_password(self.config.storage),
             "arms": {arm.label: list(arm.overrides) for arm in self.arms if not arm.control},
             "objectives": [asdict(objective) for objective in self.objectives],
             "resolved": {
@@ -175,12 +174,3 @@ def _space(config: SweepConfig, arm: Arm) -> Space:
         return read_space(config.space, arm.run)
     except ConfigError as error:
         raise ConfigError(f"arm {arm.label}: {error}") from error
-
-
-def _without_password(url: str | None) -> str | None:
-    if url is None:
-        return None
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return url

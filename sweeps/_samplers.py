@@ -60,7 +60,9 @@ class Reseeded(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+        # a trial that died while it drew goes on with what is left to draw
+        fresh = self._fresh(trial, param_name)
+        return fresh.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self,
@@ -71,8 +73,8 @@ class Reseeded(BaseSampler):
     ) -> None:
         self._fresh(trial).after_trial(study, trial, state, values)
 
-    def _fresh(self, trial: FrozenTrial) -> BaseSampler:
-        text = repr((*self._key, trial.number)).encode()
+    def _fresh(self, trial: FrozenTrial, of: str = "") -> BaseSampler:
+        text = repr((*self._key, trial.number, of)).encode()
         seed = int.from_bytes(hashlib.sha256(text).digest()[:4])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

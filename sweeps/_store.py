@@ -37,12 +37,25 @@ def open_storage(url: str | None, folder: Path) -> RDBStorage:
     except (ArgumentError, SQLAlchemyError, ImportError, RuntimeError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(
-            f"storage={shown}: cannot be opened ({reason}); a URL is sqlite:///FILE or "
-            "postgresql+psycopg://USER@HOST/NAME (pip install 'switchyard[postgres]')"
+            f"storage={without_password(shown)}: cannot be opened ({reason}); a URL is "
+            "sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME (pip install "
+            "'switchyard[postgres]')"
         ) from error
     if sqlite:
         _prepare_sqlite(storage)
     return storage
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown and written down.
+
+    >>> without_password("postgresql+psycopg://me:secret@host/study")
+    'postgresql+psycopg://me:***@host/study'
+    """
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return url
 
 
 def quiet_optuna() -> None:

@@ -1,0 +1,70 @@
+"""What the tests of sweeps share: sweeps of seconds, and what they leave behind."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps._cli import main
+
+RUN = (
+    "task=digits",
+    "task.dim=16",
+    "task.depth=2",
+    "expert.hidden=16",
+    "trainer.max_epochs=1",
+    "trainer.max_steps=2",
+)
+
+#: Two routers and a control, a choice and a rate to search, two fresh seeds.
+TINY = (
+    f"run=[{','.join(RUN)}]",
+    "arms=[topk,expert_choice]",
+    "controls=[uniform]",
+    "space={optimizer.lr: {low: 1e-3, high: 1e-2, log: true}}",
+    "sampler=random",
+    "trials=2",
+    "confirm={seeds: 2, first_seed: 1000}",
+    "threads=1",
+    "quiet=true",
+)
+
+
+def sweep(out: Path, *arguments: str) -> int:
+    """Run a tiny sweep; returns the exit code."""
+    return main([*TINY, f"out={out}", *arguments])
+
+
+def trials_of(out: Path, study: str) -> list[FrozenTrial]:
+    """The trials of one study of a sweep."""
+    loaded = optuna.load_study(study_name=f"sweep/{study}", storage=f"sqlite:///{out}/study.db")
+    return loaded.get_trials()
+
+
+def drawn(out: Path, study: str) -> list[tuple[dict[str, Any], list[float] | None]]:
+    """What the trials of a study tried, and what came of it."""
+    return [(trial.params, trial.values) for trial in trials_of(out, study)]
+
+
+def states(out: Path, study: str) -> list[TrialState]:
+    """How the trials of a study ended."""
+    return [trial.state for trial in trials_of(out, study)]
+
+
+def confirmed(out: Path) -> dict[str, list[int]]:
+    """The seeds that confirmed each arm."""
+    return {
+        path.parent.name: sorted(
+            json.loads(result.read_text())["seed"] for result in path.parent.glob("*/result.json")
+        )
+        for path in (out / "confirmed").glob("*/arm.json")
+    }
+
+
+def intact(out: Path) -> bool:
+    """Whether SQLite finds nothing wrong with the study."""
+    with sqlite3.connect(out / "study.db") as connection:
+        return connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

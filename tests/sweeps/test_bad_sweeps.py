@@ -1,0 +1,164 @@
+"""What cannot work is refused before anything trains, or ends clearly; nothing is lost."""
+
+import json
+
+import pytest
+
+from routers import ConfigError
+from sweeps._cli import main
+from sweeps._config import compose
+from sweeps._plan import make_plan
+from sweeps._pool import Pool
+
+from .cases import TINY, states, sweep, trials_of
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sweep=tny"], "did you mean 'tiny'"),
+        (["trails=3"], "did you mean 'trials'"),
+        (["trials=0"], "trials=0: allowed is at least 1"),
+        (["trials=many"], "trials=many"),
+        (["sampler=tpee"], "did you mean 'tpe'"),
+        (["study=all"], "study=all"),
+        (["pruner.name=hyper"], "pruner.name=hyper"),
+        (["confirm.first_seed=0"], "Confirmed seeds are fresh"),
+        (["objectives=[]"], "objectives"),
+    ],
+)
+def test_configurations(arguments, words):
+    with pytest.raises(ConfigError, match=words):
+        compose([*TINY, *arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["objectives=[score.valu]"], "did you mean 'score.value'"),
+        (["objectives=[load.cv]"], "write where it should go"),
+        (["objectives=[score.value,score.value]"], "each metric once"),
+        (["objectives=[{metric: load.cv, direction: down}]"], "direction=down"),
+        (["constraints=['compute.flops_per_item < 3']"], "METRIC <= NUMBER"),
+        (["constraints=['compute.flop <= 3']"], "did you mean"),
+        (["space={router.kk: [1]}"], "no arm has it"),
+        (["space={router.k: []}"], "a list of choices"),
+        (["space={}", "arms=[uniform]", "controls=[]"], "nothing to vary"),
+        (["controls=[unifrom]"], "did you mean 'uniform'"),
+        (["arms=[mapped]"], "arm mapped: router=mapped: needs to know every sample's task"),
+        (["arms={a: [router=topk], A: [router=hash]}"], "another arm has the folder a too"),
+        (["arms={a: [router=topk, seed=1]}"], "a sweep sets seed itself"),
+        (["arms=topk"], "arms=topk"),
+        (["run=[task=digit]"], "did you mean 'digits'"),
+    ],
+)
+def test_plans(arguments, words):
+    with pytest.raises(ConfigError, match=words):
+        make_plan(compose([*TINY, *arguments]))
+
+
+def test_routers_that_do_not_fit_are_left_out_with_a_reason():
+    plan = make_plan(compose([*TINY, "arms=null"]))
+    labels = [arm.label for arm in plan.arms]
+    assert labels[0] == "topk"
+    assert "mapped" not in labels
+    assert any(note.startswith("mapped is left out: router=mapped") for note in plan.notes)
+    assert [arm.label for arm in plan.arms if arm.control] == ["uniform"]
+
+
+def test_dense_controls_cost_what_the_first_arm_costs():
+    plan = make_plan(compose([*TINY, "controls=[iso_flop,iso_parameter]", "arms=[hash]"]))
+    controls = {arm.label: arm.overrides for arm in plan.arms if arm.control}
+    assert controls == {
+        "dense, FLOPs of hash": ("router=hash", "moe.control=iso_flop"),
+        "dense, parameters of hash": ("router=hash", "moe.control=iso_parameter"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("nonsense", "cannot be opened"),
+        ("sqlite:////proc/none/study.db", "cannot be opened"),
+        ("oracle+nodriver://me:secret@host/x", "cannot be opened"),
+    ],
+)
+def test_storages(tmp_path, capsys, url, words):
+    assert sweep(tmp_path / "x", f"storage={url}") == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "secret" not in error
+
+
+def test_folders(tmp_path, capsys):
+    assert sweep("/proc/none") == 2
+    (tmp_path / "mine.txt").write_text("precious")
+    assert sweep(tmp_path) == 2
+    assert "mine.txt" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_study_of_another_sweep(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Pool, "work_off", lambda *_: None)
+    storage = f"storage=sqlite:///{tmp_path / 'shared.db'}"
+    sweep(tmp_path / "one", storage)
+    capsys.readouterr()
+    assert sweep(tmp_path / "two", storage, "trials=3") == 2
+    assert "trials: 2 there, 3 now" in capsys.readouterr().err
+
+
+def test_a_study_that_is_gone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Pool, "work_off", lambda *_: None)
+    sweep(tmp_path)
+    (tmp_path / "trials" / "topk" / "0000" / "seed-0").mkdir(parents=True)
+    for path in tmp_path.glob("study.db*"):
+        path.unlink()
+    capsys.readouterr()
+    assert sweep(tmp_path) == 2
+    assert "no study of them" in capsys.readouterr().err
+
+
+def test_all_trials_failing(tmp_path, capsys):
+    out = tmp_path / "x"
+    code = sweep(
+        out, "arms={wild: [router=topk, optimizer.lr=1e30], topk: [router=topk]}", "space={}"
+    )
+    assert code == 1
+    error = capsys.readouterr().err
+    assert "error: wild: no trial completed; the last one: " in error
+    assert {state.name for state in states(out, "wild")} == {"FAIL"}
+    assert {state.name for state in states(out, "topk")} == {"COMPLETE"}
+    assert (out / "confirmed" / "topk" / "seed-1001" / "result.json").exists()
+    assert sweep(out, "arms={wild: [router=topk, optimizer.lr=1e30], topk: [router=topk]}",
+                 "space={}") == 1  # fmt: skip
+
+
+def test_a_score_that_is_not_a_number(tmp_path, monkeypatch):
+    """NaN is null in JSON, and no trial's value."""
+    out = tmp_path / "x"
+    plan = make_plan(compose([*TINY, f"out={out}", "arms=[topk]", "controls=[]"]))
+    from sweeps._plan import open_folder
+    from sweeps._search import search_lines
+    from sweeps._store import open_storage
+
+    open_folder(plan)
+    (line,) = search_lines(plan, open_storage(None, out))
+    trial = line.queue.claim()
+    line.draw(trial)
+    for folder, _ in line.job(trial).runs:
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps({"score": {"validation": None}}))
+    assert "not a number" in line.finish(trial)
+    (first, *_) = trials_of(out, "topk")
+    assert first.state.name == "FAIL"
+    assert "score.value" in first.user_attrs["error"]
+
+
+def test_help_and_list(capsys):
+    for flag, words in (("--help", "python -m sweeps report DIR"), ("--list", "nsgaii")):
+        assert main([flag]) == 0
+        assert words in capsys.readouterr().out
+    assert main(["--cfg", "sweep=digits"]) == 0
+    assert "trials: 1" in capsys.readouterr().out
+    assert main(["--hepl"]) == 2
+    assert main(["report"]) == 2

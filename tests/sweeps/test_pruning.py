@@ -1,0 +1,60 @@
+"""Trials that end early: at a rung, or because nothing gets better."""
+
+import json
+
+import pytest
+from optuna.trial import TrialState
+
+from sweeps._search import SearchLine
+
+from .cases import confirmed, states, sweep, trials_of
+
+OBJECTIVES = {
+    "one": "objectives=[score.value]",
+    "several": "objectives=[score.value,{metric: load.max_violation, direction: minimize}]",
+}
+
+
+@pytest.mark.parametrize("objectives", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_losers_at_a_rung_stop(tmp_path, monkeypatch, objectives):
+    asked = []
+
+    def only_the_first(line, trial, epoch, values):
+        asked.append((trial.number, epoch, sorted(values)))
+        return trial.number == 0
+
+    monkeypatch.setattr(SearchLine, "goes_on", only_the_first)
+    out = tmp_path / "x"
+    code = sweep(
+        out,
+        "run=[task=digits,task.dim=16,task.depth=2,expert.hidden=16,trainer.batch_size=512,"
+        "trainer.max_epochs=3]",
+        "arms=[topk]",
+        "controls=[]",
+        "pruner={name: halving, first: 1, factor: 2}",
+        objectives,
+    )
+    assert code == 0
+    assert states(out, "topk") == [TrialState.COMPLETE, TrialState.PRUNED]
+    metrics = ["load.max_violation"] * ("several" == _kind(objectives)) + ["score.value"]
+    assert asked == [(0, 1, metrics), (0, 2, metrics), (1, 1, metrics)]
+    assert confirmed(out) == {"topk": [1000, 1001]}
+    assert json.loads((out / "confirmed" / "topk" / "arm.json").read_text())["trial"] == 0
+
+
+def test_an_arm_ends_when_nothing_gets_better(tmp_path, monkeypatch):
+    monkeypatch.setattr(SearchLine, "since_better", lambda line: len(_done(line)))
+    out = tmp_path / "x"
+    code = sweep(out, "arms=[topk]", "controls=[]", "trials=5", "patience=2", "confirm.seeds=1")
+    assert code == 0
+    ended = [trial.number for trial in trials_of(out, "topk") if trial.state.is_finished()]
+    assert ended == [0, 1]
+    assert confirmed(out) == {"topk": [1000]}
+
+
+def _done(line):
+    return [trial for trial in line.queue.trials() if trial.state.is_finished()]
+
+
+def _kind(objectives):
+    return next(name for name, text in OBJECTIVES.items() if text == objectives)

@@ -1,0 +1,118 @@
+"""The line of trials: exact budgets, whoever dies."""
+
+import os
+
+import pytest
+from optuna.trial import TrialState
+
+from sweeps._claim import Witness, own_claim, start_time
+from sweeps._queue import Place, Queue
+from sweeps._samplers import SAMPLERS, Reseeded
+from sweeps._store import open_storage
+
+TRIALS = 14
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Makes a queue; each has connections of its own, as every process has."""
+    opened = []
+
+    def make(sampler="random", folder="a", retries=1):
+        home = tmp_path / folder
+        home.mkdir(exist_ok=True)
+        opened.append(open_storage(None, home))
+        reseeded = Reseeded(sampler, 3, "arm")
+        queue = Queue("s/arm", opened[-1], ["minimize"], reseeded, home / "lock", retries)
+        queue.fill([Place({"x": 0.5}, {}), *[Place({}, {})] * (TRIALS - 1)])
+        return queue
+
+    yield make
+    for storage in opened:
+        storage.engine.dispose()
+
+
+def work(queue, until=TRIALS):
+    """Do trials whose value is plain arithmetic."""
+    while queue.started < until and (trial := queue.claim()):
+        x = trial.suggest_float("x", 0, 1)
+        kind = trial.suggest_categorical("kind", ["a", "b"])
+        queue.tell(trial, TrialState.COMPLETE, [(x - 0.3) ** 2 + (kind == "a")])
+
+
+def drawn(queue):
+    return [(trial.number, trial.params, trial.values) for trial in queue.trials()]
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_stopped_at_every_trial_it_draws_the_same(made, sampler):
+    whole = made(sampler, "whole")
+    work(whole)
+    for stop in (1, 6, 11, 12):
+        queue = made(sampler, "stopped")
+        work(queue, until=stop)
+        trial = queue.claim()  # and dies, sometimes after it has drawn
+        if stop % 2:
+            trial.suggest_float("x", 0, 1)
+        queue.give_back(trial)
+    work(made(sampler, "stopped"))
+    assert drawn(made(sampler, "stopped")) == drawn(whole)
+    assert len(drawn(whole)) == TRIALS
+    assert drawn(whole)[0][1]["x"] == 0.5
+
+
+def test_places_are_filled_once(made):
+    made()
+    assert len(made().trials()) == TRIALS
+
+
+def test_two_take_no_trial_twice(made):
+    one, other = made(), made()
+    numbers = [queue.claim().number for queue in (one, other, other, one)]
+    assert numbers == [0, 1, 2, 3]
+
+
+def test_the_end_counts_once(made):
+    queue = made()
+    trial = queue.claim()
+    queue.tell(trial, TrialState.COMPLETE, [1.0])
+    queue.tell(trial, TrialState.COMPLETE, [2.0])
+    queue.give_back(trial)
+    queue.lost(trial, "late")
+    assert (queue.trials()[0].state, queue.trials()[0].values) == (TrialState.COMPLETE, [1.0])
+
+
+def test_a_trial_that_keeps_dying_is_given_up(made):
+    queue = made(retries=1)
+    assert queue.lost(queue.claim(), "killed")
+    trial = queue.claim()
+    assert trial.number == 0
+    assert not queue.lost(trial, "killed")
+    assert queue.trials()[0].state == TrialState.FAIL
+    assert queue.trials()[0].user_attrs["error"] == "killed"
+
+
+def test_trials_of_dead_processes_go_back(made):
+    queue = made()
+    alive, dead, reused = (queue.claim() for _ in range(3))
+    claim = own_claim()
+    dead.set_user_attr("claim", {**claim, "pid": 2**22 + 1})
+    reused.set_user_attr("claim", {**claim, "start": claim["start"] - 1})
+    assert queue.reap() == [dead.number, reused.number]
+    assert queue.trials()[alive.number].state == TrialState.RUNNING
+    assert queue.claim().number == dead.number
+
+
+def test_workers_elsewhere_are_known_by_their_marks():
+    elsewhere = {"claim": {"host": "elsewhere", "pid": 1, "start": 1}}
+    patient, hasty = Witness(grace=100), Witness(grace=-1)
+    for witness in (patient, hasty):
+        assert not witness.dead("s", 0, {**elsewhere, "beat": 1})
+    assert hasty.dead("s", 0, {**elsewhere, "beat": 1})
+    assert not hasty.dead("s", 0, {**elsewhere, "beat": 2})
+    assert not patient.dead("s", 0, {**elsewhere, "beat": 1})
+
+
+def test_start_time_tells_processes_apart():
+    assert start_time(os.getpid()) == start_time(os.getpid())
+    assert start_time(2**22 + 1) is None

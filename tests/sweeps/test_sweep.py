@@ -1,0 +1,147 @@
+"""Whole sweeps of seconds, through the command."""
+
+import json
+
+import pytest
+from optuna.trial import TrialState
+
+from sweeps._pool import Pool, StoppedSweepError
+
+from .cases import RUN, confirmed, drawn, intact, states, sweep, trials_of
+
+ARMS = ("topk", "expert_choice", "uniform")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A sweep that nobody disturbed."""
+    out = tmp_path_factory.mktemp("sweep") / "whole"
+    assert sweep(out) == 0
+    return out
+
+
+def test_what_lies_on_disk(whole):
+    names = {path.name for path in whole.iterdir()}
+    assert {"sweep.yaml", "study.db", "trials", "confirmed", "leaderboard.csv"} <= names
+    assert {"leaderboard.md", "leaderboard.tex", "report.html"} <= names
+    assert confirmed(whole) == {arm: [1000, 1001] for arm in ARMS}
+    runs = {path.relative_to(whole / "trials").as_posix() for path in whole.glob("trials/*/*/*/")}
+    expected = {f"{arm}/{number:04d}/seed-0" for arm in ARMS for number in range(2)}
+    assert {run for run in runs if run.endswith("seed-0")} == expected
+    assert intact(whole)
+
+
+def test_budgets_are_equal_and_defaults_come_first(whole):
+    for arm in ARMS:
+        assert states(whole, arm) == [TrialState.COMPLETE] * 2
+    assert drawn(whole, "topk")[0][0] == {
+        "router.k": 2,
+        "router.weighting": "renormalized",
+        "optimizer.lr": 0.002,
+    }
+    assert drawn(whole, "uniform")[0][0] == {"optimizer.lr": 0.002}
+    assert drawn(whole, "uniform")[1][0] != drawn(whole, "uniform")[0][0]
+
+
+def test_the_best_trial_is_confirmed(whole):
+    for arm in ARMS:
+        about = json.loads((whole / "confirmed" / arm / "arm.json").read_text())
+        values = [trial.values[0] for trial in trials_of(whole, arm)]
+        assert about["search"] == {"score.value": max(values)}
+        assert about["params"] == trials_of(whole, arm)[about["trial"]].params
+        assert about["control"] == (arm == "uniform")
+        config = (whole / "confirmed" / arm / "seed-1000" / "config.yaml").read_text()
+        assert f"lr: {about['params']['optimizer.lr']}" in config
+        for setting in (*RUN, f"router={arm}", "seed=1000"):
+            assert setting in about["command"].split()
+
+
+def test_search_sees_validation_only(whole):
+    folder = whole / "trials" / "topk" / "0000" / "seed-0"
+    score = json.loads((folder / "result.json").read_text())["score"]
+    assert score["value"] != score["validation"]  # or this test could not fail
+    assert trials_of(whole, "topk")[0].values == [score["validation"]]
+
+
+def test_again_is_nothing_to_do(whole, capsys, monkeypatch):
+    monkeypatch.setattr(Pool, "_start", lambda *_: pytest.fail("a trial started"))
+    before = drawn(whole, "topk")
+    assert sweep(whole) == 0
+    assert "to do" not in capsys.readouterr().out
+    assert drawn(whole, "topk") == before
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ("trials=3", "trials: 2 there, 3 now"),
+        ("space.optimizer\\.lr.high=2e-2", "high: 0.01 there, 0.02 now"),
+        ("controls=[random_fixed]", "random_fixed"),
+    ],
+)
+def test_another_sweep_is_refused(whole, capsys, change, shown):
+    if "space" in change:
+        change = "space={optimizer.lr: {low: 1e-3, high: 2e-2, log: true}}"
+    assert sweep(whole, change) == 2
+    assert shown in capsys.readouterr().err
+
+
+def test_stopped_at_any_trial_it_goes_on_the_same(whole, tmp_path, monkeypatch):
+    """One worker draws the same trials, however often it is stopped."""
+    out = tmp_path / "stopped"
+    start = Pool._start
+
+    def once(pool, line, trial):
+        start(pool, line, trial)
+        if not trial.user_attrs.get("stopped"):
+            trial.set_user_attr("stopped", True)
+            pool.signum = 15
+
+    monkeypatch.setattr(Pool, "_start", once)
+    codes = [sweep(out) for _ in range(13)]
+    assert codes == [143] * 12 + [0]
+    for arm in ARMS:
+        assert drawn(out, arm) == drawn(whole, arm)
+    assert confirmed(out) == confirmed(whole)
+    one, other = ((x / "leaderboard.md").read_text() for x in (whole, out))
+    assert _untimed(one) == _untimed(other)
+
+
+def test_two_workers_and_a_second_sweep_share(whole, tmp_path):
+    out = tmp_path / "two"
+    assert sweep(out, "workers=2") == 0
+    for arm in ARMS:
+        assert states(out, arm) == [TrialState.COMPLETE] * 2
+        assert drawn(out, arm)[0] == drawn(whole, arm)[0]
+
+
+def test_several_objectives_and_a_joint_study(tmp_path):
+    out = tmp_path / "joint"
+    code = sweep(
+        out,
+        "study=joint",
+        "objectives=[score.value,{metric: load.max_violation, direction: minimize}]",
+        "constraints=['compute.flops_per_item >= 1']",
+        "sampler=tpe",
+        "confirm.seeds=1",
+    )
+    assert code == 0
+    trials = trials_of(out, "joint")
+    assert [trial.params["arm"] for trial in trials[:3]] == list(ARMS)
+    assert len(trials) == 6
+    assert all(len(trial.values) == 2 and trial.constraints for trial in trials)
+    assert set(ARMS) <= confirmed(out).keys()
+
+
+def test_stopped_says_so(tmp_path, monkeypatch, capsys):
+    def stop(*_):
+        raise StoppedSweepError(2)
+
+    monkeypatch.setattr(Pool, "work_off", stop)
+    assert sweep(tmp_path / "x") == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def _untimed(table):
+    """Less the last column, which is seconds."""
+    return [line.split("|")[:-2] for line in table.splitlines()]
