@@ -22,6 +22,7 @@ from sweeps._report.inks import ARMS as ARM_INKS
 from sweeps._report.inks import DARK, LIGHT
 from sweeps._report.labels import overlap, place_labels
 from sweeps._report.marks import Area, Boxes, Dot, Figure, Line, Panel, Text
+from sweeps._report.metrics import Curve, curve, read_log
 from sweeps._report.styles import styles
 
 from .folders import ARMS, FakeArm, write_sweep
@@ -232,6 +233,19 @@ def test_numbers_that_are_none(tmp_path):
     drawn = " ".join(attrs.get("d") or "" for attrs in page.named("path"))
     assert "nan" not in drawn
     assert "hash (0 of 3 seeds)" in page.shown()
+
+
+def test_curves_leave_out_blanks_and_average_seeds(tmp_path):
+    texts = ("step,a\n1,1\n2,nan\n3,\n4,2\n", "step,a\n1,3\n4,inf\n5,6\n")
+    logs = []
+    for name, text in zip("xy", texts, strict=True):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.csv").write_text(text)
+        logs.append(read_log(tmp_path / name))
+    assert curve(logs, "a") == Curve(
+        "", [1, 4, 5], [2.0, 2.0, 6.0], [1.0, 2.0, 6.0], [3.0, 2.0, 6.0]
+    )
+    assert curve(logs, "b") is None
 
 
 def test_a_run_without_its_tables(tmp_path):
