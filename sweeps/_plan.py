@@ -99,7 +99,7 @@ def make_plan(config: SweepConfig) -> Plan:
     return Plan(
         config=config,
         name=name,
-        folder=user_path(config.out or f"sweeps-out/{name}"),
+        folder=user_path(config.out or f"runs/{name}"),
         arms=arms,
         spaces=spaces,
         objectives=read_objectives(config.objectives, task),

@@ -36,7 +36,7 @@ def test_losers_at_a_rung_stop(tmp_path, monkeypatch, objectives):
     )
     assert code == 0
     assert states(out, "topk") == [TrialState.COMPLETE, TrialState.PRUNED]
-    metrics = ["load.max_violation"] * ("several" == _kind(objectives)) + ["score.value"]
+    metrics = ["load.max_violation"] * (_kind(objectives) == "several") + ["score.value"]
     assert asked == [(0, 1, metrics), (0, 2, metrics), (1, 1, metrics)]
     assert confirmed(out) == {"topk": [1000, 1001]}
     assert json.loads((out / "confirmed" / "topk" / "arm.json").read_text())["trial"] == 0
