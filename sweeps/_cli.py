@@ -18,6 +18,7 @@ from ._leaderboard import write_leaderboard, write_tables
 from ._plan import Plan, make_plan
 from ._pool import StoppedSweepError, warm_up
 from ._report.write import write_pages, write_report
+from ._store import study_url, without_password
 from ._sweep import run_sweep
 from ._watch import Board, Plain
 
@@ -64,6 +65,9 @@ def _sweep(plan: Plan) -> int:
     console = Console()
     for note in plan.notes:
         console.print(note, soft_wrap=True, highlight=False, markup=False)
+    if not plan.config.quiet:
+        url = without_password(study_url(plan.config.storage, plan.folder))
+        console.print(f"Watch the study in a browser: optuna-dashboard {url}", soft_wrap=True)
     board = console.is_terminal and not plan.config.quiet
     watch = (Board if board else Plain)(console, plan.config.workers)
     missing = run_sweep(plan, watch)

@@ -60,23 +60,21 @@ def candidates(plan: Plan, lines: Sequence[SearchLine]) -> list[Candidate]:
     for arm in plan.arms:
         own = [i for i, (of, _) in enumerate(fit) if of.label == arm.label]
         own.sort(key=lambda i: (values[i], fit[i][1].number))
+        told: list[list[float]] = []
         for rank, i in enumerate(own):
             trial = fit[i][1]
             if rank == 0:
                 found.append(Candidate(arm.label, arm.slug, arm, trial, front[i]))
-            elif front[i] and not _same(trial, [c.trial for c in found + rest if c.arm is arm]):
+            elif front[i] and values[i] not in told:  # an equal one adds nothing to the front
                 name = f"{arm.label}, trial {trial.number}"
                 rest.append(Candidate(name, f"{arm.slug}-{trial.number:04d}", arm, trial, True))
+            told.append(values[i])
     return found + rest
 
 
 def _fit(trial: FrozenTrial) -> bool:
     within = all(value <= 0 for value in trial.constraints.values())
     return trial.state == TrialState.COMPLETE and within
-
-
-def _same(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> bool:
-    return any(trial.params == other.params for other in others)
 
 
 class ConfirmLine(Line):

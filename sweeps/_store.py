@@ -29,7 +29,7 @@ def open_storage(url: str | None, folder: Path) -> RDBStorage:
         ConfigError: where it cannot be opened or written.
     """
     quiet_optuna()
-    shown = url or f"sqlite:///{folder / STUDY}"
+    shown = study_url(url, folder)
     try:
         sqlite = make_url(shown).get_backend_name() == "sqlite"
         options = {"connect_args": {"timeout": PATIENCE_SECONDS}} if sqlite else {}
@@ -44,6 +44,15 @@ def open_storage(url: str | None, folder: Path) -> RDBStorage:
     if sqlite:
         _prepare_sqlite(storage)
     return storage
+
+
+def study_url(url: str | None, folder: Path) -> str:
+    """Where the studies of a sweep are.
+
+    >>> study_url(None, Path("runs/digits"))
+    'sqlite:///runs/digits/study.db'
+    """
+    return url or f"sqlite:///{folder / STUDY}"
 
 
 def without_password(url: str) -> str:
