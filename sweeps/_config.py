@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,6 +15,9 @@ from ._schema import SweepConfig
 
 #: Keys whose value is text whatever YAML makes of it.
 TEXT = ("out", "storage", "sweep")
+
+#: Stands for what begins a reference while the sweep's own values are read.
+HIDDEN = "\uffff{"
 
 STUDIES = ("per_arm", "joint")
 
@@ -59,9 +63,23 @@ def compose(arguments: Sequence[str]) -> SweepConfig:
             raise _unknown_key(key)
         with overrides.explained(f"{sign}{key}={value}"):
             overrides.change(config, sign, key, value)
-    made = overrides.typed(config, SweepConfig, "conf/sweep.yaml", _unknown_key)
+    # ${seed} in an override is for each run to fill in, not for the sweep
+    hidden = OmegaConf.create(_in_texts(OmegaConf.to_container(config), "${", HIDDEN))
+    assert isinstance(hidden, DictConfig)
+    made = overrides.typed(hidden, SweepConfig, "conf/sweep.yaml", _unknown_key)
+    for name in ("run", "arms", "space", "objectives", "constraints"):
+        setattr(made, name, _in_texts(getattr(made, name), HIDDEN, "${"))
     _check(made)
     return made
+
+
+def _in_texts(value: Any, old: str, new: str) -> Any:
+    """The value with a piece of text replaced wherever it stands."""
+    if isinstance(value, dict):
+        return {key: _in_texts(inner, old, new) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_in_texts(inner, old, new) for inner in value]
+    return value.replace(old, new) if isinstance(value, str) else value
 
 
 def sweeps() -> list[str]:

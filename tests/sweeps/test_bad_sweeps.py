@@ -162,3 +162,10 @@ def test_help_and_list(capsys):
     assert "trials: 1" in capsys.readouterr().out
     assert main(["--hepl"]) == 2
     assert main(["report"]) == 2
+
+
+def test_references_are_for_the_runs():
+    plan = make_plan(compose(["sweep=digits"]))
+    (arm,) = [arm for arm in plan.arms if arm.label == "hash"]
+    assert arm.overrides == ("router=hash", "router.seed=${seed}")
+    assert plan.config.seed == 0
