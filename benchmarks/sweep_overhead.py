@@ -1,9 +1,9 @@
 """What a sweep costs beside its training, and what a second worker saves.
 
 The same 24 digits trials, each of one thread: with one worker, with two, and in a plain script
-around Optuna's own loop in one process. Seconds per trial beyond training are the wall-clock time
-of the search, less what the runs say they trained, over the number of trials; starting the
-command counts, and so does evaluation.
+around Optuna's own loop in one process. Seconds per trial beside training are the wall-clock time,
+less what the runs say they trained, over the number of runs, evaluation included. What a command
+takes that has nothing to do (imports, checks, leaderboard, report) is told apart.
 
     python benchmarks/sweep_overhead.py [--trials 24] [--epochs 3]
 """
@@ -92,6 +92,15 @@ def main() -> None:
         if name != "two workers":
             line += f", {(seconds[name] - training) / (trials + 1):.2f} s per trial beside it"
         print(line, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "sweep"
+        with_workers(1, 1, 1, out)
+        start = time.perf_counter()
+        with_workers(1, 1, 1, out)
+        fixed = time.perf_counter() - start
+    rest = (seconds["one worker"] - fixed - seconds["plain loop"]) / (trials + 1)
+    print(f"a command with nothing to do: {fixed:.1f} s; beyond it one worker takes {rest:+.2f} s")
+    print("per trial more than the loop, which imports nothing in its time")
     print(f"two workers take {seconds['two workers'] / seconds['one worker']:.2f} of one's time;")
     print(f"one worker takes {seconds['one worker'] / seconds['plain loop']:.2f} of the loop's")
 
