@@ -32,8 +32,8 @@ ARMS = {"`topk`, 2 of 4 experts": "router=topk", "dense, equal FLOPs": "moe.cont
 FOLDER = "cifar10"
 
 HEAD = """\
-| network | test accuracy | validation, by epoch | MFLOPs per image | parameters | minutes |
-|---|---|---|---|---|---|"""
+| network | test accuracy | validation, by epoch | MFLOPs per image | active parameters |
+|---|---|---|---|---|"""
 
 
 def settings(arm: str, data: str = FOLDER) -> list[str]:
@@ -65,8 +65,7 @@ def table() -> str:
         active, total = float(row["active_parameters"]) / 1e6, float(row["parameters"]) / 1e6
         lines.append(
             f"| {row['arm']} | {float(row['accuracy']):.3f} | {row['curve']} "
-            f"| {float(row['flops_per_item']) / 1e6:.0f} | {active:.2f}M of {total:.2f}M "
-            f"| {float(row['seconds']) / 60:.1f} |"
+            f"| {float(row['flops_per_item']) / 1e6:.0f} | {active:.2f}M of {total:.2f}M |"
         )
     return "\n".join(lines)
 

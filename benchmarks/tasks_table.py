@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import cache
 from statistics import mean
 from typing import NamedTuple
 
@@ -56,11 +57,11 @@ ARMS: dict[str, tuple[str, tuple[Figure, ...]]] = {
             for name in ("left", "right", "sum", "parity")
         ),
     ),
-    "char_names": ("task=char_names", (Figure("accuracy", "accuracy", "linear, bytes"),)),
+    "char_names": ("task=char_names", (Figure("accuracy", "accuracy", "linear, n-grams"),)),
     "char_properties": (
         "task=char_properties",
         tuple(
-            Figure(f"accuracy/{name}", f"accuracy, {words}", "linear, bytes")
+            Figure(f"accuracy/{name}", f"accuracy, {words}", "linear, n-grams")
             for name, words in (
                 ("category", "category"),
                 ("bidirectional", "direction"),
@@ -106,13 +107,18 @@ MAKERS: dict[str, Callable[[], dict[str, float]]] = {
     "digits": lambda: plain_baselines.baseline("digits"),
     "two_digits": lambda: plain_baselines.baseline("two_digits"),
     "planted": lambda: plain_baselines.baseline("planted"),
-    "char_names": lambda: {"accuracy": linear_baselines.names_baseline()["category"]["test"]},
+    "char_names": lambda: {"accuracy": _names()["category"]["test"]},
     "char_properties": lambda: {
-        f"accuracy/{name}": found["test"]
-        for name, found in linear_baselines.names_baseline().items()
+        f"accuracy/{name}": found["test"] for name, found in _names().items()
     },
     "topics": lambda: {"bits_per_byte": _five_gram()},
 }
+
+
+@cache
+def _names() -> dict[str, dict[str, float]]:
+    """From counts of 1 to 4 bytes in a row; single bytes reach 0.77 to 0.83."""
+    return linear_baselines.names_baseline(4)
 
 
 def _five_gram() -> float:

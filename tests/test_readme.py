@@ -1,5 +1,6 @@
 """What README.md shows works as it stands."""
 
+import importlib
 import re
 import runpy
 import shlex
@@ -60,8 +61,22 @@ def test_the_error_it_shows_is_the_one_people_get():
         compose(["router=topp"])
 
 
-def test_markers_of_the_generated_table_are_there():
-    assert README.count("<!-- digits:start -->") == README.count("<!-- digits:end -->") == 1
+@pytest.mark.parametrize(
+    ("place", "script"),
+    [
+        ("digits", "digits_table"),
+        ("tasks", "tasks_table"),
+        ("cifar", "cifar_table"),
+        ("census", "census_table"),
+        ("views", "claims_views"),
+    ],
+)
+def test_a_table_is_what_its_script_makes_of_the_rows(monkeypatch, place, script):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    table = importlib.import_module(script).table()
+    assert len(table.splitlines()) > 3
+    start, end = f"<!-- {place}:start -->\n", f"<!-- {place}:end -->"
+    assert README.partition(start)[2].partition(end)[0].startswith(table)
 
 
 def test_the_table_of_speed_is_what_the_bench_left():
