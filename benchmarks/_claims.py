@@ -1,6 +1,5 @@
 """What tests of claims share: every arm trained for every seed, and inference timed in turns."""
 
-import csv
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from _runs import HERE, Row, config_hash, interval, read_rows, result_of
+from _runs import HERE, Row, config_hash, interval, read_rows, result_of, write_rows
 
 from tasks import Batch
 from tasks._batches import InOrder
@@ -79,7 +78,7 @@ def run_missing(claim: Claim, runs: Path, data: str) -> None:
             found = claim.figures(result_of(runs / config))
             speed = round(per_second[arm], 1)
             rows.append({"arm": arm, "seed": seed, "config": config, **found, "per_second": speed})
-        _write(claim.rows, rows)
+        write_rows(claim.rows, rows)
 
 
 def change(rows: Sequence[Row], others: Sequence[Row], name: str) -> str:
@@ -127,13 +126,3 @@ def _trained(
     run.module.load_state_dict(saved["state_dict"])
     test = InOrder(run.data.test, run.config.trainer.batch_size)
     return run.module.eval(), [run.module.described(batch) for batch in test]
-
-
-def _write(path: Path, rows: Sequence[Row]) -> None:
-    """All rows, in place of those there were."""
-    new = path.with_suffix(".new")
-    with new.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[-1]))
-        writer.writeheader()
-        writer.writerows(rows)
-    new.replace(path)

@@ -67,12 +67,17 @@ def run_missing(path: Path, wanted: Sequence[Row], run: Callable[[Row], Row]) ->
             continue
         rows.append({**row, **run(row)})
         print(rows[-1], flush=True)
-        new = path.with_suffix(".new")
-        with new.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[-1]))
-            writer.writeheader()
-            writer.writerows(rows)
-        new.replace(path)
+        write_rows(path, rows)
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """All rows, in place of those there were; columns are those of the last."""
+    new = path.with_suffix(".new")
+    with new.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[-1]))
+        writer.writeheader()
+        writer.writerows(rows)
+    new.replace(path)
 
 
 def interval(values: Sequence[float], digits: int) -> str:
