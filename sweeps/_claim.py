@@ -45,9 +45,15 @@ class Witness:
         self._seen: dict[tuple[str, int], tuple[Any, float]] = {}
 
     def dead(self, study: str, number: int, attrs: Mapping[str, Any]) -> bool:
-        """Whether nobody works on a running trial any more."""
+        """Whether nobody works on a running trial any more; to be asked by who holds the lock.
+
+        A trial is taken and claimed under the same lock: one that runs without a claim is of a
+        process that was killed between the two.
+        """
         claim = attrs.get("claim")
-        if claim is not None and claim["host"] == socket.gethostname():
+        if claim is None:
+            return True
+        if claim["host"] == socket.gethostname():
             return start_time(claim["pid"]) != claim["start"] or claim["start"] is None
         mark = (claim, attrs.get("beat"))
         known, since = self._seen.get((study, number), (None, 0.0))

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from routers import ConfigError
+from routers import ConfigError, bad_value
 from tasks import user_path
 
 from ._config import compose
@@ -18,6 +18,7 @@ from ._leaderboard import write_leaderboard, write_tables
 from ._plan import Plan, make_plan
 from ._pool import StoppedSweepError, warm_up
 from ._report.write import write_pages, write_report
+from ._scale_law import scale_report
 from ._store import study_url, without_password
 from ._sweep import run_sweep
 from ._watch import Board, Plain
@@ -51,8 +52,8 @@ def _command(arguments: Sequence[str]) -> int:
         if flag in words:
             print(words[flag]())
             return 0
-    if rest[:1] == ["report"]:
-        return _report(rest[1:])
+    if rest and rest[0] in COMMANDS:
+        return COMMANDS[rest[0]](rest[1:])
     config = compose(rest)
     if "--cfg" in flags:
         print(OmegaConf.to_yaml(OmegaConf.structured(config)), end="")
@@ -79,8 +80,7 @@ def _sweep(plan: Plan) -> int:
 
 def _report(arguments: Sequence[str]) -> int:
     """``report DIR… [out=DIR]``: tables and report anew, of several sweeps as one."""
-    folders = [user_path(text) for text in arguments if "=" not in text]
-    settings = dict(text.split("=", 1) for text in arguments if "=" in text)
+    folders, settings = _folders_and_settings(arguments)
     if not folders or settings.keys() - {"out"}:
         raise ConfigError("report: expected report DIR… [out=DIR], each DIR the folder of a sweep")
     out = user_path(settings["out"]) if "out" in settings else None
@@ -91,7 +91,30 @@ def _report(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _scale(arguments: Sequence[str]) -> int:
+    """``scale DIR… at=N``: the learning rate of a model of N active parameters."""
+    folders, settings = _folders_and_settings(arguments)
+    if not folders or settings.keys() != {"at"}:
+        raise ConfigError("scale: expected scale DIR… at=N, N the larger model's active parameters")
+    try:
+        at = float(settings["at"])
+    except ValueError:
+        raise bad_value("at", settings["at"], "a number of active parameters above 0") from None
+    print(scale_report(folders, at))
+    return 0
+
+
+def _folders_and_settings(arguments: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
+    """What a command is given: folders, and ``key=value``."""
+    folders = [user_path(text) for text in arguments if "=" not in text]
+    return folders, dict(text.split("=", 1) for text in arguments if "=" in text)
+
+
 def _show(console: Console, table: str, report: Path) -> None:
     """The leaderboard, and where the report is."""
     console.print(table, soft_wrap=True, highlight=False, markup=False)
     console.print(f"The report is {report}", soft_wrap=True, highlight=False, markup=False)
+
+
+#: Words that come first and ask for something else than a sweep.
+COMMANDS = {"report": _report, "scale": _scale}

@@ -31,19 +31,25 @@ def test_ddp_safe_idle_experts_get_zero_gradients(bank, load):
 
 def test_ddp_step_with_idle_experts_on_two_processes(tmp_path):
     """Plain DDP refuses parameters without a gradient; here rank 1 uses other experts."""
-    mp.spawn(_ddp_step, args=(str(tmp_path / "meeting"),), nprocs=2)
+    mp.spawn(_on_one_of_two, args=(str(tmp_path / "meeting"),), nprocs=2)
 
 
-def _ddp_step(rank: int, meeting: str) -> None:
+def _on_one_of_two(rank: int, meeting: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
+    # its module is gone before the group is: one that outlives it ends the group's thread while
+    # it holds the interpreter's lock, which that thread may be waiting for
+    _ddp_step(rank)
+    dist.destroy_process_group()
+
+
+def _ddp_step(rank: int) -> None:
     bank = bank_of("mlp", num_experts=5)
     parallel = DistributedDataParallel(bank)
     load = torch.tensor([[3, 0, 0, 0, 0], [0, 0, 2, 0, 1]][rank])
     for _ in range(2):
         parallel(rows_for(bank, 3, seed=rank).detach(), load).square().sum().backward()
     assert [bool(grad.any()) for grad in bank.up.grad] == [True, False, True, False, True]
-    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("bank", experts.available())

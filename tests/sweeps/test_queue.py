@@ -103,6 +103,13 @@ def test_trials_of_dead_processes_go_back(made):
     assert queue.claim().number == dead.number
 
 
+def test_a_trial_whose_process_died_before_it_made_its_claim_goes_back(made):
+    queue = made()
+    unclaimed = queue.study.ask()  # what claiming does first
+    assert queue.reap() == [unclaimed.number]
+    assert queue.claim().number == unclaimed.number
+
+
 def test_workers_elsewhere_are_known_by_their_marks():
     elsewhere = {"claim": {"host": "elsewhere", "pid": 1, "start": 1}}
     patient, hasty = Witness(grace=100), Witness(grace=-1)

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from routers import ConfigError
+from sweeps._cli import main
 from sweeps._scale_law import Point, fit, read_points, scale_report, scale_text
 
 from .folders import FakeArm, write_run, write_sweep
@@ -86,7 +87,7 @@ def test_points_come_from_the_best_trials_of_sweeps(tmp_path):
     assert [(point.size, point.rate) for point in found["topk"]] == [(103_242.0, r) for r in rates]
 
 
-def test_every_arm_with_enough_points_has_its_law(tmp_path):
+def test_every_arm_with_enough_points_has_its_law(tmp_path, capsys):
     folders = []
     for number, rate in enumerate((4e-3, 2e-3, 1e-3)):
         arms = [FakeArm("topk", params=(("optimizer.lr", rate),)), FakeArm("hash", params=())]
@@ -94,11 +95,22 @@ def test_every_arm_with_enough_points_has_its_law(tmp_path):
         for path in folders[-1].glob("confirmed/topk/*/result.json"):
             path.write_text(path.read_text().replace("103242.0", str(10.0 ** (4 + number))))
     text = scale_report(folders, 1e7)
+    assert main(["scale", *map(str, folders), "at=1e7"]) == 0
+    assert capsys.readouterr().out == text + "\n"
     assert text.startswith("topk\n")
     assert "hash" not in text
     assert "at 10,000,000 active parameters: 0.0005," in text  # halved for each factor of 10
     with pytest.raises(ConfigError, match="2 best learning rates of 2 sizes"):
         scale_report(folders[:2], 1e7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["s"], "at=N"), (["at=5"], "scale DIR"), (["s", "at=big"], "at=big"), (["s", "to=5"], "at=N")],
+)
+def test_bad_commands(arguments, words, capsys):
+    assert main(["scale", *arguments]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_sweeps_without_a_tuned_rate(tmp_path):
