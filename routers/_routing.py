@@ -11,6 +11,7 @@ from ._blend import Blend
 from ._items import Items
 from ._limit import keep_within
 from ._order import stable_order
+from ._rule import Rule
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +19,11 @@ class Routing:
     """Which item goes to which expert, and with what weight.
 
     Losses, metrics and FLOPs are read from it; the engine executes it. Build one with
-    ``by_item``, ``by_expert``, ``by_mask`` or ``by_slot``.
+    ``by_item``, ``by_expert``, ``by_mask``, ``by_slot`` or ``by_merge``.
+
+    Where there are too many experts to score them all, ``logits`` and ``probs`` are of the
+    ``S`` ``candidates`` of each item alone. Balance terms then take the probability of all
+    others for 0, and nothing here but ``chosen`` builds ``(N, E)``.
 
     Attributes:
         item: ``(A,)`` int64, the item of each assignment. With a ``blend`` the slot.
@@ -33,11 +38,21 @@ class Routing:
         given_log_partition: ``(N, G)`` logsumexp of each of several gates' scores.
         expected_load: ``(E,)`` differentiable estimate of the load, where the router has one.
         blend: items to slots and back, for soft routers.
+        candidates: ``(N, S)`` int64, the experts that ``logits`` and ``probs`` are of; None
+            where they are of all.
+        merge: ``(M, E)``, where each of ``M`` equal contiguous parts of the items is worked on
+            by one expert, whose parameters are means of all experts' with these weights.
+        rule: how the outputs for an item make one, where it is not their weighted sum.
         fan_out: ``K`` where the assignments lie as ``(N, K)``, item by item.
         fan_in: ``C`` where they lie as ``(E, C)``, expert by expert.
         complete: every item goes to every expert, and each expert has them in order.
         requested: ``(E,)`` int64, the load before anything was dropped, where it differs.
         given_importance: ``(E,)`` gate mass before anything was dropped, where it differs.
+        before: the routing from which assignments were dropped, where any were.
+        step: ``(5, E)`` ``step_sums`` of all micro-steps and ranks so far, this batch included;
+            None where nobody sums them.
+        tally: ``(router.tally_size,)`` int64, counts that the router wants summed over a step
+            and given back to ``adapt_to_tally``.
 
     >>> items = Items(torch.zeros(3, 4))
     >>> routing = Routing.by_item(
@@ -59,17 +74,30 @@ class Routing:
     given_log_partition: Tensor | None = None
     expected_load: Tensor | None = None
     blend: Blend | None = None
+    candidates: Tensor | None = None
+    merge: Tensor | None = None
+    rule: Rule | None = None
     fan_out: int | None = None
     fan_in: int | None = None
     complete: bool = False
     requested: Tensor | None = None
     given_importance: Tensor | None = None
+    before: "Routing | None" = None
+    step: Tensor | None = None
+    tally: Tensor | None = None
 
     # ---- constructors ----
 
     @classmethod
     def by_item(
-        cls, items: Items, expert: Tensor, weight: Tensor, num_experts: int, **extra: Any
+        cls,
+        items: Items,
+        expert: Tensor,
+        weight: Tensor,
+        num_experts: int,
+        *,
+        keep: Tensor | None = None,
+        **extra: Any,
     ) -> "Routing":
         """Token choice: each item names its experts.
 
@@ -78,14 +106,18 @@ class Routing:
             expert: ``(N, K)`` int64.
             weight: ``(N, K)``, or ``(N, K, T)`` for ``T`` tasks.
             num_experts: ``E``.
-            extra: ``logits``, ``probs``, ``expected_load`` as in the class.
+            keep: ``(N, K)`` bool, False for choices that are none; None where all are.
+            extra: ``logits``, ``probs``, ``expected_load``, ``candidates`` as in the class.
         """
         n, k = expert.shape
         item = torch.arange(n, device=expert.device).unsqueeze(1).expand(n, k).reshape(-1)
         routing = cls._of(
             items, item, expert.flatten(), weight.flatten(0, 1), num_experts, fan_out=k, **extra
         )
-        return routing if items.mask is None else routing._only(items.mask[item])
+        if items.mask is not None:
+            real = items.mask[item].view(n, k)
+            keep = real if keep is None else keep & real
+        return routing if keep is None else routing._only(keep.flatten())
 
     @classmethod
     def by_expert(
@@ -163,6 +195,26 @@ class Routing:
         )
 
     @classmethod
+    def by_merge(cls, items: Items, weight: Tensor, **extra: Any) -> "Routing":
+        """One expert for each part of the items, whose parameters are means of all experts'.
+
+        As a graph every item goes to every expert with the weights of its part. The load is
+        the gate mass in rows: a merged expert's rows count for each expert by its weight,
+        rounded so that they add up to the real items.
+
+        Args:
+            items: what was routed.
+            weight: ``(M, E)``, rows that sum to one, for ``M`` equal contiguous parts.
+            extra: ``logits`` or ``probs`` as in the class, in ``(N, E)``.
+
+        >>> items = Items(torch.zeros(4, 1))
+        >>> Routing.by_merge(items, torch.tensor([[0.25, 0.75]])).load.tolist()
+        [1, 3]
+        """
+        each = weight.repeat_interleave(len(items) // max(len(weight), 1), 0)
+        return replace(cls.by_mask(items, each, **extra), merge=weight)
+
+    @classmethod
     def _of(
         cls,
         items: Items,
@@ -202,6 +254,8 @@ class Routing:
     @cached_property
     def load(self) -> Tensor:
         """Rows each expert computes, ``(E,)`` int64."""
+        if self.merge is not None:
+            return _in_whole_rows(self.importance, self.num_real)
         return torch.bincount(self.expert, minlength=self.num_experts)
 
     @cached_property
@@ -228,7 +282,10 @@ class Routing:
 
     @cached_property
     def probs(self) -> Tensor:
-        """The gate's distribution, ``(N, E)``; the weights themselves where it has none."""
+        """The gate's distribution, ``(N, E)``; the weights themselves where it has none.
+
+        Of the candidates alone, ``(N, S)``, where there are any.
+        """
         if self.given_probs is not None:
             return self.given_probs
         if self.logits is not None:
@@ -239,9 +296,37 @@ class Routing:
         return flat.index_add(0, cell, mass).view(self.num_items, self.num_experts)
 
     @cached_property
+    def prob_sums(self) -> Tensor:
+        """Sums of ``probs`` over the real items, ``(E,)``, also where they are of candidates."""
+        if self.candidates is None:
+            return self.over_real(self.probs).sum(0)
+        probs, expert = self.over_real(self.probs), self.over_real(self.candidates)
+        return _scattered(expert.flatten(), probs.flatten(), self.num_experts)
+
+    @cached_property
+    def prob_sums_by_group(self) -> Tensor:
+        """The same for the items of each group, ``(G, E)``."""
+        probs = self.probs if self.mask is None else self.probs.where(self.mask.unsqueeze(1), 0.0)
+        groups, e = self.groups, self.num_experts
+        if self.candidates is None:
+            return probs.reshape(groups, self.num_items // groups, e).sum(1)
+        group = torch.arange(groups, device=probs.device).unsqueeze(1)
+        cell = group * e + self.candidates.reshape(groups, -1)
+        return _scattered(cell.flatten(), probs.flatten(), groups * e).view(groups, e)
+
+    def of_all(self, scores: Tensor) -> Tensor:
+        """Scores such as ``probs`` as ``(N, E)``, 0 for experts that are no candidates."""
+        if self.candidates is None:
+            return scores
+        first = torch.arange(self.num_items, device=scores.device).unsqueeze(1) * self.num_experts
+        cells = self.num_items * self.num_experts
+        grid = _scattered((first + self.candidates).flatten(), scores.flatten(), cells)
+        return grid.view(self.num_items, self.num_experts)
+
+    @cached_property
     def log_partition(self) -> Tensor | None:
         """logsumexp of the scores, ``(N,)`` or ``(N, G)`` for ``G`` gates; None without scores."""
-        if self.logits is None:
+        if self.logits is None or self.given_log_partition is not None:
             return self.given_log_partition
         return self.logits.logsumexp(-1)
 
@@ -255,6 +340,20 @@ class Routing:
         grid = torch.zeros(shape, dtype=torch.bool, device=self.item.device)
         grid[self.item, self.expert] = True
         return grid
+
+    @cached_property
+    def taken(self) -> Tensor:
+        """Which of the experts that ``probs`` is of reach the item, in its shape, bool."""
+        if self.candidates is None:
+            return self.chosen
+        first = torch.arange(self.num_items, device=self.item.device).unsqueeze(1)
+        pair = self.item * self.num_experts + self.expert
+        return torch.isin(first * self.num_experts + self.candidates, pair)
+
+    @property
+    def divisible(self) -> bool:
+        """Whether single assignments can be left out: not of slots, nor of merged experts."""
+        return self.blend is None and self.merge is None
 
     def over_real(self, values: Tensor) -> Tensor:
         """``values`` of shape ``(N, ...)`` with the rows of padding removed."""
@@ -274,7 +373,8 @@ class Routing:
 
         The capacity is ``ceil(factor * A_g / E)`` for the ``A_g`` assignments of real items
         in group ``g`` (that is ``ceil(factor * K * n_g / E)`` for top-K); libraries differ in
-        this rounding. Slots of a blend are balanced already and are left alone.
+        this rounding. Slots of a blend are balanced already, a merged expert takes all items
+        of its part: these are left alone.
 
         Args:
             factor: capacity relative to an even load, above 0.
@@ -289,7 +389,7 @@ class Routing:
         >>> routing.limit(1.0).item.tolist()
         [0, 1]
         """
-        if self.blend is not None:
+        if not self.divisible:
             return self
         return self.drop(keep_within(self, factor, order, generator), renormalize=renormalize)
 
@@ -308,6 +408,7 @@ class Routing:
             requested=self.demand,
             given_importance=self.importance,
             given_probs=self.probs if self.logits is None else self.given_probs,
+            before=self if self.before is None else self.before,
         )
 
     def _only(self, keep: Tensor) -> "Routing":
@@ -321,3 +422,17 @@ class Routing:
             fan_in=None,
             complete=False,
         )
+
+
+def _scattered(index: Tensor, values: Tensor, size: int) -> Tensor:
+    """Sums of ``values`` ``(A,)`` by ``index`` ``(A,)``, ``(size,)``."""
+    return values.new_zeros(size).index_add(0, index, values)
+
+
+@torch.no_grad()
+def _in_whole_rows(mass: Tensor, total: Tensor) -> Tensor:
+    """Shares ``(E,)`` of ``total`` rows, by largest remainder; int64."""
+    exact = mass.double() / mass.double().sum().clamp_min(torch.finfo(mass.dtype).tiny) * total
+    whole = exact.floor()
+    rank = (whole - exact).argsort(stable=True).argsort()
+    return (whole + (rank < total - whole.sum())).long()
