@@ -61,11 +61,14 @@ def _check_assignments(routing: Routing) -> None:
 
 
 def _check_scores(routing: Routing) -> None:
-    shape = (routing.num_items, routing.num_experts)
+    shape: tuple[int, ...] = (routing.num_items, routing.num_experts)
+    if routing.candidates is not None:
+        _check_candidates(routing)
+        shape = tuple(routing.candidates.shape)
     for name, scores in (("logits", routing.logits), ("probs", routing.probs)):
         require(
             scores is None or scores.shape == shape,
-            f"routing.{name} is not (N, E) = {shape}",
+            f"routing.{name} is not (N, E), or (N, S) where there are candidates: {shape}",
             f"give {name} one row per item, padding included, and one column per expert",
         )
         require(
@@ -74,6 +77,25 @@ def _check_scores(routing: Routing) -> None:
             "mask with a finite floor such as torch.finfo(dtype).min, not with -inf",
         )
     require((routing.probs >= 0).all(), "routing.probs has negative entries", "give a distribution")
+
+
+def _check_candidates(routing: Routing) -> None:
+    candidates = routing.candidates
+    assert candidates is not None
+    require(
+        candidates.dtype == torch.int64
+        and candidates.shape[:-1] == (routing.num_items,)
+        and ((candidates >= 0) & (candidates < routing.num_experts)).all(),
+        f"routing.candidates is {candidates.dtype} {tuple(candidates.shape)}, or leaves the range "
+        f"0 to {routing.num_experts - 1}",
+        "give (N, S) int64, the experts that logits and probs are of",
+    )
+    asked = torch.zeros_like(routing.chosen).scatter(1, candidates, True)
+    require(
+        (asked | ~routing.chosen).all(),
+        "an item has an expert that is not among its candidates",
+        "choose among the candidates",
+    )
 
 
 def check_layout_fields(subject: Subject) -> None:
@@ -136,8 +158,8 @@ def check_capacity(subject: Subject) -> None:
     """``routing.limit`` keeps ``ceil(factor * A_g / E)`` per group and expert, in every order."""
     for items in subject.batches():
         routing = subject.in_eval(items)
-        if routing.blend is not None:
-            require(routing.limit(0.5) is routing, "limit changed a blend", CONSTRUCT)
+        if not routing.divisible:
+            require(routing.limit(0.5) is routing, "limit changed a blend or a merge", CONSTRUCT)
             continue
         for order in DROP_ORDERS:
             for factor in (0.5, 1.0, 1.25):
@@ -216,7 +238,8 @@ def check_balance_term(subject: Subject) -> None:
             continue
         e = subject.num_experts
         even_demand = replace(routing, requested=torch.ones(e, dtype=torch.int64))
-        even_probs = replace(routing, given_probs=torch.full_like(routing.probs, 1 / e))
+        even = torch.full_like(routing.of_all(routing.probs), 1 / e)
+        even_probs = replace(routing, given_probs=even, candidates=None, logits=None)
         for what, balanced in (("demand", even_demand), ("probs", even_probs)):
             value = losses["switch"](balanced).item()
             require(

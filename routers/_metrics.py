@@ -112,7 +112,7 @@ class BalanceMetric(Metric):
         """Add one routing."""
         self.load += routing.load
         self.demand += routing.demand
-        chosen = routing.over_real(routing.chosen)
+        chosen = routing.over_real(routing.taken)
         probs = routing.over_real(routing.probs)
         self.items += len(chosen)
         self.unrouted += (~chosen.any(-1)).sum()
