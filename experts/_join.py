@@ -17,7 +17,8 @@ def join(items: Items, routings: Sequence[Routing], wiring: Wiring) -> Routing:
 
     Where several gates choose one expert for one item there is one assignment, which each of
     them weighs. ``probs`` is the mean of the gates' distributions, ``expected_load`` and
-    ``importance`` are sums; what gates dropped by themselves counts as asked for.
+    ``importance`` are sums; what gates dropped by themselves counts as asked for. Tallies lie
+    one after the other.
 
     Args:
         items: what was routed.
@@ -34,10 +35,12 @@ def join(items: Items, routings: Sequence[Routing], wiring: Wiring) -> Routing:
     index = [torch.tensor(branch.experts, device=items.x.device) for branch in wiring.branches]
     combine = _union if all(r.blend is None for r in routings) else _side_by_side
     scales = [r.log_partition for r in routings if r.log_partition is not None]
+    tallies = [r.tally for r in routings if r.tally is not None]
     return replace(
         combine(items, routings, wiring, index),
         given_probs=_total([r.probs for r in routings], index, wiring) / len(routings),
         given_log_partition=torch.stack(scales, 1) if len(scales) == len(routings) else None,
+        tally=torch.cat(tallies) if tallies else None,
     )
 
 

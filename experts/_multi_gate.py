@@ -50,6 +50,7 @@ class Gates(Router):
         self.gates = nn.ModuleList(gates)
         self.wiring = wiring
         self.traits = _combined([gate.traits for gate in gates])
+        self.tally_size = sum(gate.tally_size for gate in gates)
 
     def forward(self, items: Items) -> Routing:
         streams = items.x.chunk(self.wiring.streams, -1)
@@ -62,6 +63,12 @@ class Gates(Router):
     def adapt(self, load: Tensor) -> None:
         for gate, branch in zip(self._gates(), self.wiring.branches, strict=True):
             gate.adapt(load[list(branch.experts)])
+
+    def adapt_to_tally(self, tally: Tensor) -> None:
+        gates = [gate for gate in self._gates() if gate.tally_size]
+        parts = torch.split(tally, [gate.tally_size for gate in gates])
+        for gate, part in zip(gates, parts, strict=True):
+            gate.adapt_to_tally(part)
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
         for gate in self._gates():
@@ -177,6 +184,7 @@ def _combined(traits: Sequence[Traits]) -> Traits:
         causal=all(t.causal for t in traits),
         equivariant=all(t.equivariant for t in traits),
         convex=all(t.convex for t in traits),
+        exact_gradients=all(t.exact_gradients for t in traits),
         needs_ids=any(t.needs_ids for t in traits),
         needs_task=any(t.needs_task for t in traits),
         expects_load=all(t.expects_load for t in traits),

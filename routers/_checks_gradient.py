@@ -49,9 +49,9 @@ def check_gradients(subject: Subject) -> None:
 
 
 def check_gradients_are_exact(subject: Subject) -> str | None:
-    """Where choices do not change, gradients equal finite differences."""
+    """Trait ``exact_gradients``: where choices stay, gradients equal finite differences."""
     router = subject.router().double().train()
-    if not router.traits.learned:
+    if not (router.traits.learned and router.traits.exact_gradients):
         return "not promised"
     plain = subject.items(6, 2)
     for items in (plain, with_mask(plain, random_mask(plain))):
@@ -66,7 +66,8 @@ def check_gradients_are_exact(subject: Subject) -> str | None:
                 measured is None or abs(measured - claimed) <= 1e-5 * max(1.0, abs(measured)),
                 f"along a direction in {name} the output's slope is {measured}, "
                 f"its gradient says {claimed}",
-                "look for detach(), .data or an in-place change between parameter and weight",
+                "look for detach(), .data or an in-place change between parameter and weight; "
+                "where a surrogate is meant, declare traits = Traits(exact_gradients=False)",
             )
     return None
 

@@ -28,6 +28,8 @@ class Traits:
         convex: the weights of a routed item are non-negative and sum to one.
         needs_ids: it reads ``Items.ids``.
         needs_task: it reads ``Items.task``.
+        exact_gradients: where choices do not change, gradients are those of the output; not so
+            where a surrogate stands in for a choice, as in straight-through estimators.
         expects_load: its routings carry ``expected_load``, which the ``load`` loss reads.
         has_logits: its routings carry ``logits``, which the ``z`` loss reads.
     """
@@ -37,6 +39,7 @@ class Traits:
     causal: bool = True
     equivariant: bool = True
     convex: bool = True
+    exact_gradients: bool = True
     needs_ids: bool = False
     needs_task: bool = False
     expects_load: bool = False
@@ -59,11 +62,14 @@ class Router(nn.Module, ABC):
             and optionally ``log``.
         balance: the losses its source trains it with, by name with their weights; a run
             uses them unless it names its own.
+        tally_size: how many counts its routings' ``tally`` holds, where the load does not tell
+            a router enough to adapt to; an instance may set its own.
     """
 
     traits: Traits = Traits()
     space: ClassVar[Mapping[str, Any]] = {}
     balance: ClassVar[Mapping[str, float]] = {}
+    tally_size: int = 0
 
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__()
@@ -92,6 +98,9 @@ class Router(nn.Module, ABC):
 
     def adapt(self, load: Tensor) -> None:
         """Called once per optimizer step with the load of the whole step, ``(E,)`` int64."""
+
+    def adapt_to_tally(self, tally: Tensor) -> None:
+        """Called after ``adapt``, where there is one, with the sum of the step's tallies."""
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
         """Called once before training with what the training set holds.

@@ -40,6 +40,7 @@ class RoutedModule(pl.LightningModule):
     window_load: Tensor
     window_loss: Tensor
     step_load: Tensor
+    step_tally: Tensor
 
     def __init__(
         self,
@@ -78,6 +79,9 @@ class RoutedModule(pl.LightningModule):
         self.register_buffer("window_load", torch.zeros(shape, dtype=torch.int64))
         self.register_buffer("window_loss", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("step_load", torch.zeros(shape, dtype=torch.int64))
+        counts = sum(router.tally_size for router in self.routers)
+        zeros = torch.zeros(counts, dtype=torch.int64)
+        self.register_buffer("step_tally", zeros, persistent=counts > 0)
 
     # ---- training ----
 
@@ -96,6 +100,9 @@ class RoutedModule(pl.LightningModule):
             self.window_loss += torch.stack([task_loss.double(), task_loss.new_ones(()).double()])
             for layer, routing in enumerate(routings):
                 self.step_load[layer, : routing.num_experts] += routing.demand
+            tallies = [routing.tally for routing in routings if routing.tally is not None]
+            if tallies:
+                self.step_tally += torch.cat(tallies)
         return loss
 
     def balance_loss(self, routings: list[Routing]) -> Tensor | float:
@@ -109,13 +116,21 @@ class RoutedModule(pl.LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        load = self.step_load.clone()
-        if self.trainer.world_size > 1:
-            load = self.trainer.strategy.reduce(load, reduce_op="sum")
-        for router, of_layer in zip(self.routers, load, strict=True):
+        load, tally = self._of_all_ranks(self.step_load), self._of_all_ranks(self.step_tally)
+        tallies = torch.split(tally, [router.tally_size for router in self.routers])
+        for router, of_layer, counts in zip(self.routers, load, tallies, strict=True):
             router.adapt(of_layer[: router.num_experts])
+            if router.tally_size:
+                router.adapt_to_tally(counts)
         self.window_load += load
         self.step_load.zero_()
+        self.step_tally.zero_()
+
+    def _of_all_ranks(self, counts: Tensor) -> Tensor:
+        counts = counts.clone()
+        if self.trainer.world_size > 1 and counts.numel():
+            counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        return counts
 
     def take_window(self) -> dict[str, float]:
         """Training statistics since this was last called."""
