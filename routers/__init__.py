@@ -7,7 +7,7 @@ from ._compile import uncompiled
 from ._errors import ConfigError, bad_value, nearest_name, unknown, unknown_option
 from ._items import Items
 from ._limit import DROP_ORDERS, check_limit
-from ._losses import losses
+from ._losses import losses, reads_step
 from ._metrics import Balance, BalanceMetric, average_balance, load_cv, max_violation
 from ._options import check_options, fits_hint, hint_mismatch
 from ._order import stable_order
@@ -15,6 +15,7 @@ from ._override import drop_outdated, watched
 from ._registry import Registry, import_parts, load_plugins
 from ._router import Router, Traits, routers
 from ._routing import Routing
+from ._shares import step_sums
 from .gates import Gate, gates
 
 register = routers.register
@@ -54,9 +55,11 @@ __all__ = [
     "max_violation",
     "nearest_name",
     "parametrize_with_checks",
+    "reads_step",
     "register",
     "routers",
     "stable_order",
+    "step_sums",
     "uncompiled",
     "unknown",
     "unknown_option",

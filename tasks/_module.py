@@ -1,7 +1,7 @@
 """The LightningModule: any backbone with routed layers, any task."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from ._build import routed_layers
 from ._diverged import DivergedError, first_bad_place
 from ._optimizers import build_optimizer, learning_rate_factor
 from ._schema import OptimizerConfig
+from ._step import StepSums
 from ._task import Backbone, Batch, Kinds, Measure, Task
 from ._who import GATE, ExpertTable, mass_by_task, normalized_mutual_information, rows_by_kind
 
@@ -76,6 +77,9 @@ class RoutedModule(pl.LightningModule):
         # sums since the last log line and since the last step; saved, so that a resumed run
         # logs and adapts as if it had never stopped
         shape = (len(self.routers), max((r.num_experts for r in self.routers), default=1))
+        read = any(routers.reads_step(term) for term, _ in self.losses.values())
+        self.step_sums = [StepSums(self.routers)] if read else []
+        self.steps = Exact(self.step_sums)
         self.register_buffer("window_load", torch.zeros(shape, dtype=torch.int64))
         self.register_buffer("window_loss", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("step_load", torch.zeros(shape, dtype=torch.int64))
@@ -89,7 +93,7 @@ class RoutedModule(pl.LightningModule):
         batch = self.described(self.task.augment(batch))
         output, routings = self.backbone(batch)
         task_loss = self.task.loss(output, batch)
-        loss = task_loss + self.balance_loss(routings)
+        loss = task_loss + self.balance_loss(self.within_step(routings))
         if not torch.isfinite(loss.detach()):
             place = first_bad_place(self.backbone, batch)
             raise DivergedError(
@@ -114,6 +118,16 @@ class RoutedModule(pl.LightningModule):
             if weight
         )
 
+    def within_step(self, routings: list[Routing]) -> list[Routing]:
+        """The routings, which know of their step so far where a balance term reads that."""
+        for sums in self.step_sums:
+            so_far = self._of_all_ranks(sums(routings))
+            routings = [
+                replace(routing, step=total[:, : routing.num_experts])
+                for routing, total in zip(routings, so_far, strict=True)
+            ]
+        return routings
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         load, tally = self._of_all_ranks(self.step_load), self._of_all_ranks(self.step_tally)
@@ -125,6 +139,8 @@ class RoutedModule(pl.LightningModule):
         self.window_load += load
         self.step_load.zero_()
         self.step_tally.zero_()
+        for sums in self.step_sums:
+            sums.reset()
 
     def _of_all_ranks(self, counts: Tensor) -> Tensor:
         counts = counts.clone()

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -155,3 +156,224 @@ def test_weights_per_task_are_summed_into_importance():
 def test_losses_keep_nothing():
     one = routing([[0], [0], [0], [1]], 2, probs=torch.tensor([[0.6, 0.4]]).repeat(4, 1))
     assert value("switch", one) == value("switch", replace(one))
+
+
+# ---- levels: groups, and a whole step ----
+
+SEQUENCE = sorted(name for name in losses if name.endswith("_sequence"))
+GLOBAL = sorted(name for name in losses if name.endswith("_global"))
+
+
+def grouped(expert: list[list[int]], e: int, groups: int, **extra) -> Routing:
+    return replace(routing(expert, e, **extra), groups=groups)
+
+
+def test_every_term_that_compares_experts_has_its_levels():
+    assert [
+        f"{name}_sequence" for name in ("diversity", "importance", "squared_deviation", "switch")
+    ] == SEQUENCE
+    assert [
+        f"{name}_global"
+        for name in ("diversity", "importance", "load", "squared_deviation", "switch")
+    ] == GLOBAL
+    assert [name for name in losses if routers.reads_step(losses[name])] == GLOBAL
+
+
+def test_switch_sequence_by_hand():
+    # group 1: f = (1, 0), P = (.7, .3): 2 * .7; group 2: f = P = (.5, .5): 1; mean 1.2
+    probs = torch.tensor([[0.8, 0.2], [0.6, 0.4], [0.5, 0.5], [0.5, 0.5]])
+    two = grouped([[0], [0], [0], [1]], 2, 2, probs=probs)
+    assert value("switch_sequence", two) == pytest.approx(1.2)
+    # as one batch: f = (3/4, 1/4), P = (.6, .4)
+    assert value("switch", two) == pytest.approx(1.1)
+
+
+def test_importance_sequence_by_hand():
+    # masses (2, 0) and (1, 1): CV^2 is 1 and 0
+    two = grouped([[0], [0], [0], [1]], 2, 2)
+    assert value("importance_sequence", two) == pytest.approx(0.5)
+
+
+def test_squared_deviation_and_diversity_sequence_by_hand():
+    # each group is sure of one expert, the batch is even
+    apart = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    two = grouped([[0], [1]], 2, 2, probs=apart)
+    assert value("squared_deviation_sequence", two) == pytest.approx(0.5)
+    assert value("diversity_sequence", two) == pytest.approx(LOG2)
+    assert value("squared_deviation", two) == pytest.approx(0)
+
+
+def test_groups_of_padding_alone_are_no_groups():
+    probs = torch.tensor([[0.7, 0.3], [0.1, 0.9]])
+    mask = [True, False]
+    two = grouped([[0], [1]], 2, 2, mask=mask, probs=probs)
+    assert value("switch_sequence", two) == pytest.approx(1.4)
+
+
+@pytest.mark.parametrize("name", SEQUENCE)
+def test_one_group_is_the_batch(name):
+    router = routers.build("topk", 4, 6).double()
+    one = router(Items(torch.randn(9, 4).double(), mask=torch.arange(9) < 7))
+    assert value(name, one) == pytest.approx(value(name.removesuffix("_sequence"), one))
+
+
+@pytest.mark.parametrize("name", SEQUENCE)
+@pytest.mark.parametrize("router", ["topk", "soft_moe", "expert_choice", "hierarchical"])
+def test_sequence_terms_are_the_mean_over_groups_alone(name, router):
+    torch.manual_seed(3)
+    built = routers.build(router, 4, 6).double().eval()
+    x = torch.randn(15, 4).double()
+    mask = torch.arange(15) % 7 != 3
+    alone = [
+        value(name.removesuffix("_sequence"), built(Items(x[rows], mask=mask[rows])))
+        for rows in torch.arange(15).view(3, 5)
+    ]
+    assert value(name, built(Items(x, groups=3, mask=mask))) == pytest.approx(sum(alone) / 3)
+
+
+@pytest.mark.parametrize("name", ["switch_sequence", "importance_sequence"])
+def test_sequence_terms_count_before_drops(name):
+    torch.manual_seed(0)
+    full = routers.build("topk", 4, 6)(Items(torch.randn(16, 4), groups=2))
+    dropped = full.limit(0.5)
+    assert dropped.num_assignments < full.num_assignments
+    twice = dropped.drop(torch.arange(dropped.num_assignments) > 2)
+    assert value(name, dropped) == value(name, twice) == value(name, full)
+
+
+@pytest.mark.parametrize("name", SEQUENCE)
+def test_drops_that_do_not_tell_their_group_are_refused(name):
+    lacking = replace(routing([[0], [1]], 2), requested=torch.tensor([2, 2]))
+    with pytest.raises(ConfigError, match=r"per group.*whole batch"):
+        losses[name](lacking)
+
+
+def test_load_global_without_an_estimate_says_what_to_use():
+    with pytest.raises(ConfigError, match=r"losses\.load_global.*losses\.switch_global"):
+        losses["load_global"](routing([[0]], 2))
+
+
+def test_switch_global_by_hand():
+    # this batch: f = (1, 0), P = (.8, .2); the step so far asked 1 and 3: f = (1/4, 3/4)
+    own = routing([[0]], 2, probs=torch.tensor([[0.8, 0.2]]))
+    other = routing([[1], [1], [1]], 2, probs=torch.full((3, 2), 0.5))
+    step = routers.step_sums(own) + routers.step_sums(other)
+    within = replace(own, step=step)
+    assert value("switch_global", within) == pytest.approx(2 * (0.25 * 0.8 + 0.75 * 0.2))
+
+
+@pytest.mark.parametrize("name", GLOBAL)
+def test_a_routing_on_its_own_is_a_whole_step(name):
+    torch.manual_seed(0)
+    own = routers.build("noisy_topk", 4, 6)(Items(torch.randn(9, 4), mask=torch.arange(9) < 7))
+    assert value(name, own) == pytest.approx(value(name.removesuffix("_global"), own))
+
+
+@pytest.mark.parametrize("name", GLOBAL)
+def test_the_mean_of_gradients_within_a_step_is_that_of_one_large_batch(name):
+    torch.manual_seed(0)
+    router = routers.build("noisy_topk", 4, 6).double().eval()  # no noise, an estimate all the same
+    x = torch.randn(3, 8, 4, dtype=torch.float64)
+    plain = losses[name.removesuffix("_global")]
+    gate = router.scores.gate.weight
+    (whole,) = torch.autograd.grad(plain(router(Items(x.flatten(0, 1)))), gate)
+    parts = [router(Items(part)) for part in x]
+    step = sum(routers.step_sums(part) for part in parts)
+    mean = sum(losses[name](replace(part, step=step)) for part in parts) / 3
+    (gathered,) = torch.autograd.grad(mean, gate, retain_graph=True)
+    assert whole.abs().max() > 1e-4
+    torch.testing.assert_close(gathered, whole)
+    # what each part by itself would say is something else
+    alone = sum(plain(part) for part in parts) / 3
+    (other,) = torch.autograd.grad(alone, gate)
+    assert not torch.allclose(other, whole, rtol=0.05)
+
+
+AT_BEST = {"switch": 1.0}
+
+
+@pytest.mark.parametrize("name", [*SEQUENCE, *GLOBAL])
+def test_levels_at_balance(name):
+    # each group of two uses both experts alike
+    even = grouped(
+        [[0], [1]] * 4, 2, 4, logits=torch.zeros(8, 2), expected_load=torch.tensor([4.0, 4.0])
+    )
+    expected = AT_BEST.get(name.rpartition("_")[0], 0.0)
+    assert value(name, even) == pytest.approx(expected, abs=1e-6)
+
+
+# ---- every term beside NumPy, one number at a time ----
+
+
+def np_softmax(h):
+    p = np.exp(h - h.max(-1, keepdims=True))
+    return p / p.sum(-1, keepdims=True)
+
+
+def np_cv2(v):
+    return v.var() / v.mean() ** 2
+
+
+def np_entropy(p):
+    return -sum(q * np.log(q) for q in p)
+
+
+BY_NUMPY = {
+    "importance": lambda w, f, p, e: np_cv2(w.sum(0)),
+    "switch": lambda w, f, p, e: e * sum(f[j] * p[:, j].mean() for j in range(e)),
+    "squared_deviation": lambda w, f, p, e: sum((1 / e - p[:, j].mean()) ** 2 for j in range(e)),
+    "diversity": lambda w, f, p, e: np.log(e) - np_entropy(p.mean(0)),
+}
+
+
+@pytest.mark.parametrize("name", BY_NUMPY)
+@pytest.mark.parametrize("k", [1, 3])
+def test_terms_and_levels_beside_numpy(name, k):
+    torch.manual_seed(k)
+    n, e, groups = 12, 5, 3
+    router = routers.build("topk", 4, e, k=k, weighting="probability").double()
+    items = Items(torch.randn(n, 4).double(), groups=groups, mask=torch.arange(n) % 5 != 1)
+    routed = router(items)
+    weight = np.zeros((n, e))
+    p = np_softmax(items.x.numpy() @ router.gate.weight.detach().numpy().T)
+    for i in range(n):
+        for j in np.argsort(-p[i])[:k]:
+            weight[i, j] = p[i, j]
+    real = items.mask.numpy()
+
+    def term(rows):
+        rows = [i for i in rows if real[i]]
+        chosen = (weight[rows] > 0).sum(0)
+        return BY_NUMPY[name](weight[rows], chosen / chosen.sum(), p[rows], e)
+
+    assert value(name, routed) == pytest.approx(term(range(n)))
+    by_group = [term(range(4 * g, 4 * g + 4)) for g in range(groups)]
+    assert value(f"{name}_sequence", routed) == pytest.approx(np.mean(by_group))
+
+
+def test_means_over_items_beside_numpy():
+    torch.manual_seed(0)
+    h = torch.randn(6, 5).double()
+    of = routing([[0]] * 6, 5, [True] * 4 + [False] * 2, logits=h)
+    p = np_softmax(h.numpy()[:4])
+    assert value("entropy", of) == pytest.approx(np.mean([np_entropy(row) for row in p]))
+    log_sums = [np.log(np.exp(row).sum()) for row in h.numpy()[:4]]
+    assert value("z", of) == pytest.approx(np.mean(np.square(log_sums)))
+
+
+@pytest.mark.parametrize("name", losses.available())
+def test_gradients_are_those_of_finite_differences(name):
+    torch.manual_seed(1)
+    router = routers.build("noisy_topk", 3, 4).double().eval()
+    with torch.no_grad():
+        router.scores.gate.weight.copy_(torch.randn(4, 3))
+    items = Items(torch.randn(8, 3).double(), groups=2, mask=torch.arange(8) != 5)
+
+    def at(weight):
+        parameters = {"scores.gate.weight": weight}
+        return losses[name](torch.func.functional_call(router, parameters, (items,)))
+
+    weight = router.scores.gate.weight.detach().clone().requires_grad_()
+    if name in GLOBAL:  # its gradient is not the value's where others are summed; alone it is
+        assert torch.allclose(at(weight), losses[name.removesuffix("_global")](router(items)))
+    assert torch.autograd.gradcheck(at, (weight,), eps=1e-6, atol=1e-6)
