@@ -1,0 +1,52 @@
+"""Between softmax and sparsemax: how sparse is a number to choose."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ._errors import bad_value
+from ._items import Items
+from ._router import Router, routers
+from ._routing import Routing
+from ._sparse_projection import entmax
+from .gates import GateSpec
+
+
+@routers.register("entmax")
+class Entmax(Router):
+    """Every item takes the experts that entmax gives a weight: a softmax with a cut-off tail.
+
+    ``p = [(alpha - 1) h - tau]_+ ^ (1 / (alpha - 1))``; the support of ``p`` is the selected set,
+    ``p`` the weights. ``alpha=2`` is ``sparsemax``; towards 1 every expert is kept, as in
+    ``soft_mixture``.
+
+    Source: Peters et al. 2019, 1905.05702, equations 9 and 10, in place of the softmax of a gate.
+    That paper balances nothing.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        alpha: from 1.05 to 2; 1.5 and 2 are solved by sorting, others by bisection.
+        gate: what scores the experts.
+
+    >>> import torch
+    >>> router = Entmax(3, 3)
+    >>> _ = torch.nn.init.eye_(router.gate.weight)
+    >>> [round(w, 4) for w in router(Items(torch.tensor([[1.0, 0.0, -1.0]]))).weight.tolist()]
+    [0.8307, 0.1693]
+    """
+
+    space: ClassVar[Mapping[str, Any]] = {"alpha": {"low": 1.1, "high": 2.0}}
+
+    def __init__(
+        self, dim: int, num_experts: int, *, alpha: float = 1.5, gate: GateSpec = "linear"
+    ) -> None:
+        super().__init__(dim, num_experts)
+        if not 1.05 <= alpha <= 2:
+            raise bad_value("router.alpha", alpha, "a number from 1.05 to 2")
+        self.alpha = alpha
+        self.gate = self._use_gate(gate)
+
+    def forward(self, items: Items) -> Routing:
+        logits = self.gate(items)
+        probs = entmax(logits, self.alpha)
+        return Routing.by_mask(items, probs, keep=probs > 0, logits=logits, probs=probs)

@@ -1,0 +1,52 @@
+"""Every item takes the experts that a sparse projection leaves with a weight."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ._errors import bad_value
+from ._items import Items
+from ._router import Router, routers
+from ._routing import Routing
+from ._sparse_projection import entmax
+from .gates import GateSpec
+
+
+@routers.register("sparsemax")
+class Sparsemax(Router):
+    """Every item takes the experts that sparsemax gives a weight: as many as it needs.
+
+    ``p = argmin_{p in simplex} |p - h / T|^2 = [h / T - tau]_+``; the support of ``p`` is the
+    selected set, ``p`` the weights. An expert that is left out gets no gradient from the item.
+
+    Source: Martins and Astudillo 2016, 1602.02068, equation 2 and algorithm 1, in place of the
+    softmax of a gate. That paper balances nothing.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        temperature: ``T``, above 0; lower keeps fewer experts.
+        gate: what scores the experts.
+
+    >>> import torch
+    >>> router = Sparsemax(3, 3)
+    >>> _ = torch.nn.init.eye_(router.gate.weight)
+    >>> router(Items(torch.tensor([[1.0, 0.5, -1.0]]))).weight.tolist()
+    [0.75, 0.25]
+    """
+
+    space: ClassVar[Mapping[str, Any]] = {"temperature": {"low": 0.1, "high": 10.0, "log": True}}
+
+    def __init__(
+        self, dim: int, num_experts: int, *, temperature: float = 1.0, gate: GateSpec = "linear"
+    ) -> None:
+        super().__init__(dim, num_experts)
+        if not 0 < temperature < math.inf:
+            raise bad_value("router.temperature", temperature, "a finite number above 0")
+        self.temperature = temperature
+        self.gate = self._use_gate(gate)
+
+    def forward(self, items: Items) -> Routing:
+        logits = self.gate(items) / self.temperature
+        probs = entmax(logits, 2.0)
+        return Routing.by_mask(items, probs, keep=probs > 0, logits=logits, probs=probs)
