@@ -98,7 +98,8 @@ def check_finite_from_zero(subject: Subject) -> str | None:
     with torch.no_grad():
         for parameter in router.parameters():
             parameter.zero_()
-    require_finite_gradients(router, items, "with all parameters at zero")
+    for training, when in ((True, ""), (False, ", in eval")):
+        require_finite_gradients(router.train(training), items, f"with all parameters at 0{when}")
     return None
 
 

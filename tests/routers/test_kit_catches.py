@@ -382,7 +382,7 @@ CAUGHT = [
     (NothingToLearn, _checks.check_gradients, "no parameter requires a gradient"),
     (HalfTheGradient, _checks.check_gradients_are_exact, "slope is"),
     (NaNGradientInAGroupOfPadding, _checks.check_finite_gradients, "a group of padding alone"),
-    (NaNAtBalance, _checks.check_finite_from_zero, "all parameters at zero"),
+    (NaNAtBalance, _checks.check_finite_from_zero, "all parameters at 0"),
     (RandomAtEval, _checks.check_eval_deterministic, "two routes for one input"),
     (DrawsAtEval, _checks.check_eval_deterministic, "draws from the global"),
     (WritesIntoItems, _checks.check_inputs_untouched, "forward changed items.x in place"),
@@ -487,7 +487,9 @@ def test_unpromised_traits_are_not_tested():
     assert {name for name, note in notes.items() if note == "not promised"} == {
         "per_item",
         "causal",
+        "capacity_is_causal",
         "weights_sum_as_declared",
+        "expected_load",
     }
 
 

@@ -1,0 +1,59 @@
+"""Checks of what a capacity gives away: weights stay, and nobody learns of later items."""
+
+import torch
+from torch import Tensor
+
+from ._checks_subject import Subject, random_mask, require, routes, same, where, with_mask
+from ._items import Items
+from ._limit import DROP_ORDERS
+from ._routing import Routing
+
+
+def check_drops_keep_weights(subject: Subject) -> str | None:
+    """A capacity deletes edges; it scales the weights that stay only where it is told to."""
+    for items in subject.batches():
+        routing = subject.in_eval(items)
+        if not routing.divisible:
+            return "nothing to drop"
+        before = _weights(routing)
+        for order in DROP_ORDERS:
+            kept = _weights(routing.limit(0.5, order))
+            require(
+                all(before.get(pair) == weight for pair, weight in kept.items()),
+                f"limit(0.5, {order!r}) changed a weight that stays",
+                "drop edges alone: weights are scaled where renormalize=True asks for it",
+            )
+    return None
+
+
+def _weights(routing: Routing) -> dict[tuple[int, int], object]:
+    pairs = zip(routing.item.tolist(), routing.expert.tolist(), strict=True)
+    return dict(zip(pairs, routing.weight.tolist(), strict=True))
+
+
+def check_capacity_is_causal(subject: Subject) -> str | None:
+    """Trait ``causal``: under a capacity in the order of position it is kept as well."""
+    if not subject.router().traits.causal:
+        return "not promised"
+    length, groups = 7, 3
+    plain = subject.items(length, groups)
+    place = torch.arange(len(plain)) % length
+    for items in (plain, with_mask(plain, random_mask(plain))):
+        for cut in range(1, length):
+            early = place < cut
+            other = where(early, items, subject.items(length, groups, seed=99))
+            for factor in (0.5, 1.0):
+                one, two = (_kept(subject, each, factor, early) for each in (items, other))
+                require(
+                    same(one, two),
+                    f"limit({factor}) drops others of the first {cut} items where later ones "
+                    "change, though causal is declared",
+                    "the order position is first come, first served: sort by place and not by "
+                    "weight; and count no assignments of later items into the capacity, see "
+                    "Routing.budget",
+                )
+    return None
+
+
+def _kept(subject: Subject, items: Items, factor: float, early: Tensor) -> Tensor:
+    return routes(subject.in_eval(items).limit(factor, "position"))[early]
