@@ -26,6 +26,7 @@ class MoE(nn.Module):
             for no limit. See ``Routing.limit``.
         drop: who stays where an expert is full, one of ``routers.DROP_ORDERS``.
         renormalize: scale the weights an item has left back to their sum before drops.
+        rounding: how a capacity becomes a whole number, one of ``routers.ROUNDINGS``.
         expert_dropout: probability of leaving an expert out of a whole training batch. What
             an item has left is scaled back to its sum; an item that loses all its experts
             gets 0 from the layer. These assignments count as dropped in
@@ -51,13 +52,14 @@ class MoE(nn.Module):
         capacity: float | None = None,
         drop: str = "position",
         renormalize: bool = False,
+        rounding: str = "ceil",
         expert_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         _check_fit("router", router, bank, ("dim", "num_experts"))
         if shared is not None:
             _check_fit("shared", shared, bank, ("dim", "row_dims"))
-        check_limit(1.0 if capacity is None else capacity, drop)
+        check_limit(1.0 if capacity is None else capacity, drop, rounding)
         if not 0 <= expert_dropout < 1:
             raise bad_value("expert_dropout", expert_dropout, "a number from 0 to below 1")
         self.router = router
@@ -66,6 +68,7 @@ class MoE(nn.Module):
         self.capacity = capacity
         self.drop = drop
         self.renormalize = renormalize
+        self.rounding = rounding
         self.expert_dropout = expert_dropout
 
     @property
@@ -135,6 +138,7 @@ class MoE(nn.Module):
                 self.capacity,
                 self.drop,
                 renormalize=self.renormalize,
+                rounding=self.rounding,
                 generator=torch.default_generator if self.training else None,
             )
         if self.training and self.expert_dropout and routing.blend is None:

@@ -93,8 +93,8 @@ class MultiGateMoE(MoE):
         wiring: who reads what, and who may choose whom. See ``mmoe``, ``cgc``, ``views``.
         shared: a bank whose every expert works on every real item of the last stream, for all
             gates with weight 1.
-        settings: ``capacity``, ``drop``, ``renormalize`` and ``expert_dropout`` as in ``MoE``;
-            they hold for the joint assignments of all gates.
+        settings: ``capacity``, ``drop``, ``rounding``, ``renormalize`` and ``expert_dropout`` as
+            in ``MoE``; they hold for the joint assignments of all gates.
 
     Raises:
         ConfigError: where gates, bank and wiring do not fit.

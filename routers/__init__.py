@@ -13,6 +13,7 @@ from ._options import check_options, fits_hint, hint_mismatch
 from ._order import stable_order
 from ._override import drop_outdated, watched
 from ._registry import Registry, import_parts, load_plugins
+from ._rounding import ROUNDINGS
 from ._router import Router, Traits, routers
 from ._routing import Routing
 from ._shares import step_sums
@@ -26,6 +27,7 @@ import_parts(__name__, __path__)
 
 __all__ = [
     "DROP_ORDERS",
+    "ROUNDINGS",
     "Balance",
     "BalanceMetric",
     "Blend",

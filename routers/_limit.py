@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ._errors import bad_value, unknown
+from ._rounding import check_rounding, places
 
 if TYPE_CHECKING:
     from ._routing import Routing
@@ -19,11 +20,7 @@ def _rank_in_item(routing: "Routing") -> Tensor:
 
 
 def position(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]:
-    """First come, first served: the only order that never looks at what a later item chose.
-
-    The capacity itself follows the group's number of assignments, so this is causal for
-    routers that give every item the same number of experts.
-    """
+    """First come, first served: the only order that never looks at what a later item chose."""
     return (routing.item,)
 
 
@@ -57,29 +54,68 @@ DROP_ORDERS: dict[str, Callable[["Routing", torch.Generator], tuple[Tensor, ...]
 }
 
 
-def check_limit(factor: float, order: str, key: str = "capacity") -> None:
-    """Raise ``ConfigError`` for a capacity or a drop order that cannot be."""
+def check_limit(factor: float, order: str, rounding: str = "ceil", key: str = "capacity") -> None:
+    """Raise ``ConfigError`` for a capacity, a drop order or a rounding that cannot be."""
     if not factor > 0:
         raise bad_value(key, factor, "a number above 0, or null for no limit")
     if order not in DROP_ORDERS:
         raise unknown("drop", order, DROP_ORDERS)
+    check_rounding(rounding)
 
 
 def keep_within(
-    routing: "Routing", factor: float, order: str, generator: torch.Generator | None = None
+    routing: "Routing",
+    factor: float,
+    order: str,
+    generator: torch.Generator | None = None,
+    rounding: str = "ceil",
 ) -> Tensor:
     """``(A,)`` bool: the assignments that fit each expert's capacity in their group."""
-    check_limit(factor, order)
+    check_limit(factor, order, rounding)
     generator = generator or torch.Generator().manual_seed(0)
-    length = max(routing.num_items // routing.groups, 1)
-    group = routing.item // length
-    asked = torch.bincount(group, minlength=routing.groups).double()
-    # a factor such as 1.1 is a little above itself in binary; do not let that add a place
-    capacity = (factor * asked / routing.num_experts - 1e-9).ceil().long()
+    group = routing.item // max(routing.num_items // routing.groups, 1)
+    real = _real(routing).sum(1).double()
+    each = _experts_per_item(routing, order)
+    capacity = places(rounding, factor, real[group], each, routing.num_experts)
     bucket = group * routing.num_experts + routing.expert
     ranked = _lexsort(*DROP_ORDERS[order](routing, generator), bucket)
-    place = _places(bucket[ranked])[_inverse(ranked)]
-    return place < capacity[group]
+    return _places(bucket[ranked])[_inverse(ranked)] < capacity
+
+
+def _real(routing: "Routing") -> Tensor:
+    """``(G, L)`` bool, True for items that are not padding."""
+    shape = (routing.groups, routing.num_items // routing.groups)
+    if routing.mask is None:
+        return torch.ones(shape, dtype=torch.bool, device=routing.item.device)
+    return routing.mask.view(shape)
+
+
+def _experts_per_item(routing: "Routing", order: str) -> Tensor:
+    """How many experts the capacity allows for per item, ``(A,)`` float64.
+
+    The number that the routing is meant for, where it has one. Otherwise the mean over the
+    group; or, in the order of positions, over the items so far, for a mean that knew how many
+    experts later items ask for would let them decide who is dropped before them.
+    """
+    if routing.budget is not None:
+        return torch.full_like(routing.item, routing.budget, dtype=torch.float64)
+    asked = torch.bincount(routing.item, minlength=routing.num_items)
+    real = _real(routing)
+    mean = _MEANS.get(order, _over_group)(asked.view(real.shape), real.long())
+    return mean.flatten()[routing.item]
+
+
+def _over_group(asked: Tensor, real: Tensor) -> Tensor:
+    mean = asked.sum(1, keepdim=True).double() / real.sum(1, keepdim=True).clamp_min(1)
+    return mean.expand(asked.shape)
+
+
+def _so_far(asked: Tensor, real: Tensor) -> Tensor:
+    return asked.cumsum(1).double() / real.cumsum(1).clamp_min(1)
+
+
+#: The orders that only know what came before; all others see the whole group anyway.
+_MEANS = {position.__name__: _so_far}
 
 
 def _mass(routing: "Routing") -> Tensor:

@@ -46,6 +46,8 @@ class Routing:
         fan_out: ``K`` where the assignments lie as ``(N, K)``, item by item.
         fan_in: ``C`` where they lie as ``(E, C)``, expert by expert.
         complete: every item goes to every expert, and each expert has them in order.
+        budget: how many experts an item is meant to get, which capacities allow for; None
+            where that is not known beforehand.
         requested: ``(E,)`` int64, the load before anything was dropped, where it differs.
         given_importance: ``(E,)`` gate mass before anything was dropped, where it differs.
         before: the routing from which assignments were dropped, where any were.
@@ -80,6 +82,7 @@ class Routing:
     fan_out: int | None = None
     fan_in: int | None = None
     complete: bool = False
+    budget: float | None = None
     requested: Tensor | None = None
     given_importance: Tensor | None = None
     before: "Routing | None" = None
@@ -107,9 +110,11 @@ class Routing:
             weight: ``(N, K)``, or ``(N, K, T)`` for ``T`` tasks.
             num_experts: ``E``.
             keep: ``(N, K)`` bool, False for choices that are none; None where all are.
-            extra: ``logits``, ``probs``, ``expected_load``, ``candidates`` as in the class.
+            extra: ``logits``, ``probs``, ``expected_load``, ``candidates``, ``budget`` as in
+                the class; the budget is ``K`` where all choices are kept.
         """
         n, k = expert.shape
+        extra.setdefault("budget", float(k) if keep is None else None)
         item = torch.arange(n, device=expert.device).unsqueeze(1).expand(n, k).reshape(-1)
         routing = cls._of(
             items, item, expert.flatten(), weight.flatten(0, 1), num_experts, fan_out=k, **extra
@@ -159,6 +164,7 @@ class Routing:
             extra: ``logits``, ``probs``, ``expected_load`` as in the class.
         """
         n, e = weight.shape
+        extra.setdefault("budget", float(e) if keep is None else None)
         item = torch.arange(n, device=weight.device).expand(e, n)
         keep = None if keep is None else keep.t()
         return cls.by_expert(items, item, weight.t(), keep=keep, complete=True, **extra)
@@ -367,19 +373,22 @@ class Routing:
         order: str = "position",
         *,
         renormalize: bool = False,
+        rounding: str = "ceil",
         generator: torch.Generator | None = None,
     ) -> "Routing":
         """Drop assignments so that no expert takes more than its capacity from a group.
 
-        The capacity is ``ceil(factor * A_g / E)`` for the ``A_g`` assignments of real items
-        in group ``g`` (that is ``ceil(factor * K * n_g / E)`` for top-K); libraries differ in
-        this rounding. Slots of a blend are balanced already, a merged expert takes all items
+        The capacity is ``ceil(factor * K * n_g / E)`` for the ``n_g`` real items of group
+        ``g``. ``K`` is the routing's ``budget``. Where it has none, ``K`` is the group's mean;
+        in the order ``position`` the mean over the items so far, so that no item's fate hangs
+        on later ones. Slots of a blend are balanced already, a merged expert takes all items
         of its part: these are left alone.
 
         Args:
             factor: capacity relative to an even load, above 0.
             order: who stays: a name in ``DROP_ORDERS``.
             renormalize: scale the remaining weights of an item back to their sum before.
+            rounding: how the capacity becomes a whole number: a name in ``ROUNDINGS``.
             generator: what the ``random`` order draws from; None draws the same every time.
 
         >>> items = Items(torch.zeros(4, 1))
@@ -391,7 +400,8 @@ class Routing:
         """
         if not self.divisible:
             return self
-        return self.drop(keep_within(self, factor, order, generator), renormalize=renormalize)
+        keep = keep_within(self, factor, order, generator, rounding)
+        return self.drop(keep, renormalize=renormalize)
 
     def drop(self, keep: Tensor, *, renormalize: bool = False) -> "Routing":
         """The routing with only the assignments where ``keep``, ``(A,)`` bool, is True."""

@@ -67,4 +67,4 @@ class ExpertChoice(Router):
             within = torch.arange(places, device=order.device) < capacity.unsqueeze(1)
             keep = within.flatten().expand_as(item)
         weight = probs.gather(0, item.t()).t()
-        return Routing.by_expert(items, item, weight, keep=keep, logits=logits)
+        return Routing.by_expert(items, item, weight, keep=keep, logits=logits, budget=self.factor)

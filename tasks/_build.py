@@ -161,6 +161,7 @@ def _layer(
         capacity=settings.capacity,
         drop=settings.drop,
         renormalize=settings.renormalize,
+        rounding=settings.rounding,
         expert_dropout=settings.expert_dropout,
     )
 

@@ -68,6 +68,7 @@ NAMES: dict[str, Iterable[str]] = {
     "trainer.accelerator": ACCELERATORS,
     "trainer.precision": PRECISIONS,
     "moe.drop": routers.DROP_ORDERS,
+    "moe.rounding": routers.ROUNDINGS,
     "moe.control": CONTROLS,
     "optimizer.name": OPTIMIZERS,
     "optimizer.schedule": SCHEDULES,

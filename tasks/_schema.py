@@ -15,6 +15,7 @@ class MoEConfig:
     shared: int
     expert_dropout: float
     control: str | None
+    rounding: str = "ceil"  # newer than some runs that may be resumed
 
 
 @dataclass

@@ -104,6 +104,7 @@ def test_messages_name_shapes(bank, x, given, message):
         ({"capacity": 0.0}, "capacity=0.0: allowed is a number above 0"),
         ({"capacity": -1}, "capacity=-1: allowed"),
         ({"drop": "positon"}, "did you mean 'position'"),
+        ({"rounding": "flor"}, "rounding=flor: unknown; did you mean 'floor'"),
         ({"expert_dropout": 1.0}, "expert_dropout=1.0: allowed"),
         ({"shared": bank_of("mlp", dim=4)}, "shared.dim=4 but the bank's is 8"),
         ({"shared": bank_of("gru")}, "shared.row_dims=2 but the bank's is 1"),
@@ -129,6 +130,13 @@ def test_capacity_limits_every_expert_in_every_group():
     counts = torch.bincount(group * EXPERTS + routing.expert, minlength=12)
     assert counts.max() == 4
     assert routing.demand.sum() == 3 * 16 * 2
+
+
+@pytest.mark.parametrize(("rounding", "places"), [("ceil", 5), ("floor", 4), ("ceil_to_4", 8)])
+def test_capacity_is_rounded_as_told(rounding, places):
+    layer = layer_of(capacity=0.5, rounding=rounding)
+    _, routing = layer(torch.zeros(18, DIM))  # all want the same two: 0.5 * 2 * 18 / 4 = 4.5
+    assert sorted(routing.load.tolist()) == [0, 0, places, places]
 
 
 @pytest.mark.parametrize("renormalize", [False, True])

@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routers import DROP_ORDERS, ConfigError, Items, Routing
+import routers
+from routers import DROP_ORDERS, ROUNDINGS, ConfigError, Items, Routing
+from routers._checks_subject import Subject, routes, same, where
 
 
 def by_item(expert: list[list[int]], weight: list[list[float]], e: int, groups: int = 1) -> Routing:
@@ -29,6 +31,132 @@ def test_capacity_is_rounded_up():
 def test_rounding_is_not_fooled_by_binary_fractions():
     assert math.ceil(1.1 * 100 / 10) == 12  # 1.1 is a little above itself
     assert by_item([[0]] * 100, [[1.0]] * 100, 10).limit(1.1).load[0] == 11
+
+
+# items, experts, experts per item, factor; then what each library makes of f K n / E places
+PLACES = [
+    # 6.25 places, 3.125 per choice, 2.5 to an even share
+    (10, 4, 2, 1.25, {"ceil": 7, "floor": 6, "nearest": 6, "ceil_per_choice": 8}),
+    (10, 4, 2, 1.25, {"floor_of_even": 6, "ceil_to_4": 8, "ceil_from_4": 7}),
+    # 1.5 places, halves to even
+    (6, 4, 1, 1.0, {"ceil": 2, "floor": 1, "nearest": 2, "ceil_from_4": 4, "ceil_to_4": 4}),
+    # half a place: never less than one
+    (2, 4, 1, 1.0, {"ceil": 1, "floor": 1, "nearest": 1, "floor_of_even": 1}),
+    # 100 * .29 is a little below 29 in binary, 110 / 10 * 1.1 a little above 12.1
+    (100, 1, 1, 0.29, {"floor": 29, "ceil": 29}),
+    (11, 1, 1, 1.0, {"ceil": 11, "floor": 11, "nearest": 11, "ceil_to_4": 12}),
+    # an even share of ceil(9 / 4) = 3, times 1.5, rounded down, for each of three choices
+    (9, 4, 3, 1.5, {"floor_of_even": 12, "ceil": 11, "ceil_per_choice": 12}),
+]
+
+
+@pytest.mark.parametrize(("n", "e", "k", "factor", "expected"), PLACES)
+def test_roundings_of_real_libraries(n, e, k, factor, expected):
+    # all items want the same experts, as often as there are of those, so the load is the capacity
+    items = Items(torch.zeros(n, 1))
+    crowded = Routing.by_item(items, torch.arange(k).expand(n, k), torch.ones(n, k), e)
+    for rounding, most in expected.items():
+        load = crowded.limit(factor, rounding=rounding).load[:k].tolist()
+        assert load == [min(most, n)] * k, rounding
+
+
+def test_every_rounding_is_tried():
+    assert {name for *_, expected in PLACES for name in expected} == set(ROUNDINGS)
+
+
+def test_every_drop_order_says_where_it_is_from():
+    for named in (*ROUNDINGS.values(), *DROP_ORDERS.values()):
+        assert named.__doc__
+
+
+def test_unknown_rounding():
+    with pytest.raises(ConfigError, match=r"rounding=flor: unknown; did you mean 'floor'"):
+        by_item([[0]], [[1.0]], 2).limit(1.0, rounding="flor")
+
+
+# ---- experts per item ----
+
+
+def varying(asked: list[list[int]], e: int, **extra: object) -> Routing:
+    """Each item has the experts listed for it; nobody said how many to expect."""
+    keep = torch.zeros(len(asked), e, dtype=torch.bool)
+    for i, chosen in enumerate(asked):
+        keep[i, chosen] = True
+    return Routing.by_mask(Items(torch.zeros(len(asked), 1)), keep.float(), keep=keep, **extra)
+
+
+def test_a_budget_says_how_many_places_there_are():
+    # a place for each two items though three assignments are asked for: 1.0 * 1 * 4 / 2
+    routing = varying([[0, 1], [0], [0, 1], [0, 1]], 2, budget=1.0)
+    for order in DROP_ORDERS:
+        assert routing.limit(1.0, order).load.tolist() == [2, 2]
+
+
+def test_without_a_budget_the_mean_of_the_group_counts():
+    routing = varying([[0, 1], [0], [0], [0]], 2)
+    # 5 / 4 experts per item, 4 items, 2 experts: ceil(2.5)
+    assert routing.limit(1.0, "probability").load.tolist() == [3, 1]
+
+
+def test_by_position_the_mean_so_far_counts():
+    # means 1, 1, 4 / 3, 6 / 4 and so places 2, 2, 3, 3 of expert 0, of which 4 are asked for
+    routing = varying([[0], [0], [0, 1], [0, 1]], 2)
+    assert pairs(routing.limit(1.0)) == {(0, 0), (1, 0), (2, 0), (2, 1), (3, 1)}
+
+
+def test_padding_is_no_item_of_the_mean():
+    mask = torch.tensor([True, False, False, True])
+    keep = torch.tensor([[True, False]] * 4)
+    routing = Routing.by_mask(Items(torch.zeros(4, 1), mask=mask), keep.float(), keep=keep)
+    assert routing.limit(1.0).item.tolist() == [0]  # one expert per item, ceil(2 / 2) places
+
+
+def test_layouts_know_their_budget():
+    items, ones = Items(torch.zeros(4, 1)), torch.ones(4, 3)
+    expert = torch.arange(3).expand(4, 3)
+    some = ones > 0
+    assert Routing.by_item(items, expert, ones, 5).budget == 3
+    assert Routing.by_item(items, expert, ones, 5, keep=some).budget is None
+    assert Routing.by_item(items, expert, ones, 5, keep=some, budget=2.0).budget == 2
+    assert Routing.by_mask(items, ones).budget == 3
+    assert Routing.by_mask(items, ones, keep=some).budget is None
+
+
+def promised(trait: str) -> list[str]:
+    return [name for name in routers.available() if getattr(routers.routers[name].traits, trait)]
+
+
+@pytest.mark.parametrize("rounding", ["ceil", "floor_of_even"])
+@pytest.mark.parametrize("name", promised("causal"))
+def test_capacity_by_position_keeps_routers_causal(name, rounding):
+    """Whatever later items ask for, the same earlier ones are dropped."""
+    subject = Subject(lambda dim, e: routers.build(name, dim, e), 9, 16)
+    items = subject.items(12, 3)
+    for cut in (1, 4, 9):
+        earlier = torch.arange(len(items)) % 12 < cut
+        other = where(earlier, items, subject.items(12, 3, seed=99))
+        for route in (subject.in_training, subject.in_eval):
+            kept = [routes(route(i).limit(0.5, rounding=rounding))[earlier] for i in (items, other)]
+            assert same(*kept), f"what comes from place {cut} on changes who was dropped before"
+
+
+class HalfLooks(routers.Router):
+    """As many experts as an item's first feature says: causal, with a varying number."""
+
+    def forward(self, items):
+        more = items.x[:, :1] > 0
+        keep = more | (torch.arange(self.num_experts) < 1)
+        return Routing.by_mask(items, keep.to(items.x.dtype), keep=keep)
+
+
+def test_a_varying_number_of_experts_is_causal_too():
+    """The mean over the whole group would tell earlier items what later ones ask for."""
+    subject = Subject(HalfLooks, 9, 4)
+    items = subject.items(12)
+    quiet = where(torch.arange(12) < 6, items, subject.items(12, seed=5))
+    routing, other = (subject.in_eval(i) for i in (items, quiet))
+    assert routing.num_assignments != other.num_assignments
+    assert same(routes(routing.limit(0.5))[:6], routes(other.limit(0.5))[:6])
 
 
 # first choices: item 0 -> 0, item 1 -> 1, item 2 -> 0; six assignments, three experts,

@@ -88,6 +88,7 @@ REFUSED = [
     ("moe.capacity=0", "moe.capacity=0", "above 0", "null"),
     ("moe.capacity=-1", "moe.capacity=-1", "above 0", "null"),
     ("moe.capacity=.nan", "moe.capacity=nan", "above 0"),
+    ("moe.rounding=flor", "moe.rounding=flor", "did you mean 'floor'"),
     ("moe.num_experts=0", "moe.num_experts=0", "from 1 to 1048576"),
     ("moe.num_experts=99999999999", "moe.num_experts=99999999999", "from 1 to 1048576"),
     ("moe.shared=-1", "moe.shared=-1", "from 0 to 1048576"),

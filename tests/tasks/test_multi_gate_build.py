@@ -126,8 +126,10 @@ def test_a_seed_draws_every_gate_and_layer_anew():
 
 def test_settings_reach_the_layer():
     settings = ["moe.capacity=0.5", "moe.drop=probability", "moe.renormalize=true"]
+    settings += ["moe.rounding=floor"]
     for layer in routed_layers(built("cgc", "moe.shared=1", "moe.expert_dropout=0.1", *settings)):
         assert (layer.capacity, layer.drop, layer.renormalize) == (0.5, "probability", True)
+        assert layer.rounding == "floor"
         assert (layer.shared.num_experts, layer.expert_dropout) == (1, 0.1)
 
 
