@@ -155,7 +155,11 @@ def _rows(routing: Routing) -> int:
 
 
 def check_capacity(subject: Subject) -> None:
-    """``routing.limit`` keeps ``ceil(factor * A_g / E)`` per group and expert, in every order."""
+    """``routing.limit`` keeps ``ceil(factor * K n_g / E)`` per group and expert, in every order.
+
+    ``K`` is the budget. Where there is none it is the group's mean, and in the order of
+    positions, which may not know that mean, nothing is checked but that none are added.
+    """
     for items in subject.batches():
         routing = subject.in_eval(items)
         if not routing.divisible:
@@ -179,10 +183,14 @@ def _check_limited(routing: Routing, kept: Routing, factor: float, order: str) -
         torch.bincount(r.item // length * e + r.expert, minlength=r.groups * e).view(-1, e)
         for r in (routing, kept)
     )
-    asked = before.sum(1, keepdim=True)
+    asked = before.sum(1, keepdim=True).double()
+    if routing.budget is not None:
+        real = torch.ones(routing.num_items) if routing.mask is None else routing.mask
+        asked = real.view(routing.groups, -1).sum(1, keepdim=True).double() * routing.budget
     capacity = (asked * factor / e - 1e-9).ceil().long()
+    mean_so_far = routing.budget is None and order == "position"
     require(
-        torch.equal(after, torch.minimum(before, capacity)),
+        (after <= before).all() if mean_so_far else torch.equal(after, before.minimum(capacity)),
         f"limit({factor}, {order!r}) kept {after.tolist()} of {before.tolist()}, "
         f"capacity {capacity.flatten().tolist()}",
         f"{CONSTRUCT}, so that groups and items agree",
