@@ -1,0 +1,101 @@
+"""Expert choice without a look at other items: each expert has a bar to pass."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ._affinity import renormalized
+from ._errors import bad_value
+from ._histogram import BINS, histogram, quantile
+from ._items import Items
+from ._kept import Kept
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from .gates import GateSpec
+
+
+@routers.register("expert_threshold")
+class ExpertThreshold(Router):
+    """Every item goes to each expert whose score passes that expert's running threshold.
+
+    ``i`` goes to ``e`` where ``s_ie = sigma(h_ie) > c_e``, with weight ``s_ie``. ``c_e`` is an
+    average over past training steps of the score that a share ``factor / E`` of the step's items
+    reached. So loads are even in expectation, an item gets ``factor`` experts on average, none or
+    many in particular, and unlike in ``expert_choice`` no item looks at another.
+
+    Source: expert threshold routing, Sun et al. 2026, 2603.11535, equation 6 and algorithm 1. The
+    first steps are averaged evenly instead of a warm-up by expert choice; quantiles are read from
+    histograms, which add up over ranks.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        factor: experts per item on average.
+        decay: how much of ``c`` a step keeps.
+        gate: what scores the experts.
+
+    >>> router = ExpertThreshold(4, 8, factor=2.0)
+    >>> items = Items(torch.randn(1000, 4))
+    >>> router.adapt_to_tally(router(items).tally)
+    >>> 1900 < router(items).num_assignments < 2100
+    True
+    """
+
+    traits = Traits(convex=False)
+    space: ClassVar[Mapping[str, Any]] = {"factor": [1.0, 1.5, 2.0], "decay": [0.9, 0.99]}
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        factor: float = 2.0,
+        decay: float = 0.9,
+        gate: GateSpec = "linear",
+    ) -> None:
+        super().__init__(dim, num_experts)
+        if not 0 < factor <= num_experts:
+            allowed = f"a number above 0, at most num_experts={num_experts}"
+            raise bad_value("router.factor", factor, allowed)
+        if not 0 <= decay < 1:
+            raise bad_value("router.decay", decay, "a number from 0 to below 1")
+        self.share = factor / num_experts
+        self.tally_size = num_experts * BINS
+        self.threshold = Threshold(num_experts, decay)
+        self.gate = self._use_gate(gate)
+
+    def forward(self, items: Items) -> Routing:
+        logits = self.gate(items)
+        scores = logits.sigmoid()
+        return Routing.by_mask(
+            items,
+            scores,
+            keep=scores.detach() > self.threshold.value,
+            logits=logits,
+            probs=renormalized(logits),
+            tally=histogram(scores.detach()[items.real()], 0, 1) if self.training else None,
+        )
+
+    def adapt_to_tally(self, tally: Tensor) -> None:
+        if self.training and tally.any():
+            self.threshold.follow(quantile(tally, 1 - self.share, 0, 1))
+
+
+class Threshold(Kept):
+    """A running mean ``(E,)``: over all steps at first, exponential from then on."""
+
+    value: Tensor
+    steps: Tensor
+
+    def __init__(self, num_experts: int, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("value", torch.full((num_experts,), 0.5))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def follow(self, new: Tensor) -> None:
+        """Take a step towards ``new``."""
+        self.steps += 1
+        self.value += (new - self.value) * (1 / self.steps).clamp_min(1 - self.decay)

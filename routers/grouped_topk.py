@@ -1,0 +1,98 @@
+"""Few groups per item, few experts within them: items reach a bounded number of devices."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ._affinity import Affinity
+from ._bias import BY_LOAD
+from ._errors import bad_value
+from ._router import routers
+from ._select import top_k
+from .gates import GateSpec
+
+
+@routers.register("grouped_topk")
+class GroupedTopK(Affinity):
+    """Every item takes its K best experts from its best few groups of experts.
+
+    The ``E`` experts lie in equal groups, those of one device for instance. A group's score is
+    the sum of its two largest ``sigma(h) + b``; the best groups stay, the experts of others count
+    as ``-inf``, and ``S`` is the top K of what remains. Weights and bias are those of ``sigmoid``.
+
+    Source: node-limited routing of DeepSeek-V3 2412.19437, section 2.1.2; by devices in
+    DeepSeek-V2 2405.04434, section 2.2.2, where a group's score is its largest.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``, a multiple of ``expert_groups``.
+        k: experts per item.
+        expert_groups: how many groups the experts form.
+        kept_groups: how many of them an item may reach.
+        weighting: ``renormalized`` (sums to one; needs ``k`` of 2 or more) or ``probability``
+            (the scores themselves).
+        scale: what weights are multiplied by.
+        rule: how the bias moves: by the ``sign`` of each expert's lack of load, or in proportion
+            to it (``proportional``).
+        rate: how far it moves in a step; None for the rule's own, 0 for no bias.
+        gate: what scores the experts.
+
+    >>> from routers import Items
+    >>> router = GroupedTopK(4, 8, k=2, expert_groups=4, kept_groups=1)
+    >>> first, second = router(Items(torch.randn(1, 4))).expert.tolist()
+    >>> first // 2 == second // 2
+    True
+    """
+
+    rules = BY_LOAD
+    space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "rule": list(BY_LOAD)}
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        k: int = 2,
+        expert_groups: int = 4,
+        kept_groups: int = 2,
+        weighting: str = "renormalized",
+        scale: float = 1.0,
+        rule: str = "sign",
+        rate: float | None = None,
+        gate: GateSpec = "linear",
+    ) -> None:
+        super().__init__(
+            dim,
+            num_experts,
+            k=k,
+            weighting=weighting,
+            scale=scale,
+            rule=rule,
+            rate=rate,
+            gate=gate,
+        )
+        _check_groups(num_experts, k, expert_groups, kept_groups)
+        self.expert_groups = expert_groups
+        self.kept_groups = kept_groups
+
+    def select(self, scores: Tensor) -> Tensor:
+        size = self.num_experts // self.expert_groups
+        grouped = scores.view(len(scores), self.expert_groups, size)
+        best = top_k(grouped.topk(min(2, size), -1).values.sum(-1), self.kept_groups)
+        closed = torch.ones_like(grouped[..., 0], dtype=torch.bool).scatter(1, best, False)
+        return top_k(grouped.masked_fill(closed.unsqueeze(-1), -torch.inf).flatten(1), self.k)
+
+
+def _check_groups(num_experts: int, k: int, expert_groups: int, kept_groups: int) -> None:
+    if expert_groups < 1 or num_experts % expert_groups:
+        allowed = f"a number that divides num_experts={num_experts}"
+        raise bad_value("router.expert_groups", expert_groups, allowed)
+    least = -(-k * expert_groups // num_experts)
+    if not least <= kept_groups <= expert_groups:
+        raise bad_value(
+            "router.kept_groups",
+            kept_groups,
+            f"from {least}, which hold k={k} experts, to expert_groups={expert_groups}",
+        )

@@ -1,0 +1,58 @@
+"""The best expert always, the second by chance."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+
+from ._errors import bad_value
+from ._items import Items
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from ._select import renormalized, top_k
+from .gates import GateSpec, pick
+
+
+@routers.register("gshard_top2")
+class GShardTop2(Router):
+    """Every item takes its best expert, and its second best as often as that one matters.
+
+    ``g1, g2`` are the two largest of ``softmax(h)`` over their sum. In training the second expert
+    works with probability ``min(1, 2 g2)``, in eval always. ``g1`` and ``g2`` stay as they are
+    where it does not, so an item's weights then sum to ``g1``.
+
+    Source: GShard, Lepikhin et al. 2020, 2006.16668, algorithm 1.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``, 2 or more.
+        gate: what scores the experts.
+
+    >>> router = GShardTop2(4, 8).eval()
+    >>> routing = router(Items(torch.randn(100, 4)))
+    >>> routing.num_assignments, round(routing.weight.sum().item(), 3)
+    (200, 100.0)
+    >>> router.train()(Items(torch.randn(100, 4))).num_assignments < 200
+    True
+    """
+
+    traits = Traits(convex=False)
+    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+
+    def __init__(self, dim: int, num_experts: int, *, gate: GateSpec = "linear") -> None:
+        super().__init__(dim, num_experts)
+        if num_experts < 2:
+            raise bad_value("num_experts", num_experts, "an integer of at least 2")
+        self.gate = self._use_gate(gate)
+
+    def forward(self, items: Items) -> Routing:
+        logits = self.gate(items)
+        expert = top_k(logits, 2)
+        weight = renormalized(pick(self.gate, items, logits, expert), logits)
+        if not self.training:
+            return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)
+        threshold = torch.rand_like(weight)
+        threshold[:, 0] = -1.0  # the best expert always works
+        keep = torch.zeros_like(logits, dtype=torch.bool).scatter(1, expert, 2 * weight > threshold)
+        full = torch.zeros_like(logits).scatter(1, expert, weight)
+        return Routing.by_mask(items, full, keep=keep, logits=logits)

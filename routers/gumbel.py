@@ -1,0 +1,94 @@
+"""Experts drawn by the gate's own probabilities."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ._errors import bad_value
+from ._items import Items
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from ._select import check_k, softmax, top_k
+from .gates import GateSpec
+
+
+@routers.register("gumbel")
+class Gumbel(Router):
+    """In training every item draws K experts from its gate; in eval it takes the likeliest.
+
+    ``S = topk(h + g)``, ``g = -log(-log u)``: K draws from ``softmax(h)`` without replacement.
+    Each works with weight ``1 / K``. Straight through, the gradient is that of
+    ``softmax((h + g) / tau)[S]``, which no step of the output has: choices are learnt by a
+    surrogate. ``tau`` falls with every optimizer step, ``max(floor, tau_0 exp(-rate t))``.
+
+    Source: Jang et al. 2017, 1611.01144, equations 1 and 2, section 2.2; top K, Kool et al. 2019,
+    1903.06059.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        k: experts per item.
+        temperature: ``tau_0``.
+        floor: least temperature.
+        rate: of annealing, per step; 0 keeps the temperature.
+        gate: what scores the experts.
+
+    >>> router = Gumbel(4, 8, k=2, rate=0.001)
+    >>> for _ in range(100):
+    ...     router.adapt(torch.ones(8))
+    >>> round(router.temperature.item(), 4)
+    0.9048
+    """
+
+    traits = Traits(exact_gradients=False)
+    space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4], "floor": [0.1, 0.5]}
+    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+
+    steps: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        k: int = 2,
+        temperature: float = 1.0,
+        floor: float = 0.5,
+        rate: float = 0.001,
+        gate: GateSpec = "linear",
+    ) -> None:
+        super().__init__(dim, num_experts)
+        check_k(k, num_experts)
+        if not 0 < floor <= temperature < math.inf:
+            raise bad_value("router.floor", floor, f"above 0, at most temperature={temperature}")
+        if not 0 <= rate < math.inf:
+            raise bad_value("router.rate", rate, "a finite number of at least 0")
+        self.k = k
+        self.schedule = (temperature, floor, rate)
+        self.gate = self._use_gate(gate)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def temperature(self) -> Tensor:
+        """``tau`` after the steps so far, a scalar."""
+        first, floor, rate = self.schedule
+        return (first * torch.exp(-rate * self.steps.double())).clamp_min(floor)
+
+    def forward(self, items: Items) -> Routing:
+        logits = self.gate(items)
+        scores = logits + _gumbel_like(logits) if self.training else logits
+        expert = top_k(scores, self.k)
+        soft = softmax(scores / self.temperature.to(scores.dtype)).gather(1, expert)
+        weight = 1 / self.k + soft - soft.detach()
+        return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)
+
+    def adapt(self, load: Tensor) -> None:
+        self.steps += 1
+
+
+def _gumbel_like(logits: Tensor) -> Tensor:
+    """Standard Gumbel noise, finite: ``-log`` of an exponential draw above 0."""
+    return -torch.empty_like(logits).exponential_().clamp_min(1e-20).log()

@@ -1,0 +1,59 @@
+"""As many experts as it takes to be sure."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from ._errors import bad_value
+from ._items import Items
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from ._select import softmax
+from .gates import GateSpec
+
+
+@routers.register("top_p")
+class TopP(Router):
+    """Every item takes its likeliest experts until their probabilities reach a threshold.
+
+    ``S`` is the shortest prefix of ``p = softmax(h)``, sorted, whose sum is at least ``P``;
+    weights are ``p[S]``. Items of which the gate is sure get one expert, others more. Without a
+    loss on the entropy of ``p`` gates would spread to activate more and more experts.
+
+    Source: Huang et al. 2024, 2403.07652, section 3.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        threshold: ``P``, above 0; 1 takes every expert.
+        gate: what scores the experts.
+
+    >>> router = TopP(3, 3, threshold=0.8)
+    >>> _ = router.gate.weight.data.copy_(torch.eye(3))
+    >>> x = torch.tensor([[0.9, 0.06, 0.04], [0.5, 0.3, 0.2], [0.4, 0.35, 0.25]]).log()
+    >>> router(Items(x)).chosen.sum(1).tolist()
+    [1, 2, 3]
+    """
+
+    traits = Traits(convex=False)
+    space: ClassVar[Mapping[str, Any]] = {"threshold": {"low": 0.2, "high": 0.8}}
+    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01, "entropy": 0.0001}
+
+    def __init__(
+        self, dim: int, num_experts: int, *, threshold: float = 0.4, gate: GateSpec = "linear"
+    ) -> None:
+        super().__init__(dim, num_experts)
+        if not 0 < threshold <= 1:
+            raise bad_value("router.threshold", threshold, "a number above 0, at most 1")
+        self.threshold = threshold
+        self.gate = self._use_gate(gate)
+
+    def forward(self, items: Items) -> Routing:
+        logits = self.gate(items)
+        probs = softmax(logits)
+        ordered, expert = probs.detach().sort(dim=-1, descending=True, stable=True)
+        before = ordered.cumsum(-1) - ordered
+        keep = torch.zeros_like(ordered, dtype=torch.bool)
+        keep = keep.scatter(1, expert, before < self.threshold)
+        return Routing.by_mask(items, probs, keep=keep, logits=logits)
