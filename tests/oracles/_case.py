@@ -1,0 +1,80 @@
+"""What an oracle is given, and the few sums that several of them need. NumPy alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch, and a router's numbers.
+
+    Attributes:
+        x: ``(N, D)`` float64.
+        groups: equal contiguous groups.
+        real: ``(N,)`` bool, False for padding.
+        ids: ``(N,)``.
+        task: ``(N,)``.
+        num_experts: ``E``.
+        options: the router's options, defaults among them.
+        state: its parameters and buffers by name.
+        training: whether it is being trained.
+        draws: what it drew at random, in order.
+    """
+
+    x: np.ndarray
+    groups: int
+    real: np.ndarray
+    ids: np.ndarray
+    task: np.ndarray
+    num_experts: int
+    options: Mapping[str, Any]
+    state: Mapping[str, np.ndarray]
+    training: bool = False
+    draws: Sequence[np.ndarray] = ()
+
+    @property
+    def items(self) -> list[int]:
+        """The real items."""
+        return [i for i in range(len(self.x)) if self.real[i]]
+
+    @property
+    def members(self) -> list[list[int]]:
+        """The real items of each group."""
+        length = len(self.x) // self.groups
+        return [[i for i in self.items if i // length == g] for g in range(self.groups)]
+
+    def nothing(self) -> np.ndarray:
+        """``(N, E)`` zeros."""
+        return np.zeros((len(self.x), self.num_experts))
+
+    def scores(self, weight: str = "gate.weight") -> np.ndarray:
+        """``x W`` one item and one expert at a time."""
+        w = self.state[weight]
+        return np.array([[float(np.dot(x, row)) for row in w] for x in self.x])
+
+
+def softmax(h: np.ndarray) -> np.ndarray:
+    """Of one vector."""
+    p = np.exp(h - h.max())
+    return p / p.sum()
+
+
+def sigmoid(h: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-h))
+
+
+def softplus(h: np.ndarray) -> np.ndarray:
+    return np.log1p(np.exp(-np.abs(h))) + np.maximum(h, 0)
+
+
+def best(scores: np.ndarray, k: int) -> list[int]:
+    """Places of the ``k`` largest of one vector, largest first."""
+    return sorted(range(len(scores)), key=lambda e: -scores[e])[:k]
+
+
+def softmax_rows(case: Case, h: np.ndarray) -> np.ndarray:
+    """``softmax`` of each item's scores."""
+    return np.array([softmax(row) for row in h]).reshape(len(case.x), -1)
