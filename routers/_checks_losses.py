@@ -44,7 +44,8 @@ def _switch(routing: Routing) -> float:
 
 
 def _importance(routing: Routing) -> float:
-    """Population variance over squared mean of the gate mass."""
+    """Population variance over squared mean of the gate mass, before drops."""
+    routing = routing if routing.before is None else routing.before
     mass = [0.0] * routing.num_experts
     if routing.blend is not None:
         for row in _real_probs(routing):

@@ -61,7 +61,8 @@ def _require_weights_once(routing: Routing) -> None:
     grid = routing.weight.new_zeros(routing.chosen.numel())
     grid = routing.over_real(grid.index_add(0, cell, routing.weight).view_as(routing.chosen))
     twice = routing.over_real(p).masked_fill(~chosen, -torch.inf)[many].softmax(-1)
-    flat = 1 / chosen[many].sum(-1, keepdim=True) * chosen[many]
+    flat = chosen[many].to(twice.dtype)
+    flat = flat / flat.sum(-1, keepdim=True)
     require(
         not many.any() or not same(grid[many], twice, 1e-6) or same(twice, flat, 1e-4),
         "the weights are the softmax of the chosen probabilities, a softmax of a softmax: they "
