@@ -1,0 +1,59 @@
+"""Control: any router as it was at its start."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ._errors import bad_value
+from ._items import Items
+from ._router import Router, Traits, routers
+from ._routing import Routing
+
+
+@routers.register("frozen")
+class Frozen(Router):
+    """Control: a router that learns, named by ``of``, kept as it was at its random start.
+
+    The same choice, layout, noise and cost, and nothing that moves: no gradient, no ``adapt``.
+    What the router named gains over this is what its learning is worth. With ``of=topk`` it is
+    ``random_fixed``; that one is a single rule, this one is any router's own control.
+
+    Source: the fixed router of SMoE-Dropout, Chen et al. 2023, 2303.01610, for any router; Soft
+    MoE compares itself with fixed dispatch and combine likewise (2308.00951, table 2).
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        of: the name of the router, one with the trait ``learned``.
+        options: of that router; None for its defaults.
+
+    >>> router = Frozen(4, 8, of="expert_choice", options={"factor": 1.0})
+    >>> sum(p.numel() for p in router.parameters() if p.requires_grad)
+    0
+    """
+
+    traits = Traits(learned=False)
+    space: ClassVar[Mapping[str, Any]] = {"of": ["noisy_topk", "soft_mixture", "expert_choice"]}
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        of: str = "noisy_topk",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(dim, num_experts)
+        self.router: Router = routers.build(of, dim, num_experts, **(options or {}))
+        if not self.router.traits.learned:
+            raise bad_value("router.of", of, "a router with the trait learned, such as topk")
+        self.router.requires_grad_(False)
+        self.traits = replace(self.router.traits, learned=False)
+
+    def prepare(self, ids: Tensor, features: Tensor) -> None:
+        self.router.prepare(ids, features)
+
+    def forward(self, items: Items) -> Routing:
+        return replace(self.router(items), tally=None)  # what nobody adapts to is not counted

@@ -1,0 +1,87 @@
+"""Control: routes by what comes next, so that a leak shows."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ._errors import ConfigError
+from ._hash_tables import TABLES
+from ._items import Items
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from .hash import Hash
+
+
+@routers.register("oracle")
+class Oracle(Router):
+    """Control, a leak alarm: an item's expert is the hash of the id that comes next.
+
+    ``e_i = table[id_{i + 1}]`` with weight 1, of the next real item of the group; the last one
+    goes by its own id. Where items are to be predicted from earlier ones, the choice of expert
+    gives the answer away: a task that calls itself causal must refuse this router, and one that
+    does not, but on which it does far better than ``hash``, lets the future through.
+
+    Source: the future-token oracle of Roller et al. 2021, 2106.04426, table 3.
+
+    Args:
+        dim: ``D``, not used.
+        num_experts: ``E``.
+        table: how the table is made, as for ``hash``.
+        buckets: size of the table; ids are taken modulo this.
+        seed: of the table.
+
+    >>> ids = torch.tensor([5, 7, 9])
+    >>> x = torch.zeros(3, 4)
+    >>> oracle, plain = Oracle(4, 8)(Items(x, ids=ids)), Hash(4, 8)(Items(x, ids=ids))
+    >>> oracle.expert[:2].tolist() == plain.expert[1:].tolist()
+    True
+    """
+
+    traits = Traits(
+        learned=False,
+        per_item=False,
+        causal=False,
+        equivariant=False,
+        needs_ids=True,
+        has_logits=False,
+    )
+    space: ClassVar[Mapping[str, Any]] = {"table": list(TABLES)}
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        table: str = "random",
+        buckets: int = 65536,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(dim, num_experts)
+        self.hash = Hash(dim, num_experts, table=table, buckets=buckets, seed=seed)
+
+    def prepare(self, ids: Tensor, features: Tensor) -> None:
+        self.hash.prepare(ids, features)
+
+    def forward(self, items: Items) -> Routing:
+        if items.ids is None:
+            raise ConfigError(
+                "router=oracle: needs ids, the content id of every item; "
+                "give moe(x, ids=...), or choose a task that has them"
+            )
+        following = _next_real(items.grouped(items.real()))
+        ids = items.grouped(items.ids).gather(1, following).flatten()
+        routing: Routing = self.hash(replace(items, ids=ids))
+        return routing
+
+
+def _next_real(real: Tensor) -> Tensor:
+    """Place of the next real item of each group's items, its own for the last, ``(G, L)``."""
+    length = real.shape[1]
+    place = torch.arange(length, device=real.device).expand_as(real)
+    after = place.where(real, length).roll(-1, 1)
+    after[:, -1:] = length
+    nearest = after.flip(1).cummin(1).values.flip(1)
+    return nearest.where(nearest < length, place)
