@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ._neurons import dots, sums
+
 Shape = Sequence[int]
 
 
@@ -28,11 +30,23 @@ def _added_product(into: Shape, a: Shape, b: Shape, *rest: Any, **options: Any) 
     return 2 * a[0] * a[1] * b[1]
 
 
+def _dots(x: Shape, table: Shape, row: Shape, *rest: Any, **options: Any) -> int:
+    """A dot product for each pair."""
+    return 2 * row[0] * x[1]
+
+
+def _sums(table: Shape, weight: Shape, *rest: Any, **options: Any) -> int:
+    """A row, scaled and added, for each pair."""
+    return 2 * weight[0] * table[1]
+
+
 # torch counts these as nothing
 _UNCOUNTED = {
     torch.ops.aten._grouped_mm: _grouped_mm,
     torch.ops.aten.addmm_: _added_product,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    dots._opoverload.overloadpacket: _dots,
+    sums._opoverload.overloadpacket: _sums,
 }
 
 

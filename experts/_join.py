@@ -38,7 +38,7 @@ def join(items: Items, routings: Sequence[Routing], wiring: Wiring) -> Routing:
     tallies = [r.tally for r in routings if r.tally is not None]
     return replace(
         combine(items, routings, wiring, index),
-        given_probs=_total([r.probs for r in routings], index, wiring) / len(routings),
+        given_probs=_total([r.of_all(r.probs) for r in routings], index, wiring) / len(routings),
         given_log_partition=torch.stack(scales, 1) if len(scales) == len(routings) else None,
         tally=torch.cat(tallies) if tallies else None,
     )

@@ -40,12 +40,12 @@ class Places:
     def by_expert(cls, routing: Routing) -> "Places":
         """Rows sorted by expert, and within an expert as in the routing; nothing padded."""
         if routing.fan_in is not None:
-            return cls(routing.item, routing.item, None, *_item_order(routing))
+            return cls(routing.item, routing.item, None, *item_order(routing))
         order = routing.order
         row = torch.arange(len(order), device=order.device)
         place = torch.empty_like(order).index_copy_(0, order, row)
         source = routing.item.index_select(0, order)
-        return cls(routing.item, source, place, *_item_order(routing))
+        return cls(routing.item, source, place, *item_order(routing))
 
     @classmethod
     def at_rows(cls, routing: Routing, row: Tensor, size: int) -> "Places":
@@ -54,7 +54,7 @@ class Places:
         item = routing.item.index_select(0, order)
         source = item.new_zeros(size).index_copy_(0, row, item)
         place = torch.empty_like(order).index_copy_(0, order, row)
-        return cls(routing.item, source, place, *_item_order(routing))
+        return cls(routing.item, source, place, *item_order(routing))
 
     @cached_property
     def sorted_item(self) -> Tensor:
@@ -152,7 +152,8 @@ class _Combine(torch.autograd.Function):
         return places.scaled(grad, weight), places.dots(grad, out), None
 
 
-def _item_order(routing: Routing) -> tuple[Tensor | None, Tensor]:
+def item_order(routing: Routing) -> tuple[Tensor | None, Tensor]:
+    """``Places.by_item`` and ``Places.start`` of a routing."""
     n, device = routing.num_items, routing.item.device
     if routing.fan_out is not None:
         return None, torch.arange(0, n * routing.fan_out, routing.fan_out, device=device)

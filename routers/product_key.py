@@ -1,0 +1,144 @@
+"""Two short lists of half-keys stand for a product of very many experts."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ._errors import bad_value
+from ._items import Items
+from ._router import Router, routers
+from ._routing import Routing
+from ._select import top_k
+
+
+@routers.register("product_key")
+class ProductKey(Router):
+    """Every item takes its K best of up to a million experts, and scores only some.
+
+    Expert ``i b + j`` has the key ``(r_i, c_j)``: ``a`` row keys and ``b`` column keys make
+    ``E = a b`` experts, as near to a square as ``E`` allows. ``q = norm(x W)`` is split in two;
+    the best K of ``q_1 . r_i`` and of ``q_2 . c_j`` give K^2 sums, among which are the best K
+    of all ``E``: ``a + b`` scores instead of ``a b``. ``logits`` and ``probs`` are of those
+    sums (``Routing.candidates``). Each of several heads has its own query and keys; their
+    softmaxes over the K best are added up, ``probs`` is the mean of those over all candidates.
+    Queries have a layer norm in place of the papers' batch norm: an item's route is its own.
+
+    Source: Lample et al. 2019, 1907.05242, equations 1 to 3 and section 3.2; with experts of
+    one neuron (``expert=singleton``) PEER, He 2024, 2407.04153, section 2.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``, not a prime: a square is cheapest.
+        k: experts per item and head, 2 or more: a softmax over one would teach nothing.
+        heads: how many queries an item has.
+        width: of a query, even.
+
+    >>> router = ProductKey(4, 2**20, k=2)
+    >>> routing = router(Items(torch.randn(5, 4)))
+    >>> routing.load.sum().item(), tuple(routing.logits.shape)
+    (10, (5, 4))
+    """
+
+    space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "heads": [1, 2]}
+    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        k: int = 2,
+        heads: int = 1,
+        width: int = 32,
+    ) -> None:
+        super().__init__(dim, num_experts)
+        self.columns = _columns(num_experts)
+        if not 2 <= k <= num_experts:
+            raise bad_value("router.k", k, f"an integer from 2 to num_experts={num_experts}")
+        if heads < 1:
+            raise bad_value("router.heads", heads, "an integer of at least 1")
+        if width < 4 or width % 2:
+            raise bad_value("router.width", width, "an even integer of at least 4")
+        self.k = k
+        self.heads = heads
+        self._promise(convex=heads == 1)
+        half = width // 2
+        self.query = nn.Parameter(torch.randn(heads, width, dim) * dim**-0.5)
+        self.row_key = _keys(heads, num_experts // self.columns, half)
+        self.column_key = _keys(heads, self.columns, half)
+
+    def forward(self, items: Items) -> Routing:
+        x = items.x
+        query, *keys = (p.to(x.dtype) for p in (self.query, self.row_key, self.column_key))
+        q = F.layer_norm(torch.einsum("nd,hwd->hnw", x, query), query.shape[1:2])
+        halves = [
+            _best(half @ key.transpose(1, 2), self.k)
+            for half, key in zip(q.chunk(2, -1), keys, strict=True)
+        ]
+        (rows, row), (columns, column) = halves
+        logits = (rows.unsqueeze(-1) + columns.unsqueeze(-2)).flatten(2).transpose(0, 1)
+        candidates = row.unsqueeze(-1) * self.columns + column.unsqueeze(-2)
+        candidates = candidates.flatten(2).transpose(0, 1)  # (N, H, S)
+        chosen = top_k(logits, self.k)
+        weight = logits.gather(2, chosen).softmax(-1)
+        expert, weight, keep = _once(candidates.gather(2, chosen), weight)
+        scale = logits.logsumexp(-1).mean(1, keepdim=True)
+        scored, probs, _ = _once(candidates, logits.softmax(-1) / self.heads)
+        return Routing.by_item(
+            items,
+            expert,
+            weight,
+            self.num_experts,
+            keep=keep,
+            logits=probs.clamp_min(torch.finfo(probs.dtype).tiny).log() + scale,
+            candidates=scored,
+        )
+
+
+def _keys(heads: int, count: int, width: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(heads, count, width) * width**-0.5)
+
+
+def _columns(num_experts: int) -> int:
+    """The largest divisor of ``E`` not above its root."""
+    columns = max(d for d in range(1, math.isqrt(num_experts) + 1) if num_experts % d == 0)
+    if columns == 1:
+        root = math.isqrt(num_experts)
+        squares = [str(n**2) for n in (root, root + 1) if n > 1]
+        raise bad_value(
+            "num_experts",
+            num_experts,
+            "a product of two numbers above 1, best a square",
+            f"Nearest squares: {', '.join(squares)}",
+        )
+    return columns
+
+
+def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The ``k`` best of ``(H, N, a)``, or all ``a``: scores and places."""
+    place = top_k(scores, min(k, scores.shape[-1]))
+    return scores.gather(-1, place), place
+
+
+def _once(expert: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Experts ``(N, H, K)``, where several heads have one, once and with their weights' sum.
+
+    Returns:
+        ``(N, H K)`` experts, their weights, and which of these places are filled; None for all.
+    """
+    expert, weight, heads = expert.flatten(1), weight.flatten(1), expert.shape[1]
+    if heads == 1:
+        return expert, weight, None
+    expert, order = expert.sort(-1)
+    weight = weight.gather(1, order)
+    place = F.pad(expert.diff(dim=-1).sign(), (1, 0)).cumsum(-1)  # of each, among the different
+    keep = torch.arange(expert.shape[1], device=expert.device) <= place[:, -1:]
+    return (
+        torch.zeros_like(expert).scatter(1, place, expert),
+        torch.zeros_like(weight).scatter_add(1, place, weight),
+        keep,
+    )
