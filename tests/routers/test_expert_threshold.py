@@ -1,0 +1,98 @@
+"""Expert thresholds: items pass bars, bars follow quantiles, nobody looks at others."""
+
+import pytest
+import torch
+
+import routers
+from routers import ConfigError, Items, load_cv
+from routers._histogram import BINS
+
+
+def identity_router(**options: object) -> routers.Router:
+    """Four experts whose logits are the item itself."""
+    router = routers.build("expert_threshold", 4, 4, **options)
+    with torch.no_grad():
+        router.gate.weight.copy_(torch.eye(4))
+    return router
+
+
+def test_an_item_goes_where_its_score_is_above_the_bar():
+    router = identity_router()
+    router.threshold.value.copy_(torch.tensor([0.2, 0.95, 0.5, 0.99]))
+    x = torch.tensor([[1.0, 9.0, 4.0, 9.0], [1 / 9, 9.0, 0.5, 9.0]]).log()
+    routing = router(Items(x))  # scores .5 .9 .8 .9, and .1 .9 .33 .9
+    assert routing.item.tolist() == [0, 0]
+    assert routing.expert.tolist() == [0, 2]
+    torch.testing.assert_close(routing.weight, torch.tensor([0.5, 0.8]))
+
+
+def test_bars_are_the_quantiles_of_the_steps_items():
+    torch.manual_seed(0)
+    router = identity_router(factor=1.0)
+    x = torch.randn(4000, 4) + torch.tensor([-1.0, 0.0, 1.0, 2.0])
+    router.adapt_to_tally(sum(router(Items(part)).tally for part in x.split(900)))
+    exact = x.sigmoid().quantile(0.75, 0)
+    torch.testing.assert_close(router.threshold.value, exact, atol=1.5 / BINS, rtol=0)
+    assert (router(Items(x)).load - 1000).abs().max() < 60
+
+
+def test_first_steps_count_alike_later_ones_fade():
+    router = routers.build("expert_threshold", 2, 2, decay=0.75)
+    means = []
+    for new in (1.0, 0.0, 0.5, 0.5, 0.0):
+        router.threshold.follow(torch.tensor([new, 0.0]))
+        means.append(router.threshold.value[0].item())
+    assert means == pytest.approx([1.0, 0.5, 0.5, 0.5, 0.375])
+
+
+def test_bars_move_in_training_alone_and_not_without_items():
+    router = routers.build("expert_threshold", 4, 4)
+    tally = router(Items(torch.randn(50, 4) + 1)).tally
+    router.eval()
+    router.adapt_to_tally(tally)
+    router.train()
+    router.adapt_to_tally(torch.zeros_like(tally))
+    assert (router.threshold.value == 0.5).all()
+    assert router.threshold.steps == 0
+    router.adapt_to_tally(tally)
+    assert (router.threshold.value != 0.5).all()
+    assert router.eval()(Items(torch.randn(50, 4))).tally is None
+
+
+def test_padding_moves_no_bar():
+    torch.manual_seed(0)
+    router = routers.build("expert_threshold", 4, 4)
+    x = torch.randn(6, 4)
+    mask = torch.tensor([True, True, False, True, False, True])
+    assert torch.equal(router(Items(x, mask=mask)).tally, router(Items(x[mask])).tally)
+
+
+def test_bars_stay_in_float32():
+    router = routers.build("expert_threshold", 4, 4).to(torch.bfloat16)
+    assert router.threshold.value.dtype == torch.float32
+    assert router.gate.weight.dtype == torch.bfloat16
+
+
+def test_an_expert_that_nobody_passes_gets_work_again():
+    torch.manual_seed(0)
+    router = identity_router(factor=1.0)
+    router.threshold.steps += 1000
+    router.threshold.value[0] = 1.0
+    for _ in range(40):
+        router.adapt_to_tally(router(Items(torch.randn(500, 4))).tally)
+    load = router(Items(torch.randn(4000, 4))).load
+    assert load_cv(load) < 0.1
+    assert abs(load.sum().item() / 4000 - 1.0) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"factor": 0.0}, r"router\.factor=0\.0"),
+        ({"factor": 5.0}, r"router\.factor=5\.0.*num_experts=4"),
+        ({"decay": 1.0}, r"router\.decay=1\.0"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        routers.build("expert_threshold", 4, 4, **options)

@@ -1,0 +1,45 @@
+"""Top-p: the shortest prefix that is sure enough."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import routers
+from routers import ConfigError, Items
+
+
+@settings(deadline=None, max_examples=30)
+@given(threshold=st.floats(0.01, 0.99), sharp=st.floats(0.1, 5.0), seed=st.integers(0, 999))
+def test_chosen_are_the_shortest_sufficient_prefix(threshold, sharp, seed):
+    torch.manual_seed(seed)
+    router = routers.build("top_p", 5, 6, threshold=threshold).double()
+    routing = router(Items(sharp * torch.randn(7, 5, dtype=torch.float64)))
+    for item in range(7):
+        chosen = routing.chosen[item]
+        inside, outside = routing.probs[item][chosen], routing.probs[item][~chosen]
+        assert inside.sum() >= threshold - 1e-12
+        assert inside.sum() - inside.min() < threshold  # one fewer would not do
+        assert not len(outside) or inside.min() >= outside.max()
+        weight = routing.weight[routing.item == item]
+        torch.testing.assert_close(weight.sort().values, inside.sort().values)
+
+
+def test_a_sure_gate_takes_one_an_even_gate_many():
+    router = routers.build("top_p", 4, 4, threshold=0.7)
+    with torch.no_grad():
+        router.gate.weight.copy_(torch.eye(4))
+    x = torch.tensor([[9.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    assert router(Items(x)).chosen.sum(1).tolist() == [1, 3]
+
+
+def test_a_threshold_of_one_takes_all():
+    torch.manual_seed(0)
+    router = routers.build("top_p", 4, 4, threshold=1.0).double()
+    assert router(Items(torch.randn(50, 4, dtype=torch.float64))).chosen.all()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.01])
+def test_threshold_out_of_range(threshold):
+    with pytest.raises(ConfigError, match=r"router\.threshold"):
+        routers.build("top_p", 4, 4, threshold=threshold)
