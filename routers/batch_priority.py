@@ -1,0 +1,79 @@
+"""Top-K with a capacity that serves the surest items first."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from ._items import Items
+from ._limit import check_limit
+from ._noise import Scores, chance_of_top_k
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from ._select import check_k, check_learns, top_k
+from .gates import GateSpec
+
+
+@routers.register("batch_priority")
+class BatchPriority(Router):
+    """Every item takes its K best experts, and full experts turn away the least sure items.
+
+    ``TopK(softmax(h + N(0, 1 / E^2)))``, noise in training only. Each expert has
+    ``ceil(capacity * K * n / E)`` places in a group of ``n`` items: first choices are seated
+    before second ones, and items in order of their largest weight. So unimportant items are
+    dropped, where ``moe.drop=position`` drops whatever comes late. Who is dropped depends on
+    the whole group: causal tasks refuse this router.
+
+    Source: V-MoE, Riquelme et al. 2021, 2106.05974, equation 2 and section 4.1 (algorithm 2).
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        k: experts per item.
+        capacity: places relative to an even load, above 0.
+        weighting: ``probability``, or ``renormalized`` (over the K before any drop; needs ``k``
+            of 2 or more).
+        gate: what scores the experts.
+
+    >>> router = BatchPriority(4, 2, k=1, capacity=0.5)
+    >>> routing = router(Items(torch.randn(8, 4)))
+    >>> routing.load.max().item(), routing.demand.sum().item()  # ceil(0.5 * 8 / 2) places
+    (2, 8)
+    """
+
+    traits = Traits(per_item=False, causal=False, convex=False, expects_load=True)
+    space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "capacity": [0.5, 1.05, 2.0]}
+    balance: ClassVar[Mapping[str, float]] = {"importance": 0.005, "load": 0.005}
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        k: int = 2,
+        capacity: float = 1.05,
+        weighting: str = "probability",
+        gate: GateSpec = "linear",
+    ) -> None:
+        super().__init__(dim, num_experts)
+        check_k(k, num_experts)
+        check_limit(capacity, "batch_priority", key="router.capacity")
+        self.k = k
+        self.capacity = capacity
+        self.weighting = check_learns(k, weighting)
+        self.gate = self._use_gate(gate)
+
+    def forward(self, items: Items) -> Routing:
+        clean = self.gate(items)
+        std = torch.full_like(clean, 1 / self.num_experts)
+        noisy = clean + torch.randn_like(clean) * std if self.training else clean
+        expert = top_k(noisy, self.k)
+        chance = chance_of_top_k(Scores(clean, noisy, std), self.k)
+        return Routing.by_item(
+            items,
+            expert,
+            self.weighting.weigh(noisy.gather(1, expert), noisy),
+            self.num_experts,
+            logits=noisy,
+            expected_load=chance[items.real()].sum(0),
+        ).limit(self.capacity, "batch_priority")

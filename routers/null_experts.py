@@ -1,0 +1,107 @@
+"""Some of an item's choices may be to do nothing."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ._errors import bad_value
+from ._items import Items
+from ._kept import Kept
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from ._select import softmax, top_k
+from .gates import GateSpec
+
+
+@routers.register("null_experts")
+class NullExperts(Router):
+    """Every item takes K of the experts and Z null experts, which do nothing and cost nothing.
+
+    ``S = topk([h, n + b])`` over ``E`` real and ``Z`` null experts; the real ones in ``S`` weigh
+    ``softmax([h, n])[S]``. So an easy item takes few experts or none, a hard one up to K: a null
+    expert's output is zero and its assignments are left out of the routing.
+
+    Null experts that copy an item or replace it by a constant have an output and belong to
+    the bank: ``expert=mixed expert.parts=[mlp, {name: "null", count: 2, kinds: [copy, constant]}]``
+    under this router is MoE++, whose zero experts are the ``Z`` here.
+
+    ``probs`` is the gate's distribution over the real experts alone, so balance terms compare
+    these and are what they are without nulls. How many choices are null no such term sees: the
+    bias ``b``, which selects and never weighs, moves by ``rate`` after each step, until on
+    average the nulls get ``Z / (E + Z)`` of all choices, as they would in the papers' losses.
+    So ``K E / (E + Z)`` real experts per item are expected, and capacities allow for.
+
+    Source: AdaMoE, Zeng et al. 2024, 2406.13233 (null experts); MoE++, Jin et al. 2024,
+    2410.07348, equations 1 to 5 (weights; zero, copy and constant experts); the bias in place of
+    their losses for nulls: Wang et al. 2024, 2408.15664.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``, real ones.
+        k: choices per item, null ones included.
+        nulls: ``Z``.
+        rate: how far ``b`` moves in a step; 0 leaves the number of null choices to the task.
+        gate: what scores the experts, real and null.
+
+    >>> router = NullExperts(4, 4, k=2, nulls=4)
+    >>> routing = router(Items(torch.randn(8, 4)))
+    >>> routing.load.sum().item() + routing.tally[0].item(), routing.budget
+    (16, 1.0)
+    """
+
+    traits = Traits(convex=False)
+    space: ClassVar[Mapping[str, Any]] = {"k": [2, 3, 4], "nulls": [2, 4, 8]}
+    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    tally_size = 2
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        k: int = 3,
+        nulls: int = 4,
+        rate: float = 0.003,
+        gate: GateSpec = "linear",
+    ) -> None:
+        super().__init__(dim, num_experts)
+        if nulls < 1:
+            raise bad_value("router.nulls", nulls, "an integer of at least 1")
+        if not 1 <= k <= num_experts + nulls:
+            allowed = f"an integer from 1 to num_experts + nulls = {num_experts + nulls}"
+            raise bad_value("router.k", k, allowed)
+        if not 0 <= rate < 1:
+            raise bad_value("router.rate", rate, "a number from 0 to below 1")
+        self.k = k
+        self.nulls = nulls
+        self.rate = rate
+        self.gate = self._use_gate(gate, outputs=num_experts + nulls)
+        self.kept = Kept()
+        self.kept.register_buffer("bias", torch.zeros(()))
+
+    def forward(self, items: Items) -> Routing:
+        logits = self.gate(items)
+        real, null = logits.split([self.num_experts, self.nulls], 1)
+        expert = top_k(torch.cat([real, null + self._bias().to(null.dtype)], 1), self.k)
+        working = expert < self.num_experts
+        chosen = working[items.real()]
+        return Routing.by_item(
+            items,
+            expert.clamp_max(self.num_experts - 1),
+            softmax(logits).gather(1, expert),
+            self.num_experts,
+            keep=working,
+            logits=real,
+            budget=self.k * self.num_experts / (self.num_experts + self.nulls),
+            tally=torch.stack([(~chosen).sum(), torch.tensor(chosen.numel())]),
+        )
+
+    def adapt_to_tally(self, tally: Tensor) -> None:
+        null, total = tally
+        wanted = total * self.nulls / (self.num_experts + self.nulls)
+        self._bias().add_(self.rate * (wanted - null).sign())
+
+    def _bias(self) -> Tensor:
+        return self.kept.get_buffer("bias")

@@ -1,0 +1,97 @@
+"""Even plans: transport between items and experts."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ._errors import bad_value
+from ._items import Items
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from ._select import check_k, probability, top_k
+from .gates import GateSpec, pick
+
+
+@routers.register("sinkhorn")
+class Sinkhorn(Router):
+    """Items choose their experts from a plan in which every expert gets an even share.
+
+    In training the rows and columns of ``exp(h)`` over the ``n`` items of a group are scaled in
+    turn, to sums of ``1`` and ``n / E``: an entropic transport plan ``exp(h + u_i + v_e)``. An
+    item takes the K largest of its row. So the plan is a price ``v_e`` for each expert, which
+    depends on the group; in eval there is none, and items take the K largest ``h``. Weights are
+    ``sigmoid(h)`` for one expert, as in BASE, and ``softmax(h)[S]`` for more. No loss is needed
+    for balance.
+
+    The loop runs in log space a fixed number of times: no logits overflow.
+
+    Source: S-BASE, Clark et al. 2022, 2202.01169, section 3.1 and appendix B.2.1.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        k: experts per item.
+        rounds: how often rows and columns are scaled.
+        gate: what scores the pairs.
+
+    >>> from torch import tensor
+    >>> even_prices(tensor([[[2.0, 0.0], [1.0, 0.0]]]), tensor([[True, True]]), 50).diff().item()
+    1.5
+    """
+
+    traits = Traits(per_item=False, causal=False, convex=False)
+    space: ClassVar[Mapping[str, Any]] = {"k": [1, 2]}
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        k: int = 1,
+        rounds: int = 20,
+        gate: GateSpec = "linear",
+    ) -> None:
+        super().__init__(dim, num_experts)
+        check_k(k, num_experts)
+        if rounds < 1:
+            raise bad_value("router.rounds", rounds, "an integer of at least 1")
+        self.k = k
+        self.rounds = rounds
+        self.weigh = _sure if k == 1 else probability
+        self.gate = self._use_gate(gate)
+
+    def forward(self, items: Items) -> Routing:
+        logits = self.gate(items)
+        scores = logits.detach()
+        if self.training:
+            grouped = items.grouped(scores)
+            scores = grouped + even_prices(grouped, items.grouped(items.real()), self.rounds)
+            scores = scores.view_as(logits)
+        expert = top_k(scores, self.k)
+        weight = self.weigh(pick(self.gate, items, logits, expert), logits)
+        return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)
+
+
+def even_prices(scores: Tensor, real: Tensor, rounds: int) -> Tensor:
+    """``v``, ``(G, 1, E)``: with it the plan's columns are even, all ``n / E`` of ``n`` items.
+
+    Args:
+        scores: ``(G, L, E)``.
+        real: ``(G, L)`` bool, False for padding.
+        rounds: how often rows and columns are scaled.
+    """
+    scores = scores.masked_fill(~real.unsqueeze(-1), 0.0)
+    absent = torch.zeros_like(scores).masked_fill(~real.unsqueeze(-1), -torch.inf)
+    items = real.sum(1).clamp_min(1)[:, None, None].to(scores.dtype)
+    share = (items / scores.shape[-1]).log()
+    v = torch.zeros_like(scores[:, :1])
+    for _ in range(rounds):
+        u = -(scores + v).logsumexp(-1, keepdim=True)
+        v = share - (scores + u + absent).logsumexp(1, keepdim=True)
+    return v.nan_to_num(posinf=0.0)
+
+
+def _sure(chosen: Tensor, logits: Tensor) -> Tensor:
+    return chosen.sigmoid()
