@@ -17,9 +17,10 @@ from ._help import help_text, list_text
 from ._leaderboard import write_leaderboard, write_tables
 from ._plan import Plan, make_plan
 from ._pool import StoppedSweepError, warm_up
+from ._proxy import serve
 from ._report.write import write_pages, write_report
 from ._scale_law import scale_report
-from ._store import study_url, without_password
+from ._store import PROXY_PORT, study_url, without_password
 from ._sweep import run_sweep
 from ._watch import Board, Plain
 
@@ -104,6 +105,18 @@ def _scale(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _proxy(arguments: Sequence[str]) -> int:
+    """``proxy storage=URL [host=HOST] [port=PORT]``: serve a database to many workers."""
+    folders, settings = _folders_and_settings(arguments)
+    if folders or "storage" not in settings or settings.keys() - {"storage", "host", "port"}:
+        raise ConfigError("proxy: expected proxy storage=URL [host=HOST] [port=PORT]")
+    port = settings.get("port", str(PROXY_PORT))
+    if not port.isdecimal():
+        raise bad_value("port", port, "the number of a port")
+    serve(settings["storage"], settings.get("host", "localhost"), int(port), Console())
+    return 0
+
+
 def _folders_and_settings(arguments: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
     """What a command is given: folders, and ``key=value``."""
     folders = [user_path(text) for text in arguments if "=" not in text]
@@ -117,4 +130,4 @@ def _show(console: Console, table: str, report: Path) -> None:
 
 
 #: Words that come first and ask for something else than a sweep.
-COMMANDS = {"report": _report, "scale": _scale}
+COMMANDS = {"report": _report, "scale": _scale, "proxy": _proxy}

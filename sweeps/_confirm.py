@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.samplers import RandomSampler
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tasks import RESULT, read_json, write_json
@@ -88,7 +88,7 @@ class ConfirmLine(Line):
 
     title = CONFIRMED
 
-    def __init__(self, plan: Plan, storage: RDBStorage, found: Sequence[Candidate]) -> None:
+    def __init__(self, plan: Plan, storage: BaseStorage, found: Sequence[Candidate]) -> None:
         self.plan = plan
         self.found = {candidate.slug: candidate for candidate in found}
         self.queue = Queue(

@@ -16,6 +16,8 @@ Compare routers: search with equal budgets, confirm with fresh seeds, say which 
   python -m sweeps report DIR…            write the report anew, of several sweeps at once
   python -m sweeps scale DIR… at=N        the learning rate of a model of N active parameters,
                                           from sweeps of smaller ones that tuned optimizer.lr
+  python -m sweeps proxy storage=URL [host=HOST] [port=13000]
+                                          serve a database to many workers: storage=grpc://…
 
   key=value   set a key           +key=value  add a key that is not there
   ~key        remove a key        sweep=FILE.yaml  a sweep of your own

@@ -17,7 +17,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ._claim import Witness, own_claim
@@ -49,7 +49,7 @@ class Queue:
     def __init__(
         self,
         name: str,
-        storage: RDBStorage,
+        storage: BaseStorage,
         directions: Sequence[Direction],
         sampler: BaseSampler,
         lock: Path,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from routers import ConfigError, bad_value
@@ -41,7 +41,7 @@ class SearchLine(Line):
     def __init__(
         self,
         plan: Plan,
-        storage: RDBStorage,
+        storage: BaseStorage,
         title: str,
         arms: Mapping[str, Arm],
         space: Space,
@@ -159,12 +159,12 @@ class SearchLine(Line):
         return [(seed, folder / f"seed-{seed}") for seed in range(self.plan.config.seeds)]
 
 
-def search_lines(plan: Plan, storage: RDBStorage) -> list[SearchLine]:
+def search_lines(plan: Plan, storage: BaseStorage) -> list[SearchLine]:
     """A line for each arm, or one for all of them."""
     return STUDIES[plan.config.study](plan, storage)
 
 
-def _per_arm(plan: Plan, storage: RDBStorage) -> list[SearchLine]:
+def _per_arm(plan: Plan, storage: BaseStorage) -> list[SearchLine]:
     lines = []
     for arm in plan.arms:
         space = plan.spaces[arm.label]
@@ -173,7 +173,7 @@ def _per_arm(plan: Plan, storage: RDBStorage) -> list[SearchLine]:
     return lines
 
 
-def _joint(plan: Plan, storage: RDBStorage) -> list[SearchLine]:
+def _joint(plan: Plan, storage: BaseStorage) -> list[SearchLine]:
     space = joined(plan.spaces)
     trials = sum(plan.trials_of(arm) for arm in plan.arms)
     firsts = [_place(defaults(space, {ARM: arm.label})) for arm in plan.arms]

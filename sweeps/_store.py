@@ -1,13 +1,17 @@
-"""Where studies are kept: SQLite in the sweep's folder, or a database by its URL."""
+"""Where studies are kept: SQLite in the sweep's folder, a database or a proxy by its URL."""
 
 import logging
 import sqlite3
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 from sqlalchemy import Connection, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from routers import ConfigError
@@ -18,11 +22,19 @@ STUDY = "study.db"
 PATIENCE_SECONDS = 120
 
 
-def open_storage(url: str | None, folder: Path) -> RDBStorage:
-    """The storage of a sweep.
+#: Seconds to wait for a proxy to answer.
+PROXY_SECONDS = 20
+
+#: Where a proxy listens if nothing else is said.
+PROXY_PORT = 13000
+
+
+@contextmanager
+def open_storage(url: str | None, folder: Path) -> Iterator[BaseStorage]:
+    """The storage of a sweep, for as long as it is needed.
 
     Args:
-        url: of a database, or None for SQLite in the folder.
+        url: of a database or a proxy, or None for SQLite in the folder.
         folder: of the sweep.
 
     Raises:
@@ -31,19 +43,49 @@ def open_storage(url: str | None, folder: Path) -> RDBStorage:
     quiet_optuna()
     shown = study_url(url, folder)
     try:
-        sqlite = make_url(shown).get_backend_name() == "sqlite"
-        options = {"connect_args": {"timeout": PATIENCE_SECONDS}} if sqlite else {}
-        storage = RDBStorage(shown, engine_kwargs=options)
-    except (ArgumentError, SQLAlchemyError, ImportError, RuntimeError) as error:
+        place = make_url(shown)
+        storage, close = _OPENERS.get(place.get_backend_name(), _open_server)(place)
+    except (ArgumentError, SQLAlchemyError, ImportError, RuntimeError, ConnectionError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(
             f"storage={without_password(shown)}: cannot be opened ({reason}); a URL is "
-            "sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME (pip install "
-            "'switchyard[postgres]')"
+            "sqlite:///FILE, postgresql+psycopg://USER@HOST/NAME (pip install "
+            "'switchyard[postgres]') or grpc://HOST:PORT (python -m sweeps proxy)"
         ) from error
-    if sqlite:
-        _prepare_sqlite(storage)
-    return storage
+    try:
+        yield storage
+    finally:
+        close()
+
+
+#: A storage, and what to call when it is no longer needed.
+Opened = tuple[BaseStorage, Callable[[], None]]
+
+
+def _open_server(url: URL) -> Opened:
+    storage = RDBStorage(url.render_as_string(hide_password=False))
+    return storage, storage.engine.dispose
+
+
+def _open_sqlite(url: URL) -> Opened:
+    patience = {"connect_args": {"timeout": PATIENCE_SECONDS}}
+    storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=patience)
+    _prepare_sqlite(storage)
+    return storage, storage.engine.dispose
+
+
+def _open_proxy(url: URL) -> Opened:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        proxy = GrpcStorageProxy(host=url.host or "localhost", port=url.port or PROXY_PORT)
+    try:
+        proxy.wait_server_ready(PROXY_SECONDS)
+    except ConnectionError:
+        raise ConnectionError(f"nothing answers within {PROXY_SECONDS} s") from None
+    return proxy, proxy.close
+
+
+_OPENERS = {"sqlite": _open_sqlite, "grpc": _open_proxy}
 
 
 def study_url(url: str | None, folder: Path) -> str:

@@ -1,9 +1,10 @@
 """A sweep from its plan to its answer."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 
 from routers import ConfigError
 
@@ -31,8 +32,13 @@ def run_sweep(plan: Plan, watch: Watch) -> list[str]:
         StoppedSweepError: where a signal asked to stop.
     """
     open_folder(plan)
-    with alone(plan.folder / "lock"):
-        storage = open_storage(plan.config.storage, plan.folder)
+    with ExitStack() as held:
+        with alone(plan.folder / "lock"):
+            storage = held.enter_context(open_storage(plan.config.storage, plan.folder))
+        return _worked_off(plan, watch, storage)
+
+
+def _worked_off(plan: Plan, watch: Watch, storage: BaseStorage) -> list[str]:
     _refuse_orphans(plan, storage)
     lines = search_lines(plan, storage)
     with watch.showing("search", lines):
@@ -48,7 +54,7 @@ def run_sweep(plan: Plan, watch: Watch) -> list[str]:
     ]
 
 
-def _refuse_orphans(plan: Plan, storage: RDBStorage) -> None:
+def _refuse_orphans(plan: Plan, storage: BaseStorage) -> None:
     """Runs whose study is gone would be taken for those of a new one."""
     begun = any((plan.folder / "trials").glob("*/*/seed-*"))
     names = [name for name in optuna.get_all_study_names(storage) if name.startswith(plan.name)]

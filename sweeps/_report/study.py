@@ -44,12 +44,12 @@ def read_studies(folder: Path) -> list[Searched]:
     url = config.get("storage")
     if url is None and not (folder / STUDY).exists():
         return []
-    own = f"{config.get('sweep') or folder.name}/"
+    own = f"{config['sweep']}/"
     try:
-        storage = open_storage(url, folder)
-        names = [name for name in optuna.get_all_study_names(storage) if name.startswith(own)]
-        studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
-        found = [_searched(folder.resolve(), study) for study in studies]
+        with open_storage(url, folder) as storage:
+            names = [name for name in optuna.get_all_study_names(storage) if name.startswith(own)]
+            studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
+            found = [_searched(folder.resolve(), study) for study in studies]
     except (ConfigError, SQLAlchemyError):
         return []
     return [each for each in found if each.trials]

@@ -142,13 +142,14 @@ def test_a_score_that_is_not_a_number(tmp_path, monkeypatch):
     from sweeps._store import open_storage
 
     open_folder(plan)
-    (line,) = search_lines(plan, open_storage(None, out))
-    trial = line.queue.claim()
-    line.draw(trial)
-    for folder, _ in line.job(trial).runs:
-        folder.mkdir(parents=True)
-        (folder / "result.json").write_text(json.dumps({"score": {"validation": None}}))
-    assert "not a number" in line.finish(trial)
+    with open_storage(None, out) as storage:
+        (line,) = search_lines(plan, storage)
+        trial = line.queue.claim()
+        line.draw(trial)
+        for folder, _ in line.job(trial).runs:
+            folder.mkdir(parents=True)
+            (folder / "result.json").write_text(json.dumps({"score": {"validation": None}}))
+        assert "not a number" in line.finish(trial)
     (first, *_) = trials_of(out, "topk")
     assert first.state.name == "FAIL"
     assert "score.value" in first.user_attrs["error"]

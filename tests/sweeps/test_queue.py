@@ -1,6 +1,7 @@
 """The line of trials: exact budgets, whoever dies."""
 
 import os
+from contextlib import ExitStack
 
 import pytest
 from optuna.trial import TrialState
@@ -16,20 +17,19 @@ TRIALS = 14
 @pytest.fixture
 def made(tmp_path):
     """Makes a queue; each has connections of its own, as every process has."""
-    opened = []
+    opened = ExitStack()
 
     def make(sampler="random", folder="a", retries=1):
         home = tmp_path / folder
         home.mkdir(exist_ok=True)
-        opened.append(open_storage(None, home))
+        storage = opened.enter_context(open_storage(None, home))
         reseeded = Reseeded(sampler, 3, "arm")
-        queue = Queue("s/arm", opened[-1], ["minimize"], reseeded, home / "lock", retries)
+        queue = Queue("s/arm", storage, ["minimize"], reseeded, home / "lock", retries)
         queue.fill([Place({"x": 0.5}, {}), *[Place({}, {})] * (TRIALS - 1)])
         return queue
 
-    yield make
-    for storage in opened:
-        storage.engine.dispose()
+    with opened:
+        yield make
 
 
 def work(queue, until=TRIALS):

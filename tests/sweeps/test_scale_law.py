@@ -106,7 +106,12 @@ def test_every_arm_with_enough_points_has_its_law(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["s"], "at=N"), (["at=5"], "scale DIR"), (["s", "at=big"], "at=big"), (["s", "to=5"], "at=N")],
+    [
+        (["s"], "at=N"),
+        (["at=5"], "scale DIR"),
+        (["s", "at=big"], "at=big"),
+        (["s", "to=5"], "at=N"),
+    ],
 )
 def test_bad_commands(arguments, words, capsys):
     assert main(["scale", *arguments]) == 2
