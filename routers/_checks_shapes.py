@@ -233,15 +233,10 @@ def check_empty_and_single(subject: Subject) -> None:
 def check_balance_term(subject: Subject) -> None:
     """``probs`` is a distribution and demand counts all assignments: ``switch`` is 1 at balance."""
     for items in subject.batches():
+        for route in (subject.in_training, subject.in_eval):
+            _check_distribution(route(items))
         routing = subject.in_eval(items)
-        probs = routing.over_real(routing.probs)
         routed = routing.over_real(routing.chosen).any(-1)
-        require(
-            same(probs.sum(-1)[routed], torch.ones_like(probs.sum(-1)[routed]), 1e-6),
-            "the rows of routing.probs do not sum to one",
-            "give probs=, a distribution over experts for every item, where it is not the "
-            "softmax of logits",
-        )
         if not routed.all() or not routing.demand.sum():
             continue
         e = subject.num_experts
@@ -255,3 +250,17 @@ def check_balance_term(subject: Subject) -> None:
                 f"losses.switch is {value:.6g} where {what} is perfectly even, not 1",
                 "count each assignment once in the load, and give probs whose rows sum to one",
             )
+
+
+def _check_distribution(routing: Routing) -> None:
+    """Rows of ``probs`` sum to one, or to less for an item that goes to no expert."""
+    total = routing.over_real(routing.probs).sum(-1)
+    routed = routing.over_real(routing.chosen).any(-1)
+    require(
+        same(total[routed], torch.ones_like(total[routed]), 1e-6)
+        and (total[~routed] <= 1 + 1e-6).all(),
+        "the rows of routing.probs do not sum to one",
+        "give probs=, a distribution over experts (or over the candidates) for every item, where "
+        "it is not the softmax of logits; weights that are no distribution, such as relu(h), are "
+        "divided by their sum, and the row of an item without any expert may be 0",
+    )

@@ -4,16 +4,38 @@ import math
 
 import pytest
 
+import routers
 from tasks import tasks
+from tasks._cli import main
 
-from .cases import ROUTERS, result_of, train
+from .cases import NARROW, ROUTERS, TINY, result_of, train
+
+STEPS = 5
 
 
-@pytest.mark.parametrize("router", ROUTERS)
+@pytest.mark.parametrize("router", routers.available())
 @pytest.mark.parametrize("limit", ["moe.capacity=null", "moe.capacity=1.0"])
-def test_trains(tmp_path, router, limit):
-    assert tasks.get_part("digits").has_ids  # so there is no router it could not take
-    train(tmp_path / "run", f"router={router}", limit, "trainer.max_steps=3")
+def test_trains_or_says_why_not(tmp_path, capsys, router, limit):
+    """What a router reads and digits do not have is named before anything trains."""
+    digits, traits = tasks.get_part("digits"), routers.routers.get_part(router).traits
+    command = [f"router={router}", limit, f"trainer.max_steps={STEPS}"]
+    missing = [
+        what
+        for what, needed, given in (
+            ("ids", traits.needs_ids, digits.has_ids),
+            ("task", traits.needs_task, digits.has_tasks),
+        )
+        if needed and not given
+    ]
+    assert (router in ROUTERS) == (not missing)
+    if missing:
+        assert main([*TINY, NARROW, f"out={tmp_path / 'run'}", *command]) == 2
+        said = capsys.readouterr().err
+        assert f"router={router}: needs" in said
+        assert all(what in said for what in missing)
+        assert not (tmp_path / "run").exists()
+        return
+    train(tmp_path / "run", *command)
     result = result_of(tmp_path / "run")
     assert result["router"] == router
     assert 0 <= result["score"]["value"] <= 1
