@@ -11,9 +11,11 @@ from routers import Routing
 from ._grams import character_grams
 from ._task import Backbone, Batch, Layer
 
-#: What the linear model's weights are multiplied by: plain descent takes steps 9 times as long
-#: in them as in the rest of the network, as the small inputs of a linear model ask for.
-_WIDE = 3.0
+#: What the linear model's weights are multiplied by: plain descent takes steps 3 times as long
+#: in them as in the rest of the network, as the small inputs of a linear model ask for, and a
+#: weight decay of 1e-4 pulls on them as 1e-4 / 1.75^2 does on plain weights. That is logistic
+#: regression with C = 2 on 15,000 texts.
+_WIDE = 1.75
 
 
 class WideBag(Backbone):
