@@ -1,8 +1,9 @@
 """Every router of the catalogue beside a slow computation from its paper's equation.
 
 An oracle is a file of the router's name with ``weights(case)``, what each expert's output counts
-for ``(N, E)``, or ``blend(case)``, dispatch and combine ``(G, L, S)``. It may have ``probs`` and
-``expected_load``, name ``OPTIONS`` and numbers of ``EXPERTS`` to try, and ``prepare`` the router.
+for ``(N, E)``, or ``blend(case)``, dispatch and combine ``(G, L, S)``. It may have ``probs``,
+``expected_load`` and ``combine``, where outputs are not merely summed up; name ``OPTIONS`` and
+numbers of ``EXPERTS`` to try, and ``prepare`` the router.
 """
 
 import importlib
@@ -155,6 +156,11 @@ def test_router_is_what_its_oracle_says(name, options, batch):
             if hasattr(oracle, "probs"):
                 found = routing.of_all(routing.probs).numpy()[case.real]
                 same(found, oracle.probs(seen)[case.real], f"probs, {where}")
+            if hasattr(oracle, "combine"):
+                outputs = np.random.default_rng(seed).normal(size=(*seen.nothing().shape, 3))
+                outputs = outputs * seen.real[:, None, None]  # padding has no experts
+                given = torch.from_numpy(outputs), torch.from_numpy(dense(routing))
+                same(routing.rule.combine(*given), oracle.combine(seen, outputs), where)
             if hasattr(oracle, "expected_load"):
                 same(routing.expected_load, oracle.expected_load(seen), f"expected load, {where}")
 

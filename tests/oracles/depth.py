@@ -1,0 +1,29 @@
+"""Mixture-of-Depths, Raposo et al. 2024, 2404.02258: equation 1, and its staged form."""
+
+import math
+
+import numpy as np
+
+from ._case import Case, best, softmax
+
+OPTIONS = [
+    {},
+    {"share": 0.125},
+    {"share": 1.0, "k": 2, "weighting": "renormalized"},
+    {"share": 0.3, "k": 3},
+]
+
+
+def weights(case: Case) -> np.ndarray:
+    w, h, k = case.nothing(), case.scores(), case.options["k"]
+    r = case.scores("depth_gate.weight")[:, 0]
+    for members in case.members:
+        capacity = math.ceil(case.options["share"] * len(members) - 1e-9)
+        for place in best(r[members], capacity) if members else []:
+            i = members[place]
+            p = softmax(h[i])
+            chosen = best(p, k)
+            total = sum(p[e] for e in chosen) if case.options["weighting"] == "renormalized" else 1
+            for e in chosen:
+                w[i, e] = r[i] * p[e] / total
+    return w
