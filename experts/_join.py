@@ -18,7 +18,7 @@ def join(items: Items, routings: Sequence[Routing], wiring: Wiring) -> Routing:
     Where several gates choose one expert for one item there is one assignment, which each of
     them weighs. ``probs`` is the mean of the gates' distributions, ``expected_load`` and
     ``importance`` are sums; what gates dropped by themselves counts as asked for. Tallies lie
-    one after the other.
+    one after the other. What else losses read of a single gate they find in ``gates``.
 
     Args:
         items: what was routed.
@@ -41,6 +41,7 @@ def join(items: Items, routings: Sequence[Routing], wiring: Wiring) -> Routing:
         given_probs=_total([r.of_all(r.probs) for r in routings], index, wiring) / len(routings),
         given_log_partition=torch.stack(scales, 1) if len(scales) == len(routings) else None,
         tally=torch.cat(tallies) if tallies else None,
+        gates=tuple(routings),
     )
 
 

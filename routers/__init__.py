@@ -1,5 +1,6 @@
 """Routers decide which experts work on which items: one strategy, one file."""
 
+from . import _losses_sparsity as _losses_sparsity  # registers its terms
 from ._blend import Blend
 from ._check import check_router, parametrize_with_checks
 from ._checks_subject import CheckError

@@ -55,6 +55,11 @@ class Routing:
             None where nobody sums them.
         tally: ``(router.tally_size,)`` int64, counts that the router wants summed over a step
             and given back to ``adapt_to_tally``.
+        price: what a unit of gate mass costs at the moment, a scalar without gradient; the
+            ``sparsity`` losses read it.
+        selectors: ``(N, S, E)`` what each of ``S`` selectors alone would weigh, which the
+            ``selector`` losses read.
+        gates: the routings of several gates that were joined; empty where there is one gate.
 
     >>> items = Items(torch.zeros(3, 4))
     >>> routing = Routing.by_item(
@@ -88,6 +93,9 @@ class Routing:
     before: "Routing | None" = None
     step: Tensor | None = None
     tally: Tensor | None = None
+    price: Tensor | None = None
+    selectors: Tensor | None = None
+    gates: "tuple[Routing, ...]" = ()
 
     # ---- constructors ----
 

@@ -1,0 +1,96 @@
+"""Terms of routers that learn how many experts an item gets; each only for the one that says so."""
+
+import torch
+from torch import Tensor
+
+from ._errors import ConfigError
+from ._losses import entropies, losses
+from ._routing import Routing
+from ._shares import of_batch
+
+#: Least mass that counts as within reach: its inverse stays finite.
+_FLOOR = 1e-2
+
+
+@losses.register("sparsity")
+def sparsity(routing: Routing) -> Tensor:
+    """``lambda mean_i sum_e w_ie``: gate mass at its current price (ReMoE 2412.14711, section 3.3).
+
+    The price ``lambda`` is the routing's own. The router raises it while more experts are active
+    than it aims at, and lowers it while fewer are, so the weight of this term is 1.
+    """
+    return _summed([_price(gate) * of_batch(gate).importance.sum() for gate in _gates(routing)])
+
+
+@losses.register("balanced_sparsity")
+def balanced_sparsity(routing: Routing) -> Tensor:
+    """``lambda E sum_e f_e mean_i w_ie``: ``sparsity``, dearer for busy experts.
+
+    ``f`` is the fraction of all assignments, as in ``switch``; source: ReMoE 2412.14711, section
+    3.4. At balance it equals ``sparsity``.
+
+    >>> from routers import Items
+    >>> items = Items(torch.zeros(2, 1))
+    >>> weight = torch.tensor([[3.0, 1.0], [2.0, 0.0]])
+    >>> one = Routing.by_mask(items, weight, keep=weight > 0, price=torch.tensor(0.1))
+    >>> [round(term(one).item(), 4) for term in (sparsity, balanced_sparsity)]
+    [0.3, 0.3667]
+    """
+    return _summed(
+        [
+            _price(gate) * gate.num_experts * (share.demand * share.importance).sum()
+            for gate, share in ((gate, of_batch(gate)) for gate in _gates(routing))
+        ]
+    )
+
+
+@losses.register("selector_entropy")
+def selector_entropy(routing: Routing) -> Tensor:
+    """Mean entropy of an item's selectors in nats, summed over them: each settles on one expert.
+
+    Source: DSelect-k, 2106.03760.
+    """
+    return _summed([_mean(entropies(s)) for s in _selectors(routing, "selector_entropy")])
+
+
+@losses.register("selector_reach")
+def selector_reach(routing: Routing) -> Tensor:
+    """``mean_i sum_s (1 / sum_e r_ise - 1)``: no selector points to where no expert is.
+
+    Experts number fewer than codes where they are no power of two. Source: DSelect-k,
+    2106.03760; less 1 here, so that it is 0 at best.
+    """
+    found = [s.sum(-1).clamp_min(_FLOOR) for s in _selectors(routing, "selector_reach")]
+    return _summed([_mean(1 / mass - 1) for mass in found])
+
+
+def _gates(routing: Routing) -> tuple[Routing, ...]:
+    return routing.gates or (routing,)
+
+
+def _price(routing: Routing) -> Tensor:
+    if routing.price is None:
+        raise ConfigError(
+            "losses.sparsity, losses.balanced_sparsity: this router's gate mass has no price; "
+            "use losses.entropy, or router=relu"
+        )
+    return routing.price
+
+
+def _selectors(routing: Routing, name: str) -> list[Tensor]:
+    """Those of each gate over real items, ``(N, S, E)``."""
+    found = [gate.over_real(s) for gate in _gates(routing) if (s := gate.selectors) is not None]
+    if not found:
+        raise ConfigError(
+            f"losses.{name}: this router has no selectors; use losses.entropy, or router=dselect_k"
+        )
+    return found
+
+
+def _mean(of_selectors: Tensor) -> Tensor:
+    """``(N, S)``: the mean over items of the sum over selectors; 0 without items."""
+    return of_selectors.sum() / max(len(of_selectors), 1)
+
+
+def _summed(terms: list[Tensor]) -> Tensor:
+    return torch.stack(terms).sum()

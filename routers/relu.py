@@ -1,0 +1,106 @@
+"""As many experts as score above zero, K of them on average."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ._errors import bad_value
+from ._items import Items
+from ._kept import Kept
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from .gates import GateSpec
+
+
+@routers.register("relu")
+class ReLU(Router):
+    """Every item takes the experts it scores above zero; a price on gate mass keeps them few.
+
+    ``w = ReLU(h)``, differentiable everywhere. The ``sparsity`` losses charge gate mass the price
+    ``lambda``, which the routing carries; after every optimizer step it becomes
+    ``lambda * alpha^sign(active - k)`` for the step's mean number of active experts. Each layer
+    has a price of its own. An item that scores no expert above zero gets none.
+
+    Source: ReMoE, Wang et al. 2024, 2412.14711, sections 3.2 to 3.4; one price there for all
+    layers together.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        k: active experts per item to aim at, on average.
+        alpha: how fast the price follows, above 1.
+        start: of the price, above 0; it stays between this and its inverse.
+        gate: what scores the experts.
+
+    >>> router = ReLU(4, 8, k=2, start=0.5, alpha=2.0)
+    >>> router.adapt_to_tally(torch.tensor([30, 10]))  # 3 of 8 were active
+    >>> round(router.price.value.item(), 6)
+    1.0
+    """
+
+    traits = Traits(convex=False)
+    space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4]}
+    balance: ClassVar[Mapping[str, float]] = {"balanced_sparsity": 1.0}
+    tally_size = 2
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        k: float = 2.0,
+        alpha: float = 1.2,
+        start: float = 1e-8,
+        gate: GateSpec = "linear",
+    ) -> None:
+        super().__init__(dim, num_experts)
+        if not 0 < k <= num_experts:
+            raise bad_value("router.k", k, f"a number above 0, at most num_experts={num_experts}")
+        if not 1 < alpha <= 10:
+            raise bad_value("router.alpha", alpha, "a number above 1, at most 10")
+        if not 0 < start < 1:
+            raise bad_value("router.start", start, "a number between 0 and 1")
+        self.k = k
+        self.price = Price(start, alpha)
+        self.gate = self._use_gate(gate)
+
+    def forward(self, items: Items) -> Routing:
+        logits = self.gate(items)
+        weight = logits.relu()
+        keep = weight > 0
+        total = weight.sum(-1, keepdim=True)
+        return Routing.by_mask(
+            items,
+            weight,
+            keep=keep,
+            logits=logits,
+            probs=weight / torch.where(total > 0, total, 1.0),
+            price=self.price.value.clone(),
+            tally=torch.stack([keep[items.real()].sum(), items.real().sum()])
+            if self.training
+            else None,
+        )
+
+    def adapt_to_tally(self, tally: Tensor) -> None:
+        active, items = tally.tolist()
+        if self.training and items:
+            self.price.follow(active - self.k * items)
+
+
+class Price(Kept):
+    """What a unit of gate mass costs: a factor up or down a step, within bounds."""
+
+    value: Tensor
+
+    def __init__(self, start: float, alpha: float) -> None:
+        super().__init__()
+        self.start = start
+        self.alpha = alpha
+        self.register_buffer("value", torch.tensor(start))
+
+    def follow(self, excess: float) -> None:
+        """Rise where more is active than it should be, fall where less is."""
+        sign = (excess > 0) - (excess < 0)
+        self.value.mul_(self.alpha**sign).clamp_(self.start, 1 / self.start)

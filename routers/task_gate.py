@@ -1,0 +1,79 @@
+"""One gate per task over experts that all tasks share."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from ._errors import ConfigError, bad_value
+from ._items import Items
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from ._select import WEIGHTINGS, check_k, check_learns, top_k
+from .gates import GateSpec
+
+
+@routers.register("task_gate")
+class TaskGate(Router):
+    """Every task has a gate of its own over shared experts; an item goes by the gate of its task.
+
+    ``y = sum_e softmax(h^t)_e FFN_e(x)`` for an item of task ``t``; with ``k`` the softmax is over
+    the ``k`` largest of ``h^t``. Tasks that suit each other come to share experts, others part.
+
+    Source: MMoE, Ma et al. 2018 (KDD, doi 10.1145/3219819.3220007), equations 6 and 7, where every
+    item is of all tasks; for that see ``experts.MultiGateMoE``.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        tasks: how many there are; items' tasks are numbered from 0.
+        k: experts per item, 2 or more; None for all of them.
+        gate: what scores the experts, with ``tasks * E`` scores; what it has before them is shared.
+
+    >>> router = TaskGate(4, 8, tasks=3, k=2)
+    >>> router(Items(torch.randn(5, 4), task=torch.tensor([0, 2, 1, 1, 0]))).num_assignments
+    10
+    """
+
+    traits = Traits(needs_task=True)
+    space: ClassVar[Mapping[str, Any]] = {"k": [2, 4]}
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        tasks: int = 2,
+        k: int | None = None,
+        gate: GateSpec = "linear",
+    ) -> None:
+        super().__init__(dim, num_experts)
+        if tasks < 1:
+            raise bad_value("router.tasks", tasks, "an integer of at least 1")
+        if k is not None:
+            check_k(k, num_experts)
+            check_learns(k, "renormalized")
+        self.tasks = tasks
+        self.k = k or num_experts
+        self.gate = self._use_gate(gate, tasks * num_experts)
+
+    def forward(self, items: Items) -> Routing:
+        if items.task is None:
+            raise ConfigError(
+                "router=task_gate: needs the task, language or domain of every item; "
+                "give moe(x, task=...), or choose a task whose data has them"
+            )
+        task = items.task.masked_fill(~items.real(), 0)  # that of padding may be anything
+        unknown = task[(task < 0) | (task >= self.tasks)]
+        if unknown.numel():
+            raise ConfigError(
+                f"router=task_gate: an item is of task {unknown[0].item()}, but "
+                f"router.tasks={self.tasks}; tasks are numbered from 0, give the number of all"
+            )
+        every = self.gate(items).view(-1, self.tasks, self.num_experts)
+        logits = every[torch.arange(len(task), device=task.device), task]
+        if self.k == self.num_experts:
+            return Routing.by_mask(items, logits.softmax(-1), logits=logits)
+        expert = top_k(logits, self.k)
+        weight = WEIGHTINGS["renormalized"].weigh(logits.gather(1, expert), logits)
+        return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)
