@@ -20,7 +20,10 @@ def _rank_in_item(routing: "Routing") -> Tensor:
 
 
 def position(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]:
-    """First come, first served: the only order that never looks at what a later item chose."""
+    """First come, first served: the only order that never looks at what a later item chose.
+
+    As in Switch, 2101.03961.
+    """
     return (routing.item,)
 
 
@@ -30,7 +33,7 @@ def choice(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]
 
 
 def probability(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Each expert keeps the assignments with the largest weight."""
+    """Each expert keeps the assignments with the largest weight (Megatron-Core's ``probs``)."""
     return (routing.item, -_mass(routing))
 
 
@@ -43,7 +46,7 @@ def batch_priority(routing: "Routing", generator: torch.Generator) -> tuple[Tens
 
 
 def random(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]:
-    """A permutation."""
+    """A permutation, so that no place in the group is favoured (DeepSpeed's random selection)."""
     shuffled = torch.randperm(routing.num_assignments, generator=generator)
     return (shuffled.to(routing.item.device),)
 

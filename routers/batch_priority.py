@@ -24,7 +24,7 @@ class BatchPriority(Router):
     dropped, where ``moe.drop=position`` drops whatever comes late. Who is dropped depends on
     the whole group: causal tasks refuse this router.
 
-    Source: V-MoE, Riquelme et al. 2021, 2106.05974, equation 2 and section 4.1 (algorithm 2).
+    Source: V-MoE, Riquelme et al. 2021, 2106.05974, equation 2 and section 4.1.
 
     Args:
         dim: ``D``.

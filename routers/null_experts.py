@@ -34,7 +34,7 @@ class NullExperts(Router):
     So ``K E / (E + Z)`` real experts per item are expected, and capacities allow for.
 
     Source: AdaMoE, Zeng et al. 2024, 2406.13233 (null experts); MoE++, Jin et al. 2024,
-    2410.07348, equations 1 to 5 (weights; zero, copy and constant experts); the bias in place of
+    2410.07348, section 3 (weights; zero, copy and constant experts); the bias in place of
     their losses for nulls: Wang et al. 2024, 2408.15664.
 
     Args:

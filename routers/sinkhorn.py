@@ -25,9 +25,10 @@ class Sinkhorn(Router):
     ``sigmoid(h)`` for one expert, as in BASE, and ``softmax(h)[S]`` for more. No loss is needed
     for balance.
 
-    The loop runs in log space a fixed number of times: no logits overflow.
+    The loop runs in log space a fixed number of times: no logits overflow. Sharper logits take
+    more rounds to come out even; 20 do up to a standard deviation of about 10.
 
-    Source: S-BASE, Clark et al. 2022, 2202.01169, section 3.1 and appendix B.2.1.
+    Source: S-BASE, Clark et al. 2022, 2202.01169, section 3.1.
 
     Args:
         dim: ``D``.
