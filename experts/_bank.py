@@ -31,6 +31,8 @@ class Bank(nn.Module, ABC):
     Class attributes:
         row_dims: axes of one row: 1 for a token ``(D,)``, 2 for a sequence ``(L, D)``, 3 for
             an image ``(D, H, W)``. An instance may differ from its class.
+        stacks: names of the stacked parameters, in which alone experts differ and which may be
+            averaged over experts; empty where experts have several forms.
 
     >>> import experts
     >>> bank = experts.build("mlp", 4, 3, hidden=8)
@@ -41,6 +43,7 @@ class Bank(nn.Module, ABC):
     """
 
     row_dims: int = 1
+    stacks: tuple[str, ...] = ()
 
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__()

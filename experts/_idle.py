@@ -20,6 +20,7 @@ class Idle(Bank):
         super().__init__(bank.dim, bank.num_experts)
         self.bank = bank
         self.row_dims = bank.row_dims
+        self.stacks = tuple(f"bank.{name}" for name in bank.stacks)  # merging is not their work
         self.row_shape: tuple[int, ...] = ()
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:

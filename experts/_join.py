@@ -34,6 +34,14 @@ def join(items: Items, routings: Sequence[Routing], wiring: Wiring) -> Routing:
     """
     index = [torch.tensor(branch.experts, device=items.x.device) for branch in wiring.branches]
     combine = _union if all(r.blend is None for r in routings) else _side_by_side
+    merges = [r.merge for r in routings if r.merge is not None]
+    rules = [r.rule for r in routings if r.rule is not None]
+    one_stream = len({*wiring.sources, *(branch.reads for branch in wiring.branches)}) == 1
+    alike = len(merges) in (0, len(routings)) and rules in ([], rules[:1] * len(routings))
+    _refuse(
+        (merges or rules) and not (one_stream and alike),
+        "its experts make each output together, by one rule",
+    )
     scales = [r.log_partition for r in routings if r.log_partition is not None]
     tallies = [r.tally for r in routings if r.tally is not None]
     return replace(
@@ -41,6 +49,8 @@ def join(items: Items, routings: Sequence[Routing], wiring: Wiring) -> Routing:
         given_probs=_total([r.of_all(r.probs) for r in routings], index, wiring) / len(routings),
         given_log_partition=torch.stack(scales, 1) if len(scales) == len(routings) else None,
         tally=torch.cat(tallies) if tallies else None,
+        merge=_placed(merges, index, wiring) if merges else None,
+        rule=rules[0] if rules else None,
         gates=tuple(routings),
     )
 
@@ -88,12 +98,10 @@ def _side_by_side(
     blends = [r.blend for r in routings if r.blend is not None]
     streams = {*wiring.sources, *(branch.reads for branch in wiring.branches)}
     alike = len(streams) == 1 and all(len(of) == wiring.num_experts for of in index)
-    if not alike or len(blends) < len(routings):
-        raise ConfigError(
-            "router: its experts work on slots, each a mean of one stream's items, so it fits "
-            "only where all gates and experts use one stream and every gate has every expert, "
-            "as in mmoe; choose a router that sends items to experts, such as topk"
-        )
+    _refuse(
+        not alike or len(blends) < len(routings),
+        "its experts work on slots, each a mean of one stream's items",
+    )
     order = [of.argsort() for of in index]
     dispatch = [
         _by_expert(b.dispatch, wiring)[:, :, of] for b, of in zip(blends, order, strict=True)
@@ -111,6 +119,15 @@ def _side_by_side(
     )
 
 
+def _refuse(wrong: object, why: str) -> None:
+    if wrong:
+        raise ConfigError(
+            f"router: {why}, so it fits only where all gates and experts use one stream and every "
+            "gate has every expert, as in mmoe; choose a router that sends items to experts, "
+            "such as topk"
+        )
+
+
 def _by_expert(slots: Tensor, wiring: Wiring) -> Tensor:
     """``(..., S)`` as ``(..., E, S / E)``."""
     each = slots.shape[-1] // wiring.num_experts
@@ -119,8 +136,13 @@ def _by_expert(slots: Tensor, wiring: Wiring) -> Tensor:
 
 def _total(parts: Sequence[Tensor], index: Sequence[Tensor], wiring: Wiring) -> Tensor:
     """``(..., E_g)`` of each gate's own experts, placed among all ``E`` and summed."""
+    return _placed(parts, index, wiring).sum(0)
+
+
+def _placed(parts: Sequence[Tensor], index: Sequence[Tensor], wiring: Wiring) -> Tensor:
+    """The same of each gate, one after the other."""
     grids = [
         part.new_zeros(*part.shape[:-1], wiring.num_experts).index_copy(-1, of, part)
         for part, of in zip(parts, index, strict=True)
     ]
-    return torch.stack(grids).sum(0)
+    return torch.stack(grids)

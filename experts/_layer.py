@@ -10,6 +10,7 @@ from routers import ConfigError, Items, Router, Routing, bad_value, check_limit,
 
 from ._bank import Bank
 from ._inputs import inputs_of
+from ._merged import check_merges
 from ._mix import mix
 
 
@@ -30,8 +31,9 @@ class MoE(nn.Module):
         expert_dropout: probability of leaving an expert out of a whole training batch. What
             an item has left is scaled back to its sum; an item that loses all its experts
             gets 0 from the layer. These assignments count as dropped in
-            ``Routing.requested``. Blends have nothing to leave out. Source: Zhao et al. 2019,
-            "Recommending what video to watch next" (RecSys, doi 10.1145/3298689.3346997).
+            ``Routing.requested``. Blends and merged experts have none to leave out. Source:
+            Zhao et al. 2019, "Recommending what video to watch next" (RecSys,
+            doi 10.1145/3298689.3346997).
 
     Raises:
         ConfigError: where router and bank do not fit, or a setting is out of range.
@@ -57,6 +59,8 @@ class MoE(nn.Module):
     ) -> None:
         super().__init__()
         _check_fit("router", router, bank, ("dim", "num_experts"))
+        if router.traits.merges:
+            check_merges(bank)
         if shared is not None:
             _check_fit("shared", shared, bank, ("dim", "row_dims"))
         check_limit(1.0 if capacity is None else capacity, drop, rounding)
@@ -111,9 +115,15 @@ class MoE(nn.Module):
         return y.reshape(*y.shape[: y.dim() - rows.dim()], *x.shape), routing
 
     def flops(self, routing: Routing, row_shape: tuple[int, ...]) -> int:
-        """FLOPs of all that follows the router: experts, shared ones, and a blend's averages."""
+        """FLOPs of all that follows the router.
+
+        Experts, shared ones, a blend's averages, merging, and what a rule does with outputs.
+        """
         load, items = routing.load.tolist(), int(routing.num_real)
-        return self.expert_flops(load, items, row_shape) + _blend_flops(routing, row_shape)
+        around = _blend_flops(routing, row_shape) + _rule_flops(routing, row_shape)
+        if routing.merge is not None:
+            around += 2 * routing.merge.numel() * self.bank.parameters_per_expert()[0]
+        return self.expert_flops(load, items, row_shape) + around
 
     def expert_flops(self, load: Sequence[int], items: int, row_shape: Sequence[int]) -> int:
         """FLOPs of the experts, shared ones included: rows times price.
@@ -141,7 +151,7 @@ class MoE(nn.Module):
                 rounding=self.rounding,
                 generator=torch.default_generator if self.training else None,
             )
-        if self.training and self.expert_dropout and routing.blend is None:
+        if self.training and self.expert_dropout and routing.divisible:
             routing = _leave_out(routing, self.expert_dropout)
         return routing
 
@@ -151,6 +161,13 @@ def _blend_flops(routing: Routing, row_shape: tuple[int, ...]) -> int:
     if routing.blend is None:
         return 0
     return 2 * (routing.blend.dispatch.numel() + routing.blend.combine.numel()) * prod(row_shape)
+
+
+def _rule_flops(routing: Routing, row_shape: tuple[int, ...]) -> int:
+    if routing.rule is None:
+        return 0
+    tasks = routing.weight.shape[1] if routing.weight.dim() > 1 else 1
+    return tasks * routing.rule.flops(routing.num_items, routing.num_experts, prod(row_shape))
 
 
 def _everyone(items: Items, bank: Bank) -> Routing:

@@ -5,6 +5,8 @@ from torch import Tensor
 from routers import Routing, uncompiled, watched
 
 from ._bank import Bank
+from ._merged import mix_merged
+from ._ruled import mix_ruled
 
 
 @uncompiled
@@ -35,6 +37,10 @@ def mix(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None = None) -> 
         raise ValueError(f"x has {x.shape[0]} items, the routing {routing.num_items}")
     if routing.blend is not None:
         return _through_slots(x, routing, bank, mask)
+    if routing.merge is not None:
+        return mix_merged(x, routing, bank, mask)
+    if routing.rule is not None:
+        return mix_ruled(x, routing, bank, mask)
     run = Bank.mix if watched(bank) else type(bank).mix
     return run(bank, x, routing, mask).to(x.dtype)
 

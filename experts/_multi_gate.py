@@ -185,6 +185,7 @@ def _combined(traits: Sequence[Traits]) -> Traits:
         equivariant=all(t.equivariant for t in traits),
         convex=all(t.convex for t in traits),
         exact_gradients=all(t.exact_gradients for t in traits),
+        merges=any(t.merges for t in traits),
         needs_ids=any(t.needs_ids for t in traits),
         needs_task=any(t.needs_task for t in traits),
         expects_load=all(t.expects_load for t in traits),

@@ -34,6 +34,7 @@ class Conv(Bank):
     """
 
     row_dims = 3
+    stacks = ("first", "second")
 
     def __init__(
         self, dim: int, num_experts: int, *, hidden: int | None = None, kernel: int = 3

@@ -31,6 +31,8 @@ class GLU(Bank):
     (192, 192)
     """
 
+    stacks = ("gate_and_up", "down")
+
     def __init__(
         self, dim: int, num_experts: int, *, hidden: int | None = None, dropout: float = 0.0
     ) -> None:

@@ -30,6 +30,7 @@ class GRU(Bank):
     """
 
     row_dims = 2
+    stacks = ("enter", "recur", "leave")
 
     def __init__(self, dim: int, num_experts: int, *, hidden: int | None = None) -> None:
         super().__init__(dim, num_experts)

@@ -35,6 +35,8 @@ class LowRank(Bank):
     ((24, 24), 112)
     """
 
+    stacks = ("up.narrow", "up.widen", "down.narrow", "down.widen")
+
     def __init__(
         self, dim: int, num_experts: int, *, hidden: int | None = None, rank: int = 8
     ) -> None:

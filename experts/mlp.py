@@ -31,6 +31,8 @@ class MLP(Bank):
     (128, 128)
     """
 
+    stacks = ("up", "down")
+
     def __init__(
         self, dim: int, num_experts: int, *, hidden: int | None = None, dropout: float = 0.0
     ) -> None:

@@ -31,6 +31,8 @@ class Singleton(Bank):
     (16, 8192)
     """
 
+    stacks = ("into", "out")
+
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__(dim, num_experts)
         self.into = stacked(num_experts, dim)

@@ -38,6 +38,7 @@ class Transformer(Bank):
     """
 
     row_dims = 2
+    stacks = ("attention_scale", "query_key_value", "project", "ffn_scale", "up", "down")
 
     def __init__(
         self, dim: int, num_experts: int, *, hidden: int | None = None, heads: int = 4

@@ -17,6 +17,7 @@ from ._registry import Registry, import_parts, load_plugins
 from ._rounding import ROUNDINGS
 from ._router import Router, Traits, routers
 from ._routing import Routing
+from ._rule import Rule
 from ._shares import step_sums
 from .gates import Gate, gates
 
@@ -39,6 +40,7 @@ __all__ = [
     "Registry",
     "Router",
     "Routing",
+    "Rule",
     "Traits",
     "available",
     "average_balance",

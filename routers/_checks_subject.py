@@ -214,6 +214,12 @@ def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
     ):
         y[item] = y[item] + weights.unsqueeze(1) * (rows[item] @ experts[expert])
     out = torch.stack(y) if y else rows.new_zeros(0, weight.shape[1], dim)
+    if routing.rule is not None:
+        grid = rows.new_zeros(len(rows) * len(experts), weight.shape[1])
+        grid = grid.index_add(0, routing.item * len(experts) + routing.expert, weight)
+        grid = grid.view(len(rows), len(experts), weight.shape[1])
+        outputs = torch.einsum("nd,edf->nef", rows, experts) * (grid.detach().sum(-1, True) > 0)
+        return torch.stack([routing.rule.combine(outputs, w) for w in grid.unbind(-1)], 1)
     if routing.blend is None:
         return out
     sums = routing.blend.scatter(out)

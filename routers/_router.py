@@ -26,6 +26,7 @@ class Traits:
         causal: an item's route never depends on later items of its group.
         equivariant: permuting a group's items permutes their routes.
         convex: the weights of a routed item are non-negative and sum to one.
+        merges: experts' parameters are averaged, which not every bank can.
         needs_ids: it reads ``Items.ids``.
         needs_task: it reads ``Items.task``.
         exact_gradients: where choices do not change, gradients are those of the output; not so
@@ -40,6 +41,7 @@ class Traits:
     equivariant: bool = True
     convex: bool = True
     exact_gradients: bool = True
+    merges: bool = False
     needs_ids: bool = False
     needs_task: bool = False
     expects_load: bool = False

@@ -41,7 +41,8 @@ class Routing:
         candidates: ``(N, S)`` int64, the experts that ``logits`` and ``probs`` are of; None
             where they are of all.
         merge: ``(M, E)``, where each of ``M`` equal contiguous parts of the items is worked on
-            by one expert, whose parameters are means of all experts' with these weights.
+            by one expert, whose parameters are means of all experts' with these weights; or
+            ``(T, M, E)`` for ``T`` tasks.
         rule: how the outputs for an item make one, where it is not their weighted sum.
         fan_out: ``K`` where the assignments lie as ``(N, K)``, item by item.
         fan_in: ``C`` where they lie as ``(E, C)``, expert by expert.
@@ -269,7 +270,8 @@ class Routing:
     def load(self) -> Tensor:
         """Rows each expert computes, ``(E,)`` int64."""
         if self.merge is not None:
-            return _in_whole_rows(self.importance, self.num_real)
+            runs = self.merge.shape[0] if self.merge.dim() > 2 else 1
+            return _in_whole_rows(self.importance, self.num_real * runs)
         return torch.bincount(self.expert, minlength=self.num_experts)
 
     @cached_property

@@ -84,7 +84,7 @@ def _pass(
 
 def _idle_parameters(layer: MoE, balance: Balance, routing: Routing) -> float:
     """Parameters of a layer's experts that do not work on an item, on average."""
-    if routing.blend is not None:  # every item takes something of every slot
+    if not routing.divisible:  # every item takes something of every slot, or of every expert
         return 0.0
     return sum(
         count * (1 - load / balance.items)

@@ -39,7 +39,8 @@ class ExpertTable(Metric):
 def rows_by_kind(routing: Routing, kind: Tensor, num_kinds: int) -> Tensor:
     """Rows of each expert that come from each kind, ``(E, kinds)`` float64.
 
-    A slot of a blend is a weighted mean of items, so it counts in parts.
+    A slot of a blend is a weighted mean of items, so it counts in parts; a merged expert's rows
+    count for each expert by its weight.
 
     Args:
         routing: of ``N`` items.
@@ -58,7 +59,10 @@ def rows_by_kind(routing: Routing, kind: Tensor, num_kinds: int) -> Tensor:
     if routing.blend is not None:
         return _parts_of_slots(routing, kind, num_kinds)
     cell = routing.expert * num_kinds + kind[routing.item]
-    counts = torch.bincount(cell, minlength=routing.num_experts * num_kinds)
+    parts = None  # all weigh 1
+    if routing.merge is not None:
+        parts = routing.weight.unsqueeze(-1).flatten(1).sum(1).double()
+    counts = torch.bincount(cell, parts, minlength=routing.num_experts * num_kinds)
     return counts.view(routing.num_experts, num_kinds).double()
 
 

@@ -49,6 +49,11 @@ def banks_with(*row_dims: int) -> list[str]:
     return [name for name in experts.available() if bank_of(name).row_dims in row_dims]
 
 
+def suits(router: str, bank: str) -> bool:
+    """Whether experts can do what a router asks: not all have parameters that have a mean."""
+    return not routers.routers.get_part(router).traits.merges or bool(bank_of(bank).stacks)
+
+
 def rows_for(bank: Bank, count: int, seed: int = 2) -> Tensor:
     """``count`` random rows a bank takes, that ask for a gradient."""
     generator = torch.Generator().manual_seed(seed)

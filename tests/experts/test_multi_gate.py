@@ -30,8 +30,10 @@ PAIRS = [(wiring, router) for wiring in WIRINGS for router in routers.available(
 
 
 def blends(router):
+    """Whether more happens than sums of outputs, which needs all of them to be of one stream."""
     two = torch.arange(2)
-    return router_of(router)(Items(torch.zeros(2, DIM), ids=two, task=two)).blend is not None
+    routing = router_of(router)(Items(torch.zeros(2, DIM), ids=two, task=two))
+    return any(part is not None for part in (routing.blend, routing.merge, routing.rule))
 
 
 def layer_of(wiring, router="topk", bank="mlp", **settings):
@@ -65,11 +67,11 @@ def routed_alone(layer, x, mask=None):
         yield branch, gate(Items(x[branch.reads], mask=mask, ids=ids, task=ids % 2))
 
 
-def reference(layer, x, mask=None):
+def reference(layer, router, x, mask=None):
     """Sample by sample, gate by gate, expert by expert."""
     outputs = []
     for branch, routing in routed_alone(layer, x, mask):
-        if routing.blend is not None:
+        if blends(router):
             expert = torch.tensor(branch.experts)[routing.expert]
             outputs.append(mix_reference(x[0], replace(routing, expert=expert), layer.bank))
             continue
@@ -94,7 +96,7 @@ def test_as_the_loops_say(wiring, router, masked):
             call(layer, x, mask=mask)
         return
     y, _ = call(layer, x, mask=mask)
-    expected = reference(layer, x, mask)
+    expected = reference(layer, router, x, mask)
     assert y.shape == (layer.num_gates, 9, DIM)
     same(y, expected)
     given = [x, *learnable(layer)]

@@ -6,12 +6,12 @@ import torch
 import routers
 from experts import MoE
 
-from .cases import DIM, bank_of, banks_with, call, router_of, rows_for
+from .cases import DIM, bank_of, banks_with, call, router_of, rows_for, suits
 
 LENGTHS = torch.tensor([5, 2, 4, 1, 3, 5])
 INNER = torch.arange(5) < LENGTHS.unsqueeze(1)
 SEQUENCES = banks_with(2)
-ROUTERS = ["topk", "soft_mixture", "expert_choice", "soft_moe"]
+ROUTERS = ["topk", "soft_mixture", "expert_choice", "soft_moe", "merged", "agreement"]
 
 
 @pytest.mark.parametrize("bank", SEQUENCES)
@@ -79,6 +79,8 @@ def test_padded_samples(bank, router):
 @pytest.mark.parametrize("router", ROUTERS)
 @pytest.mark.parametrize("bank", banks_with(1))
 def test_padded_tokens(bank, router):
+    if not suits(router, bank):
+        return
     layer = MoE(router_of(router), bank_of(bank), shared=bank_of(bank, 2)).eval()
     x = rows_for(layer.bank, 30).detach().view(6, 5, DIM)
     noisy = torch.where(INNER.unsqueeze(-1), x, 100 * torch.randn(x.shape))

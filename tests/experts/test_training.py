@@ -7,14 +7,15 @@ import experts
 import routers
 from experts import MoE
 
-from .cases import EXPERTS, bank_of, banks_with, call, router_of, rows_for
+from .cases import EXPERTS, bank_of, banks_with, call, router_of, rows_for, suits
 
 WHOLE_SAMPLES = [
     (router, bank)
-    for router in ("topk", "soft_mixture", "expert_choice")
+    for router in ("topk", "soft_mixture", "expert_choice", "merged", "agreement")
     for bank in banks_with(2, 3)
 ]
-PAIRS = [(r, b) for r in routers.available() for b in banks_with(1)] + WHOLE_SAMPLES
+TOKENS = [(r, b) for r in routers.available() for b in banks_with(1) if suits(r, b)]
+PAIRS = TOKENS + WHOLE_SAMPLES
 
 
 @pytest.mark.parametrize(("router", "bank"), PAIRS)

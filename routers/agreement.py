@@ -1,0 +1,101 @@
+"""Experts whose outputs agree with the others' get a larger say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ._errors import bad_value
+from ._items import Items
+from ._router import Router, routers
+from ._routing import Routing
+from ._rule import Rule
+from ._select import softmax
+from .gates import GateSpec
+
+
+@routers.register("agreement")
+class Agreement(Router):
+    """Experts vote: in a few rounds those whose outputs agree get a larger say.
+
+    ``c = softmax(b)``, ``s = sum_e c_e u_e``, ``y = squash(s)``, ``b_e += u_e . y`` for the
+    outputs ``u_e`` of all experts, ``rounds`` times over; ``u`` gets a gradient in the last round
+    alone. ``b`` starts from a gate's scores: zeros, as in the paper, would leave nothing to
+    learn here. All experts run on all items. The routing's weights, and all that losses and
+    metrics see, are the first ``c``; the later ones are the engine's (``Routing.rule``).
+
+    Source: Sabour et al. 2017, 1710.09829, procedure 1 and equation 1.
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        rounds: how often ``c`` is computed; 1 is a soft mixture, squashed.
+        squash: whether the output is the short ``y``, or ``s`` of any length.
+        gate: what scores the experts before they are heard.
+
+    >>> routing = Agreement(4, 8, rounds=3)(Items(torch.randn(5, 4)))
+    >>> routing.load.tolist(), routing.rule.rounds
+    ([5, 5, 5, 5, 5, 5, 5, 5], 3)
+    """
+
+    space: ClassVar[Mapping[str, Any]] = {"rounds": [1, 2, 3], "squash": [True, False]}
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        rounds: int = 3,
+        squash: bool = True,
+        gate: GateSpec = "linear",
+    ) -> None:
+        super().__init__(dim, num_experts)
+        if rounds < 1:
+            raise bad_value("router.rounds", rounds, "an integer of at least 1")
+        self.rule = Votes(rounds, squash)
+        self.gate = self._use_gate(gate)
+
+    def forward(self, items: Items) -> Routing:
+        logits = self.gate(items)
+        probs = softmax(logits)
+        return Routing.by_mask(items, probs, logits=logits, probs=probs, rule=self.rule)
+
+
+@dataclass(frozen=True)
+class Votes(Rule):
+    """Rounds of voting, from the weights as they are given.
+
+    >>> outputs = torch.tensor([[[2.0, 0.0], [2.0, 0.0], [0.0, 2.0]]])
+    >>> even = torch.full((1, 3), 1 / 3)
+    >>> one, three = (Votes(n, squash=False).combine(outputs, even) for n in (1, 3))
+    >>> [round(v, 2) for v in (*one[0].tolist(), *three[0].tolist())]
+    [1.33, 0.67, 1.82, 0.18]
+    """
+
+    rounds: int
+    squash: bool
+
+    def combine(self, outputs: Tensor, weight: Tensor) -> Tensor:
+        scores = weight.clamp_min(torch.finfo(weight.dtype).tiny).log()
+        still = outputs.detach()
+        for _ in range(self.rounds - 1):
+            said = _squashed(_mean(scores, still))
+            scores = scores + (still @ said.unsqueeze(-1)).squeeze(-1)
+        mean = _mean(scores, outputs)
+        return _squashed(mean) if self.squash else mean
+
+    def flops(self, num_items: int, num_experts: int, features: int) -> int:
+        return 2 * num_items * num_experts * features * (2 * self.rounds - 1)
+
+
+def _mean(scores: Tensor, outputs: Tensor) -> Tensor:
+    """``softmax(b)`` of ``(N, E)`` over outputs ``(N, E, F)``."""
+    return (scores.softmax(-1).unsqueeze(1) @ outputs).squeeze(1)
+
+
+def _squashed(s: Tensor) -> Tensor:
+    """``|s|^2 / (1 + |s|^2) s / |s|``, with a finite gradient at 0."""
+    square = s.square().sum(-1, keepdim=True)
+    return s * square.clamp_min(torch.finfo(s.dtype).tiny).sqrt() / (1 + square)
