@@ -1,0 +1,90 @@
+"""K selectors that spell an expert's number in binary, smoothly."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ._errors import bad_value
+from ._items import Items
+from ._router import Router, Traits, routers
+from ._routing import Routing
+from ._select import check_k
+from .gates import GateSpec
+
+
+@routers.register("dselect_k")
+class DSelectK(Router):
+    """K selectors each spell an expert's number, bit by bit; a softmax mixes what they chose.
+
+    ``w = sum_s softmax(a)_s r_s`` and ``r_se = prod_b S(z_sb)`` where bit ``b`` of ``e`` is 1,
+    ``1 - S(z_sb)`` where it is 0, over ``ceil(log2 E)`` bits. The smooth step
+    ``S(t) = -2 t^3 / gamma^3 + 3 t / (2 gamma) + 1 / 2`` is exactly 0 below ``-gamma / 2`` and 1
+    above ``gamma / 2``: selection is differentiable and, once bits are settled, sparse. Before, an
+    item may have up to ``E`` experts. Where ``E`` is no power of two some codes are nobody's, and
+    weights may sum to less than one.
+
+    Source: Hazimeh et al. 2021, 2106.03760. This is the per-example form: ``z`` and
+    ``a`` come from a gate. (The static form, constants for a whole layer, routes all items alike.)
+
+    Args:
+        dim: ``D``.
+        num_experts: ``E``.
+        k: selectors, ``S``: how many experts an item has in the end, at most.
+        gamma: width of the smooth step, above 0; bits beyond it get no gradient, so it is wide
+            beside the first scores.
+        gate: what gives ``z`` and ``a``.
+
+    >>> router = DSelectK(4, 8, k=1)
+    >>> torch.nn.init.constant_(router.gate.weight, 9.0).shape  # all bits are 1: expert 7
+    torch.Size([4, 4])
+    >>> router(Items(torch.ones(2, 4))).expert.tolist()
+    [7, 7]
+    """
+
+    traits = Traits(has_logits=False)
+    space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4], "gamma": {"low": 0.1, "high": 10.0}}
+    balance: ClassVar[Mapping[str, float]] = {"selector_entropy": 0.01, "selector_reach": 0.01}
+
+    bits: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        k: int = 2,
+        gamma: float = 5.0,
+        gate: GateSpec = "linear",
+    ) -> None:
+        super().__init__(dim, num_experts)
+        check_k(k, num_experts)
+        if not 0 < gamma < math.inf:
+            raise bad_value("router.gamma", gamma, "a finite number above 0")
+        self.k, self.gamma = k, gamma
+        width = (num_experts - 1).bit_length()
+        number, bit = torch.arange(num_experts).unsqueeze(1), torch.arange(width)
+        self.register_buffer("bits", (number >> bit & 1).bool())
+        self.gate = self._use_gate(gate, k * (width + 1))
+        self._promise(convex=num_experts == 2**width)
+
+    def forward(self, items: Items) -> Routing:
+        scores = self.gate(items).view(-1, self.k, self.bits.shape[1] + 1)
+        on = smooth_step(scores[..., :-1] / self.gamma).unsqueeze(2)
+        selectors = torch.where(self.bits, on, 1 - on).prod(-1)  # (N, S, E)
+        weight = (scores[..., -1:].softmax(1) * selectors).sum(1)
+        total = weight.sum(-1, keepdim=True)
+        probs = weight / torch.where(total > 0, total, 1.0)
+        return Routing.by_mask(items, weight, keep=weight > 0, probs=probs, selectors=selectors)
+
+
+def smooth_step(t: Tensor) -> Tensor:
+    """From exactly 0 below -1/2 to exactly 1 above 1/2, with a continuous slope.
+
+    >>> smooth_step(torch.tensor([-0.5, 0.0, 0.25, 2.0])).tolist()
+    [0.0, 0.5, 0.84375, 1.0]
+    """
+    t = t.clamp(-0.5, 0.5)
+    return t * (1.5 - 2 * t.square()) + 0.5
