@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
-
 from ._errors import bad_value
 from ._items import Items
 from ._router import Router, Traits, routers
 from ._routing import Routing
-from ._select import check_k, check_learns, top_k
+from ._select import check_k, probability, top_k
+from ._top_share import top_share
 from .gates import GateSpec, pick
 
 
@@ -18,7 +17,7 @@ class Depth(Router):
     """The items of a group that score highest go through, the others skip the layer.
 
     A scalar gate ``r = x w`` chooses the top ``C = ceil(share * n)`` of a group's ``n`` items;
-    ``y_i = r_i sum_e w_ie FFN_e(x_i)`` for those and 0 for the others, which the residual around
+    ``y_i = r_i sum_e p_ie FFN_e(x_i)`` for those and 0 for the others, which the residual around
     the layer takes past it. With one expert that is Mixture-of-Depths; with more the chosen
     items take the K experts a second gate scores highest: its staged form, MoDE. Whether an item
     goes through depends on the whole group, later items too, in training and in eval: causal
@@ -32,10 +31,10 @@ class Depth(Router):
         share: of a group's items that go through, above 0 and at most 1. The paper's best is
             0.125 in every other block.
         k: experts for each of these.
-        weighting: ``probability``, or ``renormalized`` (needs ``k`` of 2 or more).
         gate: what scores the experts.
         depth_gate: what scores the items.
 
+    >>> import torch
     >>> routing = Depth(4, 2, share=0.25)(Items(torch.randn(8, 4)))
     >>> routing.load.sum().item()
     2
@@ -52,7 +51,6 @@ class Depth(Router):
         *,
         share: float = 0.5,
         k: int = 1,
-        weighting: str = "probability",
         gate: GateSpec = "linear",
         depth_gate: GateSpec = "linear",
     ) -> None:
@@ -62,26 +60,21 @@ class Depth(Router):
         check_k(k, num_experts)
         self.share = share
         self.k = k
-        self.weighting = check_learns(k, weighting)
         self.gate = self._use_gate(gate)
         self.depth_gate = self._use_gate(depth_gate, outputs=1)
 
     def forward(self, items: Items) -> Routing:
         depth = self.depth_gate(items)
-        real = items.grouped(items.real())
-        scores = items.grouped(depth.detach().squeeze(1)).masked_fill(~real, -torch.inf)
-        most = (self.share * real.sum(1).double() - 1e-9).ceil().unsqueeze(1)
-        rank = scores.argsort(dim=1, descending=True, stable=True).argsort(1)
-        through = ((rank < most) & real).view(-1, 1)
+        through = top_share(items, depth.detach().squeeze(1), self.share)
         logits = self.gate(items)
         expert = top_k(logits, self.k)
-        weight = self.weighting.weigh(pick(self.gate, items, logits, expert), logits)
+        weight = probability(pick(self.gate, items, logits, expert), logits)
         return Routing.by_item(
             items,
             expert,
             depth * weight,
             self.num_experts,
-            keep=through.expand_as(expert),
+            keep=through.unsqueeze(1).expand_as(expert),
             logits=logits,
             budget=self.share * self.k,
         )

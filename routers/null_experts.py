@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._errors import bad_value
 from ._items import Items
-from ._kept import Kept
+from ._null_bias import NullBias
 from ._router import Router, Traits, routers
 from ._routing import Routing
 from ._select import softmax, top_k
@@ -67,26 +67,18 @@ class NullExperts(Router):
         gate: GateSpec = "linear",
     ) -> None:
         super().__init__(dim, num_experts)
-        if nulls < 1:
-            raise bad_value("router.nulls", nulls, "an integer of at least 1")
-        if not 1 <= k <= num_experts + nulls:
-            allowed = f"an integer from 1 to num_experts + nulls = {num_experts + nulls}"
-            raise bad_value("router.k", k, allowed)
-        if not 0 <= rate < 1:
-            raise bad_value("router.rate", rate, "a number from 0 to below 1")
+        self.bias = NullBias(num_experts, nulls, rate)
+        total = num_experts + nulls
+        if not 1 <= k <= total:
+            raise bad_value("router.k", k, f"an integer from 1 to num_experts + nulls = {total}")
         self.k = k
-        self.nulls = nulls
-        self.rate = rate
-        self.gate = self._use_gate(gate, outputs=num_experts + nulls)
-        self.kept = Kept()
-        self.kept.register_buffer("bias", torch.zeros(()))
+        self.gate = self._use_gate(gate, outputs=total)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
-        real, null = logits.split([self.num_experts, self.nulls], 1)
-        expert = top_k(torch.cat([real, null + self._bias().to(null.dtype)], 1), self.k)
+        real, null = logits.tensor_split([self.num_experts], 1)
+        expert = top_k(torch.cat([real, null + self.bias.value.to(null.dtype)], 1), self.k)
         working = expert < self.num_experts
-        chosen = working[items.real()]
         return Routing.by_item(
             items,
             expert.clamp_max(self.num_experts - 1),
@@ -94,14 +86,9 @@ class NullExperts(Router):
             self.num_experts,
             keep=working,
             logits=real,
-            budget=self.k * self.num_experts / (self.num_experts + self.nulls),
-            tally=torch.stack([(~chosen).sum(), torch.tensor(chosen.numel())]),
+            budget=self.k * (1 - self.bias.share),
+            tally=self.bias.tally(~working[items.real()]),
         )
 
     def adapt_to_tally(self, tally: Tensor) -> None:
-        null, total = tally
-        wanted = total * self.nulls / (self.num_experts + self.nulls)
-        self._bias().add_(self.rate * (wanted - null).sign())
-
-    def _bias(self) -> Tensor:
-        return self.kept.get_buffer("bias")
+        self.bias.adapt(tally)

@@ -46,13 +46,7 @@ class Sinkhorn(Router):
     space: ClassVar[Mapping[str, Any]] = {"k": [1, 2]}
 
     def __init__(
-        self,
-        dim: int,
-        num_experts: int,
-        *,
-        k: int = 1,
-        rounds: int = 20,
-        gate: GateSpec = "linear",
+        self, dim: int, num_experts: int, *, k: int = 1, rounds: int = 20, gate: GateSpec = "linear"
     ) -> None:
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
@@ -68,8 +62,8 @@ class Sinkhorn(Router):
         scores = logits.detach()
         if self.training:
             grouped = items.grouped(scores)
-            scores = grouped + even_prices(grouped, items.grouped(items.real()), self.rounds)
-            scores = scores.view_as(logits)
+            prices = even_prices(grouped, items.grouped(items.real()), self.rounds)
+            scores = (grouped + prices).view_as(logits)
         expert = top_k(scores, self.k)
         weight = self.weigh(pick(self.gate, items, logits, expert), logits)
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)

@@ -54,7 +54,7 @@ def test_without_nulls_among_the_choices_it_is_topk():
 def test_the_bias_selects_and_never_weighs():
     router = identity_router(2, 2, k=2, rate=0.9)
     router.adapt_to_tally(torch.tensor([8, 10]))  # more than half: nulls become rarer
-    assert router.kept.bias.item() == pytest.approx(-0.9)
+    assert router.bias.value.item() == pytest.approx(-0.9)
     routing = router(Items(X))  # log 4 - .9 is still above log 1, log 2 - .9 not
     torch.testing.assert_close(routing.weight, torch.tensor([0.3]))
     router.adapt_to_tally(torch.tensor([8, 10]))
@@ -63,7 +63,7 @@ def test_the_bias_selects_and_never_weighs():
     torch.testing.assert_close(routing.weight, torch.tensor([0.3, 0.1]))
     router.adapt_to_tally(torch.tensor([5, 10]))  # as wanted
     router.adapt_to_tally(torch.tensor([0, 0]))  # a step without items
-    assert router.kept.bias.item() == pytest.approx(-1.8)
+    assert router.bias.value.item() == pytest.approx(-1.8)
 
 
 @pytest.mark.parametrize("tilt", [-3.0, 3.0])
