@@ -7,7 +7,9 @@ that module registers.
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from . import routers
@@ -23,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands")
     check = commands.add_parser("check", help="does a router keep what routers promise?")
     check.add_argument("name", help="a registered name, or package.module:Class")
-    check.set_defaults(run=lambda chosen, console: _check(chosen.name, console))
+    check.add_argument("options", nargs="*", metavar="key=value", help="of its constructor")
+    check.set_defaults(run=_check)
     parser.add_argument("--markdown", action="store_true", help="the catalogue as Markdown")
     parser.add_argument("--plugins", metavar="MODULE", action="append", default=[])
     parser.set_defaults(run=_list)
@@ -44,11 +47,23 @@ def _list(chosen: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _check(name: str, console: Console) -> int:
-    routers.get_part(name)  # an unknown name is a mistake in the command, not a verdict
-    found = judge(name)
-    console.print(verdicts(name, found))
+def _check(chosen: argparse.Namespace, console: Console) -> int:
+    options = _options(chosen.options)
+    routers.check_options(chosen.name, options)  # that is a wrong command, and not a verdict
+    found = judge(chosen.name, **options)
+    console.print(verdicts(" ".join([chosen.name, *chosen.options]), found))
     return int(any(verdict.failure for verdict in found))
+
+
+def _options(written: Sequence[str]) -> dict[str, Any]:
+    """``["k=4", "gate=mlp"]`` as keyword arguments."""
+    for text in written:
+        if not text.partition("=")[0].isidentifier() or "=" not in text:
+            raise ConfigError(
+                f"{text}: allowed is key=value, an option of the router's constructor"
+            )
+    found = OmegaConf.to_container(OmegaConf.from_dotlist(list(written)))
+    return {str(key): value for key, value in dict(found).items()}
 
 
 if __name__ == "__main__":

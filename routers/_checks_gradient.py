@@ -14,8 +14,8 @@ from ._checks_subject import (
     with_mask,
 )
 from ._items import Items
-from ._losses import losses
 from ._router import Router
+from ._routing import Routing
 
 TINY = 1e-9  # a gradient below this, relative to the output, is rounding
 
@@ -105,15 +105,10 @@ def check_finite_from_zero(subject: Subject) -> str | None:
 
 def require_finite_gradients(router: Router, items: Items, what: str) -> None:
     """Raise ``CheckError`` where a term or the output has a gradient that is not finite."""
+    fresh = copied(router)
     with seeded(1):
-        routing = copied(router)(items)
-    names = list(terms(routing))
-    for name in ("the output", *names):
-        fresh = copied(router)
-        value = _output(fresh, items)
-        if name in names:
-            with seeded(1):
-                value = losses[name](fresh(items))
+        routing = fresh(items)
+    for name, value in {"the output": _probed(routing, items), **terms(routing)}.items():
         bad = [n for n, g in _gradients(fresh, value).items() if not g.isfinite().all()]
         require(
             value.isfinite().all() and not bad,
@@ -125,7 +120,12 @@ def require_finite_gradients(router: Router, items: Items, what: str) -> None:
 def _output(router: Router, items: Items) -> Tensor:
     """A scalar that depends on all of the mixture's output, noise from a fixed seed."""
     with seeded(1):
-        y = toy_mixture(router(items), items.x)
+        routing = router(items)
+    return _probed(routing, items)
+
+
+def _probed(routing: Routing, items: Items) -> Tensor:
+    y = toy_mixture(routing, items.x)
     probe = torch.randn(y.shape, generator=torch.Generator().manual_seed(5), dtype=y.dtype)
     return (y * probe).sum()
 
@@ -134,7 +134,7 @@ def _gradients(router: Router, value: Tensor) -> dict[str, Tensor]:
     trained = {name: p for name, p in router.named_parameters() if p.requires_grad}
     if not value.requires_grad:
         return {name: torch.zeros_like(p) for name, p in trained.items()}
-    found = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+    found = torch.autograd.grad(value, list(trained.values()), retain_graph=True, allow_unused=True)
     return {
         name: torch.zeros_like(p) if g is None else g
         for (name, p), g in zip(trained.items(), found, strict=True)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import combinations
+from itertools import combinations, product, starmap
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,8 @@ SIZES: list[Size] = [
 ]
 ENOUGH = 8  # sizes, to tell formulas apart
 MOST_TERMS = 4
+MOST_STEPS = 4  # how complicated a term may be
+MOST_TRIES = 60_000
 GROUPS = 2
 
 
@@ -146,7 +148,9 @@ _OF_E: dict[str, _OfExperts] = {
     "E²": _OfExperts(lambda e: float(e * e), 3),
 }
 TERMS = [
-    Term(d, e, k, length) for d in (0, 1, 2) for e in _OF_E for k in (0, 1) for length in (-1, 0, 1)
+    term
+    for term in starmap(Term, product((0, 1, 2), _OF_E, (0, 1), (-1, 0, 1)))
+    if term.steps <= MOST_STEPS
 ]
 
 
@@ -162,9 +166,9 @@ def fit(sizes: Sequence[Size], counts: Sequence[float]) -> str | None:
     columns = np.array([[term(size) for term in terms] for size in sizes])
     goal = np.array(counts, dtype=float)
     for number in range(1, MOST_TERMS + 1):
-        subsets = np.array(list(combinations(range(len(terms)), number)))
-        if not len(subsets):
+        if not 0 < math.comb(len(terms), number) <= MOST_TRIES:
             break
+        subsets = np.array(list(combinations(range(len(terms)), number)))
         steps = np.array([term.steps for term in terms])[subsets].sum(1)
         found = _exact(columns, goal, subsets[steps.argsort(kind="stable")])
         if found is not None:

@@ -1,7 +1,9 @@
 """``python -m routers``: catalogue, verdicts, exit codes."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ import routers
 from routers.__main__ import main
 from routers._checks import CHECKS
 
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 BROKEN = """
 import torch
 from routers import Router, Routing
@@ -72,6 +75,35 @@ def test_unknown_name(name, message, capsys):
     captured = capsys.readouterr()
     assert message in captured.err
     assert not captured.out
+
+
+def test_check_with_options(capsys):
+    assert main(["check", "uniform", "k=3"]) == 0
+    assert "uniform k=3: " in capsys.readouterr().out
+    assert main(["check", "topk", "k=1"]) == 1  # a combination that no size takes
+    assert "use router.weighting=probability" in " ".join(capsys.readouterr().out.split())
+    for wrong, said in (("kk=1", "did you mean 'k'"), ("k", "allowed is key=value")):
+        assert main(["check", "topk", wrong]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_three_lines_of_pytest(tmp_path):
+    """The README's router in the README's test, as a third party runs it."""
+    python = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (router,) = [block for block in python if "class Nearest" in block]
+    (lines,) = [block for block in python if block.startswith("@routers.parametrize_with_checks")]
+    assert len(lines.splitlines()) == 3
+    (tmp_path / "nearest.py").write_text(router)
+    test = f"import routers\nfrom nearest import Nearest\n\n{lines}"
+    (tmp_path / "test_nearest.py").write_text(test)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"{len(CHECKS)} passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_help(capsys):

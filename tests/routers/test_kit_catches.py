@@ -18,8 +18,10 @@ from routers import (
     _checks,
     check_router,
 )
-from routers._check import judge
+from routers._check import judge, name
 from routers._checks_subject import Subject
+
+from .test_traps import PLANTS
 
 
 class Sound(Router):
@@ -338,6 +340,10 @@ class VagueAboutIds(ClaimsToNeedIds):
         return super().scores(items)
 
 
+class ClaimsToNeedTasks(Sound):
+    traits = Traits(needs_task=True)
+
+
 class PromisesMoreThanItsClass(Sound):
     traits = Traits(causal=False, per_item=False)
 
@@ -417,6 +423,7 @@ CAUGHT = [
     (NoExpectedLoad, _checks.check_declared_fields, "expects_load=True"),
     (ClaimsToNeedIds, _checks.check_needs_ids, "works without ids"),
     (VagueAboutIds, _checks.check_needs_ids, "does not name ids"),
+    (ClaimsToNeedTasks, _checks.check_needs_task, "works without task"),
     (PromisesMoreThanItsClass, _checks.check_traits_may_only_shrink, "declares causal"),
     (SpaceWithoutOption, _checks.check_space, "does not take"),
     (SpaceBeyondRange, _checks.check_space, "no size takes it"),
@@ -442,14 +449,19 @@ def test_broken_router_is_caught(broken, check, message):
         check(Subject(broken, 8, 4))
 
 
-@pytest.mark.parametrize(
-    ("broken", "check", "error"),
-    [
-        (HoldsALambda, _checks.check_copy_and_pickle, (pickle.PicklingError, AttributeError)),
-        (NeedsAnItem, _checks.check_empty_and_single, (RuntimeError, IndexError)),
-        (SecretlyNeedsIds, _checks.check_needs_ids, TypeError),
-    ],
-)
+RAISES = [
+    (HoldsALambda, _checks.check_copy_and_pickle, (pickle.PicklingError, AttributeError)),
+    (NeedsAnItem, _checks.check_empty_and_single, (RuntimeError, IndexError)),
+    (SecretlyNeedsIds, _checks.check_needs_ids, TypeError),
+]
+
+
+def test_every_check_can_fail():
+    seen = {name(check) for _, check, _ in [*CAUGHT, *RAISES]}
+    assert seen | {planted.check for planted in PLANTS} == {name(c) for c in _checks.CHECKS}
+
+
+@pytest.mark.parametrize(("broken", "check", "error"), RAISES)
 def test_broken_router_that_raises_is_caught(broken, check, error):
     with pytest.raises(error):
         check(Subject(broken, 8, 4))
@@ -484,7 +496,7 @@ def test_router_that_refuses_every_size_is_reported():
 
 def test_unpromised_traits_are_not_tested():
     notes = {v.check: v.note for v in judge("expert_choice")}
-    assert {name for name, note in notes.items() if note == "not promised"} == {
+    assert {check for check, note in notes.items() if note == "not promised"} == {
         "per_item",
         "causal",
         "capacity_is_causal",
