@@ -9,6 +9,7 @@ Runs ``python -m tasks`` once per arm and seed, each on one thread, and writes
 
 import argparse
 import time
+from collections.abc import Iterable
 from statistics import mean
 
 from _runs import (
@@ -24,29 +25,39 @@ from _runs import (
     write_between,
 )
 
+import routers
+
 ROWS = HERE / "digits.csv"
 SEEDS = (0, 1, 2)
 
-#: Label, and what to add to ``python -m tasks task=digits``.
+
+def _arms(names: Iterable[str]) -> dict[str, str]:
+    """Label to what is added to ``python -m tasks task=digits``; draws are new for each seed."""
+    drawn = {name: "seed" in routers.routers.options(name) for name in names}
+    return {
+        f"`{name}`": f"router={name}" + (" router.seed=${seed}" if drawn[name] else "")
+        for name in names
+    }
+
+
+TRAITS = {name: routers.routers.get(name).traits for name in routers.available()}
+ELSEWHERE = [name for name, traits in TRAITS.items() if traits.needs_task]
+LEARNED = [n for n, traits in TRAITS.items() if traits.learned and n not in ELSEWHERE]
+FIXED = [n for n, traits in TRAITS.items() if not traits.learned and n not in ELSEWHERE]
+
 ARMS = {
-    "`topk`": "router=topk",
-    "`noisy_topk`": "router=noisy_topk",
-    "`expert_choice`": "router=expert_choice",
-    "`hash`": "router=hash router.seed=${seed}",
-    "`hierarchical`": "router=hierarchical",
-    "`soft_mixture`": "router=soft_mixture",
-    "`soft_moe`": "router=soft_moe",
+    **_arms(LEARNED),
     "`topk`, no balance term": "router=topk losses={}",
     "`topk`, stronger balance term": "router=topk losses.switch=0.03",
-    "control: `uniform`, by position": "router=uniform",
-    "control: `random_fixed`": "router=random_fixed",
-    "control: dense, equal FLOPs": "router=topk moe.control=iso_flop",
-    "control: dense, equal parameters": "router=topk moe.control=iso_parameter",
+    **_arms(FIXED),
+    "dense, equal FLOPs": "router=topk moe.control=iso_flop",
+    "dense, equal parameters": "router=topk moe.control=iso_parameter",
 }
 
 HEAD = """\
-| arm | test accuracy | load CV | MaxVio | active / all parameters | MFLOPs | s |
-|---|---|---|---|---|---|---|"""
+| arm | test accuracy | load CV | MaxVio | entropy | active / all parameters \
+| MFLOPs | router, kFLOPs | s |
+|---|---|---|---|---|---|---|---|---|"""
 
 
 def settings(arm: str, seed: int) -> list[str]:
@@ -65,9 +76,11 @@ def run(row: Row) -> Row:
         "accuracy": result["score"]["value"],
         "cv": load["cv"],
         "max_violation": load["max_violation"],
+        "entropy": load["entropy"],
         "parameters": compute["parameters"],
         "active_parameters": compute["active_parameters"],
         "flops_per_item": compute["flops_per_item"],
+        "router_flops_per_item": compute["router_flops_per_item"],
         "seconds": round(seconds, 1),
     }
 
@@ -84,8 +97,10 @@ def table() -> str:
         lines.append(
             f"| {arm} | {interval(column(rows, 'accuracy'), 3)} "
             f"| {interval(column(rows, 'cv'), 3)} "
-            f"| {interval(column(rows, 'max_violation'), 3)} | {active:.0f}k / {total:.0f}k "
+            f"| {interval(column(rows, 'max_violation'), 3)} "
+            f"| {mean(column(rows, 'entropy')):.3f} | {active:.0f}k / {total:.0f}k "
             f"| {mean(column(rows, 'flops_per_item')) / 1e6:.2f} "
+            f"| {mean(column(rows, 'router_flops_per_item')) / 1e3:.0f} "
             f"| {mean(column(rows, 'seconds')):.0f} |"
         )
     return "\n".join(lines)
@@ -106,6 +121,15 @@ def balance_matters() -> str:
     )
 
 
+def what_is_fixed() -> str:
+    """Who learns no routing, and who is not here, in two sentences."""
+    fixed, elsewhere = (", ".join(f"`{n}`" for n in names) for names in (FIXED, ELSEWHERE))
+    return (
+        f"Routing that is drawn, given or fixed, and so is not asked to reach what learned routing "
+        f"does: {fixed}. Not here, since they read a task and digits have one only: {elsewhere}."
+    )
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--table", action="store_true", help="only write the table again")
@@ -116,4 +140,4 @@ if __name__ == "__main__":
             for seed in SEEDS
         ]
         run_missing(ROWS, wanted, run)
-    write_between("digits", f"{table()}\n\n{balance_matters()}")
+    write_between("digits", f"{table()}\n\n{what_is_fixed()}\n\n{balance_matters()}")

@@ -4,7 +4,7 @@ from routers import import_parts
 
 from ._allocator import tune_allocator
 from ._bank import Bank, banks, check_dropout, check_hidden, stacked
-from ._flops import count_flops
+from ._flops import count_flops, count_flops_of
 from ._grouped import grouped_linear
 from ._idle import Idle, idle_experts
 from ._layer import MoE
@@ -34,6 +34,7 @@ __all__ = [
     "check_dropout",
     "check_hidden",
     "count_flops",
+    "count_flops_of",
     "grouped_linear",
     "idle_experts",
     "mix",

@@ -1,9 +1,11 @@
 """Counting the FLOPs that really ran."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ._neurons import dots, sums
@@ -56,7 +58,39 @@ def count_flops(run: Callable[[], object]) -> int:
     >>> count_flops(lambda: torch.ones(2, 3) @ torch.ones(3, 5))
     60
     """
-    counter = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
-    with counter:
+    with _counter() as counter:
         run()
     return int(counter.get_total_flops())
+
+
+def count_flops_of(modules: Iterable[nn.Module], run: Callable[[], object]) -> int:
+    """Those of the FLOPs of ``run()`` that are spent while a module works.
+
+    Args:
+        modules: none inside another.
+        run: what to run.
+
+    >>> one, other = nn.Linear(3, 5), nn.Linear(5, 7)
+    >>> count_flops_of([one], lambda: other(one(torch.ones(2, 3))))
+    60
+    """
+    found, open_ones = [], list[FlopCounterMode]()
+
+    def begin(*_: object) -> None:
+        open_ones.append(_counter().__enter__())
+
+    def end(*_: object) -> None:
+        counter = open_ones.pop()
+        counter.__exit__(None, None, None)
+        found.append(int(counter.get_total_flops()))
+
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.callback(module.register_forward_pre_hook(begin).remove)
+            hooks.callback(module.register_forward_hook(end).remove)
+        run()
+    return sum(found)
+
+
+def _counter() -> FlopCounterMode:
+    return FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from experts import Idle, MoE, count_flops, idle_experts
+from experts import Idle, MoE, count_flops, count_flops_of, idle_experts
 from routers import Balance, Routing
 
 from ._batches import InOrder
@@ -30,12 +30,14 @@ class Compute:
         flops_per_item: forward FLOPs per sample (a multiply-add is 2), averaged over the
             samples evaluated: a counted pass for all but the experts, and for these their
             price times the load they had; rows of padding are no one's work.
+        router_flops_per_item: those of them that routers take.
     """
 
     parameters: int
     active_parameters: float
     router_parameters: int
     flops_per_item: float
+    router_flops_per_item: float
 
 
 @torch.no_grad()
@@ -54,10 +56,11 @@ def measure(module: RoutedModule, batches: InOrder) -> Compute:
         shape = tuple((name, tuple(values.shape)) for name, values in batch.items())
         shapes[shape] += 1
         examples[shape] = batch
-    outside = 0
+    outside = in_routers = 0
     for shape, times in shapes.items():
-        routings, resting, counted = _pass(module, layers, examples[shape])
+        routings, resting, counted, of_routers = _pass(module, layers, examples[shape])
         outside += times * counted
+        in_routers += times * of_routers
     by_experts = sum(
         layer.expert_flops(balance.load, balance.items, bank.row_shape)
         for layer, balance, bank in zip(layers, module.layers, resting, strict=True)
@@ -69,17 +72,26 @@ def measure(module: RoutedModule, batches: InOrder) -> Compute:
         active_parameters=total - idle,
         router_parameters=sum(num_parameters(layer.router) for layer in layers),
         flops_per_item=(outside + by_experts) / batches.rows,
+        router_flops_per_item=in_routers / batches.rows,
     )
 
 
 def _pass(
     module: RoutedModule, layers: list[MoE], batch: Batch
-) -> tuple[list[Routing], list[Idle], int]:
-    """Routings of a pass, what stood in for the experts, and the FLOPs of all else."""
+) -> tuple[list[Routing], list[Idle], int, int]:
+    """Routings of a pass, what stood in for the experts, FLOPs of all else and of routers."""
     routings: list[Routing] = []
+    of_routers: list[int] = []
+
+    def forward() -> None:
+        routings.extend(module.backbone(batch)[1])
+
+    def run() -> None:
+        of_routers.append(count_flops_of((layer.router for layer in layers), forward))
+
     with idle_experts(layers) as resting:
-        counted = count_flops(lambda: routings.extend(module.backbone(batch)[1]))
-    return routings, resting, counted
+        counted = count_flops(run)
+    return routings, resting, counted, *of_routers
 
 
 def _idle_parameters(layer: MoE, balance: Balance, routing: Routing) -> float:

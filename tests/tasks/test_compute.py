@@ -59,6 +59,11 @@ def test_flops_of_every_bank(tmp_path, bank):
     assert_exact(tmp_path / "run", result)
 
 
+def test_flops_of_routers_are_those_of_their_gates(tmp_path):
+    compute = train_bank(tmp_path / "run", "mlp", "router=topk", "trainer.max_steps=1")["compute"]
+    assert compute["router_flops_per_item"] == DEPTH * TOKENS * 2 * DIM * EXPERTS
+
+
 def train_bank(out, bank, *overrides):
     return train_any(out, *options_for(bank), *overrides)
 

@@ -31,6 +31,7 @@ COMPUTE = {
     "active_parameters",
     "router_parameters",
     "flops_per_item",
+    "router_flops_per_item",
     "train_seconds",
     "items_per_second",
 }
