@@ -64,7 +64,7 @@ class BySign(Bias):
     [-0.5, 0.5, 0.5]
     """
 
-    rate = 0.003
+    rate = 0.01  # the paper's 0.001 is for a hundred times as many steps
 
     def adapt(self, load: Tensor) -> None:
         self.value += self.rate * _excess(load).sign().neg()
@@ -81,7 +81,7 @@ class ByProportion(Bias):
     [-0.3333, 0.1667, 0.1667]
     """
 
-    rate = 0.01
+    rate = 0.03
 
     def adapt(self, load: Tensor) -> None:
         self.value -= self.rate * _excess(load) / load.double().mean().clamp_min(1)

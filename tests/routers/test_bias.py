@@ -34,7 +34,7 @@ def test_every_rule_balances_by_itself(rule):
     for _ in range(300):
         step(bias, scores)
     assert before > 1.0
-    assert max_violation(load_of(scores, bias.value)) < 0.1
+    assert max_violation(load_of(scores, bias.value)) < 0.12
 
 
 @pytest.mark.parametrize("rule", RULES)

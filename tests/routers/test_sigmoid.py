@@ -95,9 +95,9 @@ def test_a_skewed_gate_is_balanced(rule):
     router = routers.build("sigmoid", 16, 8, rule=rule)
     with torch.no_grad():
         router.gate.weight += 0.1 * torch.linspace(-1, 1, 8).unsqueeze(1)
-    batches = [Items(torch.randn(512, 16) + 0.7) for _ in range(3)]
+    batches = [Items(torch.randn(4096, 16) + 0.7) for _ in range(3)]
     before = max_violation(router(batches[0]).load)
-    for step in range(300):
+    for step in range(200):
         routing = router(batches[step % 3])
         adapt(router, routing)
     assert before > 0.8
