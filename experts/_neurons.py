@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from routers import stable_order
+from routers import stable_order, uncompiled
 
 from ._activations import GELU
 
@@ -45,6 +45,7 @@ class Pairs:
         return order, ranked.index_select(0, start), start
 
 
+@uncompiled
 def neurons(x: Tensor, weight: Tensor, into: Tensor, out: Tensor, pairs: Pairs) -> Tensor:
     """``y_i = sum_a w_a gelu(x_i . u_a) v_a`` over the pairs of each item.
 
