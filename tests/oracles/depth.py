@@ -6,12 +6,7 @@ import numpy as np
 
 from ._case import Case, best, softmax
 
-OPTIONS = [
-    {},
-    {"share": 0.125},
-    {"share": 1.0, "k": 2, "weighting": "renormalized"},
-    {"share": 0.3, "k": 3},
-]
+OPTIONS = [{}, {"share": 0.125}, {"share": 1.0, "k": 2}, {"share": 0.3, "k": 3}]
 
 
 def weights(case: Case) -> np.ndarray:
@@ -22,8 +17,6 @@ def weights(case: Case) -> np.ndarray:
         for place in best(r[members], capacity) if members else []:
             i = members[place]
             p = softmax(h[i])
-            chosen = best(p, k)
-            total = sum(p[e] for e in chosen) if case.options["weighting"] == "renormalized" else 1
-            for e in chosen:
-                w[i, e] = r[i] * p[e] / total
+            for e in best(p, k):
+                w[i, e] = r[i] * p[e]
     return w

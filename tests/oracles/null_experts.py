@@ -10,14 +10,14 @@ OPTIONS = [{}, {"k": 1}, {"k": 5, "nulls": 2}]
 
 
 def prepare(router: Any, case: Case) -> None:
-    router.kept.bias.fill_(0.4)
+    router.bias.value.fill_(0.4)
 
 
 def weights(case: Case) -> np.ndarray:
     w, h = case.nothing(), case.scores()
     for i in case.items:
         biased = h[i].copy()
-        biased[case.num_experts :] += case.state["kept.bias"]
+        biased[case.num_experts :] += case.state["bias.value"]
         chosen = best(biased, case.options["k"])
         share = softmax(h[i])[chosen]  # of all, real and null: MoE++ equation 2
         for e, part in zip(chosen, share, strict=True):
