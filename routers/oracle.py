@@ -10,7 +10,7 @@ from torch import Tensor
 from ._errors import ConfigError
 from ._hash_tables import TABLES
 from ._items import Items
-from ._router import Router, Traits, routers
+from ._router import Router, routers
 from ._routing import Routing
 from .hash import Hash
 
@@ -40,14 +40,7 @@ class Oracle(Router):
     True
     """
 
-    traits = Traits(
-        learned=False,
-        per_item=False,
-        causal=False,
-        equivariant=False,
-        needs_ids=True,
-        has_logits=False,
-    )
+    traits = replace(Hash.traits, per_item=False, causal=False, equivariant=False)
     space: ClassVar[Mapping[str, Any]] = {"table": list(TABLES)}
 
     def __init__(

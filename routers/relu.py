@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._errors import bad_value
 from ._items import Items
-from ._kept import Kept
+from ._price import Price
 from ._router import Router, Traits, routers
 from ._routing import Routing
 from .gates import GateSpec
@@ -18,10 +18,11 @@ from .gates import GateSpec
 class ReLU(Router):
     """Every item takes the experts it scores above zero; a price on gate mass keeps them few.
 
-    ``w = ReLU(h)``, differentiable everywhere. The ``sparsity`` losses charge gate mass the price
+    ``w = ReLU(h)``, continuous in the scores. The ``sparsity`` losses charge gate mass the price
     ``lambda``, which the routing carries; after every optimizer step it becomes
     ``lambda * alpha^sign(active - k)`` for the step's mean number of active experts. Each layer
-    has a price of its own. An item that scores no expert above zero gets none.
+    has a price of its own. An item that scores no expert above zero gets none. A gate without a
+    bias can turn experts off only where items lie off centre, as after a norm with a bias.
 
     Source: ReMoE, Wang et al. 2024, 2412.14711, sections 3.2 to 3.4; one price there for all
     layers together.
@@ -58,10 +59,6 @@ class ReLU(Router):
         super().__init__(dim, num_experts)
         if not 0 < k <= num_experts:
             raise bad_value("router.k", k, f"a number above 0, at most num_experts={num_experts}")
-        if not 1 < alpha <= 10:
-            raise bad_value("router.alpha", alpha, "a number above 1, at most 10")
-        if not 0 < start < 1:
-            raise bad_value("router.start", start, "a number between 0 and 1")
         self.k = k
         self.price = Price(start, alpha)
         self.gate = self._use_gate(gate)
@@ -69,38 +66,18 @@ class ReLU(Router):
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
         weight = logits.relu()
-        keep = weight > 0
         total = weight.sum(-1, keepdim=True)
+        real = items.real()
         return Routing.by_mask(
             items,
             weight,
-            keep=keep,
+            keep=weight > 0,
             logits=logits,
             probs=weight / torch.where(total > 0, total, 1.0),
             price=self.price.value.clone(),
-            tally=torch.stack([keep[items.real()].sum(), items.real().sum()])
-            if self.training
-            else None,
+            tally=torch.stack([(weight[real] > 0).sum(), real.sum()]) if self.training else None,
         )
 
     def adapt_to_tally(self, tally: Tensor) -> None:
-        active, items = tally.tolist()
-        if self.training and items:
-            self.price.follow(active - self.k * items)
-
-
-class Price(Kept):
-    """What a unit of gate mass costs: a factor up or down a step, within bounds."""
-
-    value: Tensor
-
-    def __init__(self, start: float, alpha: float) -> None:
-        super().__init__()
-        self.start = start
-        self.alpha = alpha
-        self.register_buffer("value", torch.tensor(start))
-
-    def follow(self, excess: float) -> None:
-        """Rise where more is active than it should be, fall where less is."""
-        sign = (excess > 0) - (excess < 0)
-        self.value.mul_(self.alpha**sign).clamp_(self.start, 1 / self.start)
+        if self.training:
+            self.price.follow((tally[0] - self.k * tally[1]).item())

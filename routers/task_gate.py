@@ -59,17 +59,12 @@ class TaskGate(Router):
 
     def forward(self, items: Items) -> Routing:
         if items.task is None:
-            raise ConfigError(
-                "router=task_gate: needs the task, language or domain of every item; "
-                "give moe(x, task=...), or choose a task whose data has them"
-            )
+            raise ConfigError("router=task_gate: needs each item's task; give moe(x, task=...)")
         task = items.task.masked_fill(~items.real(), 0)  # that of padding may be anything
-        unknown = task[(task < 0) | (task >= self.tasks)]
-        if unknown.numel():
-            raise ConfigError(
-                f"router=task_gate: an item is of task {unknown[0].item()}, but "
-                f"router.tasks={self.tasks}; tasks are numbered from 0, give the number of all"
-            )
+        wrong = task[(task < 0) | (task >= self.tasks)]
+        if wrong.numel():
+            allowed = f"a number above all items' tasks, and one is of task {wrong[0].item()}"
+            raise bad_value("router.tasks", self.tasks, allowed, "Tasks count from 0")
         every = self.gate(items).view(-1, self.tasks, self.num_experts)
         logits = every[torch.arange(len(task), device=task.device), task]
         if self.k == self.num_experts:

@@ -52,12 +52,12 @@ def test_the_task_of_padding_may_be_anything():
 
 @pytest.mark.parametrize("task", [-1, 2])
 def test_an_unknown_task_is_named(task):
-    with pytest.raises(ConfigError, match=rf"task {task}, but router\.tasks=2"):
+    with pytest.raises(ConfigError, match=rf"router\.tasks=2: .*one is of task {task}"):
         router_of()(Items(X, task=torch.tensor([0, 1, task])))
 
 
 def test_without_tasks_it_says_what_to_do():
-    with pytest.raises(ConfigError, match=r"router=task_gate: needs the task.*task=\.\.\."):
+    with pytest.raises(ConfigError, match=r"router=task_gate: needs each item's task.*task=\.\.\."):
         router_of()(Items(X))
 
 
