@@ -12,7 +12,7 @@ from ._routing import Routing
 from .gates import GateSpec, pick
 
 #: Up to so many items the optimum takes milliseconds; of 4,096 items and 64 experts it takes
-#: 5 to 20 s on one core, the auction 0.1 to 0.3 s.
+#: 5 to 20 s on one core, the auction mostly 0.1 to 0.7 s.
 _EXACT = 256
 
 
