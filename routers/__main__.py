@@ -62,8 +62,8 @@ def _options(written: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"{text}: allowed is key=value, an option of the router's constructor"
             )
-    found = OmegaConf.to_container(OmegaConf.from_dotlist(list(written)))
-    return {str(key): value for key, value in dict(found).items()}
+    found: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(written)))
+    return {str(key): value for key, value in found.items()}
 
 
 if __name__ == "__main__":
