@@ -74,15 +74,15 @@ def count_flops_of(modules: Iterable[nn.Module], run: Callable[[], object]) -> i
     >>> count_flops_of([one], lambda: other(one(torch.ones(2, 3))))
     60
     """
-    found, open_ones = [], list[FlopCounterMode]()
+    found = []
+    counting = ExitStack()
 
     def begin(*_: object) -> None:
-        open_ones.append(_counter().__enter__())
+        counter = counting.enter_context(_counter())
+        counting.callback(lambda: found.append(int(counter.get_total_flops())))
 
     def end(*_: object) -> None:
-        counter = open_ones.pop()
-        counter.__exit__(None, None, None)
-        found.append(int(counter.get_total_flops()))
+        counting.close()
 
     with ExitStack() as hooks:
         for module in modules:

@@ -91,7 +91,7 @@ def _pass(
 
     with idle_experts(layers) as resting:
         counted = count_flops(run)
-    return routings, resting, counted, *of_routers
+    return routings, resting, counted, of_routers[0]
 
 
 def _idle_parameters(layer: MoE, balance: Balance, routing: Routing) -> float:
