@@ -49,6 +49,7 @@ ARMS = {
     **_arms(LEARNED),
     "`topk`, no balance term": "router=topk losses={}",
     "`topk`, stronger balance term": "router=topk losses.switch=0.03",
+    "`sigmoid`, no bias": "router=sigmoid router.rate=0",
     **_arms(FIXED),
     "dense, equal FLOPs": "router=topk moe.control=iso_flop",
     "dense, equal parameters": "router=topk moe.control=iso_parameter",
@@ -107,17 +108,19 @@ def table() -> str:
 
 
 def balance_matters() -> str:
-    """What the balance term does to `topk`, in a sentence, from the rows."""
-    without, with_term = "`topk`, no balance term", "`topk`"
+    """What a balance term and a loss-free bias do, in two sentences, from the rows."""
 
     def of(arm: str, name: str) -> float:
         return mean(float(row[name]) for row in read_rows(ROWS) if row["arm"] == arm)
 
-    ratio = of(without, "max_violation") / of(with_term, "max_violation")
-    gain = of(with_term, "accuracy") - of(without, "accuracy")
+    ratio = of("`topk`, no balance term", "max_violation") / of("`topk`", "max_violation")
+    gain = of("`topk`", "accuracy") - of("`topk`, no balance term", "accuracy")
+    lower, upper = (of(arm, "max_violation") for arm in ("`sigmoid`", "`sigmoid`, no bias"))
+    free = of("`sigmoid`", "accuracy") - of("`sigmoid`, no bias", "accuracy")
     return (
         f"Balance matters: without its balance term `topk` has {ratio:.1f} times the MaxVio, and "
-        f"its mean accuracy differs by {gain:+.3f}."
+        f"its mean accuracy differs by {gain:+.3f}. The loss-free bias takes the MaxVio of "
+        f"`sigmoid` from {upper:.2f} to {lower:.2f}, and its mean accuracy by {free:+.3f}."
     )
 
 

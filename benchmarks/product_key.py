@@ -107,9 +107,10 @@ def plot() -> None:
             left = 1 - ((ms - start - slope * root) ** 2).sum() / ((ms - ms.mean()) ** 2).sum()
             line = f"{start:.0f} + {slope:.3f} √E ms, R² {left:.3f}"
             axes.plot(root, start + slope * root, "-", color="grey", label=line)
-            axes.set_ylim(0, 3 * ms.max())
+            axes.set_ylim(0, 1.5 * ms.max())
             print(line)
-    axes.set(xlabel="√E", ylabel=f"processor ms, forward and backward of {ITEMS:,} items")
+    axes.set(xlabel="√E", ylabel="processor time, ms")
+    axes.set_title(f"router, forward and backward over {ITEMS:,} items", fontsize="medium")
     axes.legend()
     figure.savefig(PLOT, metadata={"Date": None})
 

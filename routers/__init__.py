@@ -7,6 +7,7 @@ from ._checks_subject import CheckError
 from ._compile import uncompiled
 from ._errors import ConfigError, bad_value, nearest_name, unknown, unknown_option
 from ._items import Items
+from ._kept import Kept
 from ._limit import DROP_ORDERS, check_limit
 from ._losses import losses, reads_step
 from ._metrics import Balance, BalanceMetric, average_balance, load_cv, max_violation
@@ -37,6 +38,7 @@ __all__ = [
     "ConfigError",
     "Gate",
     "Items",
+    "Kept",
     "Registry",
     "Router",
     "Routing",

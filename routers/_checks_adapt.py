@@ -60,7 +60,7 @@ def check_adapt_moves_buffers(subject: Subject) -> str | None:
             not coarse,
             f"adapt moves {', '.join(coarse)}, of {state[coarse[0]].dtype if coarse else ''}{when}:"
             " small steps vanish",
-            "keep it in float32, in a submodule of routers._kept.Kept, whose buffers are not cast",
+            "keep it in float32, in a submodule of routers.Kept, whose buffers are not cast",
         )
     return None
 

@@ -59,13 +59,16 @@ def _importance(routing: Routing) -> float:
 
 
 def _z(routing: Routing) -> float:
-    """``mean_i logsumexp(h_i)^2``."""
-    assert routing.logits is not None
-    squares = [
-        (max(row) + math.log(sum(math.exp(h - max(row)) for h in row))) ** 2
-        for row in routing.over_real(routing.logits).tolist()
-    ]
-    return sum(squares) / len(squares)
+    """``mean_i logsumexp(h_i)^2``; of several gates the mean over all of them."""
+    if routing.logits is None:
+        assert routing.log_partition is not None
+        scales = routing.over_real(routing.log_partition).flatten().tolist()
+    else:
+        scales = [
+            max(row) + math.log(sum(math.exp(h - max(row)) for h in row))
+            for row in routing.over_real(routing.logits).tolist()
+        ]
+    return sum(scale**2 for scale in scales) / len(scales)
 
 
 def _entropy(routing: Routing) -> float:

@@ -33,7 +33,7 @@ class Sinkhorn(Router):
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        k: experts per item.
+        k: experts per item; 1 in the source.
         rounds: how often rows and columns are scaled.
         gate: what scores the pairs.
 
@@ -46,7 +46,7 @@ class Sinkhorn(Router):
     space: ClassVar[Mapping[str, Any]] = {"k": [1, 2]}
 
     def __init__(
-        self, dim: int, num_experts: int, *, k: int = 1, rounds: int = 20, gate: GateSpec = "linear"
+        self, dim: int, num_experts: int, *, k: int = 2, rounds: int = 20, gate: GateSpec = "linear"
     ) -> None:
         super().__init__(dim, num_experts)
         check_k(k, num_experts)

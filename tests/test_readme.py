@@ -69,6 +69,7 @@ def test_the_error_it_shows_is_the_one_people_get():
         ("cifar", "cifar_table"),
         ("census", "census_table"),
         ("views", "claims_views"),
+        ("sentiment", "claims_sentiment"),
     ],
 )
 def test_a_table_is_what_its_script_makes_of_the_rows(monkeypatch, place, script):

@@ -163,7 +163,7 @@ def test_the_joint_routing(wiring, router):
     for branch, alone in routed_alone(layer, x, mask):
         of = list(branch.experts)
         chosen[:, of] |= alone.chosen
-        probs[:, of] += alone.probs / gates
+        probs[:, of] += alone.of_all(alone.probs) / gates
         importance = importance + torch.zeros(e).double().index_add(
             0, torch.tensor(of), alone.importance
         )

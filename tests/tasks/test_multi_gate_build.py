@@ -94,7 +94,9 @@ def blends(router):
 @pytest.mark.parametrize("wiring", WIRINGS)
 def test_every_router_is_a_gate(wiring, router):
     task = Toy(WIRINGS[wiring])
-    net = build_backbone(config_of(f"router={router}"), task)
+    grouped = "expert_groups" in routers.routers.options(router)
+    groups = ["router.expert_groups=2"] if grouped else []  # of the 4 or 6 experts of a gate
+    net = build_backbone(config_of(f"router={router}", *groups), task)
     prepare_routers(net, task, batch())
     for layer in routed_layers(net):
         assert isinstance(layer, MultiGateMoE)

@@ -18,7 +18,7 @@ from tasks._build import build_backbone, build_task, prepare_routers
 from tasks._config import compose
 from tasks._grams import character_grams
 from tasks._module import RoutedModule
-from tasks._wide_bag import tf_idf
+from tasks._wide_bag import _WIDE, tf_idf
 from tasks.text_classification import TextClassification
 
 from .cases import TINY, result_of, train_any
@@ -77,6 +77,12 @@ def outcome(task, backbone, batch):
 
 
 @torch.no_grad()
+def routed(router):
+    """A router, told how many groups there are where it asks."""
+    asks = "tasks" in routers.routers.options(router)
+    return (f"router={router}", *([f"router.tasks={len(GROUPS)}"] if asks else []))
+
+
 def plain(backbone, batch):
     """Output and loads of a batch without ids."""
     output, routings = backbone(batch)
@@ -87,7 +93,7 @@ def plain(backbone, batch):
 @pytest.mark.parametrize("router", routers.available())
 def test_padding_reaches_nothing(folder, router, model):
     """Longer padding, and garbage in it, at the network itself and through ``collate``."""
-    given = (f"task.model={model}", f"router={router}", "expert.hidden=16")
+    given = (f"task.model={model}", *routed(router), "expert.hidden=16")
     _, task, backbone, few = built(folder, *given)
     stirred(backbone)
     batch = task.collate(few)
@@ -133,7 +139,7 @@ def test_a_batch_is_as_long_as_its_longest_text(folder):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("router", routers.available())
 def test_trains(folder, tmp_path, model, router):
-    given = (f"task.model={model}", f"router={router}", "trainer.max_steps=2")
+    given = (f"task.model={model}", *routed(router), "trainer.max_steps=2")
     train_any(tmp_path / "run", *settings(folder, *given, "expert.hidden=16"))
     result = result_of(tmp_path / "run")
     scores = result["scores"]
@@ -298,7 +304,7 @@ def test_a_wide_bag_is_linear_at_first(folder):
     for row, keep in zip(grams, real, strict=True):
         found, times = row[keep].unique(return_counts=True)
         weight = (1 + times.double().log()) * backbone.rarity[found]
-        expected.append(3 * (weight / weight.norm()) @ backbone.wide[found])
+        expected.append(_WIDE * (weight / weight.norm()) @ backbone.wide[found])
     torch.testing.assert_close(output, torch.stack(expected))
 
 
