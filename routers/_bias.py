@@ -35,8 +35,8 @@ class Bias(Kept):
         if rate is not None:
             self.rate = rate
         if not 0 <= self.rate <= self.most or self.rate == math.inf:
-            limit = "a finite number" if self.most == math.inf else f"at most {self.most:g},"
-            raise bad_value("router.rate", rate, f"{limit} of 0 or more; 0 keeps the bias at 0")
+            most = "upwards, finite" if self.most == math.inf else f"to {self.most:g}"
+            raise bad_value("router.rate", rate, f"a number from 0 {most}; 0 keeps the bias at 0")
         self.k = k
         self.register_buffer("value", torch.zeros(num_experts))
 

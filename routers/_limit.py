@@ -1,5 +1,6 @@
 """Capacity: which assignments stay when an expert is asked for too much."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,8 @@ DROP_ORDERS: dict[str, Callable[["Routing", torch.Generator], tuple[Tensor, ...]
 
 def check_limit(factor: float, order: str, rounding: str = "ceil", key: str = "capacity") -> None:
     """Raise ``ConfigError`` for a capacity, a drop order or a rounding that cannot be."""
-    if not factor > 0:
-        raise bad_value(key, factor, "a number above 0, or null for no limit")
+    if not 0 < factor < math.inf:
+        raise bad_value(key, factor, "a finite number above 0, or null for no limit")
     if order not in DROP_ORDERS:
         raise unknown("drop", order, DROP_ORDERS)
     check_rounding(rounding)

@@ -62,7 +62,7 @@ class Router(nn.Module, ABC):
         traits: what it promises; an instance may promise less than its class.
         space: what a sweep may vary: option to a list of choices, or to ``low``, ``high``
             and optionally ``log``.
-        balance: the losses its source trains it with, by name with their weights; a run
+        balance: the losses its source, or else we, train it with, by name with weights; a run
             uses them unless it names its own.
         tally_size: how many counts its routings' ``tally`` holds, where the load does not tell
             a router enough to adapt to; an instance may set its own.

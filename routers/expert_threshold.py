@@ -75,6 +75,7 @@ class ExpertThreshold(Router):
             keep=scores.detach() > self.threshold.value,
             logits=logits,
             probs=renormalized(logits),
+            budget=self.share * self.num_experts,
             tally=histogram(scores.detach()[items.real()], 0, 1) if self.training else None,
         )
 

@@ -55,4 +55,4 @@ class GShardTop2(Router):
         threshold[:, 0] = -1.0  # the best expert always works
         keep = torch.zeros_like(logits, dtype=torch.bool).scatter(1, expert, 2 * weight > threshold)
         full = torch.zeros_like(logits).scatter(1, expert, weight)
-        return Routing.by_mask(items, full, keep=keep, logits=logits)
+        return Routing.by_mask(items, full, keep=keep, logits=logits, budget=2.0)

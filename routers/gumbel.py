@@ -86,7 +86,8 @@ class Gumbel(Router):
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)
 
     def adapt(self, load: Tensor) -> None:
-        self.steps += 1
+        if self.training:
+            self.steps += 1
 
 
 def _gumbel_like(logits: Tensor) -> Tensor:

@@ -91,4 +91,5 @@ class NullExperts(Router):
         )
 
     def adapt_to_tally(self, tally: Tensor) -> None:
-        self.bias.adapt(tally)
+        if self.training:
+            self.bias.adapt(tally)

@@ -75,6 +75,7 @@ class ReLU(Router):
             logits=logits,
             probs=weight / torch.where(total > 0, total, 1.0),
             price=self.price.value.clone(),
+            budget=self.k,
             tally=torch.stack([(weight[real] > 0).sum(), real.sum()]) if self.training else None,
         )
 

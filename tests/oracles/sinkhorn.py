@@ -4,7 +4,7 @@ import numpy as np
 
 from ._case import Case, best, sigmoid, softmax, softmax_rows
 
-OPTIONS = [{}, {"k": 2}, {"k": 3, "rounds": 60}]
+OPTIONS = [{}, {"k": 1}, {"k": 3, "rounds": 60}]
 
 
 def _plan(h: np.ndarray, rounds: int) -> np.ndarray:
