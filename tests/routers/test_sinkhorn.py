@@ -45,7 +45,7 @@ def test_the_plan_is_even_in_the_end():
 
 def test_training_spreads_what_all_want_and_eval_does_not():
     torch.manual_seed(0)
-    router = identity_router(4)
+    router = identity_router(4, k=1)
     x = torch.randn(400, 4) + torch.tensor([5.0, 0.0, 0.0, 0.0])
     assert router.train()(Items(x)).load.max() < 130  # 100 each would be even
     assert router.eval()(Items(x)).load.tolist()[0] > 395
