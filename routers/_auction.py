@@ -17,7 +17,8 @@ def auction(scores: Scores, places: int, tolerance: float = 1e-2) -> Chosen:
     Items without an expert bid for the one that is worth most to them at its price, up to
     where their second best would be worth as much, and a little more. An expert keeps its
     highest bidders; once it is full its price is the lowest bid it holds. The sum ends within
-    ``n`` times that little of the optimum.
+    ``n`` times that little of the optimum, unless it takes too long: who then still has no
+    expert is seated where there is room.
 
     Source: Bertsekas and Castanon 1989, "The auction algorithm for the transportation problem"
     (Annals of Operations Research 20:67, doi 10.1007/BF02216923).

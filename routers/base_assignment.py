@@ -21,8 +21,8 @@ class BaseAssignment(Router):
     """In training items are dealt out evenly, so that the sum of their scores is largest.
 
     ``a = argmax sum_t x_t . c_a(t)``, where no expert gets more than ``ceil(n / E)`` of a
-    group's ``n`` items: a linear assignment, exact for up to 256 items and within 1% of the
-    optimum above. In eval an item goes to its ``argmax_e x . c_e``. The weight is
+    group's ``n`` items: a linear assignment, exact for up to 256 items and nearly so
+    above (``auction``). In eval an item goes to its ``argmax_e x . c_e``. The weight is
     ``sigmoid(x . c_a)``. Balance in training needs no loss; in eval nothing enforces it.
 
     Source: BASE layers, Lewis et al. 2021, 2103.16716, equations 1 to 3 and algorithm 1.
