@@ -2,7 +2,12 @@
 
 import sys
 
-from ._cli import main
+from ._zygote import warm_up, will_train
 
 if __name__ == "__main__":
+    if will_train(sys.argv[1:]):
+        warm_up()  # first of all: importing takes seconds, and two processes share them
+
+    from ._cli import main
+
     sys.exit(main(sys.argv[1:]))

@@ -16,7 +16,7 @@ from ._folder import read_sweep, read_sweeps
 from ._help import help_text, list_text
 from ._leaderboard import write_leaderboard, write_tables
 from ._plan import Plan, make_plan
-from ._pool import StoppedSweepError, warm_up
+from ._pool import StoppedSweepError
 from ._proxy import serve
 from ._report.write import write_pages, write_report
 from ._scale_law import scale_report
@@ -59,7 +59,6 @@ def _command(arguments: Sequence[str]) -> int:
     if "--cfg" in flags:
         print(OmegaConf.to_yaml(OmegaConf.structured(config)), end="")
         return 0
-    warm_up()
     return _sweep(make_plan(config))
 
 

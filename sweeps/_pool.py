@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from types import FrameType
@@ -18,21 +17,13 @@ from optuna.trial import Trial
 from ._claim import BEAT_SECONDS
 from ._job import DONE, FAILED, PRUNED, STOPPED, work
 from ._queue import Line, death
+from ._zygote import warm_up
 
 #: Seconds between two looks at what other processes do.
 LOOK_SECONDS = 0.5
 
 #: Seconds between two looks for trials of dead processes.
 REAP_SECONDS = 5.0
-
-#: Imported once, by the process that trials are forked from.
-PRELOAD = ["sweeps._preload"]
-
-
-def warm_up() -> None:
-    """Let the process that trials are forked from import what they need, meanwhile."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
-    forkserver.ensure_running()
 
 
 class StoppedSweepError(Exception):

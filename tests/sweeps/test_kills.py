@@ -11,7 +11,7 @@ from multiprocessing import forkserver
 from optuna.trial import TrialState
 
 from sweeps._cli import main
-from sweeps._pool import warm_up
+from sweeps._zygote import warm_up
 
 from .cases import TINY, confirmed, intact, states, sweep, trials_of
 
