@@ -1,11 +1,12 @@
 """What a sweep costs beside its training, and what a second worker saves.
 
-The same 24 digits trials, each of one thread: with one worker, with two, and in a plain script
-around Optuna's own loop in one process. Seconds per trial beside training are the wall-clock time,
-less what the runs say they trained, over the number of runs, evaluation included. What a command
-takes that has nothing to do (imports, checks, leaderboard, report) is told apart.
+The same 24 digits trials, each of one thread: with one worker, with two, and by ``plain_loop.py``,
+a script around Optuna's own loop; each a process of its own that imports what it needs. Seconds
+per trial beside training are the wall-clock time, less what the runs say they trained, over the
+number of runs; evaluation is in them, after each epoch and in the end. What a command takes that
+has nothing left to do (imports, checks, leaderboard, report) is told apart.
 
-    python benchmarks/sweep_overhead.py [--trials 24] [--epochs 3]
+    python benchmarks/sweep_overhead.py [--trials 24] [--epochs 20]
 """
 
 import argparse
@@ -14,24 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import optuna
-
-import tasks
-
-LOW, HIGH = 1e-3, 1e-2
+from plain_loop import HIGH, LOW, settings
 
 
-def settings(epochs: int) -> list[str]:
-    """Of every trial."""
-    return ["task=digits", f"trainer.max_epochs={epochs}", "trainer.threads=1"]
-
-
-def with_workers(workers: int, trials: int, epochs: int, out: Path) -> None:
+def sweep(workers: int, trials: int, epochs: int, out: Path) -> list[str]:
     """``python -m sweeps`` as a user types it; confirmation is one run more."""
-    command = [
+    return [
         *(sys.executable, "-m", "sweeps", f"out={out}", f"workers={workers}", f"trials={trials}"),
         f"run=[{','.join(settings(epochs))}]",
         "arms=[topk]",
@@ -39,71 +30,53 @@ def with_workers(workers: int, trials: int, epochs: int, out: Path) -> None:
         f"space={{optimizer.lr: {{low: {LOW}, high: {HIGH}, log: true}}}}",
         "confirm={seeds: 1, first_seed: 1000}",
     ]
+
+
+def plain_loop(trials: int, epochs: int, out: Path) -> list[str]:
+    """The same trials by a script."""
+    script = Path(__file__).with_name("plain_loop.py")
+    return [sys.executable, str(script), str(out), f"--trials={trials}", f"--epochs={epochs}"]
+
+
+def seconds_of(command: list[str]) -> float:
+    """The wall-clock time of a command."""
+    start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
 
 
-def plain_loop(trials: int, epochs: int, out: Path) -> None:
-    """The same trials in a script of a few lines, and the one run of confirmation."""
-    storage = f"sqlite:///{out.parent / 'plain.db'}"
-    study = optuna.create_study(storage=storage, direction="maximize")
-    study.enqueue_trial({"lr": 0.002, "k": 2, "weighting": "renormalized"})
-
-    def objective(trial: optuna.Trial) -> float:
-        lr = trial.suggest_float("lr", LOW, HIGH, log=True)
-        k = trial.suggest_categorical("k", [2, 4])
-        weighting = trial.suggest_categorical("weighting", ["probability", "renormalized"])
-        overrides = [f"optimizer.lr={lr}", f"router.k={k}", f"router.weighting={weighting}"]
-        folder = out / "trials" / "topk" / f"{trial.number:04d}" / "seed-0"
-        result = tasks.train(folder, [*settings(epochs), *overrides])
-        return float(result["score"]["validation"])
-
-    study.optimize(objective, n_trials=trials)
-    tasks.train(out / "confirmed" / "topk" / "seed-1000", [*settings(epochs), "seed=1000"])
+def training_seconds(out: Path) -> float:
+    """What all runs in a folder say they trained."""
+    results = [json.loads(path.read_text()) for path in out.rglob("result.json")]
+    return float(sum(result["compute"]["train_seconds"] for result in results))
 
 
-def timed(run: Callable[[Path], None]) -> tuple[float, float]:
-    """Seconds of the whole, and of training within it."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "sweep"
-        start = time.perf_counter()
-        run(out)
-        seconds = time.perf_counter() - start
-        results = [json.loads(path.read_text()) for path in out.rglob("result.json")]
-    return seconds, sum(result["compute"]["train_seconds"] for result in results)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--trials", type=int, default=24)
-    parser.add_argument("--epochs", type=int, default=3)
-    options = parser.parse_args()
-    trials, epochs = options.trials, options.epochs
-    tasks.quiet()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    ways: dict[str, Callable[[Path], None]] = {
-        "one worker": lambda out: with_workers(1, trials, epochs, out),
-        "two workers": lambda out: with_workers(2, trials, epochs, out),
-        "plain loop": lambda out: plain_loop(trials, epochs, out),
-    }
+def main(trials: int, epochs: int) -> None:
+    """Run all in turn, a line each, then the ratios."""
     seconds = {}
-    for name, run in ways.items():
-        seconds[name], training = timed(run)
-        line = f"{name}: {seconds[name]:.1f} s, {training:.1f} s of training"
-        if name != "two workers":
-            line += f", {(seconds[name] - training) / (trials + 1):.2f} s per trial beside it"
-        print(line, flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "sweep"
-        with_workers(1, 1, 1, out)
-        start = time.perf_counter()
-        with_workers(1, 1, 1, out)
-        fixed = time.perf_counter() - start
-    rest = (seconds["one worker"] - fixed - seconds["plain loop"]) / (trials + 1)
-    print(f"a command with nothing to do: {fixed:.1f} s; beyond it one worker takes {rest:+.2f} s")
-    print("per trial more than the loop, which imports nothing in its time")
+        outs = {name: Path(folder) / name for name in ("one worker", "two workers", "plain loop")}
+        commands = {
+            "one worker": sweep(1, trials, epochs, outs["one worker"]),
+            "two workers": sweep(2, trials, epochs, outs["two workers"]),
+            "plain loop": plain_loop(trials, epochs, outs["plain loop"]),
+        }
+        for name, command in commands.items():
+            seconds[name] = seconds_of(command)
+            training = training_seconds(outs[name])
+            print(f"{name}: {seconds[name]:.1f} s, {training:.1f} s of training", flush=True)
+        fixed = seconds_of(commands["one worker"])
+        beside = seconds["one worker"] - training_seconds(outs["one worker"])
+    print(f"a command with nothing left to do: {fixed:.1f} s")
+    print(f"one worker, per trial beside training: {beside / (trials + 1):.2f} s,")
+    print(f"of them {(beside - fixed) / (trials + 1):.2f} s beyond such a command;")
     print(f"two workers take {seconds['two workers'] / seconds['one worker']:.2f} of one's time;")
     print(f"one worker takes {seconds['one worker'] / seconds['plain loop']:.2f} of the loop's")
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=20)
+    options = parser.parse_args()
+    main(options.trials, options.epochs)
