@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from ._affinity import renormalized
 from ._errors import bad_value
 from ._histogram import BINS, histogram, quantile
 from ._items import Items
-from ._kept import Kept
 from ._router import Router, Traits, routers
 from ._routing import Routing
+from ._threshold import Threshold, expected_bar
 from .gates import GateSpec
 
 
@@ -22,7 +21,8 @@ class ExpertThreshold(Router):
 
     ``i`` goes to ``e`` where ``s_ie = sigma(h_ie) > c_e``, with weight ``s_ie``. ``c_e`` is an
     average over past training steps of the score that a share ``factor / E`` of the step's items
-    reached. So loads are even in expectation, an item gets ``factor`` experts on average, none or
+    reached; before the first, what a new gate would give that share of normally distributed
+    items. So loads are even in expectation, an item gets ``factor`` experts on average, none or
     many in particular, and unlike in ``expert_choice`` no item looks at another.
 
     Source: expert threshold routing, Sun et al. 2026, 2603.11535, equation 6 and algorithm 1. The
@@ -36,6 +36,7 @@ class ExpertThreshold(Router):
         decay: how much of ``c`` a step keeps.
         gate: what scores the experts.
 
+    >>> import torch
     >>> router = ExpertThreshold(4, 8, factor=2.0)
     >>> items = Items(torch.randn(1000, 4))
     >>> router.adapt_to_tally(router(items).tally)
@@ -59,12 +60,11 @@ class ExpertThreshold(Router):
         if not 0 < factor <= num_experts:
             allowed = f"a number above 0, at most num_experts={num_experts}"
             raise bad_value("router.factor", factor, allowed)
-        if not 0 <= decay < 1:
-            raise bad_value("router.decay", decay, "a number from 0 to below 1")
         self.share = factor / num_experts
         self.tally_size = num_experts * BINS
-        self.threshold = Threshold(num_experts, decay)
         self.gate = self._use_gate(gate)
+        start = expected_bar(self.gate, dim, self.share).sigmoid()
+        self.threshold = Threshold(start, decay)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
@@ -82,21 +82,3 @@ class ExpertThreshold(Router):
     def adapt_to_tally(self, tally: Tensor) -> None:
         if self.training and tally.any():
             self.threshold.follow(quantile(tally, 1 - self.share, 0, 1))
-
-
-class Threshold(Kept):
-    """A running mean ``(E,)``: over all steps at first, exponential from then on."""
-
-    value: Tensor
-    steps: Tensor
-
-    def __init__(self, num_experts: int, decay: float) -> None:
-        super().__init__()
-        self.decay = decay
-        self.register_buffer("value", torch.full((num_experts,), 0.5))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-
-    def follow(self, new: Tensor) -> None:
-        """Take a step towards ``new``."""
-        self.steps += 1
-        self.value += (new - self.value) * (1 / self.steps).clamp_min(1 - self.decay)

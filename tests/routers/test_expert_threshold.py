@@ -6,6 +6,7 @@ import torch
 import routers
 from routers import ConfigError, Items, load_cv
 from routers._histogram import BINS
+from routers._threshold import Threshold
 
 
 def identity_router(**options: object) -> routers.Router:
@@ -36,26 +37,57 @@ def test_bars_are_the_quantiles_of_the_steps_items():
     assert (router(Items(x)).load - 1000).abs().max() < 60
 
 
+@pytest.mark.parametrize("gate", routers.gates)
+@pytest.mark.parametrize(("e", "factor"), [(8, 2.0), (64, 1.0), (4, 4.0)])
+def test_starts_near_its_share_with_any_gate(gate, e, factor):
+    torch.manual_seed(0)
+    router = routers.build("expert_threshold", 16, e, factor=factor, gate=gate).eval()
+    routing = router(Items(torch.randn(2000, 16), groups=20))
+    assert routing.num_assignments / 2000 == pytest.approx(factor, rel=0.1)
+
+
+def test_the_start_draws_no_lots_of_its_own():
+    torch.manual_seed(0)
+    one, gate = routers.build("expert_threshold", 4, 8), routers.build("topk", 4, 8).gate
+    torch.manual_seed(0)
+    torch.testing.assert_close(routers.build("topk", 4, 8).gate.weight, one.gate.weight)
+    torch.testing.assert_close(routers.build("topk", 4, 8).gate.weight, gate.weight)
+
+
+def test_a_gate_that_tells_no_item_apart_is_refused():
+    with pytest.raises(ConfigError, match=r"router\.gate=.*router\.gate\.scale"):
+        routers.build("expert_threshold", 4, 8, gate={"name": "linear", "scale": 0.0})
+
+
 def test_first_steps_count_alike_later_ones_fade():
-    router = routers.build("expert_threshold", 2, 2, decay=0.75)
-    means = []
+    bar, means = Threshold(torch.tensor([0.3, 0.3]), decay=0.75), []
     for new in (1.0, 0.0, 0.5, 0.5, 0.0):
-        router.threshold.follow(torch.tensor([new, 0.0]))
-        means.append(router.threshold.value[0].item())
+        bar.follow(torch.tensor([new, 0.0]))
+        means.append(bar.value[0].item())
     assert means == pytest.approx([1.0, 0.5, 0.5, 0.5, 0.375])
+
+
+def test_bars_are_saved():
+    torch.manual_seed(0)
+    router, fresh = (routers.build("expert_threshold", 4, 4) for _ in range(2))
+    router.adapt_to_tally(router(Items(torch.randn(50, 4) + 1)).tally)
+    fresh.load_state_dict(router.state_dict())
+    assert torch.equal(fresh.threshold.value, router.threshold.value)
+    assert fresh.threshold.steps == 1
 
 
 def test_bars_move_in_training_alone_and_not_without_items():
     router = routers.build("expert_threshold", 4, 4)
+    start = router.threshold.value.clone()
     tally = router(Items(torch.randn(50, 4) + 1)).tally
     router.eval()
     router.adapt_to_tally(tally)
     router.train()
     router.adapt_to_tally(torch.zeros_like(tally))
-    assert (router.threshold.value == 0.5).all()
+    assert torch.equal(router.threshold.value, start)
     assert router.threshold.steps == 0
     router.adapt_to_tally(tally)
-    assert (router.threshold.value != 0.5).all()
+    assert (router.threshold.value != start).all()
     assert router.eval()(Items(torch.randn(50, 4))).tally is None
 
 
