@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from ._checks import CHECKS, Check
+from ._checks_scores import EndlessError
 from ._checks_subject import CheckError, Factory, seeded, subjects
 from ._router import Router, routers
 
@@ -49,8 +50,13 @@ def check_router(router: Candidate, **options: Any) -> None:
 
 
 def judge(router: Candidate, **options: Any) -> list[Verdict]:
-    """Every check's verdict on a router, in order."""
-    return [_verdict(check, router, options) for check in CHECKS]
+    """Every check's verdict on a router, in order; where a pass does not end, that one alone."""
+    found = []
+    for check in CHECKS:
+        found.append(_verdict(check, router, options))
+        if isinstance(found[-1].failure, EndlessError):
+            break
+    return found
 
 
 def parametrize_with_checks(candidates: Iterable[Candidate] | None = None) -> Callable[..., Any]:
@@ -88,7 +94,7 @@ def name(check: Check) -> str:
     """What to call a check in reports.
 
     >>> name(CHECKS[0])
-    'docstring'
+    'work_is_bounded'
     """
     return check.__name__.removeprefix("check_")
 

@@ -7,6 +7,7 @@ from ._checks_adapt import (
     check_adapt_balances,
     check_adapt_moves_buffers,
     check_adapt_selects,
+    check_tally,
 )
 from ._checks_capacity import check_capacity_is_causal, check_drops_keep_weights
 from ._checks_gradient import (
@@ -70,6 +71,7 @@ from ._checks_traits import (
 Check = Callable[[Subject], str | None]
 
 CHECKS: list[Check] = [
+    check_work_is_bounded,  # first, for with a router that never ends no other check ends
     check_docstring,
     check_traits_declared,
     check_traits_may_only_shrink,
@@ -91,12 +93,12 @@ CHECKS: list[Check] = [
     check_softmax_once,
     check_scores_untouched,
     check_jitter_scales_input,
-    check_work_is_bounded,
     check_eval_deterministic,
     check_inputs_untouched,
     check_forward_keeps_state,
     check_nothing_kept,
     check_adapt,
+    check_tally,
     check_adapt_moves_buffers,
     check_adapt_selects,
     check_adapt_balances,

@@ -3,7 +3,16 @@
 import torch
 from torch import Tensor
 
-from ._checks_subject import Subject, changed, copied, require, routes, same, state_of
+from ._checks_subject import (
+    Subject,
+    changed,
+    copied,
+    require,
+    routes,
+    same,
+    seeded,
+    state_of,
+)
 from ._router import Router
 from ._routing import Routing
 
@@ -29,6 +38,29 @@ def check_adapt(subject: Subject) -> None:
                 "after adapt(load) eval gives two routes for one input",
                 "let adapt move buffers, and only there",
             )
+
+
+def check_tally(subject: Subject) -> str | None:
+    """In training a routing carries ``tally_size`` counts, where the router asks for any."""
+    for items in subject.batches():
+        router = subject.router().double().train()
+        with seeded(1):
+            tally = router(items).tally
+        if not router.tally_size:
+            require(
+                tally is None,
+                "a routing carries a tally, but tally_size is 0, so nobody gives it back",
+                "declare tally_size, or leave tally out",
+            )
+            return "asks for no tally"
+        shape = None if tally is None else (tally.dtype, *tally.shape)
+        require(
+            shape == (torch.int64, router.tally_size),
+            f"routing.tally is {shape}, not int64 ({router.tally_size},) as tally_size says",
+            "count in whole numbers, which add up over batches and ranks; count none where "
+            "there is no item",
+        )
+    return None
 
 
 def check_adapt_moves_buffers(subject: Subject) -> str | None:
@@ -99,7 +131,7 @@ def check_adapt_balances(subject: Subject) -> str | None:
     router = fresh.train()
     first = _spread(router.eval()(items))
     for _ in range(STEPS):
-        _step(router, router.train()(items))
+        step(router, router.train()(items))
     last = _spread(router.eval()(items))
     require(
         last <= max(first, 1.5),
@@ -117,11 +149,12 @@ def _moved(subject: Subject) -> tuple[Router, set[str]]:
     with torch.no_grad():
         routing = router(subject.items(40))
     for _ in range(STEPS):
-        _step(router, routing)
+        step(router, routing)
     return router, set(changed(before, state_of(router)))
 
 
-def _step(router: Router, routing: Routing) -> None:
+def step(router: Router, routing: Routing) -> None:
+    """Tell a router what a training step tells it: the load, and the tally where it keeps one."""
     router.adapt(routing.demand)
     if router.tally_size:
         assert routing.tally is not None

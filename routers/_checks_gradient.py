@@ -37,7 +37,7 @@ def check_gradients(subject: Subject) -> None:
         "make what is learned an nn.Parameter, or declare traits = Traits(learned=False)",
     )
     output = _output(router, subject.items(8, 3))
-    found = _gradients(router, output)
+    found = gradients(router, output)
     for name in trained:
         size = found[name].norm().item()
         require(
@@ -55,7 +55,7 @@ def check_gradients_are_exact(subject: Subject) -> str | None:
         return "not promised"
     plain = subject.items(6, 2)
     for items in (plain, with_mask(plain, random_mask(plain))):
-        found = _gradients(router, _output(router, items))
+        found = gradients(router, _output(router, items))
         for name, gradient in found.items():
             with seeded(3):
                 direction = torch.randn_like(gradient)
@@ -108,8 +108,8 @@ def require_finite_gradients(router: Router, items: Items, what: str) -> None:
     fresh = copied(router)
     with seeded(1):
         routing = fresh(items)
-    for name, value in {"the output": _probed(routing, items), **terms(routing)}.items():
-        bad = [n for n, g in _gradients(fresh, value).items() if not g.isfinite().all()]
+    for name, value in {"the output": probed(routing, items), **terms(routing)}.items():
+        bad = [n for n, g in gradients(fresh, value).items() if not g.isfinite().all()]
         require(
             value.isfinite().all() and not bad,
             f"{name} is {value.item():.4g} {what}, its gradient is not finite in {bad}",
@@ -121,16 +121,18 @@ def _output(router: Router, items: Items) -> Tensor:
     """A scalar that depends on all of the mixture's output, noise from a fixed seed."""
     with seeded(1):
         routing = router(items)
-    return _probed(routing, items)
+    return probed(routing, items)
 
 
-def _probed(routing: Routing, items: Items) -> Tensor:
+def probed(routing: Routing, items: Items) -> Tensor:
+    """A scalar that depends on all of the mixture's output."""
     y = toy_mixture(routing, items.x)
     probe = torch.randn(y.shape, generator=torch.Generator().manual_seed(5), dtype=y.dtype)
     return (y * probe).sum()
 
 
-def _gradients(router: Router, value: Tensor) -> dict[str, Tensor]:
+def gradients(router: Router, value: Tensor) -> dict[str, Tensor]:
+    """Of a scalar, by parameter; 0 where it does not depend on one."""
     trained = {name: p for name, p in router.named_parameters() if p.requires_grad}
     if not value.requires_grad:
         return {name: torch.zeros_like(p) for name, p in trained.items()}

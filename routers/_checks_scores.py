@@ -181,6 +181,10 @@ def check_work_is_bounded(subject: Subject) -> None:
                 router.train(training)(items)
 
 
+class EndlessError(CheckError):
+    """A forward pass that does not end: whatever else is asked of the router would hang."""
+
+
 class _Counted(TorchFunctionMode):
     """Stops a forward pass that calls torch too often."""
 
@@ -191,7 +195,7 @@ class _Counted(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.calls += 1
         if self.calls > MOST_CALLS:
-            raise CheckError(
+            raise EndlessError(
                 f"one forward pass of a few items calls torch more than {MOST_CALLS} times",
                 "bound every loop: for _ in range(iterations), with a break where it converged",
             )

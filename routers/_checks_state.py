@@ -4,8 +4,10 @@ import io
 import pickle
 
 import torch
+from torch import Tensor
 
-from ._checks_adapt import STEPS
+from ._checks_adapt import STEPS, step
+from ._checks_gradient import gradients, probed
 from ._checks_subject import (
     Subject,
     changed,
@@ -15,6 +17,7 @@ from ._checks_subject import (
     same,
     seeded,
     state_of,
+    terms,
 )
 from ._items import Items
 from ._router import Router
@@ -75,42 +78,65 @@ def check_forward_keeps_state(subject: Subject) -> None:
 
 
 def check_state_dict_round_trip(subject: Subject) -> None:
-    """A fresh router that loads the state of a used one routes as it does."""
-    used = _adapted(subject).eval()
+    """A fresh router that loads the state of a used one routes, learns and adapts as it does."""
+    used = _adapted(subject)
     stream = io.BytesIO()
     torch.save(used.state_dict(), stream)
     stream.seek(0)
-    fresh = subject.build(seed=5).double().eval()
+    fresh = subject.build(seed=5).double()
     fresh.load_state_dict(torch.load(stream, weights_only=True))
     _require_equal(
         subject,
         used,
         fresh,
-        "a router that loads the state dict of another routes differently",
+        "a router that loads the state dict of another",
         "keep every tensor it needs in a Parameter or with register_buffer",
     )
 
 
 def check_copy_and_pickle(subject: Subject) -> None:
-    """A deep copy and a pickled copy route as the original."""
-    router = _adapted(subject).eval()
+    """A deep copy and a pickled copy route, learn and adapt as the original."""
+    router = _adapted(subject)
     mend = "keep no lambda, generator, open file or local class as an attribute"
-    _require_equal(subject, router, copied(router), "a deep copy routes differently", mend)
+    _require_equal(subject, router, copied(router), "a deep copy", mend)
     pickled = pickle.loads(pickle.dumps(router))
-    _require_equal(subject, router, pickled, "a pickled copy routes differently", mend)
+    _require_equal(subject, router, pickled, "a pickled copy", mend)
 
 
 def _adapted(subject: Subject) -> Router:
-    """A router that has been trained, so that what follows the load has moved choices."""
+    """A router that has been trained, so that what follows load and tally has moved choices."""
     router = subject.router().double().train()
     e = subject.num_experts
     with seeded(1):
-        load = router(subject.items(6, 2)).demand
-    for seen in (*[load] * STEPS, torch.zeros(e, dtype=torch.int64), torch.arange(e)):
-        router.adapt(seen)
+        routing = router(subject.items(6, 2))
+    for _ in range(STEPS):
+        step(router, routing)
+    for load in (torch.zeros(e, dtype=torch.int64), torch.arange(e)):
+        router.adapt(load)
     return router
 
 
-def _require_equal(subject: Subject, one: Router, other: Router, why: str, mend: str) -> None:
+def _require_equal(subject: Subject, one: Router, other: Router, what: str, mend: str) -> None:
+    """Raise ``CheckError`` where two routers route, train or adapt differently."""
+    one, other = copied(one), copied(other)
     for items in subject.batches():
-        require(same(routes(one(items)), routes(other(items))), why, mend)
+        both = (routes(router.eval()(items)) for router in (one, other))
+        require(same(*both), f"{what} routes differently", mend)
+    items = subject.items(5, 3)
+    found, expected = (_trained_on(router.train(), items) for router in (other, one))
+    differ = sorted(n for n in expected if n not in found or not same(found[n], expected[n]))
+    require(not differ, f"{what} trains differently, in {', '.join(differ)}", mend)
+    with seeded(1):
+        routing = one(items)
+    for router in (one, other):
+        step(router, routing)
+    moved = changed(state_of(one), state_of(other))
+    require(not moved, f"{what} adapts differently: {', '.join(moved)}", mend)
+
+
+def _trained_on(router: Router, items: Items) -> dict[str, Tensor]:
+    """What a step of training reads: routes, balance terms, and the output's gradients."""
+    with seeded(1):
+        routing = router(items)
+    slopes = gradients(router, probed(routing, items))
+    return {"routes": routes(routing), **terms(routing), **slopes}

@@ -188,13 +188,15 @@ def terms(routing: Routing) -> dict[str, Tensor]:
 
 
 def measures(routing: Routing) -> dict[str, Tensor]:
-    """Every balance term, every statistic, and the loads."""
+    """Every balance term, every statistic, the loads, and the tally where there is one."""
     metric = BalanceMetric(routing.num_experts)
     metric.update(routing)
     numbers = {name: value for name, value in vars(metric.compute()).items() if value is not None}
     found = {name: torch.as_tensor(value).double() for name, value in numbers.items()}
     found |= {f"losses.{name}": value.detach() for name, value in terms(routing).items()}
     found |= {"demand": routing.demand.double(), "importance": routing.importance.detach()}
+    if routing.tally is not None:
+        found["tally"] = routing.tally.double()
     return found
 
 

@@ -21,7 +21,7 @@ from routers import (
 from routers._check import judge, name
 from routers._checks_subject import Subject
 
-from .test_traps import PLANTS
+from .plants._all import PLANTS
 
 
 class Sound(Router):
