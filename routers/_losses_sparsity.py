@@ -8,8 +8,8 @@ from ._losses import entropies, losses
 from ._routing import Routing
 from ._shares import of_batch
 
-#: Least mass that counts as within reach: its inverse stays finite.
-_FLOOR = 1e-2
+#: Mass below which its inverse goes on in a straight line: finite, and never without a slope.
+_LITTLE = 1e-2
 
 
 @losses.register("sparsity")
@@ -58,10 +58,22 @@ def selector_reach(routing: Routing) -> Tensor:
     """``mean_i sum_s (1 / sum_e r_ise - 1)``: no selector points to where no expert is.
 
     Experts number fewer than codes where they are no power of two. Source: DSelect-k,
-    2106.03760; less 1 here, so that it is 0 at best.
+    2106.03760; less 1 here, so that it is 0 at best, and below a mass of 0.01 the inverse is
+    continued by its tangent, up to 199.
+
+    >>> from routers import Items
+    >>> far = torch.tensor([[[0.5, 0.25]], [[0.0, 0.005]]])
+    >>> routing = Routing.by_mask(Items(torch.zeros(2, 1)), far.squeeze(1), selectors=far)
+    >>> round(selector_reach(routing).item(), 4)  # the mean of 4 / 3 and 150, less 1
+    74.6667
     """
-    found = [s.sum(-1).clamp_min(_FLOOR) for s in _selectors(routing, "selector_reach")]
-    return _summed([_mean(1 / mass - 1) for mass in found])
+    found = [_inverse(s.sum(-1)) for s in _selectors(routing, "selector_reach")]
+    return _summed([_mean(inverse - 1) for inverse in found])
+
+
+def _inverse(mass: Tensor) -> Tensor:
+    much = mass.clamp_min(_LITTLE)
+    return torch.where(mass < _LITTLE, (2 - mass / _LITTLE) / _LITTLE, 1 / much)
 
 
 def _gates(routing: Routing) -> tuple[Routing, ...]:

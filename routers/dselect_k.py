@@ -45,7 +45,11 @@ class DSelectK(Router):
     """
 
     traits = Traits(has_logits=False)
-    space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4], "gamma": {"low": 0.1, "high": 10.0}}
+    # below 1 most bits of a new gate lie beyond the step and never move
+    space: ClassVar[Mapping[str, Any]] = {
+        "k": [1, 2, 4],
+        "gamma": {"low": 1.0, "high": 10.0, "log": True},
+    }
     balance: ClassVar[Mapping[str, float]] = {"selector_entropy": 0.01, "selector_reach": 0.01}
 
     bits: Tensor

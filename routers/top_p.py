@@ -1,5 +1,6 @@
 """As many experts as it takes to be sure."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -46,7 +47,7 @@ class TopP(Router):
         super().__init__(dim, num_experts)
         if not 0 < threshold <= 1:
             raise bad_value("router.threshold", threshold, "a number above 0, at most 1")
-        self.threshold = threshold
+        self.threshold = threshold if threshold < 1 else math.inf  # sums may round up to 1
         self.gate = self._use_gate(gate)
 
     def forward(self, items: Items) -> Routing:

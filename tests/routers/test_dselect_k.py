@@ -66,6 +66,16 @@ def test_gamma_widens_the_step():
     )
 
 
+def test_most_bits_of_a_new_gate_can_move_wherever_a_sweep_looks():
+    torch.manual_seed(0)
+    router = routers.build(
+        "dselect_k", 64, 8, gamma=routers.routers["dselect_k"].space["gamma"]["low"]
+    )
+    bits = router.gate(Items(torch.randn(1000, 64))).view(1000, router.k, -1)[..., :-1]
+    on = smooth_step(bits.detach() / router.gamma)
+    assert ((on > 0) & (on < 1)).float().mean() > 0.6
+
+
 def test_codes_of_nobody_take_weight_away():
     # 3 experts, two bits half on: each code a quarter, one of them nobody's
     routing = routed([0.0, 0.0, 0.0], 3, 1)
@@ -100,6 +110,33 @@ def test_reach_pulls_back_towards_experts():
     router = router_of([0.3, 0.3, 0.0], 3, 1)  # mostly at code 3, which nobody has
     losses["selector_reach"](router(Items(torch.ones(1, 1)))).backward()
     assert (router.gate.weight.grad[:2] > 0).all()  # descent turns both bits down
+
+
+def test_reach_pulls_harder_the_farther_experts_are():
+    """Also where next to nothing of a selector is within reach."""
+    bits = [0.3, 0.45, 0.47, 0.49]  # of one half, where a bit is settled
+    pulls = []
+    for bit in bits:
+        router = router_of([bit, bit, 0.0], 3, 1).double()
+        losses["selector_reach"](router(Items(torch.ones(1, 1).double()))).backward()
+        # the slope of a bit itself goes to 0 there: how hard its mass is pulled
+        slope = 1.5 - 6 * bit**2
+        pulls.append(router.gate.weight.grad[0].item() / slope)
+    assert pulls == sorted(pulls)
+    assert pulls[0] > 1
+    assert pulls[-1] == pytest.approx(1e4, rel=0.01)  # of 1 / m at m = 0.01
+
+
+def test_reach_is_an_inverse_continued_by_its_tangent():
+    mass = torch.tensor([1.0, 0.5, 0.01, 0.005, 0.0], dtype=torch.float64).view(-1, 1, 1)
+    mass.requires_grad_()
+    routing = routers.Routing.by_mask(
+        Items(torch.zeros(5, 1)), mass.detach().squeeze(1), selectors=mass
+    )
+    value = 5 * losses["selector_reach"](routing)
+    assert value.item() == pytest.approx(0 + 1 + 99 + 149 + 199)
+    (slope,) = torch.autograd.grad(value, mass)
+    torch.testing.assert_close(slope.flatten(), -torch.tensor([1, 4, 1e4, 1e4, 1e4]).double())
 
 
 def test_entropy_settles_bits():

@@ -33,10 +33,12 @@ def test_a_sure_gate_takes_one_an_even_gate_many():
     assert router(Items(x)).chosen.sum(1).tolist() == [1, 3]
 
 
-def test_a_threshold_of_one_takes_all():
+@pytest.mark.parametrize("spread", [1.0, 30.0, 1000.0])
+def test_a_threshold_of_one_takes_all(spread):
+    """Though sums of the first few round to 1, and some probabilities to 0."""
     torch.manual_seed(0)
-    router = routers.build("top_p", 4, 4, threshold=1.0).double()
-    assert router(Items(torch.randn(50, 4, dtype=torch.float64))).chosen.all()
+    router = routers.build("top_p", 8, 16, threshold=1.0)
+    assert router(Items(spread * torch.randn(200, 8))).chosen.all()
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.01])
