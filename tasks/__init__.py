@@ -4,14 +4,15 @@ from routers import import_parts
 
 from . import _overrides as overrides
 from ._build import build_backbone, build_task
-from ._checkpoints import StoppedError
 from ._cli import quiet
 from ._compute import Compute
 from ._config import CONF, compose, user_path
 from ._diverged import DivergedError
 from ._folder import RESULT, read_json, write_json, write_text
+from ._launch import RankDiedError, death
 from ._module import RoutedModule
 from ._schema import Config
+from ._stop import StoppedError
 from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
 from ._train import train
 
@@ -33,6 +34,7 @@ __all__ = [
     "Kinds",
     "Layer",
     "Measure",
+    "RankDiedError",
     "RoutedModule",
     "Score",
     "StoppedError",
@@ -42,6 +44,7 @@ __all__ = [
     "build_backbone",
     "build_task",
     "compose",
+    "death",
     "overrides",
     "quiet",
     "read_json",

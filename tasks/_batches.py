@@ -1,13 +1,17 @@
 """Feeding: sliced tensors in an order that a seed, an epoch and a position fix."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ._rank import Rank
 from ._seeds import mix_seed
 from ._task import Batch
+
+#: The rank of a process that trains alone.
+WHOLE = Rank()
 
 
 def num_rows(split: Batch) -> int:
@@ -30,16 +34,18 @@ class Batches:
         split: named tensors with the same first axis.
         size: of a batch; a last, shorter batch is left out.
         seed: of the order.
+        rank: whose share of every batch is handed out.
 
     >>> batches = Batches({"x": torch.arange(5)}, size=2, seed=0)
     >>> len(batches), sum(len(batch["x"]) for batch in batches)
     (2, 4)
     """
 
-    def __init__(self, split: Batch, size: int, seed: int) -> None:
+    def __init__(self, split: Batch, size: int, seed: int, rank: Rank = WHOLE) -> None:
         self.split = split
         self.size = size
         self.seed = seed
+        self.rank = rank
         self.epoch = 0
         self.start = 0  # of the next pass, in batches
         self.position = 0  # batches handed out in this pass
@@ -62,7 +68,7 @@ class Batches:
         order = torch.randperm(self.rows, generator=generator)
         start, self.start = self.start, 0
         for step in range(start, len(self)):
-            rows = order[step * self.size : (step + 1) * self.size]
+            rows = self.rank.share(order[step * self.size : (step + 1) * self.size])
             self.position = step + 1
             yield {name: values[rows] for name, values in self.split.items()}
 
@@ -78,18 +84,28 @@ class Batches:
 class InOrder:
     """All of a split in order, the last batch shorter: what evaluation reads.
 
+    Args:
+        split: named tensors with the same first axis.
+        size: of a batch.
+        ranks: whose shares of every batch are handed out, one after another; of the last batch
+            there may be none for some.
+
     >>> [len(batch["x"]) for batch in InOrder({"x": torch.arange(5)}, size=2)]
     [2, 2, 1]
     """
 
-    def __init__(self, split: Batch, size: int) -> None:
+    def __init__(self, split: Batch, size: int, ranks: Sequence[Rank] = (WHOLE,)) -> None:
         self.split = split
         self.size = size
+        self.ranks = ranks
         self.rows = num_rows(split)
 
     def __len__(self) -> int:
-        return -(-self.rows // self.size)
+        whole, rest = divmod(self.rows, self.size)
+        return sum(whole + (rank.number < rest) for rank in self.ranks)
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         for start in range(0, self.rows, self.size):
-            yield {name: v[start : start + self.size] for name, v in self.split.items()}
+            batch = {name: v[start : start + self.size] for name, v in self.split.items()}
+            shares = (rank.share_of(batch) for rank in self.ranks)
+            yield from (share for share in shares if num_rows(share))

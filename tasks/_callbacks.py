@@ -1,14 +1,21 @@
 """What happens around training steps: seeds, logs, time."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from routers import average_balance
+
 from ._module import RoutedModule
+from ._rank import Rank
 from ._seeds import mix_seed
+
+#: Is told of every validation while training: the epoch, from 1, and what was measured.
+Tell = Callable[[int, dict[str, float]], None]
 
 
 def stepped(trainer: pl.Trainer, batch_idx: int) -> bool:
@@ -17,15 +24,21 @@ def stepped(trainer: pl.Trainer, batch_idx: int) -> bool:
 
 
 class Reseed(Callback):
-    """Draws of a batch depend on the seed, the epoch and the batch: resuming repeats them."""
+    """Draws of a batch depend on the seed, the epoch and the batch: resuming repeats them.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: of the run.
+        rank: whose draws they are; the first draws as one that trains alone.
+    """
+
+    def __init__(self, seed: int, rank: Rank) -> None:
         self.seed = seed
+        self.place = (rank.number,) if rank.number else ()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        seed = mix_seed(self.seed, trainer.current_epoch, batch_idx)
+        seed = mix_seed(self.seed, trainer.current_epoch, batch_idx, *self.place)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed takes a millisecond
         if trainer.strategy.root_device.type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -57,7 +70,7 @@ class Record(Callback):
         batch_idx: int,
     ) -> None:
         assert isinstance(module, RoutedModule)
-        self.items += len(batch["y"])
+        self.items += len(batch["y"]) * trainer.world_size
         step = trainer.global_step
         if stepped(trainer, batch_idx) and step % self.every == 0:
             values = {**module.take_window(), "epoch": trainer.current_epoch}
@@ -95,6 +108,34 @@ class Record(Callback):
         now = time.perf_counter()
         self.seconds += now - self._since
         self._since = now
+
+
+class Validated(Callback):
+    """Says what every validation while training came to.
+
+    Args:
+        tell: is told; what it raises ends the training.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self.tell = tell
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, RoutedModule)
+        if trainer.state.fn == "fit":
+            self.tell(trainer.current_epoch + 1, _validation_values(module))
+
+
+def _validation_values(module: RoutedModule) -> dict[str, float]:
+    """The last validation as ``result.json`` will name it."""
+    score = module.evaluation[module.task.score.name]
+    balance = average_balance(module.layers) if module.layers else {}
+    return {
+        "score.value": score,
+        "score.validation": score,
+        **{f"scores.{name}": value for name, value in module.evaluation.items()},
+        **{f"load.{name}": value for name, value in balance.items() if value is not None},
+    }
 
 
 def _log(trainer: pl.Trainer, values: dict[str, float]) -> None:

@@ -5,23 +5,14 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import NamedTuple
 
-import torch
-
 import routers
-from routers import ConfigError, bad_value, unknown
+from routers import bad_value, unknown
 
 from ._control import CONTROLS
+from ._devices import COUNTS, check_devices
 from ._optimizers import OPTIMIZERS, SCHEDULES
 from ._schema import Config
 
-#: Whether this machine has what an accelerator's name asks for.
-ACCELERATORS: dict[str, Callable[[], bool]] = {
-    "auto": lambda: True,
-    "cpu": lambda: True,
-    "cuda": torch.cuda.is_available,
-    "gpu": lambda: torch.cuda.is_available() or torch.backends.mps.is_available(),
-    "mps": torch.backends.mps.is_available,
-}
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true")
 
 
@@ -51,6 +42,7 @@ RANGES = {
     "trainer.max_epochs": _from(1),
     "trainer.max_steps": Range(lambda v: v > 0 or v == -1, "a positive integer, or -1 for all"),
     "trainer.batch_size": _from(1),
+    "trainer.devices": _from(1),
     "trainer.accumulate_grad_batches": _from(1),
     "trainer.gradient_clip_val": _AT_LEAST_ZERO,
     "trainer.threads": _from(1, ", or null for torch's choice"),
@@ -65,7 +57,7 @@ RANGES = {
 }
 
 NAMES: dict[str, Iterable[str]] = {
-    "trainer.accelerator": ACCELERATORS,
+    "trainer.accelerator": COUNTS,
     "trainer.precision": PRECISIONS,
     "moe.drop": routers.DROP_ORDERS,
     "moe.rounding": routers.ROUNDINGS,
@@ -85,8 +77,5 @@ def check_ranges(config: Config) -> None:
         name = attrgetter(key)(config)
         if name is not None and name not in names:
             raise unknown(key, name, names)
-    if not ACCELERATORS[config.trainer.accelerator]():
-        raise ConfigError(
-            f"trainer.accelerator={config.trainer.accelerator}: torch sees none here; "
-            "use cpu or auto"
-        )
+    trainer = config.trainer
+    check_devices(trainer.devices, trainer.accelerator, trainer.batch_size)

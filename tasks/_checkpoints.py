@@ -1,10 +1,8 @@
-"""Checkpoints a run can go on from exactly, and the signals that ask for one."""
+"""Checkpoints a run can go on from exactly."""
 
 import os
-import signal
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,21 +10,14 @@ from lightning.pytorch.callbacks import Callback
 
 from ._callbacks import stepped
 from ._diverged import DivergedError, bad_parameter
+from ._stop import Stop, StoppedError
 
 #: A checkpoint is written at least this often, beside every end of an epoch.
 CHECKPOINT_SECONDS = 60.0
 
 
-class StoppedError(Exception):
-    """A signal asked the run to stop, and a checkpoint was written."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.signum = signum
-
-
 class Checkpoints(Callback):
-    """``last.ckpt`` at every epoch's end, every minute, and when a signal asks to stop.
+    """``last.ckpt`` at every epoch's end, every minute, and when the run is asked to stop.
 
     It is written only where the optimizer has just stepped, so that no gradient is pending,
     and after an epoch's last batch only when that has been validated: from there a run goes on
@@ -35,16 +26,16 @@ class Checkpoints(Callback):
 
     Args:
         folder: where ``last.ckpt`` goes.
+        stop: asks to stop.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stop: Stop) -> None:
         self.path = folder / "last.ckpt"
+        self.stop = stop
         self.saved_at = time.monotonic()
-        self.signum: int | None = None
-        self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._listen()
+        self.stop.listen()
         if not self.path.exists():
             self.save(trainer, module)
 
@@ -56,7 +47,7 @@ class Checkpoints(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        due = self.signum is not None or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
+        due = self.stop.signum is not None or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
         if due and stepped(trainer, batch_idx) and not trainer.is_last_batch:
             self.save(trainer, module)
             self._stop_if_asked()
@@ -66,19 +57,19 @@ class Checkpoints(Callback):
         self._stop_if_asked()
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._listen()
+        self.stop.listen()
 
     def on_test_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._listen()
+        self.stop.listen()
 
     def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
         self._stop_if_asked()
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        self._listen_no_more()
+        self.stop.listen_no_more()
 
     def on_exception(self, *args: Any) -> None:
-        self._listen_no_more()
+        self.stop.listen_no_more()
 
     def save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write the checkpoint.
@@ -101,21 +92,6 @@ class Checkpoints(Callback):
             trainer.save_checkpoint(folder / self.path.name)
             os.replace(folder, self.path.parent)
 
-    def _listen(self) -> None:
-        for signum in {signal.SIGINT, signal.SIGTERM} - self._before.keys():
-            self._before[signum] = signal.signal(signum, self._ask)
-
-    def _listen_no_more(self) -> None:
-        while self._before:
-            signal.signal(*self._before.popitem())
-
-    def _ask(self, signum: int, frame: FrameType | None) -> None:
-        """The first signal stops at the next good moment; a second one ends the process."""
-        if self.signum is not None:
-            signal.signal(signum, signal.SIG_DFL)
-            signal.raise_signal(signum)
-        self.signum = signum
-
     def _stop_if_asked(self) -> None:
-        if self.signum is not None:
-            raise StoppedError(self.signum)
+        if self.stop.signum is not None:
+            raise StoppedError(self.stop.signum)

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from routers import ConfigError, load_plugins
 
-from ._checkpoints import StoppedError
 from ._config import PARTS, compose, to_yaml
 from ._diverged import DivergedError
 from ._folder import (
@@ -25,8 +24,10 @@ from ._folder import (
     update_config,
 )
 from ._help import help_text, list_text
+from ._launch import RankDiedError, RankError
 from ._resume import configuration, resumed, resumed_from
 from ._run import Run
+from ._stop import StoppedError
 from ._table import print_result
 
 BAD_CONFIG = 2
@@ -98,6 +99,10 @@ def _work(
     except (KeyboardInterrupt, SystemExit):
         # Ctrl-C outside of the loops, whose signals end in a checkpoint; Lightning makes it an exit
         return _stopped(folder, signal.SIGINT)
+    except (RankDiedError, RankError) as error:
+        return _failed(
+            f"{error}; go on from the last checkpoint with: python -m tasks resume={folder}"
+        )
     except DivergedError as error:
         return _failed(f"{error}. {_kept(folder)}")
     except OSError as error:

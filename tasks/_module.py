@@ -18,10 +18,14 @@ from routers import Balance, BalanceMetric, Routing, average_balance, load_cv, m
 from ._build import routed_layers
 from ._diverged import DivergedError, first_bad_place
 from ._optimizers import build_optimizer, learning_rate_factor
+from ._over_ranks import average_over_ranks, sum_over_ranks
 from ._schema import OptimizerConfig
 from ._step import StepSums
 from ._task import Backbone, Batch, Kinds, Measure, Task
 from ._who import GATE, ExpertTable, mass_by_task, normalized_mutual_information, rows_by_kind
+
+#: A balance term and its weight.
+WeightedTerm = tuple[Callable[[Routing], Tensor], float]
 
 
 class RoutedModule(pl.LightningModule):
@@ -36,6 +40,8 @@ class RoutedModule(pl.LightningModule):
         losses: balance terms by name with their weights.
         optimizer: its settings.
         total_steps: optimizer steps of the whole training, for the schedule.
+        devices: how many divide a batch among them. A balance term of the batch is then of all
+            of it, as are loads, statistics and measurements.
     """
 
     window_load: Tensor
@@ -50,11 +56,13 @@ class RoutedModule(pl.LightningModule):
         losses: Mapping[str, float],
         optimizer: OptimizerConfig,
         total_steps: int,
+        devices: int = 1,
     ) -> None:
         super().__init__()
         self.task = task
         self.backbone = backbone
         self.losses = {name: (routers.losses[name], weight) for name, weight in losses.items()}
+        self.divided = divided(losses) if devices > 1 else {}
         self.optimizer_config = optimizer
         self.total_steps = total_steps
         layers = routed_layers(backbone)
@@ -79,7 +87,8 @@ class RoutedModule(pl.LightningModule):
         shape = (len(self.routers), max((r.num_experts for r in self.routers), default=1))
         read = any(routers.reads_step(term) for term, _ in self.losses.values())
         self.step_sums = [StepSums(self.routers)] if read else []
-        self.steps = Exact(self.step_sums)
+        self.batch_sums = [StepSums(self.routers)] if self.divided else []
+        self.steps = Exact([*self.step_sums, *self.batch_sums])
         self.register_buffer("window_load", torch.zeros(shape, dtype=torch.int64))
         self.register_buffer("window_loss", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("step_load", torch.zeros(shape, dtype=torch.int64))
@@ -93,7 +102,7 @@ class RoutedModule(pl.LightningModule):
         batch = self.described(self.task.augment(batch))
         output, routings = self.backbone(batch)
         task_loss = self.task.loss(output, batch)
-        loss = task_loss + self.balance_loss(self.within_step(routings))
+        loss = task_loss + self.balance_in_training(routings)
         if not torch.isfinite(loss.detach()):
             place = first_bad_place(self.backbone, batch)
             raise DivergedError(
@@ -101,7 +110,8 @@ class RoutedModule(pl.LightningModule):
                 f"the first value that is not finite is in {place}"
             )
         with torch.no_grad():
-            self.window_loss += torch.stack([task_loss.double(), task_loss.new_ones(()).double()])
+            seen = torch.stack([task_loss.double(), task_loss.new_ones(()).double()])
+            self.window_loss += sum_over_ranks(seen)
             for layer, routing in enumerate(routings):
                 self.step_load[layer, : routing.num_experts] += routing.demand
             tallies = [routing.tally for routing in routings if routing.tally is not None]
@@ -111,26 +121,27 @@ class RoutedModule(pl.LightningModule):
 
     def balance_loss(self, routings: list[Routing]) -> Tensor | float:
         """Every weighted balance term, summed over layers."""
-        return sum(
-            weight * term(routing)
-            for routing in routings
-            for term, weight in self.losses.values()
-            if weight
-        )
+        return _weighted(self.losses, routings)
+
+    def balance_in_training(self, routings: list[Routing]) -> Tensor | float:
+        """The same of routings that may be a part of a batch, which is a part of a step."""
+        if not self.divided:
+            return self.balance_loss(self.within_step(routings))
+        others = {name: term for name, term in self.losses.items() if name not in self.divided}
+        (sums,) = self.batch_sums
+        of_batch = _with_sums(routings, sum_over_ranks(sums(routings)))
+        sums.reset()
+        return _weighted(others, self.within_step(routings)) + _weighted(self.divided, of_batch)
 
     def within_step(self, routings: list[Routing]) -> list[Routing]:
         """The routings, which know of their step so far where a balance term reads that."""
         for sums in self.step_sums:
-            so_far = self._of_all_ranks(sums(routings))
-            routings = [
-                replace(routing, step=total[:, : routing.num_experts])
-                for routing, total in zip(routings, so_far, strict=True)
-            ]
+            routings = _with_sums(routings, sum_over_ranks(sums(routings)))
         return routings
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        load, tally = self._of_all_ranks(self.step_load), self._of_all_ranks(self.step_tally)
+        load, tally = sum_over_ranks(self.step_load), sum_over_ranks(self.step_tally)
         tallies = torch.split(tally, [router.tally_size for router in self.routers])
         for router, of_layer, counts in zip(self.routers, load, tallies, strict=True):
             router.adapt(of_layer[: router.num_experts])
@@ -141,12 +152,8 @@ class RoutedModule(pl.LightningModule):
         self.step_tally.zero_()
         for sums in self.step_sums:
             sums.reset()
-
-    def _of_all_ranks(self, counts: Tensor) -> Tensor:
-        counts = counts.clone()
-        if self.trainer.world_size > 1 and counts.numel():
-            counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
-        return counts
+        # what follows from a batch, such as a running mean, each rank has of its share
+        average_over_ranks(self.backbone.buffers())
 
     def take_window(self) -> dict[str, float]:
         """Training statistics since this was last called."""
@@ -231,6 +238,36 @@ class RoutedModule(pl.LightningModule):
         """The batch as the network takes it, with content ids where a router reads them."""
         batch = self.task.collate(batch)
         return self.task.describe(batch) if self.needs_ids else batch
+
+
+def divided(losses: Mapping[str, float]) -> dict[str, WeightedTerm]:
+    """Terms of a batch that is divided among devices, with their weights.
+
+    What reads ``Routing.step`` is the same term of whatever was summed, so of a whole batch where
+    that is the sum over its parts. Terms that are means over items or groups need no sum.
+
+    >>> sorted(divided({"switch": 0.1, "switch_sequence": 0.1, "switch_global": 0.1, "z": 0.1}))
+    ['switch']
+    """
+    twins = {name: f"{name}_global" for name in losses}
+    known = routers.losses.available()
+    return {
+        name: (routers.losses[twin], losses[name]) for name, twin in twins.items() if twin in known
+    }
+
+
+def _weighted(losses: Mapping[str, WeightedTerm], routings: list[Routing]) -> Tensor | float:
+    return sum(
+        weight * term(routing) for routing in routings for term, weight in losses.values() if weight
+    )
+
+
+def _with_sums(routings: list[Routing], sums: Tensor) -> list[Routing]:
+    """The routings, each with the sums of its layer."""
+    return [
+        replace(routing, step=total[:, : routing.num_experts])
+        for routing, total in zip(routings, sums, strict=True)
+    ]
 
 
 def _loss_and_rows(task: Task, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:

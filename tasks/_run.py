@@ -17,19 +17,23 @@ from routers import ConfigError, bad_value
 
 from ._batches import Batches, InOrder, num_rows
 from ._build import build_backbone, build_control, build_task, prepare_routers
-from ._callbacks import Record, Reseed
+from ._callbacks import Record, Reseed, Tell, Validated
 from ._check import check_ranges
 from ._checkpoints import Checkpoints
 from ._compute import measure
 from ._config import PARTS
 from ._confusion import CONFUSION, write_confusion
 from ._csv_log import CsvLog
+from ._devices import strategies
 from ._folder import METRICS, RESULT, versions, write_json
+from ._launch import launch
 from ._memory import enough_memory
 from ._module import RoutedModule
 from ._progress import ProgressBar
+from ._rank import Rank
 from ._schema import Config, TrainerConfig, arm_name
-from ._task import Data, Task
+from ._stop import Signals, Stop
+from ._task import Batch, Data, Task
 
 #: The parts of a data set, as ``Data`` names them.
 SPLITS = ("train", "val", "test")
@@ -40,12 +44,13 @@ class Run:
 
     Args:
         config: complete and typed.
+        rank: which of its processes this is; None where no others were started.
 
     Raises:
         ConfigError: for anything that cannot work.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, rank: Rank | None = None) -> None:
         check_ranges(config)
         if config.trainer.threads is not None:
             torch.set_num_threads(config.trainer.threads)
@@ -54,22 +59,24 @@ class Run:
                 "trainer.tune_allocator", "true", "false here: only glibc has this setting"
             )
         self.config = config
+        self.rank = rank or Rank(0, config.trainer.devices)
         self.versions = versions()  # before training, which may take hours
         self.task: Task = build_task(config)
         self.data: Data = self.task.data()
-        self.batches = Batches(self.data.train, config.trainer.batch_size, config.seed)
+        self.batches = Batches(self.data.train, config.trainer.batch_size, config.seed, self.rank)
         if not len(self.batches):
             raise bad_value(
                 "trainer.batch_size",
                 config.trainer.batch_size,
                 f"an integer from 1 to {self.batches.rows}, the training samples there are",
             )
+        self._check_rows()
         with enough_memory():
             backbone = build_backbone(config, self.task)
         prepare_routers(backbone, self.task, self.data.train)
         losses = dict(config.losses or {})
         if config.moe.control is not None:
-            first = next(iter(InOrder(self.data.train, config.trainer.batch_size)))
+            first = next(iter(self._in_order(self.data.train, self.rank.all())))
             batch = self.task.describe(self.task.collate(first))
             backbone = build_control(config, self.task, backbone, batch)
             losses = {}  # a single expert has no one to be in balance with
@@ -79,6 +86,7 @@ class Run:
             losses,
             config.optimizer,
             total_steps=_total_steps(config.trainer, len(self.batches)),
+            devices=self.rank.of,
         )
         self._try_out()
 
@@ -87,33 +95,84 @@ class Run:
         folder: Path,
         checkpoint: Path | None,
         console: Console,
-        callbacks: Sequence[Callback] = (),
+        tell: Tell | None = None,
     ) -> dict[str, Any]:
-        """Train, evaluate, and write ``result.json``; returns what it holds."""
+        """Train, evaluate, and write ``result.json``; returns what it holds.
+
+        Args:
+            folder: of the run.
+            checkpoint: to go on from.
+            console: where a progress bar goes, if it is a terminal.
+            tell: is told of every validation while training; what it raises ends the run.
+        """
+        if self.rank.of > 1:
+            return launch(folder, self.rank.of, checkpoint, console.is_terminal, tell)
+        return self.write(folder, *self.fit(folder, checkpoint, console, Signals(), tell))
+
+    def fit(
+        self,
+        folder: Path,
+        checkpoint: Path | None,
+        console: Console,
+        stop: Stop,
+        tell: Tell | None,
+    ) -> tuple[Record, dict[str, float]]:
+        """Train and evaluate as one of the processes of the run.
+
+        Args:
+            folder, checkpoint, console, tell: as for ``train``; only the first rank uses them.
+            stop: asks to stop.
+
+        Returns:
+            The time it took, and the last validation.
+        """
         record = Record(self.config.trainer.log_every_n_steps)
-        csv = CsvLog(folder / METRICS)
-        board = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
-        own = [Reseed(self.config.seed), record, Checkpoints(folder / "checkpoints")]
-        if self.config.trainer.progress:
-            own.append(ProgressBar(console))
-        trainer = self._trainer(folder, [csv, board], [*own, *callbacks])
-        if checkpoint is not None:
-            saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-            csv.resume_at(saved["global_step"])
+        callbacks: list[Callback] = [Reseed(self.config.seed, self.rank), record]
+        loggers: list[Logger] = []
+        if self.rank.number == 0:
+            loggers = self._loggers(folder, checkpoint)
+            callbacks += self._watchers(folder, console, stop, tell)
+        trainer = self._trainer(folder, loggers, callbacks)
         with warnings.catch_warnings():
             # the loader slices tensors: worker processes would only slow it down
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
-            val = InOrder(self.data.val, self.config.trainer.batch_size)
+            val = self._in_order(self.data.val, [self.rank])
             trainer.fit(self.module, self.batches, val, ckpt_path=checkpoint, weights_only=True)
             if record.validated_at != trainer.global_step:  # stopped by max_steps, or resumed
                 trainer.validate(self.module, val, verbose=False)
             validation = dict(self.module.evaluation)
-            test = InOrder(self.data.test, self.config.trainer.batch_size)
+            test = self._in_order(self.data.test, [self.rank])
             trainer.test(self.module, test, verbose=False)
+        return record, validation
+
+    def write(self, folder: Path, record: Record, validation: dict[str, float]) -> dict[str, Any]:
+        """Write what ``fit`` came to; returns what ``result.json`` holds."""
         result = self._result(record, validation)
         write_confusion(folder / CONFUSION, self.task, self.module.who_does_what)
         write_json(folder / RESULT, result)
         return result
+
+    def _loggers(self, folder: Path, checkpoint: Path | None) -> list[Logger]:
+        csv = CsvLog(folder / METRICS)
+        if checkpoint is not None:
+            saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            csv.resume_at(saved["global_step"])
+        board = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+        return [csv, board]
+
+    def _watchers(
+        self, folder: Path, console: Console, stop: Stop, tell: Tell | None
+    ) -> list[Callback]:
+        """Callbacks of the first rank alone."""
+        watchers: list[Callback] = [Checkpoints(folder / "checkpoints", stop)]
+        if self.config.trainer.progress:
+            watchers.append(ProgressBar(console))
+        if tell is not None:
+            watchers.append(Validated(tell))
+        return watchers
+
+    def _in_order(self, split: Batch, ranks: Sequence[Rank]) -> InOrder:
+        return InOrder(split, self.config.trainer.batch_size, ranks)
 
     def _trainer(
         self, folder: Path, loggers: list[Logger], callbacks: list[Callback]
@@ -125,7 +184,6 @@ class Run:
             accumulate_grad_batches=settings.accumulate_grad_batches,
             gradient_clip_val=settings.gradient_clip_val or None,
             accelerator=settings.accelerator,
-            devices=1,
             precision=settings.precision,  # type: ignore[arg-type]
             logger=loggers,
             callbacks=callbacks,
@@ -135,7 +193,19 @@ class Run:
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
+            **strategies(self.rank),
         )
+
+    def _check_rows(self) -> None:
+        """Every rank must have something to evaluate, for they exchange what they measured."""
+        for name in SPLITS[1:]:
+            rows = num_rows(getattr(self.data, name))
+            if rows < self.rank.of:
+                raise bad_value(
+                    "trainer.devices",
+                    self.rank.of,
+                    f"an integer from 1 to {rows}, the samples in {name}",
+                )
 
     def _try_out(self) -> None:
         """One pass over a few samples, so that what cannot work fails before training."""
@@ -153,7 +223,7 @@ class Run:
 
     def _result(self, record: Record, validation: dict[str, float]) -> dict[str, Any]:
         config, module, score = self.config, self.module, self.task.score
-        test = InOrder(self.data.test, self.config.trainer.batch_size)
+        test = self._in_order(self.data.test, self.rank.all())
         module.to("cpu").float()  # as the data is
         compute = measure(module, test)
         return {

@@ -44,6 +44,7 @@ class TrainerConfig:
     log_every_n_steps: int
     progress: bool
     tune_allocator: bool = False  # newer than some runs that may be resumed
+    devices: int = 1  # newer than some runs that may be resumed
 
 
 @dataclass

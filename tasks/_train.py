@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
+from ._callbacks import Tell
 from ._config import CONFIG, compose
 from ._folder import (
     RESULT,
@@ -22,16 +22,15 @@ from ._resume import resumed
 from ._run import Run
 
 
-def train(
-    out: Path, overrides: Sequence[str], callbacks: Sequence[Callback] = ()
-) -> dict[str, Any]:
+def train(out: Path, overrides: Sequence[str], tell: Tell | None = None) -> dict[str, Any]:
     """The result of the run in a folder, which starts or goes on as far as that needs.
 
     Args:
         out: the run's folder. A finished run is read, an unfinished one goes on from its last
             checkpoint, and is the run its folder says, whatever ``overrides`` are.
         overrides: ``key=value`` as for ``python -m tasks``, without ``out``.
-        callbacks: of Lightning, beside the run's own.
+        tell: is told of every validation while training: the epoch, from 1, and values as
+            ``result.json`` names them; what it raises ends the training.
 
     Returns:
         What ``result.json`` holds.
@@ -40,6 +39,7 @@ def train(
         ConfigError: where the run cannot work, or another process trains in the folder.
         DivergedError: where a loss or a parameter stops being finite.
         StoppedError: where a signal stopped it; a checkpoint is there.
+        RankDiedError: where one of its processes is gone, on several devices.
     """
     silent = Console(file=io.StringIO())
     if (out / RESULT).exists():
@@ -49,7 +49,7 @@ def train(
         run = Run(compose(arguments))
         with new_folder(run.config) as folder:
             add_command(folder, arguments)
-            return run.train(folder, None, silent, callbacks)
+            return run.train(folder, None, silent, tell)
     with held(f"out={out}", out):
         if (out / RESULT).exists():  # while this one waited
             return dict(read_json(out / RESULT))
@@ -57,4 +57,4 @@ def train(
         checkpoint = last_checkpoint(out, run.module)
         update_config(out, run.config)
         add_command(out, [f"resume={out}"])
-        return run.train(out, checkpoint, silent, callbacks)
+        return run.train(out, checkpoint, silent, tell)
