@@ -120,11 +120,11 @@ def _require_equal(subject: Subject, one: Router, other: Router, what: str, mend
     """Raise ``CheckError`` where two routers route, train or adapt differently."""
     one, other = copied(one), copied(other)
     for items in subject.batches():
-        both = (routes(router.eval()(items)) for router in (one, other))
-        require(same(*both), f"{what} routes differently", mend)
+        expected, found = (routes(router.eval()(items)) for router in (one, other))
+        require(same(found, expected), f"{what} routes differently", mend)
     items = subject.items(5, 3)
-    found, expected = (_trained_on(router.train(), items) for router in (other, one))
-    differ = sorted(n for n in expected if n not in found or not same(found[n], expected[n]))
+    was, now = (_trained_on(router.train(), items) for router in (one, other))
+    differ = sorted(name for name in was if name not in now or not same(now[name], was[name]))
     require(not differ, f"{what} trains differently, in {', '.join(differ)}", mend)
     with seeded(1):
         routing = one(items)
