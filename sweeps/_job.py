@@ -12,17 +12,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback
-
 import tasks
-from routers import ConfigError, average_balance
-from tasks import DivergedError, RoutedModule, StoppedError
+from routers import ConfigError
+from tasks import DivergedError, RankDiedError, StoppedError
 
 from ._lock import alone
 
 #: What a process says of its end.
-DONE, FAILED, STOPPED, PRUNED = "done", "failed", "stopped", "pruned"
+DONE, FAILED, STOPPED, PRUNED, DIED = "done", "failed", "stopped", "pruned", "died"
 
 
 @dataclass(frozen=True)
@@ -46,13 +43,19 @@ class PrunedError(Exception):
     """Other trials were better at this rung."""
 
 
-class Rungs(Callback):
-    """Asks at each rung whether to go on.
+class Rungs:
+    """Asks at each rung whether to go on; to be told of every validation.
 
     Args:
         epochs: the rungs.
         metrics: to be compared.
         ask: from an epoch and the values to whether to go on.
+
+    >>> rungs = Rungs([2], ["score.value"], lambda epoch, values: values["score.value"] > 0.5)
+    >>> rungs(1, {"score.value": 0.1})
+    >>> rungs(2, {"score.value": 0.1})
+    Traceback (most recent call last):
+    sweeps._job.PrunedError
     """
 
     def __init__(
@@ -65,26 +68,10 @@ class Rungs(Callback):
         self.metrics = metrics
         self.ask = ask
 
-    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        epoch = trainer.current_epoch + 1
-        if trainer.state.fn != "fit" or epoch not in self.epochs:
-            return
-        assert isinstance(module, RoutedModule)
-        values = validation_values(module)
-        if not self.ask(epoch, {name: values[name] for name in self.metrics if name in values}):
+    def __call__(self, epoch: int, values: dict[str, float]) -> None:
+        known = {name: values[name] for name in self.metrics if name in values}
+        if epoch in self.epochs and not self.ask(epoch, known):
             raise PrunedError
-
-
-def validation_values(module: RoutedModule) -> dict[str, float]:
-    """The last validation as ``result.json`` will name it."""
-    score = module.evaluation[module.task.score.name]
-    balance = average_balance(module.layers) if module.layers else {}
-    return {
-        "score.value": score,
-        "score.validation": score,
-        **{f"scores.{name}": value for name, value in module.evaluation.items()},
-        **{f"load.{name}": value for name, value in balance.items() if value is not None},
-    }
 
 
 def work(job: Job, link: Connection) -> None:
@@ -112,11 +99,13 @@ def _outcome(job: Job, link: Connection) -> tuple[str, Any]:
     rungs = Rungs(job.rungs, job.metrics, ask) if job.rungs else None
     try:
         for number, (folder, overrides) in enumerate(job.runs):
-            _train(folder, overrides, [rungs] if rungs and number == 0 else [])
+            _train(folder, overrides, rungs if number == 0 else None)
     except PrunedError:
         return PRUNED, None
     except StoppedError as error:
         return STOPPED, error.signum
+    except RankDiedError as error:
+        return DIED, str(error)
     except (ConfigError, DivergedError, OSError) as error:
         return FAILED, str(error)
     except Exception as error:  # a part of anyone's may raise anything; all of it is in the log
@@ -125,10 +114,10 @@ def _outcome(job: Job, link: Connection) -> tuple[str, Any]:
     return DONE, None
 
 
-def _train(folder: Path, overrides: Sequence[str], callbacks: Sequence[Callback]) -> None:
+def _train(folder: Path, overrides: Sequence[str], rungs: Rungs | None) -> None:
     if not (folder / "config.yaml").exists() and folder.exists():
         shutil.rmtree(folder)  # its process ended before the run began
-    tasks.train(folder, overrides, callbacks)
+    tasks.train(folder, overrides, rungs)
 
 
 def _end_with_parent() -> None:

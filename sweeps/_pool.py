@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from optuna.trial import Trial
 
 from ._claim import BEAT_SECONDS
-from ._job import DONE, FAILED, PRUNED, STOPPED, work
+from ._job import DIED, DONE, FAILED, PRUNED, STOPPED, work
 from ._queue import Line, death
 from ._zygote import warm_up
 
@@ -152,7 +152,7 @@ class Pool:
         each.process.join()
         self.running.remove(each)
         each.link.close()
-        kind, content = each.outcome or ("died", death(each.process.exitcode))
+        kind, content = each.outcome or (DIED, death(each.process.exitcode))
         words = ENDS[kind](self, each, content)
         each.process.close()
         self.watcher.ended(each.line, each.trial.number, kind, words)
@@ -211,5 +211,5 @@ ENDS = {
     FAILED: Pool._failed,
     PRUNED: Pool._pruned,
     STOPPED: Pool._stopped,
-    "died": Pool._died,
+    DIED: Pool._died,
 }
