@@ -13,11 +13,37 @@ BEAT_SECONDS = 15.0
 #: A worker elsewhere that has not marked its trial for so long is dead.
 GRACE_SECONDS = 180.0
 
+#: A name for this machine, in place of one that it finds.
+MACHINE = "SWITCHYARD_MACHINE"
+
+
+def machine() -> str:
+    """Where numbers of processes mean the same: a host since its start, or a container on it.
+
+    Hosts may share a name and containers a kernel, so both are part of it.
+    """
+    named = os.environ.get(MACHINE)
+    return named or " ".join([socket.gethostname(), _kernel_start(), _process_space()])
+
+
+def _kernel_start() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "?"
+
+
+def _process_space() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return "?"
+
 
 def own_claim() -> dict[str, Any]:
     """This process, so that another one can tell whether it still lives."""
     pid = os.getpid()
-    return {"host": socket.gethostname(), "pid": pid, "start": start_time(pid)}
+    return {"host": machine(), "pid": pid, "start": start_time(pid)}
 
 
 def start_time(pid: int) -> int | None:
@@ -33,31 +59,31 @@ def start_time(pid: int) -> int | None:
 class Witness:
     """Tells dead workers from living ones.
 
-    On this host a process is alive if its number and start time are. Of one elsewhere only
-    its marks are seen: by this host's clock, so that clocks need not agree.
+    On this machine a process is alive if its number and start time are. Of one elsewhere only
+    its marks are seen: by this machine's clock, so that clocks need not agree.
 
     Args:
         grace: seconds without a new mark after which a worker elsewhere is dead.
     """
 
-    def __init__(self, grace: float = GRACE_SECONDS) -> None:
-        self.grace = grace
+    def __init__(self, grace: float | None = None) -> None:
+        self.grace = GRACE_SECONDS if grace is None else grace
         self._seen: dict[tuple[str, int], tuple[Any, float]] = {}
 
-    def dead(self, study: str, number: int, attrs: Mapping[str, Any]) -> bool:
-        """Whether nobody works on a running trial any more; to be asked by who holds the lock.
+    def dead(self, study: str, number: int, claim: Mapping[str, Any] | None, mark: Any) -> bool:
+        """Whether nobody works on a running trial any more.
 
-        A trial is taken and claimed under the same lock: one that runs without a claim is of a
-        process that was killed between the two.
+        Args:
+            study: of the trial.
+            number: of the trial.
+            claim: of who works on it; None where that is not known, and only marks tell.
+            mark: what changes while it is worked on.
         """
-        claim = attrs.get("claim")
-        if claim is None:
-            return True
-        if claim["host"] == socket.gethostname():
-            return start_time(claim["pid"]) != claim["start"] or claim["start"] is None
-        mark = (claim, attrs.get("beat"))
+        if claim is not None and claim["host"] == machine() and claim["start"] is not None:
+            return start_time(claim["pid"]) != claim["start"]
+        now = (claim, mark)
         known, since = self._seen.get((study, number), (None, 0.0))
-        if known != mark:
-            self._seen[study, number] = (mark, time.monotonic())
+        if known != now:
+            self._seen[study, number] = (now, time.monotonic())
             return False
         return time.monotonic() - since > self.grace

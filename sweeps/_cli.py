@@ -15,7 +15,8 @@ from ._config import compose
 from ._folder import read_sweep, read_sweeps
 from ._help import help_text, list_text
 from ._leaderboard import write_leaderboard, write_tables
-from ._plan import Plan, make_plan
+from ._lock import alone
+from ._plan import LOCK, Plan, make_plan
 from ._pool import StoppedSweepError
 from ._proxy import serve
 from ._report.write import write_pages, write_report
@@ -72,7 +73,8 @@ def _sweep(plan: Plan) -> int:
     board = console.is_terminal and not plan.config.quiet
     watch = (Board if board else Plain)(console, plan.config.workers)
     missing = run_sweep(plan, watch)
-    _show(console, write_leaderboard(plan.folder), write_report(plan.folder))
+    with alone(plan.folder / LOCK):  # machines that share the folder end at the same time
+        _show(console, write_leaderboard(plan.folder), write_report(plan.folder))
     for line in missing:
         print(f"error: {line}", file=sys.stderr)
     return FAILED if missing else 0

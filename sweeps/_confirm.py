@@ -15,8 +15,10 @@ from tasks import RESULT, read_json, write_json
 
 from ._arms import Arm
 from ._job import Job
+from ._lock import Lock, alone
 from ._metrics import number_at
-from ._plan import Plan
+from ._parcel import RECORDS, pack, unpack
+from ._plan import LOCK, Plan
 from ._pruner import dominates
 from ._queue import Line, Place, Queue
 from ._search import QUIET, SearchLine, threads
@@ -83,12 +85,15 @@ class ConfirmLine(Line):
     Args:
         plan: of the sweep.
         storage: where studies are kept.
+        lock: whoever changes a study holds it.
         found: the candidates.
     """
 
     title = CONFIRMED
 
-    def __init__(self, plan: Plan, storage: BaseStorage, found: Sequence[Candidate]) -> None:
+    def __init__(
+        self, plan: Plan, storage: BaseStorage, lock: Lock, found: Sequence[Candidate]
+    ) -> None:
         self.plan = plan
         self.found = {candidate.slug: candidate for candidate in found}
         self.queue = Queue(
@@ -96,11 +101,12 @@ class ConfirmLine(Line):
             storage,
             directions=["minimize"],
             sampler=RandomSampler(seed=0),
-            lock=plan.folder / "lock",
+            lock=lock,
             retries=plan.config.retries,
         )
-        for candidate in found:
-            _write_about(plan, candidate)
+        with alone(plan.folder / LOCK):
+            for candidate in found:
+                _write_about(plan, candidate)
         self.queue.fill(
             Place({}, {"candidate": slug, "seed": seed})
             for seed in seeds(plan)
@@ -120,12 +126,20 @@ class ConfirmLine(Line):
         )
 
     def finish(self, trial: Trial) -> str:
+        if self.plan.sends:
+            self.queue.keep(trial, pack([self.folder(trial)], RECORDS))
         value = number_at(read_json(self.folder(trial) / RESULT), "score.value")
         if value is None or not math.isfinite(value):
             self.queue.fail(trial, "score.value: not a number in the result")
             return "score.value is not a number"
         self.queue.tell(trial, TrialState.COMPLETE, [value])
         return f"test score {value:.4g}"
+
+    def gather(self) -> None:
+        """Bring here what other machines did."""
+        for trial in self.queue.trials():
+            if trial.state.is_finished():
+                unpack(trial.user_attrs, [self.folder(trial)])
 
     def name_of(self, number: int) -> str:
         attrs = self.queue.trials()[number].user_attrs

@@ -1,9 +1,13 @@
 """One process at a time in what must not be done twice."""
 
 import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+
+#: What is done while it is held, is done by one process at a time. Who holds it may not take it
+#: again.
+Lock = Callable[[], AbstractContextManager[None]]
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What a sweep will do, all of it known before anything trains."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,19 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from routers import ConfigError, bad_value
-from tasks import user_path, write_text
+from tasks import Data, user_path, write_text
 
 from ._arms import Arm, Bench, read_arms
+from ._lock import alone
 from ._metrics import Constraint, Objective, read_constraint, read_objectives
 from ._schema import SweepConfig
 from ._space import Space, check_keys, describe, read_space
 from ._store import without_password
 
 SWEEP = "sweep.yaml"
+
+#: In the sweep's folder; whoever writes files that are not a run's holds it.
+LOCK = "lock"
 
 #: What may differ when a sweep goes on: it changes no number.
 MAY_CHANGE = ("workers", "threads", "quiet", "retries", "out", "storage")
@@ -35,6 +39,7 @@ class Plan:
         spaces: what varies, by label of the arm.
         objectives: the first picks an arm's best trial.
         constraints: which trials may be picked.
+        data: name and hashes of what is learnt, the same on all machines.
         notes: what a reader should know before it starts.
     """
 
@@ -45,7 +50,13 @@ class Plan:
     spaces: Mapping[str, Space]
     objectives: Sequence[Objective]
     constraints: Sequence[Constraint]
+    data: Mapping[str, str | None]
     notes: Sequence[str]
+
+    @property
+    def sends(self) -> bool:
+        """Whether results go through the storage, for machines that have another folder."""
+        return self.config.storage is not None
 
     def trials_of(self, arm: Arm) -> int:
         """How many trials an arm has; with nothing to vary they would all be the same."""
@@ -60,6 +71,7 @@ class Plan:
             "storage": self.config.storage and without_password(self.config.storage),
             "arms": {arm.label: list(arm.overrides) for arm in self.arms if not arm.control},
             "objectives": [asdict(objective) for objective in self.objectives],
+            "data": dict(self.data),
             "resolved": {
                 arm.label: {
                     "slug": arm.slug,
@@ -104,8 +116,13 @@ def make_plan(config: SweepConfig) -> Plan:
         spaces=spaces,
         objectives=read_objectives(config.objectives, task),
         constraints=[read_constraint(text, task) for text in config.constraints],
+        data=_hashes(task.data()),
         notes=notes,
     )
+
+
+def _hashes(data: Data) -> dict[str, str | None]:
+    return {"name": data.name, "sha256": data.sha256, "split_sha256": data.split_sha256}
 
 
 def open_folder(plan: Plan) -> None:
@@ -114,21 +131,32 @@ def open_folder(plan: Plan) -> None:
     Raises:
         ConfigError: where it cannot be written, or holds another sweep or anything else.
     """
-    folder, path = plan.folder, plan.folder / SWEEP
+    folder = plan.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            before = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-            refuse_changes(f"out={folder}", _plain(before), _plain(plan.described()))
-            return
-        if others := {each.name for each in folder.iterdir()} - {"sweep.yaml.part", "lock"}:
-            raise ConfigError(
-                f"out={folder}: is not empty (it holds {min(others)}), and holds no sweep; "
-                "choose another out"
-            )
-        write_text(path, OmegaConf.to_yaml(OmegaConf.create(plan.described())))
+        if not (folder / SWEEP).exists():
+            _refuse_others(folder, {f"{SWEEP}.part", SWEEP, LOCK})
+        with alone(folder / LOCK):
+            _write_or_compare(plan, folder / SWEEP)
     except OSError as error:
         raise ConfigError(f"out={folder}: cannot be written ({error.strerror})") from error
+
+
+def _write_or_compare(plan: Plan, path: Path) -> None:
+    if not path.exists():
+        write_text(path, OmegaConf.to_yaml(OmegaConf.create(plan.described())))
+        return
+    before = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    refuse_changes(f"out={plan.folder}", _plain(before), _plain(plan.described()))
+
+
+def _refuse_others(folder: Path, own: Container[str]) -> None:
+    for each in sorted(path.name for path in folder.iterdir()):
+        if each not in own:
+            raise ConfigError(
+                f"out={folder}: is not empty (it holds {each}), and holds no sweep; "
+                "choose another out"
+            )
 
 
 def refuse_changes(where: str, before: Any, now: Any) -> None:

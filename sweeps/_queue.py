@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -22,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ._claim import Witness, own_claim
 from ._job import Job
-from ._lock import alone
+from ._lock import Lock
 from ._metrics import Direction
 
 
@@ -42,7 +41,7 @@ class Queue:
         storage: where it is.
         directions: of its values.
         sampler: draws what places leave open.
-        lock: a file; whoever changes the line holds it.
+        lock: whoever changes the line holds it.
         retries: how often a trial whose process died goes back into the line.
     """
 
@@ -52,7 +51,7 @@ class Queue:
         storage: BaseStorage,
         directions: Sequence[Direction],
         sampler: BaseSampler,
-        lock: Path,
+        lock: Lock,
         retries: int,
     ) -> None:
         self.name = name
@@ -70,7 +69,7 @@ class Queue:
 
     def fill(self, places: Iterable[Place]) -> None:
         """Put into line what is not there yet."""
-        with alone(self.lock):
+        with self.lock():
             there = len(self.trials())
             for place in list(places)[there:]:
                 self.study.enqueue_trial(dict(place.params), user_attrs=dict(place.attrs))
@@ -87,8 +86,10 @@ class Queue:
 
     def claim(self) -> Trial | None:
         """The next trial for this process, or None where nothing waits."""
-        with alone(self.lock):
-            if not any(trial.state == TrialState.WAITING for trial in self.trials()):
+        if not self._waiting:  # most often, and without a wait for others
+            return None
+        with self.lock():
+            if not self._waiting:
                 return None
             trial = self.study.ask()
             trial.set_user_attr("claim", own_claim())
@@ -96,26 +97,29 @@ class Queue:
 
     def give_back(self, trial: Trial) -> None:
         """Put a trial back into line, where it is first again."""
-        with alone(self.lock), suppress(UpdateFinishedTrialError):
-            self._set(trial.number, TrialState.WAITING)
+        with self.lock():
+            if self._own(trial.number):
+                self._line_up(trial.number)
 
     def lost(self, trial: Trial | FrozenTrial, reason: str) -> bool:
         """A trial's process died: back into line, or failed after too often; whether it is back."""
-        with alone(self.lock):
-            return self._lost(trial, reason)
+        with self.lock():
+            return not self._own(trial.number) or self._lost(trial, reason)
 
     def reap(self) -> list[int]:
         """Look after the trials of dead processes; returns their numbers."""
-        with alone(self.lock):
-            dead = [
-                trial
-                for trial in self.trials()
-                if trial.state == TrialState.RUNNING
-                and self.witness.dead(self.name, trial.number, trial.user_attrs)
-            ]
+        if not self._dead():
+            return []
+        with self.lock():
+            dead = self._dead()  # by now another process may have looked after some
             for trial in dead:
                 self._lost(trial, "its sweep was killed", count=0)
         return [trial.number for trial in dead]
+
+    def keep(self, trial: Trial, attrs: Mapping[str, Any]) -> None:
+        """Write down what belongs to a trial, before its end is told."""
+        for key, value in attrs.items():
+            self._attr(trial.number, key, value)
 
     def tell(self, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
         """The end of a trial; a second end of it changes nothing."""
@@ -128,7 +132,7 @@ class Queue:
 
     def fail(self, trial: Trial, reason: str) -> None:
         """The trial cannot work, and will not the next time."""
-        trial.set_user_attr("error", reason)
+        self._attr(trial.number, "error", reason)
         self.tell(trial, TrialState.FAIL)
 
     def prune(self, trial: Trial) -> None:
@@ -147,30 +151,61 @@ class Queue:
 
     def beat(self, trial: Trial, mark: float) -> None:
         """Let other machines see that this trial is worked on."""
-        trial.set_user_attr("beat", mark)
+        self._attr(trial.number, "beat", mark)
 
     @property
     def open(self) -> bool:
         """Whether a trial waits or runs."""
         return any(not trial.state.is_finished() for trial in self.trials())
 
+    @property
+    def _waiting(self) -> bool:
+        return any(trial.state == TrialState.WAITING for trial in self.trials())
+
+    def _own(self, number: int) -> bool:
+        """Whether this process still has a trial: one that was taken for dead has lost its."""
+        return bool(self.trials()[number].user_attrs.get("claim") == own_claim())
+
+    def _dead(self) -> list[FrozenTrial]:
+        """Running trials that nobody works on.
+
+        A trial is taken and claimed under the same lock: one that runs without a claim is of a
+        process that was killed between the two, or of one that is about to claim it.
+        """
+        return [
+            trial
+            for trial in self.trials()
+            if trial.state == TrialState.RUNNING and self._abandoned(trial.number, trial.user_attrs)
+        ]
+
+    def _abandoned(self, number: int, attrs: Mapping[str, Any]) -> bool:
+        claim = attrs.get("claim")
+        return claim is None or self.witness.dead(self.name, number, claim, attrs.get("beat"))
+
     def _lost(self, trial: Trial | FrozenTrial, reason: str, count: int = 1) -> bool:
         deaths = trial.user_attrs.get("deaths", 0) + count
         number = trial.number
-        with suppress(UpdateFinishedTrialError):
-            self._attr(number, "deaths", deaths)
-            if deaths > self.retries:
-                self._attr(number, "error", reason)
-                self._set(number, TrialState.FAIL)
-                return False
-            self._set(number, TrialState.WAITING)
+        self._attr(number, "deaths", deaths)
+        if deaths > self.retries:
+            self._attr(number, "error", reason)
+            self._set(number, TrialState.FAIL)
+            return False
+        self._line_up(number)
         return True
 
+    def _line_up(self, number: int) -> None:
+        """Back into line, and nobody's: who takes it next may die before it makes its claim."""
+        self._attr(number, "claim", None)
+        self._set(number, TrialState.WAITING)
+
     def _attr(self, number: int, key: str, value: Any) -> None:
-        self.storage.set_trial_user_attr(self._id(number), key, value)
+        """Set an attribute; of a finished trial nothing changes any more."""
+        with suppress(UpdateFinishedTrialError):
+            self.storage.set_trial_user_attr(self._id(number), key, value)
 
     def _set(self, number: int, state: TrialState) -> None:
-        self.storage.set_trial_state_values(self._id(number), state)
+        with suppress(UpdateFinishedTrialError):
+            self.storage.set_trial_state_values(self._id(number), state)
 
     def _id(self, number: int) -> int:
         study = self.storage.get_study_id_from_name(self.name)
@@ -199,6 +234,10 @@ class Line(ABC):
     @abstractmethod
     def finish(self, trial: Trial) -> str:
         """Tell what its runs came to; returns it in words."""
+
+    @abstractmethod
+    def gather(self) -> None:
+        """Bring here what other machines did."""
 
     def goes_on(self, trial: Trial, epoch: int, values: Mapping[str, float]) -> bool:
         """Whether a trial goes on after a rung."""

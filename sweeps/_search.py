@@ -4,9 +4,11 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -15,7 +17,9 @@ from tasks import RESULT, read_json
 
 from ._arms import Arm
 from ._job import Job
+from ._lock import Lock
 from ._metrics import searched
+from ._parcel import OF_SEARCH, pack, unpack
 from ._plan import Plan, comparable, refuse_changes
 from ._pruner import PRUNERS, rungs
 from ._queue import Line, Place, Queue
@@ -32,6 +36,7 @@ class SearchLine(Line):
     Args:
         plan: of the sweep.
         storage: where studies are kept.
+        lock: whoever changes a study holds it.
         title: of the study, within the sweep.
         arms: by label; several in a joint study.
         space: what varies.
@@ -42,6 +47,7 @@ class SearchLine(Line):
         self,
         plan: Plan,
         storage: BaseStorage,
+        lock: Lock,
         title: str,
         arms: Mapping[str, Arm],
         space: Space,
@@ -58,10 +64,11 @@ class SearchLine(Line):
             storage,
             directions=[objective.direction for objective in plan.objectives],
             sampler=Reseeded(config.sampler, config.seed, title),
-            lock=plan.folder / "lock",
+            lock=lock,
             retries=config.retries,
         )
-        _refuse_another(self.queue, plan)
+        with lock():
+            _refuse_another(self.queue, plan)
         self.queue.name_values([objective.metric for objective in plan.objectives])
         self.queue.fill(places)
 
@@ -85,7 +92,10 @@ class SearchLine(Line):
         )
 
     def finish(self, trial: Trial) -> str:
-        results = [read_json(path / RESULT) for _, path in self.runs(self.folder(trial))]
+        runs = [path for _, path in self.runs(self.folder(trial))]
+        if self.plan.sends:
+            self.queue.keep(trial, pack(runs, OF_SEARCH))
+        results = [read_json(path / RESULT) for path in runs]
         objectives = self.plan.objectives
         values = {each.metric: searched(results, each.metric) for each in objectives}
         bounds = {each: searched(results, each.metric) for each in self.plan.constraints}
@@ -95,9 +105,10 @@ class SearchLine(Line):
             reason = f"{', '.join(missing)}: not a number in the results"
             self.queue.fail(trial, reason)
             return reason
-        for each, value in bounds.items():
-            if each.text not in trial.constraints:
-                trial.set_constraint(each.text, each.violation(float(value or 0)))
+        with suppress(UpdateFinishedTrialError):  # it was taken for dead, and ended elsewhere
+            for each, value in bounds.items():
+                if each.text not in trial.constraints:
+                    trial.set_constraint(each.text, each.violation(float(value or 0)))
         self.queue.tell(trial, TrialState.COMPLETE, [float(v or 0) for v in values.values()])
         return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
 
@@ -105,7 +116,7 @@ class SearchLine(Line):
         known = [each for each in self.plan.objectives if each.metric in values]
         own = [each.sign * values[each.metric] for each in known]
         key = f"rung {epoch}"
-        trial.set_user_attr(key, own)
+        self.queue.keep(trial, {key: own})
         others = [
             other.user_attrs[key]
             for other in self.queue.trials()
@@ -158,29 +169,35 @@ class SearchLine(Line):
         """Seeds and folders of a trial's runs."""
         return [(seed, folder / f"seed-{seed}") for seed in range(self.plan.config.seeds)]
 
+    def gather(self) -> None:
+        """Bring here what other machines did."""
+        for trial in self.queue.trials():
+            if trial.state.is_finished():
+                unpack(trial.user_attrs, [path for _, path in self.runs(self.folder(trial))])
 
-def search_lines(plan: Plan, storage: BaseStorage) -> list[SearchLine]:
+
+def search_lines(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchLine]:
     """A line for each arm, or one for all of them."""
-    return STUDIES[plan.config.study](plan, storage)
+    return STUDIES[plan.config.study](plan, storage, lock)
 
 
-def _per_arm(plan: Plan, storage: BaseStorage) -> list[SearchLine]:
+def _per_arm(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchLine]:
     lines = []
     for arm in plan.arms:
         space = plan.spaces[arm.label]
         places = _places(plan, space, plan.trials_of(arm))
-        lines.append(SearchLine(plan, storage, arm.label, {arm.label: arm}, space, places))
+        lines.append(SearchLine(plan, storage, lock, arm.label, {arm.label: arm}, space, places))
     return lines
 
 
-def _joint(plan: Plan, storage: BaseStorage) -> list[SearchLine]:
+def _joint(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchLine]:
     space = joined(plan.spaces)
     trials = sum(plan.trials_of(arm) for arm in plan.arms)
     firsts = [_place(defaults(space, {ARM: arm.label})) for arm in plan.arms]
     places = [*firsts, *_places(plan, space, trials)[1:]][:trials]
     places += [_place({})] * (trials - len(places))
     arms = {arm.label: arm for arm in plan.arms}
-    return [SearchLine(plan, storage, "joint", arms, space, places)]
+    return [SearchLine(plan, storage, lock, "joint", arms, space, places)]
 
 
 STUDIES = {"per_arm": _per_arm, "joint": _joint}

@@ -2,19 +2,26 @@
 
 import logging
 import sqlite3
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from grpc import RpcError  # type: ignore[import-untyped]
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from routers import ConfigError
+
+from ._claim import Witness
+from ._lock import Lock, alone
+from ._turn import Turn
 
 STUDY = "study.db"
 
@@ -27,6 +34,16 @@ PROXY_SECONDS = 20
 
 #: Where a proxy listens if nothing else is said.
 PROXY_PORT = 13000
+
+#: Backends whose URL may leave out the driver.
+DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+
+#: How often opening is tried again: machines that begin at once all make the same tables.
+RETRIES = 4
+
+
+#: What is raised where a storage no longer answers.
+LOST = (StorageInternalError, SQLAlchemyError, RpcError)
 
 
 @contextmanager
@@ -43,9 +60,9 @@ def open_storage(url: str | None, folder: Path) -> Iterator[BaseStorage]:
     quiet_optuna()
     shown = study_url(url, folder)
     try:
-        place = make_url(shown)
+        place = _place(shown)
         storage, close = _OPENERS.get(place.get_backend_name(), _open_server)(place)
-    except (ArgumentError, SQLAlchemyError, ImportError, RuntimeError, ConnectionError) as error:
+    except (ArgumentError, SQLAlchemyError, ImportError, RuntimeError, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(
             f"storage={without_password(shown)}: cannot be opened ({reason}); a URL is "
@@ -62,16 +79,39 @@ def open_storage(url: str | None, folder: Path) -> Iterator[BaseStorage]:
 Opened = tuple[BaseStorage, Callable[[], None]]
 
 
+def _place(url: str) -> URL:
+    place = make_url(url)
+    return place.set(drivername=DRIVERS.get(place.drivername, place.drivername))
+
+
 def _open_server(url: URL) -> Opened:
-    storage = RDBStorage(url.render_as_string(hide_password=False))
+    for _ in range(RETRIES):
+        with suppress(IntegrityError, ProgrammingError):
+            return _connected(url)
+        time.sleep(0.2)
+    return _connected(url)
+
+
+def _connected(url: URL) -> Opened:
+    # a connection that the server or the network dropped meanwhile is made anew
+    lasting = {"pool_pre_ping": True}
+    storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=lasting)
     return storage, storage.engine.dispose
 
 
 def _open_sqlite(url: URL) -> Opened:
     patience = {"connect_args": {"timeout": PATIENCE_SECONDS}}
-    storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=patience)
-    _prepare_sqlite(storage)
+    with alone(_beside(url)):
+        storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=patience)
+        _prepare_sqlite(storage)
     return storage, storage.engine.dispose
+
+
+def _beside(url: URL) -> Path:
+    """The lock of a file: whoever can share the file can share it."""
+    if url.database in (None, "", ":memory:"):
+        raise ConnectionError("a sweep must outlive its process; name a file")
+    return Path(f"{url.database}.lock")
 
 
 def _open_proxy(url: URL) -> Opened:
@@ -86,6 +126,31 @@ def _open_proxy(url: URL) -> Opened:
 
 
 _OPENERS = {"sqlite": _open_sqlite, "grpc": _open_proxy}
+
+
+def lock_of(url: str | None, folder: Path, storage: BaseStorage, name: str) -> Lock:
+    """What lets one process at a time change the trials of a sweep, on all its machines.
+
+    Args:
+        url: of the storage, or None for SQLite in the folder.
+        folder: of the sweep.
+        storage: that was opened.
+        name: of the sweep.
+    """
+    place = _place(study_url(url, folder))
+    return _LOCKS.get(place.get_backend_name(), _turn)(place, storage, name)
+
+
+def _turn(url: URL, storage: BaseStorage, name: str) -> Lock:
+    return Turn(f"{name}/lock", storage, Witness()).alone
+
+
+def _file(url: URL, storage: BaseStorage, name: str) -> Lock:
+    return partial(alone, _beside(url))
+
+
+#: A file's lock is quick, and free as soon as its holder is dead.
+_LOCKS = {"sqlite": _file}
 
 
 def study_url(url: str | None, folder: Path) -> str:

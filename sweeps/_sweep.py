@@ -1,7 +1,6 @@
 """A sweep from its plan to its answer."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 
 import optuna
 from optuna.storages import BaseStorage
@@ -10,15 +9,18 @@ from routers import ConfigError
 
 from ._confirm import ConfirmLine, candidates
 from ._lock import alone
-from ._plan import Plan, open_folder
+from ._plan import LOCK, Plan, open_folder
 from ._pool import Pool
 from ._search import SearchLine, search_lines
-from ._store import STUDY, open_storage
+from ._store import LOST, STUDY, lock_of, open_storage, study_url, without_password
 from ._watch import Watch
 
 
 def run_sweep(plan: Plan, watch: Watch) -> list[str]:
     """Search, confirm, and leave everything in the sweep's folder; goes on where it stopped.
+
+    Machines that share the storage share the work. Each brings the others' results into its
+    folder at the end.
 
     Args:
         plan: of the sweep.
@@ -32,21 +34,26 @@ def run_sweep(plan: Plan, watch: Watch) -> list[str]:
         StoppedSweepError: where a signal asked to stop.
     """
     open_folder(plan)
-    with ExitStack() as held:
-        with alone(plan.folder / "lock"):
-            storage = held.enter_context(open_storage(plan.config.storage, plan.folder))
-        return _worked_off(plan, watch, storage)
+    with open_storage(plan.config.storage, plan.folder) as storage:
+        try:
+            return _worked_off(plan, watch, storage)
+        except LOST as error:
+            return [_lost(plan, error)]
 
 
 def _worked_off(plan: Plan, watch: Watch, storage: BaseStorage) -> list[str]:
     _refuse_orphans(plan, storage)
-    lines = search_lines(plan, storage)
+    lock = lock_of(plan.config.storage, plan.folder, storage, plan.name)
+    lines = search_lines(plan, storage, lock)
     with watch.showing("search", lines):
         Pool(plan.config.workers, watch).work_off(lines)
     found = candidates(plan, lines)
-    confirmed = ConfirmLine(plan, storage, found)
+    confirmed = ConfirmLine(plan, storage, lock, found)
     with watch.showing("confirmation", [confirmed]):
         Pool(plan.config.workers, watch).work_off([confirmed])
+    with alone(plan.folder / LOCK):
+        for line in (*lines, confirmed):
+            line.gather()
     missing = {arm.label for arm in plan.arms} - {candidate.arm.label for candidate in found}
     return [
         *(f"{label}: {_why(lines, label)}" for label in sorted(missing)),
@@ -54,10 +61,20 @@ def _worked_off(plan: Plan, watch: Watch, storage: BaseStorage) -> list[str]:
     ]
 
 
+def _lost(plan: Plan, error: Exception) -> str:
+    shown = without_password(study_url(plan.config.storage, plan.folder))
+    reason = str(error.__cause__ or error).splitlines() or [type(error).__name__]
+    return (
+        f"storage={shown}: answers no more ({reason[0]}); what it holds is not lost, and trials "
+        "left checkpoints: the same command goes on when it answers"
+    )
+
+
 def _refuse_orphans(plan: Plan, storage: BaseStorage) -> None:
     """Runs whose study is gone would be taken for those of a new one."""
     begun = any((plan.folder / "trials").glob("*/*/seed-*"))
-    names = [name for name in optuna.get_all_study_names(storage) if name.startswith(plan.name)]
+    own = f"{plan.name}/"
+    names = [name for name in optuna.get_all_study_names(storage) if name.startswith(own)]
     if begun and not names:
         raise ConfigError(
             f"out={plan.folder}: holds trials, and the storage no study of them; bring back "

@@ -1,14 +1,21 @@
 """What cannot work is refused before anything trains, or ends clearly; nothing is lost."""
 
 import json
+from functools import partial
+from unittest.mock import Mock
 
+import grpc
 import pytest
+from optuna.exceptions import StorageInternalError
 
 from routers import ConfigError
 from sweeps._cli import main
 from sweeps._config import compose
-from sweeps._plan import make_plan
+from sweeps._lock import alone
+from sweeps._plan import make_plan, open_folder
 from sweeps._pool import Pool
+from sweeps._search import search_lines
+from sweeps._store import open_storage
 
 from .cases import TINY, states, sweep, trials_of
 
@@ -79,6 +86,7 @@ def test_dense_controls_cost_what_the_first_arm_costs():
     ("url", "words"),
     [
         ("nonsense", "cannot be opened"),
+        ("sqlite://", "name a file"),
         ("sqlite:////proc/none/study.db", "cannot be opened"),
         ("oracle+nodriver://me:secret@host/x", "cannot be opened"),
     ],
@@ -105,6 +113,29 @@ def test_a_study_of_another_sweep(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert sweep(tmp_path / "two", storage, "trials=3") == 2
     assert "trials: 2 there, 3 now" in capsys.readouterr().err
+
+
+def test_other_data(tmp_path, capsys, monkeypatch):
+    """The same command where a file differs: its scores would not compare."""
+    monkeypatch.setattr(Pool, "work_off", lambda *_: None)
+    sweep(tmp_path)
+    path = tmp_path / "sweep.yaml"
+    (digest,) = {line.split()[1] for line in path.read_text().splitlines() if " sha256:" in line}
+    path.write_text(path.read_text().replace(digest, "another"))
+    capsys.readouterr()
+    assert sweep(tmp_path) == 2
+    assert f'data > sha256: "another" there, "{digest}" now' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [StorageInternalError("gone"), grpc.RpcError("gone")])
+def test_a_storage_that_is_lost_on_the_way(tmp_path, capsys, monkeypatch, error):
+    work_off = Mock(side_effect=error)
+    monkeypatch.setattr(Pool, "work_off", work_off)
+    assert sweep(tmp_path) == 1
+    assert work_off.called
+    told = capsys.readouterr().err
+    assert "storage=sqlite:///" in told
+    assert "the same command goes on" in told
 
 
 def test_a_study_that_is_gone(tmp_path, capsys, monkeypatch):
@@ -137,13 +168,9 @@ def test_a_score_that_is_not_a_number(tmp_path, monkeypatch):
     """NaN is null in JSON, and no trial's value."""
     out = tmp_path / "x"
     plan = make_plan(compose([*TINY, f"out={out}", "arms=[topk]", "controls=[]"]))
-    from sweeps._plan import open_folder
-    from sweeps._search import search_lines
-    from sweeps._store import open_storage
-
     open_folder(plan)
     with open_storage(None, out) as storage:
-        (line,) = search_lines(plan, storage)
+        (line,) = search_lines(plan, storage, partial(alone, out / "lock"))
         trial = line.queue.claim()
         line.draw(trial)
         for folder, _ in line.job(trial).runs:

@@ -2,11 +2,13 @@
 
 import os
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from optuna.trial import TrialState
 
-from sweeps._claim import Witness, own_claim, start_time
+from sweeps._claim import MACHINE, Witness, own_claim, start_time
+from sweeps._lock import alone
 from sweeps._queue import Place, Queue
 from sweeps._samplers import SAMPLERS, Reseeded
 from sweeps._store import open_storage
@@ -24,7 +26,8 @@ def made(tmp_path):
         home.mkdir(exist_ok=True)
         storage = opened.enter_context(open_storage(None, home))
         reseeded = Reseeded(sampler, 3, "arm")
-        queue = Queue("s/arm", storage, ["minimize"], reseeded, home / "lock", retries)
+        lock = partial(alone, home / "lock")
+        queue = Queue("s/arm", storage, ["minimize"], reseeded, lock, retries)
         queue.fill([Place({"x": 0.5}, {}), *[Place({}, {})] * (TRIALS - 1)])
         return queue
 
@@ -110,14 +113,73 @@ def test_a_trial_whose_process_died_before_it_made_its_claim_goes_back(made):
     assert queue.claim().number == unclaimed.number
 
 
+def test_a_trial_taken_again_is_not_its_former_process_s(made):
+    """A worker that lives on after its trial died must not vouch for who takes it next."""
+    queue = made()
+    trial = queue.claim()
+    queue.lost(trial, "killed")
+    assert queue.study.ask().number == trial.number  # and dies before its claim
+    assert queue.reap() == [trial.number]
+    queue.give_back(queue.claim())
+    assert queue.study.ask().number == trial.number
+    assert queue.reap() == [trial.number]
+
+
+def test_what_was_taken_for_dead_has_no_say(made):
+    """It slept, or the network did; its trial is another's now."""
+    asleep, other = made(), made()
+    trial = asleep.claim()
+    taken = {**own_claim(), "pid": 1}
+    other.keep(trial, {"claim": taken})
+    asleep.give_back(trial)
+    assert asleep.lost(trial, "killed")
+    (first, *_) = other.trials()
+    assert (first.state, first.user_attrs["claim"]) == (TrialState.RUNNING, taken)
+    assert "deaths" not in first.user_attrs
+    other.tell(trial, TrialState.COMPLETE, [1.0])
+    asleep.beat(trial, 2.0)
+    asleep.keep(trial, {"files 0": "late"})
+    asleep.fail(trial, "late")
+    (first, *_) = other.trials()
+    assert (first.state, first.values) == (TrialState.COMPLETE, [1.0])
+    assert not {"beat", "files 0", "error"} & first.user_attrs.keys()
+
+
 def test_workers_elsewhere_are_known_by_their_marks():
-    elsewhere = {"claim": {"host": "elsewhere", "pid": 1, "start": 1}}
+    elsewhere = {"host": "elsewhere", "pid": 1, "start": 1}
     patient, hasty = Witness(grace=100), Witness(grace=-1)
     for witness in (patient, hasty):
-        assert not witness.dead("s", 0, {**elsewhere, "beat": 1})
-    assert hasty.dead("s", 0, {**elsewhere, "beat": 1})
-    assert not hasty.dead("s", 0, {**elsewhere, "beat": 2})
-    assert not patient.dead("s", 0, {**elsewhere, "beat": 1})
+        assert not witness.dead("s", 0, elsewhere, 1)
+    assert hasty.dead("s", 0, elsewhere, 1)
+    assert not hasty.dead("s", 0, elsewhere, 2)
+    assert not patient.dead("s", 0, elsewhere, 1)
+
+
+def test_a_machine_that_is_gone_gives_its_trials_back(made, monkeypatch):
+    here, there = made(), made()
+    monkeypatch.setenv(MACHINE, "there")
+    trial = there.claim()
+    monkeypatch.setenv(MACHINE, "here")
+    here.witness = Witness(grace=-1)  # whatever does not change between two looks is dead
+    for mark in range(4):
+        there.beat(trial, float(mark))
+        assert here.reap() == []
+    assert here.reap() == [trial.number]
+    assert here.claim().number == trial.number
+
+
+def test_a_process_of_another_machine_is_not_looked_up_here(made, monkeypatch):
+    """The same host after its restart, or a container beside: its numbers mean others here."""
+    queue = made()
+    trial = queue.claim()
+    queue.keep(trial, {"claim": {**own_claim(), "pid": 2**22 + 1}})
+    monkeypatch.setenv(MACHINE, "after the restart")
+    assert queue.reap() == []
+
+
+def test_a_process_that_the_system_does_not_tell_of_is_known_by_its_marks():
+    unknown = {**own_claim(), "start": None}
+    assert not Witness().dead("s", 0, unknown, 1)
 
 
 def test_start_time_tells_processes_apart():

@@ -1,0 +1,123 @@
+"""One sweep on two machines that share a storage, and no folder."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from optuna.trial import TrialState
+
+from sweeps import _claim
+from sweeps._claim import MACHINE
+from sweeps._parcel import PARCEL
+from sweeps._store import open_storage
+
+from .cases import TINY, confirmed, sweep
+from .servers import postgres, postgres_programs, proxy
+
+ARMS = ("topk", "expert_choice", "uniform")
+
+
+@pytest.fixture(scope="module")
+def database():
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -e '.[postgres]'")
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with postgres(programs) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory):
+    with proxy(f"sqlite:///{tmp_path_factory.mktemp('behind') / 'study.db'}") as url:
+        yield url
+
+
+def on_machine(name, out, *more):
+    """The command on a machine of another name."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "sweeps", *TINY, f"out={out}", *more],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, MACHINE: name},
+    )
+
+
+def all_trials(url):
+    """Of every study, by its name."""
+    with open_storage(url, None) as storage:
+        return {
+            study.study_name: storage.get_all_trials(study._study_id)
+            for study in storage.get_all_studies()
+            if not study.study_name.endswith("/lock")
+        }
+
+
+def results(out):
+    """The text of every run's result, by place."""
+    return {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("result.json")}
+
+
+@pytest.mark.parametrize("server", ["database", "proxied"])
+def test_two_machines_with_a_folder_each_write_the_same_answer(
+    tmp_path, request, monkeypatch, server
+):
+    url = request.getfixturevalue(server)
+    one, other = tmp_path / "one", tmp_path / "other"
+    more = (f"storage={url}", "trials=3")
+    helper = on_machine("helper", other, *more)
+    monkeypatch.setenv(MACHINE, "main")
+    assert sweep(one, *more) == 0
+    assert helper.wait() == 0
+    trials = all_trials(url)
+    assert [len(trials[f"sweep/{arm}"]) for arm in ARMS] == [3, 3, 3]
+    assert len(trials["sweep/confirmed"]) == 6
+    every = [trial for study in trials.values() for trial in study]
+    assert {trial.state for trial in every} == {TrialState.COMPLETE}
+    assert {trial.user_attrs["claim"]["host"] for trial in every} <= {"helper", "main"}
+    assert len(results(one)) == 15
+    assert results(one) == results(other)
+    assert confirmed(one) == confirmed(other) == {arm: [1000, 1001] for arm in ARMS}
+    for name in ("leaderboard.csv", "leaderboard.md", "leaderboard.tex"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+    assert (one / "report.html").exists()
+    assert (other / "report.html").exists()
+
+
+def test_a_dead_machine_s_trials_are_done_by_another(tmp_path, database, monkeypatch):
+    """It is killed while it trains; nobody here can look for its processes."""
+    monkeypatch.setattr(_claim, "GRACE_SECONDS", 3.0)
+    more = (
+        "sweep=tiny",  # another name in the same database
+        f"storage={database}",
+        "arms=[topk]",
+        "controls=[]",
+        "confirm.seeds=1",
+        "run=[task=digits,task.dim=16,task.depth=2,expert.hidden=16,trainer.max_steps=40]",
+    )
+    dying = on_machine("dying", tmp_path / "dying", *more)
+    running = []
+    deadline = time.monotonic() + 240  # only so that a hang ends
+    while not running and time.monotonic() < deadline:
+        time.sleep(0.1)
+        running = [
+            t for t in all_trials(database).get("tiny/topk", []) if t.state == TrialState.RUNNING
+        ]
+    os.kill(dying.pid, signal.SIGKILL)
+    dying.wait()
+    monkeypatch.setenv(MACHINE, "living")
+    assert sweep(tmp_path / "living", *more) == 0
+    trials = all_trials(database)["tiny/topk"]
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
+    assert trials[running[0].number].user_attrs["claim"]["host"] == "living"
+    assert confirmed(tmp_path / "living") == {"topk": [1000]}
+
+
+def test_a_sweep_on_its_own_sends_nothing(tmp_path):
+    out = tmp_path / "x"
+    assert sweep(out, "arms=[topk]", "controls=[]", "trials=1", "confirm.seeds=1", "space={}") == 0
+    every = [t for study in all_trials(f"sqlite:///{out}/study.db").values() for t in study]
+    assert len(every) == 2
+    assert not [key for trial in every for key in trial.user_attrs if key.startswith(PARCEL)]
