@@ -23,22 +23,22 @@ from ._router import Router
 #: ``(D, E, K, L)``: width, experts, experts per item, items in a group.
 Size = tuple[int, int, int, int]
 
-#: Squares and powers of two, as some routers want them; no two axes grow together.
+#: Squares, powers of two and neither, as some routers refuse the others; no two axes grow together.
 SIZES: list[Size] = [
     (8, 16, 2, 12),
     (12, 16, 3, 8),
     (20, 16, 4, 18),
-    (28, 16, 2, 30),
     (8, 64, 3, 18),
     (12, 64, 4, 30),
-    (20, 64, 2, 8),
-    (28, 64, 3, 12),
+    (28, 64, 2, 8),
     (8, 256, 4, 8),
-    (12, 256, 2, 18),
     (20, 256, 3, 30),
-    (28, 256, 4, 12),
+    (28, 24, 3, 12),
+    (12, 40, 2, 18),
+    (20, 60, 2, 12),
+    (8, 96, 4, 30),
+    (28, 200, 2, 18),
     (12, 1024, 3, 12),
-    (20, 1024, 2, 8),
 ]
 ENOUGH = 8  # sizes, to tell formulas apart
 MOST_TERMS = 4
@@ -49,7 +49,10 @@ GROUPS = 2
 
 @dataclass(frozen=True)
 class Cost:
-    """Formulas in ``D``, ``E``, ``K`` and ``L``, the length of a group.
+    """Formulas in ``D``, ``E``, ``K``, ``L``, the length of a group, and ``B``.
+
+    ``B`` is the least divisor of ``E`` that is not below its root: the side of a square of
+    experts, where they form one. All hold for any ``E`` that the router takes.
 
     Attributes:
         flops: forward FLOPs per item of the matrix products; a multiply-add is 2 and
@@ -140,11 +143,17 @@ class _OfExperts:
     steps: int
 
 
+def _side(e: int) -> int:
+    return next(d for d in range(math.isqrt(e - 1) + 1, e + 1) if e % d == 0)
+
+
+#: Whole numbers all: a root or a logarithm would hold for some ``E`` alone.
 _OF_E: dict[str, _OfExperts] = {
     "": _OfExperts(lambda e: 1.0, 0),
     "E": _OfExperts(float, 1),
-    "√E": _OfExperts(math.sqrt, 2),
-    "log₂E": _OfExperts(math.log2, 2),
+    "B": _OfExperts(lambda e: float(_side(e)), 2),
+    "E/B": _OfExperts(lambda e: float(e // _side(e)), 2),
+    "⌈log₂E⌉": _OfExperts(lambda e: float((e - 1).bit_length()), 2),
     "E²": _OfExperts(lambda e: float(e * e), 3),
 }
 TERMS = [

@@ -40,8 +40,8 @@ def catalogue(parts: Registry) -> RenderableType:
 #: What the formulas mean.
 LEGEND = (
     "Costs are counted at several sizes and fitted exactly, with default options: D is the width, "
-    "E the experts, K the experts per item, L the items of a group; a multiply-add is 2 FLOPs, "
-    "element-wise work is not counted."
+    "E the experts, K the experts per item, L the items of a group, B the least divisor of E that "
+    "is not below √E; a multiply-add is 2 FLOPs, element-wise work is not counted."
 )
 
 
