@@ -1,0 +1,260 @@
+"""Runs on several devices: the numbers of one device, and no process that outlives its run."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks._batches import Batches, InOrder
+from tasks._cli import main
+from tasks._devices import COUNTS
+from tasks._rank import Rank
+
+from .cases import (
+    NARROW,
+    TINY,
+    assert_same_run,
+    checkpoint_of,
+    result_of,
+    rows_of,
+    train,
+)
+
+TWO = "trainer.devices=2"
+ROOT = Path(__file__).parents[2]
+
+TERMS = ("switch", "importance", "squared_deviation", "diversity", "entropy", "switch_sequence")
+
+# nothing is drawn, and every balance term has its say
+EXACT = (
+    "task=odd_parts:OddDigits",
+    "task.augment=0",
+    "router=odd_parts:Averaging",
+    f"losses={{{', '.join(f'{term}: 0.5' for term in TERMS)}}}",
+    "optimizer.lr=0.01",
+    "trainer.batch_size=60",
+    "trainer.accumulate_grad_batches=2",
+    "trainer.max_steps=4",
+    "trainer.log_every_n_steps=1",
+    "trainer.precision=64-true",
+)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """The folders of one run on one device and on two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parent / "plugins")
+        home = tmp_path_factory.mktemp("pair")
+        train(home / "one", *EXACT)
+        train(home / "two", *EXACT, TWO)
+    return home / "one", home / "two"
+
+
+def test_two_devices_take_the_steps_of_one(pair):
+    one, two = (checkpoint_of(out) for out in pair)
+    assert one["global_step"] == two["global_step"] == 4
+    held = two["state_dict"]
+    for name, values in one["state_dict"].items():
+        torch.testing.assert_close(held.pop(name), values, rtol=1e-6, atol=1e-9, msg=name)
+    # what one device has no need of is empty between steps
+    assert not any(values.any() for values in held.values())
+
+
+def test_statistics_of_routers_are_of_all_devices(pair):
+    one, two = (checkpoint_of(out)["state_dict"] for out in pair)
+    name = "backbone.blocks.0.moe.router.seen"
+    assert one[name].any()
+    torch.testing.assert_close(one[name], two[name])
+
+
+def test_every_sample_is_evaluated_once(pair):
+    one, two = map(result_of, pair)
+    for result in (one, two):
+        assert [layer["items"] for layer in result["layers"]] == [357 * 16] * 2
+    for left, right in zip(one["layers"], two["layers"], strict=True):
+        assert right.pop("load") == left.pop("load")
+        assert right.pop("nmi") == pytest.approx(left.pop("nmi"))
+        assert right == pytest.approx(left)
+    assert two["scores"] == pytest.approx(one["scores"])
+    assert two["score"]["validation"] == pytest.approx(one["score"]["validation"])
+    assert two["compute"]["flops_per_item"] == one["compute"]["flops_per_item"]
+    assert rows_of_confusion(pair[0]) == rows_of_confusion(pair[1])
+
+
+def test_logs_are_of_all_devices(pair):
+    one, two = map(rows_of, pair)
+    assert len(one) == len(two) == 4
+    for left, right in zip(one, two, strict=True):
+        assert {name: float(text) for name, text in left.items() if text} == pytest.approx(
+            {name: float(text) for name, text in right.items() if text}, rel=1e-6
+        )
+
+
+def rows_of_confusion(out):
+    with (out / "confusion.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+@given(rows=st.integers(2, 40), size=st.integers(1, 5), of=st.integers(1, 4))
+def test_shares_are_the_whole(rows, size, of):
+    split = {"x": torch.arange(rows)}
+    size *= of
+    shares = [InOrder(split, size, [rank]) for rank in Rank(0, of).all()]
+    seen = [row for share in shares for batch in share for row in batch["x"].tolist()]
+    assert sorted(seen) == list(range(rows))
+    for batches in [*shares, InOrder(split, size, Rank(0, of).all())]:
+        assert len(batches) == len(list(batches))
+        assert all(len(batch["x"]) for batch in batches)
+
+
+def test_devices_divide_the_batches_of_one():
+    split = {"x": torch.arange(23)}
+    whole = [batch["x"] for batch in Batches(split, 6, seed=0)]
+    parts = zip(*(Batches(split, 6, 0, rank) for rank in Rank(0, 3).all()), strict=True)
+    assert len(whole) == 3
+    for batch, shares in zip(whole, parts, strict=True):
+        assert [len(share["x"]) for share in shares] == [2, 2, 2]
+        assert torch.equal(torch.cat([share["x"] for share in shares]), batch)
+
+
+LONG = (
+    "trainer.batch_size=16",
+    "trainer.max_epochs=2",
+    "trainer.max_steps=-1",
+    "task.augment=1.0",
+    TWO,
+)
+
+
+def test_stopped_in_every_way_it_is_the_run_that_never_stopped(tmp_path, capfd):
+    out = tmp_path / "stopped"
+
+    def kill_one():
+        until((out / "checkpoints" / "last.ckpt").exists)
+        os.kill(ranks_of(out)[1], signal.SIGKILL)
+
+    with meanwhile(kill_one):
+        assert main([*TINY, NARROW, f"out={out}", *LONG]) == 1
+    errors = capfd.readouterr().err
+    assert errors.startswith("error: device 1: killed by SIGKILL")
+    assert errors.endswith(f"python -m tasks resume={out}\n")
+    assert len(errors.splitlines()) == 1
+    assert not ranks_of(out)
+
+    with started([f"resume={out}"]) as process:
+        until(lambda: len(ranks_of(out)) == 2)
+        process.kill()
+        process.communicate(timeout=60)
+        until(lambda: not ranks_of(out))
+
+    def ask():
+        until(lambda: len(ranks_of(out)) == 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with meanwhile(ask):
+        assert main([f"resume={out}"]) == 128 + signal.SIGTERM
+    assert capfd.readouterr().err == (
+        f"stopped by SIGTERM; go on with: python -m tasks resume={out}\n"
+    )
+    assert not ranks_of(out)
+    assert checkpoint_of(out)["global_step"] > 0
+    assert not (out / "result.json").exists()
+
+    assert main([f"resume={out}"]) == 0
+    train(tmp_path / "whole", *LONG)
+    assert_same_run(out, tmp_path / "whole")
+
+
+@contextmanager
+def meanwhile(action):
+    """Do something in a thread."""
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(action)
+        yield
+        done.result(timeout=60)
+
+
+@contextmanager
+def started(arguments):
+    """``python -m tasks`` as a process of its own, which is gone in the end."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tasks", *arguments],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
+
+
+def until(found, seconds=120):
+    """Wait for something, and return it."""
+    deadline = time.monotonic() + seconds  # only so that a hang ends
+    while not (value := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return value
+
+
+def ranks_of(out):
+    """Processes of the ranks of a run, first rank first."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_text().split("\0")
+        except (OSError, UnicodeDecodeError):  # not a process, or gone
+            continue
+        if "tasks._one_rank" in words and f'"{out}"' in words[-2]:
+            found['"number": 1' in words[-2]] = int(entry.name)
+    return [found[key] for key in sorted(found)]
+
+
+def test_a_loss_that_is_not_finite_is_said_once(tmp_path, capfd):
+    out = tmp_path / "run"
+    arguments = [*TINY, NARROW, f"out={out}", "task=spare_parts:PoisonedTask"]
+    assert main([*arguments, "trainer.max_steps=-1", TWO]) == 1
+    errors = capfd.readouterr().err
+    assert errors.startswith("error: the loss is nan at step ")
+    assert "input 'x' of the batch" in errors
+    assert len(errors.splitlines()) == 1
+    assert not ranks_of(out)
+    assert all(values.isfinite().all() for values in checkpoint_of(out)["state_dict"].values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["trainer.devices=0"], "trainer.devices=0: allowed is an integer of at least 1"),
+        (["trainer.devices=3"], "trainer.devices=3: allowed is a divisor of trainer.batch_size=64"),
+        (
+            ["trainer.devices=4", "trainer.accelerator=cuda"],
+            "trainer.devices=4: allowed is an integer from 1 to 2, the devices torch sees",
+        ),
+        (
+            ["trainer.devices=256", "trainer.batch_size=512"],
+            "trainer.devices=256: allowed is an integer from 1 to 180, the samples in val",
+        ),
+    ],
+    ids=["none", "uneven", "absent", "idle"],
+)
+def test_refused_before_work(tmp_path, capsys, monkeypatch, settings, words):
+    monkeypatch.setitem(COUNTS, "cuda", lambda: 2)
+    assert main([*TINY, NARROW, f"out={tmp_path / 'run'}", *settings]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {words}")
+    assert not list(tmp_path.iterdir())
