@@ -9,7 +9,7 @@ from ._checks_adapt import (
     check_adapt_selects,
     check_tally,
 )
-from ._checks_capacity import check_capacity_is_causal, check_drops_keep_weights
+from ._checks_capacity import check_capacity, check_capacity_is_causal, check_drops_keep_weights
 from ._checks_gradient import (
     check_finite_from_zero,
     check_finite_gradients,
@@ -42,7 +42,6 @@ from ._checks_scores import (
 )
 from ._checks_shapes import (
     check_balance_term,
-    check_capacity,
     check_empty_and_single,
     check_layout_fields,
     check_shapes_and_ranges,

@@ -1,12 +1,62 @@
-"""Checks of what a capacity gives away: weights stay, and nobody learns of later items."""
+"""Checks of what a capacity gives away: how much, that weights stay, and nobody looks ahead."""
 
 import torch
 from torch import Tensor
 
+from ._checks_shapes import CONSTRUCT
 from ._checks_subject import Subject, random_mask, require, routes, same, where, with_mask
 from ._items import Items
 from ._limit import DROP_ORDERS
 from ._routing import Routing
+
+
+def check_capacity(subject: Subject) -> None:
+    """``routing.limit`` keeps ``ceil(factor * K n_g / E)`` per group and expert, in every order.
+
+    ``K`` is the budget. Where there is none it is the group's mean, and in the order of
+    positions, which may not know that mean, nothing is checked but that none are added.
+    """
+    for items in subject.batches():
+        for route in (subject.in_training, subject.in_eval):
+            routing = route(items)
+            if not routing.divisible:
+                require(
+                    routing.limit(0.5) is routing, "limit changed a blend or a merge", CONSTRUCT
+                )
+                continue
+            for order in DROP_ORDERS:
+                for factor in (0.5, 1.0, 1.25):
+                    _check_limited(routing, routing.limit(factor, order), factor, order)
+                require(
+                    same(routes(routing.limit(0.5, order)), routes(routing.limit(0.5, order))),
+                    f"limit(0.5, {order!r}) is not deterministic",
+                    "seed the drop order from the routing",
+                )
+
+
+def _check_limited(routing: Routing, kept: Routing, factor: float, order: str) -> None:
+    e, length = routing.num_experts, max(routing.num_items // routing.groups, 1)
+    before, after = (
+        torch.bincount(r.item // length * e + r.expert, minlength=r.groups * e).view(-1, e)
+        for r in (routing, kept)
+    )
+    asked = before.sum(1, keepdim=True).double()
+    if routing.budget is not None:
+        real = torch.ones(routing.num_items) if routing.mask is None else routing.mask
+        asked = real.view(routing.groups, -1).sum(1, keepdim=True).double() * routing.budget
+    capacity = (asked * factor / e - 1e-9).ceil().long()
+    mean_so_far = routing.budget is None and order == "position"
+    require(
+        (after <= before).all() if mean_so_far else torch.equal(after, before.minimum(capacity)),
+        f"limit({factor}, {order!r}) kept {after.tolist()} of {before.tolist()}, "
+        f"capacity {capacity.flatten().tolist()}",
+        f"{CONSTRUCT}, so that groups and items agree",
+    )
+    require(
+        torch.equal(kept.demand, routing.demand),
+        f"limit({factor}, {order!r}) changed the demand",
+        "leave requested to Routing.drop",
+    )
 
 
 def check_drops_keep_weights(subject: Subject) -> str | None:

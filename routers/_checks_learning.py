@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ._checks_gradient import check_gradients
+from ._checks_metadata import ends
 from ._checks_subject import CheckError, Subject, require, seeded, with_mask
 from ._errors import ConfigError
 from ._options import defaults
@@ -36,13 +37,8 @@ def check_options_learn(subject: Subject) -> str | None:
 
 
 def _settings(kind: type[Router]) -> Iterator[Mapping[str, Any]]:
-    """Each listed choice of ``space`` alone, and one expert per item beside each of them."""
-    listed = [
-        {name: choice}
-        for name, choices in kind.space.items()
-        if not isinstance(choices, Mapping)
-        for choice in choices
-    ]
+    """Each choice of ``space``, both ends of a range, alone and with one expert per item."""
+    listed = [{name: choice} for name, choices in kind.space.items() for choice in ends(choices)]
     yield from listed
     if "k" in defaults(kind, skip=2):
         yield {"k": 1}

@@ -55,7 +55,7 @@ def check_space(subject: Subject) -> None:
             f"space names {name!r}, which the constructor does not take",
             f"its options are: {', '.join(options) or 'none'}",
         )
-        for value in _ends(choices):
+        for value in ends(choices):
             refusal = _refusal(kind, {name: value})
             require(
                 refusal is None,
@@ -64,7 +64,7 @@ def check_space(subject: Subject) -> None:
             )
 
 
-def _ends(choices: Any) -> list[Any]:
+def ends(choices: Any) -> list[Any]:
     """What to try of a space's entry: all of a list, both ends of a range."""
     if not isinstance(choices, Mapping):
         return list(choices)

@@ -1,13 +1,12 @@
-"""Checks of one routing by itself: shapes, ranges, layout, weights, capacity."""
+"""Checks of one routing by itself: shapes, ranges, layout, weights."""
 
 from dataclasses import replace
 
 import torch
 
-from ._checks_subject import Subject, measures, require, routes, same, toy_mixture
+from ._checks_subject import Subject, measures, require, same, toy_mixture
 from ._errors import ConfigError
 from ._items import Items
-from ._limit import DROP_ORDERS
 from ._losses import losses
 from ._routing import Routing
 
@@ -152,54 +151,6 @@ def check_weights_sum_as_declared(subject: Subject) -> str | None:
 
 def _rows(routing: Routing) -> int:
     return routing.num_items if routing.blend is None else routing.blend.num_slots
-
-
-def check_capacity(subject: Subject) -> None:
-    """``routing.limit`` keeps ``ceil(factor * K n_g / E)`` per group and expert, in every order.
-
-    ``K`` is the budget. Where there is none it is the group's mean, and in the order of
-    positions, which may not know that mean, nothing is checked but that none are added.
-    """
-    for items in subject.batches():
-        routing = subject.in_eval(items)
-        if not routing.divisible:
-            require(routing.limit(0.5) is routing, "limit changed a blend or a merge", CONSTRUCT)
-            continue
-        for order in DROP_ORDERS:
-            for factor in (0.5, 1.0, 1.25):
-                kept = routing.limit(factor, order)
-                again = routing.limit(factor, order)
-                _check_limited(routing, kept, factor, order)
-                require(
-                    same(routes(kept), routes(again)),
-                    f"limit({factor}, {order!r}) is not deterministic",
-                    "seed the drop order from the routing",
-                )
-
-
-def _check_limited(routing: Routing, kept: Routing, factor: float, order: str) -> None:
-    e, length = routing.num_experts, max(routing.num_items // routing.groups, 1)
-    before, after = (
-        torch.bincount(r.item // length * e + r.expert, minlength=r.groups * e).view(-1, e)
-        for r in (routing, kept)
-    )
-    asked = before.sum(1, keepdim=True).double()
-    if routing.budget is not None:
-        real = torch.ones(routing.num_items) if routing.mask is None else routing.mask
-        asked = real.view(routing.groups, -1).sum(1, keepdim=True).double() * routing.budget
-    capacity = (asked * factor / e - 1e-9).ceil().long()
-    mean_so_far = routing.budget is None and order == "position"
-    require(
-        (after <= before).all() if mean_so_far else torch.equal(after, before.minimum(capacity)),
-        f"limit({factor}, {order!r}) kept {after.tolist()} of {before.tolist()}, "
-        f"capacity {capacity.flatten().tolist()}",
-        f"{CONSTRUCT}, so that groups and items agree",
-    )
-    require(
-        torch.equal(kept.demand, routing.demand),
-        f"limit({factor}, {order!r}) changed the demand",
-        "leave requested to Routing.drop",
-    )
 
 
 def check_empty_and_single(subject: Subject) -> None:

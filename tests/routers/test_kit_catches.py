@@ -360,6 +360,32 @@ class SpaceBeyondRange(routers.routers["topk"]):
     space = {"k": [99]}  # noqa: RUF012
 
 
+class FlatAtOneEnd(Sound):
+    """What a sweep may try at the end of its range has to learn as well."""
+
+    space = {"heat": {"low": 0.0, "high": 1.0}}  # noqa: RUF012
+
+    def __init__(self, dim: int, num_experts: int, *, heat: float = 1.0) -> None:
+        super().__init__(dim, num_experts)
+        self.heat = heat
+
+    def weights(self, logits, expert):
+        return super().weights(logits * self.heat, expert)
+
+
+class Unlimited(Routing):
+    """It has room for all."""
+
+    def limit(self, factor, order="position", **settings):
+        return self
+
+
+class NoCapacityInTraining(Sound):
+    def forward(self, items):
+        routing = super().forward(items)
+        return Unlimited(**vars(routing)) if self.training else routing
+
+
 class BalanceWithoutLoss(Sound):
     balance = {"swich": 0.1}  # noqa: RUF012
 
@@ -427,6 +453,8 @@ CAUGHT = [
     (PromisesMoreThanItsClass, _checks.check_traits_may_only_shrink, "declares causal"),
     (SpaceWithoutOption, _checks.check_space, "does not take"),
     (SpaceBeyondRange, _checks.check_space, "no size takes it"),
+    (FlatAtOneEnd, _checks.check_options_learn, "with heat=0.0: the task sends no gradient to w"),
+    (NoCapacityInTraining, _checks.check_capacity, "kept .* of .*, capacity"),
     (BalanceWithoutLoss, _checks.check_balance_names, "which is no loss"),
     (NoSource, _checks.check_docstring, "names no source"),
     (NoExample, _checks.check_docstring, "shows no example"),
