@@ -129,8 +129,7 @@ def test_devices_divide_the_batches_of_one():
 
 
 LONG = (
-    "trainer.batch_size=16",
-    "trainer.max_epochs=2",
+    "trainer.batch_size=32",
     "trainer.max_steps=-1",
     "task.augment=1.0",
     TWO,

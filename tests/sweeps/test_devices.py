@@ -1,0 +1,88 @@
+"""Trials that train on several devices: processes of their own, which die and stop alone."""
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from optuna.trial import TrialState
+
+from sweeps._search import SearchLine
+
+from .cases import confirmed, states, sweep, trials_of
+
+RUN = (
+    "task=digits",
+    "task.dim=16",
+    "task.depth=2",
+    "expert.hidden=16",
+    "trainer.accelerator=cpu",
+    "trainer.devices=2",
+    "trainer.max_epochs=2",
+)
+SWEEP = (
+    f"run=[{','.join(RUN)}]",
+    "arms=[topk]",
+    "controls=[]",
+    "confirm.seeds=1",
+    "pruner={name: halving, first: 1, factor: 2}",
+)
+
+
+def test_killed_pruned_and_stopped(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "x"
+    asked = []
+
+    def only_the_first(line, trial, epoch, values):
+        asked.append((trial.number, epoch, sorted(values)))
+        return trial.number == 0
+
+    def disturb():
+        first = out / "trials" / "topk" / "0000" / "seed-0"
+        until((first / "checkpoints" / "last.ckpt").exists)
+        os.kill(ranks_of(first)[1], signal.SIGKILL)
+        until(lambda: ranks_of(out / "confirmed" / "topk" / "seed-1000"))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(SearchLine, "goes_on", only_the_first)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(disturb)
+        assert sweep(out, *SWEEP) == 128 + signal.SIGTERM
+        done.result(timeout=60)
+    assert asked == [(0, 1, ["score.value"]), (1, 1, ["score.value"])]
+    assert states(out, "topk") == [TrialState.COMPLETE, TrialState.PRUNED]
+    assert trials_of(out, "topk")[0].user_attrs["deaths"] == 1
+    assert "device 1: killed by SIGKILL; out of memory, perhaps; back in line" in (
+        capsys.readouterr().out
+    )
+    run = out / "trials" / "topk" / "0000" / "seed-0"
+    assert (run / "command.txt").read_text().endswith(f"python -m tasks resume={run}\n")
+    assert (out / "confirmed" / "topk" / "seed-1000" / "checkpoints" / "last.ckpt").exists()
+    assert confirmed(out) == {"topk": []}
+    assert not ranks_of(out)
+
+    assert sweep(out, *SWEEP) == 0
+    assert confirmed(out) == {"topk": [1000]}
+    assert not ranks_of(out)
+
+
+def until(found):
+    """Wait for something."""
+    deadline = time.monotonic() + 120  # only so that a hang ends
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def ranks_of(folder):
+    """Processes of the ranks of runs in a folder."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_text().split("\0")
+        except (OSError, UnicodeDecodeError):  # not a process, or gone
+            continue
+        if "tasks._one_rank" in words and f'"{folder}' in words[-2]:
+            found['"number": 1' in words[-2]] = int(entry.name)
+    return [found[key] for key in sorted(found)]
