@@ -38,12 +38,12 @@ class Affinity(Router):
         dim: int,
         num_experts: int,
         *,
-        k: int,
-        weighting: str,
-        scale: float,
-        rule: str,
-        rate: float | None,
-        gate: GateSpec,
+        k: int = 2,
+        weighting: str = "renormalized",
+        scale: float = 1.0,
+        rule: str = "sign",
+        rate: float | None = None,
+        gate: GateSpec = "linear",
     ) -> None:
         super().__init__(dim, num_experts)
         check_k(k, num_experts)

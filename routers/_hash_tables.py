@@ -20,6 +20,20 @@ class Table:
     reads_data: bool
 
 
+def by_bucket(ids: Tensor, features: Tensor, buckets: int) -> tuple[Tensor, Tensor]:
+    """How many items each bucket gets, ``(V,)``, and their mean features, ``(V, F)`` float64.
+
+    >>> counts, means = by_bucket(torch.tensor([0, 2, 0]), torch.tensor([[1.0], [5], [2]]), 3)
+    >>> counts.tolist(), means.flatten().tolist()
+    ([2, 0, 1], [1.5, 0.0, 5.0])
+    """
+    bucket = ids.cpu() % buckets
+    counts = torch.bincount(bucket, minlength=buckets)
+    flat = features.cpu().double().flatten(1)
+    sums = flat.new_zeros(buckets, flat.shape[1]).index_add(0, bucket, flat)
+    return counts, sums / counts.clamp_min(1).unsqueeze(1)
+
+
 def _random(
     num_experts: int, counts: Tensor, features: Tensor | None, generator: torch.Generator
 ) -> Tensor:
@@ -49,6 +63,17 @@ def _clustered(
     return table
 
 
+def _dispersed(
+    num_experts: int, counts: Tensor, features: Tensor | None, generator: torch.Generator
+) -> Tensor:
+    assert features is not None
+    table = _random(num_experts, counts, features, generator)  # for ids never seen
+    seen = (counts > 0).nonzero().squeeze(1)
+    cluster = _k_means(features[seen], num_experts, generator)
+    table[seen[cluster.argsort(stable=True)]] = torch.arange(len(seen)) % num_experts
+    return table
+
+
 def _k_means(points: Tensor, k: int, generator: torch.Generator, rounds: int = 50) -> Tensor:
     """Nearest of ``k`` centres for each point, ``(M,)``, after Lloyd's rounds."""
     centres = points[torch.randperm(len(points), generator=generator)[:k]]
@@ -64,4 +89,5 @@ TABLES = {
     "random": Table(_random, reads_data=False),
     "balanced": Table(_balanced, reads_data=True),
     "clustered": Table(_clustered, reads_data=True),
+    "dispersed": Table(_dispersed, reads_data=True),
 }

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from ._affinity import Affinity
 from ._bias import BY_LOAD
-from ._errors import bad_value
+from ._expert_groups import check_groups, in_best_groups
 from ._router import routers
 from ._select import top_k
 from .gates import GateSpec
@@ -39,6 +38,7 @@ class GroupedTopK(Affinity):
         rate: how far it moves in a step; None for the rule's own, 0 for no bias.
         gate: what scores the experts.
 
+    >>> import torch
     >>> from routers import Items
     >>> router = GroupedTopK(4, 8, k=2, expert_groups=4, kept_groups=1)
     >>> first, second = router(Items(torch.randn(1, 4))).expert.tolist()
@@ -64,35 +64,11 @@ class GroupedTopK(Affinity):
         gate: GateSpec = "linear",
     ) -> None:
         super().__init__(
-            dim,
-            num_experts,
-            k=k,
-            weighting=weighting,
-            scale=scale,
-            rule=rule,
-            rate=rate,
-            gate=gate,
+            dim, num_experts, k=k, weighting=weighting, scale=scale, rule=rule, rate=rate, gate=gate
         )
-        _check_groups(num_experts, k, expert_groups, kept_groups)
+        check_groups(num_experts, k, expert_groups, kept_groups)
         self.expert_groups = expert_groups
         self.kept_groups = kept_groups
 
     def select(self, scores: Tensor) -> Tensor:
-        size = self.num_experts // self.expert_groups
-        grouped = scores.view(len(scores), self.expert_groups, size)
-        best = top_k(grouped.topk(min(2, size), -1).values.sum(-1), self.kept_groups)
-        closed = torch.ones_like(grouped[..., 0], dtype=torch.bool).scatter(1, best, False)
-        return top_k(grouped.masked_fill(closed.unsqueeze(-1), -torch.inf).flatten(1), self.k)
-
-
-def _check_groups(num_experts: int, k: int, expert_groups: int, kept_groups: int) -> None:
-    if expert_groups < 1 or num_experts % expert_groups:
-        allowed = f"a number that divides num_experts={num_experts}"
-        raise bad_value("router.expert_groups", expert_groups, allowed)
-    least = -(-k * expert_groups // num_experts)
-    if not least <= kept_groups <= expert_groups:
-        raise bad_value(
-            "router.kept_groups",
-            kept_groups,
-            f"from {least}, which hold k={k} experts, to expert_groups={expert_groups}",
-        )
+        return top_k(in_best_groups(scores, self.expert_groups, self.kept_groups), self.k)

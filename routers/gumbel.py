@@ -1,13 +1,12 @@
 """Experts drawn by the gate's own probabilities."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ._errors import bad_value
+from ._annealed import Annealed
 from ._items import Items
 from ._router import Router, Traits, routers
 from ._routing import Routing
@@ -39,15 +38,13 @@ class Gumbel(Router):
     >>> router = Gumbel(4, 8, k=2, rate=0.001)
     >>> for _ in range(100):
     ...     router.adapt(torch.ones(8))
-    >>> round(router.temperature.item(), 4)
+    >>> round(router.temperature.value.item(), 4)
     0.9048
     """
 
     traits = Traits(exact_gradients=False)
     space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4], "floor": [0.1, 0.5]}
     balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
-
-    steps: Tensor
 
     def __init__(
         self,
@@ -62,32 +59,21 @@ class Gumbel(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
-        if not 0 < floor <= temperature < math.inf:
-            raise bad_value("router.floor", floor, f"above 0, at most temperature={temperature}")
-        if not 0 <= rate < math.inf:
-            raise bad_value("router.rate", rate, "a finite number of at least 0")
         self.k = k
-        self.schedule = (temperature, floor, rate)
+        self.temperature = Annealed(temperature, floor, rate)
         self.gate = self._use_gate(gate)
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-
-    @property
-    def temperature(self) -> Tensor:
-        """``tau`` after the steps so far, a scalar."""
-        first, floor, rate = self.schedule
-        return (first * torch.exp(-rate * self.steps.double())).clamp_min(floor)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
         scores = logits + _gumbel_like(logits) if self.training else logits
         expert = top_k(scores, self.k)
-        soft = softmax(scores / self.temperature.to(scores.dtype)).gather(1, expert)
+        soft = softmax(scores / self.temperature.value.to(scores.dtype)).gather(1, expert)
         weight = 1 / self.k + soft - soft.detach()
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)
 
     def adapt(self, load: Tensor) -> None:
         if self.training:
-            self.steps += 1
+            self.temperature.fall()
 
 
 def _gumbel_like(logits: Tensor) -> Tensor:

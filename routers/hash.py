@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from ._errors import ConfigError, bad_value, unknown
-from ._hash_tables import TABLES
+from ._given import given_ids
+from ._hash_tables import TABLES, by_bucket
 from ._items import Items
 from ._router import Router, Traits, routers
 from ._routing import Routing
+from ._seed import seeded
 
 
 @routers.register("hash")
@@ -20,7 +22,8 @@ class Hash(Router):
     ``e = table[id]`` with weight 1; the same id goes to the same expert at every layer.
     Source: Roller et al. 2021, 2106.04426. Tables: ``random``; ``balanced``
     (most frequent ids first, each to the expert with the least so far); ``clustered``
-    (k-means of the ids' features). The last two are made by ``prepare`` from training data.
+    (k-means of the ids' mean features, a cluster to an expert); ``dispersed`` (the ids of each
+    cluster dealt out to all experts). The last three are made by ``prepare`` from training data.
 
     Args:
         dim: ``D``, not used.
@@ -56,39 +59,24 @@ class Hash(Router):
             raise unknown("router.table", table, TABLES)
         if buckets < 1:
             raise bad_value("router.buckets", buckets, "an integer of at least 1")
-        if not 0 <= seed < 2**63:
-            raise bad_value("router.seed", seed, "an integer from 0 to 2**63 - 1")
         self.rule = TABLES[table]
         self.seed = seed
-        start = TABLES["random"].make(num_experts, torch.zeros(buckets), None, self._generator())
+        start = TABLES["random"].make(num_experts, torch.zeros(buckets), None, seeded(seed))
         self.register_buffer("table", start)
         self.register_buffer("ready", torch.tensor(not self.rule.reads_data))
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
-        buckets = self.table.numel()
-        bucket = ids.cpu() % buckets
-        counts = torch.bincount(bucket, minlength=buckets)
-        flat = features.cpu().double().flatten(1)
-        sums = flat.new_zeros(buckets, flat.shape[1]).index_add(0, bucket, flat)
-        means = sums / counts.clamp_min(1).unsqueeze(1)
-        made = self.rule.make(self.num_experts, counts, means, self._generator())
-        self.table.copy_(made)
+        counts, means = by_bucket(ids, features, self.table.numel())
+        self.table.copy_(self.rule.make(self.num_experts, counts, means, seeded(self.seed)))
         self.ready.fill_(True)
 
     def forward(self, items: Items) -> Routing:
-        if items.ids is None:
-            raise ConfigError(
-                "router=hash: needs ids, the content id of every item; "
-                "give moe(x, ids=...), or choose a task that has them"
-            )
+        ids = given_ids(items, "hash")
         if not self.ready:
             raise ConfigError(
                 "router.table: this table is made from training data; call "
                 "router.prepare(ids, features) first, or use router.table=random"
             )
-        expert = self.table[items.ids % self.table.numel()].unsqueeze(1)
+        expert = self.table[ids % self.table.numel()].unsqueeze(1)
         weight = torch.ones_like(expert, dtype=items.x.dtype)
         return Routing.by_item(items, expert, weight, self.num_experts)
-
-    def _generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed)

@@ -1,4 +1,7 @@
-"""Two gates in a row: first the branch, then the expert within it."""
+"""Two gates in a row: first the branch, then the expert within it.
+
+Longer than most: two noisy gates, options for each of them, and the expected load of both.
+"""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -6,12 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._errors import bad_value
+from ._grid import branches_of
 from ._items import Items
 from ._noise import NoisyScores, Scores, chance_of_top_k
 from ._router import Router, Traits, routers
 from ._routing import Routing
-from ._select import check_learns, top_k
+from ._select import check_k, check_learns, top_k
 from .gates import GateSpec
 
 
@@ -57,30 +60,14 @@ class Hierarchical(Router):
         gate: GateSpec = "linear",
     ) -> None:
         super().__init__(dim, num_experts)
-        divisors = [d for d in range(1, num_experts + 1) if num_experts % d == 0]
-        if not branches and len(divisors) == 2:
-            raise bad_value(
-                "num_experts",
-                num_experts,
-                "a number that splits into equal branches, not a prime one",
-                f"Use {num_experts + 1} experts, or router.branches={num_experts}",
-            )
-        branches = branches or min(d for d in divisors if d * d >= num_experts)
-        if branches not in divisors:
-            raise bad_value(
-                "router.branches",
-                branches,
-                f"a divisor of num_experts={num_experts}: {', '.join(map(str, divisors))}",
-            )
-        self.branches = branches
-        self.size = num_experts // branches
-        self.primary_k = primary_k
-        self.k = k
-        _check_level(primary_k, branches, "router.primary_k")
-        _check_level(k, self.size, "router.k")
+        self.branches = branches_of(num_experts, branches)
+        self.size = num_experts // self.branches
+        check_k(primary_k, self.branches, "router.primary_k", "router.branches={}")
+        check_k(k, self.size, what="num_experts / router.branches = {}")
         check_learns(primary_k, weighting, "router.primary_k")
         self.weighting = check_learns(k, weighting)
-        self.primary = NoisyScores(self._use_gate(gate, branches), dim, branches)
+        self.primary_k, self.k = primary_k, k
+        self.primary = NoisyScores(self._use_gate(gate, self.branches), dim, self.branches)
         self.secondary = NoisyScores(self._use_gate(gate), dim, num_experts)
         self._promise(convex=self.weighting.convex)
 
@@ -109,8 +96,3 @@ class Hierarchical(Router):
         secondary = (chance_of_top_k(second, self.k) * sent.unsqueeze(-1)).sum(0)
         per_item = secondary / sent.sum(0).clamp_min(1).unsqueeze(1)
         return (primary.unsqueeze(1) * per_item).flatten()
-
-
-def _check_level(k: int, size: int, key: str) -> None:
-    if not 1 <= k <= size:
-        raise bad_value(key, k, f"an integer from 1 to {size}, what there is to choose from")

@@ -1,14 +1,13 @@
 """Experts by a map that someone gave: nothing is learned."""
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
-from ._errors import ConfigError, bad_value
+from ._errors import ConfigError
+from ._given import given_tasks
 from ._items import Items
 from ._router import Router, Traits, routers
 from ._routing import Routing
+from ._task_table import TaskTable, listed
 
 
 @routers.register("mapped")
@@ -26,6 +25,7 @@ class Mapped(Router):
         table: for every task its expert, or the list of its experts, which share it evenly;
             None sends task ``t`` to expert ``t % E``.
 
+    >>> import torch
     >>> router = Mapped(4, 3, table=[[0], [1, 2]])
     >>> routing = router(Items(torch.zeros(3, 4), task=torch.tensor([1, 0, 1])))
     >>> routing.load.tolist(), routing.weight.tolist()
@@ -36,30 +36,14 @@ class Mapped(Router):
 
     listed: Tensor
 
-    def __init__(
-        self,
-        dim: int,
-        num_experts: int,
-        *,
-        table: Sequence[Sequence[int]] | Sequence[int] | None = None,
-    ) -> None:
+    def __init__(self, dim: int, num_experts: int, *, table: TaskTable | None = None) -> None:
         super().__init__(dim, num_experts)
         self.repeats = table is None
         given = range(num_experts) if table is None else table
-        rows = [[row] if isinstance(row, int) else list(row) for row in given]
-        _check_table(rows, num_experts)
-        listed = torch.zeros(len(rows), num_experts, dtype=torch.bool)
-        for task, experts in enumerate(rows):
-            listed[task, experts] = True
-        self.register_buffer("listed", listed)
+        self.register_buffer("listed", listed(given, num_experts))
 
     def forward(self, items: Items) -> Routing:
-        if items.task is None:
-            raise ConfigError(
-                "router=mapped: needs the task, language or domain of every item; "
-                "give moe(x, task=...), or choose a task whose data has them"
-            )
-        task = items.task.masked_fill(~items.real(), 0)  # that of padding may be anything
+        task = given_tasks(items, "mapped")
         row = task % len(self.listed) if self.repeats else task
         self._check_known(task, row)
         keep = self.listed[row]
@@ -73,17 +57,4 @@ class Mapped(Router):
             raise ConfigError(
                 f"router=mapped: an item is of task {unknown[0].item()}, but router.table knows "
                 f"tasks {known}; give a row for every task, or router.table=null"
-            )
-
-
-def _check_table(rows: Sequence[Sequence[int]], num_experts: int) -> None:
-    if not rows:
-        raise bad_value("router.table", rows, "a row of experts for every task, or null")
-    for row in rows:
-        within = all(0 <= expert < num_experts for expert in row)
-        if not row or not within or len(set(row)) < len(row):
-            raise bad_value(
-                "router.table",
-                row,
-                f"one or more different experts from 0 to {num_experts - 1} for every task",
             )

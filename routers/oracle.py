@@ -1,22 +1,19 @@
 """Control: routes by what comes next, so that a leak shows."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ._errors import ConfigError
-from ._hash_tables import TABLES
+from ._given import given_ids
 from ._items import Items
-from ._router import Router, routers
+from ._router import routers
 from ._routing import Routing
 from .hash import Hash
 
 
 @routers.register("oracle")
-class Oracle(Router):
+class Oracle(Hash):
     """Control, a leak alarm: an item's expert is the hash of the id that comes next.
 
     ``e_i = table[id_{i + 1}]`` with weight 1, of the next real item of the group; the last one
@@ -41,33 +38,12 @@ class Oracle(Router):
     """
 
     traits = replace(Hash.traits, per_item=False, causal=False, equivariant=False)
-    space: ClassVar[Mapping[str, Any]] = {"table": list(TABLES)}
-
-    def __init__(
-        self,
-        dim: int,
-        num_experts: int,
-        *,
-        table: str = "random",
-        buckets: int = 65536,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(dim, num_experts)
-        self.hash = Hash(dim, num_experts, table=table, buckets=buckets, seed=seed)
-
-    def prepare(self, ids: Tensor, features: Tensor) -> None:
-        self.hash.prepare(ids, features)
 
     def forward(self, items: Items) -> Routing:
-        if items.ids is None:
-            raise ConfigError(
-                "router=oracle: needs ids, the content id of every item; "
-                "give moe(x, ids=...), or choose a task that has them"
-            )
+        content = given_ids(items, "oracle")
         following = _next_real(items.grouped(items.real()))
-        ids = items.grouped(items.ids).gather(1, following).flatten()
-        routing: Routing = self.hash(replace(items, ids=ids))
-        return routing
+        ids = items.grouped(content).gather(1, following).flatten()
+        return super().forward(replace(items, ids=ids))
 
 
 def _next_real(real: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
-"""Two short lists of half-keys stand for a product of very many experts."""
+"""Two short lists of half-keys stand for a product of very many experts.
 
-import math
+Longer than most: candidates of two halves, several heads, and scores of candidates alone.
+"""
+
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -9,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._errors import bad_value
+from ._grid import columns_of
+from ._heads import merged_heads
 from ._items import Items
 from ._router import Router, routers
 from ._routing import Routing
-from ._select import top_k
+from ._select import check_several, top_k
 
 
 @routers.register("product_key")
@@ -56,15 +60,13 @@ class ProductKey(Router):
         width: int = 32,
     ) -> None:
         super().__init__(dim, num_experts)
-        self.columns = _columns(num_experts)
-        if not 2 <= k <= num_experts:
-            raise bad_value("router.k", k, f"an integer from 2 to num_experts={num_experts}")
+        self.columns = columns_of(num_experts)
+        check_several(k, num_experts)
         if heads < 1:
             raise bad_value("router.heads", heads, "an integer of at least 1")
         if width < 4 or width % 2:
             raise bad_value("router.width", width, "an even integer of at least 4")
-        self.k = k
-        self.heads = heads
+        self.k, self.heads = k, heads
         self._promise(convex=heads == 1)
         half = width // 2
         self.query = nn.Parameter(torch.randn(heads, width, dim) * dim**-0.5)
@@ -85,9 +87,9 @@ class ProductKey(Router):
         candidates = candidates.flatten(2).transpose(0, 1)  # (N, H, S)
         chosen = top_k(logits, self.k)
         weight = logits.gather(2, chosen).softmax(-1)
-        expert, weight, keep = _once(candidates.gather(2, chosen), weight)
+        expert, weight, keep = merged_heads(candidates.gather(2, chosen), weight)
         scale = logits.logsumexp(-1).mean(1, keepdim=True)
-        scored, probs, _ = _once(candidates, logits.softmax(-1) / self.heads)
+        scored, probs, _ = merged_heads(candidates, logits.softmax(-1) / self.heads)
         return Routing.by_item(
             items,
             expert,
@@ -103,42 +105,7 @@ def _keys(heads: int, count: int, width: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(heads, count, width) * width**-0.5)
 
 
-def _columns(num_experts: int) -> int:
-    """The largest divisor of ``E`` not above its root."""
-    columns = max(d for d in range(1, math.isqrt(num_experts) + 1) if num_experts % d == 0)
-    if columns == 1:
-        root = math.isqrt(num_experts)
-        squares = [str(n**2) for n in (root, root + 1) if n > 1]
-        raise bad_value(
-            "num_experts",
-            num_experts,
-            "a product of two numbers above 1, best a square",
-            f"Nearest squares: {', '.join(squares)}",
-        )
-    return columns
-
-
 def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The ``k`` best of ``(H, N, a)``, or all ``a``: scores and places."""
     place = top_k(scores, min(k, scores.shape[-1]))
     return scores.gather(-1, place), place
-
-
-def _once(expert: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Experts ``(N, H, K)``, where several heads have one, once and with their weights' sum.
-
-    Returns:
-        ``(N, H K)`` experts, their weights, and which of these places are filled; None for all.
-    """
-    expert, weight, heads = expert.flatten(1), weight.flatten(1), expert.shape[1]
-    if heads == 1:
-        return expert, weight, None
-    expert, order = expert.sort(-1)
-    weight = weight.gather(1, order)
-    place = F.pad(expert.diff(dim=-1).sign(), (1, 0)).cumsum(-1)  # of each, among the different
-    keep = torch.arange(expert.shape[1], device=expert.device) <= place[:, -1:]
-    return (
-        torch.zeros_like(expert).scatter(1, place, expert),
-        torch.zeros_like(weight).scatter_add(1, place, weight),
-        keep,
-    )

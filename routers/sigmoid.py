@@ -9,7 +9,6 @@ from ._affinity import Affinity
 from ._bias import RULES
 from ._router import routers
 from ._select import top_k
-from .gates import GateSpec
 
 
 @routers.register("sigmoid")
@@ -43,29 +42,6 @@ class Sigmoid(Affinity):
     """
 
     space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "rule": list(RULES)}
-
-    def __init__(
-        self,
-        dim: int,
-        num_experts: int,
-        *,
-        k: int = 2,
-        weighting: str = "renormalized",
-        scale: float = 1.0,
-        rule: str = "sign",
-        rate: float | None = None,
-        gate: GateSpec = "linear",
-    ) -> None:
-        super().__init__(
-            dim,
-            num_experts,
-            k=k,
-            weighting=weighting,
-            scale=scale,
-            rule=rule,
-            rate=rate,
-            gate=gate,
-        )
 
     def select(self, scores: Tensor) -> Tensor:
         return top_k(scores, self.k)

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from ._errors import bad_value
 from ._items import Items
 from ._router import Router, Traits, routers
 from ._routing import Routing
+from ._seed import seeded
 from ._select import check_k, top_k
 
 
@@ -39,8 +39,7 @@ class Stochastic(Router):
     def __init__(self, dim: int, num_experts: int, *, k: int = 1, seed: int = 0) -> None:
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
-        if not 0 <= seed < 2**63:
-            raise bad_value("router.seed", seed, "an integer from 0 to 2**63 - 1")
+        seeded(seed)
         self.k = k
         self.seed = seed
 
@@ -54,7 +53,7 @@ class Stochastic(Router):
 
     def _fixed(self, items: Items) -> Tensor:
         """Lots by place in the group: one shuffle of the experts after the other."""
-        e, generator = self.num_experts, torch.Generator().manual_seed(self.seed)
+        e, generator = self.num_experts, seeded(self.seed)
         shuffles = torch.rand(items.group_length // e + 1, e, generator=generator).argsort(1)
         place = items.grouped(items.real().long()).cumsum(1).flatten().sub(1).clamp_min(0)
         turn = (place.unsqueeze(1) + torch.arange(self.k, device=place.device)) % e

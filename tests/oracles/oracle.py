@@ -11,7 +11,7 @@ def weights(case: Case) -> np.ndarray:
     w = case.nothing()
     for members in case.members:
         for i, following in zip(members, [*members[1:], *members[-1:]], strict=True):
-            w[i, case.state["hash.table"][case.ids[following] % case.options["buckets"]]] = 1
+            w[i, case.state["table"][case.ids[following] % case.options["buckets"]]] = 1
     return w
 
 

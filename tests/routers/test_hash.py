@@ -82,6 +82,28 @@ def test_clustered_averages_an_ids_features():
     assert found[0] == found[1] != found[2]
 
 
+def test_dispersed_deals_out_what_is_near():
+    # five ids near 0, seven near 10, some seen more often: no cluster has two more on one expert
+    ids = [*range(12), 0, 0, 1, 11, 11, 11]
+    features = torch.tensor([0.0 if i < 5 else 10.0 for i in ids]).unsqueeze(1)
+    torch.manual_seed(0)
+    found = experts(prepared("dispersed", ids, features + torch.rand(18, 1)), list(range(12)))
+    assert sorted([found[:5].count(0), found[:5].count(1)]) == [2, 3]
+    assert sorted([found[5:].count(0), found[5:].count(1)]) == [3, 4]
+    assert found.count(0) == found.count(1) == 6
+
+
+def test_dispersed_and_clustered_are_of_the_same_clusters():
+    torch.manual_seed(0)
+    ids, features = list(range(40)), torch.randn(40, 3)
+    cluster = experts(prepared("clustered", ids, features, 4), ids)
+    expert = experts(prepared("dispersed", ids, features, 4), ids)
+    for c in range(4):
+        dealt = [expert[i] for i in ids if cluster[i] == c]
+        assert max(map(dealt.count, range(4))) - min(map(dealt.count, range(4))) <= 1
+    assert [expert.count(e) for e in range(4)] == [10] * 4
+
+
 def test_ids_beyond_the_buckets_wrap_around():
     router = routers.build("hash", 2, 8, buckets=16)
     assert experts(router, [3, 19, 35]) == [experts(router, [3])[0]] * 3
@@ -92,7 +114,7 @@ def test_without_ids_it_says_what_to_do():
         routers.build("hash", 2, 4)(Items(torch.zeros(3, 2)))
 
 
-@pytest.mark.parametrize("table", ["balanced", "clustered"])
+@pytest.mark.parametrize("table", ["balanced", "clustered", "dispersed"])
 def test_tables_from_data_must_be_prepared(table):
     router = routers.build("hash", 2, 4, table=table)
     with pytest.raises(ConfigError, match=r"router\.prepare\(ids, features\)"):
