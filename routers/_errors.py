@@ -1,6 +1,8 @@
 """Errors that name the cause and the cure."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -33,6 +35,22 @@ def unknown(key: str, value: object, allowed: Iterable[str]) -> ConfigError:
     router=topp: unknown; did you mean 'topk'? Allowed: hash, topk
     """
     return ConfigError(f"{key}={value}: {nearest_name(str(value), allowed)}")
+
+
+@contextmanager
+def rekeyed(keys: Mapping[str, str]) -> Iterator[None]:
+    """Errors of a part that is an option of another, under the keys by which a user reaches it.
+
+    >>> with rekeyed({"router.": "router.options."}):
+    ...     raise bad_value("router.k", 9, "an integer from 1 to num_experts=8")
+    Traceback (most recent call last):
+    routers._errors.ConfigError: router.options.k=9: allowed is an integer from 1 to num_experts=8
+    """
+    try:
+        yield
+    except ConfigError as error:
+        old = re.compile(r"\b(" + "|".join(map(re.escape, keys)) + ")")
+        raise ConfigError(old.sub(lambda found: keys[found[0]], str(error))) from error
 
 
 def nearest_name(name: str, allowed: Iterable[str]) -> str:

@@ -110,10 +110,23 @@ WEIGHTINGS = {
 }
 
 
-def check_k(k: int, num_experts: int, key: str = "router.k") -> None:
-    """Raise ``ConfigError`` unless ``1 <= k <= num_experts``."""
-    if not 1 <= k <= num_experts:
-        raise bad_value(key, k, f"an integer from 1 to num_experts={num_experts}")
+def check_k(k: int, among: int, key: str = "router.k", what: str = "num_experts={}") -> None:
+    """Raise ``ConfigError`` unless ``1 <= k <= among``; ``what`` says whose number that is."""
+    if not 1 <= k <= among:
+        raise bad_value(key, k, f"an integer from 1 to {what.format(among)}")
+
+
+#: Why one expert per item teaches a gate nothing where weights are renormalized.
+_ALONE = (
+    "A single weight divided by itself is 1, so the gate would get no gradient from the task; use"
+)
+
+
+def check_several(k: int, num_experts: int) -> None:
+    """Raise ``ConfigError`` unless ``2 <= k <= num_experts``, for weights that sum to one."""
+    if not 2 <= k <= num_experts:
+        allowed = f"an integer from 2 to num_experts={num_experts}"
+        raise bad_value("router.k", k, allowed, f"{_ALONE} topk with weighting=probability")
 
 
 def check_learns(k: int, weighting: str, key: str = "router.k") -> Weighting:
@@ -125,7 +138,6 @@ def check_learns(k: int, weighting: str, key: str = "router.k") -> Weighting:
             key,
             k,
             "an integer of at least 2 where weights are renormalized",
-            "A single weight divided by itself is 1, so the gate would get no gradient from "
-            "the task; use router.weighting=probability",
+            f"{_ALONE} router.weighting=probability",
         )
     return WEIGHTINGS[weighting]

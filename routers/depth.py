@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ._errors import bad_value
+from ._errors import bad_value, rekeyed
 from ._items import Items
 from ._router import Router, Traits, routers
 from ._routing import Routing
@@ -61,7 +61,8 @@ class Depth(Router):
         self.share = share
         self.k = k
         self.gate = self._use_gate(gate)
-        self.depth_gate = self._use_gate(depth_gate, outputs=1)
+        with rekeyed({"router.gate": "router.depth_gate"}):
+            self.depth_gate = self._use_gate(depth_gate, outputs=1)
 
     def forward(self, items: Items) -> Routing:
         depth = self.depth_gate(items)

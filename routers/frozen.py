@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ._errors import bad_value
+from ._errors import bad_value, rekeyed
 from ._items import Items
 from ._router import Router, Traits, routers
 from ._routing import Routing
@@ -46,7 +46,8 @@ class Frozen(Router):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(dim, num_experts)
-        self.router: Router = routers.build(of, dim, num_experts, **(options or {}))
+        with rekeyed({"router=": "router.of=", "router.": "router.options."}):
+            self.router: Router = routers.build(of, dim, num_experts, **(options or {}))
         if not self.router.traits.learned:
             raise bad_value("router.of", of, "a router with the trait learned, such as topk")
         self.router.requires_grad_(False)

@@ -7,7 +7,7 @@ from ._items import Items
 from ._noise import NoisyScores, chance_of_top_k
 from ._router import Router, Traits, routers
 from ._routing import Routing
-from ._select import check_k, check_learns, top_k
+from ._select import check_several, renormalized, top_k
 from .gates import GateSpec
 
 
@@ -39,9 +39,8 @@ class NoisyTopK(Router):
         self, dim: int, num_experts: int, *, k: int = 2, gate: GateSpec = "linear"
     ) -> None:
         super().__init__(dim, num_experts)
-        check_k(k, num_experts)
+        check_several(k, num_experts)
         self.k = k
-        self.weighting = check_learns(k, "renormalized")
         self.scores = NoisyScores(self._use_gate(gate), dim, num_experts)
 
     def forward(self, items: Items) -> Routing:
@@ -51,7 +50,7 @@ class NoisyTopK(Router):
         return Routing.by_item(
             items,
             expert,
-            self.weighting.weigh(scores.noisy.gather(1, expert), scores.noisy),
+            renormalized(scores.noisy.gather(1, expert), scores.noisy),
             self.num_experts,
             logits=scores.noisy,
             expected_load=chance[items.real()].sum(0),

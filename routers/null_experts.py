@@ -6,12 +6,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._errors import bad_value
 from ._items import Items
 from ._null_bias import NullBias
 from ._router import Router, Traits, routers
 from ._routing import Routing
-from ._select import softmax, top_k
+from ._select import check_k, softmax, top_k
 from .gates import GateSpec
 
 
@@ -68,11 +67,9 @@ class NullExperts(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         self.bias = NullBias(num_experts, nulls, rate)
-        total = num_experts + nulls
-        if not 1 <= k <= total:
-            raise bad_value("router.k", k, f"an integer from 1 to num_experts + nulls = {total}")
+        check_k(k, num_experts + nulls, what="num_experts + router.nulls = {}")
         self.k = k
-        self.gate = self._use_gate(gate, outputs=total)
+        self.gate = self._use_gate(gate, outputs=num_experts + nulls)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)

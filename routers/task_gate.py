@@ -5,11 +5,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from ._errors import ConfigError, bad_value
+from ._errors import bad_value
+from ._given import given_tasks
 from ._items import Items
 from ._router import Router, Traits, routers
 from ._routing import Routing
-from ._select import WEIGHTINGS, check_k, check_learns, top_k
+from ._select import check_several, renormalized, top_k
 from .gates import GateSpec
 
 
@@ -51,16 +52,13 @@ class TaskGate(Router):
         if tasks < 1:
             raise bad_value("router.tasks", tasks, "an integer of at least 1")
         if k is not None:
-            check_k(k, num_experts)
-            check_learns(k, "renormalized")
+            check_several(k, num_experts)
         self.tasks = tasks
         self.k = k or num_experts
         self.gate = self._use_gate(gate, tasks * num_experts)
 
     def forward(self, items: Items) -> Routing:
-        if items.task is None:
-            raise ConfigError("router=task_gate: needs each item's task; give moe(x, task=...)")
-        task = items.task.masked_fill(~items.real(), 0)  # that of padding may be anything
+        task = given_tasks(items, "task_gate")
         wrong = task[(task < 0) | (task >= self.tasks)]
         if wrong.numel():
             allowed = f"a number above all items' tasks, and one is of task {wrong[0].item()}"
@@ -70,5 +68,5 @@ class TaskGate(Router):
         if self.k == self.num_experts:
             return Routing.by_mask(items, logits.softmax(-1), logits=logits)
         expert = top_k(logits, self.k)
-        weight = WEIGHTINGS["renormalized"].weigh(logits.gather(1, expert), logits)
+        weight = renormalized(logits.gather(1, expert), logits)
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)

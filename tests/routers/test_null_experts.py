@@ -89,7 +89,7 @@ def test_padding_is_not_counted():
     ("options", "message"),
     [
         ({"nulls": 0}, r"router\.nulls=0: allowed is an integer of at least 1"),
-        ({"k": 9}, r"router\.k=9: .*num_experts \+ nulls = 8"),
+        ({"k": 9}, r"router\.k=9: .*num_experts \+ router.nulls = 8"),
         ({"rate": 1.0}, r"router\.rate=1\.0: allowed is a number from 0 to below 1"),
     ],
 )

@@ -57,7 +57,7 @@ def test_an_unknown_task_is_named(task):
 
 
 def test_without_tasks_it_says_what_to_do():
-    with pytest.raises(ConfigError, match=r"router=task_gate: needs each item's task.*task=\.\.\."):
+    with pytest.raises(ConfigError, match=r"router=task_gate: needs the task.*task=\.\.\."):
         router_of()(Items(X))
 
 
