@@ -23,7 +23,8 @@ Compare routers: search with equal budgets, confirm with fresh seeds, say which 
   ~key        remove a key        sweep=FILE.yaml  a sweep of your own
 
 The same command goes on where a sweep stopped, and does nothing when all is done. The same
-command with the same storage on another machine that shares DIR takes part.
+command with the same storage, a database or a proxy, on another machine takes part; DIR need
+not be shared, and every machine writes the whole answer there.
 
   --list      all sweeps, samplers, pruners and controls
   --cfg       print the configuration that would run, and stop

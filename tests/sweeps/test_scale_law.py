@@ -59,7 +59,9 @@ def test_too_little_to_fit(points):
         fit(points)
 
 
-@pytest.mark.parametrize("bad", [Point(0.0, 1e-3), Point(1e4, -1.0), Point(1e4, math.nan)])
+@pytest.mark.parametrize(
+    "bad", [Point(0.0, 1e-3), Point(math.inf, 1e-3), Point(1e4, -1.0), Point(1e4, math.nan)]
+)
 def test_sizes_and_rates_are_above_zero(bad):
     with pytest.raises(ConfigError, match="above 0"):
         fit([*law_points(0.1), bad])
@@ -87,6 +89,34 @@ def test_points_come_from_the_best_trials_of_sweeps(tmp_path):
     assert [(point.size, point.rate) for point in found["topk"]] == [(103_242.0, r) for r in rates]
 
 
+def test_a_size_is_the_mean_over_seeds(tmp_path):
+    """Active parameters depend on the load, and so on the seed."""
+    folder = write_sweep(tmp_path / "s", [FakeArm("topk")])
+    for seed, size in ((1000, 100.0), (1001, 200.0), (1002, 600.0)):
+        path = folder / "confirmed" / "topk" / f"seed-{seed}" / "result.json"
+        path.write_text(path.read_text().replace("103242.0", str(size)))
+    assert [point.size for point in read_points([folder])["topk"]] == [300.0]
+
+
+def test_arms_keep_their_points_apart_and_unfinished_ones_have_none(tmp_path):
+    rates = {"topk": 4e-3, "hash": 2e-3}
+    arms = [FakeArm(label, params=(("optimizer.lr", rate),)) for label, rate in rates.items()]
+    none = FakeArm("sinkhorn", scores=(None,))
+    found = read_points([write_sweep(tmp_path / "s", [*arms, none])])
+    assert {label: [point.rate for point in points] for label, points in found.items()} == {
+        label: [rate] for label, rate in rates.items()
+    }
+
+
+def test_points_are_told_by_size_and_the_arm_nearest_to_a_law_says_what_it_lacks(tmp_path):
+    lines = scale_text(law_points(0.1)[::-1], 1e7).splitlines()[1 : 1 + len(SIZES)]
+    assert [float(line.split()[0].replace(",", "")) for line in lines] == sorted(SIZES)
+    both = write_sweep(tmp_path / "both", [FakeArm("hash"), FakeArm("topk")])
+    one = write_sweep(tmp_path / "one", [FakeArm("topk")])
+    with pytest.raises(ConfigError, match="2 best learning rates of 1 sizes"):
+        scale_report([both, one], 1e7)
+
+
 def test_every_arm_with_enough_points_has_its_law(tmp_path, capsys):
     folders = []
     for number, rate in enumerate((4e-3, 2e-3, 1e-3)):
@@ -111,6 +141,7 @@ def test_every_arm_with_enough_points_has_its_law(tmp_path, capsys):
         (["at=5"], "scale DIR"),
         (["s", "at=big"], "at=big"),
         (["s", "to=5"], "at=N"),
+        (["s", "at=5", "to=5"], "at=N"),
     ],
 )
 def test_bad_commands(arguments, words, capsys):

@@ -3,13 +3,17 @@
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event, Thread
+from unittest.mock import DEFAULT, Mock
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy.exc import ProgrammingError
 
+from routers import ConfigError
 from sweeps._cli import main
-from sweeps._store import open_storage
+from sweeps._store import lock_of, open_storage
 
 from .cases import TINY, confirmed, sweep
 from .servers import free_port, postgres, postgres_programs, proxy
@@ -24,6 +28,17 @@ def database():
     if programs is None:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
     with postgres(programs) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory):
+    return f"sqlite:///{tmp_path_factory.mktemp('behind') / 'study.db'}"
+
+
+@pytest.fixture(scope="module")
+def proxied(behind):
+    with proxy(behind) as url:
         yield url
 
 
@@ -54,6 +69,49 @@ def test_two_commands_share_a_sweep_on_postgresql(database, tmp_path):
     assert sorted(path for path in out.rglob("*") if "report" not in path.name) == before
 
 
+def test_a_url_may_leave_out_the_driver(database):
+    for scheme in ("postgresql", "postgres"):
+        with open_storage(database.replace("postgresql+psycopg", scheme), Path()) as storage:
+            assert storage.get_all_studies() is not None
+
+
+def test_another_machine_makes_the_same_tables(monkeypatch):
+    """Who comes second finds them when it tries again, and what is another fault is told."""
+    made, url = Mock(return_value=("storage", lambda: None)), "postgresql://host/name"
+    monkeypatch.setattr("sweeps._store._connected", made)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    made.side_effect = [ProgrammingError("", {}, Exception("there")), DEFAULT]
+    with open_storage(url, Path()) as storage:
+        assert (storage, made.call_count) == ("storage", 2)
+    made.side_effect = ProgrammingError("", {}, Exception("you may not"))
+    with pytest.raises(ConfigError, match="you may not"), open_storage(url, Path()):
+        pass
+
+
+@pytest.mark.parametrize("server", ["database", "proxied"])
+def test_one_process_at_a_time(server, request):
+    """The lock lies in the storage, so folders have no part in it."""
+    url = request.getfixturevalue(server)
+    with open_storage(url, Path()) as storage, open_storage(url, Path()) as other:
+        one, two = (lock_of(url, Path(), each, "locked") for each in (storage, other))
+        got, may_end = Event(), Event()
+
+        def hold():
+            with two():
+                got.set()
+                assert may_end.wait(60)
+
+        with one():
+            thread = Thread(target=hold)
+            thread.start()
+            assert not got.wait(0.3)  # a wait too short would pass, and never fail by chance
+        assert got.wait(60)
+        (ticket,) = storage.get_all_trials(storage.get_study_id_from_name("locked/lock"))
+        assert ticket.state == TrialState.RUNNING
+        may_end.set()
+        thread.join()
+
+
 def test_a_password_is_not_written_down(database, tmp_path):
     secret = database.replace("tester@", "tester:hidden-word@")
     other = "sweep=tiny"  # a name of its own in the same database
@@ -63,12 +121,10 @@ def test_a_password_is_not_written_down(database, tmp_path):
             assert b"hidden-word" not in path.read_bytes(), path
 
 
-def test_a_proxy_in_front_of_a_database(tmp_path):
-    file = f"sqlite:///{tmp_path / 'behind.db'}"
-    with proxy(file) as url:
-        assert sweep(tmp_path / "s", f"storage={url}", "workers=2") == 0
+def test_a_proxy_in_front_of_a_database(tmp_path, behind, proxied):
+    assert sweep(tmp_path / "s", f"storage={proxied}", "workers=2") == 0
     for arm in ARMS:
-        assert ended(file, f"sweep/{arm}") == [TrialState.COMPLETE] * 2
+        assert ended(behind, f"sweep/{arm}") == [TrialState.COMPLETE] * 2
     assert confirmed(tmp_path / "s") == {arm: [1000, 1001] for arm in ARMS}
 
 

@@ -1,10 +1,12 @@
 """Whole sweeps of seconds, through the command."""
 
+import csv
 import json
 
 import pytest
 from optuna.trial import TrialState
 
+from sweeps._leaderboard import CSV, SHOWN
 from sweeps._pool import Pool, StoppedSweepError
 
 from .cases import RUN, confirmed, drawn, intact, states, sweep, trials_of
@@ -54,6 +56,19 @@ def test_the_best_trial_is_confirmed(whole):
         assert f"lr: {about['params']['optimizer.lr']}" in config
         for setting in (*RUN, f"router={arm}", "seed=1000"):
             assert setting in about["command"].split()
+
+
+def test_twice_the_same(whole, tmp_path):
+    """To the last digit of every number but those of the clock."""
+    again = tmp_path / "again"
+    assert sweep(again) == 0
+    for arm in ARMS:
+        assert drawn(again, arm) == drawn(whole, arm)
+    (clock,) = {metric for metric, title in SHOWN.items() if title.endswith(" s")}
+    one, other = (_rows(out / CSV) for out in (whole, again))
+    assert [row.pop(clock) for row in one] != [row.pop(clock) for row in other]
+    assert one == other
+    assert len(one) == len(ARMS)
 
 
 def test_search_sees_validation_only(whole):
@@ -140,6 +155,12 @@ def test_stopped_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Pool, "work_off", stop)
     assert sweep(tmp_path / "x") == 130
     assert "the same command goes on" in capsys.readouterr().err
+
+
+def _rows(path):
+    """A table as it is written, every cell a text."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _untimed(table):
