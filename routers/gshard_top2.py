@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from ._errors import bad_value
 from ._items import Items
@@ -49,10 +50,19 @@ class GShardTop2(Router):
         logits = self.gate(items)
         expert = top_k(logits, 2)
         weight = renormalized(pick(self.gate, items, logits, expert), logits)
-        if not self.training:
-            return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)
-        threshold = torch.rand_like(weight)
-        threshold[:, 0] = -1.0  # the best expert always works
-        keep = torch.zeros_like(logits, dtype=torch.bool).scatter(1, expert, 2 * weight > threshold)
-        full = torch.zeros_like(logits).scatter(1, expert, weight)
-        return Routing.by_mask(items, full, keep=keep, logits=logits, budget=2.0)
+        return Routing.by_item(
+            items,
+            expert,
+            weight,
+            self.num_experts,
+            keep=_drawn(weight) if self.training else None,
+            logits=logits,
+            budget=2.0,
+        )
+
+
+def _drawn(weight: Tensor) -> Tensor:
+    """The best expert always, the second by chance, ``(N, 2)`` bool."""
+    keep = 2 * weight > torch.rand_like(weight)
+    keep[:, 0] = True
+    return keep
