@@ -78,3 +78,8 @@ def best(scores: np.ndarray, k: int) -> list[int]:
 def softmax_rows(case: Case, h: np.ndarray) -> np.ndarray:
     """``softmax`` of each item's scores."""
     return np.array([softmax(row) for row in h]).reshape(len(case.x), -1)
+
+
+def shares(mass: np.ndarray) -> np.ndarray:
+    """Each row over its sum; a row of zeros stays one."""
+    return np.array([row / row.sum() if row.any() else row for row in mass])

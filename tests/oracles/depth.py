@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ._case import Case, best, softmax
+from ._case import Case, best, softmax, softmax_rows
 
 OPTIONS = [{}, {"share": 0.125}, {"share": 1.0, "k": 2}, {"share": 0.3, "k": 3}]
 
@@ -20,3 +20,8 @@ def weights(case: Case) -> np.ndarray:
             for e in best(p, k):
                 w[i, e] = r[i] * p[e]
     return w
+
+
+def probs(case: Case) -> np.ndarray:
+    """Of the gate that tells experts apart; the other one has no distribution."""
+    return softmax_rows(case, case.scores())

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ._case import Case, softmax
+from ._case import Case, shares, softmax
 
 OPTIONS = [{}, {"k": 1, "gamma": 0.5}, {"k": 3, "gamma": 8.0}]
 EXPERTS = (6, 8)
@@ -33,3 +33,8 @@ def weights(case: Case) -> np.ndarray:
                     r *= s if (e >> bit) % 2 else 1 - s
                 w[i, e] += alpha[selector] * r
     return w
+
+
+def probs(case: Case) -> np.ndarray:
+    """What lies within reach, as shares; nothing where nothing does."""
+    return shares(weights(case))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._case import Case, sigmoid
+from ._case import Case, shares, sigmoid
 
 OPTIONS = [{}, {"factor": 1.0}]
 
@@ -25,3 +25,8 @@ def weights(case: Case) -> np.ndarray:
             if s > case.state["threshold.value"][e]:
                 w[i, e] = s
     return w
+
+
+def probs(case: Case) -> np.ndarray:
+    """All scores as shares, whether they pass or not."""
+    return shares(sigmoid(case.scores()))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._case import Case, best, sigmoid
+from ._case import Case, best, shares, sigmoid
 
 OPTIONS = [{}, {"k": 3, "expert_groups": 2, "kept_groups": 1}, {"expert_groups": 4, "scale": 2.0}]
 EXPERTS = (8, 12)
@@ -34,5 +34,4 @@ def weights(case: Case) -> np.ndarray:
 
 
 def probs(case: Case) -> np.ndarray:
-    s = sigmoid(case.scores())
-    return np.array([row / row.sum() for row in s])
+    return shares(sigmoid(case.scores()))

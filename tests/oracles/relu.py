@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._case import Case
+from ._case import Case, shares
 
 OPTIONS = [{}, {"k": 1.5}]
 
@@ -13,3 +13,8 @@ def weights(case: Case) -> np.ndarray:
         for e in range(case.num_experts):
             w[i, e] = h[i, e] if h[i, e] > 0 else 0.0
     return w
+
+
+def probs(case: Case) -> np.ndarray:
+    """Gate mass as shares; nothing where there is none."""
+    return shares(weights(case))

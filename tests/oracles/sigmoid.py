@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._case import Case, best, sigmoid
+from ._case import Case, best, shares, sigmoid
 
 OPTIONS = [{}, {"k": 3, "scale": 2.5}, {"k": 1, "weighting": "probability"}]
 
@@ -29,5 +29,4 @@ def weights(case: Case) -> np.ndarray:
 
 def probs(case: Case) -> np.ndarray:
     """``s'`` of equation 19: affinities over their sum."""
-    s = sigmoid(case.scores())
-    return np.array([row / row.sum() for row in s])
+    return shares(sigmoid(case.scores()))

@@ -1,9 +1,9 @@
 """Every router of the catalogue beside a slow computation from its paper's equation.
 
 An oracle is a file of the router's name with ``weights(case)``, what each expert's output counts
-for ``(N, E)``, or ``blend(case)``, dispatch and combine ``(G, L, S)``. It may have ``probs``,
-``expected_load`` and ``combine``, where outputs are not merely summed up; name ``OPTIONS`` and
-numbers of ``EXPERTS`` to try, and ``prepare`` the router.
+for ``(N, E)``, or ``blend(case)``, dispatch and combine ``(G, L, S)``; and with ``probs(case)``, the
+gate's distribution ``(N, E)``. It may have ``expected_load`` and ``combine``, where outputs are not
+merely summed up; name ``OPTIONS`` and numbers of ``EXPERTS`` to try, and ``prepare`` the router.
 """
 
 import importlib
@@ -133,6 +133,7 @@ def same(found: torch.Tensor | np.ndarray, expected: np.ndarray, what: str) -> N
 def test_every_router_has_an_oracle(name):
     oracle = oracle_of(name)
     assert hasattr(oracle, "weights") or hasattr(oracle, "blend")
+    assert hasattr(oracle, "probs"), "say what the gate's distribution is, also where it is weights"
 
 
 @pytest.mark.parametrize("batch", BATCHES)
