@@ -2,14 +2,14 @@
 
 import os
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
+import pytest
 from optuna.trial import TrialState
 
 from sweeps._search import SearchLine
 
+from ..tasks.ranks import no_ranks_left, ranks_of, until
 from .cases import confirmed, states, sweep, trials_of
 
 RUN = (
@@ -28,6 +28,12 @@ SWEEP = (
     "confirm.seeds=1",
     "pruner={name: halving, first: 1, factor: 2}",
 )
+
+
+@pytest.fixture(autouse=True)
+def no_orphans(tmp_path):
+    with no_ranks_left(tmp_path):
+        yield
 
 
 def test_killed_pruned_and_stopped(tmp_path, monkeypatch, capsys):
@@ -65,24 +71,3 @@ def test_killed_pruned_and_stopped(tmp_path, monkeypatch, capsys):
     assert sweep(out, *SWEEP) == 0
     assert confirmed(out) == {"topk": [1000]}
     assert not ranks_of(out)
-
-
-def until(found):
-    """Wait for something."""
-    deadline = time.monotonic() + 120  # only so that a hang ends
-    while not found():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def ranks_of(folder):
-    """Processes of the ranks of runs in a folder."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_text().split("\0")
-        except (OSError, UnicodeDecodeError):  # not a process, or gone
-            continue
-        if "tasks._one_rank" in words and f'"{folder}' in words[-2]:
-            found['"number": 1' in words[-2]] = int(entry.name)
-    return [found[key] for key in sorted(found)]

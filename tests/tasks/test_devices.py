@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,9 +28,17 @@ from .cases import (
     rows_of,
     train,
 )
+from .ranks import no_ranks_left, ranks_of, until
 
 TWO = "trainer.devices=2"
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def no_orphans(tmp_path):
+    with no_ranks_left(tmp_path):
+        yield
+
 
 TERMS = ("switch", "importance", "squared_deviation", "diversity", "entropy", "switch_sequence")
 
@@ -155,7 +162,7 @@ def test_stopped_in_every_way_it_is_the_run_that_never_stopped(tmp_path, capfd):
         until(lambda: len(ranks_of(out)) == 2)
         process.kill()
         process.communicate(timeout=60)
-        until(lambda: not ranks_of(out))
+        until(lambda: not ranks_of(out), seconds=20)
 
     def ask():
         until(lambda: len(ranks_of(out)) == 2)
@@ -200,28 +207,6 @@ def started(arguments):
     finally:
         process.kill()
         process.communicate(timeout=60)
-
-
-def until(found, seconds=120):
-    """Wait for something, and return it."""
-    deadline = time.monotonic() + seconds  # only so that a hang ends
-    while not (value := found()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
-
-
-def ranks_of(out):
-    """Processes of the ranks of a run, first rank first."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_text().split("\0")
-        except (OSError, UnicodeDecodeError):  # not a process, or gone
-            continue
-        if "tasks._one_rank" in words and f'"{out}"' in words[-2]:
-            found['"number": 1' in words[-2]] = int(entry.name)
-    return [found[key] for key in sorted(found)]
 
 
 def test_a_loss_that_is_not_finite_is_said_once(tmp_path, capfd):
