@@ -8,7 +8,7 @@ its own number: nothing is counted twice, and its run goes on from its last chec
 import signal
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +43,8 @@ class Queue:
         sampler: draws what places leave open.
         lock: whoever changes the line holds it.
         retries: how often a trial whose process died goes back into the line.
+        ended: whether what waits should wait for ever; asked again under the lock, so that no
+            trial starts after another process saw the line end.
     """
 
     def __init__(
@@ -53,11 +55,13 @@ class Queue:
         sampler: BaseSampler,
         lock: Lock,
         retries: int,
+        ended: Callable[[], bool] = lambda: False,
     ) -> None:
         self.name = name
         self.storage = storage
         self.lock = lock
         self.retries = retries
+        self.ended = ended
         self.witness = Witness()
         self.study = optuna.create_study(
             study_name=name,
@@ -89,7 +93,7 @@ class Queue:
         if not self._waiting:  # most often, and without a wait for others
             return None
         with self.lock():
-            if not self._waiting:
+            if not self._waiting or self.ended():
                 return None
             trial = self.study.ask()
             trial.set_user_attr("claim", own_claim())

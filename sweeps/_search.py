@@ -66,6 +66,7 @@ class SearchLine(Line):
             sampler=Reseeded(config.sampler, config.seed, title),
             lock=lock,
             retries=config.retries,
+            ended=lambda: self.exhausted,
         )
         with lock():
             _refuse_another(self.queue, plan)

@@ -5,7 +5,7 @@ import torch
 
 import experts
 import routers
-from experts import MoE, count_flops
+from experts import MoE, count_flops, count_flops_of
 
 from .cases import DIM, EXPERTS, bank_of, banks_with, call, router_of, rows_for
 
@@ -52,6 +52,13 @@ def test_layer_is_what_its_router_is_not(router):
     total = count_flops(lambda: call(layer, x, mask=mask))
     of_router = count_flops(lambda: layer.router(found["items"]))
     assert layer.flops(routing, (DIM,)) == total - of_router
+
+
+def test_counting_leaves_nothing_behind():
+    module = torch.nn.Linear(3, 5)
+    assert count_flops_of([module], lambda: module(torch.ones(2, 3))) == 60
+    assert not module._forward_hooks
+    assert not module._forward_pre_hooks
 
 
 def test_null_experts_cost_nothing():

@@ -75,6 +75,14 @@ def test_two_take_no_trial_twice(made):
     assert numbers == [0, 1, 2, 3]
 
 
+def test_nothing_starts_once_the_line_has_ended(made):
+    """Another machine may have gone on to what comes after it, meanwhile."""
+    queue = made()
+    queue.ended = lambda: queue.started > 0
+    assert queue.claim().number == 0
+    assert queue.claim() is None
+
+
 def test_the_end_counts_once(made):
     queue = made()
     trial = queue.claim()

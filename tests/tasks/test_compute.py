@@ -59,9 +59,19 @@ def test_flops_of_every_bank(tmp_path, bank):
     assert_exact(tmp_path / "run", result)
 
 
-def test_flops_of_routers_are_those_of_their_gates(tmp_path):
-    compute = train_bank(tmp_path / "run", "mlp", "router=topk", "trainer.max_steps=1")["compute"]
-    assert compute["router_flops_per_item"] == DEPTH * TOKENS * 2 * DIM * EXPERTS
+@pytest.mark.parametrize(
+    ("settings", "gates"),
+    [
+        (["router=topk"], 1),
+        (["router=noisy_topk"], 2),
+        (["router=soft_moe"], TOKENS / EXPERTS),  # so many slots; what fills them is the layer's
+        (["router=hash"], 0),
+    ],
+    ids=str,
+)
+def test_flops_of_routers_are_those_of_their_gates(tmp_path, settings, gates):
+    compute = train_bank(tmp_path / "run", "mlp", *settings, "trainer.max_steps=1")["compute"]
+    assert compute["router_flops_per_item"] == DEPTH * TOKENS * 2 * DIM * EXPERTS * gates
 
 
 def train_bank(out, bank, *overrides):
