@@ -1,9 +1,10 @@
 """Every router of the catalogue beside a slow computation from its paper's equation.
 
 An oracle is a file of the router's name with ``weights(case)``, what each expert's output counts
-for ``(N, E)``, or ``blend(case)``, dispatch and combine ``(G, L, S)``; and with ``probs(case)``, the
-gate's distribution ``(N, E)``. It may have ``expected_load`` and ``combine``, where outputs are not
-merely summed up; name ``OPTIONS`` and numbers of ``EXPERTS`` to try, and ``prepare`` the router.
+for ``(N, E)``, or ``blend(case)``, dispatch and combine ``(G, L, S)``; and with ``probs(case)``,
+the gate's distribution ``(N, E)``. It may have ``expected_load`` and ``combine``, where outputs
+are not merely summed up; name ``OPTIONS`` and numbers of ``EXPERTS`` to try, and ``prepare`` the
+router.
 """
 
 import importlib
