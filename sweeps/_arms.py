@@ -63,7 +63,8 @@ class Bench:
         return self._tasks[key]
 
     def check(self, run: Config) -> None:
-        """Raise ``ConfigError`` where task, router and experts do not fit together."""
+        """Raise ``ConfigError`` for settings out of range, or parts that do not fit together."""
+        tasks.check_ranges(run)
         tasks.build_backbone(run, self.task(run))
 
 

@@ -4,6 +4,7 @@ from routers import import_parts
 
 from . import _overrides as overrides
 from ._build import build_backbone, build_task
+from ._check import check_ranges
 from ._cli import quiet
 from ._compute import Compute
 from ._config import CONF, compose, user_path
@@ -43,6 +44,7 @@ __all__ = [
     "build",
     "build_backbone",
     "build_task",
+    "check_ranges",
     "compose",
     "death",
     "overrides",

@@ -7,10 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from optuna.trial import TrialState
 
+from routers import ConfigError
+from sweeps._config import compose
+from sweeps._plan import make_plan
 from sweeps._search import SearchLine
 
 from ..tasks.ranks import no_ranks_left, ranks_of, until
-from .cases import confirmed, states, sweep, trials_of
+from .cases import TINY, confirmed, states, sweep, trials_of
 
 RUN = (
     "task=digits",
@@ -34,6 +37,11 @@ SWEEP = (
 def no_orphans(tmp_path):
     with no_ranks_left(tmp_path):
         yield
+
+
+def test_a_batch_that_cannot_be_divided_is_refused_before_work():
+    with pytest.raises(ConfigError, match=r"arm topk: trainer\.devices=3: allowed is a divisor"):
+        make_plan(compose([*TINY, *SWEEP, f"run=[{','.join(RUN)},trainer.devices=3]"]))
 
 
 def test_killed_pruned_and_stopped(tmp_path, monkeypatch, capsys):
