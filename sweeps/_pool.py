@@ -14,9 +14,11 @@ from typing import Any, Protocol
 
 from optuna.trial import Trial
 
+from tasks import death
+
 from ._claim import BEAT_SECONDS
 from ._job import DIED, DONE, FAILED, PRUNED, STOPPED, work
-from ._queue import Line, death
+from ._queue import Line
 from ._zygote import warm_up
 
 #: Seconds between two looks at what other processes do.

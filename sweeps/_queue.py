@@ -5,7 +5,6 @@ take from it and none runs too many. A trial whose process died goes back into t
 its own number: nothing is counted twice, and its run goes on from its last checkpoint.
 """
 
-import signal
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -264,15 +263,3 @@ class Line(ABC):
     def best(self) -> float | None:
         """The best value so far, if there is such a thing."""
         return None
-
-
-def death(exitcode: int | None) -> str:
-    """How a process died, in words.
-
-    >>> death(-9)
-    'killed by SIGKILL; out of memory, perhaps'
-    """
-    if exitcode is None or exitcode >= 0:
-        return f"its process ended with exit code {exitcode}"
-    name = signal.Signals(-exitcode).name
-    return f"killed by {name}" + ("; out of memory, perhaps" if name == "SIGKILL" else "")
