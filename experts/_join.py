@@ -17,7 +17,7 @@ def join(items: Items, routings: Sequence[Routing], wiring: Wiring) -> Routing:
 
     Where several gates choose one expert for one item there is one assignment, which each of
     them weighs. ``probs`` is the mean of the gates' distributions, ``expected_load`` and
-    ``importance`` are sums; what gates dropped by themselves counts as asked for. Tallies lie
+    ``importance`` are sums; what gates dropped by themselves is in ``before``. Tallies lie
     one after the other. What else losses read of a single gate they find in ``gates``.
 
     Args:
@@ -82,13 +82,11 @@ def _union(
         fan_in=n if len(kept) == cells else None,
         complete=len(kept) == cells,
     )
-    if all(r.requested is None for r in routings):
+    if all(r.before is None for r in routings):
         return joint
-    return replace(
-        joint,
-        requested=joint.load + _total([r.demand - r.load for r in routings], index, wiring),
-        given_importance=_total([r.importance for r in routings], index, wiring),
-    )
+    asked = [r if r.before is None else r.before for r in routings]
+    before = _union(items, asked, wiring, index)
+    return replace(joint, requested=before.load, given_importance=before.importance, before=before)
 
 
 def _side_by_side(

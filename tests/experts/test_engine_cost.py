@@ -9,9 +9,15 @@ from experts import MoE, mix
 from experts._layouts import Ragged, Tiered
 from routers import Items, Routing
 
+from ..kinds import is_sum, layout, one_of_each
 from .cases import bank_of, graph_nodes, planned
 
 DIM, HIDDEN, N = 8, 16, 256
+
+#: One of each layout in which nothing was left out, all experts are scored and outputs summed.
+SUMS = one_of_each(
+    layout, lambda name: layout(name) and is_sum(name) and "candidates" not in layout(name)
+)
 
 
 def layer_of(num_experts, router="topk", bank="mlp", hidden=HIDDEN, **options):
@@ -31,7 +37,7 @@ def nodes_of(num_experts, base=None, **options):
 
 @pytest.mark.parametrize("base", [None, 0, 8])
 @pytest.mark.parametrize("bank", ["mlp", "glu"])
-@pytest.mark.parametrize("router", ["topk", "noisy_topk", "expert_choice", "soft_mixture"])
+@pytest.mark.parametrize("router", SUMS)
 def test_the_graph_is_the_same_for_any_number_of_experts(router, bank, base):
     """Indexing a stacked weight once per expert makes the backward pass quadratic in ``E``.
 

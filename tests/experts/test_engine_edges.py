@@ -4,10 +4,12 @@ import pytest
 import torch
 
 import experts
+import routers
 from experts import MoE, mix
 from routers import Items, Routing
 from routers._select import largest, top_k
 
+from ..kinds import layout
 from .cases import (
     bank_of,
     call,
@@ -20,12 +22,12 @@ from .cases import (
     same,
 )
 
+BY_ITEM = [name for name in routers.available() if layout(name) == {"fan_out"}]
+
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("base", [None, 0, 8])
-@pytest.mark.parametrize(
-    "router", ["topk", "noisy_topk", "hierarchical", "uniform", "random_fixed"]
-)
+@pytest.mark.parametrize("router", BY_ITEM)
 def test_a_single_item(router, base):
     """Its row of assignments is one item expanded, and a kernel wants it laid out."""
     layer = MoE(router_of(router), bank_of("mlp"))

@@ -7,28 +7,36 @@ import torch
 
 import routers
 from experts import MoE
+from routers import Items
 
+from ..kinds import layout, one_of_each, traits
 from .cases import IDS, Made, bank_of, planned
 
 N, K, DIM, HIDDEN, EXPERTS = 512, 2, 12, 32, 64
 
-#: Two experts for each item, by each way to choose them; hash names one.
-ROUTERS = {
-    "topk": {"k": K},
-    "noisy_topk": {"k": K},
-    "expert_choice": {"factor": float(K)},
-    "hash": {},
-}
-PER_ITEM = {"hash": 1}
+#: What asks for two experts for each item, by the option that says so.
+TWO = {"k": K, "factor": float(K)}
+
+
+#: One of each way to choose them; some name one expert for each item.
+ROUTERS = one_of_each(
+    lambda name: (layout(name), traits(name).needs_ids),
+    lambda name: layout(name) in ({"fan_out"}, {"fan_in"}),
+)
+
+
+def chooser_of(name, num_experts):
+    options = {key: TWO[key] for key in routers.routers.options(name).keys() & TWO.keys()}
+    chooser = routers.build(name, DIM, num_experts, **options)
+    chooser.prepare(torch.arange(IDS), torch.randn(IDS, 3))
+    return chooser
 
 
 def made_by(router, num_experts, capacity=None, base=None, bank="mlp"):
     """Shapes of all that a forward and a backward pass of a layer in training make."""
     torch.manual_seed(0)
-    chooser = routers.build(router, DIM, num_experts, **ROUTERS[router])
-    chooser.prepare(torch.arange(IDS), torch.randn(IDS, 3))
     experts = bank_of(bank, num_experts, DIM, hidden=HIDDEN)
-    layer = MoE(chooser, experts, capacity=capacity).train()
+    layer = MoE(chooser_of(router, num_experts), experts, capacity=capacity).train()
     x = torch.randn(N, DIM).requires_grad_()
     with planned(base), Made() as made:
         y, _ = layer(x, ids=torch.arange(N))
@@ -69,7 +77,8 @@ def working(router, num_experts, capacity):
 def test_grows_with_assignments_and_not_with_experts(router, capacity):
     """A capacity that drops few, so that there are as many assignments to compare."""
     few, many = (working(router, num_experts, capacity) for num_experts in (8, EXPERTS))
-    assert few > N * PER_ITEM.get(router, K) * HIDDEN
+    items = Items(torch.randn(N, DIM), ids=torch.arange(N))
+    assert few > chooser_of(router, 8)(items).num_assignments * HIDDEN
     assert many < 1.01 * few
 
 

@@ -10,9 +10,12 @@ import routers
 from experts import MoE
 from experts._layouts import Tiered
 
+from ..kinds import layout, one_of_each, traits
 from .cases import DIM, IDS, bank_of, call, gradients, learnable, planned, router_of, rows_for
 
 BANKS = ["mlp", "glu"]
+LAYOUTS = one_of_each(layout)
+KINDS = one_of_each(lambda name: (layout(name), traits(name).needs_ids))
 
 
 def relative(got, wanted):
@@ -28,7 +31,7 @@ def run(layer, x, autocast=False):
 
 
 @pytest.mark.parametrize("num_experts", [4, 64])
-@pytest.mark.parametrize("router", ["topk", "expert_choice", "soft_mixture", "soft_moe"])
+@pytest.mark.parametrize("router", LAYOUTS)
 @pytest.mark.parametrize("bank", BANKS)
 def test_autocast_is_close_to_float32(bank, router, num_experts):
     layer = MoE(router_of(router, num_experts), bank_of(bank, num_experts))
@@ -42,24 +45,29 @@ def test_autocast_is_close_to_float32(bank, router, num_experts):
 
 
 @pytest.mark.parametrize("num_experts", [4, 64])
-@pytest.mark.parametrize("router", ["topk", "expert_choice", "soft_mixture", "soft_moe"])
+@pytest.mark.parametrize("router", LAYOUTS)
 @pytest.mark.parametrize("bank", BANKS)
 def test_all_in_bfloat16_is_close_to_float64(bank, router, num_experts):
     layer = MoE(router_of(router, num_experts), bank_of(bank, num_experts)).to(torch.bfloat16)
     x = rows_for(layer.bank, 60).detach().to(torch.bfloat16).requires_grad_()
-    with planned() as taken:
-        narrow, routing = run(layer, x)
-    if router == "topk":
-        assert isinstance(taken[0], Tiered)
-        assert all((end - first) % 16 == 0 for _, first, end in taken[0].tails)
+    narrow, routing = run(layer, x)
     exact = copy.deepcopy(layer).double()
     wide, wanted_routing = run(exact, x.detach().double().requires_grad_())
-    if router == "topk":
-        assert torch.equal(routing.expert, wanted_routing.expert)
+    assert torch.equal(routing.expert, wanted_routing.expert)
     for got, wanted in zip(narrow, wide, strict=True):
         assert got.dtype == torch.bfloat16
         assert got.isfinite().all()
         assert relative(got, wanted) < 5e-2
+
+
+@pytest.mark.parametrize("bank", BANKS)
+def test_tails_in_bfloat16_are_rounded(bank):
+    """A kernel is built for each new number of rows."""
+    layer = MoE(router_of("topk", 64), bank_of(bank, 64)).to(torch.bfloat16)
+    with planned() as taken:
+        run(layer, rows_for(layer.bank, 60).detach().to(torch.bfloat16).requires_grad_())
+    assert isinstance(taken[0], Tiered)
+    assert all((end - first) % 16 == 0 for _, first, end in taken[0].tails)
 
 
 def layer_in_training(router):
@@ -128,7 +136,7 @@ def test_compiled_is_the_same(router, backend):
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 @pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-@pytest.mark.parametrize("router", ["topk", "expert_choice", "hash", "soft_mixture", "soft_moe"])
+@pytest.mark.parametrize("router", KINDS)
 def test_compiled_within_a_model(router, backend):
     torch.manual_seed(0)
     layer = MoE(router_of(router), bank_of("glu"))

@@ -11,6 +11,7 @@ import routers
 from experts import MoE, mix
 from routers import ConfigError, Routing
 
+from ..kinds import layout, one_of_each, traits
 from .cases import (
     DIM,
     EXPERTS,
@@ -22,6 +23,12 @@ from .cases import (
     router_of,
     routing_of,
     rows_for,
+)
+
+#: One of each layout of single assignments whose weights sum to one.
+CONVEX = one_of_each(
+    layout,
+    lambda name: traits(name).convex and layout(name).isdisjoint({"blend", "merge", "candidates"}),
 )
 
 
@@ -175,7 +182,7 @@ class TestExpertDropout:
         assert set(loads.unique().tolist()) == {0, 40}
         assert loads.bool().double().mean().item() == pytest.approx(1 / 2, abs=0.06)
 
-    @pytest.mark.parametrize("router", ["topk", "soft_mixture"])
+    @pytest.mark.parametrize("router", CONVEX)
     def test_weights_still_sum_to_one(self, router):
         torch.manual_seed(0)
         layer = layer_of(router, expert_dropout=0.5).train()

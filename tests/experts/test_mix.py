@@ -10,6 +10,7 @@ import routers
 from experts import mix, mix_reference
 from routers import DROP_ORDERS, Items, Routing
 
+from ..kinds import layout, one_of_each
 from .cases import (
     DIM,
     EXPERTS,
@@ -26,6 +27,9 @@ from .cases import (
 )
 
 pytestmark = pytest.mark.usefixtures("double")
+
+#: One of each layout of which single assignments can be left out.
+DIVISIBLE = one_of_each(layout, lambda name: layout(name).isdisjoint({"blend", "merge"}))
 
 
 def compare(x, routing, bank, inputs, mask=None):
@@ -55,9 +59,7 @@ def test_padded_items_get_nothing(router):
     assert not y[..., ~mask, :].any()
 
 
-@pytest.mark.parametrize(
-    "router", ["topk", "expert_choice", "soft_mixture", "soft_moe", "merged", "agreement"]
-)
+@pytest.mark.parametrize("router", one_of_each(layout))
 @pytest.mark.parametrize("bank", banks_with(2))
 def test_padding_inside_sequences(router, bank):
     router, bank = router_of(router), bank_of(bank)
@@ -70,7 +72,7 @@ def test_padding_inside_sequences(router, bank):
 
 @pytest.mark.parametrize("renormalize", [False, True])
 @pytest.mark.parametrize("order", DROP_ORDERS)
-@pytest.mark.parametrize("router", ["topk", "expert_choice", "soft_mixture", "agreement"])
+@pytest.mark.parametrize("router", DIVISIBLE)
 def test_after_drops(router, order, renormalize):
     router, bank = router_of(router), bank_of("glu")
     x = rows_for(bank, 9)

@@ -13,6 +13,7 @@ from experts import MoE, MultiGateMoE, count_flops, mix_reference
 from experts._multi_gate import Gates
 from routers import ConfigError, Items, Router, Routing, losses
 
+from ..kinds import layout, one_of_each, traits
 from .cases import DIM, IDS, bank_of, gradients, learnable, router_of, rows_for, same
 
 #: Every branch has as many experts as the routers' defaults fit.
@@ -220,8 +221,9 @@ def test_what_gates_drop_themselves_counts_as_asked_for():
     layer = MultiGateMoE([Overfull(DIM, 2), Overfull(DIM, 2)], bank_of("mlp", 2), wiring)
     _, routing = layer(torch.randn(1, 5, DIM))
     assert routing.load.tolist() == [2, 0]
-    assert routing.demand.tolist() == [2 + 3 + 3, 0]
+    assert routing.demand.tolist() == [5, 0]  # an expert works once on an item, whoever asks
     assert routing.importance.tolist() == [2 * 5 * 0.5, 0]
+    assert routing.before.weight.tolist() == [[0.5, 0.5]] * 5
 
 
 class TestCapacity:
@@ -363,8 +365,12 @@ class TestGates:
         gates = Gates([one, other, other], WIRINGS["mmoe"])
         assert getattr(gates.traits, trait) is together
 
-    @pytest.mark.parametrize("router", ["topk", "expert_choice", "mapped", "soft_moe"])
+    @pytest.mark.parametrize(
+        "router", one_of_each(layout, lambda name: not traits(name).expects_load)
+    )
     def test_pass_the_conformance_kit(self, router):
+        """But for expected loads: sums over gates, where two that agree count twice."""
+
         def gates(dim, num_experts):
             each = [routers.build(router, dim, num_experts) for _ in range(2)]
             return Gates(each, experts.mmoe(num_experts, tasks=2))

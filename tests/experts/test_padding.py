@@ -6,12 +6,13 @@ import torch
 import routers
 from experts import MoE
 
+from ..kinds import layout, one_of_each
 from .cases import DIM, bank_of, banks_with, call, router_of, rows_for, suits
 
 LENGTHS = torch.tensor([5, 2, 4, 1, 3, 5])
 INNER = torch.arange(5) < LENGTHS.unsqueeze(1)
 SEQUENCES = banks_with(2)
-ROUTERS = ["topk", "soft_mixture", "expert_choice", "soft_moe", "merged", "agreement"]
+ROUTERS = one_of_each(layout)
 
 
 @pytest.mark.parametrize("bank", SEQUENCES)
