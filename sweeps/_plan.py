@@ -169,7 +169,8 @@ def refuse_changes(where: str, before: Any, now: Any) -> None:
         lines = [f"  {key}: {one.get(key, '-')} there, {other.get(key, '-')} now" for key in keys]
         raise ConfigError(
             f"{where}: holds another sweep; only {', '.join(MAY_CHANGE[:-2])} may change. "
-            "Choose another out (and name, in a shared storage), or undo:\n" + "\n".join(lines)
+            "Undo this, or choose another out (and in a storage that sweeps share another name, "
+            "which is that of the sweep's own file, sweep=NAME.yaml):\n" + "\n".join(lines)
         )
 
 

@@ -62,11 +62,11 @@ def open_storage(url: str | None, folder: Path) -> Iterator[BaseStorage]:
     try:
         place = _place(shown)
         storage, close = _OPENERS.get(place.get_backend_name(), _open_server)(place)
-    except (ArgumentError, SQLAlchemyError, ImportError, RuntimeError, OSError) as error:
+    except (ValueError, SQLAlchemyError, ImportError, RuntimeError, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(
             f"storage={without_password(shown)}: cannot be opened ({reason}); a URL is "
-            "sqlite:///FILE, postgresql+psycopg://USER@HOST/NAME (pip install "
+            "sqlite:///FILE, postgresql://USER@HOST/NAME (pip install "
             "'switchyard[postgres]') or grpc://HOST:PORT (python -m sweeps proxy)"
         ) from error
     try:
@@ -109,9 +109,12 @@ def _open_sqlite(url: URL) -> Opened:
 
 def _beside(url: URL) -> Path:
     """The lock of a file: whoever can share the file can share it."""
-    if url.database in (None, "", ":memory:"):
+    if not url.database or url.database == ":memory:":
         raise ConnectionError("a sweep must outlive its process; name a file")
-    return Path(f"{url.database}.lock")
+    file = Path(url.database)
+    if not file.parent.is_dir():
+        raise ConnectionError(f"there is no folder {file.parent}")
+    return file.with_name(f"{file.name}.lock")
 
 
 def _open_proxy(url: URL) -> Opened:

@@ -72,13 +72,15 @@ def proxy(storage: str) -> Iterator[str]:
     port = free_port()
     command = [sys.executable, "-m", "sweeps", "proxy", f"storage={storage}", f"port={port}"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120  # only so that a hang ends
-        while not _answers(port):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        yield f"grpc://localhost:{port}"
-        process.terminate()
+        try:
+            deadline = time.monotonic() + 120  # only so that a hang ends
+            while not _answers(port):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            yield f"grpc://localhost:{port}"
+        finally:
+            process.terminate()
 
 
 def _answers(port: int) -> bool:
