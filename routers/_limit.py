@@ -58,10 +58,10 @@ DROP_ORDERS: dict[str, Callable[["Routing", torch.Generator], tuple[Tensor, ...]
 }
 
 
-def check_limit(factor: float, order: str, rounding: str = "ceil", key: str = "capacity") -> None:
+def check_limit(factor: float, order: str, rounding: str = "ceil") -> None:
     """Raise ``ConfigError`` for a capacity, a drop order or a rounding that cannot be."""
     if not 0 < factor < math.inf:
-        raise bad_value(key, factor, "a finite number above 0, or null for no limit")
+        raise bad_value("capacity", factor, "a finite number above 0, or null for no limit")
     if order not in DROP_ORDERS:
         raise unknown("drop", order, DROP_ORDERS)
     check_rounding(rounding)

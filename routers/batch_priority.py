@@ -1,12 +1,13 @@
 """Top-K with a capacity that serves the surest items first."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 
+from ._errors import bad_value
 from ._items import Items
-from ._limit import check_limit
 from ._noise import Scores, chance_of_top_k
 from ._router import Router, Traits, routers
 from ._routing import Routing
@@ -57,7 +58,8 @@ class BatchPriority(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
-        check_limit(capacity, "batch_priority", key="router.capacity")
+        if not 0 < capacity < math.inf:
+            raise bad_value("router.capacity", capacity, "a finite number above 0")
         self.k = k
         self.capacity = capacity
         self.weighting = check_learns(k, weighting)

@@ -57,6 +57,8 @@ def test_what_is_refused_is_named_and_nothing_that_is_not_there(name):
     for option, message in found:
         assert option in options_named(message), f"router.{option} is not named: {message}"
         assert options_named(message) <= allowed, f"there are no such options: {message}"
+        hint = get_type_hints(routers.routers[name].__init__)[option]
+        assert "or null" not in message or fits_hint(None, hint), f"null is none: {message}"
 
 
 @pytest.mark.parametrize("name", routers.available())
