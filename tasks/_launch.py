@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -173,9 +174,7 @@ def _members(
     with ExitStack() as held:
         lock = held.enter_context((folder / RANKS).open("a"))
         fcntl.flock(lock, fcntl.LOCK_EX)
-        store = dist.TCPStore(  # type: ignore[attr-defined]
-            HOST, 0, devices, is_master=True, wait_for_workers=False
-        )
+        store = _store(devices)
         members: list[Member] = []
         held.callback(_end_all, members)
         for number in range(devices):
@@ -194,6 +193,20 @@ def _members(
                 process = _start(order, (there.fileno(), lock.fileno()))
             members.append(Member(number, process, here))
         yield members
+
+
+def _store(devices: int) -> Any:
+    """Where the ranks meet; nobody else's machine can reach it."""
+    door = socket.create_server((HOST, 0))
+    port = door.getsockname()[1]
+    return dist.TCPStore(  # type: ignore[attr-defined]
+        HOST,
+        port,
+        devices,
+        is_master=True,
+        wait_for_workers=False,
+        master_listen_fd=door.detach(),  # the store closes it
+    )
 
 
 def _start(order: Order, inherited: Sequence[int]) -> subprocess.Popen[bytes]:

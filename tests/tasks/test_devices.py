@@ -6,18 +6,25 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from multiprocessing import Pipe
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks import DivergedError, RankDiedError, StoppedError
 from tasks._batches import Batches, InOrder
+from tasks._callbacks import Reseed
 from tasks._cli import main
 from tasks._devices import COUNTS
+from tasks._launch import Member, RankError, _look_after
 from tasks._rank import Rank
+from tasks._seeds import mix_seed
+from tasks._stop import Signals
 
 from .cases import (
     NARROW,
@@ -32,6 +39,10 @@ from .ranks import no_ranks_left, ranks_of, until
 
 TWO = "trainer.devices=2"
 ROOT = Path(__file__).parents[2]
+
+
+class EarlyError(Exception):
+    """What is told of a validation may end a run."""
 
 
 @pytest.fixture(autouse=True)
@@ -207,6 +218,51 @@ def started(arguments):
     finally:
         process.kill()
         process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "words"),
+    [
+        (
+            [RankError("device 0: lost its peer"), None],
+            RankDiedError,
+            "device 1: killed by SIGKILL",
+        ),
+        ([RankError("a"), DivergedError("b")], DivergedError, "b"),
+        ([RankError("device 0: broken"), ...], RankError, "device 0: broken"),
+        ([StoppedError(signal.SIGINT), ...], StoppedError, "SIGINT"),
+        ([(1, {"score.value": 0.5}), ...], EarlyError, "1 0.5"),
+    ],
+    ids=["killed", "known", "broken", "stopped", "told"],
+)
+def test_the_cause_of_an_end_is_found(monkeypatch, said, error, words):
+    """None is the end of a process that said nothing, and ``...`` one that goes on."""
+    monkeypatch.setattr("tasks._launch.CAUSE_SECONDS", 0.1)
+
+    def tell(epoch, values):
+        raise EarlyError(f"{epoch} {values['score.value']}")
+
+    with ExitStack() as held:
+        members = []
+        for number, words_of_it in enumerate(said):
+            here, there = map(held.enter_context, Pipe())
+            members.append(Member(number, Mock(wait=lambda: -signal.SIGKILL), here))
+            if words_of_it is None:
+                there.close()
+            elif words_of_it is not ...:
+                there.send(words_of_it)
+        with pytest.raises(error, match=words):
+            _look_after(members, Signals(), tell)
+
+
+def test_every_rank_draws_for_itself():
+    trainer = Mock(current_epoch=3)
+    seeds = []
+    with torch.random.fork_rng():
+        for rank in Rank(0, 2).all():
+            Reseed(7, rank).on_train_batch_start(trainer, None, None, 5)
+            seeds.append(torch.initial_seed())
+    assert seeds == [mix_seed(7, 3, 5), mix_seed(7, 3, 5, 1)]  # the first as one that is alone
 
 
 def test_a_loss_that_is_not_finite_is_said_once(tmp_path, capfd):
