@@ -11,6 +11,7 @@ from tasks._config import compose, load_yaml
 from tasks._control import CONTROLS
 from tasks._run import Run
 
+from ..kinds import one_of_each, traits
 from .cases import NARROW, ROUTERS, TINY, checkpoint_of, train_any
 
 pytestmark = pytest.mark.usefixtures("unpadded")
@@ -160,7 +161,13 @@ def test_every_router_has_its_dense_controls(router, control):
     assert dense == pytest.approx(routed, rel=0.05)
 
 
-@pytest.mark.parametrize("router", ["hash", "expert_choice"])
+@pytest.mark.parametrize(
+    "router",
+    one_of_each(
+        lambda name: (traits(name).needs_ids, traits(name).causal),
+        lambda name: not traits(name).needs_task,
+    ),
+)
 def test_controls_match_what_real_data_costs(router):
     settings = [*TINY, NARROW, f"router={router}", "moe.capacity=1.0"]
     routed, dense = (

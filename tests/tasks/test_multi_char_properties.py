@@ -10,6 +10,7 @@ from tasks._build import build_backbone, build_task
 from tasks._config import compose
 from tasks.char_properties import WORDS, CharProperties, word_ids
 
+from ..kinds import layout, one_of_each, traits
 from .cases import NARROW, train
 
 SMALL = ("task=char_properties", "task.dim=16", "task.depth=1", NARROW)
@@ -54,7 +55,7 @@ def test_words_and_pairs_of_words():
     assert max(map(max, (one, other, last))) < WORDS
 
 
-@pytest.mark.parametrize("router", ["topk", "expert_choice", "soft_mixture"])
+@pytest.mark.parametrize("router", one_of_each(layout, lambda name: not traits(name).needs_task))
 def test_padding_changes_nothing(data, router):
     """Short names beside a long one: outputs, loss and load stay."""
     config = compose([*SMALL, f"router={router}"])
@@ -91,7 +92,13 @@ def test_features_count_bytes(data):
         assert counts[ord("A")] == name.count("A")
 
 
-@pytest.mark.parametrize("router", ["hash", "topk", "noisy_topk"])
+@pytest.mark.parametrize(
+    "router",
+    one_of_each(
+        lambda name: (traits(name).needs_ids, traits(name).expects_load),
+        lambda name: not traits(name).needs_task,
+    ),
+)
 def test_trains(tmp_path, router):
     result = train(tmp_path / "run", *SMALL, f"router={router}", "trainer.max_steps=2")
     assert {"accuracy/category", "accuracy/bidirectional", "accuracy/width"} <= result[

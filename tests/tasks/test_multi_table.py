@@ -16,6 +16,7 @@ from tasks._config import CONF, compose
 from tasks._tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
 from tasks._task import Batch
 
+from ..kinds import is_sum, layout, one_of_each, traits
 from .cases import NARROW, checkpoint_of, train
 
 CENSUS = Path(__file__).resolve().parents[3] / "shared/data/census_income/census-income.test.gz"
@@ -211,7 +212,13 @@ def test_trains(tmp_path, file, sharing):
     )
 
 
-@pytest.mark.parametrize("router", ["hash", "expert_choice", "soft_mixture"])
+@pytest.mark.parametrize(
+    "router",
+    one_of_each(
+        lambda name: (traits(name).needs_ids, traits(name).causal, "complete" in layout(name)),
+        lambda name: is_sum(name) and not traits(name).needs_task,
+    ),
+)
 @pytest.mark.parametrize("sharing", ["mmoe", "views"])
 def test_routers(tmp_path, file, router, sharing):
     """Also one that reads ids, one that looks at the batch, and one that takes every expert."""

@@ -6,10 +6,11 @@ from routers import ConfigError
 from tasks._config import compose
 from tasks._run import Run
 
-from .cases import NARROW, TINY
+from ..kinds import traits
+from .cases import NARROW, ROUTERS, TINY
 
 
-@pytest.mark.parametrize("router", ["oracle", "expert_choice"])
+@pytest.mark.parametrize("router", [name for name in ROUTERS if not traits(name).causal])
 def test_a_causal_task_refuses_it(router):
     with pytest.raises(ConfigError, match=rf"router={router}: its routes depend on later items"):
         Run(compose([*TINY, NARROW, "task=spare_parts:CausalTask", f"router={router}"]))
