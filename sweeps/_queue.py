@@ -126,6 +126,8 @@ class Queue:
 
     def tell(self, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
         """The end of a trial; a second end of it changes nothing."""
+        # one that was taken for dead may be in line again, and its end is as good as any
+        self._set(trial.number, TrialState.RUNNING)
         self.study.tell(
             trial.number,
             values=None if values is None else list(values),

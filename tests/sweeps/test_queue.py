@@ -153,6 +153,16 @@ def test_what_was_taken_for_dead_has_no_say(made):
     assert not {"beat", "files 0", "error"} & first.user_attrs.keys()
 
 
+def test_who_was_taken_for_dead_and_ends_first_has_ended_it(made):
+    asleep, other = made(), made()
+    trial = asleep.claim()
+    other._line_up(trial.number)
+    asleep.tell(trial, TrialState.COMPLETE, [1.0])
+    (first, second, *_) = other.trials()
+    assert (first.state, first.values) == (TrialState.COMPLETE, [1.0])
+    assert other.claim().number == second.number
+
+
 def test_workers_elsewhere_are_known_by_their_marks():
     elsewhere = {"host": "elsewhere", "pid": 1, "start": 1}
     patient, hasty = Witness(grace=100), Witness(grace=-1)
