@@ -210,15 +210,20 @@ def _store(devices: int) -> Any:
 
 
 def _start(order: Order, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
-    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # it warns where no rank leaves a parameter unused
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     return subprocess.Popen(
         [sys.executable, "-m", "tasks._one_rank", order.to_text()],
-        env={**quiet, **os.environ, "PYTHONPATH": paths},  # what is found here is found there
+        env={**_defaults(), **os.environ, "PYTHONPATH": paths},  # what is found here is found there
         stdin=subprocess.DEVNULL,
         pass_fds=inherited,
         start_new_session=True,  # Ctrl-C is for who started it
     )
+
+
+def _defaults() -> dict[str, str]:
+    """Of the environment: gloo stays on this machine, and no warning of unused parameters."""
+    (loopback, *_) = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
+    return {"TORCH_CPP_LOG_LEVEL": "ERROR", "GLOO_SOCKET_IFNAME": loopback}
 
 
 def _end_all(members: Sequence[Member]) -> None:
