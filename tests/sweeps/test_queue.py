@@ -1,13 +1,15 @@
 """The line of trials: exact budgets, whoever dies."""
 
 import os
+import socket
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 
-from sweeps._claim import MACHINE, Witness, own_claim, start_time
+from sweeps._claim import MACHINE, Witness, machine, own_claim, start_time
 from sweeps._lock import alone
 from sweeps._queue import Place, Queue
 from sweeps._samplers import SAMPLERS, Reseeded
@@ -193,6 +195,17 @@ def test_a_process_of_another_machine_is_not_looked_up_here(made, monkeypatch):
     queue.keep(trial, {"claim": {**own_claim(), "pid": 2**22 + 1}})
     monkeypatch.setenv(MACHINE, "after the restart")
     assert queue.reap() == []
+
+
+def test_a_machine_is_more_than_its_name():
+    start = Path("/proc/sys/kernel/random/boot_id")
+    if not start.exists():
+        pytest.skip("this system does not tell its starts apart")
+    assert machine().split() == [
+        socket.gethostname(),
+        start.read_text().strip(),
+        os.readlink("/proc/self/ns/pid"),
+    ]
 
 
 def test_a_process_that_the_system_does_not_tell_of_is_known_by_its_marks():

@@ -1,5 +1,6 @@
 """Studies on a server: PostgreSQL, and Optuna's proxy."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import ProgrammingError
 
 from routers import ConfigError
+from sweeps._claim import MACHINE
 from sweeps._cli import main
 from sweeps._store import lock_of, open_storage
 
@@ -48,7 +50,7 @@ def ended(url, name):
         return [trial.state for trial in study.get_trials()]
 
 
-def test_two_commands_share_a_sweep_on_postgresql(database, tmp_path):
+def test_two_machines_that_share_a_folder_share_a_sweep(database, tmp_path):
     out = tmp_path / "shared"
     more = (f"storage={database}", "trials=4", f"out={out}")
     other = subprocess.Popen(
@@ -56,6 +58,7 @@ def test_two_commands_share_a_sweep_on_postgresql(database, tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, MACHINE: "another"},
     )
     assert sweep(out, *more) == 0
     assert other.wait() == 0, other.stderr.read()
@@ -63,6 +66,7 @@ def test_two_commands_share_a_sweep_on_postgresql(database, tmp_path):
     for arm in ARMS:
         assert ended(database, f"sweep/{arm}") == [TrialState.COMPLETE] * 4
     assert confirmed(out) == {arm: [1000, 1001] for arm in ARMS}
+    assert not [*out.rglob("*.part"), *out.rglob("*.unfinished-*")]
     assert not (out / "study.db").exists()
     before = sorted(path for path in out.rglob("*") if "report" not in path.name)
     assert sweep(out, *more) == 0  # all is done: nothing runs

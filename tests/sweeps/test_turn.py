@@ -3,6 +3,7 @@
 import fcntl
 import threading
 from contextlib import ExitStack
+from copy import deepcopy
 from datetime import datetime, timedelta
 
 import pytest
@@ -54,6 +55,16 @@ def test_one_at_a_time():
         thread.join()
     assert count == [20]
     assert tickets(storage) == [(TrialState.FAIL, DEAD), (TrialState.WAITING, None)]
+
+
+def test_of_two_that_saw_it_free_one_takes_it(monkeypatch):
+    storage = InMemoryStorage()
+    slow, quick = turn(storage), turn(storage)
+    free = deepcopy(slow._current())
+    looks = iter([free])
+    monkeypatch.setattr(slow, "_current", lambda: next(looks))
+    with quick.alone(), pytest.raises(StopIteration):  # it looks again
+        slow._taken()
 
 
 def test_it_is_free_after_an_error():
