@@ -70,11 +70,29 @@ def run_missing(path: Path, wanted: Sequence[Row], run: Callable[[Row], Row]) ->
         write_rows(path, rows)
 
 
+def run_anew(path: Path, wanted: Sequence[Row], run: Callable[[Row], Row]) -> None:
+    """Run all of ``wanted``; each row takes the place of its arm's and seed's, no other is touched.
+
+    Args:
+        path: of the rows.
+        wanted: ``arm``, ``seed`` and ``config`` of every row.
+        run: from one of these to what it adds.
+    """
+    for row in wanted:
+        new = {**row, **run(row)}
+        print(new, flush=True)
+        same = (row["arm"], str(row["seed"]))
+        rows = read_rows(path)
+        places = [i for i, old in enumerate(rows) if (old["arm"], old["seed"]) == same]
+        place = places[0] if places else len(rows)
+        write_rows(path, [*rows[:place], new, *rows[place + len(places) :]])
+
+
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """All rows, in place of those there were; columns are those of the last."""
+    """All rows, in place of those there were; a cell is empty where a row has no such column."""
     new = path.with_suffix(".new")
     with new.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[-1]))
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
         writer.writerows(rows)
     new.replace(path)

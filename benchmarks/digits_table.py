@@ -4,12 +4,14 @@ Runs ``python -m tasks`` once per arm and seed, each on one thread, and writes
 ``benchmarks/digits.csv`` (one row per run) and the table in README.md between its markers.
 
     python benchmarks/digits_table.py            run what is missing, then write the table
+    python benchmarks/digits_table.py relu topk  run these arms again, then write the table
     python benchmarks/digits_table.py --table    write the table from the rows there are
 """
 
 import argparse
+import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import mean
 
 from _runs import (
@@ -21,6 +23,7 @@ from _runs import (
     interval,
     read_rows,
     result_of,
+    run_anew,
     run_missing,
     write_between,
 )
@@ -72,7 +75,7 @@ def run(row: Row) -> Row:
     with finished_run(settings(row["arm"], row["seed"])) as out:
         seconds = time.perf_counter() - start
         result = result_of(out)
-    compute, load = result["compute"], result["load"]
+    compute, load, layers = result["compute"], result["load"], result["layers"]
     return {
         "accuracy": result["score"]["value"],
         "cv": load["cv"],
@@ -83,16 +86,36 @@ def run(row: Row) -> Row:
         "flops_per_item": compute["flops_per_item"],
         "router_flops_per_item": compute["router_flops_per_item"],
         "seconds": round(seconds, 1),
+        "experts_per_item": mean(sum(layer["load"]) / layer["items"] for layer in layers),
     }
+
+
+def rows_of(arm: str) -> list[Row]:
+    """An arm's rows, one for each of the ``SEEDS``, in their order.
+
+    Raises:
+        SystemExit: where a row is missing or there twice.
+    """
+    rows = sorted((r for r in read_rows(ROWS) if r["arm"] == arm), key=lambda r: int(r["seed"]))
+    seeds = [int(row["seed"]) for row in rows]
+    if seeds != list(SEEDS):
+        raise SystemExit(
+            f"{ROWS.name} has rows of seeds {seeds} for the arm {arm}, and {list(SEEDS)} are "
+            f"needed: python benchmarks/digits_table.py {shlex.quote(plain(arm))}"
+        )
+    return rows
+
+
+def plain(arm: str) -> str:
+    """An arm's label without mark-up, as the command line takes it."""
+    return arm.replace("`", "")
 
 
 def table() -> str:
     """The rows as a Markdown table, arms in their order."""
     lines = [HEAD]
     for arm in ARMS:
-        rows = [row for row in read_rows(ROWS) if row["arm"] == arm]
-        if len(rows) < len(SEEDS):
-            continue
+        rows = rows_of(arm)
         active = mean(column(rows, "active_parameters")) / 1e3
         total = mean(column(rows, "parameters")) / 1e3
         lines.append(
@@ -108,10 +131,10 @@ def table() -> str:
 
 
 def balance_matters() -> str:
-    """What a balance term and a loss-free bias do, in two sentences, from the rows."""
+    """What a balance term, a loss-free bias and a price on gate mass do, from the rows."""
 
     def of(arm: str, name: str) -> float:
-        return mean(float(row[name]) for row in read_rows(ROWS) if row["arm"] == arm)
+        return mean(column(rows_of(arm), name))
 
     ratio = of("`topk`, no balance term", "max_violation") / of("`topk`", "max_violation")
     gain = of("`topk`", "accuracy") - of("`topk`, no balance term", "accuracy")
@@ -120,7 +143,9 @@ def balance_matters() -> str:
     return (
         f"Balance matters: without its balance term `topk` has {ratio:.1f} times the MaxVio, and "
         f"its mean accuracy differs by {gain:+.3f}. The loss-free bias takes the MaxVio of "
-        f"`sigmoid` from {upper:.2f} to {lower:.2f}, and its mean accuracy by {free:+.3f}."
+        f"`sigmoid` from {upper:.2f} to {lower:.2f}, and its mean accuracy by {free:+.3f}. `relu` "
+        f"aims at {routers.routers.options('relu')['k']:g} experts per item and has "
+        f"{interval(column(rows_of('`relu`'), 'experts_per_item'), 2)}."
     )
 
 
@@ -133,14 +158,31 @@ def what_is_fixed() -> str:
     )
 
 
-if __name__ == "__main__":
+def wanted(arms: Iterable[str]) -> list[Row]:
+    """What tells the rows of these arms from others."""
+    return [
+        {"arm": arm, "seed": seed, "config": config_hash(settings(arm, seed))}
+        for arm in arms
+        for seed in SEEDS
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("arm", nargs="*", help="arms to run again, as they are called in the table")
     parser.add_argument("--table", action="store_true", help="only write the table again")
-    if not parser.parse_args().table:
-        wanted = [
-            {"arm": arm, "seed": seed, "config": config_hash(settings(arm, seed))}
-            for arm in ARMS
-            for seed in SEEDS
-        ]
-        run_missing(ROWS, wanted, run)
+    chosen = parser.parse_args(arguments)
+    labels = {plain(arm): arm for arm in ARMS}
+    for name in chosen.arm:
+        if name not in labels:
+            raise SystemExit(str(routers.unknown("arm", name, labels)))
+    if chosen.arm:
+        run_anew(ROWS, wanted(labels[name] for name in chosen.arm), run)
+    elif not chosen.table:
+        run_missing(ROWS, wanted(ARMS), run)
     write_between("digits", f"{table()}\n\n{what_is_fixed()}\n\n{balance_matters()}")
+
+
+if __name__ == "__main__":
+    main()
