@@ -211,13 +211,24 @@ def _store(devices: int) -> Any:
 
 def _start(order: Order, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    return subprocess.Popen(
-        [sys.executable, "-m", "tasks._one_rank", order.to_text()],
-        env={**_defaults(), **os.environ, "PYTHONPATH": paths},  # what is found here is found there
-        stdin=subprocess.DEVNULL,
-        pass_fds=inherited,
-        start_new_session=True,  # Ctrl-C is for who started it
-    )
+    with _blocked({signal.SIGINT, signal.SIGTERM}):  # which are for this process
+        return subprocess.Popen(
+            [sys.executable, "-m", "tasks._one_rank", order.to_text()],
+            env={**_defaults(), **os.environ, "PYTHONPATH": paths},  # what is found here
+            stdin=subprocess.DEVNULL,
+            pass_fds=inherited,
+            start_new_session=True,
+        )
+
+
+@contextmanager
+def _blocked(signals: set[signal.Signals]) -> Iterator[None]:
+    """Processes started inside never get these signals, whatever handlers they have for them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _defaults() -> dict[str, str]:

@@ -66,8 +66,6 @@ def main(text: str) -> None:
     """
     order = Order(**json.loads(text))
     link = Link(Connection(order.link))
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, signal.SIG_IGN)  # they are for who started this
     quiet()
     end = _end(order, link)
     sys.stdout.flush()

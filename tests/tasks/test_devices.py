@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -159,6 +160,8 @@ def test_stopped_in_every_way_it_is_the_run_that_never_stopped(tmp_path, capfd):
 
     def kill_one():
         until((out / "checkpoints" / "last.ckpt").exists)
+        for process in ranks_of(out):  # Lightning would have handlers of its own
+            assert {signal.SIGINT, signal.SIGTERM} <= blocked_by(process)
         os.kill(ranks_of(out)[1], signal.SIGKILL)
 
     with meanwhile(kill_one):
@@ -191,6 +194,13 @@ def test_stopped_in_every_way_it_is_the_run_that_never_stopped(tmp_path, capfd):
     assert main([f"resume={out}"]) == 0
     train(tmp_path / "whole", *LONG)
     assert_same_run(out, tmp_path / "whole")
+
+
+def blocked_by(process):
+    """Signals that a process never gets."""
+    status = Path(f"/proc/{process}/status").read_text()
+    mask = int(re.search(r"^SigBlk:\s*(\w+)$", status, re.MULTILINE).group(1), 16)
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
 
 
 @contextmanager
