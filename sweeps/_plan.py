@@ -1,7 +1,7 @@
 """What a sweep will do, all of it known before anything trains."""
 
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -134,8 +134,12 @@ def open_folder(plan: Plan) -> None:
     folder = plan.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / SWEEP).exists():
-            _refuse_others(folder, {f"{SWEEP}.part", SWEEP, LOCK})
+        others = {path.name for path in folder.iterdir()} - {f"{SWEEP}.part", LOCK}
+        if others and not (folder / SWEEP).exists():  # it is written first
+            raise ConfigError(
+                f"out={folder}: is not empty (it holds {min(others)}), and holds no sweep; "
+                "choose another out"
+            )
         with alone(folder / LOCK):
             _write_or_compare(plan, folder / SWEEP)
     except OSError as error:
@@ -148,15 +152,6 @@ def _write_or_compare(plan: Plan, path: Path) -> None:
         return
     before = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     refuse_changes(f"out={plan.folder}", _plain(before), _plain(plan.described()))
-
-
-def _refuse_others(folder: Path, own: Container[str]) -> None:
-    for each in sorted(path.name for path in folder.iterdir()):
-        if each not in own:
-            raise ConfigError(
-                f"out={folder}: is not empty (it holds {each}), and holds no sweep; "
-                "choose another out"
-            )
 
 
 def refuse_changes(where: str, before: Any, now: Any) -> None:

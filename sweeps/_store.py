@@ -1,6 +1,7 @@
 """Where studies are kept: SQLite in the sweep's folder, a database or a proxy by its URL."""
 
 import logging
+import re
 import sqlite3
 import time
 import warnings
@@ -173,8 +174,8 @@ def without_password(url: str) -> str:
     """
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return url
+    except (ArgumentError, ValueError):  # not a URL, or with a port that is no number
+        return re.sub(r"(//[^/]*?:)[^/]*@", r"\1***@", url)
 
 
 def quiet_optuna() -> None:

@@ -88,7 +88,7 @@ def test_dense_controls_cost_what_the_first_arm_costs():
         ("nonsense", "cannot be opened"),
         ("sqlite://", "name a file"),
         ("sqlite:////proc/none/study.db", "there is no folder /proc/none"),
-        ("grpc://localhost:many", "cannot be opened"),
+        ("postgresql://me:secret@localhost:many/x", "cannot be opened"),
         ("oracle+nodriver://me:secret@host/x", "cannot be opened"),
     ],
 )

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from optuna.storages import InMemoryStorage
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from sweeps._claim import Witness, own_claim
 from sweeps._store import lock_of, open_storage
@@ -65,6 +65,19 @@ def test_of_two_that_saw_it_free_one_takes_it(monkeypatch):
     monkeypatch.setattr(slow, "_current", lambda: next(looks))
     with quick.alone(), pytest.raises(StopIteration):  # it looks again
         slow._taken()
+
+
+def test_where_two_made_it_at_once_the_first_counts():
+    storage = InMemoryStorage()
+    one, other = turn(storage), turn(storage)
+    for _ in range(2):
+        storage.create_new_trial(one._study, create_trial(state=TrialState.WAITING))
+    for each in (one, other):
+        with each.alone():
+            assert [state for state, _ in tickets(storage)] == [
+                TrialState.RUNNING,
+                TrialState.WAITING,
+            ]
 
 
 def test_it_is_free_after_an_error():
