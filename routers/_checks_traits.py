@@ -184,14 +184,15 @@ def _check_needs(subject: Subject, trait: str, field: str, bare: Items) -> None:
 
 
 def check_declared_fields(subject: Subject) -> None:
-    """Traits ``expects_load`` and ``has_logits`` tell which fields, and losses, there are."""
+    """``expects_load``, ``has_logits`` and ``merges`` tell which fields, and losses, there are."""
     traits = subject.router().traits
     items = subject.items(6, 2)
     for route in (subject.in_training, subject.in_eval):
         routing = route(items)
-        for trait, field, loss in (
-            ("expects_load", "expected_load", "load"),
-            ("has_logits", "logits", "z"),
+        for trait, field in (
+            ("expects_load", "expected_load"),
+            ("has_logits", "logits"),
+            ("merges", "merge"),
         ):
             declared, given = getattr(traits, trait), getattr(routing, field) is not None
             require(
@@ -200,7 +201,11 @@ def check_declared_fields(subject: Subject) -> None:
                 f"{'given' if given else 'missing'}",
                 f"declare {trait}={given}, or {'leave out' if given else 'give'} {field}",
             )
-            if declared:
+        for trait, field, loss in (
+            ("expects_load", "expected_load", "load"),
+            ("has_logits", "logits", "z"),
+        ):
+            if getattr(traits, trait):
                 value = losses[loss](routing)
                 require(
                     value.dim() == 0 and value.isfinite(),

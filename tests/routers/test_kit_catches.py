@@ -324,6 +324,16 @@ class NoExpectedLoad(Sound):
     traits = Traits(expects_load=True)
 
 
+class ClaimsToMerge(Sound):
+    traits = Traits(merges=True)
+
+
+class MergesInSecret(routers.routers["merged"]):
+    """Banks whose parameters have no mean would not be refused."""
+
+    traits = replace(routers.routers["merged"].traits, merges=False)
+
+
 class SecretlyNeedsIds(Sound):
     def scores(self, items):
         return super().scores(items) + (items.ids % 2).unsqueeze(1)
@@ -447,6 +457,8 @@ CAUGHT = [
     (RequestedTooLittle, _checks.check_shapes_and_ranges, "num_items, num_experts, groups"),
     (NoLogits, _checks.check_declared_fields, "has_logits=True"),
     (NoExpectedLoad, _checks.check_declared_fields, "expects_load=True"),
+    (ClaimsToMerge, _checks.check_declared_fields, "merges=True is declared, but routing.merge is"),
+    (MergesInSecret, _checks.check_declared_fields, "merges=False is declared"),
     (ClaimsToNeedIds, _checks.check_needs_ids, "works without ids"),
     (VagueAboutIds, _checks.check_needs_ids, "does not name ids"),
     (ClaimsToNeedTasks, _checks.check_needs_task, "works without task"),
