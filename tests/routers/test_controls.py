@@ -7,6 +7,8 @@ import routers
 from routers import CheckError, ConfigError, Items, Router, Traits, _checks
 from routers._checks_subject import Subject
 
+from ..kinds import traits
+
 X = torch.zeros(6, 3)
 IDS = torch.tensor([11, 22, 33, 44, 55, 66])
 
@@ -141,7 +143,7 @@ def test_frozen_promises_what_the_router_promises():
     assert built("frozen", of="topk").traits.causal
 
 
-@pytest.mark.parametrize("of", ["hash", "uniform", "frozen"])
+@pytest.mark.parametrize("of", [n for n in routers.available() if not traits(n).learned])
 def test_what_learns_nothing_cannot_be_frozen(of):
     with pytest.raises(ConfigError, match=rf"router\.of={of}: .*trait learned"):
         built("frozen", of=of)

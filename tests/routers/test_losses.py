@@ -11,7 +11,13 @@ import routers
 from routers import ConfigError, Items, Routing, losses
 from routers._losses import cv_squared, entropies
 
+from ..kinds import layout, one_of_each, traits
+
 LOG2 = math.log(2)
+
+
+def takes_a_gate(name):
+    return "gate" in routers.routers.options(name) and traits(name).has_logits
 
 
 def routing(expert: list[list[int]], e: int, mask: list[bool] | None = None, **extra) -> Routing:
@@ -137,7 +143,7 @@ def test_cv_squared_of_nothing_is_zero():
     assert values.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["topk", "noisy_topk", "soft_mixture", "expert_choice"])
+@pytest.mark.parametrize("name", one_of_each(layout, takes_a_gate))
 @pytest.mark.parametrize("loss", ["importance", "switch", "squared_deviation", "diversity", "z"])
 def test_zero_gate_gives_finite_gradients(name, loss):
     router = routers.build(name, 4, 4, gate={"name": "linear", "scale": 0.0})
@@ -224,8 +230,9 @@ def test_one_group_is_the_batch(name):
 
 
 @pytest.mark.parametrize("name", SEQUENCE)
-@pytest.mark.parametrize("router", ["topk", "soft_moe", "expert_choice", "hierarchical"])
+@pytest.mark.parametrize("router", one_of_each(layout, lambda name: not traits(name).merges))
 def test_sequence_terms_are_the_mean_over_groups_alone(name, router):
+    """But for merged experts, whose load a batch counts in whole rows."""
     torch.manual_seed(3)
     built = routers.build(router, 4, 6).double().eval()
     x = torch.randn(15, 4).double()
