@@ -13,6 +13,7 @@ from rich.table import Table
 
 from routers import CheckError
 from routers._check import Candidate, judge
+from routers._checks_subject import SIZES
 
 from .plants import memory
 from .plants._all import PLANTS, TRAPS
@@ -22,6 +23,12 @@ from .plants._all import PLANTS, TRAPS
 def forgets():
     yield
     memory.KEPT.clear()
+
+
+@pytest.fixture(autouse=True)
+def one_size(monkeypatch):
+    """Enough to see every trap, in half the time."""
+    monkeypatch.setattr("routers._checks_subject.SIZES", SIZES[:1])
 
 
 @pytest.fixture(scope="module")
