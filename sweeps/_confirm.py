@@ -187,7 +187,7 @@ def _write_about(plan: Plan, candidate: Candidate) -> None:
         "overrides": overrides,
         "command": shlex.join(command),
         "trial": trial.number,
-        "params": trial.params,
+        "params": dict(sorted(trial.params.items())),  # a proxy gives them in any order
         "search": {objective.metric: value for objective, value in values},
         "pareto": candidate.pareto,
     }
