@@ -119,7 +119,8 @@ class BalanceMetric(Metric):
         self.gate_entropy += entropies(probs).sum()
         gap = probs.masked_fill(~chosen, torch.inf).amin(-1)
         gap = gap - probs.masked_fill(chosen, -torch.inf).amax(-1)
-        both = gap.isfinite()
+        some_not = chosen.sum(-1) < self.num_experts  # an unfilled candidate is no expert
+        both = gap.isfinite() & some_not
         self.margin += gap[both].sum()
         self.margins += both.sum()
 

@@ -4,6 +4,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ._graph import Graph
 from ._order import stable_order
@@ -12,7 +13,7 @@ from ._order import stable_order
 class Readings(Graph):
     """Everything that losses, metrics and the engine want to know of a graph.
 
-    Nothing here but ``chosen`` builds ``(N, E)`` where there are ``candidates``.
+    Where there are ``candidates``, only ``chosen`` and ``of_all`` build ``(N, E)``.
     """
 
     @cached_property
@@ -90,7 +91,7 @@ class Readings(Graph):
 
     @cached_property
     def log_partition(self) -> Tensor | None:
-        """logsumexp of the scores, ``(N,)`` or ``(N, G)`` for ``G`` gates; None without scores."""
+        """logsumexp of the scores, ``(N,)``; ``(N, G)`` for ``G`` gates or heads; None without."""
         if self.logits is None or self.given_log_partition is not None:
             return self.given_log_partition
         return self.logits.logsumexp(-1)
@@ -108,12 +109,23 @@ class Readings(Graph):
 
     @cached_property
     def taken(self) -> Tensor:
-        """Which of the experts that ``probs`` is of reach the item, in its shape, bool."""
+        """Which of the experts that ``probs`` is of reach the item, in its shape, bool.
+
+        A candidate that an item has more than once counts at its first place alone.
+        """
         if self.candidates is None:
             return self.chosen
         first = torch.arange(self.num_items, device=self.item.device).unsqueeze(1)
         pair = self.item * self.num_experts + self.expert
-        return torch.isin(first * self.num_experts + self.candidates, pair)
+        reached = torch.isin(first * self.num_experts + self.candidates, pair)
+        return reached & _first_of_each(self.candidates)
+
+
+def _first_of_each(values: Tensor) -> Tensor:
+    """Where a row of ``(N, S)`` holds a value for the first time, bool."""
+    values, order = values.sort(dim=-1, stable=True)
+    new = F.pad(values.diff(dim=-1) > 0, (1, 0), value=True)
+    return torch.empty_like(new).scatter(1, order, new)
 
 
 def _scattered(index: Tensor, values: Tensor, size: int) -> Tensor:

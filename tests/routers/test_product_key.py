@@ -65,6 +65,24 @@ def test_sums_of_candidates_are_those_of_all():
     assert torch.equal(taken, routing.chosen)
 
 
+@pytest.mark.parametrize(("experts", "k"), [(4, 2), (6, 3), (16, 2), (16, 4)])
+def test_places_that_hold_nothing_are_not_taken_and_have_no_margin(experts, k):
+    """Expert 0, which fills them, is among the chosen of some items."""
+    torch.manual_seed(0)
+    router = routers.build("product_key", 8, experts, k=k, heads=2)
+    mask = torch.arange(200) % 7 != 3
+    routing = router(Items(torch.randn(200, 8), mask=mask))
+    assert routing.taken.sum() == routing.num_assignments
+    assert routing.chosen[:, 0].any()
+    margins = []
+    for p, chosen in zip(routing.of_all(routing.probs)[mask], routing.chosen[mask], strict=True):
+        if not chosen.all():
+            margins.append(p[chosen].min().item() - p[~chosen].max().item())
+    metric = BalanceMetric(experts)
+    metric.update(routing)
+    assert metric.compute().margin == pytest.approx(sum(margins) / len(margins), abs=1e-7)
+
+
 class Largest(TorchDispatchMode):
     """Notes the most elements of any tensor made inside."""
 
