@@ -29,7 +29,6 @@ STUDY = "study.db"
 #: Seconds to wait for a database that another process writes to.
 PATIENCE_SECONDS = 120
 
-
 #: Seconds to wait for a proxy to answer.
 PROXY_SECONDS = 20
 
@@ -42,6 +41,8 @@ DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 #: How often opening is tried again: machines that begin at once all make the same tables.
 RETRIES = 4
 
+#: What a query of a URL may hold that is nobody's business, as in ``password=``.
+SECRET = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
 
 #: What is raised where a storage no longer answers.
 LOST = (StorageInternalError, SQLAlchemyError, RpcError)
@@ -171,11 +172,30 @@ def without_password(url: str) -> str:
 
     >>> without_password("postgresql+psycopg://me:secret@host/study")
     'postgresql+psycopg://me:***@host/study'
+    >>> without_password("postgresql://host/study?password=secret&user=me")
+    'postgresql://host/study?password=***&user=me'
+    >>> without_password("postgresql:/me:secret@host/study")
+    'postgresql:/***@host/study'
     """
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        place = make_url(url)
+        shown = place.render_as_string(hide_password=True)
     except (ArgumentError, ValueError):  # not a URL, or with a port that is no number
-        return re.sub(r"(//[^/]*?:)[^/]*@", r"\1***@", url)
+        return _after_secrets(url)
+    if "@" in (place.host or "") or re.search(":.*@", place.database or ""):
+        return _after_secrets(url)  # part of a password was read as something else
+    return SECRET.sub(r"\1***", shown)
+
+
+def _after_secrets(url: str) -> str:
+    """What follows the last place where a password of what is no good URL may end."""
+    rest = re.sub(r"^[\w+.-]*:/*", "", url)
+    scheme = url[: len(url) - len(rest)]
+    before, at, place = rest.rpartition("@")
+    if "?" in before:  # then the last @ may be part of a query
+        return f"{scheme}***"
+    place, asked, _ = place.partition("?")
+    return f"{scheme}{'***@' if at else ''}{place}{'?***' if asked else ''}"
 
 
 def quiet_optuna() -> None:
