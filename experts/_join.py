@@ -43,11 +43,12 @@ def join(items: Items, routings: Sequence[Routing], wiring: Wiring) -> Routing:
         "its experts make each output together, by one rule",
     )
     scales = [r.log_partition for r in routings if r.log_partition is not None]
+    columns = [scale.unsqueeze(-1).flatten(1) for scale in scales]  # (N, 1), or (N, H) for heads
     tallies = [r.tally for r in routings if r.tally is not None]
     return replace(
         combine(items, routings, wiring, index),
         given_probs=_total([r.of_all(r.probs) for r in routings], index, wiring) / len(routings),
-        given_log_partition=torch.stack(scales, 1) if len(scales) == len(routings) else None,
+        given_log_partition=torch.cat(columns, 1) if len(columns) == len(routings) else None,
         tally=torch.cat(tallies) if tallies else None,
         merge=_placed(merges, index, wiring) if merges else None,
         rule=rules[0] if rules else None,

@@ -59,8 +59,8 @@ def _importance(routing: Routing) -> float:
 
 
 def _z(routing: Routing) -> float:
-    """``mean_i logsumexp(h_i)^2``; of several gates the mean over all of them."""
-    if routing.logits is None:
+    """``mean_i logsumexp(h_i)^2``; of several gates or heads the mean over all of them."""
+    if routing.logits is None or routing.given_log_partition is not None:
         assert routing.log_partition is not None
         scales = routing.over_real(routing.log_partition).flatten().tolist()
     else:

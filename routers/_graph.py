@@ -32,7 +32,8 @@ class Graph:
         mask: ``(N,)`` bool, False for padding; None where all items are real.
         logits: ``(N, E)`` scores before normalisation, where the router has them.
         given_probs: ``(N, E)`` gate distribution, where it is not the softmax of ``logits``.
-        given_log_partition: ``(N, G)`` logsumexp of each of several gates' scores.
+        given_log_partition: ``(N, G)`` logsumexp of the scores of each of several gates or heads,
+            where it is not that of ``logits``.
         expected_load: ``(E,)`` differentiable estimate of the load, where the router has one.
         blend: items to slots and back, for soft routers.
         candidates: ``(N, S)`` int64, the experts that ``logits`` and ``probs`` are of; None

@@ -210,7 +210,7 @@ def _diversity(mean: Tensor) -> Tensor:
 def z(routing: Routing) -> Tensor:
     """``mean_i logsumexp(h_i)^2`` (ST-MoE 2202.08906, equation 5): keeps logits small.
 
-    Of several gates the mean over all of them.
+    Of several gates or heads the mean over all of them.
     """
     if routing.log_partition is None:
         raise ConfigError(

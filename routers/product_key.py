@@ -28,7 +28,8 @@ class ProductKey(Router):
     the best K of ``q_1 . r_i`` and of ``q_2 . c_j`` give K^2 sums, among which are the best K
     of all ``E``: ``a + b`` scores instead of ``a b``. ``logits`` and ``probs`` are of those
     sums (``Routing.candidates``). Each of several heads has its own query and keys; their
-    softmaxes over the K best are added up, ``probs`` is the mean of those over all candidates.
+    softmaxes over the K best are added up, ``probs`` is the mean of those over all candidates,
+    ``logits`` its logarithm. The ``z`` loss is the mean over heads, each with its own scores.
     Queries have a layer norm in place of the papers' batch norm: an item's route is its own.
 
     Source: Lample et al. 2019, 1907.05242, equations 1 to 3 and section 3.2; with experts of
@@ -88,7 +89,6 @@ class ProductKey(Router):
         chosen = top_k(logits, self.k)
         weight = logits.gather(2, chosen).softmax(-1)
         expert, weight, keep = merged_heads(candidates.gather(2, chosen), weight)
-        scale = logits.logsumexp(-1).mean(1, keepdim=True)
         scored, probs, _ = merged_heads(candidates, logits.softmax(-1) / self.heads)
         return Routing.by_item(
             items,
@@ -96,7 +96,8 @@ class ProductKey(Router):
             weight,
             self.num_experts,
             keep=keep,
-            logits=probs.clamp_min(torch.finfo(probs.dtype).tiny).log() + scale,
+            logits=probs.clamp_min(torch.finfo(probs.dtype).tiny).log(),
+            given_log_partition=logits.logsumexp(-1),
             candidates=scored,
         )
 

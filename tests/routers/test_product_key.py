@@ -7,7 +7,7 @@ from torch.utils._pytree import tree_leaves
 
 import experts
 import routers
-from experts import MoE
+from experts import MoE, MultiGateMoE
 from routers import BalanceMetric, ConfigError, Items, losses
 
 LARGE = 2**16
@@ -81,6 +81,29 @@ def test_places_that_hold_nothing_are_not_taken_and_have_no_margin(experts, k):
     metric = BalanceMetric(experts)
     metric.update(routing)
     assert metric.compute().margin == pytest.approx(sum(margins) / len(margins), abs=1e-7)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_z_is_the_mean_over_heads_of_their_squares(heads):
+    """One head's scores about 3 and the other's about -3 do not make 0."""
+    torch.manual_seed(0)
+    router = routers.build("product_key", 8, 16, k=4, heads=heads)  # 4 of 4 rows and columns: all
+    mask = torch.arange(12) % 5 != 1
+    x = torch.randn(12, 8)
+    value = losses["z"](router(Items(x, mask=mask)))
+    scores = every_score(router, x)[:, mask]
+    torch.testing.assert_close(value, scores.logsumexp(-1).square().mean())
+    value.backward()
+    assert all(each.any() for each in router.row_key.grad)
+
+
+def test_z_of_several_gates_is_the_mean_of_theirs():
+    torch.manual_seed(0)
+    gates = [routers.build("product_key", 8, 16, heads=2) for _ in range(3)]
+    layer = MultiGateMoE(gates, experts.build("singleton", 8, 16), experts.mmoe(16, tasks=3))
+    x = torch.randn(1, 12, 8)
+    each = [losses["z"](gate(Items(x[0]))) for gate in gates]
+    torch.testing.assert_close(losses["z"](layer(x)[1]), torch.stack(each).mean())
 
 
 class Largest(TorchDispatchMode):
