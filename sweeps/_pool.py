@@ -1,7 +1,6 @@
 """Trials in processes of their own, so that one that dies, dies alone."""
 
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from multiprocessing.context import ForkServerProcess
 from types import FrameType
 from typing import Any, Protocol
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
 
 from tasks import death
@@ -120,7 +120,10 @@ class Pool:
         return False
 
     def _start(self, line: Line, trial: Trial) -> None:
-        line.draw(trial)
+        try:
+            line.draw(trial)
+        except UpdateFinishedTrialError:  # who was taken for dead has just ended it
+            return
         here, there = self.context.Pipe()
         process = self.context.Process(target=work, args=(line.job(trial), there))
         process.start()
@@ -196,7 +199,7 @@ class Pool:
         def ask(signum: int, frame: FrameType | None) -> None:
             if self.signum is not None:
                 for each in self.running:
-                    os.kill(each.process.pid or 0, signal.SIGKILL)
+                    each.process.kill()
             self.signum = signum
 
         before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -126,14 +126,15 @@ class Queue:
 
     def tell(self, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
         """The end of a trial; a second end of it changes nothing."""
-        # one that was taken for dead may be in line again, and its end is as good as any
-        self._set(trial.number, TrialState.RUNNING)
-        self.study.tell(
-            trial.number,
-            values=None if values is None else list(values),
-            state=state,
-            skip_if_finished=True,
-        )
+        with self.lock():  # or another process would put it back into line in between
+            # one that was taken for dead may be in line again, and its end is as good as any
+            self._set(trial.number, TrialState.RUNNING)
+            self.study.tell(
+                trial.number,
+                values=None if values is None else list(values),
+                state=state,
+                skip_if_finished=True,
+            )
 
     def fail(self, trial: Trial, reason: str) -> None:
         """The trial cannot work, and will not the next time."""

@@ -2,15 +2,18 @@
 
 import os
 import socket
+import threading
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from optuna.trial import TrialState
 
 from sweeps._claim import MACHINE, Witness, machine, own_claim, start_time
 from sweeps._lock import alone
+from sweeps._pool import Pool
 from sweeps._queue import Place, Queue
 from sweeps._samplers import SAMPLERS, Reseeded
 from sweeps._store import open_storage
@@ -163,6 +166,38 @@ def test_who_was_taken_for_dead_and_ends_first_has_ended_it(made):
     (first, second, *_) = other.trials()
     assert (first.state, first.values) == (TrialState.COMPLETE, [1.0])
     assert other.claim().number == second.number
+
+
+def test_nobody_comes_between_an_end_and_its_telling(made):
+    """A trial that waits is set running for its end, and running without a claim is abandoned."""
+    asleep, other = made(), made()
+    trial = asleep.claim()
+    other._line_up(trial.number)
+    reaping, set_state = threading.Thread(target=other.reap), asleep._set
+
+    def set_and_pause(number, state):
+        set_state(number, state)
+        reaping.start()
+        reaping.join(0.3)  # a wait too short would pass, and never fail by chance
+
+    asleep._set = set_and_pause
+    asleep.tell(trial, TrialState.COMPLETE, [1.0])
+    reaping.join()
+    (first, *_) = other.trials()
+    assert (first.state, first.values) == (TrialState.COMPLETE, [1.0])
+
+
+def test_a_trial_that_ends_before_it_is_drawn_is_dropped(made, monkeypatch):
+    """Its former process, which was taken for dead, told its end after it was claimed again."""
+    monkeypatch.setattr("sweeps._pool.warm_up", lambda: None)
+    asleep, other = made(), made()
+    asleep.claim()
+    other._line_up(0)
+    trial = other.claim()
+    asleep.tell(trial, TrialState.COMPLETE, [1.0])
+    line, pool = Mock(draw=lambda trial: trial.suggest_float("y", 0, 1)), Pool(1, Mock())
+    pool._start(line, trial)
+    assert (pool.running, line.job.call_count) == ([], 0)
 
 
 def test_workers_elsewhere_are_known_by_their_marks():
