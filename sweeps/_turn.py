@@ -15,6 +15,10 @@ from ._claim import Witness, own_claim
 #: Seconds between two looks at a lock that another process holds, on average.
 LOOK_SECONDS = 0.03
 
+#: A holder elsewhere that has not let go for so long is dead. Who waits for the lock marks no
+#: trials: this is well below what these are given.
+GRACE_SECONDS = 30.0
+
 
 class Turn:
     """A lock that is a trial: every storage lets one process alone start it.
@@ -22,6 +26,11 @@ class Turn:
     Who holds the lock has the trial running. A trial whose process died is failed, which also
     one process alone can do, and another one takes its place: of several the first that has not
     failed counts.
+
+    That it is one process alone is as sure as the witness. One elsewhere that holds the lock for
+    longer than its grace, asleep perhaps, is taken for dead while it lives, and then two work at
+    once; so is a process that takes the lock in the moment between the last look at a dead one's
+    and its failing. What is done under the lock has to bear that, however rare.
 
     Args:
         name: of its study.
@@ -56,7 +65,8 @@ class Turn:
                     if self.storage.set_trial_state_values(number, TrialState.RUNNING):
                         self.storage.set_trial_user_attr(number, "claim", own_claim())
                         return number
-                elif self._dead(trial):
+                elif self._dead(trial) and self._dead(self.storage.get_trial(number)):
+                    # the second look is at what may have changed hands since the first was read
                     self.storage.set_trial_state_values(number, TrialState.FAIL)
                     continue
             time.sleep(2 * LOOK_SECONDS * random.random())

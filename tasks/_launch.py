@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -133,7 +133,8 @@ def _look_after(members: Sequence[Member], stop: Signals, tell: Tell | None) -> 
     while by_link:
         if stop.signum is not None and not told:
             told = True
-            members[0].link.send(stop.signum)  # it alone keeps checkpoints
+            with suppress(OSError):  # where it is gone, the next look says how
+                members[0].link.send(stop.signum)  # it alone keeps checkpoints
         for link in wait(list(by_link), LOOK_SECONDS):
             said = _heard(by_link[link])
             if isinstance(said, RankError):
@@ -232,9 +233,10 @@ def _blocked(signals: set[signal.Signals]) -> Iterator[None]:
 
 
 def _defaults() -> dict[str, str]:
-    """Of the environment: gloo stays on this machine, and no warning of unused parameters."""
+    """Of the environment: ranks talk within this machine, no warning of unused parameters."""
     (loopback, *_) = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
-    return {"TORCH_CPP_LOG_LEVEL": "ERROR", "GLOO_SOCKET_IFNAME": loopback}
+    within = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), loopback)
+    return {"TORCH_CPP_LOG_LEVEL": "ERROR", **within}
 
 
 def _end_all(members: Sequence[Member]) -> None:

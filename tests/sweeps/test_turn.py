@@ -10,7 +10,8 @@ import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
-from sweeps._claim import Witness, own_claim
+from sweeps import _turn
+from sweeps._claim import BEAT_SECONDS, GRACE_SECONDS, Witness, own_claim
 from sweeps._store import lock_of, open_storage
 from sweeps._turn import Turn
 
@@ -109,6 +110,26 @@ def test_a_holder_that_died_before_its_claim_is_seen_by_its_start():
     first.datetime_start = datetime.now() + timedelta(seconds=1)
     assert not hasty._dead(first)
     assert hasty._dead(first)
+
+
+def test_what_was_read_long_ago_takes_nobody_s_lock(monkeypatch):
+    """The lock of one that seemed dead has changed hands since it was read."""
+    storage = InMemoryStorage()
+    held_by(storage, {**DEAD, "host": "elsewhere"})
+    hasty, quick = turn(storage, grace=-1), turn(storage)
+    stale = deepcopy(hasty._current())
+    assert not hasty._dead(stale)
+    storage.set_trial_state_values(stale._trial_id, TrialState.WAITING)
+    looks = iter([stale])
+    monkeypatch.setattr(hasty, "_current", lambda: next(looks))
+    with quick.alone(), pytest.raises(StopIteration):  # it looks again
+        hasty._taken()
+    assert [state for state, _ in tickets(storage)] == [TrialState.WAITING]
+
+
+def test_who_waits_for_the_lock_still_lives_for_others():
+    """It marks no trials meanwhile."""
+    assert _turn.GRACE_SECONDS + BEAT_SECONDS < GRACE_SECONDS / 2
 
 
 def test_who_was_taken_for_dead_does_not_let_others_in():

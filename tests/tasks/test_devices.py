@@ -265,6 +265,16 @@ def test_the_cause_of_an_end_is_found(monkeypatch, said, error, words):
             _look_after(members, Signals(), tell)
 
 
+def test_a_signal_for_a_rank_that_is_gone():
+    """How it went is the answer, and not that it cannot be told."""
+    stop = Signals()
+    stop.signum = signal.SIGTERM
+    here, there = Pipe()
+    there.close()
+    with here, pytest.raises(RankDiedError, match="device 0: killed by SIGKILL"):
+        _look_after([Member(0, Mock(wait=lambda: -signal.SIGKILL), here)], stop, None)
+
+
 def test_every_rank_draws_for_itself():
     trainer = Mock(current_epoch=3)
     seeds = []
