@@ -92,7 +92,8 @@ class ByQuantile(Bias):
 
     An item chooses ``e`` where ``s_e + b_e`` reaches its cutoff, the ``K+1``-th largest of
     ``s + b``; ``q_e`` is the quantile of cutoff minus ``s_e`` over the step's items, and its mean
-    over experts is taken off. Scores lie within 0 and 1. Source: quantile balancing, Su 2026,
+    over experts is taken off. It is read from histograms around ``b_e``, so scores may lie as
+    close as float32 tells them apart. Source: quantile balancing, Su 2026,
     https://kexue.fm/archives/11619; by histograms as in the report of Kimi K3, 2026,
     equations 13 and 14.
 
@@ -112,17 +113,13 @@ class ByQuantile(Bias):
 
     def tally(self, scores: Tensor) -> Tensor:
         rank = min(self.k + 1, len(self.value))
-        cutoff = (scores + self.value).topk(rank, -1).values[:, -1:]
-        return histogram(cutoff - scores, *self._range())
+        biased = scores + self.value
+        return histogram(biased.topk(rank, -1).values[:, -1:] - biased)
 
     def adapt_to_tally(self, tally: Tensor) -> None:
         if tally.any():
-            goal = quantile(tally, self.k / len(self.value), *self._range())
+            goal = self.value + quantile(tally, self.k / len(self.value))
             self.value += self.rate * (goal - goal.mean() - self.value)
-
-    def _range(self) -> tuple[Tensor, Tensor]:
-        """Between which values any cutoff minus any score lies; the same for a whole step."""
-        return self.value.min() - 1, self.value.max() + 1
 
 
 def _excess(load: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from ._items import Items
 from ._kept import Kept
 from .gates import Gate
 
-#: How many items a new gate is tried on, and in how many groups.
-_ITEMS, _GROUPS = 4096, 32
+#: How many items a new gate is tried on.
+_ITEMS = 4096
 
 
 class Threshold(Kept):
@@ -58,12 +58,12 @@ def expected_bar(gate: Gate, dim: int, share: float) -> Tensor:
     """
     x = torch.randn(_ITEMS, dim, generator=torch.Generator().manual_seed(0), device="cpu")
     device = next(gate.parameters(), x).device
-    logits = gate(Items(x.to(device), groups=_GROUPS))
+    logits = gate(Items(x.to(device)))
     if not logits.std(0).all():
         raise bad_value(
             "router.gate",
             "a gate that scores all items alike",
             "one that tells them apart from the start, for no threshold parts equal scores",
-            "Give router.gate.scale a value above 0",
+            "Start its parameters with some spread, or choose another gate",
         )
     return logits.t().topk(max(1, round(share * _ITEMS))).values[:, -1]

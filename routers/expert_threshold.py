@@ -19,15 +19,16 @@ from .gates import GateSpec
 class ExpertThreshold(Router):
     """Every item goes to each expert whose score passes that expert's running threshold.
 
-    ``i`` goes to ``e`` where ``s_ie = sigma(h_ie) > c_e``, with weight ``s_ie``. ``c_e`` is an
-    average over past training steps of the score that a share ``factor / E`` of the step's items
-    reached; before the first, what a new gate would give that share of normally distributed
+    ``i`` goes to ``e`` where ``s_ie = sigma(h_ie) > sigma(c_e)``, with weight ``s_ie``. ``c_e`` is
+    an average over past training steps of the logit that a share ``factor / E`` of the step's
+    items reached; before the first, what a new gate would give that share of normally distributed
     items. So loads are even in expectation, an item gets ``factor`` experts on average, none or
     many in particular, and unlike in ``expert_choice`` no item looks at another.
 
     Source: expert threshold routing, Sun et al. 2026, 2603.11535, equation 6 and algorithm 1. The
-    first steps are averaged evenly instead of a warm-up by expert choice; quantiles are read from
-    histograms, which add up over ranks.
+    first steps are averaged evenly instead of a warm-up by expert choice. Bars are kept and
+    averaged as logits, in which scores near 0 or 1 stay apart, and quantiles are read from
+    histograms around the bar, which add up over ranks.
 
     Args:
         dim: ``D``.
@@ -63,22 +64,22 @@ class ExpertThreshold(Router):
         self.share = factor / num_experts
         self.tally_size = num_experts * BINS
         self.gate = self._use_gate(gate)
-        start = expected_bar(self.gate, dim, self.share).sigmoid()
+        start = expected_bar(self.gate, dim, self.share)
         self.threshold = Threshold(start, decay)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
-        scores = logits.sigmoid()
+        above = logits.detach() - self.threshold.value
         return Routing.by_mask(
             items,
-            scores,
-            keep=scores.detach() > self.threshold.value,
+            logits.sigmoid(),
+            keep=above > 0,
             logits=logits,
             probs=renormalized(logits),
             budget=self.share * self.num_experts,
-            tally=histogram(scores.detach()[items.real()], 0, 1) if self.training else None,
+            tally=histogram(above[items.real()]) if self.training else None,
         )
 
     def adapt_to_tally(self, tally: Tensor) -> None:
         if self.training and tally.any():
-            self.threshold.follow(quantile(tally, 1 - self.share, 0, 1))
+            self.threshold.follow(self.threshold.value + quantile(tally, 1 - self.share))

@@ -1,4 +1,4 @@
-"""``s_ie = sigma(h_ie)`` counts where it passes the expert's threshold: 2603.11535, equation 6."""
+"""``s_ie = sigma(h_ie)`` counts above its expert's ``sigma(c)``: 2603.11535, equation 6."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ OPTIONS = [{}, {"factor": 1.0}]
 
 def prepare(router: Any, case: Case) -> None:
     """Thresholds as training might leave them."""
-    drawn = np.random.default_rng(case.num_experts).uniform(0.05, 0.95, case.num_experts)
+    drawn = np.random.default_rng(case.num_experts).uniform(-3, 3, case.num_experts)
     router.threshold.value.copy_(torch.from_numpy(drawn))
     router.threshold.steps.fill_(9)
 
@@ -22,7 +22,7 @@ def weights(case: Case) -> np.ndarray:
     for i in case.items:
         for e in range(case.num_experts):
             s = sigmoid(h[i, e])
-            if s > case.state["threshold.value"][e]:
+            if s > sigmoid(case.state["threshold.value"][e]):
                 w[i, e] = s
     return w
 

@@ -5,7 +5,6 @@ import torch
 
 import routers
 from routers import ConfigError, Items, load_cv
-from routers._histogram import BINS
 from routers._threshold import Threshold
 
 
@@ -19,7 +18,7 @@ def identity_router(**options: object) -> routers.Router:
 
 def test_an_item_goes_where_its_score_is_above_the_bar():
     router = identity_router()
-    router.threshold.value.copy_(torch.tensor([0.2, 0.95, 0.5, 0.99]))
+    router.threshold.value.copy_(torch.tensor([0.2, 0.95, 0.5, 0.99]).logit())
     x = torch.tensor([[1.0, 9.0, 4.0, 9.0], [1 / 9, 9.0, 0.5, 9.0]]).log()
     routing = router(Items(x))  # scores .5 .9 .8 .9, and .1 .9 .33 .9
     assert routing.item.tolist() == [0, 0]
@@ -32,9 +31,31 @@ def test_bars_are_the_quantiles_of_the_steps_items():
     router = identity_router(factor=1.0)
     x = torch.randn(4000, 4) + torch.tensor([-1.0, 0.0, 1.0, 2.0])
     router.adapt_to_tally(sum(router(Items(part)).tally for part in x.split(900)))
-    exact = x.sigmoid().quantile(0.75, 0)
-    torch.testing.assert_close(router.threshold.value, exact, atol=1.5 / BINS, rtol=0)
+    exact = x.quantile(0.75, 0)
+    torch.testing.assert_close(router.threshold.value, exact, atol=0.01, rtol=0)
     assert (router(Items(x)).load - 1000).abs().max() < 60
+
+
+@pytest.mark.parametrize("shift", [-8.0, 0.0, 8.0])
+@pytest.mark.parametrize("spread", [0.002, 0.5])
+def test_bars_part_scores_wherever_they_lie_and_however_close(shift, spread):
+    torch.manual_seed(0)
+    router, fresh = identity_router(factor=1.0), identity_router(factor=1.0)
+    for _ in range(60):
+        router.adapt_to_tally(router(Items(shift + spread * torch.randn(1000, 4))).tally)
+    fresh.load_state_dict(router.state_dict())
+    load = fresh.eval()(Items(shift + spread * torch.randn(8000, 4))).load
+    assert load.sum().item() / 8000 == pytest.approx(1.0, rel=0.1)
+    assert load_cv(load) < 0.1
+
+
+def test_bars_follow_a_gate_that_moves_far_in_the_middle_of_training():
+    torch.manual_seed(0)
+    router = identity_router()
+    for shift in [0.0] * 40 + [-8.0] * 60:
+        router.adapt_to_tally(router(Items(shift + torch.randn(1000, 4))).tally)
+    routing = router(Items(torch.randn(8000, 4) - 8))
+    assert routing.num_assignments / 8000 == pytest.approx(2.0, rel=0.1)
 
 
 @pytest.mark.parametrize("gate", routers.gates)
@@ -55,7 +76,7 @@ def test_the_start_draws_no_lots_of_its_own():
 
 
 def test_a_gate_that_tells_no_item_apart_is_refused():
-    with pytest.raises(ConfigError, match=r"router\.gate=.*router\.gate\.scale"):
+    with pytest.raises(ConfigError, match=r"router\.gate=a gate that scores all items alike"):
         routers.build("expert_threshold", 4, 8, gate={"name": "linear", "scale": 0.0})
 
 
