@@ -1,6 +1,7 @@
 """Experts as a product of two numbers."""
 
 import math
+from itertools import count
 
 from ._errors import bad_value
 
@@ -23,11 +24,12 @@ def branches_of(num_experts: int, branches: int) -> int:
     """
     allowed = divisors(num_experts)
     if not branches and len(allowed) == 2:
+        composite = next(n for n in count(num_experts + 1) if len(divisors(n)) > 2)
         raise bad_value(
             "num_experts",
             num_experts,
             "a number that splits into equal branches, not a prime one",
-            f"Use {num_experts + 1} experts, or router.branches={num_experts}",
+            f"Use {composite} experts, or router.branches={num_experts}",
         )
     branches = branches or min(d for d in allowed if d * d >= num_experts)
     if branches not in allowed:

@@ -104,6 +104,14 @@ def test_branches_must_divide():
         routers.build("hierarchical", D, 6, branches=4)
 
 
+@pytest.mark.parametrize(("prime", "instead"), [(2, 4), (3, 4), (5, 6), (7, 8)])
+def test_a_prime_number_is_refused_with_the_next_that_is_none(prime, instead):
+    cure = f"Use {instead} experts, or router.branches={prime}"
+    with pytest.raises(ConfigError, match=rf"num_experts={prime}: .*{cure}"):
+        routers.build("hierarchical", D, prime)
+    assert routers.build("hierarchical", D, instead).branches > 1
+
+
 @pytest.mark.parametrize(("num_experts", "branches"), [(16, 4), (12, 4), (8, 4), (6, 3)])
 def test_branches_default_to_the_least_divisor_not_below_the_root(num_experts, branches):
     assert routers.build("hierarchical", D, num_experts).branches == branches
