@@ -130,10 +130,11 @@ def check_needs_ids(subject: Subject) -> None:
 def check_needs_task(subject: Subject) -> None:
     """Trait ``needs_task``: missing tasks are named, given ones followed; nobody else needs them.
 
-    A router that learns nothing and needs no ids follows nothing but the tasks.
+    A router without parameters that needs no ids follows nothing but the tasks.
     """
     _check_needs(subject, "needs_task", "task", replace(subject.items(6), task=None))
-    traits = subject.router().traits
+    router = subject.router()
+    traits = router.traits
     if not traits.needs_task:
         return
     items, noise = subject.items(7, 3), subject.items(7, 3, seed=99)
@@ -153,11 +154,11 @@ def check_needs_task(subject: Subject) -> None:
             "an item's route changes with the tasks of others",
             "read the item's own task, or declare traits = Traits(per_item=False)",
         )
-        if not traits.learned and not traits.needs_ids:
+        if not list(router.parameters()) and not traits.needs_ids:
             content = routes(route(replace(items, x=noise.x, ids=noise.ids)))
             require(
                 same(content, before),
-                "needs_task is declared and nothing is learned, but routes change with x or ids",
+                "needs_task is declared, without parameters, but routes change with x or ids",
                 "follow items.task alone, or declare what else is read",
             )
 

@@ -11,6 +11,9 @@ from ._items import Items
 from ._router import Router, Traits, routers
 from ._routing import Routing
 
+#: By what name a user reaches what the router calls its own.
+KEYS = {"router=": "router.of=", "router.": "router.options."}
+
 
 @routers.register("frozen")
 class Frozen(Router):
@@ -46,7 +49,7 @@ class Frozen(Router):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(dim, num_experts)
-        with rekeyed({"router=": "router.of=", "router.": "router.options."}):
+        with rekeyed(KEYS):
             self.router: Router = routers.build(of, dim, num_experts, **(options or {}))
         if not self.router.traits.learned:
             raise bad_value("router.of", of, "a router with the trait learned, such as topk")
@@ -57,4 +60,6 @@ class Frozen(Router):
         self.router.prepare(ids, features)
 
     def forward(self, items: Items) -> Routing:
-        return replace(self.router(items), tally=None)  # what nobody adapts to is not counted
+        with rekeyed(KEYS):
+            routing = self.router(items)
+        return replace(routing, tally=None)  # what nobody adapts to is not counted

@@ -149,6 +149,18 @@ def test_what_learns_nothing_cannot_be_frozen(of):
         built("frozen", of=of)
 
 
+def test_frozen_names_the_options_of_the_router_when_it_routes():
+    router = built("frozen", of="task_gate", options={"tasks": 2})
+    with pytest.raises(ConfigError, match=r"^router\.options\.tasks=2: .* one is of task 2"):
+        router(Items(X, task=torch.tensor([0, 1, 2, 0, 1, 2])))
+    with pytest.raises(ConfigError, match=r"^router\.of=task_gate: needs the task"):
+        router(Items(X))
+
+
+def test_the_kit_holds_for_a_frozen_router_that_reads_tasks_and_content():
+    routers.check_router("frozen", of="task_gate")
+
+
 def test_frozen_passes_options_on():
     assert built("frozen", of="topk", options={"k": 3})(Items(X)).num_assignments == 18
     with pytest.raises(ConfigError, match="did you mean 'k'"):
