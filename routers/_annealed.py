@@ -7,13 +7,16 @@ from torch import Tensor, nn
 
 from ._errors import bad_value
 
+#: The least temperature: float32 scores over smaller ones overflow, and softmax is NaN then.
+LEAST = 1e-30
+
 
 class Annealed(nn.Module):
     """``max(floor, first exp(-rate t))`` after ``t`` steps (Jang et al. 2017, section 2.2).
 
     Args:
         first: the temperature at the start.
-        floor: the least.
+        floor: where it stops falling.
         rate: how fast it falls, per step; 0 keeps it.
 
     >>> temperature = Annealed(1.0, floor=0.5, rate=0.1)
@@ -26,10 +29,10 @@ class Annealed(nn.Module):
 
     def __init__(self, first: float, floor: float, rate: float) -> None:
         super().__init__()
-        if not 0 < first < math.inf:
-            raise bad_value("router.temperature", first, "a finite number above 0")
-        if not 0 < floor <= first:
-            allowed = f"a number above 0, at most router.temperature={first}"
+        if not LEAST <= first < math.inf:
+            raise bad_value("router.temperature", first, f"a finite number of at least {LEAST}")
+        if not LEAST <= floor <= first:
+            allowed = f"a number of at least {LEAST}, at most router.temperature={first}"
             raise bad_value("router.floor", floor, allowed)
         if not 0 <= rate < math.inf:
             raise bad_value("router.rate", rate, "a finite number of at least 0")

@@ -7,6 +7,7 @@ import torch
 
 import routers
 from routers import ConfigError, Items
+from routers._annealed import LEAST
 
 # softmax of (log 1, log 3, log 6) is (.1, .3, .6)
 X = torch.tensor([[1.0, 3.0, 6.0]]).log()
@@ -72,6 +73,13 @@ def test_the_temperature_falls_to_its_floor():
     assert seen == pytest.approx([2.0, 2 * 0.60653066, 2 * 0.36787944, 0.5])
 
 
+def test_weights_are_numbers_at_the_least_temperature():
+    torch.manual_seed(0)
+    router = identity_router(temperature=LEAST, floor=LEAST)
+    weight = router(Items(1e4 * torch.randn(50, 3))).weight
+    torch.testing.assert_close(weight, torch.full((100,), 1 / 2))
+
+
 def test_a_resumed_run_goes_on_cooling():
     used = routers.build("gumbel", 3, 3)
     for _ in range(300):
@@ -94,7 +102,9 @@ def test_half_precision_does_not_stop_the_clock():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"temperature": 1e-46}, r"router\.temperature=1e-46.*1e-30"),
         ({"floor": 0.0}, r"router\.floor=0\.0"),
+        ({"floor": 1e-46}, r"router\.floor=1e-46.*1e-30"),
         ({"floor": 2.0}, r"router\.floor=2\.0.*temperature=1\.0"),
         ({"rate": -1.0}, r"router\.rate=-1\.0"),
         ({"k": 4}, r"router\.k=4"),
