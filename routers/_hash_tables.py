@@ -76,6 +76,8 @@ def _dispersed(
 
 def _k_means(points: Tensor, k: int, generator: torch.Generator, rounds: int = 50) -> Tensor:
     """Nearest of ``k`` centres for each point, ``(M,)``, after Lloyd's rounds."""
+    if not len(points):
+        return torch.empty(0, dtype=torch.int64)
     centres = points[torch.randperm(len(points), generator=generator)[:k]]
     for _ in range(rounds):
         nearest = torch.cdist(points, centres).argmin(1)

@@ -23,7 +23,8 @@ class Hash(Router):
     Source: Roller et al. 2021, 2106.04426. Tables: ``random``; ``balanced``
     (most frequent ids first, each to the expert with the least so far); ``clustered``
     (k-means of the ids' mean features, a cluster to an expert); ``dispersed`` (the ids of each
-    cluster dealt out to all experts). The last three are made by ``prepare`` from training data.
+    cluster dealt out to all experts). The last three are made by ``prepare`` from training data;
+    ids that it does not hold go where ``random`` sends them.
 
     Args:
         dim: ``D``, not used.

@@ -5,6 +5,7 @@ import torch
 
 import routers
 from routers import ConfigError, Items
+from routers._hash_tables import _k_means
 
 
 def experts(router: routers.Router, ids: list[int]) -> list[int]:
@@ -80,6 +81,45 @@ def test_clustered_averages_an_ids_features():
     features = torch.tensor([[-9.0], [9.0], [8.0], [-8.0], [50.0], [51.0]])
     found = experts(prepared("clustered", ids, features), [0, 1, 2])
     assert found[0] == found[1] != found[2]
+
+
+#: Wherever two centres start among these, the far pair is parted from the rest, but not at once.
+SPREAD = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 30.0, 31.0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_clustered_goes_on_until_clusters_stay(seed):
+    router = routers.build("hash", 2, 2, table="clustered", buckets=64, seed=seed)
+    router.prepare(torch.arange(12), torch.tensor(SPREAD).unsqueeze(1))
+    found = experts(router, list(range(12)))
+    assert found == [found[0]] * 10 + [1 - found[0]] * 2
+
+
+@pytest.mark.parametrize("rounds", range(4))
+def test_lloyds_rounds_by_slow_loops(rounds):
+    drawn = torch.randperm(12, generator=torch.Generator().manual_seed(1))[:2].tolist()
+    centres = [SPREAD[place] for place in drawn]
+
+    def nearest() -> list[int]:
+        return [min(range(2), key=lambda c: abs(point - centres[c])) for point in SPREAD]
+
+    for _ in range(rounds):
+        clusters = [[p for p, c in zip(SPREAD, nearest(), strict=True) if c == i] for i in range(2)]
+        centres = [sum(cluster) / len(cluster) for cluster in clusters]
+    points = torch.tensor(SPREAD, dtype=torch.float64).unsqueeze(1)
+    found = _k_means(points, 2, torch.Generator().manual_seed(1), rounds)
+    assert found.tolist() == nearest()
+
+
+@pytest.mark.parametrize("table", ["balanced", "clustered", "dispersed"])
+def test_where_no_id_was_seen_the_table_is_random(table):
+    random = routers.build("hash", 2, 4, buckets=64, seed=3)
+    router = routers.build("hash", 2, 4, table=table, buckets=64, seed=3)
+    router.prepare(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 5))
+    assert experts(router, list(range(64))) == experts(random, list(range(64)))
+    router.prepare(torch.tensor([7, 9]), torch.randn(2, 5))
+    others = [i for i in range(64) if i not in (7, 9)]
+    assert experts(router, others) == experts(random, others)
 
 
 def test_dispersed_deals_out_what_is_near():
