@@ -11,13 +11,15 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from routers import ConfigError
 from tasks import RESULT, read_json, write_json
 
 from ._arms import Arm
+from ._exchange import bring, send_late
 from ._job import Job
 from ._lock import Lock, alone
 from ._metrics import number_at
-from ._parcel import RECORDS, pack, unpack
+from ._parcel import RECORDS, pack
 from ._plan import LOCK, Plan
 from ._pruner import dominates
 from ._queue import Line, Place, Queue
@@ -112,6 +114,8 @@ class ConfirmLine(Line):
             for seed in seeds(plan)
             for slug in self.found
         )
+        for trial in self.queue.trials():
+            self.of(trial)  # refuses what is no run of this sweep
 
     def draw(self, trial: Trial) -> None:
         """Nothing is drawn: the search is over."""
@@ -135,11 +139,12 @@ class ConfirmLine(Line):
         self.queue.tell(trial, TrialState.COMPLETE, [value])
         return f"test score {value:.4g}"
 
-    def gather(self) -> None:
-        """Bring here what other machines did."""
-        for trial in self.queue.trials():
-            if trial.state.is_finished():
-                unpack(trial.user_attrs, [self.folder(trial)])
+    def send_late(self) -> None:
+        """Send what ended before other machines shared the storage."""
+        send_late(self.queue, self._paths, RECORDS)
+
+    def gather(self) -> list[str]:
+        return bring(self.queue, self._paths, self.name_of)
 
     def name_of(self, number: int) -> str:
         attrs = self.queue.trials()[number].user_attrs
@@ -154,12 +159,28 @@ class ConfirmLine(Line):
         ]
 
     def of(self, trial: Trial | FrozenTrial) -> Candidate:
-        """Whose run it is."""
-        return self.found[trial.user_attrs["candidate"]]
+        """Whose run it is.
+
+        Raises:
+            ConfigError: where it is none of this sweep; the storage may hold anything, and runs
+                are written where candidate and seed say.
+        """
+        slug, seed = trial.user_attrs.get("candidate"), trial.user_attrs.get("seed")
+        if slug in list(self.found) and isinstance(seed, int) and seed in seeds(self.plan):
+            return self.found[slug]
+        raise ConfigError(
+            f"storage: trial {trial.number} of the study {self.queue.name!r} is of candidate "
+            f"{slug!r} and seed {seed!r}; this sweep has {', '.join(self.found)} and seeds from "
+            f"{seeds(self.plan)[0]} to {seeds(self.plan)[-1]}. Choose another storage, or a sweep "
+            "of another name"
+        )
 
     def folder(self, trial: Trial | FrozenTrial) -> Path:
         """Of a run."""
         return _home(self.plan, self.of(trial)) / f"seed-{trial.user_attrs['seed']}"
+
+    def _paths(self, trial: Trial | FrozenTrial) -> list[Path]:
+        return [self.folder(trial)]
 
 
 def seeds(plan: Plan) -> range:

@@ -242,8 +242,8 @@ class Line(ABC):
         """Tell what its runs came to; returns it in words."""
 
     @abstractmethod
-    def gather(self) -> None:
-        """Bring here what other machines did."""
+    def gather(self) -> list[str]:
+        """Bring here what other machines did; returns what is missing, a line for each run."""
 
     def goes_on(self, trial: Trial, epoch: int, values: Mapping[str, float]) -> bool:
         """Whether a trial goes on after a rung."""

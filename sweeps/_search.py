@@ -16,10 +16,11 @@ from routers import ConfigError, bad_value
 from tasks import RESULT, read_json
 
 from ._arms import Arm
+from ._exchange import bring, send_late
 from ._job import Job
 from ._lock import Lock
 from ._metrics import searched
-from ._parcel import OF_SEARCH, pack, unpack
+from ._parcel import OF_SEARCH, pack
 from ._plan import Plan, comparable, refuse_changes
 from ._pruner import PRUNERS, rungs
 from ._queue import Line, Place, Queue
@@ -93,7 +94,7 @@ class SearchLine(Line):
         )
 
     def finish(self, trial: Trial) -> str:
-        runs = [path for _, path in self.runs(self.folder(trial))]
+        runs = self._paths(trial)
         if self.plan.sends:
             self.queue.keep(trial, pack(runs, OF_SEARCH))
         results = [read_json(path / RESULT) for path in runs]
@@ -170,11 +171,15 @@ class SearchLine(Line):
         """Seeds and folders of a trial's runs."""
         return [(seed, folder / f"seed-{seed}") for seed in range(self.plan.config.seeds)]
 
-    def gather(self) -> None:
-        """Bring here what other machines did."""
-        for trial in self.queue.trials():
-            if trial.state.is_finished():
-                unpack(trial.user_attrs, [path for _, path in self.runs(self.folder(trial))])
+    def send_late(self) -> None:
+        """Send what ended before other machines shared the storage."""
+        send_late(self.queue, self._paths, OF_SEARCH)
+
+    def gather(self) -> list[str]:
+        return bring(self.queue, self._paths, self.name_of)
+
+    def _paths(self, trial: Trial | FrozenTrial) -> list[Path]:
+        return [path for _, path in self.runs(self.folder(trial))]
 
 
 def search_lines(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchLine]:

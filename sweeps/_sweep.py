@@ -45,19 +45,24 @@ def _worked_off(plan: Plan, watch: Watch, storage: BaseStorage) -> list[str]:
     _refuse_orphans(plan, storage)
     lock = lock_of(plan.config.storage, plan.folder, storage, plan.name)
     lines = search_lines(plan, storage, lock)
+    if plan.sends:
+        for line in lines:
+            line.send_late()
     with watch.showing("search", lines):
         Pool(plan.config.workers, watch).work_off(lines)
     found = candidates(plan, lines)
     confirmed = ConfirmLine(plan, storage, lock, found)
+    if plan.sends:
+        confirmed.send_late()
     with watch.showing("confirmation", [confirmed]):
         Pool(plan.config.workers, watch).work_off([confirmed])
     with alone(plan.folder / LOCK):
-        for line in (*lines, confirmed):
-            line.gather()
+        absent = [text for line in (*lines, confirmed) for text in line.gather()]
     missing = {arm.label for arm in plan.arms} - {candidate.arm.label for candidate in found}
     return [
         *(f"{label}: {_why(lines, label)}" for label in sorted(missing)),
         *confirmed.failures(),
+        *absent,
     ]
 
 

@@ -1,12 +1,17 @@
 """What is confirmed: every arm's best, and what else lies on the front."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
-from optuna.trial import TrialState
+import pytest
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState, create_trial
 
+from routers import ConfigError
 from sweeps._arms import Arm
-from sweeps._confirm import candidates
+from sweeps._confirm import Candidate, ConfirmLine, candidates
 from sweeps._metrics import Objective
+from sweeps._parcel import RECORDS, pack
 
 OBJECTIVES = [Objective("score.value", "maximize"), Objective("load.cv", "minimize")]
 A, B = (Arm(name, name, (), False, None) for name in "ab")
@@ -53,3 +58,47 @@ def test_trials_outside_the_constraints_are_not_picked():
     assert found(line(A, [0.9, 0.1], constraints=(-1.0, 0.1)), line(B, [0.1, 0.9])) == [
         ("b", 0, True)
     ]
+
+
+def confirmation(folder, storage):
+    """A line that confirms one candidate with seeds 1000 and 1001."""
+    confirm = SimpleNamespace(first_seed=1000, seeds=2)
+    config = SimpleNamespace(run=[], retries=0, confirm=confirm)
+    plan = SimpleNamespace(
+        name="s", folder=folder, config=config, objectives=OBJECTIVES[:1], sends=True
+    )
+    best = SimpleNamespace(number=0, values=[0.9], params={}, user_attrs={"overrides": []})
+    return ConfirmLine(plan, storage, nullcontext, [Candidate("a", "a", A, best, True)])
+
+
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {"candidate": "a", "seed": "x/../../../../elsewhere/project"},
+        {"candidate": "a", "seed": 7},
+        {"candidate": "../../elsewhere", "seed": 1000},
+        {"candidate": ["a"], "seed": 1000},
+        {},
+    ],
+)
+def test_what_is_no_run_of_the_sweep_is_written_nowhere(tmp_path, attrs):
+    """Who may write to the storage says nothing about the folders of this machine."""
+    storage, out = InMemoryStorage(), tmp_path / "sweeps" / "out"
+    (out / "confirmed" / "a" / "seed-x").mkdir(parents=True)
+    mine = tmp_path / "elsewhere" / "project"
+    mine.mkdir(parents=True)
+    (mine / "notes").write_text("precious")
+    sent = tmp_path / "sent"
+    sent.mkdir()
+    (sent / "result.json").write_text("{}")
+    line = confirmation(out, storage)
+    study = storage.get_study_id_from_name("s/confirmed")
+    state = {"state": TrialState.COMPLETE, "value": 0.0}
+    attrs = {**attrs, **pack([sent], RECORDS)}
+    storage.create_new_trial(study, create_trial(**state, user_attrs=attrs))
+    before = sorted(tmp_path.rglob("*"))
+    for act in (line.gather, line.send_late, lambda: confirmation(out, storage)):
+        with pytest.raises(ConfigError, match="trial 2 of the study 's/confirmed' is of candidate"):
+            act()
+    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == []
+    assert (mine / "notes").read_text() == "precious"

@@ -24,7 +24,11 @@ def test_there_and_back(tmp_path, monkeypatch, piece):
     monkeypatch.setattr(_parcel, "PIECE", piece)
     runs = [write(tmp_path / "a" / name, **{"last.ckpt": "heavy"}) for name in ("s0", "s1")]
     attrs = pack(runs, RECORDS)
-    assert all(0 < len(text) <= piece for text in attrs.values())
+    prefix, count = attrs["files"]
+    pieces = [attrs.pop(f"files {prefix} {number}") for number in range(count)]
+    assert list(attrs) == ["files"]
+    assert all(0 < len(text) <= piece for text in pieces)
+    attrs |= {f"files {prefix} {number}": text for number, text in enumerate(pieces)}
     unpack({"arm": "topk", **attrs}, [tmp_path / "b" / "t" / name for name in ("s0", "s1")])
     for name in ("s0", "s1"):
         assert read(tmp_path / "b" / "t" / name) == TEXTS
