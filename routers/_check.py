@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from ._checks import CHECKS, Check
-from ._checks_scores import EndlessError
+from ._checks_scores import EndlessError, check_work_is_bounded
 from ._checks_subject import CheckError, Factory, seeded, subjects
 from ._router import Router, routers
 
@@ -75,14 +75,34 @@ def parametrize_with_checks(candidates: Iterable[Candidate] | None = None) -> Ca
     import pytest  # a tool of the tests, not of the package
 
     chosen = routers.available() if candidates is None else candidates
+    tried = [(router, cache(partial(_endless, router))) for router in chosen]  # each asked once
     return pytest.mark.parametrize(
         ("router", "check"),
         [
-            pytest.param(router, partial(_run, check), id=f"{label(router)}-{name(check)}")
-            for router in chosen
+            pytest.param(
+                router,
+                partial(_run_if_it_ends, check, endless),
+                id=f"{label(router)}-{name(check)}",
+            )
+            for router, endless in tried
             for check in CHECKS
         ],
     )
+
+
+def _endless(router: Candidate) -> EndlessError | None:
+    """What says that a pass does not end; None where all do, or where something else is wrong."""
+    failure = _verdict(check_work_is_bounded, router, {}).failure
+    return failure if isinstance(failure, EndlessError) else None
+
+
+def _run_if_it_ends(
+    check: Check, endless: Callable[[], EndlessError | None], router: Candidate
+) -> str | None:
+    """Run a check in every size, unless it would hang; checks may come in any order, or alone."""
+    if (failure := endless()) is not None:
+        raise EndlessError(failure.why, failure.mend)
+    return _run(check, router)
 
 
 def label(router: Candidate) -> str:

@@ -19,6 +19,7 @@ from routers import (
     check_router,
 )
 from routers._check import judge, name
+from routers._checks_scores import MOST_CALLS
 from routers._checks_subject import Subject
 
 from .plants._all import PLANTS
@@ -557,3 +558,26 @@ def test_decorator_names_every_pair():
     assert len(ids) == 2 * len(_checks.CHECKS)
     assert "topk-causal" in ids
     assert "Sound-gradients" in ids
+
+
+class Lengthy(Sound):
+    """So long that it counts as endless; ends after all, for a kit that runs it on."""
+
+    forwards = 0
+
+    def forward(self, items):
+        type(self).forwards += 1
+        for _ in range(2 * MOST_CALLS):
+            items.x.sum()
+        return super().forward(items)
+
+
+def test_decorated_checks_all_stop_where_a_pass_does_not_end():
+    Lengthy.forwards = 0
+    for case in routers.parametrize_with_checks([Lengthy]).mark.args[1]:
+        router, check = case.values
+        with pytest.raises(
+            CheckError, match=r"one forward pass .* more than (?s:.*)bound every loop"
+        ):
+            check(router)
+    assert Lengthy.forwards == 1
