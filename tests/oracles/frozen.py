@@ -16,7 +16,7 @@ DEFAULTS = {
 }
 OPTIONS: list[dict[str, Any]] = [
     {},
-    {"of": "soft_mixture"},
+    *({"of": name} for name in DEFAULTS),
     {"of": "expert_choice", "options": {"factor": 1.0}},
 ]
 

@@ -16,7 +16,7 @@ from routers._options import defaults
 from routers._show import options, promises, source, summary
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-FORMULA = re.compile(r"^(0|[-+\d., DEKLB²/]|⌈log₂E⌉)+$")
+FORMULA = re.compile(r"^([-+\d., DEKLB²/]|⌈log₂E⌉)+$")
 
 #: By hand: a linear gate is D x E, and as many multiply-adds.
 BY_HAND = {

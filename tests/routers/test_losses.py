@@ -73,10 +73,19 @@ def test_switch_counts_before_drops():
     assert value("switch", dropped) == pytest.approx(1.1)
 
 
-@pytest.mark.parametrize("name", ["uniform", "expert_choice", "soft_moe", "soft_mixture"])
-def test_switch_is_one_for_routers_balanced_by_construction(name):
+@pytest.mark.parametrize(
+    "name",
+    [name for name in routers.available() if "fan_in" in layout(name) and not traits(name).merges],
+)
+def test_switch_is_one_where_experts_take_equally_many(name):
     router = routers.build(name, 4, 4)
-    assert value("switch", router(Items(torch.randn(8, 4)))) == pytest.approx(1)
+    items = Items(torch.randn(8, 4), task=torch.arange(8) % 2)
+    assert value("switch", router(items)) == pytest.approx(1)
+
+
+def test_switch_is_one_where_all_experts_are_as_probable():
+    even = torch.full((3, 2), 0.5)
+    assert value("switch", routing([[0], [0], [1]], 2, probs=even)) == pytest.approx(1)
 
 
 def test_squared_deviation():
