@@ -10,7 +10,6 @@ from ._checks_subject import (
     require,
     routes,
     same,
-    seeded,
     state_of,
 )
 from ._router import Router
@@ -41,26 +40,35 @@ def check_adapt(subject: Subject) -> None:
 
 
 def check_tally(subject: Subject) -> str | None:
-    """In training a routing carries ``tally_size`` counts, where the router asks for any."""
+    """In training alone a routing carries ``tally_size`` counts, where the router asks for any."""
+    size = subject.router().tally_size
+    check = _check_counts if size else _check_no_tally
     for items in subject.batches():
-        router = subject.router().double().train()
-        with seeded(1):
-            tally = router(items).tally
-        if not router.tally_size:
-            require(
-                tally is None,
-                "a routing carries a tally, but tally_size is 0, so nobody gives it back",
-                "declare tally_size, or leave tally out",
-            )
-            return "asks for no tally"
-        shape = None if tally is None else (tally.dtype, *tally.shape)
+        check(subject.in_training(items).tally, size)
         require(
-            shape == (torch.int64, router.tally_size),
-            f"routing.tally is {shape}, not int64 ({router.tally_size},) as tally_size says",
-            "count in whole numbers, which add up over batches and ranks; count none where "
-            "there is no item",
+            subject.in_eval(items).tally is None,
+            "a routing carries a tally in eval, where nothing is adapted",
+            "give tally=... if self.training else None",
         )
-    return None
+    return None if size else "asks for no tally"
+
+
+def _check_no_tally(tally: Tensor | None, size: int) -> None:
+    require(
+        tally is None,
+        f"a routing carries a tally, but tally_size is {size}, so nobody gives it back",
+        "declare tally_size, or leave tally out",
+    )
+
+
+def _check_counts(tally: Tensor | None, size: int) -> None:
+    shape = None if tally is None else (tally.dtype, *tally.shape)
+    require(
+        shape == (torch.int64, size),
+        f"routing.tally is {shape}, not int64 ({size},) as tally_size says",
+        "count in whole numbers, which add up over batches and ranks; count none where "
+        "there is no item",
+    )
 
 
 def check_adapt_moves_buffers(subject: Subject) -> str | None:

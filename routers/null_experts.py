@@ -84,7 +84,7 @@ class NullExperts(Router):
             keep=working,
             logits=real,
             budget=self.k * (1 - self.bias.share),
-            tally=self.bias.tally(~working[items.real()]),
+            tally=self.bias.tally(~working[items.real()]) if self.training else None,
         )
 
     def adapt_to_tally(self, tally: Tensor) -> None:

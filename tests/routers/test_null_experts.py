@@ -26,6 +26,10 @@ def test_null_choices_vanish_and_the_rest_keep_their_weights():
     assert routing.tally.tolist() == [1, 2]
 
 
+def test_nothing_is_counted_in_eval():
+    assert identity_router(2, 2, k=2).eval()(Items(X)).tally is None
+
+
 def test_an_item_may_choose_nothing_at_all():
     routing = identity_router(2, 2, k=1)(Items(X))
     assert routing.num_assignments == 0

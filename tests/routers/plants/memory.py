@@ -163,6 +163,12 @@ class TallyOfFractions(Tallied):
         return replace(routing, tally=routing.load / len(items) if self.training else None)
 
 
+class TallyInEval(Tallied):
+    def forward(self, items):
+        routing = super().forward(items)
+        return routing if self.training else replace(routing, tally=routing.load)
+
+
 class PriceIsAnAttribute(routers.routers["relu"]):
     """What a tally moves shows in a loss alone, and in training alone."""
 
@@ -203,6 +209,7 @@ PLANTS = [
     Planted(9, StepsAreAnAttribute, "state_dict_round_trip", "adapts differently: bias.value"),
     Planted(9, PriceIsAnAttribute, "state_dict_round_trip", "trains differently, in .*sparsity"),
     Planted(9, TallyOfFractions, "tally", "count in whole numbers"),
+    Planted(9, TallyInEval, "tally", "carries a tally in eval"),
     Planted(14, KeepsItsLoss, "nothing_kept", "leaves [0-9]+ tensors behind"),
     Planted(14, KeepsItsLogits, "nothing_kept", "keep no loss, score or activation"),
 ]
