@@ -2,8 +2,9 @@
 
 A term that compares experts has up to three levels. The plain one looks at the batch;
 ``_sequence`` looks at each group of items alone and takes the mean over groups; ``_global`` looks
-at a whole optimizer step, all micro-steps and ranks. ``z`` and ``entropy`` are means over items
-and the same at every level.
+at a whole optimizer step, all micro-steps and ranks. ``load`` has no ``_sequence``: routers
+estimate it per batch and not per group. ``z`` and ``entropy`` are means over items and the same
+at every level.
 
 Which suit which router: ``switch``, ``importance``, ``squared_deviation`` and ``diversity`` are
 for routers whose items choose experts; where experts choose items or slots (``expert_choice``,
@@ -83,7 +84,7 @@ def load(routing: Routing) -> Tensor:
 @losses.register("load_global")
 @OverStep
 def load_global(routing: Routing) -> Tensor:
-    """``load`` of the whole step; 0 at best. There is no estimate per group."""
+    """``load`` of the whole step; 0 at best."""
     return _load("load_global", of_step(routing))
 
 

@@ -27,7 +27,9 @@ def balanced_sparsity(routing: Routing) -> Tensor:
     """``lambda E sum_e f_e mean_i w_ie``: ``sparsity``, dearer for busy experts.
 
     ``f`` is the fraction of all assignments, as in ``switch``; source: ReMoE 2412.14711, section
-    3.4. At balance it equals ``sparsity``.
+    3.4. At balance it equals ``sparsity``. It has no ``_sequence``, for the price answers to
+    all items and not to a group's; and no ``_global``, for each of several gates has its own
+    price and shares, and ``Routing.step`` holds the sums over all gates.
 
     >>> from routers import Items
     >>> items = Items(torch.zeros(2, 1))
