@@ -9,7 +9,7 @@ from experts import MoE, mix
 from routers import Items, Routing
 from routers._select import largest, top_k
 
-from ..kinds import layout
+from ..kinds import by_item
 from .cases import (
     bank_of,
     call,
@@ -22,7 +22,7 @@ from .cases import (
     same,
 )
 
-BY_ITEM = [name for name in routers.available() if layout(name) == {"fan_out"}]
+BY_ITEM = [name for name in routers.available() if by_item(name)]
 
 
 @pytest.mark.usefixtures("double")

@@ -9,10 +9,11 @@ import routers
 from experts import MoE
 from routers import Items
 
-from ..kinds import layout, one_of_each, traits
+from ..kinds import by_item, layout, one_of_each, traits
 from .cases import IDS, Made, bank_of, planned
 
-N, K, DIM, HIDDEN, EXPERTS = 512, 2, 12, 32, 64
+#: No row of hidden units, nor twice that, is as wide as there are experts.
+N, K, DIM, HIDDEN, EXPERTS = 512, 2, 12, 48, 64
 
 #: What asks for two experts for each item, by the option that says so.
 TWO = {"k": K, "factor": float(K)}
@@ -21,7 +22,7 @@ TWO = {"k": K, "factor": float(K)}
 #: One of each way to choose them; some name one expert for each item.
 ROUTERS = one_of_each(
     lambda name: (layout(name), traits(name).needs_ids),
-    lambda name: layout(name) in ({"fan_out"}, {"fan_in"}),
+    lambda name: by_item(name) or layout(name) == {"fan_in"},
 )
 
 
@@ -49,27 +50,52 @@ def size(shape):
     return math.prod(shape)
 
 
+def assigned_by(router, num_experts):
+    """Assignments of all items."""
+    items = Items(torch.randn(N, DIM), ids=torch.arange(N))
+    return chooser_of(router, num_experts)(items).num_assignments
+
+
+def largest_of(shapes, own):
+    """Elements of the largest but for the scores of all pairs and the parameters' own."""
+    return max(size(shape) for shape in shapes if shape not in own and size(shape) != N * EXPERTS)
+
+
+def wide(bank):
+    """Hidden units of a row, with the gates' where there are any."""
+    return HIDDEN * (1 if bank == "mlp" else 2)
+
+
+def test_one_and_two_experts_for_each_item_are_tried():
+    assert {assigned_by(router, EXPERTS) for router in filter(by_item, ROUTERS)} == {N, K * N}
+
+
 @pytest.mark.parametrize("bank", ["mlp", "glu"])
 @pytest.mark.parametrize("base", [None, 0, 32])
 @pytest.mark.parametrize("capacity", [None, 1.0])
 @pytest.mark.parametrize("router", ROUTERS)
 def test_no_place_for_each_pair(router, capacity, base, bank):
     """The largest are the hidden layer of the rows, and the gate's ``(N, E)``."""
-    shapes, _ = made_by(router, EXPERTS, capacity, base, bank)
-    largest = max(map(size, shapes))
+    largest = largest_of(*made_by(router, EXPERTS, capacity, base, bank))
     places = math.ceil(K * N / EXPERTS)
     assert largest < N * EXPERTS * min(places, HIDDEN)
     if base is not None:  # a batch of 32 for each holds twice the mean load, and tails follow
-        wide = HIDDEN * (1 if bank == "mlp" else 2)
-        rows = N * K if base == 0 else EXPERTS * base + N * K
-        assert largest <= max(rows * wide, N * EXPERTS)
+        rows = EXPERTS * base + assigned_by(router, EXPERTS)
+        assert largest <= rows * wide(bank)
+
+
+@pytest.mark.parametrize("bank", ["mlp", "glu"])
+@pytest.mark.parametrize("router", ROUTERS)
+def test_the_hidden_layer_has_one_row_for_each_assignment(router, bank):
+    largest = largest_of(*made_by(router, EXPERTS, base=0, bank=bank))
+    assert largest == assigned_by(router, EXPERTS) * wide(bank)
 
 
 def working(router, num_experts, capacity):
     """Elements of all that is made, but for the scores of all pairs and the parameters' own."""
     shapes, own = made_by(router, num_experts, capacity, base=0)
-    scores = {(N, num_experts), (num_experts, N), (num_experts, 1, N), (N * num_experts,)}
-    return sum(size(shape) for shape in shapes if shape not in own | scores)
+    scores = N * num_experts
+    return sum(size(shape) for shape in shapes if shape not in own and size(shape) != scores)
 
 
 @pytest.mark.parametrize("capacity", [None, 4.0])
@@ -77,8 +103,7 @@ def working(router, num_experts, capacity):
 def test_grows_with_assignments_and_not_with_experts(router, capacity):
     """A capacity that drops few, so that there are as many assignments to compare."""
     few, many = (working(router, num_experts, capacity) for num_experts in (8, EXPERTS))
-    items = Items(torch.randn(N, DIM), ids=torch.arange(N))
-    assert few > chooser_of(router, 8)(items).num_assignments * HIDDEN
+    assert few > assigned_by(router, 8) * HIDDEN
     assert many < 1.01 * few
 
 

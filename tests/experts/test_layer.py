@@ -187,7 +187,7 @@ class TestExpertDropout:
         torch.manual_seed(0)
         layer = layer_of(router, expert_dropout=0.5).train()
         for _ in range(20):
-            _, routing = layer(torch.randn(16, DIM))
+            _, routing = layer(torch.randn(16, DIM), ids=torch.arange(16))
             sums = torch.zeros(16).index_add(0, routing.item, routing.weight)
             torch.testing.assert_close(sums, routing.chosen.any(1).float())
 
