@@ -17,6 +17,7 @@ from tasks import RESULT, read_json
 
 from ._arms import Arm
 from ._exchange import bring, send_late
+from ._identity import refuse_renewed
 from ._job import Job
 from ._lock import Lock
 from ._metrics import searched
@@ -71,6 +72,7 @@ class SearchLine(Line):
         )
         with lock():
             _refuse_another(self.queue, plan)
+            refuse_renewed(self.queue.study, plan.folder, self._begun)
         self.queue.name_values([objective.metric for objective in plan.objectives])
         self.queue.fill(places)
 
@@ -177,6 +179,12 @@ class SearchLine(Line):
 
     def gather(self) -> list[str]:
         return bring(self.queue, self._paths, self.name_of)
+
+    @property
+    def _begun(self) -> bool:
+        """Whether runs lie here."""
+        slugs = [arm.slug for arm in self.arms.values()]
+        return any(any((self.plan.folder / "trials" / slug).glob("*/seed-*")) for slug in slugs)
 
     def _paths(self, trial: Trial | FrozenTrial) -> list[Path]:
         return [path for _, path in self.runs(self.folder(trial))]

@@ -146,8 +146,13 @@ def lock_of(url: str | None, folder: Path, storage: BaseStorage, name: str) -> L
     return _LOCKS.get(place.get_backend_name(), _turn)(place, storage, name)
 
 
+def lock_study(name: str) -> str:
+    """The study that is the lock of a sweep, and holds no runs."""
+    return f"{name}/lock"
+
+
 def _turn(url: URL, storage: BaseStorage, name: str) -> Lock:
-    return Turn(f"{name}/lock", storage, Witness()).alone
+    return Turn(lock_study(name), storage, Witness()).alone
 
 
 def _file(url: URL, storage: BaseStorage, name: str) -> Lock:

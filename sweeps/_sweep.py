@@ -12,7 +12,15 @@ from ._lock import alone
 from ._plan import LOCK, Plan, open_folder
 from ._pool import Pool
 from ._search import SearchLine, search_lines
-from ._store import LOST, STUDY, lock_of, open_storage, study_url, without_password
+from ._store import (
+    LOST,
+    STUDY,
+    lock_of,
+    lock_study,
+    open_storage,
+    study_url,
+    without_password,
+)
 from ._watch import Watch
 
 
@@ -80,7 +88,7 @@ def _refuse_orphans(plan: Plan, storage: BaseStorage) -> None:
     begun = any((plan.folder / "trials").glob("*/*/seed-*"))
     own = f"{plan.name}/"
     names = [name for name in optuna.get_all_study_names(storage) if name.startswith(own)]
-    if begun and not names:
+    if begun and not {*names} - {lock_study(plan.name)}:
         raise ConfigError(
             f"out={plan.folder}: holds trials, and the storage no study of them; bring back "
             f"{STUDY} (or the storage), or choose another out"

@@ -5,6 +5,7 @@ from functools import partial
 from unittest.mock import Mock
 
 import grpc
+import optuna
 import pytest
 from optuna.exceptions import StorageInternalError
 
@@ -147,7 +148,32 @@ def test_a_study_that_is_gone(tmp_path, capsys, monkeypatch):
         path.unlink()
     capsys.readouterr()
     assert sweep(tmp_path) == 2
-    assert "no study of them" in capsys.readouterr().err
+    with open_storage(None, tmp_path) as storage:
+        optuna.create_study(study_name="sweep/lock", storage=storage)  # has no trials of a sweep
+    assert sweep(tmp_path) == 2
+    assert capsys.readouterr().err.count("no study of them") == 2
+
+
+def test_a_study_that_was_made_anew(tmp_path, capsys, monkeypatch):
+    """Its trials have the old ones' numbers, and would find their results."""
+    monkeypatch.setattr(Pool, "work_off", lambda *_: None)
+    one, other = tmp_path / "one", tmp_path / "other"
+    storage = f"storage=sqlite:///{tmp_path / 'shared.db'}"
+    for _ in range(2):  # without runs it matters to nobody
+        for path in tmp_path.glob("shared.db*"):
+            path.unlink()
+        assert sweep(one, storage) == 1
+    capsys.readouterr()
+    (one / "trials" / "topk" / "0000" / "seed-0").mkdir(parents=True)
+    assert sweep(one, storage) == 1  # it is the same
+    for path in tmp_path.glob("shared.db*"):
+        path.unlink()
+    assert sweep(other, storage) == 1  # another machine is first
+    capsys.readouterr()
+    assert sweep(one, storage) == 2
+    told = capsys.readouterr().err
+    assert "another study than the storage's 'sweep/topk'" in told
+    assert "choose another out" in told
 
 
 def test_all_trials_failing(tmp_path, capsys):

@@ -1,5 +1,7 @@
 """What is neither here nor in the storage is said, and can be sent later."""
 
+import base64
+import zlib
 from contextlib import nullcontext
 
 import pytest
@@ -47,11 +49,16 @@ def another_text(parcel):
     return {key: value[::-1] if key.endswith(" 0") else value for key, value in parcel.items()}
 
 
+def that_of_another_run(parcel):
+    contents = base64.b64encode(zlib.compress(b'[{"result.json": "[]"}]')).decode()
+    return {key: contents if key.endswith(" 0") else value for key, value in parcel.items()}
+
+
 def no_list(parcel):
     return {**parcel, "files": "all"}
 
 
-@pytest.mark.parametrize("damage", [one_piece_less, another_text, no_list])
+@pytest.mark.parametrize("damage", [one_piece_less, another_text, that_of_another_run, no_list])
 def test_a_damaged_parcel_is_one_run_that_is_missing(tmp_path, damage):
     good, bad = (pack([write(tmp_path / "a" / name, "{}")], RECORDS) for name in "01")
     queue = finished(damage(bad), good)
@@ -65,9 +72,10 @@ def test_a_damaged_parcel_is_one_run_that_is_missing(tmp_path, damage):
 
 
 def test_parcels_of_two_claims_do_not_mix(tmp_path):
-    """A trial that was taken for dead is sent twice; what tells of the pieces came last."""
-    one, other = (write(tmp_path / name, f'"{name}" {"x" * 9}') for name in ("one", "other"))
-    queue = finished({**pack([one], RECORDS), **pack([other], RECORDS)})
+    """A trial that was taken for dead is sent twice, and the second time not to its end."""
+    one, other = (pack([write(tmp_path / name, f'"{name}"')], RECORDS) for name in ("one", "other"))
+    del one["files"]
+    queue = finished({**other, **one})
     assert missing_from(queue, tmp_path / "b") == []
     assert (tmp_path / "b" / "0" / "result.json").read_text().startswith('"other"')
 
