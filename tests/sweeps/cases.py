@@ -2,13 +2,34 @@
 
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+import routers
 from sweeps._cli import main
+from tasks._config import compose
+
+from ..kinds import layout, traits
+
+
+def _reads_nothing(name: str) -> bool:
+    return not (traits(name).has_logits or traits(name).needs_ids or traits(name).needs_task)
+
+
+def _first(kind: Callable[[str], bool]) -> str:
+    return next(filter(kind, routers.available()))
+
+
+#: The default router, whose items choose; one whose experts do; and a control that reads nothing.
+ARMS = (
+    compose([]).router["name"],
+    _first(lambda name: layout(name) == {"fan_in"}),
+    _first(lambda name: _reads_nothing(name) and layout(name) == {"fan_out"}),
+)
 
 RUN = (
     "task=digits",
@@ -19,11 +40,11 @@ RUN = (
     "trainer.max_steps=2",
 )
 
-#: Two routers and a control, a choice and a rate to search, two fresh seeds.
+#: All arms, a choice and a rate to search, two fresh seeds.
 TINY = (
     f"run=[{','.join(RUN)}]",
-    "arms=[topk,expert_choice]",
-    "controls=[uniform]",
+    f"arms=[{','.join(ARMS[:-1])}]",
+    f"controls=[{ARMS[-1]}]",
     "space={optimizer.lr: {low: 1e-3, high: 1e-2, log: true}}",
     "sampler=random",
     "trials=2",

@@ -13,10 +13,9 @@ from optuna.trial import TrialState
 from sweeps._cli import main
 from sweeps._zygote import warm_up
 
-from .cases import TINY, confirmed, intact, states, sweep, trials_of
+from .cases import ARMS, TINY, confirmed, intact, states, sweep, trials_of
 
 KILLS = 10
-ARMS = ("topk", "expert_choice", "uniform")
 
 
 def test_killed_again_and_again(tmp_path):

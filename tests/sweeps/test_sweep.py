@@ -9,9 +9,7 @@ from optuna.trial import TrialState
 from sweeps._leaderboard import CSV, SHOWN
 from sweeps._pool import Pool, StoppedSweepError
 
-from .cases import RUN, confirmed, drawn, intact, states, sweep, trials_of
-
-ARMS = ("topk", "expert_choice", "uniform")
+from .cases import ARMS, RUN, confirmed, drawn, intact, states, sweep, trials_of
 
 
 @pytest.fixture(scope="module")
