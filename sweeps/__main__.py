@@ -5,9 +5,12 @@ import sys
 from ._zygote import warm_up, will_train
 
 if __name__ == "__main__":
-    if will_train(sys.argv[1:]):
-        warm_up()  # first of all: importing takes seconds, and two processes share them
+    try:
+        if will_train(sys.argv[1:]):
+            warm_up()  # first of all: importing takes seconds, and two processes share them
 
-    from ._cli import main
+        from ._cli import main
+    except KeyboardInterrupt:  # nothing has begun
+        sys.exit(130)
 
     sys.exit(main(sys.argv[1:]))

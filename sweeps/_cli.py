@@ -18,7 +18,7 @@ from ._leaderboard import write_leaderboard, write_tables
 from ._lock import alone
 from ._plan import LOCK, Plan, make_plan
 from ._pool import StoppedSweepError
-from ._proxy import serve
+from ._proxy import PORTS, serve
 from ._report.write import write_pages, write_report
 from ._scale_law import scale_report
 from ._store import PROXY_PORT, study_url, without_password
@@ -112,8 +112,8 @@ def _proxy(arguments: Sequence[str]) -> int:
     if folders or "storage" not in settings or settings.keys() - {"storage", "host", "port"}:
         raise ConfigError("proxy: expected proxy storage=URL [host=HOST] [port=PORT]")
     port = settings.get("port", str(PROXY_PORT))
-    if not port.isdecimal():
-        raise bad_value("port", port, "the number of a port")
+    if not (port.isdecimal() and int(port) in PORTS):
+        raise bad_value("port", port, f"an integer from {PORTS[0]} to {PORTS[-1]}")
     serve(settings["storage"], settings.get("host", "localhost"), int(port), Console())
     return 0
 

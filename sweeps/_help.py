@@ -18,6 +18,9 @@ Compare routers: search with equal budgets, confirm with fresh seeds, say which 
                                           from sweeps of smaller ones that tuned optimizer.lr
   python -m sweeps proxy storage=URL [host=HOST] [port=13000]
                                           serve a database to many workers: storage=grpc://…
+                                          without host= to those on this machine; host=0.0.0.0,
+                                          or its name in a network, to whoever reaches it there:
+                                          it asks for no password
 
   key=value   set a key           +key=value  add a key that is not there
   ~key        remove a key        sweep=FILE.yaml  a sweep of your own

@@ -1,6 +1,7 @@
 """The process that trials are forked from, which has imported what they need."""
 
 import multiprocessing
+import signal
 from collections.abc import Sequence
 from multiprocessing import forkserver
 
@@ -9,9 +10,16 @@ PRELOAD = ["sweeps._preload"]
 
 
 def warm_up() -> None:
-    """Start it; its imports then go on beside those of the process that asks."""
+    """Start it; its imports then go on beside those of the process that asks.
+
+    Ctrl-C is not for it: it ignores that from its start, and ends with who started it.
+    """
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
-    forkserver.ensure_running()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which it inherits
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def will_train(arguments: Sequence[str]) -> bool:

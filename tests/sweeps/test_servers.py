@@ -1,6 +1,7 @@
 """Studies on a server: PostgreSQL, and Optuna's proxy."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,33 +16,11 @@ from sqlalchemy.exc import ProgrammingError
 from routers import ConfigError
 from sweeps._claim import MACHINE
 from sweeps._cli import main
+from sweeps._proxy import _invitation
 from sweeps._store import lock_of, open_storage
 
-from .cases import TINY, confirmed, sweep
-from .servers import free_port, postgres, postgres_programs, proxy
-
-ARMS = ("topk", "expert_choice", "uniform")
-
-
-@pytest.fixture(scope="module")
-def database():
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -e '.[postgres]'")
-    programs = postgres_programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    with postgres(programs) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def behind(tmp_path_factory):
-    return f"sqlite:///{tmp_path_factory.mktemp('behind') / 'study.db'}"
-
-
-@pytest.fixture(scope="module")
-def proxied(behind):
-    with proxy(behind) as url:
-        yield url
+from .cases import ARMS, TINY, confirmed, sweep
+from .servers import free_port
 
 
 def ended(url, name):
@@ -138,7 +117,33 @@ def test_a_proxy_that_does_not_answer(tmp_path, capsys, monkeypatch):
     assert "nothing answers" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["port=5"], ["storage=x", "port=five"], ["storage=x"]])
-def test_bad_proxies(arguments, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "proxy: expected"),
+        (["port=5"], "proxy: expected"),
+        (["storage=x", "port=five"], "port=five: allowed is an integer from 1 to 65535"),
+        (["storage=x", "port=0"], "port=0: allowed is"),
+        (["storage=x", "port=65536"], "port=65536: allowed is"),
+        (["storage=x", "host=two words"], "host=two words: allowed is a name or address"),
+        (["storage=x", "host=192.0.2.1"], "host=192.0.2.1 port=13000: nobody can listen there"),
+        (["storage=x"], "storage=x: cannot be opened"),
+    ],
+)
+def test_bad_proxies(arguments, words, capsys):
     assert main(["proxy", *arguments]) == 2
-    assert "error: " in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(f"error: {words}")
+
+
+def test_two_proxies_do_not_share_a_port(proxied, capsys):
+    port = proxied.rpartition(":")[2]
+    assert main(["proxy", "storage=x", f"port={port}"]) == 2
+    assert f"host=localhost port={port}: nobody can listen there" in capsys.readouterr().err
+
+
+def test_a_proxy_says_whom_it_serves():
+    assert _invitation("localhost", 5, ["::1", "127.0.0.1"]).endswith("host=0.0.0.0 is for others")
+    named = _invitation("lab", 5, ["192.0.2.1"])
+    assert named == "storage=grpc://lab:5 for whoever reaches it: there is no password"
+    everywhere = _invitation("0.0.0.0", 5, ["0.0.0.0"])
+    assert everywhere.startswith(f"storage=grpc://{socket.gethostname()}:5 for whoever")
