@@ -59,8 +59,9 @@ def _places(host: str, port: int) -> list[str]:
     errors = [why for family, *_, place in found if (why := _refusal(family, place[:2]))]
     taken = any(error.errno == errno.EADDRINUSE for error in errors)
     if taken or len(errors) == len(found):
+        reason = os.strerror(errors[-1].errno or 0)
         raise ConfigError(
-            f"host={host} port={port}: nobody can listen there ({os.strerror(errors[-1].errno or 0)}); choose "
+            f"host={host} port={port}: nobody can listen there ({reason}); choose "
             "another port, a host of this machine, or end what listens"
         )
     return [str(place[0]) for *_, place in found]

@@ -22,7 +22,7 @@ from routers import ConfigError
 
 from ._claim import Witness
 from ._lock import Lock, alone
-from ._turn import Turn
+from ._turn import GRACE_SECONDS, Turn
 
 STUDY = "study.db"
 
@@ -152,7 +152,7 @@ def lock_study(name: str) -> str:
 
 
 def _turn(url: URL, storage: BaseStorage, name: str) -> Lock:
-    return Turn(lock_study(name), storage, Witness()).alone
+    return Turn(lock_study(name), storage, Witness(GRACE_SECONDS)).alone
 
 
 def _file(url: URL, storage: BaseStorage, name: str) -> Lock:
