@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import grpc  # type: ignore[import-untyped]
 import optuna
 from optuna.storages import BaseStorage
 
@@ -76,10 +77,11 @@ def _worked_off(plan: Plan, watch: Watch, storage: BaseStorage) -> list[str]:
 
 def _lost(plan: Plan, error: Exception) -> str:
     shown = without_password(study_url(plan.config.storage, plan.folder))
-    reason = str(error.__cause__ or error).splitlines() or [type(error).__name__]
+    cause = error.__cause__ or error
+    words = str(cause.details() if isinstance(cause, grpc.Call) else cause).splitlines()
     return (
-        f"storage={shown}: answers no more ({reason[0]}); what it holds is not lost, and trials "
-        "left checkpoints: the same command goes on when it answers"
+        f"storage={shown}: failed ({next(iter(words), type(cause).__name__)}); what it holds is "
+        "not lost, and trials left checkpoints: the same command goes on once it answers again"
     )
 
 
