@@ -137,6 +137,7 @@ def test_a_storage_that_is_lost_on_the_way(tmp_path, capsys, monkeypatch, error)
     assert work_off.called
     told = capsys.readouterr().err
     assert "storage=sqlite:///" in told
+    assert "failed (gone)" in told
     assert "the same command goes on" in told
 
 
