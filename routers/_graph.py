@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from ._blend import Blend
 from ._rule import Rule
-
-if TYPE_CHECKING:
-    from ._routing import Routing
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +85,12 @@ class Graph:
     budget: float | None = None
     requested: Tensor | None = None
     given_importance: Tensor | None = None
-    before: "Routing | None" = None
+    before: Self | None = None
     step: Tensor | None = None
     tally: Tensor | None = None
     price: Tensor | None = None
     selectors: Tensor | None = None
-    gates: "tuple[Routing, ...]" = ()
+    gates: tuple[Self, ...] = ()
 
     @property
     def num_assignments(self) -> int:

@@ -2,25 +2,22 @@
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ._errors import bad_value, unknown
+from ._graph import Graph
 from ._rounding import check_rounding, places
 
-if TYPE_CHECKING:
-    from ._routing import Routing
 
-
-def _rank_in_item(routing: "Routing") -> Tensor:
+def _rank_in_item(routing: Graph) -> Tensor:
     """Place of each assignment among those of its item, largest weight first, ``(A,)``."""
     order = _lexsort(-_mass(routing), routing.item)
     return _places(routing.item[order])[_inverse(order)]
 
 
-def position(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]:
+def position(routing: Graph, generator: torch.Generator) -> tuple[Tensor, ...]:
     """First come, first served: the only order that never looks at what a later item chose.
 
     As in Switch, 2101.03961.
@@ -28,17 +25,17 @@ def position(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ..
     return (routing.item,)
 
 
-def choice(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]:
+def choice(routing: Graph, generator: torch.Generator) -> tuple[Tensor, ...]:
     """All first choices by position, then all second choices (GShard, 2006.16668)."""
     return (routing.item, _rank_in_item(routing))
 
 
-def probability(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]:
+def probability(routing: Graph, generator: torch.Generator) -> tuple[Tensor, ...]:
     """Each expert keeps the assignments with the largest weight (Megatron-Core's ``probs``)."""
     return (routing.item, -_mass(routing))
 
 
-def batch_priority(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]:
+def batch_priority(routing: Graph, generator: torch.Generator) -> tuple[Tensor, ...]:
     """Choices in turn, items with the largest weight first (V-MoE, 2106.05974, section 4.1)."""
     mass = _mass(routing)
     largest = mass.new_full((routing.num_items,), -torch.inf)
@@ -46,14 +43,14 @@ def batch_priority(routing: "Routing", generator: torch.Generator) -> tuple[Tens
     return (routing.item, -largest[routing.item], _rank_in_item(routing))
 
 
-def random(routing: "Routing", generator: torch.Generator) -> tuple[Tensor, ...]:
+def random(routing: Graph, generator: torch.Generator) -> tuple[Tensor, ...]:
     """A permutation, so that no place in the group is favoured (DeepSpeed's random selection)."""
     shuffled = torch.randperm(routing.num_assignments, generator=generator)
     return (shuffled.to(routing.item.device),)
 
 
 #: Sort keys, least significant first; lower stays longer.
-DROP_ORDERS: dict[str, Callable[["Routing", torch.Generator], tuple[Tensor, ...]]] = {
+DROP_ORDERS: dict[str, Callable[[Graph, torch.Generator], tuple[Tensor, ...]]] = {
     order.__name__: order for order in (position, choice, probability, batch_priority, random)
 }
 
@@ -68,7 +65,7 @@ def check_limit(factor: float, order: str, rounding: str = "ceil") -> None:
 
 
 def keep_within(
-    routing: "Routing",
+    routing: Graph,
     factor: float,
     order: str,
     generator: torch.Generator | None = None,
@@ -86,7 +83,7 @@ def keep_within(
     return _places(bucket[ranked])[_inverse(ranked)] < capacity
 
 
-def _real(routing: "Routing") -> Tensor:
+def _real(routing: Graph) -> Tensor:
     """``(G, L)`` bool, True for items that are not padding."""
     shape = (routing.groups, routing.num_items // routing.groups)
     if routing.mask is None:
@@ -94,7 +91,7 @@ def _real(routing: "Routing") -> Tensor:
     return routing.mask.view(shape)
 
 
-def _experts_per_item(routing: "Routing", order: str) -> Tensor:
+def _experts_per_item(routing: Graph, order: str) -> Tensor:
     """How many experts the capacity allows for per item, ``(A,)`` float64.
 
     The number that the routing is meant for, where it has one. Otherwise the mean over the
@@ -122,7 +119,7 @@ def _so_far(asked: Tensor, real: Tensor) -> Tensor:
 _MEANS = {position.__name__: _so_far}
 
 
-def _mass(routing: "Routing") -> Tensor:
+def _mass(routing: Graph) -> Tensor:
     return routing.weight.detach().unsqueeze(-1).flatten(1).sum(1)
 
 
