@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -85,12 +84,12 @@ class Graph:
     budget: float | None = None
     requested: Tensor | None = None
     given_importance: Tensor | None = None
-    before: Self | None = None
+    before: "Graph | None" = None
     step: Tensor | None = None
     tally: Tensor | None = None
     price: Tensor | None = None
     selectors: Tensor | None = None
-    gates: tuple[Self, ...] = ()
+    gates: "tuple[Graph, ...]" = ()
 
     @property
     def num_assignments(self) -> int:

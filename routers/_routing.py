@@ -27,6 +27,9 @@ class Routing(Readings):
     [1, 0, 2, 0]
     """
 
+    before: "Routing | None"
+    gates: "tuple[Routing, ...]"
+
     @classmethod
     def by_item(
         cls,
