@@ -12,10 +12,10 @@ import torch
 from _runs import HERE, Row, config_hash, interval, read_rows, result_of, write_rows
 
 from tasks import Batch
-from tasks._batches import InOrder
-from tasks._config import compose
-from tasks._module import RoutedModule
-from tasks._run import Run
+from tasks.config.compose import compose
+from tasks.loading.batches import InOrder
+from tasks.running.run import Run
+from tasks.training.module import RoutedModule
 
 PASSES = 9
 

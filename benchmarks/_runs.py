@@ -14,7 +14,7 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from tasks._config import compose, to_yaml
+from tasks.config.compose import compose, to_yaml
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"

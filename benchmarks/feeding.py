@@ -14,8 +14,8 @@ from itertools import islice
 from statistics import median
 
 from tasks import tasks
-from tasks._config import compose
-from tasks._run import Run
+from tasks.config.compose import compose
+from tasks.running.run import Run
 
 BATCHES = 30
 

@@ -18,10 +18,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tasks._cli import quiet
-from tasks._config import compose
-from tasks._optimizers import build_optimizer, learning_rate_factor
-from tasks._run import Run
+from tasks.config.compose import compose
+from tasks.running.cli import quiet
+from tasks.running.run import Run
+from tasks.training.optimizers import build_optimizer, learning_rate_factor
 
 REPETITIONS = 7
 EPOCHS = 3

@@ -21,8 +21,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.preprocessing import MaxAbsScaler
 
-from tasks._names import read_names
-from tasks._readers import Splits, Texts, TextSource, read_texts
+from tasks.readers import Splits, Texts, TextSource, read_texts
+from tasks.text.unicode_names import read_names
 
 STRENGTHS = (0.5, 1.0, 2.0, 4.0, 16.0)
 

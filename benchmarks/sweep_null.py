@@ -18,9 +18,9 @@ from pathlib import Path
 
 from scipy.stats import binom
 
-from sweeps._folder import read_sweep
-from sweeps._standings import verdicts_of
-from sweeps._verdicts import LEVEL, OPPOSITE, Word
+from sweeps.results.ranking import verdicts_of
+from sweeps.results.sweep_dir import read_sweep
+from sweeps.statistics.verdicts import LEVEL, OPPOSITE, Word
 
 SEEDS = 5
 

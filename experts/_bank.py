@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from routers import Registry, Routing, bad_value, drop_outdated
 
-from ._places import Places
+from .kernels.dispatch_index import Places
 
 #: What the axes of one row are called, by the number of them; ``D`` is the bank's width.
 ROW_AXES = {1: ("D",), 2: ("L", "D"), 3: ("D", "H", "W")}

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from routers import Routing, bad_value
 
 from ._bank import Bank, banks, check_hidden
-from ._places import Places
+from .kernels.dispatch_index import Places
 
 
 @banks.register("conv")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ._bank import Bank, banks, check_hidden, stacked
-from ._grouped import grouped_linear
+from .kernels.grouped import grouped_linear
 
 
 @banks.register("gru")

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from routers import Routing
 
-from ._activations import GELU
 from ._bank import Bank, banks, check_dropout, check_hidden, stacked
-from ._feed_forward import feed_forward, mix_feed_forward
-from ._plan import sorted_layout
+from .kernels.activations import GELU
+from .kernels.feed_forward import feed_forward, mix_feed_forward
+from .kernels.plan import sorted_layout
 
 
 @banks.register("mlp")

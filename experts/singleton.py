@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from routers import Routing
 
 from ._bank import Bank, banks, stacked
-from ._neurons import Pairs, neurons
-from ._places import item_order
+from .kernels.dispatch_index import item_order
+from .kernels.sparse_neurons import Pairs, neurons
 
 
 @banks.register("singleton")

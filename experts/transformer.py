@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from routers import bad_value
 
 from ._bank import Bank, banks, check_hidden, stacked
-from ._grouped import grouped_linear
+from .kernels.grouped import grouped_linear
 
 
 @banks.register("transformer")

@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from . import routers
-from ._check import judge
-from ._errors import ConfigError
-from ._registry import load_plugins
-from ._show import catalogue, markdown, verdicts
+from ._catalogue.render import catalogue, markdown, verdicts
+from .conformance.suite import judge
+from .plugins.errors import ConfigError
+from .plugins.registry import load_plugins
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

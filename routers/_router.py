@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ._compile import uncompiled
-from ._errors import bad_value
-from ._items import Items
-from ._registry import Registry
-from ._routing import Routing
+from ._torch.no_compile import uncompiled
 from .gates import Gate, GateSpec, build_gate
+from .plugins.errors import bad_value
+from .plugins.registry import Registry
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._errors import bad_value
-from ._items import Items
 from ._router import Router, routers
-from ._routing import Routing
-from ._rule import Rule
-from ._select import softmax
+from .blocks.selection import softmax
 from .gates import GateSpec
+from .plugins.errors import bad_value
+from .routing.items import Items
+from .routing.routing import Routing
+from .routing.rule import Rule
 
 
 @routers.register("agreement")

@@ -5,11 +5,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ._auction import auction
-from ._items import Items
 from ._router import Router, Traits, routers
-from ._routing import Routing
+from .blocks.auction import auction
 from .gates import GateSpec, pick
+from .routing.items import Items
+from .routing.routing import Routing
 
 #: Up to so many items the optimum takes milliseconds; of 4,096 items and 64 experts it takes
 #: 5 to 20 s on one core, the auction mostly 0.1 to 0.7 s.

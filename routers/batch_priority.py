@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 import torch
 
-from ._errors import bad_value
-from ._items import Items
-from ._noise import Scores, chance_of_top_k
 from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_k, check_learns, top_k
+from .blocks.noise import Scores, chance_of_top_k
+from .blocks.selection import check_k, check_learns, top_k
 from .gates import GateSpec
+from .plugins.errors import bad_value
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("batch_priority")

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ._errors import bad_value, rekeyed
-from ._items import Items
 from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_k, probability, top_k
-from ._top_share import top_share
+from .blocks.selection import check_k, probability, top_k
+from .blocks.top_share import top_share
 from .gates import GateSpec, pick
+from .plugins.errors import bad_value, rekeyed
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("depth")

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ._errors import bad_value
-from ._items import Items
 from ._router import Router, routers
-from ._routing import Routing
-from ._sparse_projection import entmax
+from .blocks.sparse_projection import entmax
 from .gates import GateSpec
+from .plugins.errors import bad_value
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("entmax")

@@ -5,12 +5,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from ._errors import bad_value
-from ._items import Items
 from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import largest, softmax, top_k
+from .blocks.selection import largest, softmax, top_k
 from .gates import GateSpec
+from .plugins.errors import bad_value
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("expert_choice")

@@ -5,14 +5,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ._affinity import renormalized
-from ._errors import bad_value
-from ._histogram import BINS, histogram, quantile
-from ._items import Items
 from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._threshold import Threshold, expected_bar
+from .blocks.histogram import BINS, histogram, quantile
+from .blocks.sigmoid_topk import renormalized
+from .blocks.threshold import Threshold, expected_bar
 from .gates import GateSpec
+from .plugins.errors import bad_value
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("expert_threshold")

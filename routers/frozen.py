@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ._errors import bad_value, rekeyed
-from ._items import Items
 from ._router import Router, Traits, routers
-from ._routing import Routing
+from .plugins.errors import bad_value, rekeyed
+from .routing.items import Items
+from .routing.routing import Routing
 
 #: By what name a user reaches what the router calls its own.
 KEYS = {"router=": "router.of=", "router.": "router.options."}

@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ._affinity import Affinity
-from ._bias import BY_LOAD
-from ._expert_groups import check_groups, in_best_groups
 from ._router import routers
-from ._select import top_k
+from .blocks.expert_bias import BY_LOAD
+from .blocks.expert_groups import check_groups, in_best_groups
+from .blocks.selection import top_k
+from .blocks.sigmoid_topk import Affinity
 from .gates import GateSpec
 
 

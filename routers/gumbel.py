@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._annealed import Annealed
-from ._items import Items
 from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_k, softmax, top_k
+from .blocks.annealed import Annealed
+from .blocks.selection import check_k, softmax, top_k
 from .gates import GateSpec
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("gumbel")

@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._errors import ConfigError, bad_value, unknown
-from ._given import given_ids
-from ._hash_tables import TABLES, by_bucket
-from ._items import Items
 from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._seed import seeded
+from .blocks.hash_tables import TABLES, by_bucket
+from .blocks.required_inputs import given_ids
+from .blocks.seeds import seeded
+from .plugins.errors import ConfigError, bad_value, unknown
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("hash")

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._grid import branches_of
-from ._items import Items
-from ._noise import NoisyScores, Scores, chance_of_top_k
 from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_k, check_learns, top_k
+from .blocks.factorization import branches_of
+from .blocks.noise import NoisyScores, Scores, chance_of_top_k
+from .blocks.selection import check_k, check_learns, top_k
 from .gates import GateSpec
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("hierarchical")

@@ -2,12 +2,12 @@
 
 from torch import Tensor
 
-from ._errors import ConfigError
-from ._given import given_tasks
-from ._items import Items
 from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._task_table import TaskTable, listed
+from .blocks.required_inputs import given_tasks
+from .blocks.task_table import TaskTable, listed
+from .plugins.errors import ConfigError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("mapped")

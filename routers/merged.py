@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from ._errors import unknown
-from ._items import Items
 from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import softmax
+from .blocks.selection import softmax
 from .gates import GateSpec
+from .plugins.errors import unknown
+from .routing.items import Items
+from .routing.routing import Routing
 
 #: What shares a merged expert: how many equal parts of a batch there are.
 PARTS: dict[str, Callable[[Items], int]] = {

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ._items import Items
-from ._noise import NoisyScores, chance_of_top_k
 from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_several, renormalized, top_k
+from .blocks.noise import NoisyScores, chance_of_top_k
+from .blocks.selection import check_several, renormalized, top_k
 from .gates import GateSpec
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("noisy_topk")

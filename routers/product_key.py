@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._errors import bad_value
-from ._grid import columns_of
-from ._heads import merged_heads
-from ._items import Items
 from ._router import Router, routers
-from ._routing import Routing
-from ._select import check_several, top_k
+from .blocks.factorization import columns_of
+from .blocks.heads import merged_heads
+from .blocks.selection import check_several, top_k
+from .plugins.errors import bad_value
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("product_key")

@@ -1,10 +1,10 @@
 """Control: a random gate that never learns."""
 
-from ._items import Items
 from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import WEIGHTINGS, check_k, top_k
+from .blocks.selection import WEIGHTINGS, check_k, top_k
 from .gates import GateSpec
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("random_fixed")

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._errors import bad_value
-from ._items import Items
-from ._price import Price
 from ._router import Router, Traits, routers
-from ._routing import Routing
+from .blocks.price import Price
 from .gates import GateSpec
+from .plugins.errors import bad_value
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("relu")

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ._affinity import Affinity
-from ._bias import RULES
 from ._router import routers
-from ._select import top_k
+from .blocks.expert_bias import RULES
+from .blocks.selection import top_k
+from .blocks.sigmoid_topk import Affinity
 
 
 @routers.register("sigmoid")

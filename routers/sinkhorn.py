@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._errors import bad_value
-from ._items import Items
 from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_k, probability, top_k
+from .blocks.selection import check_k, probability, top_k
 from .gates import GateSpec, pick
+from .plugins.errors import bad_value
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("sinkhorn")

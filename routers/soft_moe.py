@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from ._errors import bad_value
-from ._items import Items
 from ._router import Router, Traits, routers
-from ._routing import Routing
 from .gates import GateSpec
+from .plugins.errors import bad_value
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("soft_moe")

@@ -5,13 +5,13 @@ from typing import Any, ClassVar
 
 import torch
 
-from ._errors import bad_value
-from ._given import given_tasks
-from ._items import Items
 from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_several, renormalized, top_k
+from .blocks.required_inputs import given_tasks
+from .blocks.selection import check_several, renormalized, top_k
 from .gates import GateSpec
+from .plugins.errors import bad_value
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("task_gate")

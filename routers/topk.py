@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ._errors import bad_value
-from ._items import Items
-from ._noise import jittered
 from ._router import Router, routers
-from ._routing import Routing
-from ._select import WEIGHTINGS, check_k, check_learns, top_k
+from .blocks.noise import jittered
+from .blocks.selection import WEIGHTINGS, check_k, check_learns, top_k
 from .gates import GateSpec, pick
+from .plugins.errors import bad_value
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("topk")

@@ -2,10 +2,10 @@
 
 import torch
 
-from ._items import Items
 from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_k
+from .blocks.selection import check_k
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @routers.register("uniform")

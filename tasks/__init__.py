@@ -2,20 +2,20 @@
 
 from routers import import_parts
 
-from . import _overrides as overrides
-from ._build import build_backbone, build_task
-from ._check import check_ranges
-from ._cli import quiet
-from ._compute import Compute
-from ._config import CONF, compose, user_path
-from ._diverged import DivergedError
-from ._folder import RESULT, read_json, write_json, write_text
-from ._launch import RankDiedError, death
-from ._module import RoutedModule
-from ._schema import Config
-from ._stop import StoppedError
 from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
-from ._train import train
+from .assembly.build import build_backbone, build_task
+from .config import overrides as overrides
+from .config.compose import CONF, compose, user_path
+from .config.schema import Config
+from .running.cli import quiet
+from .running.compute import Compute
+from .running.launch import RankDiedError, death
+from .running.run_dir import RESULT, read_json, write_json, write_text
+from .running.train import train
+from .running.validate import check_ranges
+from .training.divergence import DivergedError
+from .training.module import RoutedModule
+from .training.signals import StoppedError
 
 register = tasks.register
 build = tasks.build

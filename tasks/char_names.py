@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ._names import read_names
-from ._readers import Splits, Texts
 from ._task import tasks
-from ._text import Text
+from .bases.text import Text
+from .readers import Splits, Texts
+from .text.unicode_names import read_names
 
 
 @tasks.register("char_names")

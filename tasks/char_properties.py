@@ -10,12 +10,12 @@ from torch.nn import functional as F
 
 from routers import bad_value
 
-from ._bytes import BYTES, pad, real
-from ._multi import MultiTask
-from ._names import read_names
-from ._ngrams import NgramEmbedding, ngram_hashes
-from ._targets import Target
 from ._task import Batch, Data, tasks
+from .bases.multi_target import MultiTask
+from .multi_target.targets import Target
+from .text.bytes import BYTES, pad, real
+from .text.ngram_embedding import NgramEmbedding, ngram_hashes
+from .text.unicode_names import read_names
 
 #: Hashed words and pairs of words; 0 is for none.
 WORDS = 2**14

@@ -15,10 +15,10 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from routers import bad_value, unknown
 
-from ._convnet import ConvNet
-from ._images import content_ids, patches, random_affine
 from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
-from ._vit import ViT
+from .backbones.convnet import ConvNet
+from .backbones.image_ops import content_ids, patches, random_affine
+from .backbones.vit import ViT
 
 
 @tasks.register("digits")

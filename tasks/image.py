@@ -13,13 +13,13 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from routers import bad_value, unknown
 
-from ._blocks import check_blocks
-from ._images import content_ids, random_crop, random_flip, square_tiles
-from ._readers import DataError, Images, ImageSource, Splits, read_images, source_of
-from ._resnet import ResNet
-from ._targets import RecallByClass
 from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
-from ._vit import ViT
+from .backbones.blocks import check_blocks
+from .backbones.image_ops import content_ids, random_crop, random_flip, square_tiles
+from .backbones.resnet import ResNet
+from .backbones.vit import ViT
+from .multi_target.targets import RecallByClass
+from .readers import DataError, Images, ImageSource, Splits, read_images, source_of
 
 #: Shortest side of an image, in pixels.
 LEAST = 8

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ._language import Language
-from ._readers import CorpusSource, Splits, read_corpus, source_of
 from ._task import tasks
+from .bases.language import Language
+from .readers import CorpusSource, Splits, read_corpus, source_of
 
 
 @tasks.register("language_model")

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from routers import ConfigError, bad_value, unknown
 
-from ._multi import MultiTask
-from ._readers import DataError, Splits, Table, TableSource, read_table, source_of
-from ._tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
-from ._targets import Target
 from ._task import Batch, Data, tasks
+from .backbones.tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
+from .bases.multi_target import MultiTask
+from .multi_target.targets import Target
+from .readers import DataError, Splits, Table, TableSource, read_table, source_of
 
 #: Different labels that the scores of each kind of target need: AUC ranks one class above another.
 LEAST = {"binary": 2, "classes": 1, "number": 1}

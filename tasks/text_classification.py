@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ._readers import Splits, Texts, TextSource, read_texts, source_of
 from ._task import tasks
-from ._text import Text
+from .bases.text import Text
+from .readers import Splits, Texts, TextSource, read_texts, source_of
 
 
 @tasks.register("text_classification")

@@ -6,10 +6,10 @@ from pydoc_data import topics as pydoc
 
 from torch import Tensor
 
-from ._bytes import stream
-from ._language import Language
-from ._readers import Splits
 from ._task import tasks
+from .bases.language import Language
+from .readers import Splits
+from .text.bytes import stream
 
 #: Of validation and test, in bytes of the whole.
 _SHARE = 0.1

@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from routers import bad_value
 
-from ._images import content_ids, random_affine
-from ._multi import MultiTask
-from ._targets import Target
 from ._task import Batch, Data, tasks
+from .backbones.image_ops import content_ids, random_affine
+from .bases.multi_target import MultiTask
 from .digits import Digits
+from .multi_target.targets import Target
 
 #: Pairs to train on, to validate and to test.
 PAIRS = (20_000, 2_000, 4_000)

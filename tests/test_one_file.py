@@ -8,9 +8,9 @@ import torch
 
 import routers
 from routers.__main__ import main as catalogue
-from sweeps._space import read_space
-from tasks._cli import main as train
-from tasks._config import compose
+from sweeps.search.space import read_space
+from tasks.config.compose import compose
+from tasks.running.cli import main as train
 
 from .tasks.cases import TINY, result_of
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks._config import compose
+from tasks.config.compose import compose
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -6,7 +6,7 @@ from torch import Tensor
 import routers
 
 from .._bank import Bank, banks
-from .._layer import MoE
+from ..layers.moe import MoE
 from ._contestant import Contestant, LeftOutError
 from ._peers import gated_flops, gated_hidden
 from ._shapes import Shape

@@ -9,7 +9,7 @@ import torch
 
 from routers import bad_value
 
-from .._allocator import tune_allocator
+from ..kernels.allocator import tune_allocator
 
 
 def nothing() -> None:

@@ -1,7 +1,7 @@
 """Gates: how an item's features become one score per expert. Any learned router takes any."""
 
-from .._registry import import_parts
-from ._gate import Gate, GateSpec, build_gate, gates, pick
+from ..plugins.registry import import_parts
+from ._base import Gate, GateSpec, build_gate, gates, pick
 
 import_parts(__name__, __path__)
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._errors import bad_value
-from .._items import Items
-from ._gate import Gate, gates
+from ..plugins.errors import bad_value
+from ..routing.items import Items
+from ._base import Gate, gates
 
 
 @gates.register("attention")

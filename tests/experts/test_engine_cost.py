@@ -6,7 +6,7 @@ import torch
 import experts
 import routers
 from experts import MoE, mix
-from experts._layouts import Ragged, Tiered
+from experts.kernels.layouts import Ragged, Tiered
 from routers import Items, Routing
 
 from ..kinds import is_sum, layout, one_of_each

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from experts._layouts import Even, Ragged, Tiered
-from experts._tiers import PRICES, rounded_rows, tiers
+from experts.kernels.gemm_cost import PRICES, rounded_rows, tiers
+from experts.kernels.layouts import Even, Ragged, Tiered
 
 EXACT, ROUNDED = PRICES[torch.float64], PRICES[torch.bfloat16]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 1e-2}

@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 import routers
 from experts import MoE
-from experts._layouts import Tiered
+from experts.kernels.layouts import Tiered
 
 from ..kinds import layout, one_of_each, traits
 from .cases import DIM, IDS, bank_of, call, gradients, learnable, planned, router_of, rows_for

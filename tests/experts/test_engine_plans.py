@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import routers
 from experts import MoE, mix, mix_reference
-from experts._layouts import Even, Ragged, Tiered
+from experts.kernels.layouts import Even, Ragged, Tiered
 from routers import Items, Routing
 
 from .cases import (

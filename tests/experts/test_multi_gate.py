@@ -10,7 +10,7 @@ from torch.nn import functional as F
 import experts
 import routers
 from experts import MoE, MultiGateMoE, count_flops, mix_reference
-from experts._multi_gate import Gates
+from experts.layers.multi_gate import Gates
 from routers import ConfigError, Items, Router, Routing, losses
 
 from ..kinds import layout, one_of_each, traits

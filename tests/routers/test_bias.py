@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from routers import max_violation
-from routers._bias import RULES, ByProportion, ByQuantile, BySign
+from routers.blocks.expert_bias import RULES, ByProportion, ByQuantile, BySign
 
 N, E, K = 2000, 8, 2
 

@@ -11,9 +11,9 @@ import routers
 from experts import count_flops
 from routers import ConfigError, Items, Router, Routing
 from routers.__main__ import main
-from routers._cost import SIZES, cost_of, fit
-from routers._options import defaults
-from routers._show import options, promises, source, summary
+from routers._catalogue.cost import SIZES, cost_of, fit
+from routers._catalogue.render import options, promises, source, summary
+from routers.plugins.signature import defaults
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 FORMULA = re.compile(r"^([-+\d., DEKLB²/]|⌈log₂E⌉)+$")

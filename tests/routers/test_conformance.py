@@ -7,8 +7,8 @@ import pytest
 
 import routers
 from routers import Router
-from routers._check import _run
-from routers._checks import CHECKS
+from routers.conformance.all_checks import CHECKS
+from routers.conformance.suite import _run
 
 
 def takes_a_gate(name: str) -> bool:

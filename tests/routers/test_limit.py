@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import routers
 from routers import DROP_ORDERS, ROUNDINGS, ConfigError, Items, Routing
-from routers._checks_subject import Subject, routes, same, where
+from routers.conformance.harness import Subject, routes, same, where
 
 
 def by_item(expert: list[list[int]], weight: list[list[float]], e: int, groups: int = 1) -> Routing:

@@ -9,7 +9,7 @@ import torch
 
 import routers
 from routers import ConfigError, Items, Routing, losses
-from routers._losses import cv_squared, entropies
+from routers.losses.balance import cv_squared, entropies
 
 from ..kinds import layout, one_of_each, traits
 

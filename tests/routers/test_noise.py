@@ -7,7 +7,7 @@ import torch
 
 import routers
 from routers import Items, losses
-from routers._noise import Scores, chance_of_top_k
+from routers.blocks.noise import Scores, chance_of_top_k
 
 
 def random_scores(n: int, e: int, seed: int = 0) -> Scores:

@@ -5,7 +5,7 @@ import torch
 
 import routers
 from routers import ConfigError, Items, max_violation
-from routers._bias import RULES
+from routers.blocks.expert_bias import RULES
 
 # sigma of these is (.1, .5, .8, .9)
 X = torch.tensor([[1 / 9, 1.0, 4.0, 9.0]]).log()

@@ -10,13 +10,13 @@ import pytest
 from optuna.exceptions import StorageInternalError
 
 from routers import ConfigError
-from sweeps._cli import main
-from sweeps._config import compose
-from sweeps._lock import alone
-from sweeps._plan import make_plan, open_folder
-from sweeps._pool import Pool
-from sweeps._search import search_lines
-from sweeps._store import open_storage
+from sweeps.config.compose import compose
+from sweeps.config.plan import make_plan, open_folder
+from sweeps.stages.cli import main
+from sweeps.stages.search import search_lines
+from sweeps.storage.connect import open_storage
+from sweeps.storage.file_lock import alone
+from sweeps.workers.pool import Pool
 
 from .cases import TINY, states, sweep, trials_of
 

@@ -8,10 +8,10 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
 from routers import ConfigError
-from sweeps._arms import Arm
-from sweeps._confirm import Candidate, ConfirmLine, candidates
-from sweeps._metrics import Objective
-from sweeps._parcel import RECORDS, pack
+from sweeps.config.arms import Arm
+from sweeps.config.objectives import Objective
+from sweeps.stages.confirmation import Candidate, ConfirmLine, candidates
+from sweeps.workers.artifacts import RECORDS, pack
 
 OBJECTIVES = [Objective("score.value", "maximize"), Objective("load.cv", "minimize")]
 A, B = (Arm(name, name, (), False, None) for name in "ab")

@@ -8,9 +8,9 @@ import pytest
 from optuna.trial import TrialState
 
 from routers import ConfigError
-from sweeps._config import compose
-from sweeps._plan import make_plan
-from sweeps._search import SearchLine
+from sweeps.config.compose import compose
+from sweeps.config.plan import make_plan
+from sweeps.stages.search import SearchLine
 
 from ..tasks.ranks import no_ranks_left, ranks_of, until
 from .cases import TINY, confirmed, states, sweep, trials_of

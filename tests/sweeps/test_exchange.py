@@ -9,9 +9,9 @@ from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from sweeps._exchange import bring, send_late
-from sweeps._parcel import RECORDS, pack
-from sweeps._queue import Place, Queue
+from sweeps.workers.artifacts import RECORDS, pack
+from sweeps.workers.exchange import bring, send_late
+from sweeps.workers.queue import Place, Queue
 
 from .cases import sweep
 

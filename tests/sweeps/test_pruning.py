@@ -5,7 +5,7 @@ import json
 import pytest
 from optuna.trial import TrialState
 
-from sweeps._search import SearchLine
+from sweeps.stages.search import SearchLine
 
 from .cases import confirmed, states, sweep, trials_of
 

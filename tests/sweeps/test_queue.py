@@ -11,12 +11,12 @@ from unittest.mock import Mock
 import pytest
 from optuna.trial import TrialState
 
-from sweeps._claim import MACHINE, Witness, machine, own_claim, start_time
-from sweeps._lock import alone
-from sweeps._pool import Pool
-from sweeps._queue import Place, Queue
-from sweeps._samplers import SAMPLERS, Reseeded
-from sweeps._store import open_storage
+from sweeps.search.samplers import SAMPLERS, Reseeded
+from sweeps.storage.connect import open_storage
+from sweeps.storage.file_lock import alone
+from sweeps.storage.liveness import MACHINE, Witness, machine, own_claim, start_time
+from sweeps.workers.pool import Pool
+from sweeps.workers.queue import Place, Queue
 
 TRIALS = 14
 
@@ -189,7 +189,7 @@ def test_nobody_comes_between_an_end_and_its_telling(made):
 
 def test_a_trial_that_ends_before_it_is_drawn_is_dropped(made, monkeypatch):
     """Its former process, which was taken for dead, told its end after it was claimed again."""
-    monkeypatch.setattr("sweeps._pool.warm_up", lambda: None)
+    monkeypatch.setattr("sweeps.workers.pool.warm_up", lambda: None)
     asleep, other = made(), made()
     asleep.claim()
     other._line_up(0)

@@ -6,8 +6,8 @@ import json
 import pytest
 from optuna.trial import TrialState
 
-from sweeps._leaderboard import CSV, SHOWN
-from sweeps._pool import Pool, StoppedSweepError
+from sweeps.results.leaderboard import CSV, SHOWN
+from sweeps.workers.pool import Pool, StoppedSweepError
 
 from .cases import ARMS, RUN, confirmed, drawn, intact, states, sweep, trials_of
 

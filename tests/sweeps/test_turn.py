@@ -10,10 +10,10 @@ import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
-from sweeps import _turn
-from sweeps._claim import BEAT_SECONDS, GRACE_SECONDS, Witness, own_claim
-from sweeps._store import lock_of, open_storage
-from sweeps._turn import Turn
+from sweeps.storage import storage_lock
+from sweeps.storage.connect import lock_of, open_storage
+from sweeps.storage.liveness import BEAT_SECONDS, GRACE_SECONDS, Witness, own_claim
+from sweeps.storage.storage_lock import Turn
 
 DEAD = {**own_claim(), "pid": 2**22 + 1}
 
@@ -129,7 +129,7 @@ def test_what_was_read_long_ago_takes_nobody_s_lock(monkeypatch):
 
 def test_who_waits_for_the_lock_still_lives_for_others():
     """It marks no trials meanwhile."""
-    assert _turn.GRACE_SECONDS + BEAT_SECONDS < GRACE_SECONDS / 2
+    assert storage_lock.GRACE_SECONDS + BEAT_SECONDS < GRACE_SECONDS / 2
 
 
 def test_who_was_taken_for_dead_does_not_let_others_in():

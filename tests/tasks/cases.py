@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import routers
-from tasks._cli import main
-from tasks._module import RoutedModule
+from tasks.running.cli import main
+from tasks.training.module import RoutedModule
 
 #: Small enough to train in a fraction of a second.
 TINY = (

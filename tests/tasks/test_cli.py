@@ -9,9 +9,9 @@ from rich.console import Console
 import experts
 import routers
 from tasks import tasks
-from tasks._cli import main
-from tasks._config import compose, experiments, to_yaml
-from tasks._table import print_result
+from tasks.config.compose import compose, experiments, to_yaml
+from tasks.running.cli import main
+from tasks.running.result_table import print_result
 
 from .cases import NARROW, TINY, result_of, train
 
@@ -131,7 +131,7 @@ def terminal(monkeypatch):
     """What is drawn on a terminal of 100 columns."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=100)
-    monkeypatch.setattr("tasks._cli.Console", lambda: console)
+    monkeypatch.setattr("tasks.running.cli.Console", lambda: console)
     return file
 
 

@@ -18,14 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import DivergedError, RankDiedError, StoppedError
-from tasks._batches import Batches, InOrder
-from tasks._callbacks import Reseed
-from tasks._cli import main
-from tasks._devices import COUNTS
-from tasks._launch import Member, RankError, _look_after
-from tasks._rank import Rank
-from tasks._seeds import mix_seed
-from tasks._stop import Signals
+from tasks.loading.batches import Batches, InOrder
+from tasks.loading.rank import Rank
+from tasks.loading.seeds import mix_seed
+from tasks.running.cli import main
+from tasks.running.launch import Member, RankError, _look_after
+from tasks.training.callbacks import Reseed
+from tasks.training.devices import COUNTS
+from tasks.training.signals import Signals
 
 from .cases import (
     NARROW,
@@ -247,7 +247,7 @@ def started(arguments):
 )
 def test_the_cause_of_an_end_is_found(monkeypatch, said, error, words):
     """None is the end of a process that said nothing, and ``...`` one that goes on."""
-    monkeypatch.setattr("tasks._launch.CAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("tasks.running.launch.CAUSE_SECONDS", 0.1)
 
     def tell(epoch, values):
         raise EarlyError(f"{epoch} {values['score.value']}")

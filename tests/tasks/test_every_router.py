@@ -6,7 +6,7 @@ import pytest
 
 import routers
 from tasks import tasks
-from tasks._cli import main
+from tasks.running.cli import main
 
 from .cases import NARROW, ROUTERS, TINY, result_of, train
 

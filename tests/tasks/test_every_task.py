@@ -6,7 +6,7 @@ import math
 import pytest
 
 from tasks import tasks
-from tasks._cli import main
+from tasks.running.cli import main
 
 from ..kinds import layout, one_of_each, traits
 from .cases import TINY, result_of

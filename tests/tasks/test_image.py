@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional as F
 
 from routers import ConfigError
-from tasks._build import build_backbone, build_task, routed_layers
-from tasks._config import compose
-from tasks._images import content_ids, random_crop, random_flip, square_tiles
+from tasks.assembly.build import build_backbone, build_task, routed_layers
+from tasks.backbones.image_ops import content_ids, random_crop, random_flip, square_tiles
+from tasks.config.compose import compose
 from tasks.image import Image, mean_and_deviation
 
 from .cases import NARROW, ROUTERS, result_of, train

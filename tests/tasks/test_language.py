@@ -6,10 +6,10 @@ import torch
 import experts
 import routers
 from routers import ConfigError
-from tasks._build import build_backbone, build_task, routed_layers
-from tasks._config import compose
-from tasks._language import Language
-from tasks._readers import Splits
+from tasks.assembly.build import build_backbone, build_task, routed_layers
+from tasks.bases.language import Language
+from tasks.config.compose import compose
+from tasks.readers import Splits
 
 from .cases import TINY, result_of, train
 
@@ -100,7 +100,7 @@ def test_capacity_was_short():
 )
 def test_the_alarm_rings(monkeypatch, overrides):
     """What is refused would have leaked."""
-    monkeypatch.setattr("tasks._build._check_fits", lambda *given: None)
+    monkeypatch.setattr("tasks.assembly.build._check_fits", lambda *given: None)
     assert largest_leak(*network(*overrides)) > 1e-3
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from routers import Routing
-from tasks._config import compose
-from tasks._module import RoutedModule
-from tasks._run import Run
+from tasks.config.compose import compose
+from tasks.running.run import Run
+from tasks.training.module import RoutedModule
 
 from .cases import NARROW, TINY, assert_same, checkpoint_of, result_of, rows_of, train
 

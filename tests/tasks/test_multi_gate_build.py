@@ -10,9 +10,9 @@ import routers
 from experts import Bank, MoE, MultiGateMoE, cgc, cgc_shared, mmoe, views
 from routers import ConfigError, Items
 from tasks import Backbone, Score, Task
-from tasks._build import build_backbone, build_control, prepare_routers, routed_layers
-from tasks._config import compose
-from tasks._control import CONTROLS, iso_flop, num_parameters
+from tasks.assembly.build import build_backbone, build_control, prepare_routers, routed_layers
+from tasks.assembly.dense_control import CONTROLS, iso_flop, num_parameters
+from tasks.config.compose import compose
 
 DIM, ITEMS = 8, 12
 WIRINGS = {

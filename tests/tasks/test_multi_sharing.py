@@ -7,11 +7,11 @@ import torch
 
 import routers
 from routers import ConfigError
-from tasks._build import build_backbone, build_task, prepare_routers, routed_layers
-from tasks._config import compose
-from tasks._control import num_parameters
-from tasks._sharing import SHARINGS
-from tasks._weighting import WEIGHTINGS
+from tasks.assembly.build import build_backbone, build_task, prepare_routers, routed_layers
+from tasks.assembly.dense_control import num_parameters
+from tasks.config.compose import compose
+from tasks.multi_target.sharing import SHARINGS
+from tasks.multi_target.weighting import WEIGHTINGS
 from tasks.two_digits import TwoDigits
 
 from .cases import train

@@ -11,10 +11,10 @@ import torch
 from omegaconf import OmegaConf
 
 from routers import ConfigError
-from tasks._build import build_backbone, build_task
-from tasks._config import CONF, compose
-from tasks._tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
 from tasks._task import Batch
+from tasks.assembly.build import build_backbone, build_task
+from tasks.backbones.tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
+from tasks.config.compose import CONF, compose
 
 from ..kinds import is_sum, layout, one_of_each, traits
 from .cases import NARROW, checkpoint_of, train

@@ -10,8 +10,8 @@ from sklearn.metrics import accuracy_score, mean_absolute_error, recall_score, r
 from torch.nn import functional as F
 
 from routers import ConfigError
-from tasks._multi import MultiTask
-from tasks._targets import KINDS, Target, losses_of
+from tasks.bases.multi_target import MultiTask
+from tasks.multi_target.targets import KINDS, Target, losses_of
 
 TARGETS = (
     Target("yes", "binary", ("no", "yes")),

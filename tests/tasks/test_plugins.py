@@ -9,7 +9,7 @@ import experts
 import routers
 from routers.__main__ import main as check
 from tasks import tasks
-from tasks._cli import main
+from tasks.running.cli import main
 
 from .cases import TINY, result_of
 

@@ -7,7 +7,7 @@ import torch
 
 import routers
 from tasks import tasks
-from tasks._names import read_names
+from tasks.text.unicode_names import read_names
 
 from .cases import result_of, train
 

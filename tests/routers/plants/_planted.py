@@ -9,7 +9,7 @@ import pytest
 
 import routers
 from routers import Router, Routing, losses
-from routers._noise import jittered
+from routers.blocks.noise import jittered
 from routers.topk import TopK
 
 

@@ -76,7 +76,7 @@ def padding_takes_places(patch):
     def everyone(routing):
         return torch.ones(routing.groups, routing.num_items // routing.groups, dtype=torch.bool)
 
-    patch.setattr("routers._limit._real", everyone)
+    patch.setattr("routers.routing.capacity._real", everyone)
 
 
 PLANTS = [

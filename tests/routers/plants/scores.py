@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from routers._select import WEIGHTINGS
+from routers.blocks.selection import WEIGHTINGS
 
 from ._planted import Copy, Planted, loss_of, share
 
