@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
+
 from ._router import Router, Traits, routers
 from .blocks.selection import check_k, probability, top_k
-from .blocks.top_share import top_share
 from .gates import GateSpec, pick
 from .plugins.errors import bad_value, rekeyed
 from .routing.items import Items
@@ -79,3 +81,24 @@ class Depth(Router):
             logits=logits,
             budget=self.share * self.k,
         )
+
+
+def top_share(items: Items, scores: Tensor, share: float) -> Tensor:
+    """The ``ceil(share * n)`` of each group's ``n`` real items that score highest.
+
+    Args:
+        items: which items there are, in groups.
+        scores: ``(N,)``.
+        share: above 0 and at most 1.
+
+    Returns:
+        ``(N,)`` bool; of equals the first are in.
+
+    >>> top_share(Items(torch.zeros(3, 1)), torch.tensor([0.1, 0.5, 0.2]), 0.5).tolist()
+    [False, True, True]
+    """
+    real = items.grouped(items.real())
+    ranked = items.grouped(scores).masked_fill(~real, -torch.inf)
+    rank = ranked.argsort(dim=1, descending=True, stable=True).argsort(1)
+    most = (share * real.sum(1, keepdim=True).double() - 1e-9).ceil()
+    return ((rank < most) & real).flatten()

@@ -1,13 +1,38 @@
 """Experts by a map that someone gave: nothing is learned."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from ._router import Router, Traits, routers
 from .blocks.required_inputs import given_tasks
-from .blocks.task_table import TaskTable, listed
-from .plugins.errors import ConfigError
+from .plugins.errors import ConfigError, bad_value
 from .routing.items import Items
 from .routing.routing import Routing
+
+#: For every task its expert, or the list of its experts.
+TaskTable = Sequence[Sequence[int]] | Sequence[int]
+
+
+def listed(table: TaskTable, num_experts: int) -> Tensor:
+    """Which experts the table gives each of ``T`` tasks, ``(T, E)`` bool.
+
+    >>> listed([[0], [1, 2]], num_experts=3).int().tolist()
+    [[1, 0, 0], [0, 1, 1]]
+    """
+    rows = [[row] if isinstance(row, int) else list(row) for row in table]
+    if not rows:
+        raise bad_value("router.table", rows, "a row of experts for every task, or null")
+    for row in rows:
+        within = all(0 <= expert < num_experts for expert in row)
+        if not row or not within or len(set(row)) < len(row):
+            several = f"one or more different experts from 0 to {num_experts - 1} for every task"
+            raise bad_value("router.table", row, several)
+    found = torch.zeros(len(rows), num_experts, dtype=torch.bool)
+    for task, experts in enumerate(rows):
+        found[task, experts] = True
+    return found
 
 
 @routers.register("mapped")

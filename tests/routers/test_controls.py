@@ -5,7 +5,7 @@ import torch
 
 import routers
 from routers import CheckError, ConfigError, Items, Router, Traits
-from routers.conformance import all_checks
+from routers.conformance import suite
 from routers.conformance.harness import Subject
 
 from ..kinds import traits
@@ -54,7 +54,7 @@ class Liar(routers.routers["oracle"]):
 
 def test_the_kit_catches_an_oracle_that_calls_itself_causal():
     with pytest.raises(CheckError, match="change earlier routes"):
-        all_checks.check_causal(Subject(Liar, 8, 4))
+        suite.check_causal(Subject(Liar, 8, 4))
 
 
 def test_oracle_without_ids_says_what_to_do():

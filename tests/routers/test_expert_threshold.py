@@ -5,7 +5,7 @@ import torch
 
 import routers
 from routers import ConfigError, Items, load_cv
-from routers.blocks.threshold import Threshold
+from routers.expert_threshold import Threshold
 
 
 def identity_router(**options: object) -> routers.Router:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import routers
 from routers import CheckError, ConfigError, Router, Routing, Traits, check_router
-from routers.conformance import all_checks as checks
+from routers.conformance import suite as checks
 from routers.conformance.checks.scores import MOST_CALLS
 from routers.conformance.harness import Subject
 from routers.conformance.suite import judge, name

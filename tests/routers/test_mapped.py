@@ -5,7 +5,7 @@ import torch
 
 import routers
 from routers import CheckError, ConfigError, Items, Traits
-from routers.conformance import all_checks
+from routers.conformance import suite
 from routers.conformance.harness import Subject
 
 TASK = torch.tensor([2, 0, 1, 2])
@@ -120,4 +120,4 @@ class ReadsContent(routers.routers["mapped"]):
 )
 def test_the_kit_catches(broken, error, message):
     with pytest.raises(error, match=message):
-        all_checks.check_needs_task(Subject(broken, 8, 4))
+        suite.check_needs_task(Subject(broken, 8, 4))

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 import routers
 from routers import Items
-from routers.gates._sparse_linear import linear_at
+from routers.gates.linear import linear_at
 
 MANY = 256
 
