@@ -36,14 +36,14 @@ SEEDS = (0, 1, 2)
 
 def _arms(names: Iterable[str]) -> dict[str, str]:
     """Label to what is added to ``python -m tasks task=digits``; draws are new for each seed."""
-    drawn = {name: "seed" in routers.routers.options(name) for name in names}
+    drawn = {name: "seed" in routers.ROUTERS.options(name) for name in names}
     return {
         f"`{name}`": f"router={name}" + (" router.seed=${seed}" if drawn[name] else "")
         for name in names
     }
 
 
-TRAITS = {name: routers.routers.get(name).traits for name in routers.available()}
+TRAITS = {name: routers.ROUTERS.get(name).traits for name in routers.available()}
 ELSEWHERE = [name for name, traits in TRAITS.items() if traits.needs_task]
 LEARNED = [n for n, traits in TRAITS.items() if traits.learned and n not in ELSEWHERE]
 FIXED = [n for n, traits in TRAITS.items() if not traits.learned and n not in ELSEWHERE]
@@ -144,7 +144,7 @@ def balance_matters() -> str:
         f"Balance matters: without its balance term `topk` has {ratio:.1f} times the MaxVio, and "
         f"its mean accuracy differs by {gain:+.3f}. The loss-free bias takes the MaxVio of "
         f"`sigmoid` from {upper:.2f} to {lower:.2f}, and its mean accuracy by {free:+.3f}. `relu` "
-        f"aims at {routers.routers.options('relu')['k']:g} experts per item and has "
+        f"aims at {routers.ROUTERS.options('relu')['k']:g} experts per item and has "
         f"{interval(column(rows_of('`relu`'), 'experts_per_item'), 2)}."
     )
 

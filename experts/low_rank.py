@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 from routers import bad_value
 
-from ._bank import Bank, banks, check_hidden, stacked
+from ._bank import EXPERTS, Bank, check_hidden, stacked
 from .kernels.grouped import grouped_linear
 
 
-@banks.register("low_rank")
+@EXPERTS.register("low_rank")
 class LowRank(Bank):
     """One feed-forward network that all experts share, plus a low-rank change of each.
 
@@ -35,7 +35,7 @@ class LowRank(Bank):
     ((24, 24), 112)
     """
 
-    stacks = ("up.narrow", "up.widen", "down.narrow", "down.widen")
+    expert_parameters = ("up.narrow", "up.widen", "down.narrow", "down.widen")
 
     def __init__(
         self, dim: int, num_experts: int, *, hidden: int | None = None, rank: int = 8

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from routers import ConfigError, bad_value
 
-from ._bank import Bank, banks
+from ._bank import EXPERTS, Bank
 
 #: ``"mlp"``, or ``{"name": "mlp", "count": 6, "hidden": 64}``.
 Part = str | Mapping[str, Any]
 
 
-@banks.register("mixed")
+@EXPERTS.register("mixed")
 class Mixed(Bank):
     """Experts of several architectures in one layer.
 
@@ -43,7 +43,7 @@ class Mixed(Bank):
         given: list[int | None] = [entry.pop("count", None) for entry in options]
         counts = _share_out(num_experts, given)
         built: list[Bank] = [
-            banks.build(entry.pop("name"), dim, count, **entry)
+            EXPERTS.build(entry.pop("name"), dim, count, **entry)
             for entry, count in zip(options, counts, strict=True)
         ]
         if len({bank.row_dims for bank in built}) > 1:

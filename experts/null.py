@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from routers import bad_value, unknown
 
-from ._bank import Bank, banks
+from ._bank import EXPERTS, Bank
 
 
 class Kind(nn.Module, ABC):
@@ -55,7 +55,7 @@ class Constant(Kind):
 KINDS: dict[str, type[Kind]] = {"zero": Zero, "copy": Copy, "constant": Constant}
 
 
-@banks.register("null")
+@EXPERTS.register("null")
 class Null(Bank):
     """Zero-computation experts: discard, skip or replace a token.
 

@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 from routers import bad_value
 
-from ._bank import Bank, banks, check_hidden, stacked
+from ._bank import EXPERTS, Bank, check_hidden, stacked
 from .kernels.grouped import grouped_linear
 
 
-@banks.register("transformer")
+@EXPERTS.register("transformer")
 class Transformer(Bank):
     """A whole transformer block over a sequence: attention, then a feed-forward network.
 
@@ -38,7 +38,7 @@ class Transformer(Bank):
     """
 
     row_dims = 2
-    stacks = ("attention_scale", "query_key_value", "project", "ffn_scale", "up", "down")
+    expert_parameters = ("attention_scale", "query_key_value", "project", "ffn_scale", "up", "down")
 
     def __init__(
         self, dim: int, num_experts: int, *, hidden: int | None = None, heads: int = 4

@@ -12,9 +12,9 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from . import routers
+from . import ROUTERS
 from ._catalogue.render import catalogue, markdown, verdicts
-from .conformance.suite import judge
+from .conformance.suite import run_checks
 from .plugins.errors import ConfigError
 from .plugins.registry import load_plugins
 
@@ -41,16 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _list(chosen: argparse.Namespace, console: Console) -> int:
     if chosen.markdown:
-        print(markdown(routers))
+        print(markdown(ROUTERS))
     else:
-        console.print(catalogue(routers))
+        console.print(catalogue(ROUTERS))
     return 0
 
 
 def _check(chosen: argparse.Namespace, console: Console) -> int:
     options = _options(chosen.options)
-    routers.check_options(chosen.name, options)  # that is a wrong command, and not a verdict
-    found = judge(chosen.name, **options)
+    ROUTERS.check_options(chosen.name, options)  # that is a wrong command, and not a verdict
+    found = run_checks(chosen.name, **options)
     console.print(verdicts(" ".join([chosen.name, *chosen.options]), found))
     return int(any(verdict.failure for verdict in found))
 

@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ._router import Router, Traits, routers
+from ._router import ROUTERS, Router, Traits
 from .gates import GateSpec, pick
 from .routing.items import Items
 from .routing.routing import Routing
@@ -16,7 +16,7 @@ from .routing.routing import Routing
 _EXACT = 256
 
 
-@routers.register("base_assignment")
+@ROUTERS.register("base_assignment")
 class BaseAssignment(Router):
     """In training items are dealt out evenly, so that the sum of their scores is largest.
 
@@ -41,7 +41,7 @@ class BaseAssignment(Router):
 
     def __init__(self, dim: int, num_experts: int, *, gate: GateSpec = "linear") -> None:
         super().__init__(dim, num_experts)
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._router import Router, Traits, routers
+from ._router import ROUTERS, Router, Traits
 from .blocks.selection import check_k, probability, top_k
 from .gates import GateSpec, pick
 from .plugins.errors import bad_value, rekeyed
@@ -14,7 +14,7 @@ from .routing.items import Items
 from .routing.routing import Routing
 
 
-@routers.register("depth")
+@ROUTERS.register("depth")
 class Depth(Router):
     """The items of a group that score highest go through, the others skip the layer.
 
@@ -43,8 +43,8 @@ class Depth(Router):
     """
 
     traits = Traits(per_item=False, causal=False, convex=False)
-    space: ClassVar[Mapping[str, Any]] = {"share": [0.125, 0.25, 0.5], "k": [1, 2]}
-    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    search_space: ClassVar[Mapping[str, Any]] = {"share": [0.125, 0.25, 0.5], "k": [1, 2]}
+    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
 
     def __init__(
         self,
@@ -62,9 +62,9 @@ class Depth(Router):
         check_k(k, num_experts)
         self.share = share
         self.k = k
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
         with rekeyed({"router.gate": "router.depth_gate"}):
-            self.depth_gate = self._use_gate(depth_gate, outputs=1)
+            self.depth_gate = self.build_gate(depth_gate, outputs=1)
 
     def forward(self, items: Items) -> Routing:
         depth = self.depth_gate(items)
@@ -79,7 +79,7 @@ class Depth(Router):
             self.num_experts,
             keep=through.unsqueeze(1).expand_as(expert),
             logits=logits,
-            budget=self.share * self.k,
+            experts_per_item=self.share * self.k,
         )
 
 

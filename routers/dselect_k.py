@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._router import Router, Traits, routers
+from ._router import ROUTERS, Router, Traits
 from .blocks.selection import check_k
 from .gates import GateSpec
 from .plugins.errors import bad_value
@@ -15,7 +15,7 @@ from .routing.items import Items
 from .routing.routing import Routing
 
 
-@routers.register("dselect_k")
+@ROUTERS.register("dselect_k")
 class DSelectK(Router):
     """K selectors each spell an expert's number, bit by bit; a softmax mixes what they chose.
 
@@ -46,11 +46,14 @@ class DSelectK(Router):
 
     traits = Traits(has_logits=False)
     # below 1 most bits of a new gate lie beyond the step and never move
-    space: ClassVar[Mapping[str, Any]] = {
+    search_space: ClassVar[Mapping[str, Any]] = {
         "k": [1, 2, 4],
         "gamma": {"low": 1.0, "high": 10.0, "log": True},
     }
-    balance: ClassVar[Mapping[str, float]] = {"selector_entropy": 0.01, "selector_reach": 0.01}
+    default_losses: ClassVar[Mapping[str, float]] = {
+        "selector_entropy": 0.01,
+        "selector_reach": 0.01,
+    }
 
     bits: Tensor
 
@@ -71,8 +74,8 @@ class DSelectK(Router):
         width = (num_experts - 1).bit_length()
         number, bit = torch.arange(num_experts).unsqueeze(1), torch.arange(width)
         self.register_buffer("bits", (number >> bit & 1).bool())
-        self.gate = self._use_gate(gate, k * (width + 1))
-        self._promise(convex=num_experts == 2**width)
+        self.gate = self.build_gate(gate, k * (width + 1))
+        self.set_traits(convex=num_experts == 2**width)
 
     def forward(self, items: Items) -> Routing:
         scores = self.gate(items).view(-1, self.k, self.bits.shape[1] + 1)

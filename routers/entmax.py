@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ._router import Router, routers
+from ._router import ROUTERS, Router
 from .blocks.sparse_projection import entmax
 from .gates import GateSpec
 from .plugins.errors import bad_value
@@ -11,7 +11,7 @@ from .routing.items import Items
 from .routing.routing import Routing
 
 
-@routers.register("entmax")
+@ROUTERS.register("entmax")
 class Entmax(Router):
     """Every item takes the experts that entmax gives a weight: a softmax with a cut-off tail.
 
@@ -35,7 +35,7 @@ class Entmax(Router):
     [0.8307, 0.1693]
     """
 
-    space: ClassVar[Mapping[str, Any]] = {"alpha": {"low": 1.1, "high": 2.0}}
+    search_space: ClassVar[Mapping[str, Any]] = {"alpha": {"low": 1.1, "high": 2.0}}
 
     def __init__(
         self, dim: int, num_experts: int, *, alpha: float = 1.5, gate: GateSpec = "linear"
@@ -44,7 +44,7 @@ class Entmax(Router):
         if not 1.05 <= alpha <= 2:
             raise bad_value("router.alpha", alpha, "a number from 1.05 to 2")
         self.alpha = alpha
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._router import Router, Traits, routers
-from ._torch.float32_state import Kept
+from ._router import ROUTERS, Router, Traits
+from ._torch.float32_state import Float32State
 from .blocks.histogram import BINS, histogram, quantile
 from .blocks.sigmoid_topk import renormalized
 from .gates import Gate, GateSpec
@@ -19,7 +19,7 @@ from .routing.routing import Routing
 _ITEMS = 4096
 
 
-class Threshold(Kept):
+class Threshold(Float32State):
     """A running mean ``(E,)``: over all steps at first, exponential from then on.
 
     Args:
@@ -76,7 +76,7 @@ def expected_bar(gate: Gate, dim: int, share: float) -> Tensor:
     return logits.t().topk(max(1, round(share * _ITEMS))).values[:, -1]
 
 
-@routers.register("expert_threshold")
+@ROUTERS.register("expert_threshold")
 class ExpertThreshold(Router):
     """Every item goes to each expert whose score passes that expert's running threshold.
 
@@ -101,13 +101,13 @@ class ExpertThreshold(Router):
     >>> import torch
     >>> router = ExpertThreshold(4, 8, factor=2.0)
     >>> items = Items(torch.randn(1000, 4))
-    >>> router.adapt_to_tally(router(items).tally)
+    >>> router.adapt_from_counts(router(items).counts)
     >>> 1900 < router(items).num_assignments < 2100
     True
     """
 
     traits = Traits(convex=False)
-    space: ClassVar[Mapping[str, Any]] = {"factor": [1.0, 1.5, 2.0], "decay": [0.9, 0.99]}
+    search_space: ClassVar[Mapping[str, Any]] = {"factor": [1.0, 1.5, 2.0], "decay": [0.9, 0.99]}
 
     def __init__(
         self,
@@ -123,8 +123,8 @@ class ExpertThreshold(Router):
             allowed = f"a number above 0, at most num_experts={num_experts}"
             raise bad_value("router.factor", factor, allowed)
         self.share = factor / num_experts
-        self.tally_size = num_experts * BINS
-        self.gate = self._use_gate(gate)
+        self.num_counts = num_experts * BINS
+        self.gate = self.build_gate(gate)
         start = expected_bar(self.gate, dim, self.share)
         self.threshold = Threshold(start, decay)
 
@@ -137,10 +137,10 @@ class ExpertThreshold(Router):
             keep=above > 0,
             logits=logits,
             probs=renormalized(logits),
-            budget=self.share * self.num_experts,
-            tally=histogram(above[items.real()]) if self.training else None,
+            experts_per_item=self.share * self.num_experts,
+            counts=histogram(above[items.real()]) if self.training else None,
         )
 
-    def adapt_to_tally(self, tally: Tensor) -> None:
+    def adapt_from_counts(self, tally: Tensor) -> None:
         if self.training and tally.any():
             self.threshold.follow(self.threshold.value + quantile(tally, 1 - self.share))

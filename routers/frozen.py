@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ._router import Router, Traits, routers
+from ._router import ROUTERS, Router, Traits
 from .plugins.errors import bad_value, rekeyed
 from .routing.items import Items
 from .routing.routing import Routing
@@ -15,7 +15,7 @@ from .routing.routing import Routing
 KEYS = {"router=": "router.of=", "router.": "router.options."}
 
 
-@routers.register("frozen")
+@ROUTERS.register("frozen")
 class Frozen(Router):
     """Control: a router that learns, named by ``of``, kept as it was at its random start.
 
@@ -38,7 +38,9 @@ class Frozen(Router):
     """
 
     traits = Traits(learned=False)
-    space: ClassVar[Mapping[str, Any]] = {"of": ["noisy_topk", "soft_mixture", "expert_choice"]}
+    search_space: ClassVar[Mapping[str, Any]] = {
+        "of": ["noisy_topk", "soft_mixture", "expert_choice"]
+    }
 
     def __init__(
         self,
@@ -50,7 +52,7 @@ class Frozen(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         with rekeyed(KEYS):
-            self.router: Router = routers.build(of, dim, num_experts, **(options or {}))
+            self.router: Router = ROUTERS.build(of, dim, num_experts, **(options or {}))
         if not self.router.traits.learned:
             raise bad_value("router.of", of, "a router with the trait learned, such as topk")
         self.router.requires_grad_(False)
@@ -62,4 +64,4 @@ class Frozen(Router):
     def forward(self, items: Items) -> Routing:
         with rekeyed(KEYS):
             routing = self.router(items)
-        return replace(routing, tally=None)  # what nobody adapts to is not counted
+        return replace(routing, counts=None)  # what nobody adapts to is not counted

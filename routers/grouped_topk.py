@@ -6,16 +6,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._router import routers
+from ._router import ROUTERS
 from .blocks.expert_bias import BY_LOAD
 from .blocks.selection import top_k
-from .blocks.sigmoid_topk import Affinity
+from .blocks.sigmoid_topk import SigmoidTopKBase
 from .gates import GateSpec
 from .plugins.errors import bad_value
 
 
-@routers.register("grouped_topk")
-class GroupedTopK(Affinity):
+@ROUTERS.register("grouped_topk")
+class GroupedTopK(SigmoidTopKBase):
     """Every item takes its K best experts from its best few groups of experts.
 
     The ``E`` experts lie in equal groups, those of one device for instance. A group's score is
@@ -48,7 +48,7 @@ class GroupedTopK(Affinity):
     """
 
     rules = BY_LOAD
-    space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "rule": list(BY_LOAD)}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "rule": list(BY_LOAD)}
 
     def __init__(
         self,

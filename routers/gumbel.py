@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ._router import Router, Traits, routers
+from ._router import ROUTERS, Router, Traits
 from .blocks.selection import check_k, softmax, top_k
 from .gates import GateSpec
 from .plugins.errors import bad_value
@@ -15,7 +15,7 @@ from .routing.items import Items
 from .routing.routing import Routing
 
 
-@routers.register("gumbel")
+@ROUTERS.register("gumbel")
 class Gumbel(Router):
     """In training every item draws K experts from its gate; in eval it takes the likeliest.
 
@@ -44,8 +44,8 @@ class Gumbel(Router):
     """
 
     traits = Traits(exact_gradients=False)
-    space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4], "floor": [0.1, 0.5]}
-    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4], "floor": [0.1, 0.5]}
+    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Gumbel(Router):
         check_k(k, num_experts)
         self.k = k
         self.temperature = Annealed(temperature, floor, rate)
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)

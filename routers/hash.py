@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._router import Router, Traits, routers
+from ._router import ROUTERS, Router, Traits
 from .blocks.required_inputs import given_ids
 from .blocks.seeds import seeded
 from .plugins.errors import ConfigError, bad_value, unknown
@@ -103,7 +103,7 @@ TABLES = {
 }
 
 
-@routers.register("hash")
+@ROUTERS.register("hash")
 class Hash(Router):
     """A fixed table sends an item's id to its expert; nothing is learned.
 
@@ -129,7 +129,7 @@ class Hash(Router):
     """
 
     traits = Traits(learned=False, needs_ids=True, has_logits=False)
-    space: ClassVar[Mapping[str, Any]] = {"table": list(TABLES)}
+    search_space: ClassVar[Mapping[str, Any]] = {"table": list(TABLES)}
 
     table: Tensor
     ready: Tensor

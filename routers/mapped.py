@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._router import Router, Traits, routers
+from ._router import ROUTERS, Router, Traits
 from .blocks.required_inputs import given_tasks
 from .plugins.errors import ConfigError, bad_value
 from .routing.items import Items
@@ -35,7 +35,7 @@ def listed(table: TaskTable, num_experts: int) -> Tensor:
     return found
 
 
-@routers.register("mapped")
+@ROUTERS.register("mapped")
 class Mapped(Router):
     """A given map sends an item to the experts of its task, language or domain.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ._router import Router, Traits, routers
+from ._router import ROUTERS, Router, Traits
 from .blocks.selection import softmax
 from .gates import GateSpec
 from .plugins.errors import unknown
@@ -16,7 +16,7 @@ PARTS: dict[str, Callable[[Items], int]] = {
 }
 
 
-@routers.register("merged")
+@ROUTERS.register("merged")
 class Merged(Router):
     """Experts' parameters are averaged for each group: a soft mixture at one expert's cost.
 
@@ -52,7 +52,7 @@ class Merged(Router):
         if over not in PARTS:
             raise unknown("router.over", over, PARTS)
         self.over = over
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         parts = PARTS[self.over](items)

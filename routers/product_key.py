@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._router import Router, routers
+from ._router import ROUTERS, Router
 from .blocks.factorization import columns_of
 from .blocks.selection import check_several, top_k
 from .plugins.errors import bad_value
@@ -18,7 +18,7 @@ from .routing.items import Items
 from .routing.routing import Routing
 
 
-@routers.register("product_key")
+@ROUTERS.register("product_key")
 class ProductKey(Router):
     """Every item takes its K best of up to a million experts, and scores only some.
 
@@ -47,8 +47,8 @@ class ProductKey(Router):
     (10, (5, 4))
     """
 
-    space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "heads": [1, 2]}
-    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "heads": [1, 2]}
+    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class ProductKey(Router):
         if width < 4 or width % 2:
             raise bad_value("router.width", width, "an even integer of at least 4")
         self.k, self.heads = k, heads
-        self._promise(convex=heads == 1)
+        self.set_traits(convex=heads == 1)
         half = width // 2
         self.query = nn.Parameter(torch.randn(heads, width, dim) * dim**-0.5)
         self.row_key = _keys(heads, num_experts // self.columns, half)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ._router import Router, routers
+from ._router import ROUTERS, Router
 from .blocks.sparse_projection import entmax
 from .gates import GateSpec
 from .plugins.errors import bad_value
@@ -12,7 +12,7 @@ from .routing.items import Items
 from .routing.routing import Routing
 
 
-@routers.register("sparsemax")
+@ROUTERS.register("sparsemax")
 class Sparsemax(Router):
     """Every item takes the experts that sparsemax gives a weight: as many as it needs.
 
@@ -35,7 +35,9 @@ class Sparsemax(Router):
     [0.75, 0.25]
     """
 
-    space: ClassVar[Mapping[str, Any]] = {"temperature": {"low": 0.1, "high": 10.0, "log": True}}
+    search_space: ClassVar[Mapping[str, Any]] = {
+        "temperature": {"low": 0.1, "high": 10.0, "log": True}
+    }
 
     def __init__(
         self, dim: int, num_experts: int, *, temperature: float = 1.0, gate: GateSpec = "linear"
@@ -44,7 +46,7 @@ class Sparsemax(Router):
         if not 0 < temperature < math.inf:
             raise bad_value("router.temperature", temperature, "a finite number above 0")
         self.temperature = temperature
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items) / self.temperature

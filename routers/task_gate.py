@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ._router import Router, Traits, routers
+from ._router import ROUTERS, Router, Traits
 from .blocks.required_inputs import given_tasks
 from .blocks.selection import check_several, renormalized, top_k
 from .gates import GateSpec
@@ -14,7 +14,7 @@ from .routing.items import Items
 from .routing.routing import Routing
 
 
-@routers.register("task_gate")
+@ROUTERS.register("task_gate")
 class TaskGate(Router):
     """Every task has a gate of its own over shared experts; an item goes by the gate of its task.
 
@@ -37,7 +37,7 @@ class TaskGate(Router):
     """
 
     traits = Traits(needs_task=True)
-    space: ClassVar[Mapping[str, Any]] = {"k": [2, 4]}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4]}
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class TaskGate(Router):
             check_several(k, num_experts)
         self.tasks = tasks
         self.k = k or num_experts
-        self.gate = self._use_gate(gate, tasks * num_experts)
+        self.gate = self.build_gate(gate, tasks * num_experts)
 
     def forward(self, items: Items) -> Routing:
         task = given_tasks(items, "task_gate")

@@ -2,7 +2,7 @@
 
 from routers import import_parts
 
-from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
+from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 from .assembly.build import build_backbone, build_task
 from .config import overrides as overrides
 from .config.compose import CONF, compose, user_path
@@ -17,24 +17,25 @@ from .training.divergence import DivergedError
 from .training.module import RoutedModule
 from .training.signals import StoppedError
 
-register = tasks.register
-build = tasks.build
-available = tasks.available
+register = TASKS.register
+build = TASKS.build
+available = TASKS.available
 
 import_parts(__name__, __path__)
 
 __all__ = [
     "CONF",
     "RESULT",
+    "TASKS",
     "Backbone",
     "Batch",
     "Compute",
     "Config",
     "Data",
     "DivergedError",
-    "Kinds",
+    "Labeling",
     "Layer",
-    "Measure",
+    "MetricSpec",
     "RankDiedError",
     "RoutedModule",
     "Score",
@@ -51,7 +52,6 @@ __all__ = [
     "quiet",
     "read_json",
     "register",
-    "tasks",
     "train",
     "user_path",
     "write_json",

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from routers import bad_value
 
-from ._task import Batch, Data, tasks
+from ._task import TASKS, Batch, Data
 from .bases.multi_target import MultiTask
 from .multi_target.targets import Target
 from .text.bytes import BYTES, pad, real
@@ -21,7 +21,7 @@ from .text.unicode_names import read_names
 WORDS = 2**14
 
 
-@tasks.register("char_properties")
+@TASKS.register("char_properties")
 class CharProperties(MultiTask):
     """Three targets of 12,886 Unicode character names: category, direction and width.
 

@@ -15,13 +15,13 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from routers import bad_value, unknown
 
-from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
+from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 from .backbones.convnet import ConvNet
 from .backbones.image_ops import content_ids, patches, random_affine
 from .backbones.vit import ViT
 
 
-@tasks.register("digits")
+@TASKS.register("digits")
 class Digits(Task):
     """Ten classes, 8x8 pixels; 1,257 images to train on, 180 to validate, 360 to test.
 
@@ -94,11 +94,11 @@ class Digits(Task):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)
 
-    def measures(self) -> dict[str, Measure]:
-        return {"accuracy": Measure(MulticlassAccuracy(num_classes=10, average="micro"))}
+    def measures(self) -> dict[str, MetricSpec]:
+        return {"accuracy": MetricSpec(MulticlassAccuracy(num_classes=10, average="micro"))}
 
-    def kinds(self) -> tuple[Kinds, ...]:
-        return (Kinds("class", tuple("0123456789"), itemgetter("y")),)
+    def kinds(self) -> tuple[Labeling, ...]:
+        return (Labeling("class", tuple("0123456789"), itemgetter("y")),)
 
     def augment(self, batch: Batch) -> Batch:
         if not self.strength:

@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from routers import bad_value, unknown
 
-from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
+from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 from .backbones.blocks import check_blocks
 from .backbones.image_ops import content_ids, random_crop, random_flip, square_tiles
 from .backbones.resnet import ResNet
@@ -25,7 +25,7 @@ from .readers import DataError, Images, ImageSource, Splits, read_images, source
 LEAST = 8
 
 
-@tasks.register("image")
+@TASKS.register("image")
 class Image(Task):
     """Your own images in classes: folders, Parquet as on the hub, IDX pairs or NumPy ``.npz``.
 
@@ -123,15 +123,15 @@ class Image(Task):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)
 
-    def measures(self) -> dict[str, Measure]:
+    def measures(self) -> dict[str, MetricSpec]:
         classes = self.images.train.classes
         return {
-            "accuracy": Measure(MulticlassAccuracy(num_classes=len(classes), average="micro")),
-            "recall": Measure(RecallByClass(classes)),
+            "accuracy": MetricSpec(MulticlassAccuracy(num_classes=len(classes), average="micro")),
+            "recall": MetricSpec(RecallByClass(classes)),
         }
 
-    def kinds(self) -> tuple[Kinds, ...]:
-        return (Kinds("class", self.images.train.classes, itemgetter("y")),)
+    def kinds(self) -> tuple[Labeling, ...]:
+        return (Labeling("class", self.images.train.classes, itemgetter("y")),)
 
     def augment(self, batch: Batch) -> Batch:
         height, width = batch["x"].shape[2:]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from routers import ConfigError, bad_value, unknown
 
-from ._task import Batch, Data, tasks
+from ._task import TASKS, Batch, Data
 from .backbones.tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
 from .bases.multi_target import MultiTask
 from .multi_target.targets import Target
@@ -19,7 +19,7 @@ from .readers import DataError, Splits, Table, TableSource, read_table, source_o
 LEAST = {"binary": 2, "classes": 1, "number": 1}
 
 
-@tasks.register("multitask")
+@TASKS.register("multitask")
 class TableTargets(MultiTask):
     """Any number of targets from a table with declared columns: CSV, TSV, JSONL or Parquet.
 

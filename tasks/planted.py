@@ -12,13 +12,13 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from routers import Routing, bad_value
 
-from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
+from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 
 #: Points to train on, to validate with and to test with.
 SIZES = (8192, 1024, 2048)
 
 
-@tasks.register("planted")
+@TASKS.register("planted")
 class Planted(Task):
     """Points of hidden clusters, each with a rule of its own from point to class.
 
@@ -99,11 +99,11 @@ class Planted(Task):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output, batch["y"])
 
-    def measures(self) -> dict[str, Measure]:
-        return {"accuracy": Measure(MulticlassAccuracy(self.classes, average="micro"))}
+    def measures(self) -> dict[str, MetricSpec]:
+        return {"accuracy": MetricSpec(MulticlassAccuracy(self.classes, average="micro"))}
 
-    def kinds(self) -> tuple[Kinds, ...]:
-        return (Kinds("cluster", tuple(map(str, range(self.clusters))), itemgetter("cluster")),)
+    def kinds(self) -> tuple[Labeling, ...]:
+        return (Labeling("cluster", tuple(map(str, range(self.clusters))), itemgetter("cluster")),)
 
     def describe(self, batch: Batch) -> Batch:
         """``ids``: which of the first eight values are positive, as bits."""

@@ -6,7 +6,7 @@ from pydoc_data import topics as pydoc
 
 from torch import Tensor
 
-from ._task import tasks
+from ._task import TASKS
 from .bases.language import Language
 from .readers import Splits
 from .text.bytes import stream
@@ -18,7 +18,7 @@ _SHARE = 0.1
 _LONG = 60
 
 
-@tasks.register("topics")
+@TASKS.register("topics")
 class Topics(Language):
     """Predicts Python's help topics byte by byte: about 470,000 bytes of technical English.
 

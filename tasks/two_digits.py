@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from routers import bad_value
 
-from ._task import Batch, Data, tasks
+from ._task import TASKS, Batch, Data
 from .backbones.image_ops import content_ids, random_affine
 from .bases.multi_target import MultiTask
 from .digits import Digits
@@ -27,7 +27,7 @@ _TARGETS = (
 )
 
 
-@tasks.register("two_digits")
+@TASKS.register("two_digits")
 class TwoDigits(MultiTask):
     """Four targets of two 8x8 digits that cover each other in part: left, right, sum, parity.
 

@@ -61,7 +61,7 @@ def test_a_loss_free_bias_balances_at_a_loss_of_at_most_half_a_percent(script):
 
 
 def test_relu_holds_its_experts_per_item(script):
-    k = routers.routers.options("relu")["k"]
+    k = routers.ROUTERS.options("relu")["k"]
     assert mean(column(script, "`relu`", "experts_per_item")) == pytest.approx(k, rel=0.1)
 
 

@@ -36,8 +36,8 @@ class Nearby(Router):
     6
     """
 
-    space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "heat": {"low": 0.5, "high": 2.0}}
-    balance: ClassVar[Mapping[str, float]] = {"switch": 0.02}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "heat": {"low": 0.5, "high": 2.0}}
+    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.02}
 
     def __init__(self, dim: int, num_experts: int, *, k: int = 2, heat: float = 1.0) -> None:
         super().__init__(dim, num_experts)
@@ -60,7 +60,7 @@ PLUGIN = "plugins=[nearby_file]"
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder on the path that holds the file and nothing else; all is forgotten afterwards."""
-    monkeypatch.setattr(routers.routers, "_parts", dict(routers.routers._parts))
+    monkeypatch.setattr(routers.ROUTERS, "_parts", dict(routers.ROUTERS._parts))
     (tmp_path / "nearby_file.py").write_text(FILE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)

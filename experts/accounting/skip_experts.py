@@ -9,7 +9,7 @@ from .._bank import Bank
 from ..layers.moe import MoE
 
 
-class Idle(Bank):
+class NoOpBank(Bank):
     """Stands in for a bank: takes the same rows, hands them back, and notes their shape.
 
     Attributes:
@@ -20,7 +20,9 @@ class Idle(Bank):
         super().__init__(bank.dim, bank.num_experts)
         self.bank = bank
         self.row_dims = bank.row_dims
-        self.stacks = tuple(f"bank.{name}" for name in bank.stacks)  # merging is not their work
+        self.expert_parameters = tuple(
+            f"bank.{name}" for name in bank.expert_parameters
+        )  # merging is not their work
         self.row_shape: tuple[int, ...] = ()
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -35,7 +37,7 @@ class Idle(Bank):
 
 
 @contextmanager
-def idle_experts(layers: list[MoE]) -> Iterator[list[Idle]]:
+def skip_experts(layers: list[MoE]) -> Iterator[list[NoOpBank]]:
     """Inside, the layers' experts do nothing, and shared ones are left out.
 
     Experts may work on padding where that is faster. What they cost is their price times their
@@ -43,12 +45,12 @@ def idle_experts(layers: list[MoE]) -> Iterator[list[Idle]]:
 
     >>> import experts, routers, torch
     >>> layer = MoE(routers.build("topk", 8, 4, k=2), experts.build("mlp", 8, 4))
-    >>> with idle_experts([layer]):
+    >>> with skip_experts([layer]):
     ...     experts.count_flops(lambda: layer(torch.ones(5, 8)))  # the router's 5 * 8 * 4 * 2
     320
     """
     at_work = [(layer.bank, layer.shared) for layer in layers]
-    idle = [Idle(bank) for bank, _ in at_work]
+    idle = [NoOpBank(bank) for bank, _ in at_work]
     try:
         for layer, rest in zip(layers, idle, strict=True):
             layer.bank, layer.shared = rest, None

@@ -6,7 +6,7 @@ from torch import Tensor
 from routers import Routing
 
 from .._bank import Bank
-from ..kernels.dispatch_index import Places
+from ..kernels.dispatch_index import DispatchIndex
 
 
 def mix_ruled(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> Tensor:
@@ -21,7 +21,7 @@ def mix_ruled(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> T
     Returns:
         ``(N, ...)``, or ``(T, N, ...)`` where weights are for ``T`` tasks.
     """
-    places = Places.by_expert(routing)
+    places = DispatchIndex.by_expert(routing)
     row_mask = None if mask is None else mask.index_select(0, places.source)
     out = bank(places.gather(x), routing.load, row_mask).flatten(1)
     out = out.to(torch.promote_types(out.dtype, torch.float32))

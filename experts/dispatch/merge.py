@@ -11,7 +11,7 @@ from .._bank import Bank
 
 def check_merges(bank: Bank) -> None:
     """Raise ``ConfigError`` unless the bank's experts differ in stacked parameters alone."""
-    if not bank.stacks:
+    if not bank.expert_parameters:
         raise ConfigError(
             f"expert: {type(bank).__name__} has experts of several forms, whose parameters have no "
             "mean, and router=merged averages parameters; choose experts of one form such as mlp"
@@ -45,7 +45,7 @@ def _mixed(
 ) -> Tensor:
     if not len(x):
         return x.clone()
-    merged = {name: _means(weight, bank.get_parameter(name)) for name in bank.stacks}
+    merged = {name: _means(weight, bank.get_parameter(name)) for name in bank.expert_parameters}
     if real is None:
         load = torch.full(weight.shape[:1], len(x) // len(weight), device=x.device)
         out: Tensor = functional_call(bank, merged, (x, load, mask))

@@ -58,7 +58,7 @@ def _merged(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> Ten
                     weight[a, task].to(x.dtype) * bank.get_parameter(name)[routing.expert[a]]
                     for a in own
                 )
-                for name in bank.stacks
+                for name in bank.expert_parameters
             }
             one = {name: torch.as_tensor(mean).unsqueeze(0) for name, mean in means.items()}
             row_mask = None if mask is None else mask[i : i + 1]

@@ -15,7 +15,7 @@ _SUM = 0  # the mode of embedding_bag, as its kernels have it
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class DispatchIndex:
     """A buffer for the rows of a routing, and the way there and back.
 
     The two ways are each other's transpose.
@@ -37,7 +37,7 @@ class Places:
     start: Tensor
 
     @classmethod
-    def by_expert(cls, routing: Routing) -> "Places":
+    def by_expert(cls, routing: Routing) -> "DispatchIndex":
         """Rows sorted by expert, and within an expert as in the routing; nothing padded."""
         if routing.fan_in is not None:
             return cls(routing.item, routing.item, None, *item_order(routing))
@@ -48,7 +48,7 @@ class Places:
         return cls(routing.item, source, place, *item_order(routing))
 
     @classmethod
-    def at_rows(cls, routing: Routing, row: Tensor, size: int) -> "Places":
+    def at_rows(cls, routing: Routing, row: Tensor, size: int) -> "DispatchIndex":
         """Rows anywhere in a buffer of ``size``; ``row`` ``(A,)`` in the experts' order."""
         order = routing.order
         item = routing.item.index_select(0, order)
@@ -126,7 +126,7 @@ class Places:
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, flat: Tensor, places: Places) -> Tensor:
+    def forward(ctx: Any, flat: Tensor, places: DispatchIndex) -> Tensor:
         ctx.places = places
         return places.rows(flat)
 
@@ -138,7 +138,7 @@ class _Gather(torch.autograd.Function):
 
 class _Combine(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, out: Tensor, weight: Tensor, places: Places) -> Tensor:
+    def forward(ctx: Any, out: Tensor, weight: Tensor, places: DispatchIndex) -> Tensor:
         ctx.places = places
         ctx.save_for_backward(out, weight)
         return places.sums(out, weight)
@@ -147,13 +147,13 @@ class _Combine(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         out, weight = ctx.saved_tensors
-        places: Places = ctx.places
+        places: DispatchIndex = ctx.places
         grad = grad.contiguous()  # an expanded gradient has strides no kernel takes
         return places.scaled(grad, weight), places.dots(grad, out), None
 
 
 def item_order(routing: Routing) -> tuple[Tensor | None, Tensor]:
-    """``Places.by_item`` and ``Places.start`` of a routing."""
+    """``DispatchIndex.by_item`` and ``DispatchIndex.start`` of a routing."""
     n, device = routing.num_items, routing.item.device
     if routing.fan_out is not None:
         return None, torch.arange(0, n * routing.fan_out, routing.fan_out, device=device)

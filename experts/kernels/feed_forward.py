@@ -33,7 +33,7 @@ def mix_feed_forward(
         ``(N, D)``, or ``(T, N, D)`` where weights are for ``T`` tasks.
     """
     x, up, down = in_autocast_dtype(x, up, down)
-    if routing.complete and routing.weight.dim() == 1 and not dropout:
+    if routing.is_dense and routing.weight.dim() == 1 and not dropout:
         return complete_mixture(x, routing.weight, up, down, activation)
     layout, places = plan_for(routing, up[0].numel() + down[0].numel(), x)
     weight = routing.weight
@@ -74,12 +74,12 @@ class _FeedForward(torch.autograd.Function):
         layout, moves, activation, dropout = how
         up, down = up.contiguous(), down.contiguous()
         rows = moves.rows(x.contiguous())
-        inner = layout.rows_by_stack(rows, up)
+        inner = layout.grouped_matmul(rows, up)
         active = activation.apply(inner)
         keep = _keep(active, dropout) if dropout else None
         if keep is not None:
             active.mul_(keep)
-        out = layout.rows_by_stack(active, down)
+        out = layout.grouped_matmul(active, down)
         to_weigh = None if weight is None else out
         ctx.save_for_backward(rows, inner, active, keep, to_weigh, weight, up, down)
         ctx.how = how
@@ -95,13 +95,15 @@ class _FeedForward(torch.autograd.Function):
         grad = grad.contiguous()  # an expanded gradient has strides no kernel takes
         weight_grad = moves.dots(grad, to_weigh) if for_weight else None
         grad = moves.scaled(grad, weight)
-        down_grad = layout.rows_by_rows(active, grad) if for_down else None
-        grad = layout.rows_by_stack(grad, down.transpose(1, 2))
+        down_grad = layout.grouped_outer(active, grad) if for_down else None
+        grad = layout.grouped_matmul(grad, down.transpose(1, 2))
         if keep is not None:
             grad.mul_(keep)
         grad = activation.backward(grad, inner)
-        up_grad = layout.rows_by_rows(rows, grad) if for_up else None
-        x_grad = moves.sums(layout.rows_by_stack(grad, up.transpose(1, 2)), None) if for_x else None
+        up_grad = layout.grouped_outer(rows, grad) if for_up else None
+        x_grad = (
+            moves.sums(layout.grouped_matmul(grad, up.transpose(1, 2)), None) if for_x else None
+        )
         return x_grad, weight_grad, up_grad, down_grad, None
 
 

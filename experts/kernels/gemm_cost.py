@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from .layouts import Tiered
+from .layouts import PaddedPlusTail
 
 Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
-class Prices:
+class GemmCostModel:
     """What matrix products cost on a CPU, beside their operations.
 
     Pairs are for one core, and for several that have to meet.
@@ -33,9 +33,9 @@ class Prices:
 #: Measured in the layer, on cores with AVX-512 and AMX. In bfloat16 oneDNN builds a kernel,
 #: for about a millisecond, for every number of rows that it has not seen.
 PRICES = {
-    torch.float32: Prices(1.3e5, (1.5, 10.0), (4.0, 25.0), rounded=False),
-    torch.float64: Prices(0.6e5, (1.5, 10.0), (4.0, 25.0), rounded=False),
-    torch.bfloat16: Prices(6.5e5, (30.0, 30.0), (30.0, 30.0), rounded=True),
+    torch.float32: GemmCostModel(1.3e5, (1.5, 10.0), (4.0, 25.0), rounded=False),
+    torch.float64: GemmCostModel(0.6e5, (1.5, 10.0), (4.0, 25.0), rounded=False),
+    torch.bfloat16: GemmCostModel(6.5e5, (30.0, 30.0), (30.0, 30.0), rounded=True),
 }
 
 #: Experts from which batching them can pay, and how many kernel calls' time each may work.
@@ -44,7 +44,7 @@ _MANY, _LITTLE = 32, 5
 _MOST = 4
 
 
-def may_batch(num_experts: int, num_rows: int, row_flops: int, prices: Prices) -> bool:
+def may_batch(num_experts: int, num_rows: int, row_flops: int, prices: GemmCostModel) -> bool:
     """Whether batching could pay: many experts with little work each.
 
     Elsewhere even the look at the load, which ``base_rows`` takes, would cost more.
@@ -58,8 +58,8 @@ def may_batch(num_experts: int, num_rows: int, row_flops: int, prices: Prices) -
     return num_experts >= _MANY and work < _LITTLE * prices.kernel[threads > 1]
 
 
-def base_rows(load: Counts, row_flops: int, prices: Prices) -> int:
-    """The ``base`` of the cheapest ``Tiered`` layout; 0 where one product per expert is cheaper.
+def base_rows(load: Counts, row_flops: int, prices: GemmCostModel) -> int:
+    """``base`` of the cheapest ``PaddedPlusTail`` layout; 0 if one product per expert is cheaper.
 
     ``base`` rows of every expert go through one batched product, padding included; each expert
     with more pays for a call of its own. Candidates are a few multiples of 8 from half the mean
@@ -89,7 +89,9 @@ def base_rows(load: Counts, row_flops: int, prices: Prices) -> int:
     return int(candidates[cost.argmin()])
 
 
-def tiers(load: Counts, base: int, prices: Prices) -> tuple[Tiered, np.ndarray[Any, Any]]:
+def tiers(
+    load: Counts, base: int, prices: GemmCostModel
+) -> tuple[PaddedPlusTail, np.ndarray[Any, Any]]:
     """The layout, and the row ``(A,)`` of each assignment in it, in the experts' order."""
     over = load - base
     (busy,) = np.nonzero(over > 0)
@@ -106,7 +108,7 @@ def tiers(load: Counts, base: int, prices: Prices) -> tuple[Tiered, np.ndarray[A
     length = np.stack([np.minimum(load, base), np.maximum(over, 0)], 1).ravel()
     shift = start.ravel() - (length.cumsum() - length)
     row = np.arange(int(length.sum())) + np.repeat(shift, length)
-    return Tiered(len(load), base, tails, size), row
+    return PaddedPlusTail(len(load), base, tails, size), row
 
 
 def rounded_rows(count: int) -> int:

@@ -44,7 +44,7 @@ class _GroupedLinear(torch.autograd.Function):
         rows, weight = rows.contiguous(), weight.contiguous()
         ctx.save_for_backward(rows, weight)
         ctx.layout = sorted_layout(load)
-        return ctx.layout.rows_by_stack(rows, weight)
+        return ctx.layout.grouped_matmul(rows, weight)
 
     @staticmethod
     @once_differentiable
@@ -55,7 +55,7 @@ class _GroupedLinear(torch.autograd.Function):
         grad = grad.contiguous()  # an expanded gradient has strides no kernel takes
         for_rows, for_weight, _ = ctx.needs_input_grad
         return (
-            layout.rows_by_stack(grad, weight.transpose(1, 2)) if for_rows else None,
-            layout.rows_by_rows(rows, grad) if for_weight else None,
+            layout.grouped_matmul(grad, weight.transpose(1, 2)) if for_rows else None,
+            layout.grouped_outer(rows, grad) if for_weight else None,
             None,
         )

@@ -2,9 +2,9 @@
 
 Every layout offers the same two products:
 
-- ``rows_by_stack``: each row by its expert's matrix, ``(S, I)`` and ``(E, I, O)`` to ``(S, O)``;
-- ``rows_by_rows``: each expert's sum of outer products, ``(S, I)`` and ``(S, O)`` to ``(E, I, O)``,
-  0 for an expert without rows.
+- ``grouped_matmul``: each row by its expert's matrix, ``(S, I)`` and ``(E, I, O)`` to ``(S, O)``;
+- ``grouped_outer``: each expert's sum of outer products, ``(S, I)`` and ``(S, O)`` to
+  ``(E, I, O)``, 0 for an expert without rows.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ from torch.nn import functional as F
 class Layout(Protocol):
     """Rows of all experts, expert by expert or otherwise."""
 
-    def rows_by_stack(self, rows: Tensor, stack: Tensor) -> Tensor:
+    def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:
         """``(S, I)`` and ``(E, I, O)`` to ``(S, O)``."""
 
-    def rows_by_rows(self, left: Tensor, right: Tensor) -> Tensor:
+    def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
         """``(S, I)`` and ``(S, O)`` to ``(E, I, O)``."""
 
 
@@ -34,10 +34,10 @@ class Even:
     num_experts: int
     rows_each: int
 
-    def rows_by_stack(self, rows: Tensor, stack: Tensor) -> Tensor:
+    def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:
         return torch.bmm(self._batched(rows), stack).flatten(0, 1)
 
-    def rows_by_rows(self, left: Tensor, right: Tensor) -> Tensor:
+    def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
         return torch.bmm(self._batched(left).transpose(1, 2), self._batched(right))
 
     def _batched(self, rows: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class Ragged:
         """Where each expert's rows end, as the kernel wants it."""
         return self.load.cumsum(0).to(torch.int32)
 
-    def rows_by_stack(self, rows: Tensor, stack: Tensor) -> Tensor:
+    def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:
         if _has_kernel(rows, stack.shape[1:]):
             return F.grouped_mm(rows, stack, offs=self.ends)
         out = rows.new_empty(rows.shape[0], stack.shape[2])
@@ -80,7 +80,7 @@ class Ragged:
             torch.mm(part, matrix, out=into)
         return out
 
-    def rows_by_rows(self, left: Tensor, right: Tensor) -> Tensor:
+    def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
         if _has_kernel(left, (left.shape[1], right.shape[1])):
             return F.grouped_mm(left.t(), right, offs=self.ends)
         out = left.new_empty(len(self.counts), left.shape[1], right.shape[1])
@@ -95,7 +95,7 @@ class Ragged:
 
 
 @dataclass(frozen=True)
-class Tiered:
+class PaddedPlusTail:
     """The first ``base`` rows of every expert in one batched product, the rest expert by expert.
 
     Where experts have few rows, a call per expert costs more than padding all of them to
@@ -113,7 +113,7 @@ class Tiered:
     tails: Sequence[tuple[int, int, int]]
     size: int
 
-    def rows_by_stack(self, rows: Tensor, stack: Tensor) -> Tensor:
+    def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:
         out = rows.new_empty(self.size, stack.shape[2])
         if self.base:
             torch.bmm(self._head(rows), stack, out=self._head(out))
@@ -121,7 +121,7 @@ class Tiered:
             torch.mm(rows[first:end], stack[expert], out=out[first:end])
         return out
 
-    def rows_by_rows(self, left: Tensor, right: Tensor) -> Tensor:
+    def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
         if not self.base:
             return self._outer_by_tails(left, right)
         out = torch.bmm(self._head(left).transpose(1, 2), self._head(right))

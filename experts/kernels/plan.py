@@ -5,12 +5,12 @@ from torch import Tensor
 
 from routers import Routing
 
-from .dispatch_index import Places
+from .dispatch_index import DispatchIndex
 from .gemm_cost import PRICES, base_rows, may_batch, tiers
 from .layouts import Even, Layout, Ragged
 
 
-def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, Places]:
+def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, DispatchIndex]:
     """The cheapest layout for a routing, and where its rows lie there.
 
     - Expert choice and slots: every expert has the same number of rows, already in order. One
@@ -24,7 +24,7 @@ def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, Place
         x: what is routed, for its device and dtype.
     """
     if routing.fan_in is not None:
-        return Even(routing.num_experts, routing.fan_in), Places.by_expert(routing)
+        return Even(routing.num_experts, routing.fan_in), DispatchIndex.by_expert(routing)
     prices = PRICES.get(x.dtype)
     if x.device.type == "cpu" and prices is not None and routing.num_assignments:
         shape = (routing.num_experts, routing.num_assignments)
@@ -33,8 +33,8 @@ def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, Place
             base = base_rows(load, row_flops, prices)
             if prices.rounded or base:
                 layout, row = tiers(load, base, prices)
-                return layout, Places.at_rows(routing, torch.from_numpy(row), layout.size)
-    return Ragged(routing.load), Places.by_expert(routing)
+                return layout, DispatchIndex.at_rows(routing, torch.from_numpy(row), layout.size)
+    return Ragged(routing.load), DispatchIndex.by_expert(routing)
 
 
 def sorted_layout(load: Tensor) -> Layout:

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from routers import ConfigError, Items, Routing
 
-from .topology import Wiring
+from .topology import GateTopology
 
 
-def join(items: Items, routings: Sequence[Routing], wiring: Wiring) -> Routing:
+def join(items: Items, routings: Sequence[Routing], wiring: GateTopology) -> Routing:
     """The union of the gates' assignments, with one weight per gate.
 
     Where several gates choose one expert for one item there is one assignment, which each of
@@ -44,12 +44,12 @@ def join(items: Items, routings: Sequence[Routing], wiring: Wiring) -> Routing:
     )
     scales = [r.log_partition for r in routings if r.log_partition is not None]
     columns = [scale.unsqueeze(-1).flatten(1) for scale in scales]  # (N, 1), or (N, H) for heads
-    tallies = [r.tally for r in routings if r.tally is not None]
+    tallies = [r.counts for r in routings if r.counts is not None]
     return replace(
         combine(items, routings, wiring, index),
-        given_probs=_total([r.of_all(r.probs) for r in routings], index, wiring) / len(routings),
+        given_probs=_total([r.to_dense(r.probs) for r in routings], index, wiring) / len(routings),
         given_log_partition=torch.cat(columns, 1) if len(columns) == len(routings) else None,
-        tally=torch.cat(tallies) if tallies else None,
+        counts=torch.cat(tallies) if tallies else None,
         merge=_placed(merges, index, wiring) if merges else None,
         rule=rules[0] if rules else None,
         gates=tuple(routings),
@@ -57,7 +57,7 @@ def join(items: Items, routings: Sequence[Routing], wiring: Wiring) -> Routing:
 
 
 def _union(
-    items: Items, routings: Sequence[Routing], wiring: Wiring, index: Sequence[Tensor]
+    items: Items, routings: Sequence[Routing], wiring: GateTopology, index: Sequence[Tensor]
 ) -> Routing:
     n, cells = len(items), wiring.num_experts * len(items)
     chosen = [of[r.expert] * n + r.item for r, of in zip(routings, index, strict=True)]
@@ -81,7 +81,7 @@ def _union(
         mask=items.mask,
         expected_load=_total(expected, index, wiring) if len(expected) == len(routings) else None,
         fan_in=n if len(kept) == cells else None,
-        complete=len(kept) == cells,
+        is_dense=len(kept) == cells,
     )
     if all(r.before is None for r in routings):
         return joint
@@ -91,7 +91,7 @@ def _union(
 
 
 def _side_by_side(
-    items: Items, routings: Sequence[Routing], wiring: Wiring, index: Sequence[Tensor]
+    items: Items, routings: Sequence[Routing], wiring: GateTopology, index: Sequence[Tensor]
 ) -> Routing:
     """Every expert gets the slots that each gate has for it."""
     blends = [r.blend for r in routings if r.blend is not None]
@@ -127,18 +127,18 @@ def _refuse(wrong: object, why: str) -> None:
         )
 
 
-def _by_expert(slots: Tensor, wiring: Wiring) -> Tensor:
+def _by_expert(slots: Tensor, wiring: GateTopology) -> Tensor:
     """``(..., S)`` as ``(..., E, S / E)``."""
     each = slots.shape[-1] // wiring.num_experts
     return slots.view(*slots.shape[:-1], wiring.num_experts, each)
 
 
-def _total(parts: Sequence[Tensor], index: Sequence[Tensor], wiring: Wiring) -> Tensor:
+def _total(parts: Sequence[Tensor], index: Sequence[Tensor], wiring: GateTopology) -> Tensor:
     """``(..., E_g)`` of each gate's own experts, placed among all ``E`` and summed."""
     return _placed(parts, index, wiring).sum(0)
 
 
-def _placed(parts: Sequence[Tensor], index: Sequence[Tensor], wiring: Wiring) -> Tensor:
+def _placed(parts: Sequence[Tensor], index: Sequence[Tensor], wiring: GateTopology) -> Tensor:
     """The same of each gate, one after the other."""
     grids = [
         part.new_zeros(*part.shape[:-1], wiring.num_experts).index_copy(-1, of, part)

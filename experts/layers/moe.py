@@ -6,7 +6,15 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from routers import ConfigError, Items, Router, Routing, bad_value, check_limit, uncompiled
+from routers import (
+    ConfigError,
+    Items,
+    Router,
+    Routing,
+    bad_value,
+    check_capacity_options,
+    uncompiled,
+)
 
 from .._bank import Bank
 from ..dispatch.merge import check_merges
@@ -63,7 +71,7 @@ class MoE(nn.Module):
             check_merges(bank)
         if shared is not None:
             _check_fit("shared", shared, bank, ("dim", "row_dims"))
-        check_limit(1.0 if capacity is None else capacity, drop, rounding)
+        check_capacity_options(1.0 if capacity is None else capacity, drop, rounding)
         if not 0 <= expert_dropout < 1:
             raise bad_value("expert_dropout", expert_dropout, "a number from 0 to below 1")
         self.router = router
@@ -151,7 +159,7 @@ class MoE(nn.Module):
                 rounding=self.rounding,
                 generator=torch.default_generator if self.training else None,
             )
-        if self.training and self.expert_dropout and routing.divisible:
+        if self.training and self.expert_dropout and routing.supports_dropping:
             routing = _leave_out(routing, self.expert_dropout)
         return routing
 

@@ -14,7 +14,7 @@ from ..dispatch.mix import mix
 from .inputs import Inputs, inputs_of
 from .join import join
 from .moe import MoE, _everyone
-from .topology import Wiring
+from .topology import GateTopology
 
 
 class Gates(Router):
@@ -39,7 +39,7 @@ class Gates(Router):
     torch.Size([20, 2])
     """
 
-    def __init__(self, gates: Sequence[Router], wiring: Wiring) -> None:
+    def __init__(self, gates: Sequence[Router], wiring: GateTopology) -> None:
         given = [gate.num_experts for gate in gates]
         wanted = [len(branch.experts) for branch in wiring.branches]
         if given != wanted:
@@ -50,7 +50,7 @@ class Gates(Router):
         self.gates = nn.ModuleList(gates)
         self.wiring = wiring
         self.traits = _combined([gate.traits for gate in gates])
-        self.tally_size = sum(gate.tally_size for gate in gates)
+        self.num_counts = sum(gate.num_counts for gate in gates)
 
     def forward(self, items: Items) -> Routing:
         streams = items.x.chunk(self.wiring.streams, -1)
@@ -64,11 +64,11 @@ class Gates(Router):
         for gate, branch in zip(self._gates(), self.wiring.branches, strict=True):
             gate.adapt(load[list(branch.experts)])
 
-    def adapt_to_tally(self, tally: Tensor) -> None:
-        gates = [gate for gate in self._gates() if gate.tally_size]
-        parts = torch.split(tally, [gate.tally_size for gate in gates])
+    def adapt_from_counts(self, tally: Tensor) -> None:
+        gates = [gate for gate in self._gates() if gate.num_counts]
+        parts = torch.split(tally, [gate.num_counts for gate in gates])
         for gate, part in zip(gates, parts, strict=True):
-            gate.adapt_to_tally(part)
+            gate.adapt_from_counts(part)
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
         for gate in self._gates():
@@ -111,7 +111,7 @@ class MultiGateMoE(MoE):
         self,
         gates: Sequence[Router],
         bank: Bank,
-        wiring: Wiring,
+        wiring: GateTopology,
         *,
         shared: Bank | None = None,
         **settings: Any,
@@ -170,7 +170,7 @@ class MultiGateMoE(MoE):
             routing,
             item=source[routing.expert] * n + routing.item,
             num_items=len(rows),
-            complete=False,
+            is_dense=False,
         )
         y = mix(rows, spread, self.bank, torch.cat(inner) if inner else None)
         return y.view(len(y), len(streams), n, *y.shape[2:]).sum(1)

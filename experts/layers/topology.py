@@ -7,7 +7,7 @@ from routers import bad_value
 
 
 @dataclass(frozen=True)
-class Branch:
+class GateBranch:
     """One gate.
 
     Attributes:
@@ -20,7 +20,7 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class Wiring:
+class GateTopology:
     """Streams of features, experts that each work on one, and gates that each read one.
 
     The last stream holds what all share: the only one of a multi-gate mixture, the shared one
@@ -42,7 +42,7 @@ class Wiring:
 
     streams: int
     sources: tuple[int, ...]
-    branches: tuple[Branch, ...]
+    branches: tuple[GateBranch, ...]
 
     def __post_init__(self) -> None:
         reads = [branch.reads for branch in self.branches]
@@ -72,25 +72,25 @@ class Wiring:
         """``G``, one output each."""
         return len(self.branches)
 
-    def dense(self) -> "Wiring":
+    def dense(self) -> "GateTopology":
         """One expert in place of all: it works once on the last stream, for every gate."""
         last = self.streams - 1
-        return Wiring(self.streams, (last,), (Branch(last, (0,)),) * self.num_gates)
+        return GateTopology(self.streams, (last,), (GateBranch(last, (0,)),) * self.num_gates)
 
 
-def mmoe(num_experts: int, tasks: int) -> Wiring:
+def mmoe(num_experts: int, tasks: int) -> GateTopology:
     """Multi-gate mixture: every task's gate chooses among all experts; one stream.
 
     Source: MMoE, Ma et al. 2018 (KDD, doi 10.1145/3219819.3220007), equations 6 and 7.
 
     >>> mmoe(3, tasks=2).branches[1]
-    Branch(reads=0, experts=(0, 1, 2))
+    GateBranch(reads=0, experts=(0, 1, 2))
     """
     everyone = tuple(range(num_experts))
-    return Wiring(1, (0,) * num_experts, (Branch(0, everyone),) * tasks)
+    return GateTopology(1, (0,) * num_experts, (GateBranch(0, everyone),) * tasks)
 
 
-def cgc(num_experts: int, *, tasks: int, shared: int) -> Wiring:
+def cgc(num_experts: int, *, tasks: int, shared: int) -> GateTopology:
     """Customized gate control: a task's gate chooses among its own experts and shared ones.
 
     ``T + 1`` streams: task ``t`` and its own experts use stream ``t``, shared experts the last.
@@ -108,16 +108,16 @@ def cgc(num_experts: int, *, tasks: int, shared: int) -> Wiring:
         ConfigError: naming ``moe.num_experts`` where it does not split.
 
     >>> cgc(5, tasks=2, shared=1).branches
-    (Branch(reads=0, experts=(0, 1, 4)), Branch(reads=1, experts=(2, 3, 4)))
+    (GateBranch(reads=0, experts=(0, 1, 4)), GateBranch(reads=1, experts=(2, 3, 4)))
     """
     own = _own_experts(num_experts, tasks, shared)
     common = tuple(range(tasks * own, num_experts))
-    branches = tuple(Branch(t, (*range(t * own, t * own + own), *common)) for t in range(tasks))
+    branches = tuple(GateBranch(t, (*range(t * own, t * own + own), *common)) for t in range(tasks))
     owners = tuple(t for t in range(tasks) for _ in range(own))
-    return Wiring(tasks + 1, owners + (tasks,) * shared, branches)
+    return GateTopology(tasks + 1, owners + (tasks,) * shared, branches)
 
 
-def cgc_shared(num_experts: int, *, tasks: int, shared: int) -> Wiring:
+def cgc_shared(num_experts: int, *, tasks: int, shared: int) -> GateTopology:
     """All but the last level of progressive extraction: ``cgc`` and a gate for what is shared.
 
     The last gate reads the last stream and chooses among all experts; the ``T + 1`` outputs are
@@ -131,14 +131,14 @@ def cgc_shared(num_experts: int, *, tasks: int, shared: int) -> Wiring:
         shared: how many experts all tasks share.
 
     >>> cgc_shared(5, tasks=2, shared=1).branches[2]
-    Branch(reads=2, experts=(0, 1, 2, 3, 4))
+    GateBranch(reads=2, experts=(0, 1, 2, 3, 4))
     """
     last = cgc(num_experts, tasks=tasks, shared=shared)
-    everyone = Branch(tasks, tuple(range(num_experts)))
-    return Wiring(last.streams, last.sources, (*last.branches, everyone))
+    everyone = GateBranch(tasks, tuple(range(num_experts)))
+    return GateTopology(last.streams, last.sources, (*last.branches, everyone))
 
 
-def views(num_experts: int, *, num_views: int, tasks: int = 1) -> Wiring:
+def views(num_experts: int, *, num_views: int, tasks: int = 1) -> GateTopology:
     """An expert, or several, per view (modality, group of features); gates see all views.
 
     ``V + 1`` streams: one per view, and the last with all views together, which the gates read.
@@ -163,10 +163,10 @@ def views(num_experts: int, *, num_views: int, tasks: int = 1) -> Wiring:
         )
     each = num_experts // num_views
     everyone = tuple(range(num_experts))
-    return Wiring(
+    return GateTopology(
         num_views + 1,
         tuple(expert // each for expert in everyone),
-        (Branch(num_views, everyone),) * tasks,
+        (GateBranch(num_views, everyone),) * tasks,
     )
 
 

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..conformance.suite import Verdict
+from ..conformance.suite import CheckResult
 from ..plugins.registry import Registry
 from .cost import cost_of
 
@@ -111,7 +111,7 @@ def options(defaults: Iterable[tuple[str, object]]) -> str:
     return "  ".join(f"{name}={value}" for name, value in defaults) or "none"
 
 
-def verdicts(router: str, found: list[Verdict]) -> RenderableType:
+def verdicts(router: str, found: list[CheckResult]) -> RenderableType:
     """A table of checks; why each failed and how to mend it; a line that sums up."""
     table = Table.grid(padding=(0, 2))
     for verdict in found:
@@ -120,7 +120,7 @@ def verdicts(router: str, found: list[Verdict]) -> RenderableType:
     return Group(table, Text(f"\n{router}: {passed} of {len(found)} checks pass"))
 
 
-def _outcome(verdict: Verdict) -> tuple[Text, Text]:
+def _outcome(verdict: CheckResult) -> tuple[Text, Text]:
     if verdict.failure is None:
         return Text(verdict.note or "pass", style="dim" if verdict.note else "green"), Text()
     why = Text(f"why   {verdict.failure.why}\nmend  {verdict.failure.mend}")

@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .._torch.float32_state import Kept
+from .._torch.float32_state import Float32State
 from ..plugins.errors import bad_value, unknown
 from .histogram import BINS, histogram, quantile
 
 
-class Bias(Kept):
+class Bias(Float32State):
     """What is added to every expert's score where experts are chosen.
 
     A buffer in float32 that no gradient reaches. It moves once per step, by a rule.
@@ -41,17 +41,17 @@ class Bias(Kept):
         self.register_buffer("value", torch.zeros(num_experts))
 
     @property
-    def tally_size(self) -> int:
+    def num_counts(self) -> int:
         """As a router's."""
         return 0
 
-    def tally(self, scores: Tensor) -> Tensor | None:
+    def counts(self, scores: Tensor) -> Tensor | None:
         """What the rule wants to know of the scores ``(N, E)`` of real items."""
 
     def adapt(self, load: Tensor) -> None:
         """Move after a step with this load."""
 
-    def adapt_to_tally(self, tally: Tensor) -> None:
+    def adapt_from_counts(self, tally: Tensor) -> None:
         """Move after a step with these tallies."""
 
 
@@ -99,7 +99,7 @@ class ByQuantile(Bias):
 
     >>> bias = ByQuantile(2, k=1, rate=1.0)
     >>> scores = torch.linspace(0, 1, 1001).unsqueeze(1) * torch.tensor([0.0, 1.0]) + 0.1
-    >>> bias.adapt_to_tally(bias.tally(scores))  # half of the items stay with expert 1
+    >>> bias.adapt_from_counts(bias.counts(scores))  # half of the items stay with expert 1
     >>> [round(b, 2) for b in bias.value.tolist()]
     [0.25, -0.25]
     """
@@ -108,15 +108,15 @@ class ByQuantile(Bias):
     most = 1.0
 
     @property
-    def tally_size(self) -> int:
+    def num_counts(self) -> int:
         return len(self.value) * BINS
 
-    def tally(self, scores: Tensor) -> Tensor:
+    def counts(self, scores: Tensor) -> Tensor:
         rank = min(self.k + 1, len(self.value))
         biased = scores + self.value
         return histogram(biased.topk(rank, -1).values[:, -1:] - biased)
 
-    def adapt_to_tally(self, tally: Tensor) -> None:
+    def adapt_from_counts(self, tally: Tensor) -> None:
         if tally.any():
             goal = self.value + quantile(tally, self.k / len(self.value))
             self.value += self.rate * (goal - goal.mean() - self.value)

@@ -24,7 +24,7 @@ def renormalized(chosen: Tensor) -> Tensor:
 WEIGH = {"renormalized": renormalized, "probability": F.sigmoid}
 
 
-class Affinity(Router):
+class SigmoidTopKBase(Router):
     """Each expert's affinity is judged by itself, ``s = sigma(h)``; ``S`` is chosen by ``s + b``.
 
     The bias ``b`` selects and never weighs; a subclass says how experts are selected, and by
@@ -54,9 +54,9 @@ class Affinity(Router):
         self.weighting = weighting
         self.scale = scale
         self.bias = check_rule(rule, self.rules)(num_experts, k, rate)
-        self.tally_size = self.bias.tally_size
-        self.gate = self._use_gate(gate)
-        self._promise(convex=self.convex and scale == 1)
+        self.num_counts = self.bias.num_counts
+        self.gate = self.build_gate(gate)
+        self.set_traits(convex=self.convex and scale == 1)
 
     @abstractmethod
     def select(self, scores: Tensor) -> Tensor:
@@ -74,13 +74,13 @@ class Affinity(Router):
             self.num_experts,
             logits=logits,
             probs=renormalized(logits),
-            tally=self.bias.tally(scores[items.real()]) if self.training else None,
+            counts=self.bias.counts(scores[items.real()]) if self.training else None,
         )
 
     def adapt(self, load: Tensor) -> None:
         if self.training:
             self.bias.adapt(load)
 
-    def adapt_to_tally(self, tally: Tensor) -> None:
+    def adapt_from_counts(self, tally: Tensor) -> None:
         if self.training:
-            self.bias.adapt_to_tally(tally)
+            self.bias.adapt_from_counts(tally)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .._router import Router
-from ..losses.balance import losses
+from ..losses.balance import LOSSES
 from ..metrics.balance import BalanceMetric
 from ..plugins.errors import ConfigError
 from ..routing.items import Items
@@ -52,7 +52,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Subject:
+class RouterUnderTest:
     """A router under test, in one size."""
 
     factory: Factory
@@ -100,12 +100,12 @@ class Subject:
         return self.router().double().eval()(items)
 
 
-def subjects(factory: Factory, most: int = 2) -> list[Subject]:
+def subjects(factory: Factory, most: int = 2) -> list[RouterUnderTest]:
     """The first ``most`` sizes that the factory accepts."""
-    found: list[Subject] = []
+    found: list[RouterUnderTest] = []
     refusals: list[str] = []
     for dim, num_experts in SIZES:
-        subject = Subject(factory, dim, num_experts)
+        subject = RouterUnderTest(factory, dim, num_experts)
         try:
             subject.build()
         except ConfigError as refusal:
@@ -179,7 +179,7 @@ def same(one: Tensor, other: Tensor, tolerance: float = 1e-9) -> bool:
 def terms(routing: Routing) -> dict[str, Tensor]:
     """Every balance term that the routing has what it takes for."""
     found = {}
-    for name, loss in losses.items():
+    for name, loss in LOSSES.items():
         try:
             found[name] = loss(routing)
         except ConfigError:
@@ -194,9 +194,12 @@ def measures(routing: Routing) -> dict[str, Tensor]:
     numbers = {name: value for name, value in vars(metric.compute()).items() if value is not None}
     found = {name: torch.as_tensor(value).double() for name, value in numbers.items()}
     found |= {f"losses.{name}": value.detach() for name, value in terms(routing).items()}
-    found |= {"demand": routing.demand.double(), "importance": routing.importance.detach()}
-    if routing.tally is not None:
-        found["tally"] = routing.tally.double()
+    found |= {
+        "requested_load": routing.requested_load.double(),
+        "importance": routing.importance.detach(),
+    }
+    if routing.counts is not None:
+        found["counts"] = routing.counts.double()
     return found
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-from .._router import Router, routers
+from .._router import ROUTERS, Router
 from .checks.adaptation import (
     check_adapt,
     check_adapt_balances,
@@ -69,10 +69,10 @@ from .checks.traits import (
     check_per_item,
     check_traits_may_only_shrink,
 )
-from .harness import CheckError, Factory, Subject, seeded, subjects
+from .harness import CheckError, Factory, RouterUnderTest, seeded, subjects
 
 #: Raises ``CheckError``; returns why it had nothing to look at, or None.
-Check = Callable[[Subject], str | None]
+Check = Callable[[RouterUnderTest], str | None]
 
 CHECKS: list[Check] = [
     check_work_is_bounded,  # first, for with a router that never ends no other check ends
@@ -135,7 +135,7 @@ Candidate = str | type[Router] | Factory
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """What a check found.
 
     Attributes:
@@ -162,14 +162,14 @@ def check_router(router: Candidate, **options: Any) -> None:
 
     >>> check_router("uniform", k=1)
     """
-    broken = [v for v in judge(router, **options) if v.failure]
+    broken = [v for v in run_checks(router, **options) if v.failure]
     if broken:
         lines = [f"{v.check}: {v.failure}" for v in broken]
         why = f"{label(router)} fails {len(broken)} of {len(CHECKS)} checks\n" + "\n".join(lines)
         raise CheckError(why, "what each check above says, from the top")
 
 
-def judge(router: Candidate, **options: Any) -> list[Verdict]:
+def run_checks(router: Candidate, **options: Any) -> list[CheckResult]:
     """Every check's verdict on a router, in order; where a pass does not end, that one alone."""
     found = []
     for check in CHECKS:
@@ -194,7 +194,7 @@ def parametrize_with_checks(candidates: Iterable[Candidate] | None = None) -> Ca
     """
     import pytest  # a tool of the tests, not of the package
 
-    chosen = routers.available() if candidates is None else candidates
+    chosen = ROUTERS.available() if candidates is None else candidates
     tried = [(router, cache(partial(_endless, router))) for router in chosen]  # each asked once
     return pytest.mark.parametrize(
         ("router", "check"),
@@ -250,18 +250,18 @@ def _run(check: Check, router: Candidate, **options: Any) -> str | None:
 
 def _factory(router: Candidate, options: dict[str, Any]) -> Factory:
     if isinstance(router, str):
-        return partial(routers.build, router, **options)
+        return partial(ROUTERS.build, router, **options)
     return partial(router, **options)
 
 
-def _verdict(check: Check, router: Candidate, options: dict[str, Any]) -> Verdict:
+def _verdict(check: Check, router: Candidate, options: dict[str, Any]) -> CheckResult:
     try:
-        return Verdict(name(check), note=_run(check, router, **options) or "")
+        return CheckResult(name(check), note=_run(check, router, **options) or "")
     except CheckError as broken:
-        return Verdict(name(check), failure=broken)
+        return CheckResult(name(check), failure=broken)
     except Exception as error:  # whatever a router raises is a finding, not the end of the report
         failure = CheckError(
             f"{type(error).__name__}: {error}", "make the router run on what this check gives it"
         )
         failure.__cause__ = error
-        return Verdict(name(check), failure=failure)
+        return CheckResult(name(check), failure=failure)

@@ -48,7 +48,7 @@ def pick(gate: Gate, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
     return run(gate, items, logits, chosen)
 
 
-gates = Registry("router.gate", Gate, group="switchyard.gates", positional=2)
+GATES = Registry("router.gate", Gate, group="switchyard.gates", positional=2)
 
 
 def build_gate(spec: GateSpec, dim: int, outputs: int) -> Gate:
@@ -58,5 +58,5 @@ def build_gate(spec: GateSpec, dim: int, outputs: int) -> Gate:
     64
     """
     options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else {**spec}
-    gate: Gate = gates.build(options.pop("name", "linear"), dim, outputs, **options)
+    gate: Gate = GATES.build(options.pop("name", "linear"), dim, outputs, **options)
     return gate

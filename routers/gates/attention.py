@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from ..plugins.errors import bad_value
 from ..routing.items import Items
-from ._base import Gate, gates
+from ._base import GATES, Gate
 
 
-@gates.register("attention")
+@GATES.register("attention")
 class Attention(Gate):
     """The item and its group's pooled context attend over a key per expert.
 

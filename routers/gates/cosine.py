@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from ..plugins.errors import bad_value
 from ..routing.items import Items
-from ._base import Gate, gates
+from ._base import GATES, Gate
 
 
-@gates.register("cosine")
+@GATES.register("cosine")
 class Cosine(Gate):
     """``h_e = cos(P x, c_e) / t`` with a learned temperature (X-MoE).
 

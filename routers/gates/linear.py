@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from .._torch.sorting import stable_order
 from ..plugins.errors import bad_value
 from ..routing.items import Items
-from ._base import Gate, gates
+from ._base import GATES, Gate
 
 
-@gates.register("linear")
+@GATES.register("linear")
 class Linear(Gate):
     """``h = x W``, without a bias (Shazeer et al. 2017, equation 2, 1701.06538).
 

@@ -6,10 +6,10 @@ from torch.nn import functional as F
 
 from ..plugins.errors import bad_value
 from ..routing.items import Items
-from ._base import Gate, gates
+from ._base import GATES, Gate
 
 
-@gates.register("mlp")
+@GATES.register("mlp")
 class MLP(Gate):
     """``h = gelu(x V) W``: a gate that can draw curved borders between experts.
 

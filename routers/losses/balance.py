@@ -21,11 +21,11 @@ from torch import Tensor
 from ..plugins.errors import ConfigError
 from ..plugins.registry import Registry
 from ..routing.routing import Routing
-from .levels import Shares, of_batch, of_groups, of_step
+from .levels import ExpertStatistics, of_batch, of_groups, of_step
 
 Loss = Callable[[Routing], Tensor]
 
-losses = Registry("losses", base=None, group="switchyard.losses")
+LOSSES = Registry("losses", base=None, group="switchyard.losses")
 
 
 class OverStep:
@@ -53,19 +53,19 @@ def reads_step(loss: Loss) -> bool:
 # ---- CV^2 of the gate mass ----
 
 
-@losses.register("importance")
+@LOSSES.register("importance")
 def importance(routing: Routing) -> Tensor:
     """``CV^2`` of the gate mass per expert (Shazeer et al. 2017, equations 6 and 7); 0 at best."""
     return cv_squared(of_batch(routing).importance)
 
 
-@losses.register("importance_sequence")
+@LOSSES.register("importance_sequence")
 def importance_sequence(routing: Routing) -> Tensor:
     """``importance`` of each group, averaged; 0 at best."""
     return _mean(cv_squared(of_groups(routing).importance))
 
 
-@losses.register("importance_global")
+@LOSSES.register("importance_global")
 @OverStep
 def importance_global(routing: Routing) -> Tensor:
     """``importance`` of the whole step; 0 at best."""
@@ -75,20 +75,20 @@ def importance_global(routing: Routing) -> Tensor:
 # ---- CV^2 of the expected load ----
 
 
-@losses.register("load")
+@LOSSES.register("load")
 def load(routing: Routing) -> Tensor:
     """``CV^2`` of the expected load (Shazeer et al. 2017, equations 10 and 11); 0 at best."""
     return _load("load", of_batch(routing))
 
 
-@losses.register("load_global")
+@LOSSES.register("load_global")
 @OverStep
 def load_global(routing: Routing) -> Tensor:
     """``load`` of the whole step; 0 at best."""
     return _load("load_global", of_step(routing))
 
 
-def _load(name: str, shares: Shares) -> Tensor:
+def _load(name: str, shares: ExpertStatistics) -> Tensor:
     if shares.expected_load is None:
         raise ConfigError(
             f"losses.{name}: this router's routings carry no expected load; "
@@ -101,7 +101,7 @@ def _load(name: str, shares: Shares) -> Tensor:
 # ---- load times probability ----
 
 
-@losses.register("switch")
+@LOSSES.register("switch")
 def switch(routing: Routing) -> Tensor:
     """``E sum_e f_e P_e`` (Switch 2101.03961, equation 4); 1 at balance.
 
@@ -117,10 +117,10 @@ def switch(routing: Routing) -> Tensor:
     1.0
     """
     shares = of_batch(routing)
-    return _switch(shares.demand, shares.probs)
+    return _switch(shares.requested_load, shares.probs)
 
 
-@losses.register("switch_sequence")
+@LOSSES.register("switch_sequence")
 def switch_sequence(routing: Routing) -> Tensor:
     """``switch`` of each group, averaged (DeepSeek-V3 2412.19437, equations 17 to 20).
 
@@ -134,10 +134,10 @@ def switch_sequence(routing: Routing) -> Tensor:
     (1.0, 2.0)
     """
     shares = of_groups(routing)
-    return _mean(_switch(shares.demand, shares.probs))
+    return _mean(_switch(shares.requested_load, shares.probs))
 
 
-@losses.register("switch_global")
+@LOSSES.register("switch_global")
 @OverStep
 def switch_global(routing: Routing) -> Tensor:
     """``switch`` with ``f`` of the whole step so far and ``P`` of the batch (2501.11873).
@@ -147,7 +147,7 @@ def switch_global(routing: Routing) -> Tensor:
     ``total += routers.step_sums(routing)``, and ``replace(routing, step=total)``. A routing
     without it is taken for the whole step.
     """
-    return _switch(of_step(routing).demand, of_batch(routing).probs)
+    return _switch(of_step(routing).requested_load, of_batch(routing).probs)
 
 
 def _switch(fraction: Tensor, probs: Tensor) -> Tensor:
@@ -157,19 +157,19 @@ def _switch(fraction: Tensor, probs: Tensor) -> Tensor:
 # ---- the mean gate ----
 
 
-@losses.register("squared_deviation")
+@LOSSES.register("squared_deviation")
 def squared_deviation(routing: Routing) -> Tensor:
     """``sum_e (1/E - mean_i G(x_i)_e)^2`` of the gate's distribution; 0 at best."""
     return _squared_deviation(of_batch(routing).probs)
 
 
-@losses.register("squared_deviation_sequence")
+@LOSSES.register("squared_deviation_sequence")
 def squared_deviation_sequence(routing: Routing) -> Tensor:
     """``squared_deviation`` of each group, averaged; 0 at best."""
     return _mean(_squared_deviation(of_groups(routing).probs))
 
 
-@losses.register("squared_deviation_global")
+@LOSSES.register("squared_deviation_global")
 @OverStep
 def squared_deviation_global(routing: Routing) -> Tensor:
     """``squared_deviation`` of the whole step; 0 at best."""
@@ -180,19 +180,19 @@ def _squared_deviation(mean: Tensor) -> Tensor:
     return (mean - 1 / mean.shape[-1]).square().sum(-1)
 
 
-@losses.register("diversity")
+@LOSSES.register("diversity")
 def diversity(routing: Routing) -> Tensor:
     """``log E`` minus the entropy of the mean gate, in nats: minimised, all experts are used."""
     return _diversity(of_batch(routing).probs)
 
 
-@losses.register("diversity_sequence")
+@LOSSES.register("diversity_sequence")
 def diversity_sequence(routing: Routing) -> Tensor:
     """``diversity`` of each group, averaged; 0 at best."""
     return _mean(_diversity(of_groups(routing).probs))
 
 
-@losses.register("diversity_global")
+@LOSSES.register("diversity_global")
 @OverStep
 def diversity_global(routing: Routing) -> Tensor:
     """``diversity`` of the whole step; 0 at best."""
@@ -207,7 +207,7 @@ def _diversity(mean: Tensor) -> Tensor:
 # ---- means over items ----
 
 
-@losses.register("z")
+@LOSSES.register("z")
 def z(routing: Routing) -> Tensor:
     """``mean_i logsumexp(h_i)^2`` (ST-MoE 2202.08906, equation 5): keeps logits small.
 
@@ -218,14 +218,14 @@ def z(routing: Routing) -> Tensor:
             "losses.z: this router has no logits to keep small; remove losses.z, "
             "or choose a router with the trait has_logits"
         )
-    square = routing.over_real(routing.log_partition).square()
+    square = routing.unpadded(routing.log_partition).square()
     return _mean(square if square.dim() == 1 else square.mean(1))
 
 
-@losses.register("entropy")
+@LOSSES.register("entropy")
 def entropy(routing: Routing) -> Tensor:
     """Mean entropy of the items' gates in nats: minimised, each item decides sharply."""
-    return _mean(entropies(routing.over_real(routing.probs)))
+    return _mean(entropies(routing.unpadded(routing.probs)))
 
 
 # ---- arithmetic ----

@@ -10,36 +10,36 @@ from ..routing.routing import Routing
 
 
 @dataclass(frozen=True, eq=False)
-class Shares:
+class ExpertStatistics:
     """What the experts get of some real items, ``(E,)`` each, or ``(G, E)`` for groups.
 
     Attributes:
-        demand: share of all assignments, every choice counted and before drops: ``f``.
+        requested_load: share of all assignments, every choice counted and before drops: ``f``.
         probs: mean of the gate's distribution: ``P``.
         importance: gate mass per item, before drops.
         expected_load: expected assignments per item, where the router has an estimate.
     """
 
-    demand: Tensor
+    requested_load: Tensor
     probs: Tensor
     importance: Tensor
     expected_load: Tensor | None = None
 
 
-def of_batch(routing: Routing) -> Shares:
+def of_batch(routing: Routing) -> ExpertStatistics:
     """Of all real items of the batch."""
     probs = routing.prob_sums
     items = routing.num_real.clamp_min(1)
     expected = routing.expected_load
-    return Shares(
-        _fractions(routing.demand.to(probs.dtype)),
+    return ExpertStatistics(
+        _fractions(routing.requested_load.to(probs.dtype)),
         probs / items,
         routing.importance / items,
         None if expected is None else expected / items,
     )
 
 
-def of_groups(routing: Routing) -> Shares:
+def of_groups(routing: Routing) -> ExpertStatistics:
     """Of each group that has real items; estimates of the load are of whole batches only."""
     asked = routing if routing.before is None else routing.before
     if asked.requested is not None:
@@ -56,17 +56,17 @@ def of_groups(routing: Routing) -> Shares:
     probs = routing.prob_sums_by_group[used] / items
     if asked.blend is not None:  # slots, as many from each group
         even = _fractions(asked.load.to(probs.dtype)).expand_as(probs)
-        return Shares(even, probs, probs)
+        return ExpertStatistics(even, probs, probs)
     cell = asked.item // max(length, 1) * e + asked.expert
     mass = asked.weight.unsqueeze(-1).flatten(1).sum(1)
     mass = mass.new_zeros(groups * e).index_add(0, cell, mass).view(groups, e)[used] / items
     if asked.merge is not None:  # a merged expert's rows count by gate mass
-        return Shares(_fractions(mass.detach()), probs, mass)
+        return ExpertStatistics(_fractions(mass.detach()), probs, mass)
     demand = torch.bincount(cell, minlength=groups * e).view(groups, e)[used]
-    return Shares(_fractions(demand.to(probs.dtype)), probs, mass)
+    return ExpertStatistics(_fractions(demand.to(probs.dtype)), probs, mass)
 
 
-def of_step(routing: Routing) -> Shares:
+def of_step(routing: Routing) -> ExpertStatistics:
     """Of all micro-steps and ranks so far: their values, with the gradient of this batch's own.
 
     So the mean over a step's batches of a term's gradients is the gradient of the term of the
@@ -76,7 +76,7 @@ def of_step(routing: Routing) -> Shares:
     total = step_sums(routing) if routing.step is None else routing.step
     demand, probs, importance, expected, items = total.to(own.probs.dtype)
     items = items.clamp_min(1)
-    return Shares(
+    return ExpertStatistics(
         _fractions(demand),
         _valued(own.probs, probs / items),
         _valued(own.importance, importance / items),
@@ -94,7 +94,7 @@ def step_sums(routing: Routing) -> Tensor:
     >>> step_sums(one)[0].tolist()
     [0.0, 1.0]
     """
-    demand = routing.demand.double()
+    demand = routing.requested_load.double()
     expected = routing.expected_load
     rows = [
         demand,

@@ -5,14 +5,14 @@ from torch import Tensor
 
 from ..plugins.errors import ConfigError
 from ..routing.routing import Routing
-from .balance import entropies, losses
+from .balance import LOSSES, entropies
 from .levels import of_batch
 
 #: Mass below which its inverse goes on in a straight line: finite, and never without a slope.
 _LITTLE = 1e-2
 
 
-@losses.register("sparsity")
+@LOSSES.register("sparsity")
 def sparsity(routing: Routing) -> Tensor:
     """``lambda mean_i sum_e w_ie``: gate mass at its current price (ReMoE 2412.14711, section 3.3).
 
@@ -22,7 +22,7 @@ def sparsity(routing: Routing) -> Tensor:
     return _summed([_price(gate) * of_batch(gate).importance.sum() for gate in _gates(routing)])
 
 
-@losses.register("balanced_sparsity")
+@LOSSES.register("balanced_sparsity")
 def balanced_sparsity(routing: Routing) -> Tensor:
     """``lambda E sum_e f_e mean_i w_ie``: ``sparsity``, dearer for busy experts.
 
@@ -34,19 +34,20 @@ def balanced_sparsity(routing: Routing) -> Tensor:
     >>> from routers import Items
     >>> items = Items(torch.zeros(2, 1))
     >>> weight = torch.tensor([[3.0, 1.0], [2.0, 0.0]])
-    >>> one = Routing.by_mask(items, weight, keep=weight > 0, price=torch.tensor(0.1))
+    >>> price = torch.tensor(0.1)
+    >>> one = Routing.by_mask(items, weight, keep=weight > 0, sparsity_coefficient=price)
     >>> [round(term(one).item(), 4) for term in (sparsity, balanced_sparsity)]
     [0.3, 0.3667]
     """
     return _summed(
         [
-            _price(gate) * gate.num_experts * (share.demand * share.importance).sum()
+            _price(gate) * gate.num_experts * (share.requested_load * share.importance).sum()
             for gate, share in ((gate, of_batch(gate)) for gate in _gates(routing))
         ]
     )
 
 
-@losses.register("selector_entropy")
+@LOSSES.register("selector_entropy")
 def selector_entropy(routing: Routing) -> Tensor:
     """Mean entropy of an item's selectors in nats, summed over them: each settles on one expert.
 
@@ -55,7 +56,7 @@ def selector_entropy(routing: Routing) -> Tensor:
     return _summed([_mean(entropies(s)) for s in _selectors(routing, "selector_entropy")])
 
 
-@losses.register("selector_reach")
+@LOSSES.register("selector_reach")
 def selector_reach(routing: Routing) -> Tensor:
     """``mean_i sum_s (1 / sum_e r_ise - 1)``: no selector points to where no expert is.
 
@@ -83,17 +84,17 @@ def _gates(routing: Routing) -> tuple[Routing, ...]:
 
 
 def _price(routing: Routing) -> Tensor:
-    if routing.price is None:
+    if routing.sparsity_coefficient is None:
         raise ConfigError(
             "losses.sparsity, losses.balanced_sparsity: this router's gate mass has no price; "
             "use losses.entropy, or router=relu"
         )
-    return routing.price
+    return routing.sparsity_coefficient
 
 
 def _selectors(routing: Routing, name: str) -> list[Tensor]:
     """Those of each gate over real items, ``(N, S, E)``."""
-    found = [gate.over_real(s) for gate in _gates(routing) if (s := gate.selectors) is not None]
+    found = [gate.unpadded(s) for gate in _gates(routing) if (s := gate.selectors) is not None]
     if not found:
         raise ConfigError(
             f"losses.{name}: this router has no selectors; use losses.entropy, or router=dselect_k"

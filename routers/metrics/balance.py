@@ -89,7 +89,7 @@ class BalanceMetric(Metric):
 
     full_state_update = False
     load: Tensor
-    demand: Tensor
+    requested_load: Tensor
     items: Tensor
     unrouted: Tensor
     gate_entropy: Tensor
@@ -99,7 +99,7 @@ class BalanceMetric(Metric):
     def __init__(self, num_experts: int) -> None:
         super().__init__()
         self.num_experts = num_experts
-        for name, size in {"load": num_experts, "demand": num_experts}.items():
+        for name, size in {"load": num_experts, "requested_load": num_experts}.items():
             self.add_state(name, torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
         for name in ("items", "unrouted", "margins"):
             self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
@@ -111,9 +111,9 @@ class BalanceMetric(Metric):
     def update(self, routing: Routing) -> None:
         """Add one routing."""
         self.load += routing.load
-        self.demand += routing.demand
-        chosen = routing.over_real(routing.taken)
-        probs = routing.over_real(routing.probs)
+        self.requested_load += routing.requested_load
+        chosen = routing.unpadded(routing.taken)
+        probs = routing.unpadded(routing.probs)
         self.items += len(chosen)
         self.unrouted += (~chosen.any(-1)).sum()
         self.gate_entropy += entropies(probs).sum()
@@ -127,7 +127,7 @@ class BalanceMetric(Metric):
     def compute(self) -> Balance:
         """The statistics of everything added since the last reset."""
         items = max(int(self.items), 1)
-        asked = max(int(self.demand.sum()), 1)
+        asked = max(int(self.requested_load.sum()), 1)
         widest = math.log(self.num_experts) if self.num_experts > 1 else 1.0
         return Balance(
             items=int(self.items),
@@ -136,7 +136,7 @@ class BalanceMetric(Metric):
             max_violation=max_violation(self.load),
             entropy=load_entropy(self.load),
             dead_experts=int((self.load == 0).sum()),
-            dropped=1 - int(self.load.sum()) / asked if self.demand.sum() else 0.0,
+            dropped=1 - int(self.load.sum()) / asked if self.requested_load.sum() else 0.0,
             unrouted=int(self.unrouted) / items,
             gate_entropy=float(self.gate_entropy) / items / widest,
             margin=float(self.margin) / int(self.margins) if self.margins else None,

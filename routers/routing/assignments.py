@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .blend import Blend
-from .rule import Rule
+from .rule import OutputCombiner
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,18 +40,18 @@ class Graph:
         rule: how the outputs for an item make one, where it is not their weighted sum.
         fan_out: ``K`` where the assignments lie as ``(N, K)``, item by item.
         fan_in: ``C`` where they lie as ``(E, C)``, expert by expert.
-        complete: every item goes to every expert, and each expert has them in order.
-        budget: how many experts an item is meant to get, which capacities allow for; None
+        is_dense: every item goes to every expert, and each expert has them in order.
+        experts_per_item: how many experts an item is meant to get, which capacities allow for; None
             where that is not known beforehand.
         requested: ``(E,)`` int64, the load before anything was dropped, where it differs.
         given_importance: ``(E,)`` gate mass before anything was dropped, where it differs.
         before: the routing from which assignments were dropped, where any were.
         step: ``(5, E)`` ``step_sums`` of all micro-steps and ranks so far, this batch included;
             None where nobody sums them.
-        tally: ``(router.tally_size,)`` int64, counts that the router wants summed over a step
-            and given back to ``adapt_to_tally``.
-        price: what a unit of gate mass costs at the moment, a scalar without gradient; the
-            ``sparsity`` losses read it.
+        counts: ``(router.num_counts,)`` int64, counts that the router wants summed over a step
+            and given back to ``adapt_from_counts``.
+        sparsity_coefficient: weight of the gate mass in the ``sparsity`` losses, a scalar without
+            gradient.
         selectors: ``(N, S, E)`` what each of ``S`` selectors alone would weigh, which the
             ``selector`` losses read.
         gates: the routings of several gates that were joined; empty where there is one gate.
@@ -77,17 +77,17 @@ class Graph:
     blend: Blend | None = None
     candidates: Tensor | None = None
     merge: Tensor | None = None
-    rule: Rule | None = None
+    rule: OutputCombiner | None = None
     fan_out: int | None = None
     fan_in: int | None = None
-    complete: bool = False
-    budget: float | None = None
+    is_dense: bool = False
+    experts_per_item: float | None = None
     requested: Tensor | None = None
     given_importance: Tensor | None = None
     before: "Graph | None" = None
     step: Tensor | None = None
-    tally: Tensor | None = None
-    price: Tensor | None = None
+    counts: Tensor | None = None
+    sparsity_coefficient: Tensor | None = None
     selectors: Tensor | None = None
     gates: "tuple[Graph, ...]" = ()
 
@@ -104,10 +104,10 @@ class Graph:
         return self.mask.sum()
 
     @property
-    def divisible(self) -> bool:
+    def supports_dropping(self) -> bool:
         """Whether single assignments can be left out: not of slots, nor of merged experts."""
         return self.blend is None and self.merge is None
 
-    def over_real(self, values: Tensor) -> Tensor:
+    def unpadded(self, values: Tensor) -> Tensor:
         """``values`` of shape ``(N, ...)`` with the rows of padding removed."""
         return values if self.mask is None else values[self.mask]

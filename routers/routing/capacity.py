@@ -55,7 +55,7 @@ DROP_ORDERS: dict[str, Callable[[Graph, torch.Generator], tuple[Tensor, ...]]] =
 }
 
 
-def check_limit(factor: float, order: str, rounding: str = "ceil") -> None:
+def check_capacity_options(factor: float, order: str, rounding: str = "ceil") -> None:
     """Raise ``ConfigError`` for a capacity, a drop order or a rounding that cannot be."""
     if not 0 < factor < math.inf:
         raise bad_value("capacity", factor, "a finite number above 0, or null for no limit")
@@ -64,7 +64,7 @@ def check_limit(factor: float, order: str, rounding: str = "ceil") -> None:
     check_rounding(rounding)
 
 
-def keep_within(
+def within_capacity(
     routing: Graph,
     factor: float,
     order: str,
@@ -72,7 +72,7 @@ def keep_within(
     rounding: str = "ceil",
 ) -> Tensor:
     """``(A,)`` bool: the assignments that fit each expert's capacity in their group."""
-    check_limit(factor, order, rounding)
+    check_capacity_options(factor, order, rounding)
     generator = generator or torch.Generator().manual_seed(0)
     group = routing.item // max(routing.num_items // routing.groups, 1)
     real = _real(routing).sum(1).double()
@@ -98,8 +98,8 @@ def _experts_per_item(routing: Graph, order: str) -> Tensor:
     group; or, in the order of positions, over the items so far, for a mean that knew how many
     experts later items ask for would let them decide who is dropped before them.
     """
-    if routing.budget is not None:
-        return torch.full_like(routing.item, routing.budget, dtype=torch.float64)
+    if routing.experts_per_item is not None:
+        return torch.full_like(routing.item, routing.experts_per_item, dtype=torch.float64)
     asked = torch.bincount(routing.item, minlength=routing.num_items)
     real = _real(routing)
     mean = _MEANS.get(order, _over_group)(asked.view(real.shape), real.long())

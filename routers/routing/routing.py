@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .blend import Blend
-from .capacity import keep_within
+from .capacity import within_capacity
 from .items import Items
 from .statistics import Readings
 
@@ -49,11 +49,11 @@ class Routing(Readings):
             weight: ``(N, K)``, or ``(N, K, T)`` for ``T`` tasks.
             num_experts: ``E``.
             keep: ``(N, K)`` bool, False for choices that are none; None where all are.
-            extra: ``logits``, ``probs``, ``expected_load``, ``candidates``, ``budget`` as in
-                the class; the budget is ``K`` where all choices are kept.
+            extra: ``logits``, ``probs``, ``expected_load``, ``candidates``,
+                ``experts_per_item`` as in the class; the last is ``K`` if all choices are kept.
         """
         n, k = expert.shape
-        extra.setdefault("budget", float(k) if keep is None else None)
+        extra.setdefault("experts_per_item", float(k) if keep is None else None)
         item = torch.arange(n, device=expert.device).unsqueeze(1).expand(n, k).reshape(-1)
         routing = cls._of(
             items, item, expert.flatten(), weight.flatten(0, 1), num_experts, fan_out=k, **extra
@@ -103,10 +103,10 @@ class Routing(Readings):
             extra: ``logits``, ``probs``, ``expected_load`` as in the class.
         """
         n, e = weight.shape
-        extra.setdefault("budget", float(e) if keep is None else None)
+        extra.setdefault("experts_per_item", float(e) if keep is None else None)
         item = torch.arange(n, device=weight.device).expand(e, n)
         keep = None if keep is None else keep.t()
-        return cls.by_expert(items, item, weight.t(), keep=keep, complete=True, **extra)
+        return cls.by_expert(items, item, weight.t(), keep=keep, is_dense=True, **extra)
 
     @classmethod
     def by_slot(
@@ -194,7 +194,7 @@ class Routing(Readings):
         """Drop assignments so that no expert takes more than its capacity from a group.
 
         The capacity is ``ceil(factor * K * n_g / E)`` for the ``n_g`` real items of group
-        ``g``. ``K`` is the routing's ``budget``. Where it has none, ``K`` is the group's mean;
+        ``g``. ``K`` is the routing's ``experts_per_item``, if any, else the group's mean;
         in the order ``position`` the mean over the items so far, so that no item's fate hangs
         on later ones. Slots of a blend are balanced already, a merged expert takes all items
         of its part: these are left alone.
@@ -213,9 +213,9 @@ class Routing(Readings):
         >>> routing.limit(1.0).item.tolist()
         [0, 1]
         """
-        if not self.divisible:
+        if not self.supports_dropping:
             return self
-        keep = keep_within(self, factor, order, generator, rounding)
+        keep = within_capacity(self, factor, order, generator, rounding)
         return self.drop(keep, renormalize=renormalize)
 
     def drop(self, keep: Tensor, *, renormalize: bool = False) -> "Routing":
@@ -230,7 +230,7 @@ class Routing(Readings):
             kept = replace(kept, weight=kept.weight * scale[kept.item])
         return replace(
             kept,
-            requested=self.demand,
+            requested=self.requested_load,
             given_importance=self.importance,
             given_probs=self.probs if self.logits is None else self.given_probs,
             before=self if self.before is None else self.before,
@@ -245,5 +245,5 @@ class Routing(Readings):
             weight=self.weight[keep],
             fan_out=None,
             fan_in=None,
-            complete=False,
+            is_dense=False,
         )

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 
-class Rule(ABC):
+class OutputCombiner(ABC):
     """Makes one output of all that experts put out for an item.
 
     A router that looks at outputs hands the engine a rule and still knows no expert. A rule

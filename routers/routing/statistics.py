@@ -13,7 +13,7 @@ from .assignments import Graph
 class Readings(Graph):
     """Everything that losses, metrics and the engine want to know of a graph.
 
-    Where there are ``candidates``, only ``chosen`` and ``of_all`` build ``(N, E)``.
+    Where there are ``candidates``, only ``chosen`` and ``to_dense`` build ``(N, E)``.
     """
 
     @cached_property
@@ -32,7 +32,7 @@ class Readings(Graph):
         return stable_order(self.expert, self.num_experts)
 
     @property
-    def demand(self) -> Tensor:
+    def requested_load(self) -> Tensor:
         """Rows each expert was asked to compute, before drops, ``(E,)`` int64."""
         return self.load if self.requested is None else self.requested
 
@@ -42,7 +42,7 @@ class Readings(Graph):
         if self.given_importance is not None:
             return self.given_importance
         if self.blend is not None:
-            return self.over_real(self.probs).sum(0)
+            return self.unpadded(self.probs).sum(0)
         mass = self.weight.unsqueeze(-1).flatten(1).sum(1)
         return mass.new_zeros(self.num_experts).index_add(0, self.expert, mass)
 
@@ -65,8 +65,8 @@ class Readings(Graph):
     def prob_sums(self) -> Tensor:
         """Sums of ``probs`` over the real items, ``(E,)``, also where they are of candidates."""
         if self.candidates is None:
-            return self.over_real(self.probs).sum(0)
-        probs, expert = self.over_real(self.probs), self.over_real(self.candidates)
+            return self.unpadded(self.probs).sum(0)
+        probs, expert = self.unpadded(self.probs), self.unpadded(self.candidates)
         return _scattered(expert.flatten(), probs.flatten(), self.num_experts)
 
     @cached_property
@@ -80,7 +80,7 @@ class Readings(Graph):
         cell = group * e + self.candidates.reshape(groups, -1)
         return _scattered(cell.flatten(), probs.flatten(), groups * e).view(groups, e)
 
-    def of_all(self, scores: Tensor) -> Tensor:
+    def to_dense(self, scores: Tensor) -> Tensor:
         """Scores such as ``probs`` as ``(N, E)``, 0 for experts that are no candidates."""
         if self.candidates is None:
             return scores
@@ -135,7 +135,7 @@ def _scattered(index: Tensor, values: Tensor, size: int) -> Tensor:
 
 @torch.no_grad()
 def _in_whole_rows(mass: Tensor, total: Tensor) -> Tensor:
-    """Shares ``(E,)`` of ``total`` rows, by largest remainder; int64."""
+    """ExpertStatistics ``(E,)`` of ``total`` rows, by largest remainder; int64."""
     exact = mass.double() / mass.double().sum().clamp_min(torch.finfo(mass.dtype).tiny) * total
     whole = exact.floor()
     rank = (whole - exact).argsort(stable=True).argsort()

@@ -20,7 +20,7 @@ from routers import ConfigError, Registry, bad_value, nearest_name
 from tasks import Config
 
 #: Sections whose part may itself be chosen by a search: ``expert: [mlp, glu]``.
-PARTS: dict[str, Registry] = {"router": routers.routers, "expert": experts.banks}
+PARTS: dict[str, Registry] = {"router": routers.ROUTERS, "expert": experts.EXPERTS}
 
 #: The parameter of a joint study that chooses the arm.
 ARM = "arm"
@@ -104,7 +104,7 @@ def _own(run: Config) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for part, registry in PARTS.items():
         name = getattr(run, part)["name"]
-        space = getattr(registry.get_part(name), "space", {})
+        space = getattr(registry.get_part(name), "search_space", {})
         found |= {f"{part}.{option}": value for option, value in space.items()}
     return found
 
@@ -126,7 +126,7 @@ def _part_choice(part: str, names: Any, run: Config, ranges: dict[str, Any]) -> 
                 f"{own}/{option}", option, value, default_of(run, option), ((part, own),)
             )
     for name in names:
-        space = getattr(PARTS[part].get_part(name), "space", {}) if name != own else {}
+        space = getattr(PARTS[part].get_part(name), "search_space", {}) if name != own else {}
         for option, value in space.items():
             key = f"{part}.{option}"
             default = PARTS[part].options(name)[option]
@@ -274,7 +274,7 @@ def describe(space: Space) -> dict[str, Any]:
 def has_key(run: Config, key: str) -> bool:
     """Whether a run's configuration has a key; every known loss can be weighed."""
     head, _, leaf = key.partition(".")
-    return key in _keys(run) or (head == "losses" and leaf in routers.losses.available())
+    return key in _keys(run) or (head == "losses" and leaf in routers.LOSSES.available())
 
 
 def default_of(run: Config, key: str) -> Any:

@@ -22,7 +22,7 @@ from ..storage.connect import PROXY_PORT, study_url, without_password
 from ..storage.file_lock import alone
 from ..storage.proxy import PORTS, serve
 from ..workers.pool import StoppedSweepError
-from ..workers.progress import Board, Plain
+from ..workers.progress import LiveTable, LogLines
 from .sweep import run_sweep
 
 BAD_CONFIG = 2
@@ -71,7 +71,7 @@ def _sweep(plan: Plan) -> int:
         url = without_password(study_url(plan.config.storage, plan.folder))
         console.print(f"Watch the study in a browser: optuna-dashboard {url}", soft_wrap=True)
     board = console.is_terminal and not plan.config.quiet
-    watch = (Board if board else Plain)(console, plan.config.workers)
+    watch = (LiveTable if board else LogLines)(console, plan.config.workers)
     missing = run_sweep(plan, watch)
     with alone(plan.folder / LOCK):  # machines that share the folder end at the same time
         _show(console, write_leaderboard(plan.folder), write_report(plan.folder))

@@ -20,10 +20,10 @@ from ..config.plan import LOCK, Plan
 from ..search.halving import dominates
 from ..storage.file_lock import Lock, alone
 from ..workers.artifacts import RECORDS, pack
-from ..workers.exchange import bring, send_late
+from ..workers.exchange import download_missing, upload_missing
 from ..workers.job import Job
-from ..workers.queue import Line, Place, Queue
-from .search import QUIET, SearchLine, threads
+from ..workers.queue import Queue, Stage, TrialSpec
+from .search import QUIET, SearchStage, threads
 
 #: The study of confirmed runs, within the sweep.
 CONFIRMED = "confirmed"
@@ -48,7 +48,7 @@ class Candidate:
     pareto: bool
 
 
-def candidates(plan: Plan, lines: Sequence[SearchLine]) -> list[Candidate]:
+def candidates(plan: Plan, lines: Sequence[SearchStage]) -> list[Candidate]:
     """Every arm's best trial, and after them the rest of the Pareto front.
 
     Arms none of whose trials completed within the constraints have none.
@@ -81,7 +81,7 @@ def _fit(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.COMPLETE and within
 
 
-class ConfirmLine(Line):
+class ConfirmStage(Stage):
     """Fresh runs of all candidates, the same seeds for each.
 
     Args:
@@ -110,7 +110,7 @@ class ConfirmLine(Line):
             for candidate in found:
                 _write_about(plan, candidate)
         self.queue.fill(
-            Place({}, {"candidate": slug, "seed": seed})
+            TrialSpec({}, {"candidate": slug, "seed": seed})
             for seed in seeds(plan)
             for slug in self.found
         )
@@ -139,12 +139,12 @@ class ConfirmLine(Line):
         self.queue.tell(trial, TrialState.COMPLETE, [value])
         return f"test score {value:.4g}"
 
-    def send_late(self) -> None:
+    def upload_missing(self) -> None:
         """Send what ended before other machines shared the storage."""
-        send_late(self.queue, self._paths, RECORDS)
+        upload_missing(self.queue, self._paths, RECORDS)
 
     def gather(self) -> list[str]:
-        return bring(self.queue, self._paths, self.name_of)
+        return download_missing(self.queue, self._paths, self.name_of)
 
     def name_of(self, number: int) -> str:
         attrs = self.queue.trials()[number].user_attrs

@@ -23,16 +23,16 @@ from ..search.samplers import Reseeded
 from ..search.space import ARM, Space, as_overrides, defaults, grid, joined, suggest
 from ..storage.file_lock import Lock
 from ..workers.artifacts import OF_SEARCH, pack
-from ..workers.exchange import bring, send_late
+from ..workers.exchange import download_missing, upload_missing
 from ..workers.job import Job
-from ..workers.queue import Line, Place, Queue
-from .study_id import refuse_renewed
+from ..workers.queue import Queue, Stage, TrialSpec
+from .study_id import check_same_study
 
 #: Settings of every run of a sweep: nobody watches its bar.
 QUIET = ("trainer.progress=false",)
 
 
-class SearchLine(Line):
+class SearchStage(Stage):
     """The trials of one study.
 
     Args:
@@ -53,7 +53,7 @@ class SearchLine(Line):
         title: str,
         arms: Mapping[str, Arm],
         space: Space,
-        places: Sequence[Place],
+        places: Sequence[TrialSpec],
     ) -> None:
         config = plan.config
         self.plan = plan
@@ -72,7 +72,7 @@ class SearchLine(Line):
         )
         with lock():
             _refuse_another(self.queue, plan)
-            refuse_renewed(self.queue.study, plan.folder, self._begun)
+            check_same_study(self.queue.study, plan.folder, self._begun)
         self.queue.name_values([objective.metric for objective in plan.objectives])
         self.queue.fill(places)
 
@@ -173,12 +173,12 @@ class SearchLine(Line):
         """Seeds and folders of a trial's runs."""
         return [(seed, folder / f"seed-{seed}") for seed in range(self.plan.config.seeds)]
 
-    def send_late(self) -> None:
+    def upload_missing(self) -> None:
         """Send what ended before other machines shared the storage."""
-        send_late(self.queue, self._paths, OF_SEARCH)
+        upload_missing(self.queue, self._paths, OF_SEARCH)
 
     def gather(self) -> list[str]:
-        return bring(self.queue, self._paths, self.name_of)
+        return download_missing(self.queue, self._paths, self.name_of)
 
     @property
     def _begun(self) -> bool:
@@ -190,34 +190,34 @@ class SearchLine(Line):
         return [path for _, path in self.runs(self.folder(trial))]
 
 
-def search_lines(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchLine]:
+def search_lines(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchStage]:
     """A line for each arm, or one for all of them."""
     return STUDIES[plan.config.study](plan, storage, lock)
 
 
-def _per_arm(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchLine]:
+def _per_arm(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchStage]:
     lines = []
     for arm in plan.arms:
         space = plan.spaces[arm.label]
         places = _places(plan, space, plan.trials_of(arm))
-        lines.append(SearchLine(plan, storage, lock, arm.label, {arm.label: arm}, space, places))
+        lines.append(SearchStage(plan, storage, lock, arm.label, {arm.label: arm}, space, places))
     return lines
 
 
-def _joint(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchLine]:
+def _joint(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchStage]:
     space = joined(plan.spaces)
     trials = sum(plan.trials_of(arm) for arm in plan.arms)
     firsts = [_place(defaults(space, {ARM: arm.label})) for arm in plan.arms]
     places = [*firsts, *_places(plan, space, trials)[1:]][:trials]
     places += [_place({})] * (trials - len(places))
     arms = {arm.label: arm for arm in plan.arms}
-    return [SearchLine(plan, storage, lock, "joint", arms, space, places)]
+    return [SearchStage(plan, storage, lock, "joint", arms, space, places)]
 
 
 STUDIES = {"per_arm": _per_arm, "joint": _joint}
 
 
-def _places(plan: Plan, space: Space, trials: int) -> list[Place]:
+def _places(plan: Plan, space: Space, trials: int) -> list[TrialSpec]:
     """The defaults, then what the sampler draws, or the points of a grid."""
     lay_out = LAYOUTS.get(plan.config.sampler, _drawn)
     return [_place(params) for params in lay_out(space, trials)]
@@ -238,8 +238,8 @@ def _all_points(space: Space, trials: int) -> list[dict[str, Any]]:
 LAYOUTS = {"grid": _all_points}
 
 
-def _place(params: Mapping[str, Any]) -> Place:
-    return Place(params, {})
+def _place(params: Mapping[str, Any]) -> TrialSpec:
+    return TrialSpec(params, {})
 
 
 def _refuse_another(queue: Queue, plan: Plan) -> None:

@@ -15,7 +15,7 @@ STUDIES = "studies.json"
 IDENTITY = "identity"
 
 
-def refuse_renewed(study: Study, folder: Path, begun: bool) -> None:
+def check_same_study(study: Study, folder: Path, begun: bool) -> None:
     """See that a study is the one that a folder's runs are of; the first one is remembered.
 
     Args:

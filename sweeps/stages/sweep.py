@@ -20,12 +20,12 @@ from ..storage.connect import (
 )
 from ..storage.file_lock import alone
 from ..workers.pool import Pool
-from ..workers.progress import Watch
-from .confirmation import ConfirmLine, candidates
-from .search import SearchLine, search_lines
+from ..workers.progress import ProgressReporter
+from .confirmation import ConfirmStage, candidates
+from .search import SearchStage, search_lines
 
 
-def run_sweep(plan: Plan, watch: Watch) -> list[str]:
+def run_sweep(plan: Plan, watch: ProgressReporter) -> list[str]:
     """Search, confirm, and leave everything in the sweep's folder; goes on where it stopped.
 
     Machines that share the storage share the work. Each brings the others' results into its
@@ -50,21 +50,21 @@ def run_sweep(plan: Plan, watch: Watch) -> list[str]:
             return [_lost(plan, error)]
 
 
-def _worked_off(plan: Plan, watch: Watch, storage: BaseStorage) -> list[str]:
+def _worked_off(plan: Plan, watch: ProgressReporter, storage: BaseStorage) -> list[str]:
     _refuse_orphans(plan, storage)
     lock = lock_of(plan.config.storage, plan.folder, storage, plan.name)
     lines = search_lines(plan, storage, lock)
     if plan.sends:
         for line in lines:
-            line.send_late()
+            line.upload_missing()
     with watch.showing("search", lines):
-        Pool(plan.config.workers, watch).work_off(lines)
+        Pool(plan.config.workers, watch).run_all(lines)
     found = candidates(plan, lines)
-    confirmed = ConfirmLine(plan, storage, lock, found)
+    confirmed = ConfirmStage(plan, storage, lock, found)
     if plan.sends:
-        confirmed.send_late()
+        confirmed.upload_missing()
     with watch.showing("confirmation", [confirmed]):
-        Pool(plan.config.workers, watch).work_off([confirmed])
+        Pool(plan.config.workers, watch).run_all([confirmed])
     with alone(plan.folder / LOCK):
         absent = [text for line in (*lines, confirmed) for text in line.gather()]
     missing = {arm.label for arm in plan.arms} - {candidate.arm.label for candidate in found}
@@ -97,7 +97,7 @@ def _refuse_orphans(plan: Plan, storage: BaseStorage) -> None:
         )
 
 
-def _why(lines: Sequence[SearchLine], label: str) -> str:
+def _why(lines: Sequence[SearchStage], label: str) -> str:
     """Why an arm has nothing to confirm."""
     trials = [
         trial

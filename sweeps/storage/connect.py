@@ -21,8 +21,8 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLA
 from routers import ConfigError
 
 from .file_lock import Lock, alone
-from .liveness import Witness
-from .storage_lock import GRACE_SECONDS, Turn
+from .liveness import LivenessMonitor
+from .storage_lock import GRACE_SECONDS, StorageLock
 
 STUDY = "study.db"
 
@@ -152,7 +152,7 @@ def lock_study(name: str) -> str:
 
 
 def _turn(url: URL, storage: BaseStorage, name: str) -> Lock:
-    return Turn(lock_study(name), storage, Witness(GRACE_SECONDS)).alone
+    return StorageLock(lock_study(name), storage, LivenessMonitor(GRACE_SECONDS)).alone
 
 
 def _file(url: URL, storage: BaseStorage, name: str) -> Lock:

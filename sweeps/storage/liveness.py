@@ -40,7 +40,7 @@ def _process_space() -> str:
         return "?"
 
 
-def own_claim() -> dict[str, Any]:
+def worker_identity() -> dict[str, Any]:
     """This process, so that another one can tell whether it still lives."""
     pid = os.getpid()
     return {"host": machine(), "pid": pid, "start": start_time(pid)}
@@ -56,7 +56,7 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in ("Z", "X") else int(fields[19])
 
 
-class Witness:
+class LivenessMonitor:
     """Tells dead workers from living ones.
 
     On this machine a process is alive if its number and start time are. Of one elsewhere only

@@ -10,7 +10,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from .liveness import Witness, own_claim
+from .liveness import LivenessMonitor, worker_identity
 
 #: Seconds between two looks at a lock that another process holds, on average.
 LOOK_SECONDS = 0.03
@@ -20,7 +20,7 @@ LOOK_SECONDS = 0.03
 GRACE_SECONDS = 30.0
 
 
-class Turn:
+class StorageLock:
     """A lock that is a trial: every storage lets one process alone start it.
 
     Who holds the lock has the trial running. A trial whose process died is failed, which also
@@ -38,7 +38,7 @@ class Turn:
         witness: tells whether who holds it still lives.
     """
 
-    def __init__(self, name: str, storage: BaseStorage, witness: Witness) -> None:
+    def __init__(self, name: str, storage: BaseStorage, witness: LivenessMonitor) -> None:
         self.name = name
         self.storage = storage
         self.witness = witness
@@ -63,7 +63,7 @@ class Turn:
             with suppress(UpdateFinishedTrialError):  # another process was faster
                 if trial.state == TrialState.WAITING:
                     if self.storage.set_trial_state_values(number, TrialState.RUNNING):
-                        self.storage.set_trial_user_attr(number, "claim", own_claim())
+                        self.storage.set_trial_user_attr(number, "claim", worker_identity())
                         return number
                 elif self._dead(trial) and self._dead(self.storage.get_trial(number)):
                     # the second look is at what may have changed hands since the first was read

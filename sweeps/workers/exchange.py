@@ -1,4 +1,4 @@
-"""What machines that share a storage bring each other of finished trials."""
+"""What machines that share a storage download_missing each other of finished trials."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from .queue import Queue
 Runs = Callable[[FrozenTrial], Sequence[Path]]
 
 
-def send_late(queue: Queue, runs_of: Runs, names: Sequence[str]) -> None:
+def upload_missing(queue: Queue, runs_of: Runs, names: Sequence[str]) -> None:
     """Send runs that lie here alone: they ended before other machines shared the storage.
 
     A finished trial takes no more attributes, so the study has them.
@@ -34,7 +34,7 @@ def send_late(queue: Queue, runs_of: Runs, names: Sequence[str]) -> None:
                 queue.study.set_user_attr(f"{trial.number} {key}", value)
 
 
-def bring(queue: Queue, runs_of: Runs, name_of: Callable[[int], str]) -> list[str]:
+def download_missing(queue: Queue, runs_of: Runs, name_of: Callable[[int], str]) -> list[str]:
     """Bring here what other machines did; says which runs are neither here nor in the storage.
 
     Args:

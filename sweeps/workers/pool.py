@@ -19,7 +19,7 @@ from tasks import death
 from ..storage.liveness import BEAT_SECONDS
 from .forkserver import warm_up
 from .job import DIED, DONE, FAILED, PRUNED, STOPPED, work
-from .queue import Line
+from .queue import Stage
 
 #: Seconds between two looks at what other processes do.
 LOOK_SECONDS = 0.5
@@ -39,9 +39,9 @@ class StoppedSweepError(Exception):
 class Watcher(Protocol):
     """Is told what happens."""
 
-    def started(self, line: Line, trial: Trial) -> None: ...
+    def started(self, line: Stage, trial: Trial) -> None: ...
 
-    def ended(self, line: Line, number: int, how: str, words: str) -> None: ...
+    def ended(self, line: Stage, number: int, how: str, words: str) -> None: ...
 
     def tick(self) -> None: ...
 
@@ -50,7 +50,7 @@ class Watcher(Protocol):
 class Running:
     """A trial and the process that trains it."""
 
-    line: Line
+    line: Stage
     trial: Trial
     process: ForkServerProcess
     link: Connection
@@ -74,7 +74,7 @@ class Pool:
         self.signum: int | None = None
         self._reaped_at = self._beat_at = -float("inf")
 
-    def work_off(self, lines: Sequence[Line]) -> None:
+    def run_all(self, lines: Sequence[Stage]) -> None:
         """Work until nothing is left in these lines, here or elsewhere.
 
         Raises:
@@ -96,19 +96,21 @@ class Pool:
             finally:
                 self._stop_all()
 
-    def _look_after(self, lines: Sequence[Line]) -> None:
+    def _look_after(self, lines: Sequence[Stage]) -> None:
         now = time.monotonic()
         if now - self._reaped_at > REAP_SECONDS:
             self._reaped_at = now
             for line in lines:
                 for number in line.queue.reap():
-                    self.watcher.ended(line, number, "lost", "its sweep was killed; back in line")
+                    self.watcher.ended(
+                        line, number, "mark_crashed", "its sweep was killed; back in line"
+                    )
         if now - self._beat_at > BEAT_SECONDS:
             self._beat_at = now
             for each in self.running:
-                each.line.queue.beat(each.trial, time.time())
+                each.line.queue.heartbeat(each.trial, time.time())
 
-    def _start_next(self, lines: Sequence[Line]) -> bool:
+    def _start_next(self, lines: Sequence[Stage]) -> bool:
         """Start a trial of the line that has started fewest, so that all get on alike."""
         for line in sorted(lines, key=lambda line: line.queue.started):
             if not line.takes_more:
@@ -119,7 +121,7 @@ class Pool:
                 return True
         return False
 
-    def _start(self, line: Line, trial: Trial) -> None:
+    def _start(self, line: Stage, trial: Trial) -> None:
         try:
             line.draw(trial)
         except UpdateFinishedTrialError:  # who was taken for dead has just ended it
@@ -174,13 +176,13 @@ class Pool:
         return "others were better at this rung"
 
     def _stopped(self, each: Running, content: Any) -> str:
-        each.line.queue.give_back(each.trial)
+        each.line.queue.requeue(each.trial)
         return "stopped with a checkpoint"
 
     def _died(self, each: Running, content: Any) -> str:
         if self.signum is not None:
             return self._stopped(each, content)
-        back = each.line.queue.lost(each.trial, content)
+        back = each.line.queue.mark_crashed(each.trial, content)
         return f"{content}; " + ("back in line" if back else "too often, given up")
 
     def _stop_all(self) -> None:

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from .queue import Line
+from .queue import Stage
 
 #: Ends of trials that are told in words beside the table: they need someone's eye.
-TOLD = ("failed", "died", "lost")
+TOLD = ("failed", "died", "mark_crashed")
 
 
-class Watch(ABC):
+class ProgressReporter(ABC):
     """Is told what happens, and shows it.
 
     Args:
@@ -28,13 +28,13 @@ class Watch(ABC):
     def __init__(self, console: Console, workers: int) -> None:
         self.console = console
         self.workers = workers
-        self.lines: Sequence[Line] = ()
+        self.lines: Sequence[Stage] = ()
         self.what = ""
         self.since: dict[tuple[int, int], float] = {}
         self.seconds: list[float] = []
 
     @contextmanager
-    def showing(self, what: str, lines: Sequence[Line]) -> Iterator[None]:
+    def showing(self, what: str, lines: Sequence[Stage]) -> Iterator[None]:
         """Show the trials of these lines meanwhile."""
         self.what, self.lines, self.since, self.seconds = what, lines, {}, []
         with self.shown():
@@ -46,11 +46,11 @@ class Watch(ABC):
         """Whatever is drawn while a part of the sweep runs."""
         yield
 
-    def started(self, line: Line, trial: Trial) -> None:
+    def started(self, line: Stage, trial: Trial) -> None:
         """A trial began."""
         self.since[id(line), trial.number] = time.monotonic()
 
-    def ended(self, line: Line, number: int, how: str, words: str) -> None:
+    def ended(self, line: Stage, number: int, how: str, words: str) -> None:
         """A trial came to its end, or its process did."""
         began = self.since.pop((id(line), number), None)
         if began is not None and how == "done":
@@ -73,7 +73,7 @@ class Watch(ABC):
         return f"about {duration((whole - done) * fmean(self.seconds) / self.workers)} left"
 
 
-class Plain(Watch):
+class LogLines(ProgressReporter):
     """A line for each trial that ends: for logs."""
 
     @contextmanager
@@ -83,7 +83,7 @@ class Plain(Watch):
             self._print(f"{self.what}: {whole - done} of {whole} trials to do")
         yield
 
-    def ended(self, line: Line, number: int, how: str, words: str) -> None:
+    def ended(self, line: Stage, number: int, how: str, words: str) -> None:
         super().ended(line, number, how, words)
         done, whole = self.counts()
         name = line.name_of(number)
@@ -94,7 +94,7 @@ class Plain(Watch):
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
-class Board(Watch):
+class LiveTable(ProgressReporter):
     """One row for each line, redrawn as trials end."""
 
     @contextmanager
@@ -103,13 +103,13 @@ class Board(Watch):
             self._live = live
             yield
 
-    def ended(self, line: Line, number: int, how: str, words: str) -> None:
+    def ended(self, line: Stage, number: int, how: str, words: str) -> None:
         super().ended(line, number, how, words)
         if how in TOLD:
             self.console.print(f"{line.name_of(number)} {how}: {words}", soft_wrap=True)
         self._draw()
 
-    def started(self, line: Line, trial: Trial) -> None:
+    def started(self, line: Stage, trial: Trial) -> None:
         super().started(line, trial)
         self._draw()
 

@@ -20,12 +20,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..config.objectives import Direction
 from ..storage.file_lock import Lock
-from ..storage.liveness import Witness, own_claim
+from ..storage.liveness import LivenessMonitor, worker_identity
 from .job import Job
 
 
 @dataclass(frozen=True)
-class Place:
+class TrialSpec:
     """A place in the line: parameters that are fixed, and what belongs to the trial."""
 
     params: Mapping[str, Any]
@@ -61,7 +61,7 @@ class Queue:
         self.lock = lock
         self.retries = retries
         self.ended = ended
-        self.witness = Witness()
+        self.witness = LivenessMonitor()
         self.study = optuna.create_study(
             study_name=name,
             storage=storage,
@@ -70,7 +70,7 @@ class Queue:
             load_if_exists=True,
         )
 
-    def fill(self, places: Iterable[Place]) -> None:
+    def fill(self, places: Iterable[TrialSpec]) -> None:
         """Put into line what is not there yet."""
         with self.lock():
             there = len(self.trials())
@@ -95,16 +95,16 @@ class Queue:
             if not self._waiting or self.ended():
                 return None
             trial = self.study.ask()
-            trial.set_user_attr("claim", own_claim())
+            trial.set_user_attr("claim", worker_identity())
         return trial
 
-    def give_back(self, trial: Trial) -> None:
+    def requeue(self, trial: Trial) -> None:
         """Put a trial back into line, where it is first again."""
         with self.lock():
             if self._own(trial.number):
                 self._line_up(trial.number)
 
-    def lost(self, trial: Trial | FrozenTrial, reason: str) -> bool:
+    def mark_crashed(self, trial: Trial | FrozenTrial, reason: str) -> bool:
         """A trial's process died: back into line, or failed after too often; whether it is back."""
         with self.lock():
             return not self._own(trial.number) or self._lost(trial, reason)
@@ -155,9 +155,9 @@ class Queue:
         """How many trials no longer wait."""
         return sum(trial.state != TrialState.WAITING for trial in self.trials())
 
-    def beat(self, trial: Trial, mark: float) -> None:
+    def heartbeat(self, trial: Trial, mark: float) -> None:
         """Let other machines see that this trial is worked on."""
-        self._attr(trial.number, "beat", mark)
+        self._attr(trial.number, "heartbeat", mark)
 
     @property
     def open(self) -> bool:
@@ -170,7 +170,7 @@ class Queue:
 
     def _own(self, number: int) -> bool:
         """Whether this process still has a trial: one that was taken for dead has lost its."""
-        return bool(self.trials()[number].user_attrs.get("claim") == own_claim())
+        return bool(self.trials()[number].user_attrs.get("claim") == worker_identity())
 
     def _dead(self) -> list[FrozenTrial]:
         """Running trials that nobody works on.
@@ -186,7 +186,7 @@ class Queue:
 
     def _abandoned(self, number: int, attrs: Mapping[str, Any]) -> bool:
         claim = attrs.get("claim")
-        return claim is None or self.witness.dead(self.name, number, claim, attrs.get("beat"))
+        return claim is None or self.witness.dead(self.name, number, claim, attrs.get("heartbeat"))
 
     def _lost(self, trial: Trial | FrozenTrial, reason: str, count: int = 1) -> bool:
         deaths = trial.user_attrs.get("deaths", 0) + count
@@ -218,7 +218,7 @@ class Queue:
         return self.storage.get_trial_id_from_study_id_trial_number(study, number)
 
 
-class Line(ABC):
+class Stage(ABC):
     """What a pool takes work from: a queue, and what its trials mean.
 
     Attributes:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 import experts
-from experts import MoE, Wiring
+from experts import GateTopology, MoE
 from routers import ConfigError
 
-from .._task import Backbone, Batch, Layer, Task, tasks
+from .._task import TASKS, Backbone, Batch, Layer, Task
 from ..config.schema import Config
 from ..loading.batches import InOrder
 from ..loading.seeds import mix_seed
@@ -30,7 +30,7 @@ def part(section: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 def build_task(config: Config) -> Task:
     """The task that ``config.task`` names."""
     name, options = part(config.task)
-    task: Task = tasks.build(name, **options)
+    task: Task = TASKS.build(name, **options)
     return task
 
 
@@ -101,7 +101,9 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
     pairs = iter(zip(layers, calls, strict=True))
     built = count(1)
 
-    def layer(sample_shape: tuple[int, ...], wiring: Callable[[int], Wiring] | None = None) -> MoE:
+    def layer(
+        sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None = None
+    ) -> MoE:
         dense = None if wiring is None else wiring(config.moe.num_experts).dense()
         around = partial(assembled, router=("uniform", {"k": 1}), wiring=dense)
         with _seeded(config.seed, next(built)):
@@ -114,7 +116,9 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
 def _layers(config: Config) -> Layer:
     built = count(1)
 
-    def layer(sample_shape: tuple[int, ...], wiring: Callable[[int], Wiring] | None = None) -> MoE:
+    def layer(
+        sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None = None
+    ) -> MoE:
         with _seeded(config.seed, next(built)):
             return _layer(config, sample_shape, wiring)
 
@@ -138,7 +142,7 @@ def _calls(layers: list[MoE]) -> Iterator[list[Call]]:
 
 
 def _layer(
-    config: Config, sample_shape: tuple[int, ...], wiring: Callable[[int], Wiring] | None
+    config: Config, sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None
 ) -> MoE:
     settings = config.moe
     expert_name, expert_options = part(config.expert)

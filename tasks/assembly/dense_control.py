@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import experts
-from experts import Bank, MoE, count_flops, idle_experts
+from experts import Bank, MoE, count_flops, skip_experts
 from routers import ConfigError, Routing
 
 #: What a routed layer and its dense stand-in must have in common.
@@ -25,7 +25,7 @@ def iso_flop(layer: MoE, call: Call) -> int:
     """FLOPs of a pass, router included."""
     args, kwargs = call
     routings: list[Routing] = []
-    with idle_experts([layer.eval()]) as [idle]:
+    with skip_experts([layer.eval()]) as [idle]:
         outside = count_flops(lambda: routings.append(layer(*args, **kwargs)[1]))
     load, items = routings[0].load.tolist(), int(routings[0].num_real)
     return outside + layer.expert_flops(load, items, idle.row_shape)

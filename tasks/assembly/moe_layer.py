@@ -3,11 +3,11 @@
 from typing import Any
 
 import routers
-from experts import Bank, MoE, MultiGateMoE, Wiring
+from experts import Bank, GateTopology, MoE, MultiGateMoE
 
 
 def assembled(
-    bank: Bank, *, router: tuple[str, dict[str, Any]], wiring: Wiring | None, **settings: Any
+    bank: Bank, *, router: tuple[str, dict[str, Any]], wiring: GateTopology | None, **settings: Any
 ) -> MoE:
     """The layer around ``bank``.
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from routers import ConfigError, bad_value
 
-from .._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task
+from .._task import Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 from ..backbones.blocks import check_blocks
 from ..backbones.decoder import Decoder
 from ..metrics.bits_per_byte import UNSCORED, BitsPerByte
@@ -128,11 +128,11 @@ class Language(Task):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output.flatten(0, 1), batch["y"].flatten(), ignore_index=UNSCORED)
 
-    def measures(self) -> dict[str, Measure]:
-        return {self.score.name: Measure(BitsPerByte())}
+    def measures(self) -> dict[str, MetricSpec]:
+        return {self.score.name: MetricSpec(BitsPerByte())}
 
-    def kinds(self) -> tuple[Kinds, ...]:
-        return (Kinds("byte", CLASSES, _classes),)
+    def kinds(self) -> tuple[Labeling, ...]:
+        return (Labeling("byte", CLASSES, _classes),)
 
     def collate(self, batch: Batch) -> Batch:
         """Targets as ``(B, L)`` int64, ``UNSCORED`` where another window scores them."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from routers import bad_value, unknown, unknown_option
 
-from .._task import Backbone, Batch, Kinds, Layer, Measure, Score, Task
+from .._task import Backbone, Batch, Labeling, Layer, MetricSpec, Score, Task
 from ..metrics.specialization import GATE
 from ..multi_target.network import MultiTaskNet, Outputs, Parts
 from ..multi_target.sharing import SHARINGS
@@ -111,9 +111,9 @@ class MultiTask(Task):
         factors = [self.weights.get(target.name, 1.0) for target in self.targets]
         return output.weighting(losses * losses.new_tensor(factors), output.shared)
 
-    def measures(self) -> dict[str, Measure]:
+    def measures(self) -> dict[str, MetricSpec]:
         return {
-            f"{name}/{target.name}": Measure(metric, partial(_of_target, target, index))
+            f"{name}/{target.name}": MetricSpec(metric, partial(_of_target, target, index))
             for index, target in enumerate(self.targets)
             for name, metric in kind_of(target).metrics(target).items()
         }
@@ -121,9 +121,9 @@ class MultiTask(Task):
     def overall(self, values: Mapping[str, float]) -> float:
         return sum(map(partial(_merit, values), self.targets)) / len(self.targets)
 
-    def kinds(self) -> tuple[Kinds, ...]:
+    def kinds(self) -> tuple[Labeling, ...]:
         return tuple(
-            Kinds(target.name, _class_names(target), partial(_class_of, target, index))
+            Labeling(target.name, _class_names(target), partial(_class_of, target, index))
             for index, target in enumerate(self.targets)
             if target.classes
         )

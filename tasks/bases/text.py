@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from routers import bad_value, unknown
 
-from .._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task
+from .._task import Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 from ..backbones.bag import Bag, inverse_document_frequency
 from ..backbones.blocks import check_blocks
 from ..backbones.encoder import Encoder
@@ -163,18 +163,18 @@ class Text(Task):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)
 
-    def measures(self) -> dict[str, Measure]:
+    def measures(self) -> dict[str, MetricSpec]:
         train = self.texts.train
         number = len(train.classes)
-        of_all = {name: Measure(make(number)) for name, make in _SCORES.items()}
+        to_dense = {name: MetricSpec(make(number)) for name, make in _SCORES.items()}
         if train.group is None:
-            return of_all
+            return to_dense
         by_group = {
-            f"{name}/{group}": Measure(make(number), partial(_of_group, place))
+            f"{name}/{group}": MetricSpec(make(number), partial(_of_group, place))
             for name, make in _SCORES.items()
             for place, group in enumerate(train.groups)
         }
-        return {"accuracy": of_all["accuracy"]} | by_group
+        return {"accuracy": to_dense["accuracy"]} | by_group
 
     def overall(self, values: Mapping[str, float]) -> float:
         """Of one group the measure itself; of several the mean over the groups."""
@@ -183,12 +183,12 @@ class Text(Task):
             return values[name]
         return fmean(values[f"{name}/{group}"] for group in self.texts.train.groups)
 
-    def kinds(self) -> tuple[Kinds, ...]:
+    def kinds(self) -> tuple[Labeling, ...]:
         train = self.texts.train
-        classes = Kinds("class", train.classes, itemgetter("y"))
+        classes = Labeling("class", train.classes, itemgetter("y"))
         if train.group is None:
             return (classes,)
-        return (classes, Kinds(self.group_name, train.groups, itemgetter("task")))
+        return (classes, Labeling(self.group_name, train.groups, itemgetter("task")))
 
     def collate(self, batch: Batch) -> Batch:
         """Cut to the longest text, with a mask, and 0 at padding, whatever was there."""

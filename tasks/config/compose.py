@@ -12,7 +12,7 @@ import experts
 import routers
 from routers import ConfigError, Registry, bad_value, nearest_name, unknown, unknown_option
 
-from .._task import tasks
+from .._task import TASKS
 from . import overrides as grammar
 from .overrides import Change, check_type, explained, load_yaml
 from .schema import Config
@@ -23,7 +23,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 CONFIG = "config.yaml"
 
 #: Sections that name a part; ``router=topk`` is short for ``router.name=topk``.
-PARTS: dict[str, Registry] = {"task": tasks, "router": routers.routers, "expert": experts.banks}
+PARTS: dict[str, Registry] = {"task": TASKS, "router": routers.ROUTERS, "expert": experts.EXPERTS}
 
 #: Keys whose value is text whatever YAML makes of it: ``out=12345`` is a folder.
 TEXT = ("out", "resume", "experiment")
@@ -172,7 +172,7 @@ def _complete(key: str, registry: Registry, section: dict[str, Any]) -> None:
 
 def _losses(config: DictConfig, changes: Sequence[Change], router: str) -> dict[str, float]:
     """Balance terms and weights: the router's own unless named, then the changes in order."""
-    own: Any = getattr(routers.routers.get_part(router), "balance", {})
+    own: Any = getattr(routers.ROUTERS.get_part(router), "default_losses", {})
     for sign, key, value in changes:
         if config.get("losses") is None:
             config["losses"] = dict(own)
@@ -183,8 +183,8 @@ def _losses(config: DictConfig, changes: Sequence[Change], router: str) -> dict[
     weights = dict(own) if weights is None else weights
     check_type("losses", weights, dict)
     for name, weight in weights.items():
-        if name not in routers.losses.available():
-            raise unknown_option("losses", name, routers.losses.available())
+        if name not in routers.LOSSES.available():
+            raise unknown_option("losses", name, routers.LOSSES.available())
         check_type(f"losses.{name}", weight, float)
         if not math.isfinite(weight):
             raise bad_value(f"losses.{name}", weight, "a finite number")

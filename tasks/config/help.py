@@ -41,7 +41,7 @@ def help_text(config: Config, chosen: Iterable[str]) -> str:
 
 def list_text() -> str:
     """Every name that a configuration can use, with a line on each."""
-    registries = {**PARTS, "router.gate": routers.gates, "losses": routers.losses}
+    registries = {**PARTS, "router.gate": routers.GATES, "losses": routers.LOSSES}
     sections = [f"{key}\n" + "".join(_line(r, name) for name in r) for key, r in registries.items()]
     names = "".join(map(_experiment_line, experiments())) or "  none\n"
     return "\n".join([*sections, f"experiment\n{names}"])

@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from experts import Wiring, cgc, cgc_shared
+from experts import GateTopology, cgc, cgc_shared
 from routers import Routing, bad_value
 
 from .network import Parts, Trunk
@@ -41,11 +41,11 @@ class PLE(Trunk):
         return x, routings
 
 
-def _inner(num_experts: int, *, tasks: int, own: int) -> Wiring:
+def _inner(num_experts: int, *, tasks: int, own: int) -> GateTopology:
     return cgc_shared(num_experts, tasks=tasks, shared=_num_shared(num_experts, tasks, own))
 
 
-def _outer(num_experts: int, *, tasks: int, own: int) -> Wiring:
+def _outer(num_experts: int, *, tasks: int, own: int) -> GateTopology:
     return cgc(num_experts, tasks=tasks, shared=_num_shared(num_experts, tasks, own))
 
 

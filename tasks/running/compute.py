@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from experts import Idle, MoE, count_flops, count_flops_of, idle_experts
+from experts import MoE, NoOpBank, count_flops, count_flops_of, skip_experts
 from routers import Balance, Routing
 
 from .._task import Batch
@@ -78,7 +78,7 @@ def measure(module: RoutedModule, batches: InOrder) -> Compute:
 
 def _pass(
     module: RoutedModule, layers: list[MoE], batch: Batch
-) -> tuple[list[Routing], list[Idle], int, int]:
+) -> tuple[list[Routing], list[NoOpBank], int, int]:
     """Routings of a pass, what stood in for the experts, FLOPs of all else and of routers."""
     routings: list[Routing] = []
     of_routers: list[int] = []
@@ -89,14 +89,14 @@ def _pass(
     def run() -> None:
         of_routers.append(count_flops_of((layer.router for layer in layers), forward))
 
-    with idle_experts(layers) as resting:
+    with skip_experts(layers) as resting:
         counted = count_flops(run)
     return routings, resting, counted, of_routers[0]
 
 
 def _idle_parameters(layer: MoE, balance: Balance, routing: Routing) -> float:
     """Parameters of a layer's experts that do not work on an item, on average."""
-    if not routing.divisible:  # every item takes something of every slot, or of every expert
+    if not routing.supports_dropping:  # every item takes part of every slot or expert
         return 0.0
     return sum(
         count * (1 - load / balance.items)

@@ -18,11 +18,11 @@ from routers import ConfigError
 from ..config.compose import CONFIG, compose
 from ..config.overrides import load_yaml
 from ..loading.rank import Rank
-from ..training.devices import meet
+from ..training.devices import init_process_group
 from ..training.divergence import DivergedError
 from ..training.signals import StoppedError
 from .cli import quiet
-from .launch import Order, RankError
+from .launch import RankError, WorkerConfig
 from .run import Run
 
 #: Ends of a run that whoever started it knows what to do with.
@@ -44,7 +44,7 @@ class Link:
     def listen(self) -> None:
         """It always does."""
 
-    def listen_no_more(self) -> None:
+    def uninstall(self) -> None:
         """It always does."""
 
     def tell(self, epoch: int, values: dict[str, float]) -> None:
@@ -64,7 +64,7 @@ def main(text: str) -> None:
 
     So no rank sees another one's connection closed before that one said why.
     """
-    order = Order(**json.loads(text))
+    order = WorkerConfig(**json.loads(text))
     link = Link(Connection(order.link))
     quiet()
     end = _end(order, link)
@@ -75,13 +75,13 @@ def main(text: str) -> None:
         time.sleep(60)
 
 
-def _end(order: Order, link: Link) -> Exception | None:
+def _end(order: WorkerConfig, link: Link) -> Exception | None:
     """How the run ended."""
     rank, folder = Rank(order.number, order.of), Path(order.folder)
     try:
         run = Run(compose([], base=load_yaml(folder / CONFIG)), rank)
         torch.set_num_threads(max(1, torch.get_num_threads() // rank.of))
-        meet(rank, order.port, run.config.trainer.accelerator)
+        init_process_group(rank, order.port, run.config.trainer.accelerator)
         console = Console() if order.draws else Console(file=io.StringIO())
         checkpoint = None if order.checkpoint is None else Path(order.checkpoint)
         fitted = run.fit(folder, checkpoint, console, link, link.tell)

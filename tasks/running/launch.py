@@ -49,14 +49,14 @@ class RankDiedError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Order:
+class WorkerConfig:
     """What a rank's process is told at its start.
 
     Attributes:
         folder: of the run; its configuration is there.
         checkpoint: what to go on from.
         number, of: the rank.
-        port: of the store where ranks meet.
+        port: of the store where ranks init_process_group.
         link: file descriptor of the connection to the process that started it.
         draws: whether there is a terminal for the progress bar.
     """
@@ -75,7 +75,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Member:
+class Worker:
     """A rank's process, as who started it sees it."""
 
     number: int
@@ -110,7 +110,7 @@ def launch(
         with _members(folder, devices, checkpoint, draws) as members:
             _look_after(members, stop, tell)
     finally:
-        stop.listen_no_more()
+        stop.uninstall()
     return dict(read_json(folder / RESULT))
 
 
@@ -126,9 +126,9 @@ def death(exitcode: int | None) -> str:
     return f"killed by {name}" + ("; out of memory, perhaps" if name == "SIGKILL" else "")
 
 
-def _look_after(members: Sequence[Member], stop: Signals, tell: Tell | None) -> None:
+def _look_after(members: Sequence[Worker], stop: Signals, tell: Tell | None) -> None:
     """Until all are done."""
-    by_link: dict[Any, Member] = {member.link: member for member in members}
+    by_link: dict[Any, Worker] = {member.link: member for member in members}
     told = False
     while by_link:
         if stop.signum is not None and not told:
@@ -147,7 +147,7 @@ def _look_after(members: Sequence[Member], stop: Signals, tell: Tell | None) -> 
                 tell(*said)
 
 
-def _heard(member: Member) -> Any:
+def _heard(member: Worker) -> Any:
     """What a rank says; of one that is gone, that it died."""
     try:
         return member.link.recv()
@@ -155,9 +155,9 @@ def _heard(member: Member) -> Any:
         return member.died()
 
 
-def _cause(members: Iterable[Member], error: RankError) -> BaseException:
+def _cause(members: Iterable[Worker], error: RankError) -> BaseException:
     """What else went wrong within a moment, for a rank fails where another one is gone."""
-    links: dict[Any, Member] = {member.link: member for member in members}
+    links: dict[Any, Worker] = {member.link: member for member in members}
     until = time.monotonic() + CAUSE_SECONDS
     while links and (left := until - time.monotonic()) > 0:
         for link in wait(list(links), left):
@@ -170,18 +170,18 @@ def _cause(members: Iterable[Member], error: RankError) -> BaseException:
 @contextmanager
 def _members(
     folder: Path, devices: int, checkpoint: Path | None, draws: bool
-) -> Iterator[list[Member]]:
+) -> Iterator[list[Worker]]:
     """The processes of all ranks, which are gone in the end."""
     with ExitStack() as held:
         lock = held.enter_context((folder / RANKS).open("a"))
         fcntl.flock(lock, fcntl.LOCK_EX)
         store = _store(devices)
-        members: list[Member] = []
+        members: list[Worker] = []
         held.callback(_end_all, members)
         for number in range(devices):
             here, there = Pipe()
             held.callback(here.close)
-            order = Order(
+            order = WorkerConfig(
                 folder=str(folder),
                 checkpoint=None if checkpoint is None else str(checkpoint),
                 number=number,
@@ -192,7 +192,7 @@ def _members(
             )
             with there:
                 process = _start(order, (there.fileno(), lock.fileno()))
-            members.append(Member(number, process, here))
+            members.append(Worker(number, process, here))
         yield members
 
 
@@ -210,7 +210,7 @@ def _store(devices: int) -> Any:
     )
 
 
-def _start(order: Order, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
+def _start(order: WorkerConfig, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     with _blocked({signal.SIGINT, signal.SIGTERM}):  # which are for this process
         return subprocess.Popen(
@@ -239,7 +239,7 @@ def _defaults() -> dict[str, str]:
     return {"TORCH_CPP_LOG_LEVEL": "ERROR", **within}
 
 
-def _end_all(members: Sequence[Member]) -> None:
+def _end_all(members: Sequence[Worker]) -> None:
     """What they had to keep is kept, by renames."""
     for member in members:
         member.process.kill()

@@ -21,7 +21,7 @@ from ..config.compose import PARTS
 from ..config.schema import Config, TrainerConfig, arm_name
 from ..loading.batches import Batches, InOrder, num_rows
 from ..loading.rank import Rank
-from ..training.callbacks import Record, Reseed, Tell, Validated
+from ..training.callbacks import Record, ReportValidation, Reseed, Tell
 from ..training.checkpoints import Checkpoints
 from ..training.csv_logger import CsvLog
 from ..training.devices import strategies
@@ -148,7 +148,7 @@ class Run:
     def write(self, folder: Path, record: Record, validation: dict[str, float]) -> dict[str, Any]:
         """Write what ``fit`` came to; returns what ``result.json`` holds."""
         result = self._result(record, validation)
-        write_confusion(folder / CONFUSION, self.task, self.module.who_does_what)
+        write_confusion(folder / CONFUSION, self.task, self.module.specialization)
         write_json(folder / RESULT, result)
         return result
 
@@ -168,7 +168,7 @@ class Run:
         if self.config.trainer.progress:
             watchers.append(ProgressBar(console))
         if tell is not None:
-            watchers.append(Validated(tell))
+            watchers.append(ReportValidation(tell))
         return watchers
 
     def _in_order(self, split: Batch, ranks: Sequence[Rank]) -> InOrder:
@@ -218,7 +218,9 @@ class Run:
             raise
         except ValueError as error:
             names = (f"{key}={getattr(self.config, key)['name']}" for key in PARTS)
-            raise ConfigError(f"{', '.join(names)}: these do not fit together: {error}") from error
+            raise ConfigError(
+                f"{', '.join(names)}: these do not fit is_distributed: {error}"
+            ) from error
         self.module.train()
 
     def _result(self, record: Record, validation: dict[str, float]) -> dict[str, Any]:

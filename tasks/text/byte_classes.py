@@ -18,7 +18,7 @@ CLASSES = (*_MEMBERS, "other")
 
 
 def class_of(x: Tensor) -> Tensor:
-    """Places in ``CLASSES`` of bytes of any shape, int64.
+    """Indices into ``CLASSES`` of bytes of any shape, int64.
 
     >>> [CLASSES[place] for place in class_of(torch.tensor(list(b"a?")))]
     ['lower', 'punctuation']

@@ -73,7 +73,7 @@ class Record(Callback):
         self.items += len(batch["y"]) * trainer.world_size
         step = trainer.global_step
         if stepped(trainer, batch_idx) and step % self.every == 0:
-            values = {**module.take_window(), "epoch": trainer.current_epoch}
+            values = {**module.pop_training_stats(), "epoch": trainer.current_epoch}
             values["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
             _log(trainer, values)
 
@@ -110,7 +110,7 @@ class Record(Callback):
         self._since = now
 
 
-class Validated(Callback):
+class ReportValidation(Callback):
     """Says what every validation while training came to.
 
     Args:

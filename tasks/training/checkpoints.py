@@ -66,10 +66,10 @@ class Checkpoints(Callback):
         self._stop_if_asked()
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        self.stop.listen_no_more()
+        self.stop.uninstall()
 
     def on_exception(self, *args: Any) -> None:
-        self.stop.listen_no_more()
+        self.stop.uninstall()
 
     def save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write the checkpoint.

@@ -14,7 +14,7 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     [1, 2]
     """
     values = values.clone()
-    if together() and values.numel():
+    if is_distributed() and values.numel():
         dist.all_reduce(values)
     return values
 
@@ -25,7 +25,7 @@ def average_over_ranks(values: Iterable[Tensor]) -> None:
     Summed in float64, in which the sum of equal float32 numbers is exact: what the ranks agree
     on stays as it is.
     """
-    if not together():
+    if not is_distributed():
         return
     floating = [each for each in values if each.is_floating_point() and each.numel()]
     if not floating:
@@ -38,6 +38,6 @@ def average_over_ranks(values: Iterable[Tensor]) -> None:
         each.copy_(part.view_as(each))
 
 
-def together() -> bool:
+def is_distributed() -> bool:
     """Whether this process trains with others."""
     return dist.is_available() and dist.is_initialized()

@@ -67,12 +67,12 @@ def strategies(rank: Rank) -> dict[str, Any]:
         return {"devices": 1}
     return {
         "devices": rank.of,
-        "strategy": Together(rank),
+        "strategy": DDPWithoutBarriers(rank),
         "use_distributed_sampler": False,  # every rank reads its own share already
     }
 
 
-class Together(DDPStrategy):
+class DDPWithoutBarriers(DDPStrategy):
     """Data parallelism: gradients are means over ranks.
 
     The module sums its own counts over ranks and averages its statistics, so buffers are left
@@ -133,7 +133,7 @@ class OneMachine(ClusterEnvironment):
         return 0
 
 
-def meet(rank: Rank, port: int, accelerator: str) -> None:
+def init_process_group(rank: Rank, port: int, accelerator: str) -> None:
     """Find the other ranks, for as long as this process lives.
 
     Args:

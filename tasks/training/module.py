@@ -15,7 +15,7 @@ import routers
 from experts import MoE
 from routers import Balance, BalanceMetric, Routing, average_balance, load_cv, max_violation
 
-from .._task import Backbone, Batch, Kinds, Measure, Task
+from .._task import Backbone, Batch, Labeling, MetricSpec, Task
 from ..assembly.build import routed_layers
 from ..config.schema import OptimizerConfig
 from ..metrics.specialization import (
@@ -67,14 +67,14 @@ class RoutedModule(pl.LightningModule):
         super().__init__()
         self.task = task
         self.backbone = backbone
-        self.losses = {name: (routers.losses[name], weight) for name, weight in losses.items()}
+        self.losses = {name: (routers.LOSSES[name], weight) for name, weight in losses.items()}
         self.divided = divided(losses) if devices > 1 else {}
         self.optimizer_config = optimizer
         self.total_steps = total_steps
         layers = routed_layers(backbone)
         self.routers = [layer.router for layer in layers]
         self.needs_ids = any(router.traits.needs_ids for router in self.routers)
-        loss = Measure(MeanMetric(), partial(_loss_and_rows, task))
+        loss = MetricSpec(MeanMetric(), partial(_loss_and_rows, task))
         self.measures = {"loss": loss, **task.measures()}
         self.kinds = task.kinds()
         self.balance = [BalanceMetric(router.num_experts) for router in self.routers]
@@ -83,22 +83,22 @@ class RoutedModule(pl.LightningModule):
         tables = [table for tables in self.who for table in tables.values()]
         self.measured: list[Metric] = [*measured, *self.balance, *tables]
         # so that they move with the module; under a name of their own they would be cast as well
-        self.metrics = Exact(self.measured)
+        self.metrics = Float32State(self.measured)
         self.evaluation: dict[str, float] = {}
         self.by_label: dict[str, float] = {}
         self.layers: list[Balance] = []
-        self.who_does_what: list[dict[str, Tensor]] = []
+        self.specialization: list[dict[str, Tensor]] = []
         # sums since the last log line and since the last step; saved, so that a resumed run
         # logs and adapts as if it had never stopped
         shape = (len(self.routers), max((r.num_experts for r in self.routers), default=1))
         read = any(routers.reads_step(term) for term, _ in self.losses.values())
         self.step_sums = [StepSums(self.routers)] if read else []
         self.batch_sums = [StepSums(self.routers)] if self.divided else []
-        self.steps = Exact([*self.step_sums, *self.batch_sums])
+        self.steps = Float32State([*self.step_sums, *self.batch_sums])
         self.register_buffer("window_load", torch.zeros(shape, dtype=torch.int64))
         self.register_buffer("window_loss", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("step_load", torch.zeros(shape, dtype=torch.int64))
-        counts = sum(router.tally_size for router in self.routers)
+        counts = sum(router.num_counts for router in self.routers)
         zeros = torch.zeros(counts, dtype=torch.int64)
         self.register_buffer("step_tally", zeros, persistent=counts > 0)
 
@@ -119,8 +119,8 @@ class RoutedModule(pl.LightningModule):
             seen = torch.stack([task_loss.double(), task_loss.new_ones(()).double()])
             self.window_loss += sum_over_ranks(seen)
             for layer, routing in enumerate(routings):
-                self.step_load[layer, : routing.num_experts] += routing.demand
-            tallies = [routing.tally for routing in routings if routing.tally is not None]
+                self.step_load[layer, : routing.num_experts] += routing.requested_load
+            tallies = [routing.counts for routing in routings if routing.counts is not None]
             if tallies:
                 self.step_tally += torch.cat(tallies)
         return loss
@@ -148,11 +148,11 @@ class RoutedModule(pl.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         load, tally = sum_over_ranks(self.step_load), sum_over_ranks(self.step_tally)
-        tallies = torch.split(tally, [router.tally_size for router in self.routers])
+        tallies = torch.split(tally, [router.num_counts for router in self.routers])
         for router, of_layer, counts in zip(self.routers, load, tallies, strict=True):
             router.adapt(of_layer[: router.num_experts])
-            if router.tally_size:
-                router.adapt_to_tally(counts)
+            if router.num_counts:
+                router.adapt_from_counts(counts)
         self.window_load += load
         self.step_load.zero_()
         self.step_tally.zero_()
@@ -161,7 +161,7 @@ class RoutedModule(pl.LightningModule):
         # what follows from a batch, such as a running mean, each rank has of its share
         average_over_ranks(self.backbone.buffers())
 
-    def take_window(self) -> dict[str, float]:
+    def pop_training_stats(self) -> dict[str, float]:
         """Training statistics since this was last called."""
         total, steps = self.window_loss.tolist()
         values = {"train/loss": total / max(steps, 1)}
@@ -200,7 +200,7 @@ class RoutedModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self.layers = [metric.compute() for metric in self.balance]
-        self.who_does_what = [
+        self.specialization = [
             {name: table.compute().clone() for name, table in tables.items()} for tables in self.who
         ]
         self.evaluation, self.by_label = {}, {}
@@ -237,7 +237,7 @@ class RoutedModule(pl.LightningModule):
                 **asdict(balance),
                 "nmi": {name: normalized_mutual_information(t) for name, t in tables.items()},
             }
-            for balance, tables in zip(self.layers, self.who_does_what, strict=True)
+            for balance, tables in zip(self.layers, self.specialization, strict=True)
         ]
 
     def described(self, batch: Batch) -> Batch:
@@ -256,9 +256,9 @@ def divided(losses: Mapping[str, float]) -> dict[str, WeightedTerm]:
     ['switch']
     """
     twins = {name: f"{name}_global" for name in losses}
-    known = routers.losses.available()
+    known = routers.LOSSES.available()
     return {
-        name: (routers.losses[twin], losses[name]) for name, twin in twins.items() if twin in known
+        name: (routers.LOSSES[twin], losses[name]) for name, twin in twins.items() if twin in known
     }
 
 
@@ -282,21 +282,21 @@ def _loss_and_rows(task: Task, output: Any, batch: Batch) -> tuple[Tensor, Tenso
     return task.loss(output, batch), torch.tensor(len(y), device=y.device)
 
 
-class Exact(nn.ModuleList):
+class Float32State(nn.ModuleList):
     """Modules that go from device to device but keep their types.
 
     A metric's sums in bfloat16 stand still after a few hundred batches.
 
-    >>> Exact([MeanMetric()]).to(torch.bfloat16)[0].mean_value.dtype
+    >>> Float32State([MeanMetric()]).to(torch.bfloat16)[0].mean_value.dtype
     torch.float32
     """
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Exact":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Float32State":
         device = fn(torch.zeros(0, dtype=torch.int64)).device  # integers are moved, never cast
         return super()._apply(lambda values: values.to(device), recurse)  # type: ignore[no-untyped-call]
 
 
-def _tables(layer: MoE, kinds: tuple[Kinds, ...]) -> dict[str, ExpertTable]:
+def _tables(layer: MoE, kinds: tuple[Labeling, ...]) -> dict[str, ExpertTable]:
     """What tells who does what in a layer: a table for all kinds, and one for several gates."""
     columns = {each.name: len(each.names) for each in kinds}
     if layer.num_gates > 1:

@@ -28,7 +28,7 @@ class Stop(Protocol):
     def listen(self) -> None:
         """From now on, until told otherwise; a second time changes nothing."""
 
-    def listen_no_more(self) -> None:
+    def uninstall(self) -> None:
         """Leave signals as they were."""
 
 
@@ -43,7 +43,7 @@ class Signals:
         for signum in {signal.SIGINT, signal.SIGTERM} - self._before.keys():
             self._before[signum] = signal.signal(signum, self._ask)
 
-    def listen_no_more(self) -> None:
+    def uninstall(self) -> None:
         while self._before:
             signal.signal(*self._before.popitem())
 

@@ -51,7 +51,9 @@ def banks_with(*row_dims: int) -> list[str]:
 
 def suits(router: str, bank: str) -> bool:
     """Whether experts can do what a router asks: not all have parameters that have a mean."""
-    return not routers.routers.get_part(router).traits.merges or bool(bank_of(bank).stacks)
+    return not routers.ROUTERS.get_part(router).traits.merges or bool(
+        bank_of(bank).expert_parameters
+    )
 
 
 def rows_for(bank: Bank, count: int, seed: int = 2) -> Tensor:

@@ -174,7 +174,7 @@ def test_one_expert(name):
 
 
 def test_a_third_partys_bank(monkeypatch):
-    monkeypatch.setattr(experts.banks, "_parts", dict(experts.banks._parts))
+    monkeypatch.setattr(experts.EXPERTS, "_parts", dict(experts.EXPERTS._parts))
 
     @experts.register("doubling")
     class Doubling(Bank):

@@ -59,12 +59,12 @@ def test_there_are_many():
 
 @pytest.mark.parametrize("name", routers.available())
 def test_formulas_hold_at_sizes_they_were_not_made_from(name):
-    cost = cost_of(routers.routers[name])
+    cost = cost_of(routers.ROUTERS[name])
     assert FORMULA.match(cost.flops), cost
     assert FORMULA.match(cost.parameters), cost
     assert {e for _, e, *_ in SIZES}.isdisjoint(EXPERTS)
     dim, k, length = 16, 3, 10
-    given = {"k": k} if "k" in defaults(routers.routers[name], skip=2) else {}
+    given = {"k": k} if "k" in defaults(routers.ROUTERS[name], skip=2) else {}
     index = torch.arange(3 * length)
     items = Items(torch.randn(len(index), dim), groups=3, ids=index, task=index % 2)
     tried = []
@@ -85,7 +85,7 @@ def test_formulas_hold_at_sizes_they_were_not_made_from(name):
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_formulas_by_hand(name):
-    cost = cost_of(routers.routers[name])
+    cost = cost_of(routers.ROUTERS[name])
     assert (cost.flops, cost.parameters) == BY_HAND[name]
 
 
@@ -125,14 +125,14 @@ def test_every_row_says_all(capsys):
     assert main([]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     for name in routers.available():
-        kind = routers.routers[name]
+        kind = routers.ROUTERS[name]
         cost = cost_of(kind)
         for said in (
             summary(kind),
             f"source {source(kind)}",
             f"promises {promises(kind)}",
             f"cost {cost.flops} FLOPs per item, {cost.parameters} parameters",
-            f"options {options(routers.routers.options(name).items())}",
+            f"options {options(routers.ROUTERS.options(name).items())}",
         ):
             assert " ".join(said.split()) in shown
         assert source(kind) != "none"

@@ -12,8 +12,8 @@ import routers
 from routers import CheckError, ConfigError, Router, Routing, Traits, check_router
 from routers.conformance import suite as checks
 from routers.conformance.checks.scores import MOST_CALLS
-from routers.conformance.harness import Subject
-from routers.conformance.suite import judge, name
+from routers.conformance.harness import RouterUnderTest
+from routers.conformance.suite import name, run_checks
 
 from .plants._all import PLANTS
 
@@ -322,10 +322,10 @@ class ClaimsToMerge(Sound):
     traits = Traits(merges=True)
 
 
-class MergesInSecret(routers.routers["merged"]):
+class MergesInSecret(routers.ROUTERS["merged"]):
     """Banks whose parameters have no mean would not be refused."""
 
-    traits = replace(routers.routers["merged"].traits, merges=False)
+    traits = replace(routers.ROUTERS["merged"].traits, merges=False)
 
 
 class SecretlyNeedsIds(Sound):
@@ -353,14 +353,14 @@ class PromisesMoreThanItsClass(Sound):
 
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__(dim, num_experts)
-        self._promise(causal=True)
+        self.set_traits(causal=True)
 
 
 class SpaceWithoutOption(Sound):
     space = {"k": [1, 2]}  # noqa: RUF012
 
 
-class SpaceBeyondRange(routers.routers["topk"]):
+class SpaceBeyondRange(routers.ROUTERS["topk"]):
     space = {"k": [99]}  # noqa: RUF012
 
 
@@ -488,7 +488,7 @@ def test_sound_router_passes():
 )
 def test_broken_router_is_caught(broken, check, message):
     with pytest.raises(CheckError, match=f"(?s){message}"):
-        check(Subject(broken, 8, 4))
+        check(RouterUnderTest(broken, 8, 4))
 
 
 RAISES = [
@@ -506,7 +506,7 @@ def test_every_check_can_fail():
 @pytest.mark.parametrize(("broken", "check", "error"), RAISES)
 def test_broken_router_that_raises_is_caught(broken, check, error):
     with pytest.raises(error):
-        check(Subject(broken, 8, 4))
+        check(RouterUnderTest(broken, 8, 4))
 
 
 def test_report_lists_everything_with_reason_and_cure():
@@ -520,7 +520,7 @@ def test_report_lists_everything_with_reason_and_cure():
 
 
 def test_whatever_a_router_raises_becomes_a_verdict():
-    verdicts = {v.check: v for v in judge(NeedsAnItem)}
+    verdicts = {v.check: v for v in run_checks(NeedsAnItem)}
     assert "amax" in verdicts["empty_and_single"].failure.why
     assert verdicts["causal"].failure is None
 
@@ -537,7 +537,7 @@ def test_router_that_refuses_every_size_is_reported():
 
 
 def test_unpromised_traits_are_not_tested():
-    notes = {v.check: v.note for v in judge("expert_choice")}
+    notes = {v.check: v.note for v in run_checks("expert_choice")}
     assert {check for check, note in notes.items() if note == "not promised"} == {
         "per_item",
         "causal",

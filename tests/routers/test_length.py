@@ -11,7 +11,7 @@ import pytest
 import routers
 
 MOST = 150
-OURS = [n for n in routers.available() if routers.routers[n].__module__.startswith("routers.")]
+OURS = [n for n in routers.available() if routers.ROUTERS[n].__module__.startswith("routers.")]
 HOLDS_NONE = {
     tokenize.COMMENT,
     tokenize.DEDENT,
@@ -54,7 +54,7 @@ def test_what_counts():
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_router_is_short_or_says_why_not(name):
-    module = sys.modules[routers.routers[name].__module__]
+    module = sys.modules[routers.ROUTERS[name].__module__]
     length = lines_of_code(Path(module.__file__).read_text(encoding="utf-8"))
     if "\nLonger than most: " in module.__doc__:
         assert length > MOST, f"{length} lines: it no longer has to say why it is long"

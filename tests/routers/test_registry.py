@@ -152,7 +152,7 @@ def test_entry_points_are_looked_up_once(install, monkeypatch):
 
 
 def test_entry_points(install):
-    topk = routers.routers["topk"]
+    topk = routers.ROUTERS["topk"]
     install(SimpleNamespace(name="theirs", value="theirs:TopK", load=lambda: topk))
     assert "theirs" in routers.available()
     assert isinstance(routers.build("theirs", 4, 4, k=3), topk)
@@ -184,7 +184,7 @@ def test_an_import_error_inside_a_plugin_is_not_hidden(tmp_path, monkeypatch):
 
 
 def test_options_lists_defaults():
-    assert routers.routers.options("uniform") == {"k": 2}
+    assert routers.ROUTERS.options("uniform") == {"k": 2}
 
 
 def test_no_experts():

@@ -138,7 +138,7 @@ def test_backward_builds_no_matrix_of_all_scores(num_experts, dense):
     assert x.grad.any()
 
 
-class Tempered(routers.gates["linear"]):
+class Tempered(routers.GATES["linear"]):
     """A gate that inherits a way around ``forward``, and has a ``forward`` of its own."""
 
     def forward(self, items):

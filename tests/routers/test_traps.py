@@ -13,7 +13,7 @@ from rich.table import Table
 
 from routers import CheckError
 from routers.conformance.harness import SIZES
-from routers.conformance.suite import Candidate, judge
+from routers.conformance.suite import Candidate, run_checks
 
 from .plants import memory
 from .plants._all import PLANTS, TRAPS
@@ -41,7 +41,7 @@ def record():
 
 def failures(candidate: Candidate) -> dict[str, CheckError]:
     """What the kit says against a router, by check."""
-    return {v.check: v.failure for v in judge(candidate) if v.failure}
+    return {v.check: v.failure for v in run_checks(candidate) if v.failure}
 
 
 @cache

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from routers import ConfigError
 from sweeps.config.compose import compose
 from sweeps.config.plan import make_plan
-from sweeps.stages.search import SearchLine
+from sweeps.stages.search import SearchStage
 
 from ..tasks.ranks import no_ranks_left, ranks_of, until
 from .cases import TINY, confirmed, states, sweep, trials_of
@@ -59,7 +59,7 @@ def test_killed_pruned_and_stopped(tmp_path, monkeypatch, capsys):
         until(lambda: ranks_of(out / "confirmed" / "topk" / "seed-1000"))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(SearchLine, "goes_on", only_the_first)
+    monkeypatch.setattr(SearchStage, "goes_on", only_the_first)
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(disturb)
         assert sweep(out, *SWEEP) == 128 + signal.SIGTERM

@@ -20,7 +20,7 @@ from sweeps.report.files import write_figures
 from sweeps.report.inks import ARMS as ARM_INKS
 from sweeps.report.inks import DARK, LIGHT
 from sweeps.report.labels import overlap, place_labels
-from sweeps.report.marks import Area, Boxes, Dot, Figure, Line, Panel, Text
+from sweeps.report.marks import Area, Boxes, Dot, Figure, Panel, Stage, Text
 from sweeps.report.metrics import Curve, curve, read_log
 from sweeps.report.styles import styles
 from sweeps.results.leaderboard import write_leaderboard
@@ -162,7 +162,7 @@ def test_a_figure_as_pdf(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib", reason="figures as PDF need matplotlib")
     monkeypatch.undo()
     marks = [
-        Line([(0, 0), (90, 40)], dash="3 2"),
+        Stage([(0, 0), (90, 40)], dash="3 2"),
         Area([(0, 0), (5, 5), (0, 5)], "arm0", 0.5),
         Boxes([(1, 1, 5, 5)], "heat", 0.2),
         Dot(20, 20, "star", "arm1", hollow=True),

@@ -150,7 +150,7 @@ def test_stopped_says_so(tmp_path, monkeypatch, capsys):
     def stop(*_):
         raise StoppedSweepError(2)
 
-    monkeypatch.setattr(Pool, "work_off", stop)
+    monkeypatch.setattr(Pool, "run_all", stop)
     assert sweep(tmp_path / "x") == 130
     assert "the same command goes on" in capsys.readouterr().err
 

@@ -31,7 +31,7 @@ NARROW = "expert.hidden=16"
 
 #: The routers that digits can use: its samples are not of several tasks or languages.
 ROUTERS = [
-    name for name in routers.available() if not routers.routers.get_part(name).traits.needs_task
+    name for name in routers.available() if not routers.ROUTERS.get_part(name).traits.needs_task
 ]
 
 

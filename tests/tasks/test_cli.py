@@ -8,7 +8,7 @@ from rich.console import Console
 
 import experts
 import routers
-from tasks import tasks
+from tasks import TASKS
 from tasks.config.compose import compose, experiments, to_yaml
 from tasks.running.cli import main
 from tasks.running.result_table import print_result
@@ -69,9 +69,9 @@ def test_list(shown):
     names = [
         *routers.available(),
         *experts.available(),
-        *tasks.available(),
-        *routers.losses.available(),
-        *routers.gates.available(),
+        *TASKS.available(),
+        *routers.LOSSES.available(),
+        *routers.GATES.available(),
         *experiments(),
     ]
     lines = {line.split()[0] for line in text.splitlines() if line.startswith("  ")}

@@ -91,7 +91,7 @@ def test_another_part_forgets_the_options_of_the_former(conf):
 
 @pytest.mark.parametrize("name", routers.available())
 def test_defaults_of_the_signature_are_filled_in(name):
-    assert compose([f"router={name}"]).router == {"name": name, **routers.routers.options(name)}
+    assert compose([f"router={name}"]).router == {"name": name, **routers.ROUTERS.options(name)}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tasks.loading.batches import Batches, InOrder
 from tasks.loading.rank import Rank
 from tasks.loading.seeds import mix_seed
 from tasks.running.cli import main
-from tasks.running.launch import Member, RankError, _look_after
+from tasks.running.launch import RankError, Worker, _look_after
 from tasks.training.callbacks import Reseed
 from tasks.training.devices import COUNTS
 from tasks.training.signals import Signals
@@ -256,7 +256,7 @@ def test_the_cause_of_an_end_is_found(monkeypatch, said, error, words):
         members = []
         for number, words_of_it in enumerate(said):
             here, there = map(held.enter_context, Pipe())
-            members.append(Member(number, Mock(wait=lambda: -signal.SIGKILL), here))
+            members.append(Worker(number, Mock(wait=lambda: -signal.SIGKILL), here))
             if words_of_it is None:
                 there.close()
             elif words_of_it is not ...:
@@ -272,7 +272,7 @@ def test_a_signal_for_a_rank_that_is_gone():
     here, there = Pipe()
     there.close()
     with here, pytest.raises(RankDiedError, match="device 0: killed by SIGKILL"):
-        _look_after([Member(0, Mock(wait=lambda: -signal.SIGKILL), here)], stop, None)
+        _look_after([Worker(0, Mock(wait=lambda: -signal.SIGKILL), here)], stop, None)
 
 
 def test_every_rank_draws_for_itself():

@@ -52,7 +52,7 @@ def test_adaptation_is_to_the_routings_of_the_step(tmp_path, monkeypatch):
 
     def note(module, routings):
         if module.training:
-            routed.append(torch.stack([routing.demand for routing in routings]))
+            routed.append(torch.stack([routing.requested_load for routing in routings]))
         return balance_loss(module, routings)
 
     monkeypatch.setattr(RoutedModule, "balance_loss", note)

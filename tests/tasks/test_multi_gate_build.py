@@ -94,13 +94,13 @@ def blends(router):
 @pytest.mark.parametrize("wiring", WIRINGS)
 def test_every_router_is_a_gate(wiring, router):
     task = Toy(WIRINGS[wiring])
-    grouped = "expert_groups" in routers.routers.options(router)
+    grouped = "expert_groups" in routers.ROUTERS.options(router)
     groups = ["router.expert_groups=2"] if grouped else []  # of the 4 or 6 experts of a gate
     net = build_backbone(config_of(f"router={router}", *groups), task)
     prepare_routers(net, task, batch())
     for layer in routed_layers(net):
         assert isinstance(layer, MultiGateMoE)
-        kind = routers.routers.get_part(router)
+        kind = routers.ROUTERS.get_part(router)
         assert [type(gate) for gate in layer.router.gates] == [kind] * layer.num_gates
     if blends(router) and wiring != "mmoe":
         with pytest.raises(ConfigError, match="fits only where all gates and experts use one"):

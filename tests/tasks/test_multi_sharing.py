@@ -18,7 +18,7 @@ from .cases import train
 
 #: All but those that are told what a sample belongs to, which pairs of digits are not.
 ROUTERS = [
-    name for name in routers.available() if not routers.routers.get_part(name).traits.needs_task
+    name for name in routers.available() if not routers.ROUTERS.get_part(name).traits.needs_task
 ]
 
 SMALL = ("task=two_digits", "task.dim=16", "task.depth=1", "expert.hidden=16", "moe.num_experts=8")

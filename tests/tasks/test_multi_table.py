@@ -160,7 +160,7 @@ def file(tmp_path):
     path = tmp_path / "table.csv"
     with path.open("w", newline="") as out:
         lines = csv.writer(out)
-        lines.writerow(["a", "b", "n", "m", "yes", "kind", "price"])
+        lines.writerow(["a", "b", "n", "m", "yes", "kind", "sparsity_coefficient"])
         for row in range(400):
             a, b, kind = torch.randint(3, (3,), generator=generator).tolist()
             n, m = torch.randn(2, generator=generator).tolist()
@@ -183,7 +183,7 @@ def settings(file):
         "targets": {
             "yes": {"column": "yes", "kind": "binary", "positive": "y"},
             "kind": {"column": "kind", "kind": "classes"},
-            "price": {"column": "price", "kind": "number"},
+            "sparsity_coefficient": {"column": "sparsity_coefficient", "kind": "number"},
         },
         "views": {"left": ["a", "n"], "right": ["b"], "last": ["m"]},
     }

@@ -16,7 +16,7 @@ from tasks.multi_target.targets import KINDS, Target, losses_of
 TARGETS = (
     Target("yes", "binary", ("no", "yes")),
     Target("colour", "classes", ("red", "green", "blue"), complete=False),
-    Target("price", "number", mean=5.0, scale=2.0, complete=False),
+    Target("sparsity_coefficient", "number", mean=5.0, scale=2.0, complete=False),
 )
 NAN = math.nan
 
@@ -24,7 +24,7 @@ NAN = math.nan
 class Three(MultiTask):
     """A task with a target of each kind, for its losses and scores."""
 
-    outputs = ("yes", "colour", "price")
+    outputs = ("yes", "colour", "sparsity_coefficient")
     targets = TARGETS
 
     def __init__(self, **options):
@@ -185,7 +185,7 @@ def test_bad_options(options, message):
 
 def test_a_target_may_not_be_called_as_gates_are():
     class Gated(Three):
-        outputs = ("yes", "gate", "price")
+        outputs = ("yes", "gate", "sparsity_coefficient")
 
     with pytest.raises(ConfigError, match="target=gate: allowed is any other name"):
         Gated()

@@ -67,5 +67,5 @@ def test_a_term_without_its_step_is_not_that_of_the_step():
     router = routers.build("topk", 4, 6)
     one, other = (router(routers.Items(torch.randn(9, 4))) for _ in range(2))
     step = routers.step_sums(one) + routers.step_sums(other)
-    term = routers.losses["switch_global"]
+    term = routers.LOSSES["switch_global"]
     assert term(one) != term(replace(one, step=step))

@@ -79,7 +79,7 @@ def outcome(task, backbone, batch):
 @torch.no_grad()
 def routed(router):
     """A router, told how many groups there are where it asks."""
-    asks = "tasks" in routers.routers.options(router)
+    asks = "tasks" in routers.ROUTERS.options(router)
     return (f"router={router}", *([f"router.tasks={len(GROUPS)}"] if asks else []))
 
 

@@ -5,12 +5,12 @@ from torch import Tensor
 
 from ..._router import Router
 from ...routing.routing import Routing
-from ..harness import Subject, changed, copied, require, routes, same, state_of
+from ..harness import RouterUnderTest, changed, copied, require, routes, same, state_of
 
 STEPS = 200  # enough for steps of 0.001 to change a choice
 
 
-def check_adapt(subject: Subject) -> None:
+def check_adapt(subject: RouterUnderTest) -> None:
     """``adapt(load)`` takes any load in training, and eval stays deterministic after it."""
     e = subject.num_experts
     for load in (torch.zeros(e, dtype=torch.int64), torch.arange(e), torch.full((e,), 5)):
@@ -31,16 +31,16 @@ def check_adapt(subject: Subject) -> None:
             )
 
 
-def check_tally(subject: Subject) -> str | None:
-    """In training alone a routing carries ``tally_size`` counts, where the router asks for any."""
-    size = subject.router().tally_size
+def check_tally(subject: RouterUnderTest) -> str | None:
+    """In training alone a routing carries ``num_counts`` counts, where the router asks for any."""
+    size = subject.router().num_counts
     check = _check_counts if size else _check_no_tally
     for items in subject.batches():
-        check(subject.in_training(items).tally, size)
+        check(subject.in_training(items).counts, size)
         require(
-            subject.in_eval(items).tally is None,
+            subject.in_eval(items).counts is None,
             "a routing carries a tally in eval, where nothing is adapted",
-            "give tally=... if self.training else None",
+            "give counts=... if self.training else None",
         )
     return None if size else "asks for no tally"
 
@@ -48,8 +48,8 @@ def check_tally(subject: Subject) -> str | None:
 def _check_no_tally(tally: Tensor | None, size: int) -> None:
     require(
         tally is None,
-        f"a routing carries a tally, but tally_size is {size}, so nobody gives it back",
-        "declare tally_size, or leave tally out",
+        f"a routing carries a tally, but num_counts is {size}, so nobody gives it back",
+        "declare num_counts, or leave tally out",
     )
 
 
@@ -57,13 +57,13 @@ def _check_counts(tally: Tensor | None, size: int) -> None:
     shape = None if tally is None else (tally.dtype, *tally.shape)
     require(
         shape == (torch.int64, size),
-        f"routing.tally is {shape}, not int64 ({size},) as tally_size says",
+        f"routing.counts is {shape}, not int64 ({size},) as num_counts says",
         "count in whole numbers, which add up over batches and ranks; count none where "
         "there is no item",
     )
 
 
-def check_adapt_moves_buffers(subject: Subject) -> str | None:
+def check_adapt_moves_buffers(subject: RouterUnderTest) -> str | None:
     """What ``adapt`` moves is no parameter, keeps float32 and is in the state dict."""
     router, moved = _moved(subject)
     if not moved:
@@ -92,12 +92,12 @@ def check_adapt_moves_buffers(subject: Subject) -> str | None:
             not coarse,
             f"adapt moves {', '.join(coarse)}, of {state[coarse[0]].dtype if coarse else ''}{when}:"
             " small steps vanish",
-            "keep it in float32, in a submodule of routers.Kept, whose buffers are not cast",
+            "keep it in float32, in a submodule routers.Float32State, whose buffers are not cast",
         )
     return None
 
 
-def check_adapt_selects(subject: Subject) -> str | None:
+def check_adapt_selects(subject: RouterUnderTest) -> str | None:
     """A bias per expert selects and never weighs, nor does it show in ``logits`` or ``probs``."""
     router, moved = _moved(subject)
     before = subject.router().double().eval()
@@ -121,7 +121,7 @@ def check_adapt_selects(subject: Subject) -> str | None:
     return None
 
 
-def check_adapt_balances(subject: Subject) -> str | None:
+def check_adapt_balances(subject: RouterUnderTest) -> str | None:
     """A bias per expert that follows the load makes it more even, not less."""
     router, moved = _moved(subject)
     fresh = subject.router().double()
@@ -142,7 +142,7 @@ def check_adapt_balances(subject: Subject) -> str | None:
     return None
 
 
-def _moved(subject: Subject) -> tuple[Router, set[str]]:
+def _moved(subject: RouterUnderTest) -> tuple[Router, set[str]]:
     """A router after many steps whose load was its own, and what they moved."""
     router = subject.router().double().train()
     before = state_of(router)
@@ -155,17 +155,17 @@ def _moved(subject: Subject) -> tuple[Router, set[str]]:
 
 def step(router: Router, routing: Routing) -> None:
     """Tell a router what a training step tells it: the load, and the tally where it keeps one."""
-    router.adapt(routing.demand)
-    if router.tally_size:
-        assert routing.tally is not None
-        router.adapt_to_tally(routing.tally)
+    router.adapt(routing.requested_load)
+    if router.num_counts:
+        assert routing.counts is not None
+        router.adapt_from_counts(routing.counts)
 
 
-def _per_expert(subject: Subject, router: Router, moved: set[str]) -> bool:
+def _per_expert(subject: RouterUnderTest, router: Router, moved: set[str]) -> bool:
     state: dict[str, Tensor] = state_of(copied(router))
     return any(state[name].shape == (subject.num_experts,) for name in moved & state.keys())
 
 
 def _spread(routing: Routing) -> float:
-    load = routing.demand.double()
+    load = routing.requested_load.double()
     return float(load.max() / load.mean().clamp_min(1e-9))

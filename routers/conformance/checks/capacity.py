@@ -6,11 +6,11 @@ from torch import Tensor
 from ...routing.capacity import DROP_ORDERS
 from ...routing.items import Items
 from ...routing.routing import Routing
-from ..harness import Subject, random_mask, require, routes, same, where, with_mask
+from ..harness import RouterUnderTest, random_mask, require, routes, same, where, with_mask
 from .shapes import CONSTRUCT
 
 
-def check_capacity(subject: Subject) -> None:
+def check_capacity(subject: RouterUnderTest) -> None:
     """``routing.limit`` keeps ``ceil(factor * K n_g / E)`` per group and expert, in every order.
 
     ``K`` is the budget. Where there is none it is the group's mean, and in the order of
@@ -19,7 +19,7 @@ def check_capacity(subject: Subject) -> None:
     for items in subject.batches():
         for route in (subject.in_training, subject.in_eval):
             routing = route(items)
-            if not routing.divisible:
+            if not routing.supports_dropping:
                 require(
                     routing.limit(0.5) is routing, "limit changed a blend or a merge", CONSTRUCT
                 )
@@ -41,11 +41,13 @@ def _check_limited(routing: Routing, kept: Routing, factor: float, order: str) -
         for r in (routing, kept)
     )
     asked = before.sum(1, keepdim=True).double()
-    if routing.budget is not None:
+    if routing.experts_per_item is not None:
         real = torch.ones(routing.num_items) if routing.mask is None else routing.mask
-        asked = real.view(routing.groups, -1).sum(1, keepdim=True).double() * routing.budget
+        asked = (
+            real.view(routing.groups, -1).sum(1, keepdim=True).double() * routing.experts_per_item
+        )
     capacity = (asked * factor / e - 1e-9).ceil().long()
-    mean_so_far = routing.budget is None and order == "position"
+    mean_so_far = routing.experts_per_item is None and order == "position"
     require(
         (after <= before).all() if mean_so_far else torch.equal(after, before.minimum(capacity)),
         f"limit({factor}, {order!r}) kept {after.tolist()} of {before.tolist()}, "
@@ -53,17 +55,17 @@ def _check_limited(routing: Routing, kept: Routing, factor: float, order: str) -
         f"{CONSTRUCT}, so that groups and items agree",
     )
     require(
-        torch.equal(kept.demand, routing.demand),
+        torch.equal(kept.requested_load, routing.requested_load),
         f"limit({factor}, {order!r}) changed the demand",
         "leave requested to Routing.drop",
     )
 
 
-def check_drops_keep_weights(subject: Subject) -> str | None:
+def check_drops_keep_weights(subject: RouterUnderTest) -> str | None:
     """A capacity deletes edges; it scales the weights that stay only where it is told to."""
     for items in subject.batches():
         routing = subject.in_eval(items)
-        if not routing.divisible:
+        if not routing.supports_dropping:
             return "nothing to drop"
         before = _weights(routing)
         for order in DROP_ORDERS:
@@ -81,7 +83,7 @@ def _weights(routing: Routing) -> dict[tuple[int, int], object]:
     return dict(zip(pairs, routing.weight.tolist(), strict=True))
 
 
-def check_capacity_is_causal(subject: Subject) -> str | None:
+def check_capacity_is_causal(subject: RouterUnderTest) -> str | None:
     """Trait ``causal``: under a capacity in the order of position it is kept as well."""
     if not subject.router().traits.causal:
         return "not promised"
@@ -100,10 +102,10 @@ def check_capacity_is_causal(subject: Subject) -> str | None:
                     "change, though causal is declared",
                     "the order position is first come, first served: sort by place and not by "
                     "weight; and count no assignments of later items into the capacity, see "
-                    "Routing.budget",
+                    "Routing.experts_per_item",
                 )
     return None
 
 
-def _kept(subject: Subject, items: Items, factor: float, early: Tensor) -> Tensor:
+def _kept(subject: RouterUnderTest, items: Items, factor: float, early: Tensor) -> Tensor:
     return routes(subject.in_eval(items).limit(factor, "position"))[early]

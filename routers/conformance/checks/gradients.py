@@ -6,12 +6,21 @@ from torch import Tensor
 from ..._router import Router
 from ...routing.items import Items
 from ...routing.routing import Routing
-from ..harness import Subject, copied, random_mask, require, seeded, terms, toy_mixture, with_mask
+from ..harness import (
+    RouterUnderTest,
+    copied,
+    random_mask,
+    require,
+    seeded,
+    terms,
+    toy_mixture,
+    with_mask,
+)
 
 TINY = 1e-9  # a gradient below this, relative to the output, is rounding
 
 
-def check_gradients(subject: Subject) -> None:
+def check_gradients(subject: RouterUnderTest) -> None:
     """The gradient through the output reaches every parameter of a learned router."""
     router = subject.router().double().train()
     trained = [name for name, p in router.named_parameters() if p.requires_grad]
@@ -39,7 +48,7 @@ def check_gradients(subject: Subject) -> None:
         )
 
 
-def check_gradients_are_exact(subject: Subject) -> str | None:
+def check_gradients_are_exact(subject: RouterUnderTest) -> str | None:
     """Trait ``exact_gradients``: where choices stay, gradients equal finite differences."""
     router = subject.router().double().train()
     if not (router.traits.learned and router.traits.exact_gradients):
@@ -63,7 +72,7 @@ def check_gradients_are_exact(subject: Subject) -> str | None:
     return None
 
 
-def check_finite_gradients(subject: Subject) -> str | None:
+def check_finite_gradients(subject: RouterUnderTest) -> str | None:
     """Every balance term and the output give finite gradients, with padded groups too."""
     router = subject.router().double().train()
     if not router.traits.learned:
@@ -80,7 +89,7 @@ def check_finite_gradients(subject: Subject) -> str | None:
     return None
 
 
-def check_finite_from_zero(subject: Subject) -> str | None:
+def check_finite_from_zero(subject: RouterUnderTest) -> str | None:
     """All parameters at zero, as some papers start: no term or gradient is NaN."""
     if not subject.router().traits.learned:
         return "not promised"

@@ -9,18 +9,18 @@ import torch
 from ..._router import Router
 from ...plugins.errors import ConfigError
 from ...plugins.signature import defaults
-from ..harness import CheckError, Subject, require, seeded, with_mask
+from ..harness import CheckError, RouterUnderTest, require, seeded, with_mask
 from .gradients import check_gradients
 from .metadata import ends
 
 
-def check_options_learn(subject: Subject) -> str | None:
+def check_options_learn(subject: RouterUnderTest) -> str | None:
     """With one expert per item, and with all that ``space`` offers, the task reaches the gate."""
     kind = type(subject.build())
     if not kind.traits.learned:
         return "not promised"
     for options in _settings(kind):
-        chosen = Subject(partial(kind, **options), subject.dim, subject.num_experts)
+        chosen = RouterUnderTest(partial(kind, **options), subject.dim, subject.num_experts)
         try:
             chosen.build()
         except ConfigError:
@@ -38,14 +38,16 @@ def check_options_learn(subject: Subject) -> str | None:
 
 def _settings(kind: type[Router]) -> Iterator[Mapping[str, Any]]:
     """Each choice of ``space``, both ends of a range, alone and with one expert per item."""
-    listed = [{name: choice} for name, choices in kind.space.items() for choice in ends(choices)]
+    listed = [
+        {name: choice} for name, choices in kind.search_space.items() for choice in ends(choices)
+    ]
     yield from listed
     if "k" in defaults(kind, skip=2):
         yield {"k": 1}
         yield from ({**choice, "k": 1} for choice in listed if "k" not in choice)
 
 
-def check_idle_experts(subject: Subject) -> str | None:
+def check_idle_experts(subject: RouterUnderTest) -> str | None:
     """Where a batch is one item, all parameters stay in the graph: DDP breaks on unused ones."""
     router = subject.router().double().train()
     trained = {name: p for name, p in router.named_parameters() if p.requires_grad}

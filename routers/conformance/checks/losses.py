@@ -6,17 +6,17 @@ from collections.abc import Callable
 import torch
 
 from ...routing.routing import Routing
-from ..harness import Subject, require, seeded, terms
+from ..harness import RouterUnderTest, require, seeded, terms
 
 DRAWS = 200
 
 
-def check_loss_values(subject: Subject) -> None:
+def check_loss_values(subject: RouterUnderTest) -> None:
     """Balance terms count every choice, before drops, and each item once."""
     for items in subject.batches():
         for route in (subject.in_training, subject.in_eval):
             routing = route(items)
-            if not int(routing.num_real) or not int(routing.demand.sum()):
+            if not int(routing.num_real) or not int(routing.requested_load.sum()):
                 continue
             found, limited = terms(routing), terms(routing.limit(0.5))
             for name, value in found.items():
@@ -36,7 +36,7 @@ def _require_close(name: str, value: float, expected: float, what: str) -> None:
 
 def _switch(routing: Routing) -> float:
     """``E sum_e f_e P_e``."""
-    asked = routing.demand.tolist()
+    asked = routing.requested_load.tolist()
     shares = [count / sum(asked) for count in asked]
     rows = _real_probs(routing)
     means = [sum(row[e] for row in rows) / len(rows) for e in range(routing.num_experts)]
@@ -62,11 +62,11 @@ def _z(routing: Routing) -> float:
     """``mean_i logsumexp(h_i)^2``; of several gates or heads the mean over all of them."""
     if routing.logits is None or routing.given_log_partition is not None:
         assert routing.log_partition is not None
-        scales = routing.over_real(routing.log_partition).flatten().tolist()
+        scales = routing.unpadded(routing.log_partition).flatten().tolist()
     else:
         scales = [
             max(row) + math.log(sum(math.exp(h - max(row)) for h in row))
-            for row in routing.over_real(routing.logits).tolist()
+            for row in routing.unpadded(routing.logits).tolist()
         ]
     return sum(scale**2 for scale in scales) / len(scales)
 
@@ -78,7 +78,7 @@ def _entropy(routing: Routing) -> float:
 
 
 def _real_probs(routing: Routing) -> list[list[float]]:
-    rows: list[list[float]] = routing.over_real(routing.of_all(routing.probs)).tolist()
+    rows: list[list[float]] = routing.unpadded(routing.to_dense(routing.probs)).tolist()
     return rows
 
 
@@ -90,7 +90,7 @@ _SLOW: dict[str, Callable[[Routing], float]] = {
 }
 
 
-def check_expected_load(subject: Subject) -> str | None:
+def check_expected_load(subject: RouterUnderTest) -> str | None:
     """Trait ``expects_load``: over many draws of noise the expected load is the load."""
     router = subject.router().double().train()
     if not router.traits.expects_load:
@@ -100,7 +100,7 @@ def check_expected_load(subject: Subject) -> str | None:
         routings = [router(items) for _ in range(DRAWS)]
     gap = torch.stack([_gap(routing) for routing in routings])
     error = gap.std(0) / DRAWS**0.5
-    allowed = 5 * error + 0.1 * routings[0].demand.double().mean()
+    allowed = 5 * error + 0.1 * routings[0].requested_load.double().mean()
     worst = (gap.mean(0).abs() - allowed).argmax().item()
     require(
         (gap.mean(0).abs() <= allowed).all(),
@@ -114,4 +114,4 @@ def check_expected_load(subject: Subject) -> str | None:
 
 def _gap(routing: Routing) -> torch.Tensor:
     assert routing.expected_load is not None
-    return routing.expected_load - routing.demand
+    return routing.expected_load - routing.requested_load

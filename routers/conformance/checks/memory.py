@@ -10,10 +10,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from ..._router import Router
-from ..harness import Subject, require, seeded, terms
+from ..harness import RouterUnderTest, require, seeded, terms
 
 
-def check_nothing_kept(subject: Subject) -> None:
+def check_nothing_kept(subject: RouterUnderTest) -> None:
     """Once the routing is gone, so is all that was computed: no global list, no ``self.last``."""
     router = subject.router().double().train()
     _forward(router, subject)  # what is cached the first time may be
@@ -32,7 +32,7 @@ def check_nothing_kept(subject: Subject) -> None:
     )
 
 
-def _forward(router: Router, subject: Subject) -> None:
+def _forward(router: Router, subject: RouterUnderTest) -> None:
     with seeded(1):
         terms(router(subject.items(5, 3)))
 
@@ -57,7 +57,7 @@ class _Made(TorchFunctionMode):
         return [tensor for key, tensor in there.items() if key not in own]
 
 
-def check_terms_stand_alone(subject: Subject) -> None:
+def check_terms_stand_alone(subject: RouterUnderTest) -> None:
     """A balance term reads one layer's routing: others, seen before, change nothing."""
     one, other = (subject.in_training(subject.items(6, 2, seed=seed)) for seed in (0, 99))
     first = terms(one)

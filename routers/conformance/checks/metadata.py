@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..._router import Router, Traits
-from ...losses.balance import losses
+from ...losses.balance import LOSSES
 from ...plugins.errors import ConfigError
 from ...plugins.signature import defaults
-from ..harness import SIZES, Subject, require
+from ..harness import SIZES, RouterUnderTest, require
 
 SOURCE = re.compile(r"\b\d{4}\.\d{4,5}\b|\b(19|20)\d\d\b|https?://|doi", re.IGNORECASE)
 
 
-def check_docstring(subject: Subject) -> None:
+def check_docstring(subject: RouterUnderTest) -> None:
     """The class says in one line what it does, names its source, and shows a result."""
     kind = type(subject.build())
     doc = inspect.getdoc(kind) if kind.__doc__ else None
@@ -34,7 +34,7 @@ def check_docstring(subject: Subject) -> None:
     require(">>>" in doc, "the docstring shows no example", "add a doctest that shows a number")
 
 
-def check_traits_declared(subject: Subject) -> None:
+def check_traits_declared(subject: RouterUnderTest) -> None:
     """``traits`` is a ``Traits`` on the class and on the instance."""
     router = subject.build()
     for owner in (router, type(router)):
@@ -45,11 +45,11 @@ def check_traits_declared(subject: Subject) -> None:
         )
 
 
-def check_space(subject: Subject) -> None:
+def check_space(subject: RouterUnderTest) -> None:
     """``space`` names options of the constructor, with values that can be built."""
     kind = type(subject.build())
     options = defaults(kind, skip=2)
-    for name, choices in kind.space.items():
+    for name, choices in kind.search_space.items():
         require(
             name in options,
             f"space names {name!r}, which the constructor does not take",
@@ -88,17 +88,17 @@ def _refusal(kind: type[Router], options: Mapping[str, Any]) -> ConfigError | No
     return last
 
 
-def check_balance_names(subject: Subject) -> None:
+def check_balance_names(subject: RouterUnderTest) -> None:
     """``balance`` names losses that this router's routings have what it takes for."""
     routing = subject.in_training(subject.items(6, 2))
-    for name, weight in type(subject.build()).balance.items():
+    for name, weight in type(subject.build()).default_losses.items():
         require(
-            name in losses.available(),
+            name in LOSSES.available(),
             f"balance names {name!r}, which is no loss",
-            f"losses are: {', '.join(losses.available())}",
+            f"losses are: {', '.join(LOSSES.available())}",
         )
         require(weight > 0, f"balance weighs {name} by {weight}", "give a weight above 0")
-        value = losses[name](routing)
+        value = LOSSES[name](routing)
         require(
             value.dim() == 0 and value.isfinite(),
             f"losses.{name} is {value} on this router's routings",

@@ -4,10 +4,20 @@ import torch
 
 from ...routing.items import Items
 from ...routing.routing import Routing
-from ..harness import Subject, measures, pick, random_mask, require, routes, same, where, with_mask
+from ..harness import (
+    RouterUnderTest,
+    measures,
+    pick,
+    random_mask,
+    require,
+    routes,
+    same,
+    where,
+    with_mask,
+)
 
 
-def check_padding_is_not_routed(subject: Subject) -> None:
+def check_padding_is_not_routed(subject: RouterUnderTest) -> None:
     """Padding has no assignment, takes no part in a slot and gets nothing back."""
     for items in subject.batches():
         for route in (subject.in_training, subject.in_eval):
@@ -20,7 +30,7 @@ def check_padding_is_not_routed(subject: Subject) -> None:
             )
 
 
-def check_padding_is_not_read(subject: Subject) -> None:
+def check_padding_is_not_read(subject: RouterUnderTest) -> None:
     """What padding contains changes no route, no load, no loss and no metric."""
     plain = subject.items(6, 3)
     items = with_mask(plain, random_mask(plain))
@@ -38,7 +48,7 @@ def check_padding_is_not_read(subject: Subject) -> None:
         )
 
 
-def check_padding_is_as_if_absent(subject: Subject) -> None:
+def check_padding_is_as_if_absent(subject: RouterUnderTest) -> None:
     """Groups padded at their ends are routed and measured like shorter groups."""
     length, kept = 6, 4
     plain = subject.items(length, 3)
@@ -55,7 +65,7 @@ def check_padding_is_as_if_absent(subject: Subject) -> None:
     )
 
 
-def check_full_mask_is_no_mask(subject: Subject) -> None:
+def check_full_mask_is_no_mask(subject: RouterUnderTest) -> None:
     """A mask that is True everywhere changes nothing."""
     items = subject.items(6, 3)
     full = with_mask(items, torch.ones(len(items), dtype=torch.bool))
@@ -69,7 +79,7 @@ def check_full_mask_is_no_mask(subject: Subject) -> None:
     )
 
 
-def check_padded_groups(subject: Subject) -> None:
+def check_padded_groups(subject: RouterUnderTest) -> None:
     """A group, or a batch, of padding alone: every statistic is finite."""
     items = subject.items(4, 3)
     first = torch.arange(len(items)) >= items.group_length

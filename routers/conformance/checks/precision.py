@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ...routing.items import Items
 from ...routing.routing import Routing
-from ..harness import Subject, require, routes, same
+from ..harness import RouterUnderTest, require, routes, same
 
 MEND = (
     "compute scores from items.x as it comes, cast parameters with .to(items.x.dtype), and cast "
@@ -13,7 +13,7 @@ MEND = (
 )
 
 
-def check_bf16(subject: Subject) -> None:
+def check_bf16(subject: RouterUnderTest) -> None:
     """bf16 input and autocast change no choice, and no score comes in half precision."""
     router = subject.router().eval()
     for wide in subject.batches():
@@ -30,7 +30,7 @@ def check_bf16(subject: Subject) -> None:
             )
 
 
-def check_full_precision_inside(subject: Subject) -> str | None:
+def check_full_precision_inside(subject: RouterUnderTest) -> str | None:
     """Scores are finer than bf16: nothing is rounded on the way, and cast back."""
     router = subject.router().eval()
     items = _cast(subject.items(7), torch.float32)

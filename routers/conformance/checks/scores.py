@@ -15,14 +15,14 @@ from ..._router import Router
 from ...losses.balance import entropies
 from ...routing.items import Items
 from ...routing.routing import Routing
-from ..harness import CheckError, Factory, Subject, measures, require, same, seeded
+from ..harness import CheckError, Factory, RouterUnderTest, measures, require, same, seeded
 
 ONCE = "take one softmax, over the scores: what is already a distribution needs none"
 SHARP = 30.0  # what parameters are scaled by, so that a softmax is nearly one-hot
 MOST_CALLS = 20_000  # of torch in one forward pass; the longest strategy here needs about 1,000
 
 
-def check_softmax_once(subject: Subject) -> str | None:
+def check_softmax_once(subject: RouterUnderTest) -> str | None:
     """No softmax is taken of a softmax, in ``logits``, ``probs`` or weights."""
     items = subject.items(7, 3)
     for route in (subject.in_training, subject.in_eval):
@@ -55,12 +55,12 @@ def _require_weights_once(routing: Routing) -> None:
     p = routing.logits.softmax(-1)
     if p.shape != routing.chosen.shape:
         return  # scores of candidates alone
-    chosen = routing.over_real(routing.chosen)
+    chosen = routing.unpadded(routing.chosen)
     many = chosen.sum(-1) > 1
     cell = routing.item * routing.num_experts + routing.expert
     grid = routing.weight.new_zeros(routing.chosen.numel())
-    grid = routing.over_real(grid.index_add(0, cell, routing.weight).view_as(routing.chosen))
-    twice = routing.over_real(p).masked_fill(~chosen, -torch.inf)[many].softmax(-1)
+    grid = routing.unpadded(grid.index_add(0, cell, routing.weight).view_as(routing.chosen))
+    twice = routing.unpadded(p).masked_fill(~chosen, -torch.inf)[many].softmax(-1)
     flat = chosen[many].to(twice.dtype)
     flat = flat / flat.sum(-1, keepdim=True)
     require(
@@ -77,7 +77,7 @@ def _require_sharp(routing: Routing) -> None:
     width = routing.logits.shape[-1]
     widest = max(math.log(width), 1e-9)
     once = entropies(routing.logits.softmax(-1)).mean().item() / widest
-    given = entropies(routing.over_real(routing.probs)).mean().item() / widest
+    given = entropies(routing.unpadded(routing.probs)).mean().item() / widest
     one_hot = torch.zeros(width, dtype=torch.float64)
     one_hot[0] = 1
     twice = entropies(one_hot.softmax(-1)).item() / widest  # nothing a softmax twice is sharper
@@ -89,12 +89,12 @@ def _require_sharp(routing: Routing) -> None:
     )
 
 
-def check_jitter_scales_input(subject: Subject) -> str | None:
+def check_jitter_scales_input(subject: RouterUnderTest) -> str | None:
     """Option ``jitter`` multiplies what the gate sees and not what it says."""
     kind: Factory = type(subject.build())
     if "jitter" not in inspect.signature(kind).parameters:
         return "no such option"
-    jittery = Subject(partial(kind, jitter=0.3), subject.dim, subject.num_experts)
+    jittery = RouterUnderTest(partial(kind, jitter=0.3), subject.dim, subject.num_experts)
     plain = jittery.items(subject.dim)
     axes = replace(plain, x=torch.eye(subject.dim, dtype=plain.x.dtype))  # one feature per item
     clean, noisy = jittery.in_eval(axes).logits, jittery.in_training(axes).logits
@@ -118,7 +118,7 @@ def check_jitter_scales_input(subject: Subject) -> str | None:
     return None
 
 
-def check_scores_untouched(subject: Subject) -> str | None:
+def check_scores_untouched(subject: RouterUnderTest) -> str | None:
     """What a gate gave is not written into: losses and logs read it later."""
     router = subject.router().double()
     given: list[tuple[str, Tensor, Tensor]] = []
@@ -146,7 +146,7 @@ def check_scores_untouched(subject: Subject) -> str | None:
     return None
 
 
-def check_extreme_scores(subject: Subject) -> None:
+def check_extreme_scores(subject: RouterUnderTest) -> None:
     """Items 10,000 times as large, and none at all, give finite numbers and gradients."""
     for scale in (1e4, 0.0):
         for training in (True, False):
@@ -172,7 +172,7 @@ def check_extreme_scores(subject: Subject) -> None:
             )
 
 
-def check_work_is_bounded(subject: Subject) -> None:
+def check_work_is_bounded(subject: RouterUnderTest) -> None:
     """No loop waits for a convergence that may never come."""
     router = subject.router()
     for items in _hard(subject):
@@ -202,7 +202,7 @@ class _Counted(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _hard(subject: Subject) -> Iterator[Items]:
+def _hard(subject: RouterUnderTest) -> Iterator[Items]:
     """Ordinary items, equal ones, and far too large ones."""
     for scale in (1.0, 0.0, 1e4):
         yield _single(subject.items(7, 3), scale)

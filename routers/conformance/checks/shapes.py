@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import torch
 
-from ...losses.balance import losses
+from ...losses.balance import LOSSES
 from ...plugins.errors import ConfigError
 from ...routing.items import Items
 from ...routing.routing import Routing
-from ..harness import Subject, measures, require, same, toy_mixture
+from ..harness import RouterUnderTest, measures, require, same, toy_mixture
 
 CONSTRUCT = "make the routing with Routing.by_item, by_expert, by_mask or by_slot"
 
 
-def check_shapes_and_ranges(subject: Subject) -> None:
+def check_shapes_and_ranges(subject: RouterUnderTest) -> None:
     """Every tensor of a routing has its shape, its type and a sane range."""
     for items in subject.batches():
         for route in (subject.in_training, subject.in_eval):
@@ -97,7 +97,7 @@ def _check_candidates(routing: Routing) -> None:
     )
 
 
-def check_layout_fields(subject: Subject) -> None:
+def check_layout_fields(subject: RouterUnderTest) -> None:
     """``fan_out`` and ``fan_in`` say how assignments lie; no pair comes twice."""
     for items in subject.batches():
         routing = subject.in_eval(items)
@@ -124,7 +124,7 @@ def check_layout_fields(subject: Subject) -> None:
             )
 
 
-def check_weights_sum_as_declared(subject: Subject) -> str | None:
+def check_weights_sum_as_declared(subject: RouterUnderTest) -> str | None:
     """Trait ``convex``: a routed item's weights are non-negative and sum to one."""
     if not subject.router().traits.convex:
         return "not promised"
@@ -153,7 +153,7 @@ def _rows(routing: Routing) -> int:
     return routing.num_items if routing.blend is None else routing.blend.num_slots
 
 
-def check_empty_and_single(subject: Subject) -> None:
+def check_empty_and_single(subject: RouterUnderTest) -> None:
     """No item, one item, one expert: all run, and every number stays finite."""
     batches = [subject.items(0), subject.items(0, groups=3), subject.items(1)]
     candidates = [subject, replace(subject, num_experts=1)]
@@ -181,21 +181,21 @@ def check_empty_and_single(subject: Subject) -> None:
                     )
 
 
-def check_balance_term(subject: Subject) -> None:
+def check_balance_term(subject: RouterUnderTest) -> None:
     """``probs`` is a distribution and demand counts all assignments: ``switch`` is 1 at balance."""
     for items in subject.batches():
         for route in (subject.in_training, subject.in_eval):
             _check_distribution(route(items))
         routing = subject.in_eval(items)
-        routed = routing.over_real(routing.chosen).any(-1)
-        if not routed.all() or not routing.demand.sum():
+        routed = routing.unpadded(routing.chosen).any(-1)
+        if not routed.all() or not routing.requested_load.sum():
             continue
         e = subject.num_experts
         even_demand = replace(routing, requested=torch.ones(e, dtype=torch.int64))
-        even = torch.full_like(routing.of_all(routing.probs), 1 / e)
+        even = torch.full_like(routing.to_dense(routing.probs), 1 / e)
         even_probs = replace(routing, given_probs=even, candidates=None, logits=None)
-        for what, balanced in (("demand", even_demand), ("probs", even_probs)):
-            value = losses["switch"](balanced).item()
+        for what, balanced in (("requested_load", even_demand), ("probs", even_probs)):
+            value = LOSSES["switch"](balanced).item()
             require(
                 abs(value - 1) < 1e-6,
                 f"losses.switch is {value:.6g} where {what} is perfectly even, not 1",
@@ -205,8 +205,8 @@ def check_balance_term(subject: Subject) -> None:
 
 def _check_distribution(routing: Routing) -> None:
     """Rows of ``probs`` sum to one, or to less for an item that goes to no expert."""
-    total = routing.over_real(routing.probs).sum(-1)
-    routed = routing.over_real(routing.chosen).any(-1)
+    total = routing.unpadded(routing.probs).sum(-1)
+    routed = routing.unpadded(routing.chosen).any(-1)
     require(
         same(total[routed], torch.ones_like(total[routed]), 1e-6)
         and (total[~routed] <= 1 + 1e-6).all(),

@@ -8,12 +8,22 @@ from torch import Tensor
 
 from ..._router import Router
 from ...routing.items import Items
-from ..harness import Subject, changed, copied, require, routes, same, seeded, state_of, terms
+from ..harness import (
+    RouterUnderTest,
+    changed,
+    copied,
+    require,
+    routes,
+    same,
+    seeded,
+    state_of,
+    terms,
+)
 from .adaptation import STEPS, step
 from .gradients import gradients, probed
 
 
-def check_eval_deterministic(subject: Subject) -> None:
+def check_eval_deterministic(subject: RouterUnderTest) -> None:
     """In eval the same items get the same routes, and no random number is drawn."""
     router = subject.router().double().eval()
     for items in subject.batches():
@@ -35,7 +45,7 @@ def check_eval_deterministic(subject: Subject) -> None:
         )
 
 
-def check_inputs_untouched(subject: Subject) -> None:
+def check_inputs_untouched(subject: RouterUnderTest) -> None:
     """No forward pass writes into the items it was given."""
     for wide in subject.batches():
         items = Items(wide.x.float(), wide.groups, wide.mask, wide.ids, wide.task)
@@ -51,7 +61,7 @@ def check_inputs_untouched(subject: Subject) -> None:
             )
 
 
-def check_forward_keeps_state(subject: Subject) -> None:
+def check_forward_keeps_state(subject: RouterUnderTest) -> None:
     """No forward pass moves a parameter or buffer: recomputed activations would move it twice."""
     router = subject.router().double()
     for training in (True, False):
@@ -67,7 +77,7 @@ def check_forward_keeps_state(subject: Subject) -> None:
         )
 
 
-def check_state_dict_round_trip(subject: Subject) -> None:
+def check_state_dict_round_trip(subject: RouterUnderTest) -> None:
     """A fresh router that loads the state of a used one routes, learns and adapts as it does."""
     used = _adapted(subject)
     stream = io.BytesIO()
@@ -84,7 +94,7 @@ def check_state_dict_round_trip(subject: Subject) -> None:
     )
 
 
-def check_copy_and_pickle(subject: Subject) -> None:
+def check_copy_and_pickle(subject: RouterUnderTest) -> None:
     """A deep copy and a pickled copy route, learn and adapt as the original."""
     router = _adapted(subject)
     mend = "keep no lambda, generator, open file or local class as an attribute"
@@ -93,7 +103,7 @@ def check_copy_and_pickle(subject: Subject) -> None:
     _require_equal(subject, router, pickled, "a pickled copy", mend)
 
 
-def _adapted(subject: Subject) -> Router:
+def _adapted(subject: RouterUnderTest) -> Router:
     """A router that has been trained, so that what follows load and tally has moved choices."""
     router = subject.router().double().train()
     e = subject.num_experts
@@ -106,7 +116,9 @@ def _adapted(subject: Subject) -> Router:
     return router
 
 
-def _require_equal(subject: Subject, one: Router, other: Router, what: str, mend: str) -> None:
+def _require_equal(
+    subject: RouterUnderTest, one: Router, other: Router, what: str, mend: str
+) -> None:
     """Raise ``CheckError`` where two routers route, train or adapt differently."""
     one, other = copied(one), copied(other)
     for items in subject.batches():

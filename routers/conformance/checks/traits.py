@@ -5,13 +5,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ...losses.balance import losses
+from ...losses.balance import LOSSES
 from ...plugins.errors import ConfigError
 from ...routing.items import Items
-from ..harness import Subject, pick, random_mask, require, routes, same, where, with_mask
+from ..harness import RouterUnderTest, pick, random_mask, require, routes, same, where, with_mask
 
 
-def check_traits_may_only_shrink(subject: Subject) -> None:
+def check_traits_may_only_shrink(subject: RouterUnderTest) -> None:
     """An instance promises no more than its class, so the catalogue never undersells a leak."""
     router = subject.router()
     for trait in ("per_item", "causal", "equivariant", "convex"):
@@ -19,7 +19,7 @@ def check_traits_may_only_shrink(subject: Subject) -> None:
         require(
             allowed or not claimed,
             f"the instance declares {trait}, its class does not",
-            f"declare {trait} on the class and take it back with self._promise where it fails",
+            f"declare {trait} on the class and take it back with self.set_traits where it fails",
         )
     require(
         not router.traits.per_item or router.traits.causal or not router.traits.equivariant,
@@ -28,7 +28,7 @@ def check_traits_may_only_shrink(subject: Subject) -> None:
     )
 
 
-def _unchanged(subject: Subject, items: Items, other: Items, rows: Tensor) -> bool:
+def _unchanged(subject: RouterUnderTest, items: Items, other: Items, rows: Tensor) -> bool:
     """Whether the routes in ``rows`` are the same for both, in training and in eval."""
     return all(
         same(routes(route(items))[rows], routes(route(other))[rows])
@@ -36,7 +36,7 @@ def _unchanged(subject: Subject, items: Items, other: Items, rows: Tensor) -> bo
     )
 
 
-def check_per_item(subject: Subject) -> str | None:
+def check_per_item(subject: RouterUnderTest) -> str | None:
     """Trait ``per_item``: new batch-mates, or none at all, leave an item's route alone."""
     router = subject.router()
     if not router.traits.per_item:
@@ -62,7 +62,7 @@ def check_per_item(subject: Subject) -> str | None:
     return None
 
 
-def check_groups_independent(subject: Subject) -> None:
+def check_groups_independent(subject: RouterUnderTest) -> None:
     """No router lets one group's items change another group's routes."""
     plain = subject.items(5, 3)
     for items in (plain, with_mask(plain, random_mask(plain))):
@@ -75,7 +75,7 @@ def check_groups_independent(subject: Subject) -> None:
         )
 
 
-def check_causal(subject: Subject) -> str | None:
+def check_causal(subject: RouterUnderTest) -> str | None:
     """Trait ``causal``: later items of a group, or their absence, change no earlier route."""
     if not subject.router().traits.causal:
         return "not promised"
@@ -101,7 +101,7 @@ def check_causal(subject: Subject) -> str | None:
     return None
 
 
-def check_equivariant(subject: Subject) -> str | None:
+def check_equivariant(subject: RouterUnderTest) -> str | None:
     """Trait ``equivariant``: a group's items in another order take their routes along."""
     if not subject.router().traits.equivariant:
         return "not promised"
@@ -122,12 +122,12 @@ def check_equivariant(subject: Subject) -> str | None:
     return None
 
 
-def check_needs_ids(subject: Subject) -> None:
+def check_needs_ids(subject: RouterUnderTest) -> None:
     """Trait ``needs_ids``: a ``ConfigError`` names missing ids; nobody else reads them."""
     _check_needs(subject, "needs_ids", "ids", replace(subject.items(6), ids=None))
 
 
-def check_needs_task(subject: Subject) -> None:
+def check_needs_task(subject: RouterUnderTest) -> None:
     """Trait ``needs_task``: missing tasks are named, given ones followed; nobody else needs them.
 
     A router without parameters that needs no ids follows nothing but the tasks.
@@ -163,7 +163,7 @@ def check_needs_task(subject: Subject) -> None:
             )
 
 
-def _check_needs(subject: Subject, trait: str, field: str, bare: Items) -> None:
+def _check_needs(subject: RouterUnderTest, trait: str, field: str, bare: Items) -> None:
     """On items without ``field`` a router that declares ``trait`` says so; any other works."""
     if not getattr(subject.router().traits, trait):
         subject.in_eval(bare)
@@ -184,7 +184,7 @@ def _check_needs(subject: Subject, trait: str, field: str, bare: Items) -> None:
         )
 
 
-def check_declared_fields(subject: Subject) -> None:
+def check_declared_fields(subject: RouterUnderTest) -> None:
     """``expects_load``, ``has_logits`` and ``merges`` tell which fields, and losses, there are."""
     traits = subject.router().traits
     items = subject.items(6, 2)
@@ -207,7 +207,7 @@ def check_declared_fields(subject: Subject) -> None:
             ("has_logits", "logits", "z"),
         ):
             if getattr(traits, trait):
-                value = losses[loss](routing)
+                value = LOSSES[loss](routing)
                 require(
                     value.dim() == 0 and value.isfinite(),
                     f"losses.{loss} is {value}",
