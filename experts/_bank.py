@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from routers import Registry, Routing, bad_value, drop_outdated
+from routers import OptionError, Registry, Routing, drop_outdated
 
 from .kernels.dispatch_index import DispatchIndex
 
@@ -48,9 +48,9 @@ class Bank(nn.Module, ABC):
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__()
         if dim < 1:
-            raise bad_value("dim", dim, "an integer of at least 1")
+            raise OptionError("dim", dim, "an integer of at least 1")
         if num_experts < 1:
-            raise bad_value("num_experts", num_experts, "an integer of at least 1")
+            raise OptionError("num_experts", num_experts, "an integer of at least 1")
         self.dim = dim
         self.num_experts = num_experts
 
@@ -140,12 +140,12 @@ def check_hidden(hidden: int | None, default: int) -> int:
     if hidden is None:
         return default
     if hidden < 1:
-        raise bad_value("expert.hidden", hidden, f"an integer of at least 1, or null for {default}")
+        raise OptionError("hidden", hidden, f"an integer of at least 1, or null for {default}")
     return hidden
 
 
 def check_dropout(dropout: float) -> float:
     """A probability below 1; raises ``ConfigError`` otherwise."""
     if not 0 <= dropout < 1:
-        raise bad_value("expert.dropout", dropout, "a number from 0 to below 1")
+        raise OptionError("dropout", dropout, "a number from 0 to below 1")
     return dropout

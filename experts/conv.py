@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers import Routing, bad_value
+from routers import OptionError, Routing
 
 from ._bank import EXPERTS, Bank, check_hidden
 from .kernels.dispatch_index import DispatchIndex
@@ -42,7 +42,7 @@ class Conv(Bank):
         super().__init__(dim, num_experts)
         self.hidden = check_hidden(hidden, dim)
         if kernel < 1 or kernel % 2 == 0:
-            raise bad_value("expert.kernel", kernel, "an odd integer of at least 1")
+            raise OptionError("kernel", kernel, "an odd integer of at least 1")
         self.kernel = kernel
         self.first = _kernels(num_experts, dim, self.hidden, kernel)
         self.second = _kernels(num_experts, self.hidden, dim, kernel)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers import bad_value
+from routers import OptionError
 
 from ._bank import EXPERTS, Bank, check_hidden, stacked
 from .kernels.grouped import grouped_linear
@@ -43,7 +43,7 @@ class LowRank(Bank):
         super().__init__(dim, num_experts)
         self.hidden = check_hidden(hidden, 4 * dim)
         if rank < 1:
-            raise bad_value("expert.rank", rank, "an integer of at least 1")
+            raise OptionError("rank", rank, "an integer of at least 1")
         self.rank = rank
         self.up = SharedPlusOwn(num_experts, dim, self.hidden, rank)
         self.down = SharedPlusOwn(num_experts, self.hidden, dim, rank)

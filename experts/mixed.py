@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from routers import ConfigError, bad_value
+from routers import ConfigError, OptionError
 
 from ._bank import EXPERTS, Bank
 
@@ -90,10 +90,10 @@ def _share_out(num_experts: int, given: Sequence[int | None]) -> list[int]:
     [3, 3, 2]
     """
     if not given:
-        raise bad_value("expert.parts", [], "at least one expert's name")
+        raise OptionError("parts", [], "at least one expert's name")
     for count in given:
         if count is not None and (type(count) is not int or count < 1):
-            raise bad_value("expert.parts.count", count, "an integer of at least 1, or none")
+            raise OptionError("parts.count", count, "an integer of at least 1, or none")
     open_parts = [i for i, count in enumerate(given) if count is None]
     rest = num_experts - sum(count or 0 for count in given)
     fits = rest >= len(open_parts) if open_parts else rest == 0

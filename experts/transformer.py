@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers import bad_value
+from routers import OptionError
 
 from ._bank import EXPERTS, Bank, check_hidden, stacked
 from .kernels.grouped import grouped_linear
@@ -46,7 +46,7 @@ class Transformer(Bank):
         super().__init__(dim, num_experts)
         self.hidden = check_hidden(hidden, 4 * dim)
         if heads < 1 or dim % heads:
-            raise bad_value("expert.heads", heads, f"a divisor of the width {dim}")
+            raise OptionError("heads", heads, f"a divisor of the width {dim}")
         self.heads = heads
         self.attention_scale = nn.Parameter(torch.ones(num_experts, dim))
         self.query_key_value = stacked(num_experts, dim, 3 * dim)

@@ -12,7 +12,7 @@ from .losses import sparsity as sparsity  # registers its terms
 from .losses.balance import LOSSES, reads_step
 from .losses.levels import step_sums
 from .metrics.balance import Balance, BalanceMetric, average_balance, load_cv, max_violation
-from .plugins.errors import ConfigError, bad_value, nearest_name, unknown, unknown_option
+from .plugins.errors import ConfigError, OptionError, nearest_name, unknown, unknown_option
 from .plugins.registry import Registry, import_parts, load_plugins
 from .plugins.signature import check_options, fits_hint, hint_mismatch
 from .routing.blend import Blend
@@ -42,6 +42,7 @@ __all__ = [
     "Float32State",
     "Gate",
     "Items",
+    "OptionError",
     "OutputCombiner",
     "Registry",
     "Router",
@@ -49,7 +50,6 @@ __all__ = [
     "Traits",
     "available",
     "average_balance",
-    "bad_value",
     "build",
     "check_capacity_options",
     "check_options",

@@ -60,7 +60,7 @@ def _options(written: Sequence[str]) -> dict[str, Any]:
     for text in written:
         if not text.partition("=")[0].isidentifier() or "=" not in text:
             raise ConfigError(
-                f"{text}: allowed is key=value, an option of the router's constructor"
+                f"{text} is invalid: expected key=value, an option of the router's constructor"
             )
     found: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(written)))
     return {str(key): value for key, value in found.items()}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ._torch.no_compile import uncompiled
 from .gates import Gate, GateSpec, build_gate
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .plugins.registry import Registry
 from .routing.items import Items
 from .routing.routing import Routing
@@ -76,7 +76,7 @@ class Router(nn.Module, ABC):
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__()
         if num_experts < 1:
-            raise bad_value("num_experts", num_experts, "an integer of at least 1")
+            raise OptionError("num_experts", num_experts, "an integer of at least 1")
         self.dim = dim
         self.num_experts = num_experts
 
@@ -112,9 +112,9 @@ class Router(nn.Module, ABC):
             features: ``(M, F)`` a plain description of each item's content.
         """
 
-    def build_gate(self, spec: GateSpec, outputs: int | None = None) -> Gate:
-        """Build the gate an option names and take on what it cannot promise."""
-        gate = build_gate(spec, self.dim, outputs or self.num_experts)
+    def build_gate(self, spec: GateSpec, outputs: int | None = None, option: str = "gate") -> Gate:
+        """Build the gate that ``option`` specifies and withdraw the traits that it lacks."""
+        gate = build_gate(spec, self.dim, outputs or self.num_experts, option)
         self.set_traits(
             per_item=self.traits.per_item and gate.per_item,
             causal=self.traits.causal and gate.causal,

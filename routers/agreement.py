@@ -10,7 +10,7 @@ from torch import Tensor
 from ._router import ROUTERS, Router
 from .blocks.selection import softmax
 from .gates import GateSpec
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 from .routing.rule import OutputCombiner
@@ -53,7 +53,7 @@ class Agreement(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if rounds < 1:
-            raise bad_value("router.rounds", rounds, "an integer of at least 1")
+            raise OptionError("rounds", rounds, "an integer of at least 1")
         self.rule = Votes(rounds, squash)
         self.gate = self.build_gate(gate)
 

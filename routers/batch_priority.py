@@ -10,7 +10,7 @@ from ._router import ROUTERS, Router, Traits
 from .blocks.noise import Scores, chance_of_top_k
 from .blocks.selection import check_k, check_learns, top_k
 from .gates import GateSpec
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -59,7 +59,7 @@ class BatchPriority(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         if not 0 < capacity < math.inf:
-            raise bad_value("router.capacity", capacity, "a finite number above 0")
+            raise OptionError("capacity", capacity, "a finite number above 0")
         self.k = k
         self.capacity = capacity
         self.weighting = check_learns(k, weighting)

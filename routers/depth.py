@@ -9,7 +9,7 @@ from torch import Tensor
 from ._router import ROUTERS, Router, Traits
 from .blocks.selection import check_k, probability, top_k
 from .gates import GateSpec, pick
-from .plugins.errors import bad_value, rekeyed
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -58,13 +58,12 @@ class Depth(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < share <= 1:
-            raise bad_value("router.share", share, "a number above 0, at most 1")
+            raise OptionError("share", share, "a number above 0, at most 1")
         check_k(k, num_experts)
         self.share = share
         self.k = k
         self.gate = self.build_gate(gate)
-        with rekeyed({"router.gate": "router.depth_gate"}):
-            self.depth_gate = self.build_gate(depth_gate, outputs=1)
+        self.depth_gate = self.build_gate(depth_gate, outputs=1, option="depth_gate")
 
     def forward(self, items: Items) -> Routing:
         depth = self.depth_gate(items)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ._router import ROUTERS, Router, Traits
 from .blocks.selection import check_k
 from .gates import GateSpec
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -69,7 +69,7 @@ class DSelectK(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         if not 0 < gamma < math.inf:
-            raise bad_value("router.gamma", gamma, "a finite number above 0")
+            raise OptionError("gamma", gamma, "a finite number above 0")
         self.k, self.gamma = k, gamma
         width = (num_experts - 1).bit_length()
         number, bit = torch.arange(num_experts).unsqueeze(1), torch.arange(width)

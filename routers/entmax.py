@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from ._router import ROUTERS, Router
 from .blocks.sparse_projection import entmax
 from .gates import GateSpec
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -42,7 +42,7 @@ class Entmax(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 1.05 <= alpha <= 2:
-            raise bad_value("router.alpha", alpha, "a number from 1.05 to 2")
+            raise OptionError("alpha", alpha, "a number from 1.05 to 2")
         self.alpha = alpha
         self.gate = self.build_gate(gate)
 

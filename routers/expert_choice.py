@@ -8,7 +8,7 @@ import torch
 from ._router import ROUTERS, Router, Traits
 from .blocks.selection import largest, softmax, top_k
 from .gates import GateSpec
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -43,8 +43,8 @@ class ExpertChoice(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < factor <= num_experts:
-            raise bad_value(
-                "router.factor", factor, f"a number above 0, at most num_experts={num_experts}"
+            raise OptionError(
+                "factor", factor, f"a number above 0, at most num_experts={num_experts}"
             )
         self.factor = factor
         self.gate = self.build_gate(gate)

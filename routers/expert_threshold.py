@@ -11,7 +11,7 @@ from ._torch.float32_state import Float32State
 from .blocks.histogram import BINS, histogram, quantile
 from .blocks.sigmoid_topk import renormalized
 from .gates import Gate, GateSpec
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -39,7 +39,7 @@ class Threshold(Float32State):
     def __init__(self, start: Tensor, decay: float) -> None:
         super().__init__()
         if not 0 <= decay < 1:
-            raise bad_value("router.decay", decay, "a number from 0 to below 1")
+            raise OptionError("decay", decay, "a number from 0 to below 1")
         self.decay = decay
         self.register_buffer("value", start.float())
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -67,8 +67,8 @@ def expected_bar(gate: Gate, dim: int, share: float) -> Tensor:
     device = next(gate.parameters(), x).device
     logits = gate(Items(x.to(device)))
     if not logits.std(0).all():
-        raise bad_value(
-            "router.gate",
+        raise OptionError(
+            "gate",
             "a gate that scores all items alike",
             "one that tells them apart from the start, for no threshold parts equal scores",
             "Start its parameters with some spread, or choose another gate",
@@ -121,7 +121,7 @@ class ExpertThreshold(Router):
         super().__init__(dim, num_experts)
         if not 0 < factor <= num_experts:
             allowed = f"a number above 0, at most num_experts={num_experts}"
-            raise bad_value("router.factor", factor, allowed)
+            raise OptionError("factor", factor, allowed)
         self.share = factor / num_experts
         self.num_counts = num_experts * BINS
         self.gate = self.build_gate(gate)

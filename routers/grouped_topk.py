@@ -11,7 +11,7 @@ from .blocks.expert_bias import BY_LOAD
 from .blocks.selection import top_k
 from .blocks.sigmoid_topk import SigmoidTopKBase
 from .gates import GateSpec
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 
 
 @ROUTERS.register("grouped_topk")
@@ -79,11 +79,11 @@ def check_groups(num_experts: int, k: int, groups: int, kept: int) -> None:
     """Raise ``ConfigError`` unless ``kept`` of ``groups`` equal groups hold ``k`` experts."""
     if groups < 1 or num_experts % groups:
         allowed = f"a number that divides num_experts={num_experts}"
-        raise bad_value("router.expert_groups", groups, allowed)
+        raise OptionError("expert_groups", groups, allowed)
     least = -(-k * groups // num_experts)
     if not least <= kept <= groups:
         allowed = f"from {least}, which hold router.k={k} experts, to router.expert_groups={groups}"
-        raise bad_value("router.kept_groups", kept, allowed)
+        raise OptionError("kept_groups", kept, allowed)
 
 
 def in_best_groups(scores: Tensor, groups: int, kept: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from ._router import ROUTERS, Router, Traits
 from .blocks.selection import renormalized, top_k
 from .gates import GateSpec, pick
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -43,7 +43,7 @@ class GShardTop2(Router):
     def __init__(self, dim: int, num_experts: int, *, gate: GateSpec = "linear") -> None:
         super().__init__(dim, num_experts)
         if num_experts < 2:
-            raise bad_value("num_experts", num_experts, "an integer of at least 2")
+            raise OptionError("num_experts", num_experts, "an integer of at least 2")
         self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ._router import ROUTERS, Router, Traits
 from .blocks.selection import check_k, softmax, top_k
 from .gates import GateSpec
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -105,12 +105,12 @@ class Annealed(nn.Module):
     def __init__(self, first: float, floor: float, rate: float) -> None:
         super().__init__()
         if not LEAST <= first < math.inf:
-            raise bad_value("router.temperature", first, f"a finite number of at least {LEAST}")
+            raise OptionError("temperature", first, f"a finite number of at least {LEAST}")
         if not LEAST <= floor <= first:
             allowed = f"a number of at least {LEAST}, at most router.temperature={first}"
-            raise bad_value("router.floor", floor, allowed)
+            raise OptionError("floor", floor, allowed)
         if not 0 <= rate < math.inf:
-            raise bad_value("router.rate", rate, "a finite number of at least 0")
+            raise OptionError("rate", rate, "a finite number of at least 0")
         self.first, self.floor, self.rate = first, floor, rate
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 

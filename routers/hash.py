@@ -10,7 +10,7 @@ from torch import Tensor
 from ._router import ROUTERS, Router, Traits
 from .blocks.required_inputs import given_ids
 from .blocks.seeds import seeded
-from .plugins.errors import ConfigError, bad_value, unknown
+from .plugins.errors import ConfigError, OptionError, unknown
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -145,9 +145,9 @@ class Hash(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if table not in TABLES:
-            raise unknown("router.table", table, TABLES)
+            raise unknown("table", table, TABLES)
         if buckets < 1:
-            raise bad_value("router.buckets", buckets, "an integer of at least 1")
+            raise OptionError("buckets", buckets, "an integer of at least 1")
         self.rule = TABLES[table]
         self.seed = seed
         start = TABLES["random"].make(num_experts, torch.zeros(buckets), None, seeded(seed))

@@ -62,9 +62,9 @@ class Hierarchical(Router):
         super().__init__(dim, num_experts)
         self.branches = branches_of(num_experts, branches)
         self.size = num_experts // self.branches
-        check_k(primary_k, self.branches, "router.primary_k", "router.branches={}")
+        check_k(primary_k, self.branches, "primary_k", "router.branches={}")
         check_k(k, self.size, what="num_experts / router.branches = {}")
-        check_learns(primary_k, weighting, "router.primary_k")
+        check_learns(primary_k, weighting, "primary_k")
         self.weighting = check_learns(k, weighting)
         self.primary_k, self.k = primary_k, k
         self.primary = NoisyScores(self.build_gate(gate, self.branches), dim, self.branches)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
 from .blocks.required_inputs import given_tasks
-from .plugins.errors import ConfigError, bad_value
+from .plugins.errors import ConfigError, OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -23,12 +23,12 @@ def listed(table: TaskTable, num_experts: int) -> Tensor:
     """
     rows = [[row] if isinstance(row, int) else list(row) for row in table]
     if not rows:
-        raise bad_value("router.table", rows, "a row of experts for every task, or null")
+        raise OptionError("table", rows, "a row of experts for every task, or null")
     for row in rows:
         within = all(0 <= expert < num_experts for expert in row)
         if not row or not within or len(set(row)) < len(row):
             several = f"one or more different experts from 0 to {num_experts - 1} for every task"
-            raise bad_value("router.table", row, several)
+            raise OptionError("table", row, several)
     found = torch.zeros(len(rows), num_experts, dtype=torch.bool)
     for task, experts in enumerate(rows):
         found[task, experts] = True

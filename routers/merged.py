@@ -50,7 +50,7 @@ class Merged(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if over not in PARTS:
-            raise unknown("router.over", over, PARTS)
+            raise unknown("over", over, PARTS)
         self.over = over
         self.gate = self.build_gate(gate)
 

@@ -10,7 +10,7 @@ from ._router import ROUTERS, Router, Traits
 from ._torch.float32_state import Float32State
 from .blocks.selection import check_k, softmax, top_k
 from .gates import GateSpec
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -115,9 +115,9 @@ class NullBias(Float32State):
     def __init__(self, experts: int, nulls: int, rate: float) -> None:
         super().__init__()
         if nulls < 1:
-            raise bad_value("router.nulls", nulls, "an integer of at least 1")
+            raise OptionError("nulls", nulls, "an integer of at least 1")
         if not 0 <= rate < 1:
-            raise bad_value("router.rate", rate, "a number from 0 to below 1")
+            raise OptionError("rate", rate, "a number from 0 to below 1")
         self.share = nulls / (experts + nulls)
         self.rate = rate
         self.register_buffer("value", torch.zeros(()))

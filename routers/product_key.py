@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ._router import ROUTERS, Router
 from .blocks.factorization import columns_of
 from .blocks.selection import check_several, top_k
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -63,9 +63,9 @@ class ProductKey(Router):
         self.columns = columns_of(num_experts)
         check_several(k, num_experts)
         if heads < 1:
-            raise bad_value("router.heads", heads, "an integer of at least 1")
+            raise OptionError("heads", heads, "an integer of at least 1")
         if width < 4 or width % 2:
-            raise bad_value("router.width", width, "an even integer of at least 4")
+            raise OptionError("width", width, "an even integer of at least 4")
         self.k, self.heads = k, heads
         self.set_traits(convex=heads == 1)
         half = width // 2

@@ -9,7 +9,7 @@ from torch import Tensor
 from ._router import ROUTERS, Router, Traits
 from ._torch.float32_state import Float32State
 from .gates import GateSpec
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -58,7 +58,7 @@ class ReLU(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < k <= num_experts:
-            raise bad_value("router.k", k, f"a number above 0, at most num_experts={num_experts}")
+            raise OptionError("k", k, f"a number above 0, at most num_experts={num_experts}")
         self.k = k
         self.sparsity_coefficient = SparsityCoefficient(start, alpha)
         self.gate = self.build_gate(gate)
@@ -104,9 +104,9 @@ class SparsityCoefficient(Float32State):
     def __init__(self, start: float, alpha: float) -> None:
         super().__init__()
         if not 1 < alpha <= 10:
-            raise bad_value("router.alpha", alpha, "a number above 1, at most 10")
+            raise OptionError("alpha", alpha, "a number above 1, at most 10")
         if not 0 < start < 1:
-            raise bad_value("router.start", start, "a number between 0 and 1")
+            raise OptionError("start", start, "a number between 0 and 1")
         self.start = start
         self.alpha = alpha
         self.register_buffer("value", torch.tensor(float(start)))

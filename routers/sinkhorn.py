@@ -9,7 +9,7 @@ from torch import Tensor
 from ._router import ROUTERS, Router, Traits
 from .blocks.selection import check_k, probability, top_k
 from .gates import GateSpec, pick
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -51,7 +51,7 @@ class Sinkhorn(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         if rounds < 1:
-            raise bad_value("router.rounds", rounds, "an integer of at least 1")
+            raise OptionError("rounds", rounds, "an integer of at least 1")
         self.k = k
         self.rounds = rounds
         self.weigh = _sure if k == 1 else probability

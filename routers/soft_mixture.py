@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ._router import ROUTERS, Router
 from .gates import GateSpec
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -39,7 +39,7 @@ class SoftMixture(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < temperature < math.inf:
-            raise bad_value("router.temperature", temperature, "a finite number above 0")
+            raise OptionError("temperature", temperature, "a finite number above 0")
         self.temperature = temperature
         self.gate = self.build_gate(gate)
 

@@ -7,7 +7,7 @@ import torch
 
 from ._router import ROUTERS, Router, Traits
 from .gates import GateSpec
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -46,7 +46,7 @@ class SoftMoE(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if slots < 1:
-            raise bad_value("router.slots", slots, "an integer of at least 1")
+            raise OptionError("slots", slots, "an integer of at least 1")
         self.slots = slots
         self.gate = self.build_gate(gate, num_experts * slots)
 

@@ -9,7 +9,7 @@ from ._router import ROUTERS, Router, Traits
 from .blocks.required_inputs import given_tasks
 from .blocks.selection import check_several, renormalized, top_k
 from .gates import GateSpec
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -50,7 +50,7 @@ class TaskGate(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if tasks < 1:
-            raise bad_value("router.tasks", tasks, "an integer of at least 1")
+            raise OptionError("tasks", tasks, "an integer of at least 1")
         if k is not None:
             check_several(k, num_experts)
         self.tasks = tasks
@@ -62,7 +62,7 @@ class TaskGate(Router):
         wrong = task[(task < 0) | (task >= self.tasks)]
         if wrong.numel():
             allowed = f"a number above all items' tasks, and one is of task {wrong[0].item()}"
-            raise bad_value("router.tasks", self.tasks, allowed, "Tasks count from 0")
+            raise OptionError("tasks", self.tasks, allowed, "Tasks count from 0")
         every = self.gate(items).view(-1, self.tasks, self.num_experts)
         logits = every[torch.arange(len(task), device=task.device), task]
         if self.k == self.num_experts:

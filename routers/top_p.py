@@ -9,7 +9,7 @@ import torch
 from ._router import ROUTERS, Router, Traits
 from .blocks.selection import softmax
 from .gates import GateSpec
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -46,7 +46,7 @@ class TopP(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < threshold <= 1:
-            raise bad_value("router.threshold", threshold, "a number above 0, at most 1")
+            raise OptionError("threshold", threshold, "a number above 0, at most 1")
         self.threshold = threshold if threshold < 1 else math.inf  # sums may round up to 1
         self.gate = self.build_gate(gate)
 

@@ -7,7 +7,7 @@ from ._router import ROUTERS, Router
 from .blocks.noise import jittered
 from .blocks.selection import WEIGHTINGS, check_k, check_learns, top_k
 from .gates import GateSpec, pick
-from .plugins.errors import bad_value
+from .plugins.errors import OptionError
 from .routing.items import Items
 from .routing.routing import Routing
 
@@ -51,7 +51,7 @@ class TopK(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         if not 0 <= jitter < 1:
-            raise bad_value("router.jitter", jitter, "a number from 0 to below 1")
+            raise OptionError("jitter", jitter, "a number from 0 to below 1")
         self.k = k
         self.weighting = check_learns(k, weighting)
         self.jitter = jitter

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers import bad_value
+from routers import OptionError
 
 from ._task import TASKS, Batch, Data
 from .bases.multi_target import MultiTask
@@ -73,7 +73,7 @@ class CharProperties(MultiTask):
             weights=weights,
         )
         if not 0 <= gram_dropout < 1:
-            raise bad_value("task.gram_dropout", gram_dropout, "a number from 0 to below 1")
+            raise OptionError("task.gram_dropout", gram_dropout, "a number from 0 to below 1")
         self.gram_dropout = gram_dropout
 
     @property

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from routers import bad_value, unknown
+from routers import OptionError, unknown
 
 from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 from .backbones.convnet import ConvNet
@@ -60,15 +60,15 @@ class Digits(Task):
         if ids not in _MODELS[model].ids:
             raise unknown("task.ids", ids, _MODELS[model].ids)
         if heads < 1:
-            raise bad_value("task.heads", heads, "an integer of at least 1")
+            raise OptionError("task.heads", heads, "an integer of at least 1")
         if dim < 1 or dim % heads:
-            raise bad_value("task.dim", dim, f"a positive multiple of task.heads={heads}")
+            raise OptionError("task.dim", dim, f"a positive multiple of task.heads={heads}")
         if depth < 1:
-            raise bad_value("task.depth", depth, "an integer of at least 1")
+            raise OptionError("task.depth", depth, "an integer of at least 1")
         if not 0 <= augment < math.inf:
-            raise bad_value("task.augment", augment, "a finite number of at least 0")
+            raise OptionError("task.augment", augment, "a finite number of at least 0")
         if not 0 <= label_smoothing < 1:
-            raise bad_value("task.label_smoothing", label_smoothing, "a number from 0 to below 1")
+            raise OptionError("task.label_smoothing", label_smoothing, "a number from 0 to below 1")
         self.model = _MODELS[model]
         self.ids = self.model.ids[ids]
         self.dim = dim

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from routers import bad_value, unknown
+from routers import OptionError, unknown
 
 from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 from .backbones.blocks import check_blocks
@@ -76,13 +76,13 @@ class Image(Task):
             raise unknown("task.ids", ids, _MODELS[model].ids)
         check_blocks(dim, depth, heads, routed)
         if patch < 1:
-            raise bad_value("task.patch", patch, "an integer of at least 1")
+            raise OptionError("task.patch", patch, "an integer of at least 1")
         if not 0 <= flip <= 1:
-            raise bad_value("task.flip", flip, "a number from 0 to 1")
+            raise OptionError("task.flip", flip, "a number from 0 to 1")
         if not 0 <= crop < 1:
-            raise bad_value("task.crop", crop, "a number from 0 to below 1")
+            raise OptionError("task.crop", crop, "a number from 0 to below 1")
         if not 0 <= label_smoothing < 1:
-            raise bad_value("task.label_smoothing", label_smoothing, "a number from 0 to below 1")
+            raise OptionError("task.label_smoothing", label_smoothing, "a number from 0 to below 1")
         self.source = source_of(ImageSource, data)
         self.model = _MODELS[model]
         self.ids = self.model.ids[ids]
@@ -194,7 +194,7 @@ def _vit(task: Image, layer: Layer) -> Backbone:
     channels, height, width = images.x.shape[1:]
     if task.patch > min(height, width):
         most = min(height, width)
-        raise bad_value("task.patch", task.patch, f"at most {most}: images are {height}x{width}")
+        raise OptionError("task.patch", task.patch, f"at most {most}: images are {height}x{width}")
     return ViT(
         layer,
         cut=partial(_patches, size=task.patch),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from routers import Routing, bad_value
+from routers import OptionError, Routing
 
 from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 
@@ -54,13 +54,13 @@ class Planted(Task):
     ) -> None:
         for name, value in {"clusters": clusters, "classes": classes}.items():
             if value < 2:
-                raise bad_value(f"task.{name}", value, "an integer of at least 2")
+                raise OptionError(f"task.{name}", value, "an integer of at least 2")
         if dim <= clusters:
-            raise bad_value("task.dim", dim, f"an integer above task.clusters={clusters}")
+            raise OptionError("task.dim", dim, f"an integer above task.clusters={clusters}")
         if depth < 1:
-            raise bad_value("task.depth", depth, "an integer of at least 1")
+            raise OptionError("task.depth", depth, "an integer of at least 1")
         if not 0 < separation < math.inf:
-            raise bad_value("task.separation", separation, "a finite number above 0")
+            raise OptionError("task.separation", separation, "a finite number above 0")
         self.clusters = clusters
         self.classes = classes
         self.separation = separation

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers import bad_value
+from routers import OptionError
 
 from ._task import TASKS, Batch, Data
 from .backbones.image_ops import content_ids, random_affine
@@ -83,9 +83,9 @@ class TwoDigits(MultiTask):
             weights=weights,
         )
         if not 0 <= overlap <= 8:
-            raise bad_value("task.overlap", overlap, "an integer from 0 to 8")
+            raise OptionError("task.overlap", overlap, "an integer from 0 to 8")
         if not 0 <= augment < math.inf:
-            raise bad_value("task.augment", augment, "a finite number of at least 0")
+            raise OptionError("task.augment", augment, "a finite number of at least 0")
         self.overlap = overlap
         self.strength = augment
 

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from routers import Items, Router, Routing, bad_value, register
+from routers import Items, Router, Routing, OptionError, register
 
 
 @register("nearby")
@@ -42,7 +42,7 @@ class Nearby(Router):
     def __init__(self, dim: int, num_experts: int, *, k: int = 2, heat: float = 1.0) -> None:
         super().__init__(dim, num_experts)
         if not 2 <= k <= num_experts:
-            raise bad_value("router.k", k, f"an integer from 2 to {num_experts}")
+            raise OptionError("router.k", k, f"an integer from 2 to {num_experts}")
         self.k = k
         self.heat = heat
         self.centroid = nn.Parameter(torch.randn(num_experts, dim))

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from routers import (
     ConfigError,
     Items,
+    OptionError,
     Router,
     Routing,
-    bad_value,
     check_capacity_options,
     uncompiled,
 )
@@ -73,7 +73,7 @@ class MoE(nn.Module):
             _check_fit("shared", shared, bank, ("dim", "row_dims"))
         check_capacity_options(1.0 if capacity is None else capacity, drop, rounding)
         if not 0 <= expert_dropout < 1:
-            raise bad_value("expert_dropout", expert_dropout, "a number from 0 to below 1")
+            raise OptionError("expert_dropout", expert_dropout, "a number from 0 to below 1")
         self.router = router
         self.bank = bank
         self.shared = shared

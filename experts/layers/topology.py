@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import chain
 
-from routers import bad_value
+from routers import OptionError
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def views(num_experts: int, *, num_views: int, tasks: int = 1) -> GateTopology:
     (0, 0, 1, 1)
     """
     if num_experts % num_views:
-        raise bad_value(
+        raise OptionError(
             "moe.num_experts",
             num_experts,
             f"a multiple of {num_views}, so that every view has as many experts as the others",
@@ -175,7 +175,7 @@ def _own_experts(num_experts: int, tasks: int, shared: int) -> int:
     own, rest = divmod(num_experts - shared, tasks)
     if rest or own < 1:
         few = ", ".join(str(shared + tasks * n) for n in (1, 2, 3))
-        raise bad_value(
+        raise OptionError(
             "moe.num_experts",
             num_experts,
             f"{few} and so on: {shared} shared experts and as many for each of {tasks} tasks",

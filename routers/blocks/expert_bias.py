@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .._torch.float32_state import Float32State
-from ..plugins.errors import bad_value, unknown
+from ..plugins.errors import OptionError, unknown
 from .histogram import BINS, histogram, quantile
 
 
@@ -36,7 +36,7 @@ class Bias(Float32State):
             self.rate = rate
         if not 0 <= self.rate <= self.most or self.rate == math.inf:
             most = "upwards, finite" if self.most == math.inf else f"to {self.most:g}"
-            raise bad_value("router.rate", rate, f"a number from 0 {most}; 0 keeps the bias at 0")
+            raise OptionError("rate", rate, f"a number from 0 {most}; 0 keeps the bias at 0")
         self.k = k
         self.register_buffer("value", torch.zeros(num_experts))
 
@@ -136,5 +136,5 @@ RULES: dict[str, type[Bias]] = {**BY_LOAD, "quantile": ByQuantile}
 def check_rule(rule: str, rules: dict[str, type[Bias]]) -> type[Bias]:
     """The rule that an option names."""
     if rule not in rules:
-        raise unknown("router.rule", rule, rules)
+        raise unknown("rule", rule, rules)
     return rules[rule]

@@ -3,7 +3,7 @@
 import math
 from itertools import count
 
-from ..plugins.errors import bad_value
+from ..plugins.errors import OptionError
 
 
 def divisors(number: int) -> list[int]:
@@ -25,7 +25,7 @@ def branches_of(num_experts: int, branches: int) -> int:
     allowed = divisors(num_experts)
     if not branches and len(allowed) == 2:
         composite = next(n for n in count(num_experts + 1) if len(divisors(n)) > 2)
-        raise bad_value(
+        raise OptionError(
             "num_experts",
             num_experts,
             "a number that splits into equal branches, not a prime one",
@@ -34,9 +34,7 @@ def branches_of(num_experts: int, branches: int) -> int:
     branches = branches or min(d for d in allowed if d * d >= num_experts)
     if branches not in allowed:
         listed = ", ".join(map(str, allowed))
-        raise bad_value(
-            "router.branches", branches, f"a divisor of num_experts={num_experts}: {listed}"
-        )
+        raise OptionError("branches", branches, f"a divisor of num_experts={num_experts}: {listed}")
     return branches
 
 
@@ -50,7 +48,7 @@ def columns_of(num_experts: int) -> int:
     columns = max(d for d in divisors(num_experts) if d <= root)
     if columns == 1:
         squares = [str(n**2) for n in (root, root + 1) if n > 1]
-        raise bad_value(
+        raise OptionError(
             "num_experts",
             num_experts,
             "a product of two numbers above 1, best a square",

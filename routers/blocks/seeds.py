@@ -2,7 +2,7 @@
 
 import torch
 
-from ..plugins.errors import bad_value
+from ..plugins.errors import OptionError
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -12,5 +12,5 @@ def seeded(seed: int) -> torch.Generator:
     True
     """
     if not 0 <= seed < 2**63:
-        raise bad_value("router.seed", seed, "an integer from 0 to 2**63 - 1")
+        raise OptionError("seed", seed, "an integer from 0 to 2**63 - 1")
     return torch.Generator().manual_seed(seed)

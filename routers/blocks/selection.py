@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..plugins.errors import bad_value, unknown
+from ..plugins.errors import OptionError, unknown
 
 #: Measured on CPU: up to so many scores two passes of ``max`` beat one of ``topk`` …
 _FEW = 128
@@ -110,10 +110,10 @@ WEIGHTINGS = {
 }
 
 
-def check_k(k: int, among: int, key: str = "router.k", what: str = "num_experts={}") -> None:
+def check_k(k: int, among: int, key: str = "k", what: str = "num_experts={}") -> None:
     """Raise ``ConfigError`` unless ``1 <= k <= among``; ``what`` says whose number that is."""
     if not 1 <= k <= among:
-        raise bad_value(key, k, f"an integer from 1 to {what.format(among)}")
+        raise OptionError(key, k, f"an integer from 1 to {what.format(among)}")
 
 
 #: Why one expert per item teaches a gate nothing where weights are renormalized.
@@ -126,15 +126,15 @@ def check_several(k: int, num_experts: int) -> None:
     """Raise ``ConfigError`` unless ``2 <= k <= num_experts``, for weights that sum to one."""
     if not 2 <= k <= num_experts:
         allowed = f"an integer from 2 to num_experts={num_experts}"
-        raise bad_value("router.k", k, allowed, f"{_ALONE} topk with weighting=probability")
+        raise OptionError("k", k, allowed, f"{_ALONE} topk with weighting=probability")
 
 
-def check_learns(k: int, weighting: str, key: str = "router.k") -> Weighting:
+def check_learns(k: int, weighting: str, key: str = "k") -> Weighting:
     """The weighting, unless it passes the gate no gradient: one expert, weight always 1."""
     if weighting not in WEIGHTINGS:
-        raise unknown("router.weighting", weighting, WEIGHTINGS)
+        raise unknown("weighting", weighting, WEIGHTINGS)
     if k == 1 and WEIGHTINGS[weighting].convex:
-        raise bad_value(
+        raise OptionError(
             key,
             k,
             "an integer of at least 2 where weights are renormalized",

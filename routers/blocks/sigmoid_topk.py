@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from .._router import Router
 from ..gates import GateSpec, pick
-from ..plugins.errors import bad_value
+from ..plugins.errors import OptionError
 from ..routing.items import Items
 from ..routing.routing import Routing
 from .expert_bias import RULES, Bias, check_rule
@@ -48,7 +48,7 @@ class SigmoidTopKBase(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         if not 0 < scale < math.inf:
-            raise bad_value("router.scale", scale, "a finite number above 0")
+            raise OptionError("scale", scale, "a finite number above 0")
         self.k = k
         self.convex = check_learns(k, weighting).convex
         self.weighting = weighting

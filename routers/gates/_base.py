@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from .._torch.overrides import drop_outdated, watched
+from ..plugins.errors import OptionError
 from ..plugins.registry import Registry
 from ..routing.items import Items
 
@@ -48,15 +49,18 @@ def pick(gate: Gate, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
     return run(gate, items, logits, chosen)
 
 
-GATES = Registry("router.gate", Gate, group="switchyard.gates", positional=2)
+GATES = Registry("gate", Gate, group="switchyard.gates", positional=2)
 
 
-def build_gate(spec: GateSpec, dim: int, outputs: int) -> Gate:
-    """The gate that an option names.
+def build_gate(spec: GateSpec, dim: int, outputs: int, option: str = "gate") -> Gate:
+    """The gate that an option names; errors are about that ``option``.
 
     >>> sum(p.numel() for p in build_gate("linear", 16, 4).parameters())
     64
     """
     options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else {**spec}
-    gate: Gate = GATES.build(options.pop("name", "linear"), dim, outputs, **options)
+    try:
+        gate: Gate = GATES.build(options.pop("name", "linear"), dim, outputs, **options)
+    except OptionError as error:
+        raise error.about(option + error.name.removeprefix(GATES.key), error.problem) from None
     return gate

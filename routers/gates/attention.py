@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..plugins.errors import bad_value
+from ..plugins.errors import OptionError
 from ..routing.items import Items
 from ._base import GATES, Gate
 
@@ -36,7 +36,7 @@ class Attention(Gate):
     def __init__(self, dim: int, outputs: int, *, width: int = 16) -> None:
         super().__init__()
         if width < 1:
-            raise bad_value("router.gate.width", width, "an integer of at least 1")
+            raise OptionError("width", width, "an integer of at least 1")
         self.pool = nn.Parameter(torch.randn(1, dim) * dim**-0.5)
         self.query = nn.Parameter(torch.randn(width, dim) * dim**-0.5)
         self.context = nn.Parameter(torch.randn(width, dim) * dim**-0.5)

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .._torch.sorting import stable_order
-from ..plugins.errors import bad_value
+from ..plugins.errors import OptionError
 from ..routing.items import Items
 from ._base import GATES, Gate
 
@@ -32,7 +32,7 @@ class Linear(Gate):
     def __init__(self, dim: int, outputs: int, *, scale: float = 0.5) -> None:
         super().__init__()
         if not 0 <= scale < math.inf:
-            raise bad_value("router.gate.scale", scale, "a finite number of at least 0")
+            raise OptionError("scale", scale, "a finite number of at least 0")
         self.weight = nn.Parameter(torch.randn(outputs, dim) * scale * dim**-0.5)
 
     def forward(self, items: Items) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..plugins.errors import bad_value
+from ..plugins.errors import OptionError
 from ..routing.items import Items
 from ._base import GATES, Gate
 
@@ -25,7 +25,7 @@ class MLP(Gate):
     def __init__(self, dim: int, outputs: int, *, hidden: int = 32) -> None:
         super().__init__()
         if hidden < 1:
-            raise bad_value("router.gate.hidden", hidden, "an integer of at least 1")
+            raise OptionError("hidden", hidden, "an integer of at least 1")
         self.inner = nn.Parameter(torch.randn(hidden, dim) * dim**-0.5)
         self.outer = nn.Parameter(torch.randn(outputs, hidden) * hidden**-0.5)
 

@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from . import signature
-from .errors import ConfigError, bad_value, unknown
+from .errors import ConfigError, OptionError, option_errors_under, unknown
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -64,7 +64,9 @@ class Registry(Mapping[str, Callable[..., Any]]):
         """The part called ``name``, or the object at ``package.module:Class``."""
         if not isinstance(name, str):
             kind = type(name).__name__
-            raise bad_value(self.key, name, f"a name (this is of type {kind})", 'Try "…" around it')
+            raise OptionError(
+                self.key, name, f"a name (this is of type {kind})", 'Try "…" around it'
+            )
         entry = self._entry_points().get(name)
         if name in self._parts:
             self._check_same(name, entry)
@@ -81,7 +83,8 @@ class Registry(Mapping[str, Callable[..., Any]]):
         """Construct the part called ``name`` after checking every option."""
         part = self.get_part(name)
         self.check_options(name, options)
-        return part(*args, **options)
+        with option_errors_under(self.key):
+            return part(*args, **options)
 
     def check_options(self, name: str, options: Mapping[str, Any]) -> None:
         """Raise ``ConfigError`` where ``options`` do not fit the part's signature."""
@@ -143,7 +146,7 @@ def _installed(group: str) -> Mapping[str, EntryPoint]:
 
 def _import_module(key: str, module: str) -> Any:
     if not all(part.isidentifier() for part in module.split(".")):
-        raise bad_value(key, module, "a module's full name, such as their.module")
+        raise OptionError(key, module, "a module's full name, such as their.module")
     with _importing(key, module):
         return importlib.import_module(module)
 

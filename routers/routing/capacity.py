@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..plugins.errors import bad_value, unknown
+from ..plugins.errors import OptionError, unknown
 from .assignments import Graph
 from .rounding import check_rounding, places
 
@@ -58,7 +58,7 @@ DROP_ORDERS: dict[str, Callable[[Graph, torch.Generator], tuple[Tensor, ...]]] =
 def check_capacity_options(factor: float, order: str, rounding: str = "ceil") -> None:
     """Raise ``ConfigError`` for a capacity, a drop order or a rounding that cannot be."""
     if not 0 < factor < math.inf:
-        raise bad_value("capacity", factor, "a finite number above 0, or null for no limit")
+        raise OptionError("capacity", factor, "a finite number above 0, or null for no limit")
     if order not in DROP_ORDERS:
         raise unknown("drop", order, DROP_ORDERS)
     check_rounding(rounding)

@@ -7,7 +7,7 @@ from typing import Any
 
 import routers
 import tasks
-from routers import ConfigError, bad_value, unknown
+from routers import ConfigError, OptionError, unknown
 from tasks import Config, Task
 
 from .schema import SweepConfig
@@ -101,7 +101,7 @@ def _written(arms: Any) -> dict[str, list[str]]:
         return {name: [f"router={name}"] for name in arms}
     if isinstance(arms, dict) and arms and all(map(_is_overrides, arms.values())):
         return {str(label): overrides for label, overrides in arms.items()}
-    raise bad_value("arms", arms, "[router, …], or {label: [key=value, …]}, or null for all")
+    raise OptionError("arms", arms, "[router, …], or {label: [key=value, …]}, or null for all")
 
 
 def _is_overrides(value: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from routers import ConfigError, bad_value, nearest_name, unknown
+from routers import ConfigError, OptionError, nearest_name, unknown
 from tasks import CONF, overrides, user_path
 
 from ..search.halving import PRUNERS
@@ -117,6 +117,6 @@ def _check(config: SweepConfig) -> None:
     counts["pruner.factor"] = (config.pruner.factor, 2)
     for key, (value, least) in counts.items():
         if value is not None and not value >= least:
-            raise bad_value(key, value, f"at least {least}", CURES.get(key, ""))
+            raise OptionError(key, value, f"at least {least}", CURES.get(key, ""))
     if not config.objectives:
-        raise bad_value("objectives", "[]", "at least one number of result.json")
+        raise OptionError("objectives", "[]", "at least one number of result.json")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from routers import Balance, ConfigError, bad_value, unknown
+from routers import Balance, ConfigError, OptionError, unknown
 from tasks import Compute, Task
 
 #: A search may not look at the test split, so it reads the same score of validation.
@@ -60,7 +60,7 @@ def read_objectives(written: Sequence[Any], task: Task) -> list[Objective]:
     found = [_objective(each, task) for each in written]
     metrics = [each.metric for each in found]
     if len(set(metrics)) < len(metrics):
-        raise bad_value("objectives", metrics, "each metric once")
+        raise OptionError("objectives", metrics, "each metric once")
     return found
 
 
@@ -70,7 +70,7 @@ def _objective(written: Any, task: Task) -> Objective:
         "metric",
         "direction",
     }:
-        raise bad_value("objectives", written, "a metric, or {metric: …, direction: …}")
+        raise OptionError("objectives", written, "a metric, or {metric: …, direction: …}")
     metric = check_metric("objectives", fields["metric"], task)
     direction = fields.get("direction")
     if direction is None and metric.startswith("score."):
@@ -93,11 +93,11 @@ def read_constraint(text: str, task: Task) -> Constraint:
     """
     match = _CONSTRAINT.match(text)
     if match is None:
-        raise bad_value("constraints", text, "METRIC <= NUMBER or METRIC >= NUMBER")
+        raise OptionError("constraints", text, "METRIC <= NUMBER or METRIC >= NUMBER")
     try:
         bound = float(match["bound"])
     except ValueError:
-        raise bad_value("constraints", text, "a number on the right") from None
+        raise OptionError("constraints", text, "a number on the right") from None
     metric = check_metric("constraints", match["metric"], task)
     return Constraint(text, metric, 1.0 if match["sign"] == "<=" else -1.0, bound)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from routers import ConfigError, bad_value
+from routers import ConfigError, OptionError
 from tasks import Data, user_path, write_text
 
 from ..search.space import Space, check_keys, describe, read_space
@@ -98,7 +98,7 @@ def make_plan(config: SweepConfig) -> Plan:
     check_keys(config.space, [arm.run for arm in arms])
     spaces = {arm.label: _space(config, arm) for arm in arms}
     if config.trials > 1 and not any(spaces.values()):
-        raise bad_value(
+        raise OptionError(
             "trials",
             config.trials,
             "1: there is nothing to vary, as the space of every arm is empty",

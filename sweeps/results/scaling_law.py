@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from routers import ConfigError, bad_value
+from routers import ConfigError, OptionError
 
 from ..statistics.intervals import Interval
 from .sweep_dir import read_sweep
@@ -99,7 +99,7 @@ def fit(points: Sequence[Point]) -> ScaleLaw:
     for point in points:
         for name, value in (("size", point.size), ("learning rate", point.rate)):
             if not (value > 0 and np.isfinite(value)):
-                raise bad_value(f"scale: {point.source or 'point'}: {name}", value, "above 0")
+                raise OptionError(f"scale: {point.source or 'point'}: {name}", value, "above 0")
     sizes = {point.size for point in points}
     if len(points) < LEAST_POINTS or len(sizes) < 2:
         raise ConfigError(
@@ -171,7 +171,7 @@ def scale_text(points: Sequence[Point], at: float) -> str:
     at 2,000,000 active parameters: 0.000765, 95 % interval 2.09e-05 to 0.028
     """
     if not (at > 0 and np.isfinite(at)):
-        raise bad_value("at", at, "a number of active parameters above 0")
+        raise OptionError("at", at, "a number of active parameters above 0")
     law = fit(points)
     near = law.interval(at)
     lines = [f"{'parameters':>15}  {'learning rate':>13}"]

@@ -16,7 +16,7 @@ from optuna.trial import Trial
 
 import experts
 import routers
-from routers import ConfigError, Registry, bad_value, nearest_name
+from routers import ConfigError, OptionError, Registry, nearest_name
 from tasks import Config
 
 #: Sections whose part may itself be chosen by a search: ``expert: [mlp, glu]``.
@@ -153,10 +153,10 @@ def _dimension(name: str, key: str, written: Any, default: Any, when: When) -> D
 def _distribution(key: str, written: Any, default: Any) -> BaseDistribution:
     if isinstance(written, Sequence) and not isinstance(written, str):
         if not written:
-            raise bad_value(f"space: {key}", "[]", "a list of choices; null leaves the key alone")
+            raise OptionError(f"space: {key}", "[]", "a list of choices; null leaves the key alone")
         return CategoricalDistribution([_plain(choice) for choice in written])
     if not isinstance(written, Mapping) or not {"low", "high"} <= written.keys() <= _RANGE:
-        raise bad_value(
+        raise OptionError(
             f"space: {key}",
             _shown(written),
             "a list of choices, or {low: …, high: …} with log: true or step: … if wanted, or null",

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from routers import ConfigError, bad_value
+from routers import ConfigError, OptionError
 from tasks import user_path
 
 from ..config.compose import compose
@@ -101,7 +101,7 @@ def _scale(arguments: Sequence[str]) -> int:
     try:
         at = float(settings["at"])
     except ValueError:
-        raise bad_value("at", settings["at"], "a number of active parameters above 0") from None
+        raise OptionError("at", settings["at"], "a number of active parameters above 0") from None
     print(scale_report(folders, at))
     return 0
 
@@ -113,7 +113,7 @@ def _proxy(arguments: Sequence[str]) -> int:
         raise ConfigError("proxy: expected proxy storage=URL [host=HOST] [port=PORT]")
     port = settings.get("port", str(PROXY_PORT))
     if not (port.isdecimal() and int(port) in PORTS):
-        raise bad_value("port", port, f"an integer from {PORTS[0]} to {PORTS[-1]}")
+        raise OptionError("port", port, f"an integer from {PORTS[0]} to {PORTS[-1]}")
     serve(settings["storage"], settings.get("host", "localhost"), int(port), Console())
     return 0
 

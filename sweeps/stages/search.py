@@ -12,7 +12,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from routers import ConfigError, bad_value
+from routers import ConfigError, OptionError
 from tasks import RESULT, read_json
 
 from ..config.arms import Arm
@@ -230,7 +230,9 @@ def _drawn(space: Space, trials: int) -> list[dict[str, Any]]:
 def _all_points(space: Space, trials: int) -> list[dict[str, Any]]:
     points = grid(space)
     if len(points) > trials:
-        raise bad_value("trials", trials, f"at least {len(points)}, the points of the largest grid")
+        raise OptionError(
+            "trials", trials, f"at least {len(points)}, the points of the largest grid"
+        )
     return points
 
 

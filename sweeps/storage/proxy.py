@@ -13,7 +13,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import get_storage, run_grpc_proxy_server
 from rich.console import Console
 
-from routers import ConfigError, bad_value
+from routers import ConfigError, OptionError
 
 from .connect import open_storage
 
@@ -53,7 +53,7 @@ def _places(host: str, port: int) -> list[str]:
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise bad_value(
+        raise OptionError(
             "host", host, f"a name or address of this machine, or 0.0.0.0 for all of them ({error})"
         ) from error
     errors = [why for family, *_, place in found if (why := _refusal(family, place[:2]))]

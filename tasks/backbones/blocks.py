@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers import Routing, bad_value
+from routers import OptionError, Routing
 
 from .._task import Layer
 from .attention import Attend, to_all
@@ -130,12 +130,12 @@ def _layers(
 def check_blocks(dim: int, depth: int, heads: int, routed: Sequence[int] | None = None) -> None:
     """Raise ``ConfigError`` for a stack of blocks that cannot be."""
     if heads < 1:
-        raise bad_value("task.heads", heads, "an integer of at least 1")
+        raise OptionError("task.heads", heads, "an integer of at least 1")
     if dim < 1 or dim % heads:
-        raise bad_value("task.dim", dim, f"a positive multiple of task.heads={heads}")
+        raise OptionError("task.dim", dim, f"a positive multiple of task.heads={heads}")
     if depth < 1:
-        raise bad_value("task.depth", depth, "an integer of at least 1")
+        raise OptionError("task.depth", depth, "an integer of at least 1")
     if routed is not None and not (routed and set(routed) <= set(range(depth))):
-        raise bad_value(
+        raise OptionError(
             "task.routed", list(routed), f"one or more block numbers from 0 to {depth - 1}, or null"
         )

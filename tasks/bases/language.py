@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from routers import ConfigError, bad_value
+from routers import ConfigError, OptionError
 
 from .._task import Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 from ..backbones.blocks import check_blocks
@@ -68,20 +68,20 @@ class Language(Task):
     ) -> None:
         check_blocks(dim, depth, heads, routed)
         if dim % (2 * heads):
-            raise bad_value("task.dim", dim, f"a multiple of twice task.heads={heads}")
+            raise OptionError("task.dim", dim, f"a multiple of twice task.heads={heads}")
         if length < 2:
-            raise bad_value("task.length", length, "an integer of at least 2")
+            raise OptionError("task.length", length, "an integer of at least 2")
         if not 0 <= context < length:
-            raise bad_value("task.context", context, f"an integer from 0 to below {length}")
+            raise OptionError("task.context", context, f"an integer from 0 to below {length}")
         if not ngrams or min(ngrams) < 1 or len(set(ngrams)) < len(ngrams):
-            raise bad_value("task.ngrams", list(ngrams), "different integers of at least 1")
+            raise OptionError("task.ngrams", list(ngrams), "different integers of at least 1")
         if buckets < 1:
-            raise bad_value("task.buckets", buckets, "an integer of at least 1")
+            raise OptionError("task.buckets", buckets, "an integer of at least 1")
         for key, rate in {"ngram_dropout": ngram_dropout, "dropout": dropout}.items():
             if not 0 <= rate < 1:
-                raise bad_value(f"task.{key}", rate, "a number from 0 to below 1")
+                raise OptionError(f"task.{key}", rate, "a number from 0 to below 1")
         if ids < 1:
-            raise bad_value("task.ids", ids, "an integer of at least 1")
+            raise OptionError("task.ids", ids, "an integer of at least 1")
         self.length = length
         self.context = context
         self.ids = ids

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from routers import bad_value, unknown, unknown_option
+from routers import OptionError, unknown, unknown_option
 
 from .._task import Backbone, Batch, Labeling, Layer, MetricSpec, Score, Task
 from ..metrics.specialization import GATE
@@ -63,15 +63,15 @@ class MultiTask(Task):
     ) -> None:
         for key, value in {"dim": dim, "depth": depth, "own": own, "tower": tower}.items():
             if value < 1:
-                raise bad_value(f"task.{key}", value, "an integer of at least 1")
+                raise OptionError(f"task.{key}", value, "an integer of at least 1")
         if sharing not in SHARINGS:
             raise unknown("task.sharing", sharing, SHARINGS)
         if weighting not in WEIGHTINGS:
             raise unknown("task.weighting", weighting, WEIGHTINGS)
         if not 0 <= dropout < 1:
-            raise bad_value("task.dropout", dropout, "a number from 0 to below 1")
+            raise OptionError("task.dropout", dropout, "a number from 0 to below 1")
         if GATE in self.outputs:
-            raise bad_value("target", GATE, "any other name: results say by it what gates chose")
+            raise OptionError("target", GATE, "any other name: results say by it what gates chose")
         _check_weights(weights, self.outputs)
         self.dim = dim
         self.depth = depth
@@ -136,7 +136,7 @@ def _check_weights(weights: Mapping[str, float], targets: Sequence[str]) -> None
             raise unknown_option("task.weights", name, targets)
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
         if not number or not 0 < weight < math.inf:
-            raise bad_value(f"task.weights.{name}", weight, "a finite number above 0")
+            raise OptionError(f"task.weights.{name}", weight, "a finite number above 0")
 
 
 def _of_target(target: Target, index: int, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from routers import bad_value, unknown
+from routers import OptionError, unknown
 
 from .._task import Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 from ..backbones.bag import Bag, inverse_document_frequency
@@ -88,9 +88,9 @@ class Text(Task):
             raise unknown("task.score", score, _SCORES)
         check_blocks(dim, depth, heads, routed)
         if dim % (2 * heads):
-            raise bad_value("task.dim", dim, f"a multiple of twice task.heads={heads}")
+            raise OptionError("task.dim", dim, f"a multiple of twice task.heads={heads}")
         if not ngrams or min(ngrams) < 1 or len(set(ngrams)) < len(ngrams):
-            raise bad_value("task.ngrams", list(ngrams), "different integers of at least 1")
+            raise OptionError("task.ngrams", list(ngrams), "different integers of at least 1")
         rates = {
             "ngram_dropout": ngram_dropout,
             "dropout": dropout,
@@ -98,11 +98,11 @@ class Text(Task):
         }
         for key, rate in rates.items():
             if not 0 <= rate < 1:
-                raise bad_value(f"task.{key}", rate, "a number from 0 to below 1")
+                raise OptionError(f"task.{key}", rate, "a number from 0 to below 1")
         numbers = {"buckets": buckets, "rare": rare, "ids": ids, "max_length": max_length}
         for key, number in numbers.items():
             if number < 1:
-                raise bad_value(f"task.{key}", number, "an integer of at least 1")
+                raise OptionError(f"task.{key}", number, "an integer of at least 1")
         self.score = Score(score, "maximize")
         self.model = _MODELS[model]
         self.dim = dim

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import experts
 import routers
-from routers import ConfigError, Registry, bad_value, nearest_name, unknown, unknown_option
+from routers import ConfigError, OptionError, Registry, nearest_name, unknown, unknown_option
 
 from .._task import TASKS
 from . import overrides as grammar
@@ -187,5 +187,5 @@ def _losses(config: DictConfig, changes: Sequence[Change], router: str) -> dict[
             raise unknown_option("losses", name, routers.LOSSES.available())
         check_type(f"losses.{name}", weight, float)
         if not math.isfinite(weight):
-            raise bad_value(f"losses.{name}", weight, "a finite number")
+            raise OptionError(f"losses.{name}", weight, "a finite number")
     return {name: float(weight) for name, weight in weights.items()}

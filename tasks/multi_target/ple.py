@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from experts import GateTopology, cgc, cgc_shared
-from routers import Routing, bad_value
+from routers import OptionError, Routing
 
 from .network import Parts, Trunk
 
@@ -52,7 +52,7 @@ def _outer(num_experts: int, *, tasks: int, own: int) -> GateTopology:
 def _num_shared(num_experts: int, tasks: int, own: int) -> int:
     shared = num_experts - tasks * own
     if own < 1 or shared < 1:
-        raise bad_value(
+        raise OptionError(
             "task.own",
             own,
             f"an integer of at least 1 that leaves one of moe.num_experts={num_experts} to be "

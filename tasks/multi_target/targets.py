@@ -14,7 +14,7 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from routers import bad_value, unknown
+from routers import OptionError, unknown
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Target:
         if self.kind not in KINDS:
             raise unknown(f"target {self.name}: kind", self.kind, KINDS)
         if self.kind == "classes" and len(self.classes) < 2:
-            raise bad_value(
+            raise OptionError(
                 f"target {self.name}: classes", list(self.classes), "two or more different classes"
             )
 

@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from experts import views
-from routers import ConfigError, Routing, bad_value
+from routers import ConfigError, OptionError, Routing
 
 from .network import Parts, Trunk
 
@@ -28,7 +28,7 @@ class Views(Trunk):
                 "task=multitask with task.data.views={NAME: [COLUMN, …], …}"
             )
         if parts.depth != 1:
-            raise bad_value("task.depth", parts.depth, "1 with task.sharing=views")
+            raise OptionError("task.depth", parts.depth, "1 with task.sharing=views")
         gate = partial(views, num_views=parts.views)
         self.norm = nn.LayerNorm(parts.dim)
         self.layer = parts.layer((parts.dim,), gate)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
-from routers import ConfigError, bad_value, check_options, unknown
+from routers import ConfigError, OptionError, check_options, unknown
 
 KEY = "task.data"
 
@@ -37,7 +37,7 @@ class Source:
             )
         for name, value in (("val", self.val), ("test", self.test)):
             if not 0 < value < 1:
-                raise bad_value(f"{KEY}.{name}", value, "a fraction above 0 and below 1")
+                raise OptionError(f"{KEY}.{name}", value, "a fraction above 0 and below 1")
         if self.val + self.test >= 1:
             raise ConfigError(
                 f"{KEY}: val={self.val} and test={self.test} leave no row to train on; "
@@ -66,7 +66,7 @@ class ImageSource(Source):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.channels not in (None, 1, 3):
-            raise bad_value(f"{KEY}.channels", self.channels, "1 (gray), 3 (colour) or null")
+            raise OptionError(f"{KEY}.channels", self.channels, "1 (gray), 3 (colour) or null")
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,11 @@ class TableSource(Source):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.delimiter is not None and len(self.delimiter) != 1:
-            raise bad_value(f"{KEY}.delimiter", self.delimiter, "one character")
+            raise OptionError(f"{KEY}.delimiter", self.delimiter, "one character")
         if self.rare < 1:
-            raise bad_value(f"{KEY}.rare", self.rare, "an integer of at least 1")
+            raise OptionError(f"{KEY}.rare", self.rare, "an integer of at least 1")
         if self.rows is not None and self.rows < 1:
-            raise bad_value(f"{KEY}.rows", self.rows, "an integer of at least 1, or null")
+            raise OptionError(f"{KEY}.rows", self.rows, "an integer of at least 1, or null")
         if not self.features:
             raise ConfigError(
                 f"{KEY}: no column is declared as a feature; give {KEY}.categorical=[NAME, …] "
@@ -203,7 +203,7 @@ def source_of(kind: type[S], options: Mapping[str, Any], key: str = KEY) -> S:
 
 def _target(key: str, options: Any) -> Target:
     if not isinstance(options, Mapping):
-        raise bad_value(key, options, "a mapping such as {column: NAME, kind: binary}")
+        raise OptionError(key, options, "a mapping such as {column: NAME, kind: binary}")
     check_options(key, Target, options, skip=0)
     target = Target(**options)
     if target.kind not in Target.KINDS:
@@ -222,7 +222,7 @@ def _target(key: str, options: Any) -> Target:
 def _check_view(view: str, columns: Any, features: Sequence[str]) -> None:
     key = f"{KEY}.views.{view}"
     if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
-        raise bad_value(key, columns, "a list of feature columns")
+        raise OptionError(key, columns, "a list of feature columns")
     for column in columns:
         if column not in features:
             raise unknown(key, column, features)

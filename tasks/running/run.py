@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from rich.console import Console
 
 from experts import tune_allocator
-from routers import ConfigError, bad_value
+from routers import ConfigError, OptionError
 
 from .._task import Batch, Data, Task
 from ..assembly.build import build_backbone, build_control, build_task, prepare_routers
@@ -55,7 +55,7 @@ class Run:
         if config.trainer.threads is not None:
             torch.set_num_threads(config.trainer.threads)
         if config.trainer.tune_allocator and not tune_allocator():
-            raise bad_value(
+            raise OptionError(
                 "trainer.tune_allocator", "true", "false here: only glibc has this setting"
             )
         self.config = config
@@ -65,7 +65,7 @@ class Run:
         self.data: Data = self.task.data()
         self.batches = Batches(self.data.train, config.trainer.batch_size, config.seed, self.rank)
         if not len(self.batches):
-            raise bad_value(
+            raise OptionError(
                 "trainer.batch_size",
                 config.trainer.batch_size,
                 f"an integer from 1 to {self.batches.rows}, the training samples there are",
@@ -201,7 +201,7 @@ class Run:
         for name in SPLITS[1:]:
             rows = num_rows(getattr(self.data, name))
             if rows < self.rank.of:
-                raise bad_value(
+                raise OptionError(
                     "trainer.devices",
                     self.rank.of,
                     f"an integer from 1 to {rows}, the samples in {name}",

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 import routers
-from routers import bad_value, unknown
+from routers import OptionError, unknown
 
 from ..assembly.dense_control import CONTROLS
 from ..config.schema import Config
@@ -72,7 +72,7 @@ def check_ranges(config: Config) -> None:
     for key, allowed in RANGES.items():
         value = attrgetter(key)(config)
         if value is not None and not allowed.holds(value):
-            raise bad_value(key, value, allowed.words)
+            raise OptionError(key, value, allowed.words)
     for key, names in NAMES.items():
         name = attrgetter(key)(config)
         if name is not None and name not in names:

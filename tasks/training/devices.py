@@ -9,7 +9,7 @@ import torch.distributed as dist
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
-from routers import ConfigError, bad_value
+from routers import ConfigError, OptionError
 
 from ..loading.rank import Rank
 
@@ -39,7 +39,7 @@ def check_devices(devices: int, accelerator: str, batch_size: int) -> None:
 
     >>> check_devices(3, "cpu", batch_size=32)
     Traceback (most recent call last):
-    routers.plugins.errors.ConfigError: trainer.devices=3: allowed is a divisor of ...
+    routers.plugins.errors.ConfigError: trainer.devices=3 is invalid: expected a divisor of ...
     """
     count = COUNTS[accelerator]()
     if not count:
@@ -47,14 +47,14 @@ def check_devices(devices: int, accelerator: str, batch_size: int) -> None:
             f"trainer.accelerator={accelerator}: torch sees none here; use cpu or auto"
         )
     if devices > count:
-        raise bad_value(
+        raise OptionError(
             "trainer.devices",
             devices,
             f"an integer from 1 to {count}, the devices torch sees for "
             f"trainer.accelerator={accelerator}",
         )
     if batch_size % devices:
-        raise bad_value(
+        raise OptionError(
             "trainer.devices",
             devices,
             f"a divisor of trainer.batch_size={batch_size}, for every device takes an equal share",

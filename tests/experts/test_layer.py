@@ -108,7 +108,7 @@ def test_messages_name_shapes(bank, x, given, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"capacity": 0.0}, "capacity=0.0: allowed is a finite number above 0"),
+        ({"capacity": 0.0}, "capacity=0.0 is invalid: expected a finite number above 0"),
         ({"capacity": -1}, "capacity=-1: allowed"),
         ({"drop": "positon"}, "did you mean 'position'"),
         ({"rounding": "flor"}, "rounding=flor: unknown; did you mean 'floor'"),

@@ -384,10 +384,22 @@ class TestGates:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (partial(experts.cgc, 7, tasks=2, shared=2), r"moe\.num_experts=7: allowed is 4, 6, 8 and"),
-        (partial(experts.cgc, 2, tasks=2, shared=2), r"moe\.num_experts=2: allowed is 4, 6, 8 and"),
-        (partial(experts.cgc_shared, 1, tasks=2, shared=2), r"moe\.num_experts=1: allowed is 4"),
-        (partial(experts.views, 4, num_views=3), r"moe\.num_experts=4: allowed is a multiple of 3"),
+        (
+            partial(experts.cgc, 7, tasks=2, shared=2),
+            r"moe\.num_experts=7 is invalid: expected 4, 6, 8 and",
+        ),
+        (
+            partial(experts.cgc, 2, tasks=2, shared=2),
+            r"moe\.num_experts=2 is invalid: expected 4, 6, 8 and",
+        ),
+        (
+            partial(experts.cgc_shared, 1, tasks=2, shared=2),
+            r"moe\.num_experts=1 is invalid: expected 4",
+        ),
+        (
+            partial(experts.views, 4, num_views=3),
+            r"moe\.num_experts=4 is invalid: expected a multiple of 3",
+        ),
     ],
 )
 def test_experts_that_do_not_split_are_refused(make, message):

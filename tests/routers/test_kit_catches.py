@@ -33,7 +33,7 @@ class Sound(Router):
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__(dim, num_experts)
         if num_experts < self.k:
-            raise ConfigError(f"num_experts={num_experts}: allowed is {self.k} or more")
+            raise ConfigError(f"num_experts={num_experts} is invalid: expected {self.k} or more")
         self.w = nn.Parameter(torch.randn(num_experts, dim))
 
     def scores(self, items):

@@ -80,7 +80,10 @@ def test_a_frozen_routers_own_options_are_named_as_they_are_given():
     for options, said in [
         ({"of": "tpok"}, "router.of=tpok: unknown; did you mean 'topk'?"),
         ({"of": "topk", "options": {"kk": 3}}, "router.options.kk: unknown; did you mean 'k'?"),
-        ({"of": "topk", "options": {"k": 9}}, "router.options.k=9: allowed is an integer from 1"),
+        (
+            {"of": "topk", "options": {"k": 9}},
+            "router.options.k=9 is invalid: expected an integer from 1",
+        ),
         ({"of": "topk", "options": {"k": 1}}, "use router.options.weighting=probability"),
         ({"of": "topk", "options": {"gate": "lin"}}, "router.options.gate=lin: unknown"),
     ]:

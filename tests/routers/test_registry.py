@@ -188,5 +188,7 @@ def test_options_lists_defaults():
 
 
 def test_no_experts():
-    with pytest.raises(ConfigError, match=r"num_experts=0: allowed is an integer of at least 1"):
+    with pytest.raises(
+        ConfigError, match=r"num_experts=0 is invalid: expected an integer of at least 1"
+    ):
         routers.build("uniform", 4, 0)

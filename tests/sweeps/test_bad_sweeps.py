@@ -26,7 +26,7 @@ from .cases import TINY, states, sweep, trials_of
     [
         (["sweep=tny"], "did you mean 'tiny'"),
         (["trails=3"], "did you mean 'trials'"),
-        (["trials=0"], "trials=0: allowed is at least 1"),
+        (["trials=0"], "trials=0 is invalid: expected at least 1"),
         (["trials=many"], "trials=many"),
         (["sampler=tpee"], "did you mean 'tpe'"),
         (["study=all"], "study=all"),

@@ -40,7 +40,9 @@ def no_orphans(tmp_path):
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_before_work():
-    with pytest.raises(ConfigError, match=r"arm topk: trainer\.devices=3: allowed is a divisor"):
+    with pytest.raises(
+        ConfigError, match=r"arm topk: trainer\.devices=3 is invalid: expected a divisor"
+    ):
         make_plan(compose([*TINY, *SWEEP, f"run=[{','.join(RUN)},trainer.devices=3]"]))
 
 

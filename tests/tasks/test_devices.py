@@ -300,15 +300,18 @@ def test_a_loss_that_is_not_finite_is_said_once(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["trainer.devices=0"], "trainer.devices=0: allowed is an integer of at least 1"),
-        (["trainer.devices=3"], "trainer.devices=3: allowed is a divisor of trainer.batch_size=64"),
+        (["trainer.devices=0"], "trainer.devices=0 is invalid: expected an integer of at least 1"),
+        (
+            ["trainer.devices=3"],
+            "trainer.devices=3 is invalid: expected a divisor of trainer.batch_size=64",
+        ),
         (
             ["trainer.devices=4", "trainer.accelerator=cuda"],
-            "trainer.devices=4: allowed is an integer from 1 to 2, the devices torch sees",
+            "trainer.devices=4 is invalid: expected an integer from 1 to 2, the devices torch sees",
         ),
         (
             ["trainer.devices=256", "trainer.batch_size=512"],
-            "trainer.devices=256: allowed is an integer from 1 to 180, the samples in val",
+            "trainer.devices=256 is invalid: expected an integer from 1 to 180, the samples in val",
         ),
     ],
     ids=["none", "uneven", "absent", "idle"],

@@ -108,5 +108,5 @@ def test_trains(tmp_path, router):
 
 
 def test_bad_option():
-    with pytest.raises(ConfigError, match=r"task\.gram_dropout=1\.0: allowed is"):
+    with pytest.raises(ConfigError, match=r"task\.gram_dropout=1\.0 is invalid: expected"):
         CharProperties(gram_dropout=1.0)

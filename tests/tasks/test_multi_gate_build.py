@@ -171,9 +171,13 @@ def calls_of(net, given):
 @pytest.mark.parametrize(
     ("wiring", "overrides", "message"),
     [
-        ("cgc", ["moe.num_experts=5"], r"moe\.num_experts=5: allowed is 4, 6, 8"),
-        ("views", ["moe.num_experts=3"], r"moe\.num_experts=3: allowed is a multiple of 2"),
-        ("cgc", ["moe.num_experts=4", "router.k=4"], r"k=4: allowed is .*3"),
+        ("cgc", ["moe.num_experts=5"], r"moe\.num_experts=5 is invalid: expected 4, 6, 8"),
+        (
+            "views",
+            ["moe.num_experts=3"],
+            r"moe\.num_experts=3 is invalid: expected a multiple of 2",
+        ),
+        ("cgc", ["moe.num_experts=4", "router.k=4"], r"k=4 is invalid: expected .*3"),
         ("mmoe", ["expert=gru"], r"rows are \(L, D\), but this model gives samples of shape \(8,"),
         ("mmoe", ["expert=conv"], r"rows are \(D, H, W\), but this model"),
     ],

@@ -135,9 +135,9 @@ def test_first_layers_learn_from_every_target(data, sharing):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("task.sharing=ple", "task.own=2"), "task.own=2: allowed is"),
+        (("task.sharing=ple", "task.own=2"), "task.own=2 is invalid: expected"),
         (("task.sharing=views",), "task.sharing=views: this task has no views"),
-        (("task.overlap=9",), "task.overlap=9: allowed is an integer from 0 to 8"),
+        (("task.overlap=9",), "task.overlap=9 is invalid: expected an integer from 0 to 8"),
         (("task.weights={lefty: 1.0}",), "task.weights.lefty: unknown; did you mean 'left'"),
     ],
 )

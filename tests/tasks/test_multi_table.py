@@ -327,8 +327,8 @@ def test_no_categorical_columns(file):
     ("override", "message"),
     [
         ("task.ids=n", "task.ids=n: unknown"),
-        ("task.bins=0", "task.bins=0: allowed is"),
-        ("task.column_dropout=1.0", "task.column_dropout=1.0: allowed is"),
+        ("task.bins=0", "task.bins=0 is invalid: expected"),
+        ("task.column_dropout=1.0", "task.column_dropout=1.0 is invalid: expected"),
         ("task.weights={prize: 2.0}", "task.weights.prize: unknown; did you mean 'price'"),
     ],
 )

@@ -170,11 +170,17 @@ def test_kinds_have_a_place_for_no_label():
     ("options", "message"),
     [
         ({"weights": {"color": 1.0}}, "task.weights.color: unknown; did you mean 'colour'"),
-        ({"weights": {"colour": 0.0}}, "task.weights.colour=0.0: allowed is a finite number"),
-        ({"weights": {"colour": True}}, "task.weights.colour=True: allowed is a finite number"),
+        (
+            {"weights": {"colour": 0.0}},
+            "task.weights.colour=0.0 is invalid: expected a finite number",
+        ),
+        (
+            {"weights": {"colour": True}},
+            "task.weights.colour=True is invalid: expected a finite number",
+        ),
         ({"weighting": "mdga"}, "task.weighting=mdga: unknown; did you mean 'mgda'"),
         ({"sharing": "mmoes"}, "task.sharing=mmoes: unknown; did you mean 'mmoe'"),
-        ({"dropout": 1.0}, "task.dropout=1.0: allowed is"),
+        ({"dropout": 1.0}, "task.dropout=1.0 is invalid: expected"),
     ],
 )
 def test_bad_options(options, message):
@@ -187,7 +193,7 @@ def test_a_target_may_not_be_called_as_gates_are():
     class Gated(Three):
         outputs = ("yes", "gate", "sparsity_coefficient")
 
-    with pytest.raises(ConfigError, match="target=gate: allowed is any other name"):
+    with pytest.raises(ConfigError, match="target=gate is invalid: expected any other name"):
         Gated()
 
 
