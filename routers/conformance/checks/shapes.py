@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import torch
 
-from ...losses.balance import LOSSES
+from ...losses import LOSSES
 from ...plugins.errors import ConfigError
 from ...routing.items import Items
 from ...routing.routing import Routing
-from ..harness import RouterUnderTest, measures, require, same, toy_mixture
+from ..harness import RouterUnderTest, numbers_of, require, same, toy_mixture
 
 CONSTRUCT = "make the routing with Routing.by_item, by_expert, by_mask or by_slot"
 
@@ -172,7 +172,7 @@ def check_empty_and_single(subject: RouterUnderTest) -> None:
                     "or a number that is not finite",
                     "let reductions over items allow for none",
                 )
-                for name, value in measures(routing.limit(1.0)).items():
+                for name, value in numbers_of(routing.limit(1.0)).items():
                     require(
                         value.isfinite().all(),
                         f"{name} is {value} for {len(items)} items, "
