@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from routers import Routing, uncompiled, watched
+from routers import Routing
+from routers.blocks import uncompiled, watched
 
 from .._bank import Bank
 from .combine import mix_ruled

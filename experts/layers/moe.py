@@ -6,15 +6,9 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from routers import (
-    ConfigError,
-    Items,
-    OptionError,
-    Router,
-    Routing,
-    check_capacity_options,
-    uncompiled,
-)
+from routers import ConfigError, Items, OptionError, Router, Routing
+from routers.blocks import uncompiled
+from routers.routing import check_capacity_options
 
 from .._bank import Bank
 from ..dispatch.merge import check_merges

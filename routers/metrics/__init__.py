@@ -30,4 +30,6 @@ def __getattr__(name: str) -> Any:
     from . import _base, _collection
 
     import_parts(__name__, __path__)
-    return getattr(_collection if hasattr(_collection, name) else _base, name)
+    found = {**vars(_base), **vars(_collection)}
+    globals().update({each: found[each] for each in __all__ if each in found})
+    return globals()[name]
