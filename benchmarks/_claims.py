@@ -125,4 +125,4 @@ def _trained(
     saved = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
     run.module.load_state_dict(saved["state_dict"])
     test = InOrder(run.data.test, run.config.trainer.batch_size)
-    return run.module.eval(), [run.module.described(batch) for batch in test]
+    return run.module.eval(), [run.module.prepare_batch(batch) for batch in test]

@@ -36,12 +36,12 @@ def raw_loop(run: Run) -> float:
     for epoch in range(config.trainer.max_epochs):
         run.batches.set_epoch(epoch)
         for batch in run.batches:
-            batch = module.described(run.task.augment(batch))
+            batch = module.prepare_batch(run.task.augment(batch))
             for group in optimizer.param_groups:
                 factor = learning_rate_factor(config.optimizer, module.total_steps, step)
                 group["lr"] = config.optimizer.lr * factor
             output, routings = module.backbone(batch)
-            loss = run.task.loss(output, batch) + module.balance_loss(routings)
+            loss = run.task.loss(output, batch) + module.auxiliary_loss(routings)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(module.parameters(), config.trainer.gradient_clip_val)

@@ -44,7 +44,7 @@ def measured(out):
     counter = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
     with torch.no_grad(), counter:
         for batch in InOrder(run.data.test, run.config.trainer.batch_size):
-            module.backbone(module.described(batch))
+            module.backbone(module.prepare_batch(batch))
     return counter.get_total_flops()
 
 
@@ -179,7 +179,7 @@ def test_controls_match_what_real_data_costs(router):
 
 def flops_of(module, batch):
     with torch.no_grad():
-        return experts.count_flops(lambda: module.backbone(module.described(batch)))
+        return experts.count_flops(lambda: module.backbone(module.prepare_batch(batch)))
 
 
 def parameters_of(module, batch):

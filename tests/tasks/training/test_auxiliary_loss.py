@@ -8,7 +8,7 @@ import torch
 import routers
 from tasks.training.module import RoutedModule
 
-from .cases import train
+from ..cases import train
 
 GLOBAL = "losses={switch_global: 0.01}"
 

@@ -6,7 +6,7 @@ import torch
 from experts import MultiGateMoE, build, mmoe
 from routers import Items, Router, Routing, Traits
 
-from .cases import checkpoint_of, train
+from ..cases import checkpoint_of, train
 
 
 class Counting(Router):

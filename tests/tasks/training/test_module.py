@@ -11,7 +11,7 @@ from tasks.config.compose import compose
 from tasks.running.run import Run
 from tasks.training.module import RoutedModule
 
-from .cases import NARROW, TINY, assert_same, checkpoint_of, result_of, rows_of, train
+from ..cases import NARROW, TINY, assert_same, checkpoint_of, result_of, rows_of, train
 
 TOKENS = 16  # patches in an image
 

@@ -1,6 +1,6 @@
 """The traps of this field, each planted in a copy of a router or of what it uses: the kit sees it.
 
-A plant, in ``plants/``, names the check that has to catch it. The whole kit tries every plant;
+A plant, in ``faulty_routers/``, names the check that has to catch it. The whole kit tries every plant;
 what it says there and not where nothing is planted is what caught it. ``pytest -s`` prints that.
 """
 
@@ -15,8 +15,8 @@ from routers import CheckError
 from routers.conformance.harness import SIZES
 from routers.conformance.suite import Candidate, run_checks
 
-from .plants import memory
-from .plants._all import PLANTS, TRAPS
+from .faulty_routers import memory
+from .faulty_routers._all import PLANTS, TRAPS
 
 
 @pytest.fixture(autouse=True)
