@@ -154,7 +154,7 @@ def test_every_router_has_its_dense_controls(router, control):
         Run(compose([*tiny, NARROW, f"router={router}", *more]))
         for more in ([], [f"moe.control={control}"])
     ]
-    assert not arms[1].module.losses
+    assert not arms[1].module.auxiliary_loss.losses
     batch = next(iter(InOrder(arms[0].data.test, 64)))
     cost = {"iso_flop": flops_of, "iso_parameter": parameters_of}[control]
     routed, dense = (cost(run.module.eval(), batch) for run in arms)
