@@ -4,7 +4,6 @@ from ._router import ROUTERS, Router, Traits
 from ._torch.float32_state import Float32State
 from ._torch.no_compile import uncompiled
 from ._torch.overrides import drop_outdated, watched
-from ._torch.sorting import stable_order
 from .conformance.harness import CheckError
 from .conformance.suite import check_router, parametrize_with_checks
 from .gates import GATES, Gate
@@ -15,12 +14,18 @@ from .metrics.balance import Balance, BalanceMetric, average_balance, load_cv, m
 from .plugins.errors import ConfigError, OptionError, nearest_name, unknown, unknown_option
 from .plugins.registry import Registry, import_parts, load_plugins
 from .plugins.signature import check_options, fits_hint, hint_mismatch
-from .routing.blend import Blend
-from .routing.capacity import DROP_ORDERS, check_capacity_options
-from .routing.items import Items
-from .routing.rounding import ROUNDINGS
-from .routing.routing import Routing
-from .routing.rule import OutputCombiner
+from .routing import (
+    DROP_ORDERS,
+    ROUNDINGS,
+    Combine,
+    Items,
+    Merge,
+    OutputCombiner,
+    Routing,
+    Slots,
+    check_capacity_options,
+    stable_order,
+)
 
 register = ROUTERS.register
 build = ROUTERS.build
@@ -36,17 +41,19 @@ __all__ = [
     "ROUTERS",
     "Balance",
     "BalanceMetric",
-    "Blend",
     "CheckError",
+    "Combine",
     "ConfigError",
     "Float32State",
     "Gate",
     "Items",
+    "Merge",
     "OptionError",
     "OutputCombiner",
     "Registry",
     "Router",
     "Routing",
+    "Slots",
     "Traits",
     "available",
     "average_balance",

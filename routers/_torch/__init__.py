@@ -1,1 +1,1 @@
-"""Small additions to torch: compilation limits, fp32 state, stable sorting."""
+"""Small additions to torch: compilation limits and fp32 state."""

@@ -29,7 +29,7 @@ LOSSES = Registry("losses", base=None, group="switchyard.losses")
 
 
 class OverStep:
-    """A term that reads ``Routing.step``, which whoever trains has to sum."""
+    """A term that reads ``Routing.step_statistics``, which whoever trains has to sum."""
 
     reads_step = True
 
@@ -42,7 +42,7 @@ class OverStep:
 
 
 def reads_step(loss: Loss) -> bool:
-    """Whether a term reads ``Routing.step``.
+    """Whether a term reads ``Routing.step_statistics``.
 
     >>> reads_step(switch), reads_step(switch_global)
     (False, True)
@@ -143,9 +143,9 @@ def switch_global(routing: Routing) -> Tensor:
     """``switch`` with ``f`` of the whole step so far and ``P`` of the batch (2501.11873).
 
     A sequence about one matter may then use few experts, where the step as a whole uses all.
-    ``tasks`` sums ``Routing.step`` over micro-steps and ranks; in a loop of one's own:
-    ``total += routers.step_sums(routing)``, and ``replace(routing, step=total)``. A routing
-    without it is taken for the whole step.
+    ``tasks`` sums ``Routing.step_statistics`` over micro-steps and ranks; in a custom loop:
+    ``total += routers.step_sums(routing)``, and ``replace(routing, step_statistics=total)``. A
+    routing without it counts as the whole step.
     """
     return _switch(of_step(routing).requested_load, of_batch(routing).probs)
 

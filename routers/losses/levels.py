@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..plugins.errors import ConfigError
-from ..routing.routing import Routing
+from ..routing import Merge, Routing, Slots
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +54,13 @@ def of_groups(routing: Routing) -> ExpertStatistics:
     used = real > 0
     items = real[used].unsqueeze(1)
     probs = routing.prob_sums_by_group[used] / items
-    if asked.blend is not None:  # slots, as many from each group
+    if isinstance(asked.execution, Slots):  # slots, as many from each group
         even = _fractions(asked.load.to(probs.dtype)).expand_as(probs)
         return ExpertStatistics(even, probs, probs)
     cell = asked.item // max(length, 1) * e + asked.expert
     mass = asked.weight.unsqueeze(-1).flatten(1).sum(1)
     mass = mass.new_zeros(groups * e).index_add(0, cell, mass).view(groups, e)[used] / items
-    if asked.merge is not None:  # a merged expert's rows count by gate mass
+    if isinstance(asked.execution, Merge):  # a merged expert's rows count by gate mass
         return ExpertStatistics(_fractions(mass.detach()), probs, mass)
     demand = torch.bincount(cell, minlength=groups * e).view(groups, e)[used]
     return ExpertStatistics(_fractions(demand.to(probs.dtype)), probs, mass)
@@ -73,7 +73,7 @@ def of_step(routing: Routing) -> ExpertStatistics:
     whole step, as nearly as batches that came first could know of those that came later.
     """
     own = of_batch(routing)
-    total = step_sums(routing) if routing.step is None else routing.step
+    total = step_sums(routing) if routing.step_statistics is None else routing.step_statistics
     demand, probs, importance, expected, items = total.to(own.probs.dtype)
     items = items.clamp_min(1)
     return ExpertStatistics(
@@ -85,7 +85,7 @@ def of_step(routing: Routing) -> ExpertStatistics:
 
 
 def step_sums(routing: Routing) -> Tensor:
-    """What ``Routing.step`` is a sum of: add it over micro-steps and ranks, ``(5, E)`` float64.
+    """Terms of the sum ``Routing.step_statistics`` over micro-steps and ranks, ``(5, E)`` float64.
 
     Rows: assignments asked for, probabilities, gate mass, expected load, items.
 

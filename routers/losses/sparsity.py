@@ -29,13 +29,13 @@ def balanced_sparsity(routing: Routing) -> Tensor:
     ``f`` is the fraction of all assignments, as in ``switch``; source: ReMoE 2412.14711, section
     3.4. At balance it equals ``sparsity``. It has no ``_sequence``, for the price answers to
     all items and not to a group's; and no ``_global``, for each of several gates has its own
-    price and shares, and ``Routing.step`` holds the sums over all gates.
+    price and shares, and ``Routing.step_statistics`` holds the sums over all gates.
 
     >>> from routers import Items
     >>> items = Items(torch.zeros(2, 1))
     >>> weight = torch.tensor([[3.0, 1.0], [2.0, 0.0]])
-    >>> price = torch.tensor(0.1)
-    >>> one = Routing.by_mask(items, weight, keep=weight > 0, sparsity_coefficient=price)
+    >>> extras = {"sparsity_coefficient": torch.tensor(0.1)}
+    >>> one = Routing.by_mask(items, weight, keep=weight > 0, extras=extras)
     >>> [round(term(one).item(), 4) for term in (sparsity, balanced_sparsity)]
     [0.3, 0.3667]
     """
@@ -66,7 +66,8 @@ def selector_reach(routing: Routing) -> Tensor:
 
     >>> from routers import Items
     >>> far = torch.tensor([[[0.5, 0.25]], [[0.0, 0.005]]])
-    >>> routing = Routing.by_mask(Items(torch.zeros(2, 1)), far.squeeze(1), selectors=far)
+    >>> items, extras = Items(torch.zeros(2, 1)), {"selectors": far}
+    >>> routing = Routing.by_mask(items, far.squeeze(1), extras=extras)
     >>> round(selector_reach(routing).item(), 4)  # the mean of 4 / 3 and 150, less 1
     74.6667
     """
@@ -84,17 +85,18 @@ def _gates(routing: Routing) -> tuple[Routing, ...]:
 
 
 def _price(routing: Routing) -> Tensor:
-    if routing.sparsity_coefficient is None:
+    if "sparsity_coefficient" not in routing.extras:
         raise ConfigError(
             "losses.sparsity, losses.balanced_sparsity: this router's gate mass has no price; "
             "use losses.entropy, or router=relu"
         )
-    return routing.sparsity_coefficient
+    return routing.extras["sparsity_coefficient"]
 
 
 def _selectors(routing: Routing, name: str) -> list[Tensor]:
     """Those of each gate over real items, ``(N, S, E)``."""
-    found = [gate.unpadded(s) for gate in _gates(routing) if (s := gate.selectors) is not None]
+    gates = [gate for gate in _gates(routing) if "selectors" in gate.extras]
+    found = [gate.unpadded(gate.extras["selectors"]) for gate in gates]
     if not found:
         raise ConfigError(
             f"losses.{name}: this router has no selectors; use losses.entropy, or router=dselect_k"

@@ -112,7 +112,7 @@ class BalanceMetric(Metric):
         """Add one routing."""
         self.load += routing.load
         self.requested_load += routing.requested_load
-        chosen = routing.unpadded(routing.taken)
+        chosen = routing.unpadded(routing.candidate_mask)
         probs = routing.unpadded(routing.probs)
         self.items += len(chosen)
         self.unrouted += (~chosen.any(-1)).sum()

@@ -201,7 +201,7 @@ class TestSoftMoE:
         # its slots are means of normalised items, ours of items as they are
         x = torch.nn.functional.normalize(torch.randn(3 * length, D), dim=-1)
         mask = torch.arange(3 * length) % 5 != 1
-        blend = router(Items(x, groups=3, mask=mask)).blend
+        blend = router(Items(x, groups=3, mask=mask)).execution
         found = blend.scatter(blend.gather(x))
         expected = theirs(x.view(3, length, D), mask.view(3, length)).flatten(0, 1)
         torch.testing.assert_close(found[mask], expected[mask])
