@@ -5,7 +5,6 @@ import torch
 
 from routers import ConfigError, Items, Routing
 
-
 X = torch.zeros(5, 2)
 
 
