@@ -29,6 +29,7 @@ from _runs import (
 )
 
 import routers
+from routers.plugins import unknown
 
 ROWS = HERE / "digits.csv"
 SEEDS = (0, 1, 2)
@@ -176,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     labels = {plain(arm): arm for arm in ARMS}
     for name in chosen.arm:
         if name not in labels:
-            raise SystemExit(str(routers.unknown("arm", name, labels)))
+            raise SystemExit(str(unknown("arm", name, labels)))
     if chosen.arm:
         run_anew(ROWS, wanted(labels[name] for name in chosen.arm), run)
     elif not chosen.table:

@@ -1,6 +1,6 @@
 """Experts do the work: one architecture, one file, all experts of a layer in one bank."""
 
-from routers import import_parts
+from routers.plugins import import_parts
 
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
 from .accounting.flops import count_flops, count_flops_of

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from routers import OptionError, Registry, Routing, drop_outdated
+from routers import OptionError, Routing
+from routers.blocks import drop_outdated
+from routers.plugins import Registry
 
 from .kernels.dispatch_index import DispatchIndex
 

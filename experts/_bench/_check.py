@@ -4,7 +4,8 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from routers import ConfigError, OptionError, unknown
+from routers import ConfigError, OptionError
+from routers.plugins import unknown
 
 from ._contestants import CONTESTANTS
 from ._place import ALLOCATORS, DEVICE_CHECKS, DTYPES

@@ -6,7 +6,8 @@ from typing import Any, get_args, get_type_hints
 
 from omegaconf import OmegaConf
 
-from routers import ConfigError, fits_hint, hint_mismatch, nearest_name
+from routers import ConfigError
+from routers.plugins import fits_hint, hint_mismatch, nearest_name
 
 
 def _key(default: Any, about: str) -> Any:

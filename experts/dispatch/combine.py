@@ -6,7 +6,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from routers import Combine, Routing
+from routers import Routing
+from routers.routing import Combine
 
 from .._bank import Bank
 from ..kernels.dispatch_index import DispatchIndex

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from routers import ConfigError, Merge, Routing
+from routers import ConfigError, Routing
+from routers.routing import Merge
 
 from .._bank import Bank
 from .mix import execute, execution_flops

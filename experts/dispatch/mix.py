@@ -5,7 +5,8 @@ from functools import singledispatch
 
 from torch import Tensor
 
-from routers import Routing, uncompiled, watched
+from routers import Routing
+from routers.blocks import uncompiled, watched
 
 from .._bank import Bank
 

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from routers import Combine, Merge, Routing, Slots
+from routers import Routing
+from routers.routing import Combine, Merge, Slots
 
 from .._bank import Bank
 from .slots import to_items, to_slots

@@ -5,7 +5,8 @@ from math import prod
 
 from torch import Tensor
 
-from routers import Routing, Slots
+from routers import Routing
+from routers.routing import Slots
 
 from .._bank import Bank
 from .mix import execute, execution_flops

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from routers import Combine, ConfigError, Items, Merge, Routing, Slots
+from routers import ConfigError, Items, Routing
+from routers.routing import Combine, Merge, Slots
 
 from .topology import GateTopology
 

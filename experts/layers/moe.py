@@ -6,15 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from routers import (
-    ConfigError,
-    Items,
-    OptionError,
-    Router,
-    Routing,
-    check_capacity_options,
-    uncompiled,
-)
+from routers import ConfigError, Items, OptionError, Router, Routing
+from routers.blocks import uncompiled
+from routers.routing import check_capacity_options
 
 from .._bank import Bank
 from ..dispatch import check_merges, execution_flops, mix
@@ -32,9 +26,9 @@ class MoE(nn.Module):
         shared: a bank whose every expert works on every real item with weight 1.
         capacity: the most assignments an expert accepts from a group, relative to an even load;
             None for no limit. See ``Routing.limit``.
-        drop: which assignments a full expert keeps, one of ``routers.DROP_ORDERS``.
+        drop: which assignments a full expert keeps, one of ``routers.routing.DROP_ORDERS``.
         renormalize: scale the remaining weights of an item back to their sum before drops.
-        rounding: how a capacity becomes an integer, one of ``routers.ROUNDINGS``.
+        rounding: how a capacity becomes an integer, one of ``routers.routing.ROUNDINGS``.
         expert_dropout: probability of leaving an expert out of a whole training batch. The
             remaining weights of an item are scaled back to their sum; an item that loses all its
             experts gets 0 from the layer. These assignments count as dropped in

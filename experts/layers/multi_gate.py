@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from routers import ConfigError, Items, Router, Routing, Traits, uncompiled
+from routers import ConfigError, Items, Router, Routing, Traits
+from routers.blocks import uncompiled
 
 from .._bank import Bank
 from ..dispatch import mix

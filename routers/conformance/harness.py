@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .._router import Router
-from ..losses.balance import LOSSES
-from ..metrics.balance import BalanceMetric
+from ..losses import LOSSES, levels_of
+from ..metrics import LayerMetrics
 from ..plugins.errors import ConfigError
 from ..routing import Combine, Items, Routing, Slots
 
@@ -181,24 +181,26 @@ def same(one: Tensor, other: Tensor, tolerance: float = 1e-9) -> bool:
     return one.shape == other.shape and torch.allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
-def terms(routing: Routing) -> dict[str, Tensor]:
-    """Every balance term that the routing has what it takes for."""
+def loss_values(routing: Routing) -> dict[str, Tensor]:
+    """Every auxiliary loss, at each of its levels, that the routing has the fields for."""
     found = {}
     for name, loss in LOSSES.items():
-        try:
-            found[name] = loss(routing)
-        except ConfigError:
-            continue
+        calls = {f"{name} at level {level}": {"level": level} for level in levels_of(loss)}
+        for label, options in {name: {}, **calls}.items():
+            try:
+                found[label] = loss(routing, **options)
+            except ConfigError:
+                continue
     return found
 
 
-def measures(routing: Routing) -> dict[str, Tensor]:
-    """Every balance term, every statistic, the loads, and the tally where there is one."""
-    metric = BalanceMetric(routing.num_experts)
-    metric.update(routing)
-    numbers = {name: value for name, value in vars(metric.compute()).items() if value is not None}
+def numbers_of(routing: Routing) -> dict[str, Tensor]:
+    """Every loss and metric, the loads, and the counts if there are any."""
+    metrics = LayerMetrics(routing.num_experts)
+    metrics.update(routing)
+    numbers = {name: value for name, value in metrics.compute().items() if value is not None}
     found = {name: torch.as_tensor(value).double() for name, value in numbers.items()}
-    found |= {f"losses.{name}": value.detach() for name, value in terms(routing).items()}
+    found |= {f"losses.{name}": value.detach() for name, value in loss_values(routing).items()}
     found |= {
         "requested_load": routing.requested_load.double(),
         "importance": routing.importance.detach(),

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from routers import Merge, Routing, Slots
+from routers import Routing
+from routers.routing import Merge, Slots
 
 #: The table that says which expert each of several gates weighs most.
 GATE = "gate"

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 import experts
 import routers
 from experts import mix, mix_reference
-from routers import DROP_ORDERS, Items, Routing
+from routers import Items, Routing
+from routers.routing import DROP_ORDERS
 
 from ..router_samples import layout, one_of_each
 from .cases import (

@@ -19,7 +19,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 import routers
-from routers import Items, Router, Routing, Slots
+from routers import Items, Router, Routing
+from routers.routing import Slots
 
 from ._case import Case
 

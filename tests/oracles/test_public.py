@@ -101,7 +101,7 @@ class TestSwitch:
         """The first come in each sequence stay."""
         routing, (index, _, _) = self.routed(capacity)
         # 12 items a group: capacity = ceil(factor * 12 / 6)
-        assert routing.limit(capacity / 2).chosen.equal(index.view(N, -1).bool())
+        assert routing.limit(capacity / 2).assigned_mask.equal(index.view(N, -1).bool())
 
     def test_losses(self):
         theirs = needs(self.module)

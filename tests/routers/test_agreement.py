@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import routers
-from routers import Combine, ConfigError, Items
+from routers import ConfigError, Items
 from routers.agreement import Votes
+from routers.routing import Combine
 
 
 def softmax(scores):

@@ -8,10 +8,10 @@ from ...routing import Items, Routing
 from ..harness import (
     RouterUnderTest,
     copied,
+    loss_values,
     random_mask,
     require,
     seeded,
-    terms,
     toy_mixture,
     with_mask,
 )
@@ -107,7 +107,7 @@ def require_finite_gradients(router: Router, items: Items, what: str) -> None:
     fresh = copied(router)
     with seeded(1):
         routing = fresh(items)
-    for name, value in {"the output": probed(routing, items), **terms(routing)}.items():
+    for name, value in {"the output": probed(routing, items), **loss_values(routing)}.items():
         bad = [n for n, g in gradients(fresh, value).items() if not g.isfinite().all()]
         require(
             value.isfinite().all() and not bad,

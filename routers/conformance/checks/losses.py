@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from ...routing import Routing, Slots
-from ..harness import RouterUnderTest, require, seeded, terms
+from ..harness import RouterUnderTest, loss_values, require, seeded
 
 DRAWS = 200
 
@@ -18,7 +18,7 @@ def check_loss_values(subject: RouterUnderTest) -> None:
             routing = route(items)
             if not int(routing.num_real) or not int(routing.requested_load.sum()):
                 continue
-            found, limited = terms(routing), terms(routing.limit(0.5))
+            found, limited = loss_values(routing), loss_values(routing.limit(0.5))
             for name, value in found.items():
                 slow = _SLOW[name](routing) if name in _SLOW else value.item()
                 _require_close(name, value.item(), slow, "by its definition it is")

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..._router import Router
-from ...losses.balance import entropies
+from ...losses import entropies
 from ...routing import Items, Routing, Slots
-from ..harness import CheckError, Factory, RouterUnderTest, measures, require, same, seeded
+from ..harness import CheckError, Factory, RouterUnderTest, numbers_of, require, same, seeded
 
 ONCE = "take one softmax, over the scores: what is already a distribution needs none"
 SHARP = 30.0  # what parameters are scaled by, so that a softmax is nearly one-hot
@@ -153,7 +153,7 @@ def check_extreme_scores(subject: RouterUnderTest) -> None:
             router = subject.router().train(training)
             with seeded(1):
                 routing = router(_single(subject.items(6, 2), scale))
-            numbers = measures(routing) | {"weight": routing.weight, "probs": routing.probs}
+            numbers = numbers_of(routing) | {"weight": routing.weight, "probs": routing.probs}
             for name, value in numbers.items():
                 require(
                     value.isfinite().all(),

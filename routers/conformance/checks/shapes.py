@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import torch
 
-from ...losses.balance import LOSSES
+from ...losses import LOSSES
 from ...plugins.errors import ConfigError
 from ...routing import Items, Routing, Slots
-from ..harness import RouterUnderTest, measures, require, rows_of, same, toy_mixture
+from ..harness import RouterUnderTest, numbers_of, require, rows_of, same, toy_mixture
 
 CONSTRUCT = "make the routing with Routing.by_item, by_expert, by_mask or by_slot"
 
@@ -167,7 +167,7 @@ def check_empty_and_single(subject: RouterUnderTest) -> None:
                     "or a number that is not finite",
                     "let reductions over items allow for none",
                 )
-                for name, value in measures(routing.limit(1.0)).items():
+                for name, value in numbers_of(routing.limit(1.0)).items():
                     require(
                         value.isfinite().all(),
                         f"{name} is {value} for {len(items)} items, "

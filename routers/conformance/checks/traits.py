@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ...losses.balance import LOSSES
+from ...losses import LOSSES
 from ...plugins.errors import ConfigError
 from ...routing import Items, Merge
 from ..harness import RouterUnderTest, pick, random_mask, require, routes, same, where, with_mask

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import routers
-from routers import LOSSES, Float32State
+from routers import LOSSES
+from routers.blocks import Float32State
 
 from ._planted import Copy, Planted
 
