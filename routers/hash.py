@@ -11,8 +11,7 @@ from ._router import ROUTERS, Router, Traits
 from .blocks.required_inputs import given_ids
 from .blocks.seeds import seeded
 from .plugins.errors import ConfigError, OptionError, unknown
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 import routers
 
-from .kinds import traits
+from .router_samples import traits
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 

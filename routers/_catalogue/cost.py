@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from .._router import Router
 from ..plugins.errors import ConfigError
 from ..plugins.signature import defaults
-from ..routing.items import Items
+from ..routing import Items
 
 #: ``(D, E, K, L)``: width, experts, experts per item, items in a group.
 Size = tuple[int, int, int, int]

@@ -1,6 +1,7 @@
 """Building blocks of routers: selection, weightings, noise, biases, projections, helpers."""
 
-from .._torch import Float32State, drop_outdated, stable_order, uncompiled, watched
+from .._torch import Float32State, drop_outdated, uncompiled, watched
+from ..routing import stable_order
 from .expert_bias import BY_LOAD, RULES, Bias, ByProportion, ByQuantile, BySign, check_rule
 from .factorization import branches_of, columns_of, divisors
 from .histogram import BINS, histogram, quantile

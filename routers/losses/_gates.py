@@ -14,17 +14,18 @@ def gates_of(routing: Routing) -> tuple[Routing, ...]:
 
 def sparsity_coefficient(routing: Routing, loss: str) -> Tensor:
     """The current weight ``lambda`` of a gate's mass, a scalar."""
-    if routing.sparsity_coefficient is None:
+    if "sparsity_coefficient" not in routing.extras:
         raise ConfigError(
             f"losses.{loss}: this router has no sparsity coefficient; "
             "use losses.entropy, or router=relu"
         )
-    return routing.sparsity_coefficient
+    return routing.extras["sparsity_coefficient"]
 
 
 def selectors(routing: Routing, loss: str) -> list[Tensor]:
     """Selectors of each gate over real items, ``(N, S, E)`` each."""
-    found = [gate.unpadded(s) for gate in gates_of(routing) if (s := gate.selectors) is not None]
+    gates = [gate for gate in gates_of(routing) if "selectors" in gate.extras]
+    found = [gate.unpadded(gate.extras["selectors"]) for gate in gates]
     if not found:
         raise ConfigError(
             f"losses.{loss}: this router has no selectors; use losses.entropy, or router=dselect_k"

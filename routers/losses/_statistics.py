@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..plugins.errors import ConfigError, unknown
-from ..routing.routing import Routing
+from ..routing import Merge, Routing, Slots
 
 #: What a loss compares experts over.
 Level = Literal["batch", "sequence", "step"]
@@ -39,9 +39,9 @@ class ExpertStatistics:
 def expert_statistics(routing: Routing, level: Level = "batch") -> ExpertStatistics:
     """The statistics of a routing at a level.
 
-    Level ``step`` reads ``Routing.step``, the sum of ``step_sums`` over micro-batches and ranks
-    so far; a routing without it is taken for the whole step. In your own training loop:
-    ``total += step_sums(routing)``, then ``replace(routing, step=total)``.
+    Level ``step`` reads ``Routing.step_statistics``, the sum of ``step_sums`` over micro-batches
+    and ranks so far; a routing without it is taken for the whole step. In your own training loop:
+    ``total += step_sums(routing)``, then ``replace(routing, step_statistics=total)``.
 
     >>> from routers import Items
     >>> items = Items(torch.zeros(2, 1), groups=2)
@@ -85,13 +85,13 @@ def _of_groups(routing: Routing) -> ExpertStatistics:
     used = real > 0
     items = real[used].unsqueeze(1)
     probs = routing.prob_sums_by_group[used] / items
-    if asked.blend is not None:  # slots, as many from each group
+    if isinstance(asked.execution, Slots):  # slots, as many from each group
         even = _fractions(asked.load.to(probs.dtype)).expand_as(probs)
         return ExpertStatistics(even, probs, probs, probs)
     cell = asked.item // max(length, 1) * e + asked.expert
     mass = asked.weight.unsqueeze(-1).flatten(1).sum(1)
     mass = mass.new_zeros(groups * e).index_add(0, cell, mass).view(groups, e)[used] / items
-    if asked.merge is not None:  # a merged expert's rows count by gate mass
+    if isinstance(asked.execution, Merge):  # a merged expert's rows count by gate mass
         return ExpertStatistics(_fractions(mass.detach()), probs, mass, probs)
     demand = torch.bincount(cell, minlength=groups * e).view(groups, e)[used]
     return ExpertStatistics(_fractions(demand.to(probs.dtype)), probs, mass, probs)
@@ -104,7 +104,7 @@ def _of_step(routing: Routing) -> ExpertStatistics:
     whole step, except that earlier batches do not see later ones.
     """
     own = _of_batch(routing)
-    total = step_sums(routing) if routing.step is None else routing.step
+    total = step_sums(routing) if routing.step_statistics is None else routing.step_statistics
     demand, probs, importance, expected, items = total.to(own.probs.dtype)
     items = items.clamp_min(1)
     return ExpertStatistics(
@@ -124,7 +124,7 @@ _STATISTICS: dict[str, Callable[[Routing], ExpertStatistics]] = {
 
 
 def step_sums(routing: Routing) -> Tensor:
-    """The summands of ``Routing.step``, to be added over micro-batches and ranks.
+    """The summands of ``Routing.step_statistics``, to be added over micro-batches and ranks.
 
     Returns:
         ``(5, E)`` float64: requested assignments, probabilities, gate mass, expected load, items.

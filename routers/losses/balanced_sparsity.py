@@ -20,9 +20,8 @@ def balanced_sparsity(routing: Routing) -> Tensor:
     >>> import torch
     >>> from routers import Items
     >>> weight = torch.tensor([[3.0, 1.0], [2.0, 0.0]])
-    >>> routing = Routing.by_mask(
-    ...     Items(torch.zeros(2, 1)), weight, weight > 0, sparsity_coefficient=torch.tensor(0.1)
-    ... )
+    >>> extras = {"sparsity_coefficient": torch.tensor(0.1)}
+    >>> routing = Routing.by_mask(Items(torch.zeros(2, 1)), weight, weight > 0, extras=extras)
     >>> round(balanced_sparsity(routing).item(), 4)
     0.3667
     """

@@ -17,7 +17,8 @@ def selector_entropy(routing: Routing) -> Tensor:
     >>> import torch
     >>> from routers import Items
     >>> even = torch.full((1, 1, 2), 0.5)
-    >>> routing = Routing.by_mask(Items(torch.zeros(1, 1)), even[:, 0], selectors=even)
+    >>> items, extras = Items(torch.zeros(1, 1)), {"selectors": even}
+    >>> routing = Routing.by_mask(items, even[:, 0], extras=extras)
     >>> round(selector_entropy(routing).item(), 4)
     0.6931
     """

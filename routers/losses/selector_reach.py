@@ -21,7 +21,8 @@ def selector_reach(routing: Routing) -> Tensor:
 
     >>> from routers import Items
     >>> far = torch.tensor([[[0.5, 0.25]], [[0.0, 0.005]]])
-    >>> routing = Routing.by_mask(Items(torch.zeros(2, 1)), far.squeeze(1), selectors=far)
+    >>> items, extras = Items(torch.zeros(2, 1)), {"selectors": far}
+    >>> routing = Routing.by_mask(items, far.squeeze(1), extras=extras)
     >>> round(selector_reach(routing).item(), 4)  # the mean of 4 / 3 and 150, less 1
     74.6667
     """

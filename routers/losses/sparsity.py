@@ -19,7 +19,7 @@ def sparsity(routing: Routing) -> Tensor:
     >>> from routers import Items
     >>> weight = torch.tensor([[3.0, 1.0], [2.0, 0.0]])
     >>> routing = Routing.by_mask(
-    ...     Items(torch.zeros(2, 1)), weight, sparsity_coefficient=torch.tensor(0.1)
+    ...     Items(torch.zeros(2, 1)), weight, extras={"sparsity_coefficient": torch.tensor(0.1)}
     ... )
     >>> round(sparsity(routing).item(), 4)
     0.3

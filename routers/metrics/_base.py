@@ -93,7 +93,7 @@ class ItemMetric(RoutingMetric):
 
     @torch.no_grad()
     def update(self, routing: Routing) -> None:
-        chosen = routing.unpadded(routing.taken)
+        chosen = routing.unpadded(routing.candidate_mask)
         probs = routing.unpadded(routing.probs)
         self.items += len(chosen)
         self.unrouted += (~chosen.any(-1)).sum()

@@ -35,7 +35,7 @@ class Adaptation(nn.Module):
         """Add the requested load and the counts of a micro-batch."""
         for layer, routing in enumerate(routings):
             self.load[layer, : routing.num_experts] += routing.requested_load
-        counts = [routing.counts for routing in routings if routing.counts is not None]
+        counts = [r.extras["counts"] for r in routings if "counts" in r.extras]
         if counts:
             self.counts += torch.cat(counts)
 

@@ -100,6 +100,6 @@ def _summed(sums: StepSums | None, routings: Sequence[Routing]) -> Sequence[Rout
         return routings
     totals = sum_over_ranks(sums(routings))
     return [
-        replace(routing, step=total[:, : routing.num_experts])
+        replace(routing, step_statistics=total[:, : routing.num_experts])
         for routing, total in zip(routings, totals, strict=True)
     ]

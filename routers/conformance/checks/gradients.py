@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 
 from ..._router import Router
-from ...routing.items import Items
-from ...routing.routing import Routing
+from ...routing import Items, Routing
 from ..harness import (
     RouterUnderTest,
     copied,
@@ -156,7 +155,7 @@ def _difference(router: Router, items: Items, name: str, direction: Tensor) -> f
 
 def _chosen(router: Router, items: Items) -> Tensor:
     with seeded(1), torch.no_grad():
-        return router(items).chosen
+        return router(items).assigned_mask
 
 
 @torch.no_grad()

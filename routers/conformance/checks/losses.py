@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from ...routing.routing import Routing
+from ...routing import Routing, Slots
 from ..harness import RouterUnderTest, loss_values, require, seeded
 
 DRAWS = 200
@@ -47,7 +47,7 @@ def _importance(routing: Routing) -> float:
     """Population variance over squared mean of the gate mass, before drops."""
     routing = routing if routing.before is None else routing.before
     mass = [0.0] * routing.num_experts
-    if routing.blend is not None:
+    if isinstance(routing.execution, Slots):
         for row in _real_probs(routing):
             mass = [a + b for a, b in zip(mass, row, strict=True)]
     else:
@@ -60,7 +60,7 @@ def _importance(routing: Routing) -> float:
 
 def _z(routing: Routing) -> float:
     """``mean_i logsumexp(h_i)^2``; of several gates or heads the mean over all of them."""
-    if routing.logits is None or routing.given_log_partition is not None:
+    if routing.logits is None or "log_partition" in routing.extras:
         assert routing.log_partition is not None
         scales = routing.unpadded(routing.log_partition).flatten().tolist()
     else:

@@ -2,8 +2,7 @@
 
 import torch
 
-from ...routing.items import Items
-from ...routing.routing import Routing
+from ...routing import Items, Routing
 from ..harness import (
     RouterUnderTest,
     numbers_of,

@@ -13,8 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..._router import Router
 from ...losses import entropies
-from ...routing.items import Items
-from ...routing.routing import Routing
+from ...routing import Items, Routing, Slots
 from ..harness import CheckError, Factory, RouterUnderTest, numbers_of, require, same, seeded
 
 ONCE = "take one softmax, over the scores: what is already a distribution needs none"
@@ -50,16 +49,17 @@ def _require_scores(routing: Routing) -> None:
 def _require_weights_once(routing: Routing) -> None:
     """Weights are not the softmax of chosen probabilities (softmax, top-K, softmax)."""
     assert routing.logits is not None
-    if routing.blend is not None or routing.weight.dim() > 1 or not routing.num_assignments:
+    slots = isinstance(routing.execution, Slots)
+    if slots or routing.weight.dim() > 1 or not routing.num_assignments:
         return
     p = routing.logits.softmax(-1)
-    if p.shape != routing.chosen.shape:
+    if p.shape != routing.assigned_mask.shape:
         return  # scores of candidates alone
-    chosen = routing.unpadded(routing.chosen)
+    chosen = routing.unpadded(routing.assigned_mask)
     many = chosen.sum(-1) > 1
     cell = routing.item * routing.num_experts + routing.expert
-    grid = routing.weight.new_zeros(routing.chosen.numel())
-    grid = routing.unpadded(grid.index_add(0, cell, routing.weight).view_as(routing.chosen))
+    grid = routing.weight.new_zeros(routing.assigned_mask.numel())
+    grid = routing.unpadded(grid.index_add(0, cell, routing.weight).view_as(routing.assigned_mask))
     twice = routing.unpadded(p).masked_fill(~chosen, -torch.inf)[many].softmax(-1)
     flat = chosen[many].to(twice.dtype)
     flat = flat / flat.sum(-1, keepdim=True)

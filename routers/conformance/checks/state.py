@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..._router import Router
-from ...routing.items import Items
+from ...routing import Items
 from ..harness import (
     RouterUnderTest,
     changed,
