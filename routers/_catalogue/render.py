@@ -112,7 +112,7 @@ def options(defaults: Iterable[tuple[str, object]]) -> str:
 
 
 def verdicts(router: str, found: list[CheckResult]) -> RenderableType:
-    """A table of checks; why each failed and how to mend it; a line that sums up."""
+    """A table of checks with the reason and hint of each failure, and a summary line."""
     table = Table.grid(padding=(0, 2))
     for verdict in found:
         table.add_row(verdict.check.replace("_", " "), *_outcome(verdict))
@@ -123,5 +123,5 @@ def verdicts(router: str, found: list[CheckResult]) -> RenderableType:
 def _outcome(verdict: CheckResult) -> tuple[Text, Text]:
     if verdict.failure is None:
         return Text(verdict.note or "pass", style="dim" if verdict.note else "green"), Text()
-    why = Text(f"why   {verdict.failure.why}\nmend  {verdict.failure.mend}")
+    why = Text(f"why   {verdict.failure.why}\nhint  {verdict.failure.hint}")
     return Text("FAIL", style="bold red"), why
