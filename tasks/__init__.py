@@ -7,11 +7,14 @@ from ._build import build_backbone, build_task
 from ._check import check_ranges
 from ._cli import quiet
 from ._compute import Compute
-from ._config import CONF, compose, user_path
+from ._config import CONF, compose, to_yaml, user_path
 from ._diverged import DivergedError
 from ._folder import RESULT, read_json, write_json, write_text
 from ._launch import RankDiedError, death
 from ._module import RoutedModule
+from ._names import read_names
+from ._readers import TextSource, read_texts
+from ._run import Run
 from ._schema import Config
 from ._stop import StoppedError
 from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
@@ -37,9 +40,11 @@ __all__ = [
     "Measure",
     "RankDiedError",
     "RoutedModule",
+    "Run",
     "Score",
     "StoppedError",
     "Task",
+    "TextSource",
     "available",
     "build",
     "build_backbone",
@@ -50,8 +55,11 @@ __all__ = [
     "overrides",
     "quiet",
     "read_json",
+    "read_names",
+    "read_texts",
     "register",
     "tasks",
+    "to_yaml",
     "train",
     "user_path",
     "write_json",
