@@ -54,7 +54,7 @@ def markdown(parts: Registry) -> str:
         held = ["yes" if traits.get(trait) else "no" for trait in ("learned", "causal")]
         cells = [f"`{name}`", summary(part), links(part), *held, *counts(part)]
         lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
-    return "\n".join([*lines, "", f"{len(parts)} routers. {LEGEND}"])
+    return "\n".join([*lines, "", LEGEND])
 
 
 def counts(part: Callable[..., Router]) -> tuple[str, str]:
