@@ -79,7 +79,7 @@ def test_links_and_scripts_exist(page):
     text, folder = TEXTS[page], (ROOT / page).parent
     links = [
         link.partition("#")[0]
-        for link in re.findall(r"\]\(([^)]+)\)", text)
+        for link in re.findall(r"\]\(([^)]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
         if not link.startswith(("http", "#"))
     ]
     assert [link for link in links if not (folder / link).exists()] == []
