@@ -5,7 +5,7 @@ schedule and clipping, in one process, taking turns; medians over repetitions. T
 is what a user gets: metrics, logs, checkpoints and divergence checks are on. Neither side
 validates.
 
-    python benchmarks/overhead/lightning.py [key=value …]
+    python benchmarks/overhead/lightning_overhead.py [key=value …]
 """
 
 import statistics
