@@ -2,32 +2,32 @@
 
 from routers import import_parts
 
-from ._allocator import tune_allocator
-from ._bank import Bank, banks, check_dropout, check_hidden, stacked
-from ._flops import count_flops, count_flops_of
-from ._grouped import grouped_linear
-from ._idle import Idle, idle_experts
-from ._layer import MoE
-from ._mix import mix
-from ._multi_gate import MultiGateMoE
-from ._reference import mix_reference
-from ._wiring import Branch, Wiring, cgc, cgc_shared, mmoe, views
+from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
+from .accounting.flops import count_flops, count_flops_of
+from .accounting.skip_experts import NoOpBank, skip_experts
+from .dispatch.mix import mix
+from .dispatch.reference import mix_reference
+from .kernels.allocator import tune_allocator
+from .kernels.grouped import grouped_linear
+from .layers.moe import MoE
+from .layers.multi_gate import MultiGateMoE
+from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views
 
-register = banks.register
-build = banks.build
-available = banks.available
+register = EXPERTS.register
+build = EXPERTS.build
+available = EXPERTS.available
 
 import_parts(__name__, __path__)
 
 __all__ = [
+    "EXPERTS",
     "Bank",
-    "Branch",
-    "Idle",
+    "GateBranch",
+    "GateTopology",
     "MoE",
     "MultiGateMoE",
-    "Wiring",
+    "NoOpBank",
     "available",
-    "banks",
     "build",
     "cgc",
     "cgc_shared",
@@ -36,11 +36,11 @@ __all__ = [
     "count_flops",
     "count_flops_of",
     "grouped_linear",
-    "idle_experts",
     "mix",
     "mix_reference",
     "mmoe",
     "register",
+    "skip_experts",
     "stacked",
     "tune_allocator",
     "views",

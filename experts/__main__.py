@@ -10,7 +10,7 @@ from rich.table import Table
 
 from routers import ConfigError
 
-from ._bank import Bank, banks
+from ._bank import EXPERTS, Bank
 from ._bench import add_command
 
 _EXPERTS = 4  # enough for a mixed bank to show all its parts
@@ -50,7 +50,7 @@ def catalogue(sizes: dict[str, int]) -> tuple[Table, dict[str, ConfigError]]:
     table = Table("name", "what it is", "row", "options", title=f"Experts ({shown})")
     table.add_column("FLOPs per row", justify="right")
     left_out = {}
-    for name in banks:
+    for name in EXPERTS:
         try:
             table.add_row(*_row(name, sizes))
         except ConfigError as error:
@@ -59,11 +59,11 @@ def catalogue(sizes: dict[str, int]) -> tuple[Table, dict[str, ConfigError]]:
 
 
 def _row(name: str, sizes: dict[str, int]) -> tuple[str, ...]:
-    bank: Bank = banks.build(name, sizes["D"], _EXPERTS)
+    bank: Bank = EXPERTS.build(name, sizes["D"], _EXPERTS)
     flops = bank.flops([sizes[axis] for axis in bank.row_axes()])
-    options = "\n".join(f"{key}={value!r}" for key, value in banks.options(name).items())
+    options = "\n".join(f"{key}={value!r}" for key, value in EXPERTS.options(name).items())
     axes = f"({', '.join(bank.row_axes())})"
-    return name, _summary(banks[name]), axes, options, f"{sum(flops) / len(flops):,.0f}"
+    return name, _summary(EXPERTS[name]), axes, options, f"{sum(flops) / len(flops):,.0f}"
 
 
 def _size(text: str) -> int:

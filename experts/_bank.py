@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from routers import Registry, Routing, bad_value, drop_outdated
+from routers import OptionError, Registry, Routing, drop_outdated
 
-from ._places import Places
+from .kernels.dispatch_index import DispatchIndex
 
 #: What the axes of one row are called, by the number of them; ``D`` is the bank's width.
 ROW_AXES = {1: ("D",), 2: ("L", "D"), 3: ("D", "H", "W")}
@@ -31,8 +31,8 @@ class Bank(nn.Module, ABC):
     Class attributes:
         row_dims: axes of one row: 1 for a token ``(D,)``, 2 for a sequence ``(L, D)``, 3 for
             an image ``(D, H, W)``. An instance may differ from its class.
-        stacks: names of the stacked parameters, in which alone experts differ and which may be
-            averaged over experts; empty where experts have several forms.
+        expert_parameters: names of the stacked parameters, the only ones in which experts differ
+            and which may be averaged over experts; empty if experts have several forms.
 
     >>> import experts
     >>> bank = experts.build("mlp", 4, 3, hidden=8)
@@ -43,14 +43,14 @@ class Bank(nn.Module, ABC):
     """
 
     row_dims: int = 1
-    stacks: tuple[str, ...] = ()
+    expert_parameters: tuple[str, ...] = ()
 
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__()
         if dim < 1:
-            raise bad_value("dim", dim, "an integer of at least 1")
+            raise OptionError("dim", dim, "an integer of at least 1")
         if num_experts < 1:
-            raise bad_value("num_experts", num_experts, "an integer of at least 1")
+            raise OptionError("num_experts", num_experts, "an integer of at least 1")
         self.dim = dim
         self.num_experts = num_experts
 
@@ -96,7 +96,7 @@ class Bank(nn.Module, ABC):
         Returns:
             ``(N, ...)``, or ``(T, N, ...)`` where weights are for ``T`` tasks.
         """
-        places = Places.by_expert(routing)
+        places = DispatchIndex.by_expert(routing)
         row_mask = None if mask is None else mask.index_select(0, places.source)
         out = self(places.gather(x), routing.load, row_mask)
         return places.combine(out.to(x.dtype), routing.weight)
@@ -126,7 +126,7 @@ class Bank(nn.Module, ABC):
         return ROW_AXES[self.row_dims]
 
 
-banks = Registry("expert", Bank, group="switchyard.experts", positional=2)
+EXPERTS = Registry("expert", Bank, group="switchyard.experts", positional=2)
 
 
 def stacked(num_experts: int, inputs: int, *shape: int) -> nn.Parameter:
@@ -140,12 +140,12 @@ def check_hidden(hidden: int | None, default: int) -> int:
     if hidden is None:
         return default
     if hidden < 1:
-        raise bad_value("expert.hidden", hidden, f"an integer of at least 1, or null for {default}")
+        raise OptionError("hidden", hidden, f"an integer of at least 1, or null for {default}")
     return hidden
 
 
 def check_dropout(dropout: float) -> float:
     """A probability below 1; raises ``ConfigError`` otherwise."""
     if not 0 <= dropout < 1:
-        raise bad_value("expert.dropout", dropout, "a number from 0 to below 1")
+        raise OptionError("dropout", dropout, "a number from 0 to below 1")
     return dropout

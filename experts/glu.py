@@ -6,13 +6,13 @@ from torch import Tensor
 
 from routers import Routing
 
-from ._activations import SWIGLU
-from ._bank import Bank, banks, check_dropout, check_hidden, stacked
-from ._feed_forward import feed_forward, mix_feed_forward
-from ._plan import sorted_layout
+from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
+from .kernels.activations import SWIGLU
+from .kernels.feed_forward import feed_forward, mix_feed_forward
+from .kernels.plan import sorted_layout
 
 
-@banks.register("glu")
+@EXPERTS.register("glu")
 class GLU(Bank):
     """A feed-forward network with a gate, the SwiGLU.
 
@@ -31,7 +31,7 @@ class GLU(Bank):
     (192, 192)
     """
 
-    stacks = ("gate_and_up", "down")
+    expert_parameters = ("gate_and_up", "down")
 
     def __init__(
         self, dim: int, num_experts: int, *, hidden: int | None = None, dropout: float = 0.0

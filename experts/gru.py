@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._bank import Bank, banks, check_hidden, stacked
-from ._grouped import grouped_linear
+from ._bank import EXPERTS, Bank, check_hidden, stacked
+from .kernels.grouped import grouped_linear
 
 
-@banks.register("gru")
+@EXPERTS.register("gru")
 class GRU(Bank):
     """A gated recurrent unit over a whole sequence.
 
@@ -30,7 +30,7 @@ class GRU(Bank):
     """
 
     row_dims = 2
-    stacks = ("enter", "recur", "leave")
+    expert_parameters = ("enter", "recur", "leave")
 
     def __init__(self, dim: int, num_experts: int, *, hidden: int | None = None) -> None:
         super().__init__(dim, num_experts)

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers import bad_value
+from routers import OptionError
 
-from ._bank import Bank, banks, check_hidden, stacked
-from ._grouped import grouped_linear
+from ._bank import EXPERTS, Bank, check_hidden, stacked
+from .kernels.grouped import grouped_linear
 
 
-@banks.register("low_rank")
+@EXPERTS.register("low_rank")
 class LowRank(Bank):
     """One feed-forward network that all experts share, plus a low-rank change of each.
 
@@ -35,7 +35,7 @@ class LowRank(Bank):
     ((24, 24), 112)
     """
 
-    stacks = ("up.narrow", "up.widen", "down.narrow", "down.widen")
+    expert_parameters = ("up.narrow", "up.widen", "down.narrow", "down.widen")
 
     def __init__(
         self, dim: int, num_experts: int, *, hidden: int | None = None, rank: int = 8
@@ -43,7 +43,7 @@ class LowRank(Bank):
         super().__init__(dim, num_experts)
         self.hidden = check_hidden(hidden, 4 * dim)
         if rank < 1:
-            raise bad_value("expert.rank", rank, "an integer of at least 1")
+            raise OptionError("rank", rank, "an integer of at least 1")
         self.rank = rank
         self.up = SharedPlusOwn(num_experts, dim, self.hidden, rank)
         self.down = SharedPlusOwn(num_experts, self.hidden, dim, rank)

@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from routers import ConfigError, bad_value
+from routers import ConfigError, OptionError
 
-from ._bank import Bank, banks
+from ._bank import EXPERTS, Bank
 
 #: ``"mlp"``, or ``{"name": "mlp", "count": 6, "hidden": 64}``.
 Part = str | Mapping[str, Any]
 
 
-@banks.register("mixed")
+@EXPERTS.register("mixed")
 class Mixed(Bank):
     """Experts of several architectures in one layer.
 
@@ -43,7 +43,7 @@ class Mixed(Bank):
         given: list[int | None] = [entry.pop("count", None) for entry in options]
         counts = _share_out(num_experts, given)
         built: list[Bank] = [
-            banks.build(entry.pop("name"), dim, count, **entry)
+            EXPERTS.build(entry.pop("name"), dim, count, **entry)
             for entry, count in zip(options, counts, strict=True)
         ]
         if len({bank.row_dims for bank in built}) > 1:
@@ -90,10 +90,10 @@ def _share_out(num_experts: int, given: Sequence[int | None]) -> list[int]:
     [3, 3, 2]
     """
     if not given:
-        raise bad_value("expert.parts", [], "at least one expert's name")
+        raise OptionError("parts", [], "at least one expert's name")
     for count in given:
         if count is not None and (type(count) is not int or count < 1):
-            raise bad_value("expert.parts.count", count, "an integer of at least 1, or none")
+            raise OptionError("parts.count", count, "an integer of at least 1, or none")
     open_parts = [i for i, count in enumerate(given) if count is None]
     rest = num_experts - sum(count or 0 for count in given)
     fits = rest >= len(open_parts) if open_parts else rest == 0

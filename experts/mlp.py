@@ -6,13 +6,13 @@ from torch import Tensor
 
 from routers import Routing
 
-from ._activations import GELU
-from ._bank import Bank, banks, check_dropout, check_hidden, stacked
-from ._feed_forward import feed_forward, mix_feed_forward
-from ._plan import sorted_layout
+from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
+from .kernels.activations import GELU
+from .kernels.feed_forward import feed_forward, mix_feed_forward
+from .kernels.plan import sorted_layout
 
 
-@banks.register("mlp")
+@EXPERTS.register("mlp")
 class MLP(Bank):
     """A feed-forward network with one hidden layer.
 
@@ -31,7 +31,7 @@ class MLP(Bank):
     (128, 128)
     """
 
-    stacks = ("up", "down")
+    expert_parameters = ("up", "down")
 
     def __init__(
         self, dim: int, num_experts: int, *, hidden: int | None = None, dropout: float = 0.0

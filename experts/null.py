@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from routers import bad_value, unknown
+from routers import OptionError, unknown
 
-from ._bank import Bank, banks
+from ._bank import EXPERTS, Bank
 
 
 class Kind(nn.Module, ABC):
@@ -55,7 +55,7 @@ class Constant(Kind):
 KINDS: dict[str, type[Kind]] = {"zero": Zero, "copy": Copy, "constant": Constant}
 
 
-@banks.register("null")
+@EXPERTS.register("null")
 class Null(Bank):
     """Zero-computation experts: discard, skip or replace a token.
 
@@ -77,10 +77,10 @@ class Null(Bank):
     ) -> None:
         super().__init__(dim, num_experts)
         if not kinds:
-            raise bad_value("expert.kinds", list(kinds), f"some of {', '.join(KINDS)}")
+            raise OptionError("kinds", list(kinds), f"some of {', '.join(KINDS)}")
         for kind in kinds:
             if kind not in KINDS:
-                raise unknown("expert.kinds", kind, KINDS)
+                raise unknown("kinds", kind, KINDS)
         chosen = [KINDS[kinds[e % len(kinds)]](dim) for e in range(num_experts)]
         self.prices: tuple[int, ...] = tuple(expert.flops for expert in chosen)
         self.experts = nn.ModuleList(chosen)

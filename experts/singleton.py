@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from routers import Routing
 
-from ._bank import Bank, banks, stacked
-from ._neurons import Pairs, neurons
-from ._places import item_order
+from ._bank import EXPERTS, Bank, stacked
+from .kernels.dispatch_index import item_order
+from .kernels.sparse_neurons import Pairs, neurons
 
 
-@banks.register("singleton")
+@EXPERTS.register("singleton")
 class Singleton(Bank):
     """A single neuron: up to a million experts in two tables.
 
@@ -31,7 +31,7 @@ class Singleton(Bank):
     (16, 8192)
     """
 
-    stacks = ("into", "out")
+    expert_parameters = ("into", "out")
 
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__(dim, num_experts)

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers import bad_value
+from routers import OptionError
 
-from ._bank import Bank, banks, check_hidden, stacked
-from ._grouped import grouped_linear
+from ._bank import EXPERTS, Bank, check_hidden, stacked
+from .kernels.grouped import grouped_linear
 
 
-@banks.register("transformer")
+@EXPERTS.register("transformer")
 class Transformer(Bank):
     """A whole transformer block over a sequence: attention, then a feed-forward network.
 
@@ -38,7 +38,7 @@ class Transformer(Bank):
     """
 
     row_dims = 2
-    stacks = ("attention_scale", "query_key_value", "project", "ffn_scale", "up", "down")
+    expert_parameters = ("attention_scale", "query_key_value", "project", "ffn_scale", "up", "down")
 
     def __init__(
         self, dim: int, num_experts: int, *, hidden: int | None = None, heads: int = 4
@@ -46,7 +46,7 @@ class Transformer(Bank):
         super().__init__(dim, num_experts)
         self.hidden = check_hidden(hidden, 4 * dim)
         if heads < 1 or dim % heads:
-            raise bad_value("expert.heads", heads, f"a divisor of the width {dim}")
+            raise OptionError("heads", heads, f"a divisor of the width {dim}")
         self.heads = heads
         self.attention_scale = nn.Parameter(torch.ones(num_experts, dim))
         self.query_key_value = stacked(num_experts, dim, 3 * dim)

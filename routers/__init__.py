@@ -1,70 +1,70 @@
 """Routers decide which experts work on which items: one strategy, one file."""
 
-from . import _losses_sparsity as _losses_sparsity  # registers its terms
-from ._blend import Blend
-from ._check import check_router, parametrize_with_checks
-from ._checks_subject import CheckError
-from ._compile import uncompiled
-from ._errors import ConfigError, bad_value, nearest_name, unknown, unknown_option
-from ._items import Items
-from ._kept import Kept
-from ._limit import DROP_ORDERS, check_limit
-from ._losses import losses, reads_step
-from ._metrics import Balance, BalanceMetric, average_balance, load_cv, max_violation
-from ._options import check_options, fits_hint, hint_mismatch
-from ._order import stable_order
-from ._override import drop_outdated, watched
-from ._registry import Registry, import_parts, load_plugins
-from ._rounding import ROUNDINGS
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._rule import Rule
-from ._shares import step_sums
-from .gates import Gate, gates
+from ._router import ROUTERS, Router, Traits
+from ._torch.float32_state import Float32State
+from ._torch.no_compile import uncompiled
+from ._torch.overrides import drop_outdated, watched
+from ._torch.sorting import stable_order
+from .conformance.harness import CheckError
+from .conformance.suite import check_router, parametrize_with_checks
+from .gates import GATES, Gate
+from .losses import sparsity as sparsity  # registers its terms
+from .losses.balance import LOSSES, reads_step
+from .losses.levels import step_sums
+from .metrics.balance import Balance, BalanceMetric, average_balance, load_cv, max_violation
+from .plugins.errors import ConfigError, OptionError, nearest_name, unknown, unknown_option
+from .plugins.registry import Registry, import_parts, load_plugins
+from .plugins.signature import check_options, fits_hint, hint_mismatch
+from .routing.blend import Blend
+from .routing.capacity import DROP_ORDERS, check_capacity_options
+from .routing.items import Items
+from .routing.rounding import ROUNDINGS
+from .routing.routing import Routing
+from .routing.rule import OutputCombiner
 
-register = routers.register
-build = routers.build
-available = routers.available
+register = ROUTERS.register
+build = ROUTERS.build
+available = ROUTERS.available
 
 import_parts(__name__, __path__)
 
 __all__ = [
     "DROP_ORDERS",
+    "GATES",
+    "LOSSES",
     "ROUNDINGS",
+    "ROUTERS",
     "Balance",
     "BalanceMetric",
     "Blend",
     "CheckError",
     "ConfigError",
+    "Float32State",
     "Gate",
     "Items",
-    "Kept",
+    "OptionError",
+    "OutputCombiner",
     "Registry",
     "Router",
     "Routing",
-    "Rule",
     "Traits",
     "available",
     "average_balance",
-    "bad_value",
     "build",
-    "check_limit",
+    "check_capacity_options",
     "check_options",
     "check_router",
     "drop_outdated",
     "fits_hint",
-    "gates",
     "hint_mismatch",
     "import_parts",
     "load_cv",
     "load_plugins",
-    "losses",
     "max_violation",
     "nearest_name",
     "parametrize_with_checks",
     "reads_step",
     "register",
-    "routers",
     "stable_order",
     "step_sums",
     "uncompiled",

@@ -12,11 +12,11 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from . import routers
-from ._check import judge
-from ._errors import ConfigError
-from ._registry import load_plugins
-from ._show import catalogue, markdown, verdicts
+from . import ROUTERS
+from ._catalogue.render import catalogue, markdown, verdicts
+from .conformance.suite import run_checks
+from .plugins.errors import ConfigError
+from .plugins.registry import load_plugins
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,16 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _list(chosen: argparse.Namespace, console: Console) -> int:
     if chosen.markdown:
-        print(markdown(routers))
+        print(markdown(ROUTERS))
     else:
-        console.print(catalogue(routers))
+        console.print(catalogue(ROUTERS))
     return 0
 
 
 def _check(chosen: argparse.Namespace, console: Console) -> int:
     options = _options(chosen.options)
-    routers.check_options(chosen.name, options)  # that is a wrong command, and not a verdict
-    found = judge(chosen.name, **options)
+    ROUTERS.check_options(chosen.name, options)  # that is a wrong command, and not a verdict
+    found = run_checks(chosen.name, **options)
     console.print(verdicts(" ".join([chosen.name, *chosen.options]), found))
     return int(any(verdict.failure for verdict in found))
 
@@ -60,7 +60,7 @@ def _options(written: Sequence[str]) -> dict[str, Any]:
     for text in written:
         if not text.partition("=")[0].isidentifier() or "=" not in text:
             raise ConfigError(
-                f"{text}: allowed is key=value, an option of the router's constructor"
+                f"{text} is invalid: expected key=value, an option of the router's constructor"
             )
     found: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(written)))
     return {str(key): value for key, value in found.items()}

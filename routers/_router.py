@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ._compile import uncompiled
-from ._errors import bad_value
-from ._items import Items
-from ._registry import Registry
-from ._routing import Routing
+from ._torch.no_compile import uncompiled
 from .gates import Gate, GateSpec, build_gate
+from .plugins.errors import OptionError
+from .plugins.registry import Registry
+from .routing.items import Items
+from .routing.routing import Routing
 
 
 @dataclass(frozen=True)
@@ -60,23 +60,23 @@ class Router(nn.Module, ABC):
 
     Class attributes:
         traits: what it promises; an instance may promise less than its class.
-        space: what a sweep may vary: option to a list of choices, or to ``low``, ``high``
+        search_space: what a sweep may vary: option to a list of choices, or to ``low``, ``high``
             and optionally ``log``.
-        balance: the losses its source, or else we, train it with, by name with weights; a run
-            uses them unless it names its own.
-        tally_size: how many counts its routings' ``tally`` holds, where the load does not tell
+        default_losses: default auxiliary losses ``{name: weight}``, the paper's or else ours. A
+            run may override them.
+        num_counts: how many counts its routings' ``counts`` holds, where the load does not tell
             a router enough to adapt to; an instance may set its own.
     """
 
     traits: Traits = Traits()
-    space: ClassVar[Mapping[str, Any]] = {}
-    balance: ClassVar[Mapping[str, float]] = {}
-    tally_size: int = 0
+    search_space: ClassVar[Mapping[str, Any]] = {}
+    default_losses: ClassVar[Mapping[str, float]] = {}
+    num_counts: int = 0
 
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__()
         if num_experts < 1:
-            raise bad_value("num_experts", num_experts, "an integer of at least 1")
+            raise OptionError("num_experts", num_experts, "an integer of at least 1")
         self.dim = dim
         self.num_experts = num_experts
 
@@ -101,7 +101,7 @@ class Router(nn.Module, ABC):
     def adapt(self, load: Tensor) -> None:
         """Called once per optimizer step with the load of the whole step, ``(E,)`` int64."""
 
-    def adapt_to_tally(self, tally: Tensor) -> None:
+    def adapt_from_counts(self, tally: Tensor) -> None:
         """Called after ``adapt``, where there is one, with the sum of the step's tallies."""
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
@@ -112,18 +112,18 @@ class Router(nn.Module, ABC):
             features: ``(M, F)`` a plain description of each item's content.
         """
 
-    def _use_gate(self, spec: GateSpec, outputs: int | None = None) -> Gate:
-        """Build the gate an option names and take on what it cannot promise."""
-        gate = build_gate(spec, self.dim, outputs or self.num_experts)
-        self._promise(
+    def build_gate(self, spec: GateSpec, outputs: int | None = None, option: str = "gate") -> Gate:
+        """Build the gate that ``option`` specifies and withdraw the traits that it lacks."""
+        gate = build_gate(spec, self.dim, outputs or self.num_experts, option)
+        self.set_traits(
             per_item=self.traits.per_item and gate.per_item,
             causal=self.traits.causal and gate.causal,
         )
         return gate
 
-    def _promise(self, **traits: bool) -> None:
+    def set_traits(self, **traits: bool) -> None:
         """Change what this instance promises, where an option changes it."""
         self.traits = replace(self.traits, **traits)
 
 
-routers = Registry("router", Router, group="switchyard.routers", positional=2)
+ROUTERS = Registry("router", Router, group="switchyard.routers", positional=2)

@@ -7,16 +7,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._errors import bad_value
-from ._items import Items
-from ._router import Router, routers
-from ._routing import Routing
-from ._rule import Rule
-from ._select import softmax
+from ._router import ROUTERS, Router
+from .blocks.selection import softmax
 from .gates import GateSpec
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
+from .routing.rule import OutputCombiner
 
 
-@routers.register("agreement")
+@ROUTERS.register("agreement")
 class Agreement(Router):
     """Experts vote: in a few rounds those whose outputs agree get a larger say.
 
@@ -40,7 +40,7 @@ class Agreement(Router):
     ([5, 5, 5, 5, 5, 5, 5, 5], 3)
     """
 
-    space: ClassVar[Mapping[str, Any]] = {"rounds": [1, 2, 3], "squash": [True, False]}
+    search_space: ClassVar[Mapping[str, Any]] = {"rounds": [1, 2, 3], "squash": [True, False]}
 
     def __init__(
         self,
@@ -53,9 +53,9 @@ class Agreement(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if rounds < 1:
-            raise bad_value("router.rounds", rounds, "an integer of at least 1")
+            raise OptionError("rounds", rounds, "an integer of at least 1")
         self.rule = Votes(rounds, squash)
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
@@ -64,7 +64,7 @@ class Agreement(Router):
 
 
 @dataclass(frozen=True)
-class Votes(Rule):
+class Votes(OutputCombiner):
     """Rounds of voting, from the weights as they are given.
 
     >>> outputs = torch.tensor([[[2.0, 0.0], [2.0, 0.0], [0.0, 2.0]]])

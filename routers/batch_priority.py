@@ -6,16 +6,16 @@ from typing import Any, ClassVar
 
 import torch
 
-from ._errors import bad_value
-from ._items import Items
-from ._noise import Scores, chance_of_top_k
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_k, check_learns, top_k
+from ._router import ROUTERS, Router, Traits
+from .blocks.noise import Scores, chance_of_top_k
+from .blocks.selection import check_k, check_learns, top_k
 from .gates import GateSpec
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("batch_priority")
+@ROUTERS.register("batch_priority")
 class BatchPriority(Router):
     """Every item takes its K best experts, and full experts turn away the least sure items.
 
@@ -38,13 +38,13 @@ class BatchPriority(Router):
 
     >>> router = BatchPriority(4, 2, k=1, capacity=0.5)
     >>> routing = router(Items(torch.randn(8, 4)))
-    >>> routing.load.max().item(), routing.demand.sum().item()  # ceil(0.5 * 8 / 2) places
+    >>> routing.load.max().item(), routing.requested_load.sum().item()  # ceil(0.5 * 8 / 2) places
     (2, 8)
     """
 
     traits = Traits(per_item=False, causal=False, convex=False, expects_load=True)
-    space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "capacity": [0.5, 1.05, 2.0]}
-    balance: ClassVar[Mapping[str, float]] = {"importance": 0.005, "load": 0.005}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "capacity": [0.5, 1.05, 2.0]}
+    default_losses: ClassVar[Mapping[str, float]] = {"importance": 0.005, "load": 0.005}
 
     def __init__(
         self,
@@ -59,11 +59,11 @@ class BatchPriority(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         if not 0 < capacity < math.inf:
-            raise bad_value("router.capacity", capacity, "a finite number above 0")
+            raise OptionError("capacity", capacity, "a finite number above 0")
         self.k = k
         self.capacity = capacity
         self.weighting = check_learns(k, weighting)
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         clean = self.gate(items)

@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ._errors import bad_value, rekeyed
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_k, probability, top_k
-from ._top_share import top_share
+import torch
+from torch import Tensor
+
+from ._router import ROUTERS, Router, Traits
+from .blocks.selection import check_k, probability, top_k
 from .gates import GateSpec, pick
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("depth")
+@ROUTERS.register("depth")
 class Depth(Router):
     """The items of a group that score highest go through, the others skip the layer.
 
@@ -41,8 +43,8 @@ class Depth(Router):
     """
 
     traits = Traits(per_item=False, causal=False, convex=False)
-    space: ClassVar[Mapping[str, Any]] = {"share": [0.125, 0.25, 0.5], "k": [1, 2]}
-    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    search_space: ClassVar[Mapping[str, Any]] = {"share": [0.125, 0.25, 0.5], "k": [1, 2]}
+    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
 
     def __init__(
         self,
@@ -56,13 +58,12 @@ class Depth(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < share <= 1:
-            raise bad_value("router.share", share, "a number above 0, at most 1")
+            raise OptionError("share", share, "a number above 0, at most 1")
         check_k(k, num_experts)
         self.share = share
         self.k = k
-        self.gate = self._use_gate(gate)
-        with rekeyed({"router.gate": "router.depth_gate"}):
-            self.depth_gate = self._use_gate(depth_gate, outputs=1)
+        self.gate = self.build_gate(gate)
+        self.depth_gate = self.build_gate(depth_gate, outputs=1, option="depth_gate")
 
     def forward(self, items: Items) -> Routing:
         depth = self.depth_gate(items)
@@ -77,5 +78,26 @@ class Depth(Router):
             self.num_experts,
             keep=through.unsqueeze(1).expand_as(expert),
             logits=logits,
-            budget=self.share * self.k,
+            experts_per_item=self.share * self.k,
         )
+
+
+def top_share(items: Items, scores: Tensor, share: float) -> Tensor:
+    """The ``ceil(share * n)`` of each group's ``n`` real items that score highest.
+
+    Args:
+        items: which items there are, in groups.
+        scores: ``(N,)``.
+        share: above 0 and at most 1.
+
+    Returns:
+        ``(N,)`` bool; of equals the first are in.
+
+    >>> top_share(Items(torch.zeros(3, 1)), torch.tensor([0.1, 0.5, 0.2]), 0.5).tolist()
+    [False, True, True]
+    """
+    real = items.grouped(items.real())
+    ranked = items.grouped(scores).masked_fill(~real, -torch.inf)
+    rank = ranked.argsort(dim=1, descending=True, stable=True).argsort(1)
+    most = (share * real.sum(1, keepdim=True).double() - 1e-9).ceil()
+    return ((rank < most) & real).flatten()

@@ -7,15 +7,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._errors import bad_value
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_k
+from ._router import ROUTERS, Router, Traits
+from .blocks.selection import check_k
 from .gates import GateSpec
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("dselect_k")
+@ROUTERS.register("dselect_k")
 class DSelectK(Router):
     """K selectors each spell an expert's number, bit by bit; a softmax mixes what they chose.
 
@@ -46,11 +46,14 @@ class DSelectK(Router):
 
     traits = Traits(has_logits=False)
     # below 1 most bits of a new gate lie beyond the step and never move
-    space: ClassVar[Mapping[str, Any]] = {
+    search_space: ClassVar[Mapping[str, Any]] = {
         "k": [1, 2, 4],
         "gamma": {"low": 1.0, "high": 10.0, "log": True},
     }
-    balance: ClassVar[Mapping[str, float]] = {"selector_entropy": 0.01, "selector_reach": 0.01}
+    default_losses: ClassVar[Mapping[str, float]] = {
+        "selector_entropy": 0.01,
+        "selector_reach": 0.01,
+    }
 
     bits: Tensor
 
@@ -66,13 +69,13 @@ class DSelectK(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         if not 0 < gamma < math.inf:
-            raise bad_value("router.gamma", gamma, "a finite number above 0")
+            raise OptionError("gamma", gamma, "a finite number above 0")
         self.k, self.gamma = k, gamma
         width = (num_experts - 1).bit_length()
         number, bit = torch.arange(num_experts).unsqueeze(1), torch.arange(width)
         self.register_buffer("bits", (number >> bit & 1).bool())
-        self.gate = self._use_gate(gate, k * (width + 1))
-        self._promise(convex=num_experts == 2**width)
+        self.gate = self.build_gate(gate, k * (width + 1))
+        self.set_traits(convex=num_experts == 2**width)
 
     def forward(self, items: Items) -> Routing:
         scores = self.gate(items).view(-1, self.k, self.bits.shape[1] + 1)

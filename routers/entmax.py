@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ._errors import bad_value
-from ._items import Items
-from ._router import Router, routers
-from ._routing import Routing
-from ._sparse_projection import entmax
+from ._router import ROUTERS, Router
+from .blocks.sparse_projection import entmax
 from .gates import GateSpec
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("entmax")
+@ROUTERS.register("entmax")
 class Entmax(Router):
     """Every item takes the experts that entmax gives a weight: a softmax with a cut-off tail.
 
@@ -35,16 +35,16 @@ class Entmax(Router):
     [0.8307, 0.1693]
     """
 
-    space: ClassVar[Mapping[str, Any]] = {"alpha": {"low": 1.1, "high": 2.0}}
+    search_space: ClassVar[Mapping[str, Any]] = {"alpha": {"low": 1.1, "high": 2.0}}
 
     def __init__(
         self, dim: int, num_experts: int, *, alpha: float = 1.5, gate: GateSpec = "linear"
     ) -> None:
         super().__init__(dim, num_experts)
         if not 1.05 <= alpha <= 2:
-            raise bad_value("router.alpha", alpha, "a number from 1.05 to 2")
+            raise OptionError("alpha", alpha, "a number from 1.05 to 2")
         self.alpha = alpha
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)

@@ -5,15 +5,15 @@ from typing import Any, ClassVar
 
 import torch
 
-from ._errors import bad_value
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import largest, softmax, top_k
+from ._router import ROUTERS, Router, Traits
+from .blocks.selection import largest, softmax, top_k
 from .gates import GateSpec
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("expert_choice")
+@ROUTERS.register("expert_choice")
 class ExpertChoice(Router):
     """Every expert takes the items of a group that it scores highest.
 
@@ -36,18 +36,18 @@ class ExpertChoice(Router):
     """
 
     traits = Traits(per_item=False, causal=False, convex=False)
-    space: ClassVar[Mapping[str, Any]] = {"factor": [1.0, 1.5, 2.0]}
+    search_space: ClassVar[Mapping[str, Any]] = {"factor": [1.0, 1.5, 2.0]}
 
     def __init__(
         self, dim: int, num_experts: int, *, factor: float = 2.0, gate: GateSpec = "linear"
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < factor <= num_experts:
-            raise bad_value(
-                "router.factor", factor, f"a number above 0, at most num_experts={num_experts}"
+            raise OptionError(
+                "factor", factor, f"a number above 0, at most num_experts={num_experts}"
             )
         self.factor = factor
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
@@ -67,4 +67,6 @@ class ExpertChoice(Router):
             within = torch.arange(places, device=order.device) < capacity.unsqueeze(1)
             keep = within.flatten().expand_as(item)
         weight = probs.gather(0, item.t()).t()
-        return Routing.by_expert(items, item, weight, keep=keep, logits=logits, budget=self.factor)
+        return Routing.by_expert(
+            items, item, weight, keep=keep, logits=logits, experts_per_item=self.factor
+        )

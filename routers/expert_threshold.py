@@ -3,19 +3,80 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from ._affinity import renormalized
-from ._errors import bad_value
-from ._histogram import BINS, histogram, quantile
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._threshold import Threshold, expected_bar
-from .gates import GateSpec
+from ._router import ROUTERS, Router, Traits
+from ._torch.float32_state import Float32State
+from .blocks.histogram import BINS, histogram, quantile
+from .blocks.sigmoid_topk import renormalized
+from .gates import Gate, GateSpec
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
+
+#: How many items a new gate is tried on.
+_ITEMS = 4096
 
 
-@routers.register("expert_threshold")
+class Threshold(Float32State):
+    """A running mean ``(E,)``: over all steps at first, exponential from then on.
+
+    Args:
+        start: ``(E,)``, what it is until the first step.
+        decay: how much of it a step keeps.
+
+    >>> bar = Threshold(torch.tensor([0.5]), decay=0.75)
+    >>> for new in (1.0, 0.0, 0.5, 0.5, 0.0):
+    ...     bar.follow(torch.tensor([new]))
+    >>> bar.value.item()
+    0.375
+    """
+
+    value: Tensor
+    steps: Tensor
+
+    def __init__(self, start: Tensor, decay: float) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise OptionError("decay", decay, "a number from 0 to below 1")
+        self.decay = decay
+        self.register_buffer("value", start.float())
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def follow(self, new: Tensor) -> None:
+        """Take a step towards ``new``."""
+        self.steps += 1
+        self.value += (new - self.value) * (1 / self.steps).clamp_min(1 - self.decay)
+
+
+@torch.no_grad()
+def expected_bar(gate: Gate, dim: int, share: float) -> Tensor:
+    """The logit of each expert that a new gate gives a share of all items or more, ``(outputs,)``.
+
+    Items have independent standard normal features, as behind a norm, and are the same always.
+
+    >>> from .gates import build_gate
+    >>> gate = build_gate("linear", 4, 1)
+    >>> gate.weight.data.fill_(1.0).tolist()  # logits of deviation 2
+    [[1.0, 1.0, 1.0, 1.0]]
+    >>> round(expected_bar(gate, 4, 0.1587).item())
+    2
+    """
+    x = torch.randn(_ITEMS, dim, generator=torch.Generator().manual_seed(0), device="cpu")
+    device = next(gate.parameters(), x).device
+    logits = gate(Items(x.to(device)))
+    if not logits.std(0).all():
+        raise OptionError(
+            "gate",
+            "a gate that scores all items alike",
+            "one that tells them apart from the start, for no threshold parts equal scores",
+            "Start its parameters with some spread, or choose another gate",
+        )
+    return logits.t().topk(max(1, round(share * _ITEMS))).values[:, -1]
+
+
+@ROUTERS.register("expert_threshold")
 class ExpertThreshold(Router):
     """Every item goes to each expert whose score passes that expert's running threshold.
 
@@ -40,13 +101,13 @@ class ExpertThreshold(Router):
     >>> import torch
     >>> router = ExpertThreshold(4, 8, factor=2.0)
     >>> items = Items(torch.randn(1000, 4))
-    >>> router.adapt_to_tally(router(items).tally)
+    >>> router.adapt_from_counts(router(items).counts)
     >>> 1900 < router(items).num_assignments < 2100
     True
     """
 
     traits = Traits(convex=False)
-    space: ClassVar[Mapping[str, Any]] = {"factor": [1.0, 1.5, 2.0], "decay": [0.9, 0.99]}
+    search_space: ClassVar[Mapping[str, Any]] = {"factor": [1.0, 1.5, 2.0], "decay": [0.9, 0.99]}
 
     def __init__(
         self,
@@ -60,10 +121,10 @@ class ExpertThreshold(Router):
         super().__init__(dim, num_experts)
         if not 0 < factor <= num_experts:
             allowed = f"a number above 0, at most num_experts={num_experts}"
-            raise bad_value("router.factor", factor, allowed)
+            raise OptionError("factor", factor, allowed)
         self.share = factor / num_experts
-        self.tally_size = num_experts * BINS
-        self.gate = self._use_gate(gate)
+        self.num_counts = num_experts * BINS
+        self.gate = self.build_gate(gate)
         start = expected_bar(self.gate, dim, self.share)
         self.threshold = Threshold(start, decay)
 
@@ -76,10 +137,10 @@ class ExpertThreshold(Router):
             keep=above > 0,
             logits=logits,
             probs=renormalized(logits),
-            budget=self.share * self.num_experts,
-            tally=histogram(above[items.real()]) if self.training else None,
+            experts_per_item=self.share * self.num_experts,
+            counts=histogram(above[items.real()]) if self.training else None,
         )
 
-    def adapt_to_tally(self, tally: Tensor) -> None:
+    def adapt_from_counts(self, tally: Tensor) -> None:
         if self.training and tally.any():
             self.threshold.follow(self.threshold.value + quantile(tally, 1 - self.share))

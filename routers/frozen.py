@@ -6,16 +6,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ._errors import bad_value, rekeyed
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-
-#: By what name a user reaches what the router calls its own.
-KEYS = {"router=": "router.of=", "router.": "router.options."}
+from ._router import ROUTERS, Router, Traits
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("frozen")
+@ROUTERS.register("frozen")
 class Frozen(Router):
     """Control: a router that learns, named by ``of``, kept as it was at its random start.
 
@@ -38,7 +35,9 @@ class Frozen(Router):
     """
 
     traits = Traits(learned=False)
-    space: ClassVar[Mapping[str, Any]] = {"of": ["noisy_topk", "soft_mixture", "expert_choice"]}
+    search_space: ClassVar[Mapping[str, Any]] = {
+        "of": ["noisy_topk", "soft_mixture", "expert_choice"]
+    }
 
     def __init__(
         self,
@@ -49,10 +48,13 @@ class Frozen(Router):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(dim, num_experts)
-        with rekeyed(KEYS):
-            self.router: Router = routers.build(of, dim, num_experts, **(options or {}))
+        try:
+            self.router: Router = ROUTERS.build(of, dim, num_experts, **(options or {}))
+        except OptionError as error:
+            path = error.name.removeprefix(ROUTERS.key)  # empty, or .option
+            raise error.about(f"options{path}" if path else "of", error.problem) from None
         if not self.router.traits.learned:
-            raise bad_value("router.of", of, "a router with the trait learned, such as topk")
+            raise OptionError("of", of, "a router with the trait learned, such as topk")
         self.router.requires_grad_(False)
         self.traits = replace(self.router.traits, learned=False)
 
@@ -60,6 +62,5 @@ class Frozen(Router):
         self.router.prepare(ids, features)
 
     def forward(self, items: Items) -> Routing:
-        with rekeyed(KEYS):
-            routing = self.router(items)
-        return replace(routing, tally=None)  # what nobody adapts to is not counted
+        routing = self.router(items)
+        return replace(routing, counts=None)  # what nobody adapts to is not counted

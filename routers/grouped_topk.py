@@ -3,18 +3,19 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from ._affinity import Affinity
-from ._bias import BY_LOAD
-from ._expert_groups import check_groups, in_best_groups
-from ._router import routers
-from ._select import top_k
+from ._router import ROUTERS
+from .blocks.expert_bias import BY_LOAD
+from .blocks.selection import top_k
+from .blocks.sigmoid_topk import SigmoidTopKBase
 from .gates import GateSpec
+from .plugins.errors import OptionError
 
 
-@routers.register("grouped_topk")
-class GroupedTopK(Affinity):
+@ROUTERS.register("grouped_topk")
+class GroupedTopK(SigmoidTopKBase):
     """Every item takes its K best experts from its best few groups of experts.
 
     The ``E`` experts lie in equal groups, those of one device for instance. A group's score is
@@ -47,7 +48,7 @@ class GroupedTopK(Affinity):
     """
 
     rules = BY_LOAD
-    space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "rule": list(BY_LOAD)}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "rule": list(BY_LOAD)}
 
     def __init__(
         self,
@@ -72,3 +73,31 @@ class GroupedTopK(Affinity):
 
     def select(self, scores: Tensor) -> Tensor:
         return top_k(in_best_groups(scores, self.expert_groups, self.kept_groups), self.k)
+
+
+def check_groups(num_experts: int, k: int, groups: int, kept: int) -> None:
+    """Raise ``ConfigError`` unless ``kept`` of ``groups`` equal groups hold ``k`` experts."""
+    if groups < 1 or num_experts % groups:
+        allowed = f"a number that divides num_experts={num_experts}"
+        raise OptionError("expert_groups", groups, allowed)
+    least = -(-k * groups // num_experts)
+    if not least <= kept <= groups:
+        allowed = f"from {least}, which hold router.k={k} experts, to router.expert_groups={groups}"
+        raise OptionError("kept_groups", kept, allowed)
+
+
+def in_best_groups(scores: Tensor, groups: int, kept: int) -> Tensor:
+    """The scores of each item's best groups, by the sum of their two largest; ``-inf`` elsewhere.
+
+    Args:
+        scores: ``(N, E)``.
+        groups: how many equal groups the experts form.
+        kept: how many of them stay.
+
+    >>> in_best_groups(torch.tensor([[0.9, 0.1, 0.6, 0.5]]), groups=2, kept=1).tolist()
+    [[-inf, -inf, 0.6000000238418579, 0.5]]
+    """
+    grouped = scores.view(*scores.shape[:-1], groups, scores.shape[-1] // groups)
+    best = top_k(grouped.topk(min(2, grouped.shape[-1]), -1).values.sum(-1), kept)
+    closed = torch.ones_like(grouped[..., 0], dtype=torch.bool).scatter(-1, best, False)
+    return grouped.masked_fill(closed.unsqueeze(-1), -torch.inf).flatten(-2)

@@ -6,15 +6,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ._errors import bad_value
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import renormalized, top_k
+from ._router import ROUTERS, Router, Traits
+from .blocks.selection import renormalized, top_k
 from .gates import GateSpec, pick
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("gshard_top2")
+@ROUTERS.register("gshard_top2")
 class GShardTop2(Router):
     """Every item takes its best expert, and its second best as often as that one matters.
 
@@ -38,13 +38,13 @@ class GShardTop2(Router):
     """
 
     traits = Traits(convex=False)
-    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
 
     def __init__(self, dim: int, num_experts: int, *, gate: GateSpec = "linear") -> None:
         super().__init__(dim, num_experts)
         if num_experts < 2:
-            raise bad_value("num_experts", num_experts, "an integer of at least 2")
-        self.gate = self._use_gate(gate)
+            raise OptionError("num_experts", num_experts, "an integer of at least 2")
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
@@ -57,7 +57,7 @@ class GShardTop2(Router):
             self.num_experts,
             keep=_drawn(weight) if self.training else None,
             logits=logits,
-            budget=2.0,
+            experts_per_item=2.0,
         )
 
 

@@ -1,20 +1,21 @@
 """Experts drawn by the gate's own probabilities."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ._annealed import Annealed
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_k, softmax, top_k
+from ._router import ROUTERS, Router, Traits
+from .blocks.selection import check_k, softmax, top_k
 from .gates import GateSpec
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("gumbel")
+@ROUTERS.register("gumbel")
 class Gumbel(Router):
     """In training every item draws K experts from its gate; in eval it takes the likeliest.
 
@@ -43,8 +44,8 @@ class Gumbel(Router):
     """
 
     traits = Traits(exact_gradients=False)
-    space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4], "floor": [0.1, 0.5]}
-    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4], "floor": [0.1, 0.5]}
+    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class Gumbel(Router):
         check_k(k, num_experts)
         self.k = k
         self.temperature = Annealed(temperature, floor, rate)
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
@@ -79,3 +80,45 @@ class Gumbel(Router):
 def _gumbel_like(logits: Tensor) -> Tensor:
     """Standard Gumbel noise, finite: ``-log`` of an exponential draw above 0."""
     return -torch.empty_like(logits).exponential_().clamp_min(1e-20).log()
+
+
+#: The least temperature: float32 scores over smaller ones overflow, and softmax is NaN then.
+LEAST = 1e-30
+
+
+class Annealed(nn.Module):
+    """``max(floor, first exp(-rate t))`` after ``t`` steps (Jang et al. 2017, section 2.2).
+
+    Args:
+        first: the temperature at the start.
+        floor: where it stops falling.
+        rate: how fast it falls, per step; 0 keeps it.
+
+    >>> temperature = Annealed(1.0, floor=0.5, rate=0.1)
+    >>> temperature.fall()
+    >>> round(temperature.value.item(), 4)
+    0.9048
+    """
+
+    steps: Tensor
+
+    def __init__(self, first: float, floor: float, rate: float) -> None:
+        super().__init__()
+        if not LEAST <= first < math.inf:
+            raise OptionError("temperature", first, f"a finite number of at least {LEAST}")
+        if not LEAST <= floor <= first:
+            allowed = f"a number of at least {LEAST}, at most router.temperature={first}"
+            raise OptionError("floor", floor, allowed)
+        if not 0 <= rate < math.inf:
+            raise OptionError("rate", rate, "a finite number of at least 0")
+        self.first, self.floor, self.rate = first, floor, rate
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def value(self) -> Tensor:
+        """The temperature now, a scalar in float64."""
+        return (self.first * torch.exp(-self.rate * self.steps.double())).clamp_min(self.floor)
+
+    def fall(self) -> None:
+        """Take a step."""
+        self.steps += 1

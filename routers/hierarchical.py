@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._grid import branches_of
-from ._items import Items
-from ._noise import NoisyScores, Scores, chance_of_top_k
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_k, check_learns, top_k
+from ._router import ROUTERS, Router, Traits
+from .blocks.factorization import branches_of
+from .blocks.noise import NoisyScores, Scores, chance_of_top_k
+from .blocks.selection import check_k, check_learns, top_k
 from .gates import GateSpec
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("hierarchical")
+@ROUTERS.register("hierarchical")
 class Hierarchical(Router):
     """Two sparse, noisy gates in a row: first branches, then experts within them.
 
@@ -45,8 +45,8 @@ class Hierarchical(Router):
     """
 
     traits = Traits(convex=False, expects_load=True)
-    space: ClassVar[Mapping[str, Any]] = {"primary_k": [1, 2], "k": [1, 2]}
-    balance: ClassVar[Mapping[str, float]] = {"importance": 0.1, "load": 0.1}
+    search_space: ClassVar[Mapping[str, Any]] = {"primary_k": [1, 2], "k": [1, 2]}
+    default_losses: ClassVar[Mapping[str, float]] = {"importance": 0.1, "load": 0.1}
 
     def __init__(
         self,
@@ -62,14 +62,14 @@ class Hierarchical(Router):
         super().__init__(dim, num_experts)
         self.branches = branches_of(num_experts, branches)
         self.size = num_experts // self.branches
-        check_k(primary_k, self.branches, "router.primary_k", "router.branches={}")
+        check_k(primary_k, self.branches, "primary_k", "router.branches={}")
         check_k(k, self.size, what="num_experts / router.branches = {}")
-        check_learns(primary_k, weighting, "router.primary_k")
+        check_learns(primary_k, weighting, "primary_k")
         self.weighting = check_learns(k, weighting)
         self.primary_k, self.k = primary_k, k
-        self.primary = NoisyScores(self._use_gate(gate, self.branches), dim, self.branches)
-        self.secondary = NoisyScores(self._use_gate(gate), dim, num_experts)
-        self._promise(convex=self.weighting.convex)
+        self.primary = NoisyScores(self.build_gate(gate, self.branches), dim, self.branches)
+        self.secondary = NoisyScores(self.build_gate(gate), dim, num_experts)
+        self.set_traits(convex=self.weighting.convex)
 
     def forward(self, items: Items) -> Routing:
         first = self.primary(items)

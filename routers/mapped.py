@@ -1,16 +1,41 @@
 """Experts by a map that someone gave: nothing is learned."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
-from ._errors import ConfigError
-from ._given import given_tasks
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._task_table import TaskTable, listed
+from ._router import ROUTERS, Router, Traits
+from .blocks.required_inputs import given_tasks
+from .plugins.errors import ConfigError, OptionError
+from .routing.items import Items
+from .routing.routing import Routing
+
+#: For every task its expert, or the list of its experts.
+TaskTable = Sequence[Sequence[int]] | Sequence[int]
 
 
-@routers.register("mapped")
+def listed(table: TaskTable, num_experts: int) -> Tensor:
+    """Which experts the table gives each of ``T`` tasks, ``(T, E)`` bool.
+
+    >>> listed([[0], [1, 2]], num_experts=3).int().tolist()
+    [[1, 0, 0], [0, 1, 1]]
+    """
+    rows = [[row] if isinstance(row, int) else list(row) for row in table]
+    if not rows:
+        raise OptionError("table", rows, "a row of experts for every task, or null")
+    for row in rows:
+        within = all(0 <= expert < num_experts for expert in row)
+        if not row or not within or len(set(row)) < len(row):
+            several = f"one or more different experts from 0 to {num_experts - 1} for every task"
+            raise OptionError("table", row, several)
+    found = torch.zeros(len(rows), num_experts, dtype=torch.bool)
+    for task, experts in enumerate(rows):
+        found[task, experts] = True
+    return found
+
+
+@ROUTERS.register("mapped")
 class Mapped(Router):
     """A given map sends an item to the experts of its task, language or domain.
 

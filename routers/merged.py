@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from ._errors import unknown
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import softmax
+from ._router import ROUTERS, Router, Traits
+from .blocks.selection import softmax
 from .gates import GateSpec
+from .plugins.errors import unknown
+from .routing.items import Items
+from .routing.routing import Routing
 
 #: What shares a merged expert: how many equal parts of a batch there are.
 PARTS: dict[str, Callable[[Items], int]] = {
@@ -16,7 +16,7 @@ PARTS: dict[str, Callable[[Items], int]] = {
 }
 
 
-@routers.register("merged")
+@ROUTERS.register("merged")
 class Merged(Router):
     """Experts' parameters are averaged for each group: a soft mixture at one expert's cost.
 
@@ -50,9 +50,9 @@ class Merged(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if over not in PARTS:
-            raise unknown("router.over", over, PARTS)
+            raise unknown("over", over, PARTS)
         self.over = over
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         parts = PARTS[self.over](items)

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ._items import Items
-from ._noise import NoisyScores, chance_of_top_k
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_several, renormalized, top_k
+from ._router import ROUTERS, Router, Traits
+from .blocks.noise import NoisyScores, chance_of_top_k
+from .blocks.selection import check_several, renormalized, top_k
 from .gates import GateSpec
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("noisy_topk")
+@ROUTERS.register("noisy_topk")
 class NoisyTopK(Router):
     """Every item takes the K experts it scores highest once learned noise is added.
 
@@ -32,8 +32,8 @@ class NoisyTopK(Router):
     """
 
     traits = Traits(expects_load=True)
-    space: ClassVar[Mapping[str, Any]] = {"k": [2, 4]}
-    balance: ClassVar[Mapping[str, float]] = {"importance": 0.1, "load": 0.1}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4]}
+    default_losses: ClassVar[Mapping[str, float]] = {"importance": 0.1, "load": 0.1}
 
     def __init__(
         self, dim: int, num_experts: int, *, k: int = 2, gate: GateSpec = "linear"
@@ -41,7 +41,7 @@ class NoisyTopK(Router):
         super().__init__(dim, num_experts)
         check_several(k, num_experts)
         self.k = k
-        self.scores = NoisyScores(self._use_gate(gate), dim, num_experts)
+        self.scores = NoisyScores(self.build_gate(gate), dim, num_experts)
 
     def forward(self, items: Items) -> Routing:
         scores = self.scores(items)

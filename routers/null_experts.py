@@ -6,15 +6,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._items import Items
-from ._null_bias import NullBias
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_k, softmax, top_k
+from ._router import ROUTERS, Router, Traits
+from ._torch.float32_state import Float32State
+from .blocks.selection import check_k, softmax, top_k
 from .gates import GateSpec
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("null_experts")
+@ROUTERS.register("null_experts")
 class NullExperts(Router):
     """Every item takes K of the experts and Z null experts, which do nothing and cost nothing.
 
@@ -46,14 +47,14 @@ class NullExperts(Router):
 
     >>> router = NullExperts(4, 4, k=2, nulls=4)
     >>> routing = router(Items(torch.randn(8, 4)))
-    >>> routing.load.sum().item() + routing.tally[0].item(), routing.budget
+    >>> routing.load.sum().item() + routing.counts[0].item(), routing.experts_per_item
     (16, 1.0)
     """
 
     traits = Traits(convex=False)
-    space: ClassVar[Mapping[str, Any]] = {"k": [2, 3, 4], "nulls": [2, 4, 8]}
-    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
-    tally_size = 2
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 3, 4], "nulls": [2, 4, 8]}
+    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    num_counts = 2
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class NullExperts(Router):
         self.bias = NullBias(num_experts, nulls, rate)
         check_k(k, num_experts + nulls, what="num_experts + router.nulls = {}")
         self.k = k
-        self.gate = self._use_gate(gate, outputs=num_experts + nulls)
+        self.gate = self.build_gate(gate, outputs=num_experts + nulls)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
@@ -83,10 +84,49 @@ class NullExperts(Router):
             self.num_experts,
             keep=working,
             logits=real,
-            budget=self.k * (1 - self.bias.share),
-            tally=self.bias.tally(~working[items.real()]) if self.training else None,
+            experts_per_item=self.k * (1 - self.bias.share),
+            counts=self.bias.counts(~working[items.real()]) if self.training else None,
         )
 
-    def adapt_to_tally(self, tally: Tensor) -> None:
+    def adapt_from_counts(self, tally: Tensor) -> None:
         if self.training:
             self.bias.adapt(tally)
+
+
+class NullBias(Float32State):
+    """What is added to the scores of null experts where experts are chosen.
+
+    ``b += u sign(wanted - null choices)``, once per step: the rule of Wang et al. 2024,
+    2408.15664, between null experts and real ones.
+
+    Args:
+        experts: how many real ones.
+        nulls: how many null ones; they are to get their share of all choices.
+        rate: ``u``.
+
+    >>> bias = NullBias(experts=4, nulls=4, rate=0.25)
+    >>> bias.adapt(bias.counts(torch.tensor([[True, True, False]])))
+    >>> bias.value.item()
+    -0.25
+    """
+
+    value: Tensor
+
+    def __init__(self, experts: int, nulls: int, rate: float) -> None:
+        super().__init__()
+        if nulls < 1:
+            raise OptionError("nulls", nulls, "an integer of at least 1")
+        if not 0 <= rate < 1:
+            raise OptionError("rate", rate, "a number from 0 to below 1")
+        self.share = nulls / (experts + nulls)
+        self.rate = rate
+        self.register_buffer("value", torch.zeros(()))
+
+    def counts(self, null: Tensor) -> Tensor:
+        """Null choices and all choices, of ``null`` ``(n, K)`` bool."""
+        return torch.stack([null.sum(), torch.full_like(null, 1, dtype=torch.int64).sum()])
+
+    def adapt(self, tally: Tensor) -> None:
+        """Move after a step with these tallies."""
+        null, total = tally
+        self.value += self.rate * (self.share * total - null).sign()

@@ -5,14 +5,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ._given import given_ids
-from ._items import Items
-from ._router import routers
-from ._routing import Routing
+from ._router import ROUTERS
+from .blocks.required_inputs import given_ids
 from .hash import Hash
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("oracle")
+@ROUTERS.register("oracle")
 class Oracle(Hash):
     """Control, a leak alarm: an item's expert is the hash of the id that comes next.
 

@@ -10,16 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._errors import bad_value
-from ._grid import columns_of
-from ._heads import merged_heads
-from ._items import Items
-from ._router import Router, routers
-from ._routing import Routing
-from ._select import check_several, top_k
+from ._router import ROUTERS, Router
+from .blocks.factorization import columns_of
+from .blocks.selection import check_several, top_k
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("product_key")
+@ROUTERS.register("product_key")
 class ProductKey(Router):
     """Every item takes its K best of up to a million experts, and scores only some.
 
@@ -48,8 +47,8 @@ class ProductKey(Router):
     (10, (5, 4))
     """
 
-    space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "heads": [1, 2]}
-    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "heads": [1, 2]}
+    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
 
     def __init__(
         self,
@@ -64,11 +63,11 @@ class ProductKey(Router):
         self.columns = columns_of(num_experts)
         check_several(k, num_experts)
         if heads < 1:
-            raise bad_value("router.heads", heads, "an integer of at least 1")
+            raise OptionError("heads", heads, "an integer of at least 1")
         if width < 4 or width % 2:
-            raise bad_value("router.width", width, "an even integer of at least 4")
+            raise OptionError("width", width, "an even integer of at least 4")
         self.k, self.heads = k, heads
-        self._promise(convex=heads == 1)
+        self.set_traits(convex=heads == 1)
         half = width // 2
         self.query = nn.Parameter(torch.randn(heads, width, dim) * dim**-0.5)
         self.row_key = _keys(heads, num_experts // self.columns, half)
@@ -110,3 +109,31 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The ``k`` best of ``(H, N, a)``, or all ``a``: scores and places."""
     place = top_k(scores, min(k, scores.shape[-1]))
     return scores.gather(-1, place), place
+
+
+def merged_heads(expert: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Each item's experts once, with the sum of the weights that its heads give them.
+
+    Args:
+        expert: ``(N, H, K)`` int64, different ones within a head.
+        weight: ``(N, H, K)``.
+
+    Returns:
+        ``(N, H K)`` experts, their weights, and which of these places are filled; None for all.
+
+    >>> expert, weight = torch.tensor([[[5, 2], [2, 7]]]), torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    >>> [part.tolist() for part in merged_heads(expert, weight)]
+    [[[2, 5, 7, 0]], [[5.0, 1.0, 4.0, 0.0]], [[True, True, True, False]]]
+    """
+    expert, weight, heads = expert.flatten(1), weight.flatten(1), expert.shape[1]
+    if heads == 1:
+        return expert, weight, None
+    expert, order = expert.sort(-1)
+    weight = weight.gather(1, order)
+    place = F.pad(expert.diff(dim=-1).sign(), (1, 0)).cumsum(-1)  # of each, among the different
+    keep = torch.arange(expert.shape[1], device=expert.device) <= place[:, -1:]
+    return (
+        torch.zeros_like(expert).scatter(1, place, expert),
+        torch.zeros_like(weight).scatter_add(1, place, weight),
+        keep,
+    )

@@ -1,13 +1,13 @@
 """Control: a random gate that never learns."""
 
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import WEIGHTINGS, check_k, top_k
+from ._router import ROUTERS, Router, Traits
+from .blocks.selection import WEIGHTINGS, check_k, top_k
 from .gates import GateSpec
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("random_fixed")
+@ROUTERS.register("random_fixed")
 class RandomFixed(Router):
     """Control: every item takes the K best of a gate frozen at its random start.
 
@@ -33,7 +33,7 @@ class RandomFixed(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         self.k = k
-        self.gate = self._use_gate(gate).requires_grad_(False)
+        self.gate = self.build_gate(gate).requires_grad_(False)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)

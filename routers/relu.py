@@ -6,15 +6,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._errors import bad_value
-from ._items import Items
-from ._price import Price
-from ._router import Router, Traits, routers
-from ._routing import Routing
+from ._router import ROUTERS, Router, Traits
+from ._torch.float32_state import Float32State
 from .gates import GateSpec
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("relu")
+@ROUTERS.register("relu")
 class ReLU(Router):
     """Every item takes the experts it scores above zero; a price on gate mass keeps them few.
 
@@ -36,15 +36,15 @@ class ReLU(Router):
         gate: what scores the experts.
 
     >>> router = ReLU(4, 8, k=2, start=0.5, alpha=2.0)
-    >>> router.adapt_to_tally(torch.tensor([30, 10]))  # 3 of 8 were active
-    >>> round(router.price.value.item(), 6)
+    >>> router.adapt_from_counts(torch.tensor([30, 10]))  # 3 of 8 were active
+    >>> round(router.sparsity_coefficient.value.item(), 6)
     1.0
     """
 
     traits = Traits(convex=False)
-    space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4]}
-    balance: ClassVar[Mapping[str, float]] = {"balanced_sparsity": 1.0}
-    tally_size = 2
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4]}
+    default_losses: ClassVar[Mapping[str, float]] = {"balanced_sparsity": 1.0}
+    num_counts = 2
 
     def __init__(
         self,
@@ -58,10 +58,10 @@ class ReLU(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < k <= num_experts:
-            raise bad_value("router.k", k, f"a number above 0, at most num_experts={num_experts}")
+            raise OptionError("k", k, f"a number above 0, at most num_experts={num_experts}")
         self.k = k
-        self.price = Price(start, alpha)
-        self.gate = self._use_gate(gate)
+        self.sparsity_coefficient = SparsityCoefficient(start, alpha)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
@@ -74,11 +74,44 @@ class ReLU(Router):
             keep=weight > 0,
             logits=logits,
             probs=weight / torch.where(total > 0, total, 1.0),
-            price=self.price.value.clone(),
-            budget=self.k,
-            tally=torch.stack([(weight[real] > 0).sum(), real.sum()]) if self.training else None,
+            sparsity_coefficient=self.sparsity_coefficient.value.clone(),
+            experts_per_item=self.k,
+            counts=torch.stack([(weight[real] > 0).sum(), real.sum()]) if self.training else None,
         )
 
-    def adapt_to_tally(self, tally: Tensor) -> None:
+    def adapt_from_counts(self, tally: Tensor) -> None:
         if self.training:
-            self.price.follow((tally[0] - self.k * tally[1]).item())
+            self.sparsity_coefficient.follow((tally[0] - self.k * tally[1]).item())
+
+
+class SparsityCoefficient(Float32State):
+    """What a unit of gate mass costs: a factor up or down at every step, within bounds.
+
+    Source: ReMoE, Wang et al. 2024, 2412.14711, section 3.3.
+
+    Args:
+        start: least price, and the first; its inverse is the greatest.
+        alpha: the factor.
+
+    >>> price = SparsityCoefficient(0.5, 2.0)
+    >>> price.follow(excess=3)
+    >>> price.value.item()
+    1.0
+    """
+
+    value: Tensor
+
+    def __init__(self, start: float, alpha: float) -> None:
+        super().__init__()
+        if not 1 < alpha <= 10:
+            raise OptionError("alpha", alpha, "a number above 1, at most 10")
+        if not 0 < start < 1:
+            raise OptionError("start", start, "a number between 0 and 1")
+        self.start = start
+        self.alpha = alpha
+        self.register_buffer("value", torch.tensor(float(start)))
+
+    def follow(self, excess: float) -> None:
+        """Rise where there is more than there should be, fall where there is less."""
+        sign = (excess > 0) - (excess < 0)
+        self.value.mul_(self.alpha**sign).clamp_(self.start, 1 / self.start)

@@ -5,14 +5,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ._affinity import Affinity
-from ._bias import RULES
-from ._router import routers
-from ._select import top_k
+from ._router import ROUTERS
+from .blocks.expert_bias import RULES
+from .blocks.selection import top_k
+from .blocks.sigmoid_topk import SigmoidTopKBase
 
 
-@routers.register("sigmoid")
-class Sigmoid(Affinity):
+@ROUTERS.register("sigmoid")
+class Sigmoid(SigmoidTopKBase):
     """Every item takes the K experts of largest sigmoid score plus a bias that evens out the load.
 
     ``S = topk(sigma(h) + b)``, weighted by ``sigma(h)[S] / sum sigma(h)[S]``: the bias selects and
@@ -41,7 +41,7 @@ class Sigmoid(Affinity):
     0
     """
 
-    space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "rule": list(RULES)}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "rule": list(RULES)}
 
     def select(self, scores: Tensor) -> Tensor:
         return top_k(scores, self.k)

@@ -6,15 +6,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._errors import bad_value
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_k, probability, top_k
+from ._router import ROUTERS, Router, Traits
+from .blocks.selection import check_k, probability, top_k
 from .gates import GateSpec, pick
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("sinkhorn")
+@ROUTERS.register("sinkhorn")
 class Sinkhorn(Router):
     """Items choose their experts from a plan in which every expert gets an even share.
 
@@ -43,7 +43,7 @@ class Sinkhorn(Router):
     """
 
     traits = Traits(per_item=False, causal=False, convex=False)
-    space: ClassVar[Mapping[str, Any]] = {"k": [1, 2]}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [1, 2]}
 
     def __init__(
         self, dim: int, num_experts: int, *, k: int = 2, rounds: int = 20, gate: GateSpec = "linear"
@@ -51,11 +51,11 @@ class Sinkhorn(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         if rounds < 1:
-            raise bad_value("router.rounds", rounds, "an integer of at least 1")
+            raise OptionError("rounds", rounds, "an integer of at least 1")
         self.k = k
         self.rounds = rounds
         self.weigh = _sure if k == 1 else probability
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)

@@ -4,14 +4,14 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ._errors import bad_value
-from ._items import Items
-from ._router import Router, routers
-from ._routing import Routing
+from ._router import ROUTERS, Router
 from .gates import GateSpec
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("soft_mixture")
+@ROUTERS.register("soft_mixture")
 class SoftMixture(Router):
     """Every item takes every expert, weighted by a softmax: a dynamic routing network.
 
@@ -30,16 +30,18 @@ class SoftMixture(Router):
     [5, 5, 5, 5, 5, 5, 5, 5]
     """
 
-    space: ClassVar[Mapping[str, Any]] = {"temperature": {"low": 0.1, "high": 10.0, "log": True}}
+    search_space: ClassVar[Mapping[str, Any]] = {
+        "temperature": {"low": 0.1, "high": 10.0, "log": True}
+    }
 
     def __init__(
         self, dim: int, num_experts: int, *, temperature: float = 1.0, gate: GateSpec = "linear"
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < temperature < math.inf:
-            raise bad_value("router.temperature", temperature, "a finite number above 0")
+            raise OptionError("temperature", temperature, "a finite number above 0")
         self.temperature = temperature
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items) / self.temperature

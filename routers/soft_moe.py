@@ -5,14 +5,14 @@ from typing import Any, ClassVar
 
 import torch
 
-from ._errors import bad_value
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
+from ._router import ROUTERS, Router, Traits
 from .gates import GateSpec
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("soft_moe")
+@ROUTERS.register("soft_moe")
 class SoftMoE(Router):
     """Experts work on slots, each a soft mean of a group's items.
 
@@ -34,7 +34,7 @@ class SoftMoE(Router):
     """
 
     traits = Traits(per_item=False, causal=False)
-    space: ClassVar[Mapping[str, Any]] = {"slots": [1, 2, 4]}
+    search_space: ClassVar[Mapping[str, Any]] = {"slots": [1, 2, 4]}
 
     def __init__(
         self,
@@ -46,9 +46,9 @@ class SoftMoE(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if slots < 1:
-            raise bad_value("router.slots", slots, "an integer of at least 1")
+            raise OptionError("slots", slots, "an integer of at least 1")
         self.slots = slots
-        self.gate = self._use_gate(gate, num_experts * slots)
+        self.gate = self.build_gate(gate, num_experts * slots)
 
     def forward(self, items: Items) -> Routing:
         scores = self.gate(items)

@@ -4,15 +4,15 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ._errors import bad_value
-from ._items import Items
-from ._router import Router, routers
-from ._routing import Routing
-from ._sparse_projection import entmax
+from ._router import ROUTERS, Router
+from .blocks.sparse_projection import entmax
 from .gates import GateSpec
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("sparsemax")
+@ROUTERS.register("sparsemax")
 class Sparsemax(Router):
     """Every item takes the experts that sparsemax gives a weight: as many as it needs.
 
@@ -35,16 +35,18 @@ class Sparsemax(Router):
     [0.75, 0.25]
     """
 
-    space: ClassVar[Mapping[str, Any]] = {"temperature": {"low": 0.1, "high": 10.0, "log": True}}
+    search_space: ClassVar[Mapping[str, Any]] = {
+        "temperature": {"low": 0.1, "high": 10.0, "log": True}
+    }
 
     def __init__(
         self, dim: int, num_experts: int, *, temperature: float = 1.0, gate: GateSpec = "linear"
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < temperature < math.inf:
-            raise bad_value("router.temperature", temperature, "a finite number above 0")
+            raise OptionError("temperature", temperature, "a finite number above 0")
         self.temperature = temperature
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items) / self.temperature

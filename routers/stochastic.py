@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._seed import seeded
-from ._select import check_k, top_k
+from ._router import ROUTERS, Router, Traits
+from .blocks.seeds import seeded
+from .blocks.selection import check_k, top_k
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("stochastic")
+@ROUTERS.register("stochastic")
 class Stochastic(Router):
     """Control: every item takes K experts by lot; nothing is learned, all experts train alike.
 

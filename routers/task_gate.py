@@ -5,16 +5,16 @@ from typing import Any, ClassVar
 
 import torch
 
-from ._errors import bad_value
-from ._given import given_tasks
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_several, renormalized, top_k
+from ._router import ROUTERS, Router, Traits
+from .blocks.required_inputs import given_tasks
+from .blocks.selection import check_several, renormalized, top_k
 from .gates import GateSpec
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("task_gate")
+@ROUTERS.register("task_gate")
 class TaskGate(Router):
     """Every task has a gate of its own over shared experts; an item goes by the gate of its task.
 
@@ -37,7 +37,7 @@ class TaskGate(Router):
     """
 
     traits = Traits(needs_task=True)
-    space: ClassVar[Mapping[str, Any]] = {"k": [2, 4]}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4]}
 
     def __init__(
         self,
@@ -50,19 +50,19 @@ class TaskGate(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if tasks < 1:
-            raise bad_value("router.tasks", tasks, "an integer of at least 1")
+            raise OptionError("tasks", tasks, "an integer of at least 1")
         if k is not None:
             check_several(k, num_experts)
         self.tasks = tasks
         self.k = k or num_experts
-        self.gate = self._use_gate(gate, tasks * num_experts)
+        self.gate = self.build_gate(gate, tasks * num_experts)
 
     def forward(self, items: Items) -> Routing:
         task = given_tasks(items, "task_gate")
         wrong = task[(task < 0) | (task >= self.tasks)]
         if wrong.numel():
             allowed = f"a number above all items' tasks, and one is of task {wrong[0].item()}"
-            raise bad_value("router.tasks", self.tasks, allowed, "Tasks count from 0")
+            raise OptionError("tasks", self.tasks, allowed, "Tasks count from 0")
         every = self.gate(items).view(-1, self.tasks, self.num_experts)
         logits = every[torch.arange(len(task), device=task.device), task]
         if self.k == self.num_experts:

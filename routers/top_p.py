@@ -6,15 +6,15 @@ from typing import Any, ClassVar
 
 import torch
 
-from ._errors import bad_value
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import softmax
+from ._router import ROUTERS, Router, Traits
+from .blocks.selection import softmax
 from .gates import GateSpec
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("top_p")
+@ROUTERS.register("top_p")
 class TopP(Router):
     """Every item takes its likeliest experts until their probabilities reach a threshold.
 
@@ -38,17 +38,17 @@ class TopP(Router):
     """
 
     traits = Traits(convex=False)
-    space: ClassVar[Mapping[str, Any]] = {"threshold": {"low": 0.2, "high": 0.8}}
-    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01, "entropy": 0.0001}
+    search_space: ClassVar[Mapping[str, Any]] = {"threshold": {"low": 0.2, "high": 0.8}}
+    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01, "entropy": 0.0001}
 
     def __init__(
         self, dim: int, num_experts: int, *, threshold: float = 0.4, gate: GateSpec = "linear"
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < threshold <= 1:
-            raise bad_value("router.threshold", threshold, "a number above 0, at most 1")
+            raise OptionError("threshold", threshold, "a number above 0, at most 1")
         self.threshold = threshold if threshold < 1 else math.inf  # sums may round up to 1
-        self.gate = self._use_gate(gate)
+        self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)

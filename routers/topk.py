@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ._errors import bad_value
-from ._items import Items
-from ._noise import jittered
-from ._router import Router, routers
-from ._routing import Routing
-from ._select import WEIGHTINGS, check_k, check_learns, top_k
+from ._router import ROUTERS, Router
+from .blocks.noise import jittered
+from .blocks.selection import WEIGHTINGS, check_k, check_learns, top_k
 from .gates import GateSpec, pick
+from .plugins.errors import OptionError
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("topk")
+@ROUTERS.register("topk")
 class TopK(Router):
     """Every item takes the K experts it scores highest.
 
@@ -35,8 +35,8 @@ class TopK(Router):
     10
     """
 
-    space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "weighting": list(WEIGHTINGS)}
-    balance: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "weighting": list(WEIGHTINGS)}
+    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
 
     def __init__(
         self,
@@ -51,12 +51,12 @@ class TopK(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         if not 0 <= jitter < 1:
-            raise bad_value("router.jitter", jitter, "a number from 0 to below 1")
+            raise OptionError("jitter", jitter, "a number from 0 to below 1")
         self.k = k
         self.weighting = check_learns(k, weighting)
         self.jitter = jitter
-        self.gate = self._use_gate(gate)
-        self._promise(convex=self.weighting.convex)
+        self.gate = self.build_gate(gate)
+        self.set_traits(convex=self.weighting.convex)
 
     def forward(self, items: Items) -> Routing:
         if self.training:

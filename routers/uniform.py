@@ -2,13 +2,13 @@
 
 import torch
 
-from ._items import Items
-from ._router import Router, Traits, routers
-from ._routing import Routing
-from ._select import check_k
+from ._router import ROUTERS, Router, Traits
+from .blocks.selection import check_k
+from .routing.items import Items
+from .routing.routing import Routing
 
 
-@routers.register("uniform")
+@ROUTERS.register("uniform")
 class Uniform(Router):
     """Control: experts in turn, by position; perfect balance, blind to content.
 

@@ -2,14 +2,14 @@
 
 import sys
 
-from ._zygote import warm_up, will_train
+from .workers.forkserver import warm_up, will_train
 
 if __name__ == "__main__":
     try:
         if will_train(sys.argv[1:]):
             warm_up()  # first of all: importing takes seconds, and two processes share them
 
-        from ._cli import main
+        from .stages.cli import main
     except KeyboardInterrupt:  # nothing has begun
         sys.exit(130)
 

@@ -2,42 +2,43 @@
 
 from routers import import_parts
 
-from . import _overrides as overrides
-from ._build import build_backbone, build_task
-from ._check import check_ranges
-from ._cli import quiet
-from ._compute import Compute
-from ._config import CONF, compose, to_yaml, user_path
-from ._diverged import DivergedError
-from ._folder import RESULT, read_json, write_json, write_text
-from ._launch import RankDiedError, death
-from ._module import RoutedModule
-from ._names import read_names
-from ._readers import TextSource, read_texts
-from ._run import Run
-from ._schema import Config
-from ._stop import StoppedError
-from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
-from ._train import train
+from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
+from .assembly.build import build_backbone, build_task
+from .config import overrides as overrides
+from .config.compose import CONF, compose, to_yaml, user_path
+from .config.schema import Config
+from .readers import TextSource, read_texts
+from .running.cli import quiet
+from .running.compute import Compute
+from .running.launch import RankDiedError, death
+from .running.run import Run
+from .running.run_dir import RESULT, read_json, write_json, write_text
+from .running.train import train
+from .running.validate import check_ranges
+from .text.unicode_names import read_names
+from .training.divergence import DivergedError
+from .training.module import RoutedModule
+from .training.signals import StoppedError
 
-register = tasks.register
-build = tasks.build
-available = tasks.available
+register = TASKS.register
+build = TASKS.build
+available = TASKS.available
 
 import_parts(__name__, __path__)
 
 __all__ = [
     "CONF",
     "RESULT",
+    "TASKS",
     "Backbone",
     "Batch",
     "Compute",
     "Config",
     "Data",
     "DivergedError",
-    "Kinds",
+    "Labeling",
     "Layer",
-    "Measure",
+    "MetricSpec",
     "RankDiedError",
     "RoutedModule",
     "Run",
@@ -58,7 +59,6 @@ __all__ = [
     "read_names",
     "read_texts",
     "register",
-    "tasks",
     "to_yaml",
     "train",
     "user_path",

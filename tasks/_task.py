@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from experts import MoE, Wiring
+from experts import GateTopology, MoE
 from routers import Registry, Routing
 
 #: Named tensors with the same first axis: ``x``, ``y`` and whatever else a task reads.
@@ -19,7 +19,7 @@ class Layer(Protocol):
     """Builds the routed layer a backbone asks for."""
 
     def __call__(
-        self, sample_shape: tuple[int, ...], wiring: Callable[[int], Wiring] | None = None
+        self, sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None = None
     ) -> MoE:
         """A layer for samples of this shape, batch axis left out.
 
@@ -63,7 +63,7 @@ def output_and_y(output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class Measure:
+class MetricSpec:
     """A metric and what it reads.
 
     Attributes:
@@ -76,7 +76,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Kinds:
+class Labeling:
     """What samples are told apart by, to see which expert works on what.
 
     Attributes:
@@ -128,14 +128,14 @@ class Task(ABC):
         """Mean loss over the batch, a scalar."""
 
     @abstractmethod
-    def measures(self) -> dict[str, Measure]:
+    def measures(self) -> dict[str, MetricSpec]:
         """All that is measured in evaluation, by name."""
 
     def overall(self, values: Mapping[str, float]) -> float:
         """The score, from what was measured."""
         return values[self.score.name]
 
-    def kinds(self) -> tuple[Kinds, ...]:
+    def kinds(self) -> tuple[Labeling, ...]:
         """What samples are told apart by, to see which expert works on what."""
         return ()
 
@@ -156,4 +156,4 @@ class Task(ABC):
         return batch["x"]
 
 
-tasks = Registry("task", Task, group="switchyard.tasks", positional=0)
+TASKS = Registry("task", Task, group="switchyard.tasks", positional=0)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ._names import read_names
-from ._readers import Splits, Texts
-from ._task import tasks
-from ._text import Text
+from ._task import TASKS
+from .bases.text import Text
+from .readers import Splits, Texts
+from .text.unicode_names import read_names
 
 
-@tasks.register("char_names")
+@TASKS.register("char_names")
 class CharNames(Text):
     """From a character's Unicode name to its general category: one of 26, such as ``Lu`` or ``Sm``.
 

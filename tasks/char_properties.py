@@ -8,20 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers import bad_value
+from routers import OptionError
 
-from ._bytes import BYTES, pad, real
-from ._multi import MultiTask
-from ._names import read_names
-from ._ngrams import NgramEmbedding, ngram_hashes
-from ._targets import Target
-from ._task import Batch, Data, tasks
+from ._task import TASKS, Batch, Data
+from .bases.multi_target import MultiTask
+from .multi_target.targets import Target
+from .text.bytes import BYTES, pad, real
+from .text.ngram_embedding import NgramEmbedding, ngram_hashes
+from .text.unicode_names import read_names
 
 #: Hashed words and pairs of words; 0 is for none.
 WORDS = 2**14
 
 
-@tasks.register("char_properties")
+@TASKS.register("char_properties")
 class CharProperties(MultiTask):
     """Three targets of 12,886 Unicode character names: category, direction and width.
 
@@ -73,7 +73,7 @@ class CharProperties(MultiTask):
             weights=weights,
         )
         if not 0 <= gram_dropout < 1:
-            raise bad_value("task.gram_dropout", gram_dropout, "a number from 0 to below 1")
+            raise OptionError("task.gram_dropout", gram_dropout, "a number from 0 to below 1")
         self.gram_dropout = gram_dropout
 
     @property

@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from routers import bad_value, unknown
+from routers import OptionError, unknown
 
-from ._convnet import ConvNet
-from ._images import content_ids, patches, random_affine
-from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
-from ._vit import ViT
+from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
+from .backbones.convnet import ConvNet
+from .backbones.image_ops import content_ids, patches, random_affine
+from .backbones.vit import ViT
 
 
-@tasks.register("digits")
+@TASKS.register("digits")
 class Digits(Task):
     """Ten classes, 8x8 pixels; 1,257 images to train on, 180 to validate, 360 to test.
 
@@ -60,15 +60,15 @@ class Digits(Task):
         if ids not in _MODELS[model].ids:
             raise unknown("task.ids", ids, _MODELS[model].ids)
         if heads < 1:
-            raise bad_value("task.heads", heads, "an integer of at least 1")
+            raise OptionError("task.heads", heads, "an integer of at least 1")
         if dim < 1 or dim % heads:
-            raise bad_value("task.dim", dim, f"a positive multiple of task.heads={heads}")
+            raise OptionError("task.dim", dim, f"a positive multiple of task.heads={heads}")
         if depth < 1:
-            raise bad_value("task.depth", depth, "an integer of at least 1")
+            raise OptionError("task.depth", depth, "an integer of at least 1")
         if not 0 <= augment < math.inf:
-            raise bad_value("task.augment", augment, "a finite number of at least 0")
+            raise OptionError("task.augment", augment, "a finite number of at least 0")
         if not 0 <= label_smoothing < 1:
-            raise bad_value("task.label_smoothing", label_smoothing, "a number from 0 to below 1")
+            raise OptionError("task.label_smoothing", label_smoothing, "a number from 0 to below 1")
         self.model = _MODELS[model]
         self.ids = self.model.ids[ids]
         self.dim = dim
@@ -94,11 +94,11 @@ class Digits(Task):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)
 
-    def measures(self) -> dict[str, Measure]:
-        return {"accuracy": Measure(MulticlassAccuracy(num_classes=10, average="micro"))}
+    def measures(self) -> dict[str, MetricSpec]:
+        return {"accuracy": MetricSpec(MulticlassAccuracy(num_classes=10, average="micro"))}
 
-    def kinds(self) -> tuple[Kinds, ...]:
-        return (Kinds("class", tuple("0123456789"), itemgetter("y")),)
+    def kinds(self) -> tuple[Labeling, ...]:
+        return (Labeling("class", tuple("0123456789"), itemgetter("y")),)
 
     def augment(self, batch: Batch) -> Batch:
         if not self.strength:

@@ -11,21 +11,21 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from routers import bad_value, unknown
+from routers import OptionError, unknown
 
-from ._blocks import check_blocks
-from ._images import content_ids, random_crop, random_flip, square_tiles
-from ._readers import DataError, Images, ImageSource, Splits, read_images, source_of
-from ._resnet import ResNet
-from ._targets import RecallByClass
-from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
-from ._vit import ViT
+from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
+from .backbones.blocks import check_blocks
+from .backbones.image_ops import content_ids, random_crop, random_flip, square_tiles
+from .backbones.resnet import ResNet
+from .backbones.vit import ViT
+from .multi_target.targets import RecallByClass
+from .readers import DataError, Images, ImageSource, Splits, read_images, source_of
 
 #: Shortest side of an image, in pixels.
 LEAST = 8
 
 
-@tasks.register("image")
+@TASKS.register("image")
 class Image(Task):
     """Your own images in classes: folders, Parquet as on the hub, IDX pairs or NumPy ``.npz``.
 
@@ -76,13 +76,13 @@ class Image(Task):
             raise unknown("task.ids", ids, _MODELS[model].ids)
         check_blocks(dim, depth, heads, routed)
         if patch < 1:
-            raise bad_value("task.patch", patch, "an integer of at least 1")
+            raise OptionError("task.patch", patch, "an integer of at least 1")
         if not 0 <= flip <= 1:
-            raise bad_value("task.flip", flip, "a number from 0 to 1")
+            raise OptionError("task.flip", flip, "a number from 0 to 1")
         if not 0 <= crop < 1:
-            raise bad_value("task.crop", crop, "a number from 0 to below 1")
+            raise OptionError("task.crop", crop, "a number from 0 to below 1")
         if not 0 <= label_smoothing < 1:
-            raise bad_value("task.label_smoothing", label_smoothing, "a number from 0 to below 1")
+            raise OptionError("task.label_smoothing", label_smoothing, "a number from 0 to below 1")
         self.source = source_of(ImageSource, data)
         self.model = _MODELS[model]
         self.ids = self.model.ids[ids]
@@ -123,15 +123,15 @@ class Image(Task):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)
 
-    def measures(self) -> dict[str, Measure]:
+    def measures(self) -> dict[str, MetricSpec]:
         classes = self.images.train.classes
         return {
-            "accuracy": Measure(MulticlassAccuracy(num_classes=len(classes), average="micro")),
-            "recall": Measure(RecallByClass(classes)),
+            "accuracy": MetricSpec(MulticlassAccuracy(num_classes=len(classes), average="micro")),
+            "recall": MetricSpec(RecallByClass(classes)),
         }
 
-    def kinds(self) -> tuple[Kinds, ...]:
-        return (Kinds("class", self.images.train.classes, itemgetter("y")),)
+    def kinds(self) -> tuple[Labeling, ...]:
+        return (Labeling("class", self.images.train.classes, itemgetter("y")),)
 
     def augment(self, batch: Batch) -> Batch:
         height, width = batch["x"].shape[2:]
@@ -194,7 +194,7 @@ def _vit(task: Image, layer: Layer) -> Backbone:
     channels, height, width = images.x.shape[1:]
     if task.patch > min(height, width):
         most = min(height, width)
-        raise bad_value("task.patch", task.patch, f"at most {most}: images are {height}x{width}")
+        raise OptionError("task.patch", task.patch, f"at most {most}: images are {height}x{width}")
     return ViT(
         layer,
         cut=partial(_patches, size=task.patch),

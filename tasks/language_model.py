@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ._language import Language
-from ._readers import CorpusSource, Splits, read_corpus, source_of
-from ._task import tasks
+from ._task import TASKS
+from .bases.language import Language
+from .readers import CorpusSource, Splits, read_corpus, source_of
 
 
-@tasks.register("language_model")
+@TASKS.register("language_model")
 class LanguageModel(Language):
     """Predicts your own text byte by byte: a file or a folder of text.
 

@@ -7,19 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from routers import ConfigError, bad_value, unknown
+from routers import ConfigError, OptionError, unknown
 
-from ._multi import MultiTask
-from ._readers import DataError, Splits, Table, TableSource, read_table, source_of
-from ._tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
-from ._targets import Target
-from ._task import Batch, Data, tasks
+from ._task import TASKS, Batch, Data
+from .backbones.tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
+from .bases.multi_target import MultiTask
+from .multi_target.targets import Target
+from .readers import DataError, Splits, Table, TableSource, read_table, source_of
 
 #: Different labels that the scores of each kind of target need: AUC ranks one class above another.
 LEAST = {"binary": 2, "classes": 1, "number": 1}
 
 
-@tasks.register("multitask")
+@TASKS.register("multitask")
 class TableTargets(MultiTask):
     """Any number of targets from a table with declared columns: CSV, TSV, JSONL or Parquet.
 
@@ -80,9 +80,9 @@ class TableTargets(MultiTask):
             weights=weights,
         )
         if not 0 <= column_dropout < 1:
-            raise bad_value("task.column_dropout", column_dropout, "a number from 0 to below 1")
+            raise OptionError("task.column_dropout", column_dropout, "a number from 0 to below 1")
         if bins < 1:
-            raise bad_value("task.bins", bins, "an integer of at least 1")
+            raise OptionError("task.bins", bins, "an integer of at least 1")
         if ids is not None and ids not in self.source.categorical:
             raise unknown("task.ids", ids, self.source.categorical)
         if sharing == "views" and not self.source.views:

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from routers import Routing, bad_value
+from routers import OptionError, Routing
 
-from ._task import Backbone, Batch, Data, Kinds, Layer, Measure, Score, Task, tasks
+from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 
 #: Points to train on, to validate with and to test with.
 SIZES = (8192, 1024, 2048)
 
 
-@tasks.register("planted")
+@TASKS.register("planted")
 class Planted(Task):
     """Points of hidden clusters, each with a rule of its own from point to class.
 
@@ -54,13 +54,13 @@ class Planted(Task):
     ) -> None:
         for name, value in {"clusters": clusters, "classes": classes}.items():
             if value < 2:
-                raise bad_value(f"task.{name}", value, "an integer of at least 2")
+                raise OptionError(f"task.{name}", value, "an integer of at least 2")
         if dim <= clusters:
-            raise bad_value("task.dim", dim, f"an integer above task.clusters={clusters}")
+            raise OptionError("task.dim", dim, f"an integer above task.clusters={clusters}")
         if depth < 1:
-            raise bad_value("task.depth", depth, "an integer of at least 1")
+            raise OptionError("task.depth", depth, "an integer of at least 1")
         if not 0 < separation < math.inf:
-            raise bad_value("task.separation", separation, "a finite number above 0")
+            raise OptionError("task.separation", separation, "a finite number above 0")
         self.clusters = clusters
         self.classes = classes
         self.separation = separation
@@ -99,11 +99,11 @@ class Planted(Task):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output, batch["y"])
 
-    def measures(self) -> dict[str, Measure]:
-        return {"accuracy": Measure(MulticlassAccuracy(self.classes, average="micro"))}
+    def measures(self) -> dict[str, MetricSpec]:
+        return {"accuracy": MetricSpec(MulticlassAccuracy(self.classes, average="micro"))}
 
-    def kinds(self) -> tuple[Kinds, ...]:
-        return (Kinds("cluster", tuple(map(str, range(self.clusters))), itemgetter("cluster")),)
+    def kinds(self) -> tuple[Labeling, ...]:
+        return (Labeling("cluster", tuple(map(str, range(self.clusters))), itemgetter("cluster")),)
 
     def describe(self, batch: Batch) -> Batch:
         """``ids``: which of the first eight values are positive, as bits."""

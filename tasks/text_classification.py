@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ._readers import Splits, Texts, TextSource, read_texts, source_of
-from ._task import tasks
-from ._text import Text
+from ._task import TASKS
+from .bases.text import Text
+from .readers import Splits, Texts, TextSource, read_texts, source_of
 
 
-@tasks.register("text_classification")
+@TASKS.register("text_classification")
 class TextClassification(Text):
     """Your own texts in classes: CSV, TSV, JSONL or Parquet, or a folder of ``.txt`` per class.
 

@@ -6,10 +6,10 @@ from pydoc_data import topics as pydoc
 
 from torch import Tensor
 
-from ._bytes import stream
-from ._language import Language
-from ._readers import Splits
-from ._task import tasks
+from ._task import TASKS
+from .bases.language import Language
+from .readers import Splits
+from .text.bytes import stream
 
 #: Of validation and test, in bytes of the whole.
 _SHARE = 0.1
@@ -18,7 +18,7 @@ _SHARE = 0.1
 _LONG = 60
 
 
-@tasks.register("topics")
+@TASKS.register("topics")
 class Topics(Language):
     """Predicts Python's help topics byte by byte: about 470,000 bytes of technical English.
 

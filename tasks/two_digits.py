@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers import bad_value
+from routers import OptionError
 
-from ._images import content_ids, random_affine
-from ._multi import MultiTask
-from ._targets import Target
-from ._task import Batch, Data, tasks
+from ._task import TASKS, Batch, Data
+from .backbones.image_ops import content_ids, random_affine
+from .bases.multi_target import MultiTask
 from .digits import Digits
+from .multi_target.targets import Target
 
 #: Pairs to train on, to validate and to test.
 PAIRS = (20_000, 2_000, 4_000)
@@ -27,7 +27,7 @@ _TARGETS = (
 )
 
 
-@tasks.register("two_digits")
+@TASKS.register("two_digits")
 class TwoDigits(MultiTask):
     """Four targets of two 8x8 digits that cover each other in part: left, right, sum, parity.
 
@@ -83,9 +83,9 @@ class TwoDigits(MultiTask):
             weights=weights,
         )
         if not 0 <= overlap <= 8:
-            raise bad_value("task.overlap", overlap, "an integer from 0 to 8")
+            raise OptionError("task.overlap", overlap, "an integer from 0 to 8")
         if not 0 <= augment < math.inf:
-            raise bad_value("task.augment", augment, "a finite number of at least 0")
+            raise OptionError("task.augment", augment, "a finite number of at least 0")
         self.overlap = overlap
         self.strength = augment
 

@@ -1,6 +1,6 @@
 """One registered router of every kind, where all of them would take long.
 
-Kinds are told by what routers declare and by what their routings are, so that a new file under
+Labeling are told by what routers declare and by what their routings are, so that a new file under
 ``routers/`` finds its place here unasked.
 """
 
@@ -13,7 +13,7 @@ import routers
 from routers import ConfigError, Items
 
 #: Fields that say how assignments lie, or that a routing is more than a sum of outputs.
-LAYOUT = ("fan_out", "fan_in", "complete", "candidates", "blend", "merge", "rule")
+LAYOUT = ("fan_out", "fan_in", "is_dense", "candidates", "blend", "merge", "rule")
 
 
 @cache
@@ -70,4 +70,4 @@ def _special(name: str) -> tuple[bool, ...]:
 
 def traits(name: str) -> routers.Traits:
     """What the router called ``name`` declares."""
-    return routers.routers.get_part(name).traits
+    return routers.ROUTERS.get_part(name).traits

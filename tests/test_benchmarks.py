@@ -21,11 +21,11 @@ def imported(source: str) -> list[tuple[str, str]]:
 
 
 def private(module: str, name: str) -> bool:
-    """Whether a name is neither a package, nor exported by one, nor in a strategy file."""
-    if "._" in f"{module}.{name}":
-        return True
-    exported = getattr(importlib.import_module(module), "__all__", None)
-    return bool(name) and exported is not None and name not in exported
+    """Whether a name is neither exported by a package nor in a strategy file."""
+    package, _, file = module.partition(".")
+    if file:
+        return file.startswith("_") or not (ROOT / package / f"{file}.py").exists()
+    return bool(name) and name not in importlib.import_module(package).__all__
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -40,8 +40,9 @@ def test_a_script_hides_no_module(path):
 
 
 def test_private_names_are_found():
-    source = "import torch\nfrom tasks._run import Run\nfrom tasks import Batch, Private\n"
+    private_ones = "import torch\nfrom tasks.running.run import Run\nfrom tasks import Private\n"
+    source = f"{private_ones}from tasks.topics import Topics\nfrom tasks import Batch\n"
     assert [pair for pair in imported(source) if private(*pair)] == [
-        ("tasks._run", "Run"),
+        ("tasks.running.run", "Run"),
         ("tasks", "Private"),
     ]

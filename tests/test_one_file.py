@@ -8,9 +8,9 @@ import torch
 
 import routers
 from routers.__main__ import main as catalogue
-from sweeps._space import read_space
-from tasks._cli import main as train
-from tasks._config import compose
+from sweeps.search.space import read_space
+from tasks.config.compose import compose
+from tasks.running.cli import main as train
 
 from .tasks.cases import TINY, result_of
 
@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from routers import Items, Router, Routing, bad_value, register
+from routers import Items, Router, Routing, OptionError, register
 
 
 @register("nearby")
@@ -36,13 +36,13 @@ class Nearby(Router):
     6
     """
 
-    space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "heat": {"low": 0.5, "high": 2.0}}
-    balance: ClassVar[Mapping[str, float]] = {"switch": 0.02}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "heat": {"low": 0.5, "high": 2.0}}
+    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.02}
 
     def __init__(self, dim: int, num_experts: int, *, k: int = 2, heat: float = 1.0) -> None:
         super().__init__(dim, num_experts)
         if not 2 <= k <= num_experts:
-            raise bad_value("router.k", k, f"an integer from 2 to {num_experts}")
+            raise OptionError("router.k", k, f"an integer from 2 to {num_experts}")
         self.k = k
         self.heat = heat
         self.centroid = nn.Parameter(torch.randn(num_experts, dim))
@@ -60,7 +60,7 @@ PLUGIN = "plugins=[nearby_file]"
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder on the path that holds the file and nothing else; all is forgotten afterwards."""
-    monkeypatch.setattr(routers.routers, "_parts", dict(routers.routers._parts))
+    monkeypatch.setattr(routers.ROUTERS, "_parts", dict(routers.ROUTERS._parts))
     (tmp_path / "nearby_file.py").write_text(FILE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -87,6 +87,20 @@ def test_links_and_scripts_exist(page):
     assert [script for script in scripts if not (ROOT / script).exists()] == []
 
 
+def test_the_map_of_the_code_is_complete():
+    """Every room has a line in CONTRIBUTING.md, and every file it names exists."""
+    text = TEXTS["CONTRIBUTING.md"]
+    for package in ("routers", "experts", "tasks", "sweeps"):
+        table = text.partition(f"\n### {package}: ")[2].partition("\n#")[0]
+        rooms = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+        assert set(re.findall(r"^\| `(\w+)/` \|", table, re.MULTILINE)) == rooms, package
+    files = re.findall(r"`((?:routers|experts|tasks|sweeps|tests)/[\w/]+(?:\.py)?)`", text)
+    assert len(files) > 20
+    missing = [file for file in files if "NAME" not in file and not (ROOT / file).exists()]
+    assert missing == []
+    assert [file for file in files if not (ROOT / file).parent.exists()] == []
+
+
 @pytest.mark.parametrize(
     ("page", "name", "script"),
     [

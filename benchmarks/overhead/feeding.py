@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import islice
 from statistics import median
 
-from tasks import Run, compose, tasks
+from tasks import TASKS, Run, compose
 
 BATCHES = 30
 
@@ -42,7 +42,7 @@ def share(overrides: Sequence[str]) -> tuple[float, float]:
 
 def main(commands: Sequence[str]) -> None:
     """Print a line for each task and command."""
-    own = [f"task={name}" for name in tasks.available() if "data" not in tasks.options(name)]
+    own = [f"task={name}" for name in TASKS.available() if "data" not in TASKS.options(name)]
     print(f"{'':44} {'batch, ms':>10} {'step, ms':>10} {'share':>7}")
     for command in [*own, *commands]:
         feeding, step = share(shlex.split(command))

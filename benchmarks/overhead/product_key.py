@@ -24,7 +24,7 @@ from torch import Tensor
 import experts
 import routers
 from experts import MoE
-from routers import Items, Router, losses
+from routers import LOSSES, Items, Router
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 ROWS, PLOT = RESULTS / "product_key.csv", RESULTS / "product_key.svg"
@@ -55,7 +55,7 @@ def layer_row(heads: int, rounds: int) -> dict[str, object]:
     def step(x: Tensor) -> Tensor:
         layer.zero_grad(set_to_none=True)
         y, routing = layer(x)
-        return y.square().mean() + 0.01 * losses["switch"](routing)
+        return y.square().mean() + 0.01 * LOSSES["switch"](routing)
 
     clock, processor = median_times(step, rounds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -65,7 +65,7 @@ def layer_row(heads: int, rounds: int) -> dict[str, object]:
 def router_row(name: str, num_experts: int, rounds: int) -> dict[str, object]:
     """The router alone: its routing, and the gradient through its weights."""
     torch.manual_seed(0)
-    options = {name: OPTIONS[name] for name in routers.routers.options(name) if name in OPTIONS}
+    options = {name: OPTIONS[name] for name in routers.ROUTERS.options(name) if name in OPTIONS}
     router: Router = routers.build(name, DIM, num_experts, **options)
 
     def step(x: Tensor) -> Tensor:

@@ -48,14 +48,14 @@ def figures(out: Path) -> Row:
 
 def _arms(names: Iterable[str]) -> dict[str, str]:
     """Overrides by label; routers that draw a table or expert at random draw it per seed."""
-    drawn = {name: "seed" in routers.routers.options(name) for name in names}
+    drawn = {name: "seed" in routers.ROUTERS.options(name) for name in names}
     return {
         f"`{name}`": f"task=digits router={name}" + (" router.seed=${seed}" if drawn[name] else "")
         for name in names
     }
 
 
-TRAITS = {name: routers.routers.get(name).traits for name in routers.available()}
+TRAITS = {name: routers.ROUTERS.get(name).traits for name in routers.available()}
 ELSEWHERE = [name for name, traits in TRAITS.items() if traits.needs_task]
 LEARNED = [n for n, traits in TRAITS.items() if traits.learned and n not in ELSEWHERE]
 FIXED = [n for n, traits in TRAITS.items() if not traits.learned and n not in ELSEWHERE]
@@ -131,7 +131,7 @@ def _balance(digits: Comparison) -> str:
         f"Balance matters: without its balance term `topk` has {ratio:.1f} times the MaxVio, and "
         f"its mean accuracy differs by {gain:+.3f}. The loss-free bias reduces the MaxVio of "
         f"`sigmoid` from {upper:.2f} to {lower:.2f} and changes its mean accuracy by {free:+.3f}. "
-        f"`relu` aims at {routers.routers.options('relu')['k']:g} experts per item and uses "
+        f"`relu` aims at {routers.ROUTERS.options('relu')['k']:g} experts per item and uses "
         f"{interval(column(relu, 'experts_per_item'), 2)}."
     )
 
@@ -156,7 +156,7 @@ def failures(digits: Comparison = DIGITS) -> list[str]:
     cost = average(unbiased, "accuracy") - average(biased, "accuracy")
     if cost > MAX_BIAS_COST:
         found.append(f"sigmoid: its bias costs {cost:.4f}, expected at most {MAX_BIAS_COST}")
-    k = routers.routers.options("relu")["k"]
+    k = routers.ROUTERS.options("relu")["k"]
     used = average(digits.of("`relu`"), "experts_per_item")
     if abs(used - k) > 0.1 * k:
         found.append(f"relu: {used:.2f} experts per item, expected {k:g} within 10%")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from routers import ConfigError, bad_value, unknown
+from routers import ConfigError, OptionError, unknown
 
 from ._contestants import CONTESTANTS
 from ._place import ALLOCATORS, DEVICE_CHECKS, DTYPES
@@ -32,11 +32,11 @@ def check(settings: Settings, shapes: Mapping[int, Shape], ways: Collection[str]
     if settings.contestants is not None:
         _distinct("contestants", settings.contestants, CONTESTANTS)
     if settings.rounds < 1:
-        raise bad_value("rounds", settings.rounds, "an integer of at least 1")
+        raise OptionError("rounds", settings.rounds, "an integer of at least 1")
     if settings.threads is not None and settings.threads < 1:
-        raise bad_value("threads", settings.threads, "an integer of at least 1, or null")
+        raise OptionError("threads", settings.threads, "an integer of at least 1, or null")
     if not 0 <= settings.seed < 2**63:
-        raise bad_value("seed", settings.seed, "an integer from 0 to below 2**63")
+        raise OptionError("seed", settings.seed, "an integer from 0 to below 2**63")
     if settings.skew is not None:
         _reachable(settings.skew, {number: shapes[number] for number in settings.shapes})
     if settings.over == "experts":
@@ -54,7 +54,7 @@ def _distinct(key: str, values: Iterable[Any], allowed: Collection[Any]) -> None
         _named(key, value, allowed)
     if not values or len(set(values)) < len(values):
         shown = ",".join(map(str, values))
-        raise bad_value(key, shown, f"one or more of {', '.join(map(str, allowed))}, each once")
+        raise OptionError(key, shown, f"one or more of {', '.join(map(str, allowed))}, each once")
 
 
 def _reachable(skew: float, shapes: Mapping[int, Shape]) -> None:
@@ -62,7 +62,7 @@ def _reachable(skew: float, shapes: Mapping[int, Shape]) -> None:
     for number, shape in shapes.items():
         most = shape.experts / shape.k
         if not math.isfinite(skew) or not 1 <= skew <= most:
-            raise bad_value("skew", skew, f"a number from 1 to E/K={most:g} of shape {number}")
+            raise OptionError("skew", skew, f"a number from 1 to E/K={most:g} of shape {number}")
 
 
 def _unchanged(settings: Settings) -> None:

@@ -5,8 +5,8 @@ from torch import Tensor
 
 import routers
 
-from .._bank import Bank, banks
-from .._layer import MoE
+from .._bank import EXPERTS, Bank
+from ..layers.moe import MoE
 from ._contestant import Contestant, LeftOutError
 from ._peers import gated_flops, gated_hidden
 from ._shapes import Shape
@@ -23,7 +23,7 @@ def topk(shape: Shape, dtype: torch.dtype, device: torch.device) -> Contestant:
 
 def topk_glu(shape: Shape, dtype: torch.dtype, device: torch.device) -> Contestant:
     """The same with gated experts, as peers have them."""
-    bank = banks.build("glu", shape.dim, shape.experts, hidden=gated_hidden(shape))
+    bank = EXPERTS.build("glu", shape.dim, shape.experts, hidden=gated_hidden(shape))
     layer = _with_router("topk", bank, dtype, device, k=shape.k)
     note = "SwiGLU experts of hidden width 2/3 H, in multiples of 8"
     return Contestant("topk, glu", layer, lambda x: _output(layer, x), gated_flops(shape), note)
@@ -60,7 +60,7 @@ def soft_moe(shape: Shape, dtype: torch.dtype, device: torch.device) -> Contesta
 def _layer(
     router: str, shape: Shape, dtype: torch.dtype, device: torch.device, **options: float
 ) -> MoE:
-    bank = banks.build("mlp", shape.dim, shape.experts, hidden=shape.hidden)
+    bank = EXPERTS.build("mlp", shape.dim, shape.experts, hidden=shape.hidden)
     return _with_router(router, bank, dtype, device, **options)
 
 

@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 import torch
 
-from routers import bad_value
+from routers import OptionError
 
-from .._allocator import tune_allocator
+from ..kernels.allocator import tune_allocator
 
 
 def nothing() -> None:
@@ -33,7 +33,7 @@ def check_cpu() -> None:
 def check_cuda() -> None:
     """Raise ``ConfigError`` where torch finds no CUDA device."""
     if not torch.cuda.is_available():
-        raise bad_value("device", "cuda", "cpu here, for torch finds no CUDA device")
+        raise OptionError("device", "cuda", "cpu here, for torch finds no CUDA device")
 
 
 DEVICE_CHECKS: Mapping[str, Callable[[], None]] = MappingProxyType(

@@ -1,8 +1,8 @@
 """Gates: how an item's features become one score per expert. Any learned router takes any."""
 
-from .._registry import import_parts
-from ._gate import Gate, GateSpec, build_gate, gates, pick
+from ..plugins.registry import import_parts
+from ._base import GATES, Gate, GateSpec, build_gate, pick
 
 import_parts(__name__, __path__)
 
-__all__ = ["Gate", "GateSpec", "build_gate", "gates", "pick"]
+__all__ = ["GATES", "Gate", "GateSpec", "build_gate", "pick"]

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._errors import bad_value
-from .._items import Items
-from ._gate import Gate, gates
+from ..plugins.errors import OptionError
+from ..routing.items import Items
+from ._base import GATES, Gate
 
 
-@gates.register("attention")
+@GATES.register("attention")
 class Attention(Gate):
     """The item and its group's pooled context attend over a key per expert.
 
@@ -36,7 +36,7 @@ class Attention(Gate):
     def __init__(self, dim: int, outputs: int, *, width: int = 16) -> None:
         super().__init__()
         if width < 1:
-            raise bad_value("router.gate.width", width, "an integer of at least 1")
+            raise OptionError("width", width, "an integer of at least 1")
         self.pool = nn.Parameter(torch.randn(1, dim) * dim**-0.5)
         self.query = nn.Parameter(torch.randn(width, dim) * dim**-0.5)
         self.context = nn.Parameter(torch.randn(width, dim) * dim**-0.5)

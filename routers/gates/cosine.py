@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._errors import bad_value
-from .._items import Items
-from ._gate import Gate, gates
+from ..plugins.errors import OptionError
+from ..routing.items import Items
+from ._base import GATES, Gate
 
 
-@gates.register("cosine")
+@GATES.register("cosine")
 class Cosine(Gate):
     """``h_e = cos(P x, c_e) / t`` with a learned temperature (X-MoE).
 
@@ -34,9 +34,9 @@ class Cosine(Gate):
     ) -> None:
         super().__init__()
         if project < 0:
-            raise bad_value("router.gate.project", project, "an integer of at least 0; 0 for none")
+            raise OptionError("project", project, "an integer of at least 0; 0 for none")
         if not 0 < temperature < math.inf:
-            raise bad_value("router.gate.temperature", temperature, "a finite number above 0")
+            raise OptionError("temperature", temperature, "a finite number above 0")
         width = project or dim
         self.project = nn.Parameter(torch.randn(width, dim) * dim**-0.5) if project else None
         self.centroid = nn.Parameter(torch.randn(outputs, width) * width**-0.5)

@@ -1,18 +1,20 @@
 """One linear map."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .._errors import bad_value
-from .._items import Items
-from ._gate import Gate, gates
-from ._sparse import linear_at
+from .._torch.sorting import stable_order
+from ..plugins.errors import OptionError
+from ..routing.items import Items
+from ._base import GATES, Gate
 
 
-@gates.register("linear")
+@GATES.register("linear")
 class Linear(Gate):
     """``h = x W``, without a bias (Shazeer et al. 2017, equation 2, 1701.06538).
 
@@ -30,7 +32,7 @@ class Linear(Gate):
     def __init__(self, dim: int, outputs: int, *, scale: float = 0.5) -> None:
         super().__init__()
         if not 0 <= scale < math.inf:
-            raise bad_value("router.gate.scale", scale, "a finite number of at least 0")
+            raise OptionError("scale", scale, "a finite number of at least 0")
         self.weight = nn.Parameter(torch.randn(outputs, dim) * scale * dim**-0.5)
 
     def forward(self, items: Items) -> Tensor:
@@ -38,3 +40,54 @@ class Linear(Gate):
 
     def pick(self, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
         return linear_at(items.x, self.weight.to(items.x.dtype), logits, chosen)
+
+
+#: Measured on CPU: from so many scores on, two sparse sums beat the two matrix products.
+_MANY = 256
+
+
+def linear_at(x: Tensor, weight: Tensor, logits: Tensor, chosen: Tensor) -> Tensor:
+    """``logits.gather(1, chosen)`` for ``logits = F.linear(x, weight)``.
+
+    Where there are many scores the gradient reaches ``x`` and ``weight`` by the ``K`` chosen
+    ones of each item; the ``(N, E)`` gradient of the others, all zeros, is never built.
+
+    Args:
+        x: ``(N, D)``.
+        weight: ``(E, D)``.
+        logits: ``(N, E)``.
+        chosen: ``(N, K)`` int64.
+
+    Returns:
+        ``(N, K)``.
+    """
+    if weight.shape[0] < _MANY or x.device.type != "cpu":
+        return logits.gather(1, chosen)
+    picked: Tensor = _LinearAt.apply(x, weight, logits.detach(), chosen)  # type: ignore[no-untyped-call]
+    return picked
+
+
+class _LinearAt(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, logits: Tensor, chosen: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight, chosen)
+        return logits.gather(1, chosen)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x, weight, chosen = ctx.saved_tensors
+        n, k = chosen.shape
+        expert, grad = chosen.flatten(), grad.flatten()
+        of_item = torch.arange(0, n * k, k, device=expert.device)
+        for_x = F.embedding_bag(expert, weight, of_item, mode="sum", per_sample_weights=grad)
+        order = stable_order(expert, len(weight))
+        count = torch.bincount(expert, minlength=len(weight))
+        for_weight = F.embedding_bag(
+            order.div(k, rounding_mode="floor"),
+            x,
+            count.cumsum(0) - count,
+            mode="sum",
+            per_sample_weights=grad.index_select(0, order),
+        )
+        return for_x, for_weight, None, None

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._errors import bad_value
-from .._items import Items
-from ._gate import Gate, gates
+from ..plugins.errors import OptionError
+from ..routing.items import Items
+from ._base import GATES, Gate
 
 
-@gates.register("mlp")
+@GATES.register("mlp")
 class MLP(Gate):
     """``h = gelu(x V) W``: a gate that can draw curved borders between experts.
 
@@ -25,7 +25,7 @@ class MLP(Gate):
     def __init__(self, dim: int, outputs: int, *, hidden: int = 32) -> None:
         super().__init__()
         if hidden < 1:
-            raise bad_value("router.gate.hidden", hidden, "an integer of at least 1")
+            raise OptionError("hidden", hidden, "an integer of at least 1")
         self.inner = nn.Parameter(torch.randn(hidden, dim) * dim**-0.5)
         self.outer = nn.Parameter(torch.randn(outputs, hidden) * hidden**-0.5)
 

@@ -15,9 +15,9 @@ from torch.utils._pytree import tree_leaves
 import experts
 import routers
 from experts import Bank, MoE
-from experts._layouts import Layout
-from experts._plan import plan_for
-from experts._tiers import PRICES
+from experts.kernels.gemm_cost import PRICES
+from experts.kernels.layouts import Layout
+from experts.kernels.plan import plan_for
 from routers import ConfigError, Items, Router, Routing
 
 DIM = 8
@@ -51,7 +51,9 @@ def banks_with(*row_dims: int) -> list[str]:
 
 def suits(router: str, bank: str) -> bool:
     """Whether experts can do what a router asks: not all have parameters that have a mean."""
-    return not routers.routers.get_part(router).traits.merges or bool(bank_of(bank).stacks)
+    return not routers.ROUTERS.get_part(router).traits.merges or bool(
+        bank_of(bank).expert_parameters
+    )
 
 
 def rows_for(bank: Bank, count: int, seed: int = 2) -> Tensor:
@@ -150,13 +152,13 @@ def planned(base: int | None = None, rounded: bool = False) -> Iterator[list[Lay
         return plan
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experts._feed_forward.plan_for", watched)
+        patch.setattr("experts.kernels.feed_forward.plan_for", watched)
         patch.setattr("torch.get_num_threads", lambda: 1)
         if base is not None:
             prices = {dtype: replace(price, rounded=rounded) for dtype, price in PRICES.items()}
-            patch.setattr("experts._plan.PRICES", prices)
-            patch.setattr("experts._plan.may_batch", lambda *given: True)
-            patch.setattr("experts._plan.base_rows", lambda *given: base)
+            patch.setattr("experts.kernels.plan.PRICES", prices)
+            patch.setattr("experts.kernels.plan.may_batch", lambda *given: True)
+            patch.setattr("experts.kernels.plan.base_rows", lambda *given: base)
         yield taken
 
 

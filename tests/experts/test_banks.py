@@ -132,15 +132,27 @@ def test_mixed_takes_the_rows_of_its_parts():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mlp", {"hidden": 0}, "expert.hidden=0: allowed is an integer of at least 1"),
-        ("mlp", {"dropout": 1.0}, "expert.dropout=1.0: allowed is a number from 0 to below 1"),
+        ("mlp", {"hidden": 0}, "expert.hidden=0 is invalid: expected an integer of at least 1"),
+        (
+            "mlp",
+            {"dropout": 1.0},
+            "expert.dropout=1.0 is invalid: expected a number from 0 to below 1",
+        ),
         ("glu", {"hiden": 4}, "hidden"),
         ("glu", {"dropout": -0.1}, "expert.dropout=-0.1"),
-        ("low_rank", {"rank": 0}, "expert.rank=0: allowed is an integer of at least 1"),
-        ("conv", {"kernel": 2}, "expert.kernel=2: allowed is an odd integer"),
+        ("low_rank", {"rank": 0}, "expert.rank=0 is invalid: expected an integer of at least 1"),
+        ("conv", {"kernel": 2}, "expert.kernel=2 is invalid: expected an odd integer"),
         ("gru", {"hidden": -1}, "expert.hidden=-1"),
-        ("transformer", {"heads": 3}, "expert.heads=3: allowed is a divisor of the width 8"),
-        ("null", {"kinds": []}, r"expert.kinds=\[\]: allowed is some of zero, copy, constant"),
+        (
+            "transformer",
+            {"heads": 3},
+            "expert.heads=3 is invalid: expected a divisor of the width 8",
+        ),
+        (
+            "null",
+            {"kinds": []},
+            r"expert.kinds=\[\] is invalid: expected some of zero, copy, constant",
+        ),
         ("null", {"kinds": ["cope"]}, "expert.kinds=cope: unknown; did you mean 'copy'"),
         ("mixed", {"parts": []}, r"expert.parts=\[\]"),
         ("mixed", {"parts": ["mlpp"]}, "expert=mlpp: unknown; did you mean 'mlp'"),
@@ -158,9 +170,11 @@ def test_messages_name_options(name, options, message):
 
 @pytest.mark.parametrize("name", experts.available())
 def test_sizes_must_be_positive(name):
-    with pytest.raises(ConfigError, match="num_experts=0: allowed is an integer of at least 1"):
+    with pytest.raises(
+        ConfigError, match="num_experts=0 is invalid: expected an integer of at least 1"
+    ):
         bank_of(name, num_experts=0)
-    with pytest.raises(ConfigError, match="dim=0: allowed is an integer of at least 1"):
+    with pytest.raises(ConfigError, match="dim=0 is invalid: expected an integer of at least 1"):
         bank_of(name, dim=0)
 
 
@@ -174,7 +188,7 @@ def test_one_expert(name):
 
 
 def test_a_third_partys_bank(monkeypatch):
-    monkeypatch.setattr(experts.banks, "_parts", dict(experts.banks._parts))
+    monkeypatch.setattr(experts.EXPERTS, "_parts", dict(experts.EXPERTS._parts))
 
     @experts.register("doubling")
     class Doubling(Bank):
@@ -201,7 +215,7 @@ def test_catalogue_says_what_does_not_fit(capsys):
     main(["--dim", "6"])
     shown = " ".join(capsys.readouterr().out.split())
     assert all(name in shown for name in experts.available())
-    assert "transformer: expert.heads=4: allowed is a divisor of the width 6" in shown
+    assert "transformer: expert.heads=4 is invalid: expected a divisor of the width 6" in shown
     assert "576" in shown  # an mlp of width 6 is there all the same
 
 

@@ -74,15 +74,15 @@ def read_rows(path):
         ("dtype=float31", "dtype=float31: unknown; did you mean 'float32'"),
         ("over=expert", "over=expert: unknown; did you mean 'experts'"),
         ("shapes=1,7", r"shapes=7: unknown.* Allowed: 1, 2, 3, 4, 5, 6"),
-        ("shapes=1,1", "shapes=1,1: allowed is one or more of .* each once"),
-        ("shapes=[]", "shapes=: allowed is one or more"),
+        ("shapes=1,1", "shapes=1,1 is invalid: expected one or more of .* each once"),
+        ("shapes=[]", "shapes= is invalid: expected one or more"),
         ("shapes=a", "shapes=a: expected list of int, got list of str"),
-        ("rounds=0", "rounds=0: allowed is an integer of at least 1"),
+        ("rounds=0", "rounds=0 is invalid: expected an integer of at least 1"),
         ("rounds=many", "rounds=many: expected int, got str"),
         ("threads=0", "threads=0: allowed"),
         ("allocator=tune", "allocator=tune: unknown; did you mean 'tuned'"),
         ("seed=-1", "seed=-1: allowed"),
-        ("skew=0.5", "skew=0.5: allowed is a number from 1 to E/K=4 of shape 1"),
+        ("skew=0.5", "skew=0.5 is invalid: expected a number from 1 to E/K=4 of shape 1"),
         ("skew=.nan", "skew=nan: allowed"),
         ("contestants=lop", "contestants=lop: unknown; did you mean 'loop'"),
         ("rounds", "rounds: expected key=value"),
@@ -95,7 +95,7 @@ def test_a_setting_that_cannot_work_is_refused(setting, message):
 
 def test_cuda_is_refused_where_there_is_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="device=cuda: allowed is cpu here"):
+    with pytest.raises(ConfigError, match="device=cuda is invalid: expected cpu here"):
         check(Settings(device="cuda"), SHAPES, OVER)
 
 

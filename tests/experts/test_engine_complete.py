@@ -108,7 +108,7 @@ def test_is_not_taken_for_several_tasks():
     item = torch.arange(N).expand(EXPERTS, N)
 
     def route(x, weight):
-        return Routing.by_expert(Items(x), item, weight, complete=True)
+        return Routing.by_expert(Items(x), item, weight, is_dense=True)
 
     assert shapes_made(x, weight, bank, route)[1]
 

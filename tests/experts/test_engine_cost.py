@@ -6,7 +6,7 @@ import torch
 import experts
 import routers
 from experts import MoE, mix
-from experts._layouts import Ragged, Tiered
+from experts.kernels.layouts import PaddedPlusTail, Ragged
 from routers import Items, Routing
 
 from ..kinds import is_sum, layout, one_of_each
@@ -109,7 +109,7 @@ def test_padding_of_a_balanced_load_is_bounded():
     That is twice the useful work, of 4 us for each row of all; each call it saves is 1.5 us.
     """
     ratio, layout, load = padded(4096, 4, 1024, 16)
-    assert isinstance(layout, Tiered)
+    assert isinstance(layout, PaddedPlusTail)
     assert len(layout.tails) < 10
     assert load.max() > 28
     assert 1.0 < ratio < 2.05

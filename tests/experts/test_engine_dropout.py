@@ -24,11 +24,11 @@ def by_expert(x, weight):
     return Routing.by_expert(Items(x), item, weight.t()[:, :2])
 
 
-def complete(x, weight):
+def is_dense(x, weight):
     return Routing.by_mask(Items(x), weight)
 
 
-ROUTES = [by_item, by_expert, complete]
+ROUTES = [by_item, by_expert, is_dense]
 
 
 def case(bank, n):
@@ -38,7 +38,7 @@ def case(bank, n):
 
 
 @pytest.mark.parametrize("base", [0, 8])
-@pytest.mark.parametrize("route", [by_item, complete])
+@pytest.mark.parametrize("route", [by_item, is_dense])
 @pytest.mark.parametrize("bank", ["mlp", "glu"])
 def test_mean_over_many_draws_is_the_output_of_eval(bank, route, base):
     """All items are one item, so its copies are draws; five standard errors are allowed."""
@@ -47,8 +47,8 @@ def test_mean_over_many_draws_is_the_output_of_eval(bank, route, base):
     x, weight = x.expand(draws, DIM), weight.expand(draws, EXPERTS)
     chosen = torch.tensor([[2, 0]]).expand(draws, 2)
     routing = (
-        complete(x, weight)
-        if route is complete
+        is_dense(x, weight)
+        if route is is_dense
         else Routing.by_item(Items(x), chosen, weight[:, :2], EXPERTS)
     )
     exact = mix(x, routing, bank)

@@ -7,7 +7,7 @@ import experts
 import routers
 from experts import MoE, mix
 from routers import Items, Routing
-from routers._select import largest, top_k
+from routers.blocks.selection import largest, top_k
 
 from ..kinds import by_item
 from .cases import (

@@ -7,21 +7,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from experts._layouts import Even, Ragged, Tiered
-from experts._tiers import PRICES, rounded_rows, tiers
+from experts.kernels.gemm_cost import PRICES, rounded_rows, tiers
+from experts.kernels.layouts import Even, PaddedPlusTail, Ragged
 
 EXACT, ROUNDED = PRICES[torch.float64], PRICES[torch.bfloat16]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 1e-2}
 LOADS = st.lists(st.sampled_from([0, 0, 1, 2, 5, 17, 40]), min_size=1, max_size=6)
 
 
-def parts_of(layout: Tiered) -> list[tuple[int, int, int]]:
+def parts_of(layout: PaddedPlusTail) -> list[tuple[int, int, int]]:
     """``(expert, first row, end)`` of all parts of the buffer, in its order."""
     base = layout.base
     return [(e, e * base, (e + 1) * base) for e in range(layout.num_experts)] + [*layout.tails]
 
 
-def owners_of(layout: Tiered) -> torch.Tensor:
+def owners_of(layout: PaddedPlusTail) -> torch.Tensor:
     """The expert whose part each row lies in, ``(S,)``."""
     return torch.tensor([e for e, first, end in parts_of(layout) for _ in range(first, end)]).long()
 
@@ -45,10 +45,10 @@ def check(layout, owner, num_experts, widths, dtype, seed=0):
     stack, turned = draw(num_experts, inputs, outputs), draw(num_experts, outputs, inputs)
     for matrices in (stack, turned.transpose(1, 2)):  # the backward pass turns them over
         wanted = torch.einsum("si,sio->so", rows.double(), matrices.double()[owner])
-        close(layout.rows_by_stack(rows, matrices), wanted, dtype)
+        close(layout.grouped_matmul(rows, matrices), wanted, dtype)
     who = F.one_hot(owner, num_experts).double()
     wanted = torch.einsum("se,si,so->eio", who, rows.double(), right.double())
-    got = layout.rows_by_rows(rows, right)
+    got = layout.grouped_outer(rows, right)
     close(got, wanted, dtype)
     assert not got[who.sum(0) == 0].any()
 
@@ -85,7 +85,7 @@ def test_tiered(load, base, rounded, widths, dtype, seed):
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
 def test_tiered_as_written_down(dtype):
     """Tails in any order, and experts that have none."""
-    layout = Tiered(3, 2, [(2, 6, 9), (0, 9, 10)], 10)
+    layout = PaddedPlusTail(3, 2, [(2, 6, 9), (0, 9, 10)], 10)
     owner = torch.tensor([0, 0, 1, 1, 2, 2, 2, 2, 2, 0])
     check(layout, owner, 3, (5, 7), dtype)
 

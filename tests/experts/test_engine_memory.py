@@ -27,7 +27,7 @@ ROUTERS = one_of_each(
 
 
 def chooser_of(name, num_experts):
-    options = {key: TWO[key] for key in routers.routers.options(name).keys() & TWO.keys()}
+    options = {key: TWO[key] for key in routers.ROUTERS.options(name).keys() & TWO.keys()}
     chooser = routers.build(name, DIM, num_experts, **options)
     chooser.prepare(torch.arange(IDS), torch.randn(IDS, 3))
     return chooser

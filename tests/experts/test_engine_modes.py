@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 import routers
 from experts import MoE
-from experts._layouts import Tiered
+from experts.kernels.layouts import PaddedPlusTail
 
 from ..kinds import layout, one_of_each, traits
 from .cases import DIM, IDS, bank_of, call, gradients, learnable, planned, router_of, rows_for
@@ -67,7 +67,7 @@ def test_tails_in_bfloat16_are_rounded(bank):
     layer = MoE(router_of("topk", 64), bank_of(bank, 64)).to(torch.bfloat16)
     with planned() as taken:
         run(layer, rows_for(layer.bank, 60).detach().to(torch.bfloat16).requires_grad_())
-    assert isinstance(taken[0], Tiered)
+    assert isinstance(taken[0], PaddedPlusTail)
     assert all((end - first) % 16 == 0 for _, first, end in taken[0].tails)
 
 

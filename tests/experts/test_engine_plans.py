@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import routers
 from experts import MoE, mix, mix_reference
-from experts._layouts import Even, Ragged, Tiered
+from experts.kernels.layouts import Even, PaddedPlusTail, Ragged
 from routers import Items, Routing
 
 from .cases import (
@@ -76,7 +76,7 @@ def compare(case, slow=mix_reference):
 def test_in_float64(case, base, rounded):
     with planned(base, rounded) as taken:
         compare(case)
-    assert type(taken[0]) is (Tiered if (base or rounded) and len(case[0]) else Ragged)
+    assert type(taken[0]) is (PaddedPlusTail if (base or rounded) and len(case[0]) else Ragged)
 
 
 @settings(max_examples=120, deadline=None, derandomize=True)
@@ -129,7 +129,7 @@ def test_as_many_rows_for_each_expert_take_one_batched_product(bank, tasks):
     every = torch.arange(7).expand(5, 7)
     for item, complete in ((every[:, :2] * 3, False), (every, tasks is not None)):
         weight = torch.randn(item.shape if tasks is None else (*item.shape, tasks))
-        routing = Routing.by_expert(Items(x), item, weight, complete=complete)
+        routing = Routing.by_expert(Items(x), item, weight, is_dense=complete)
         with planned() as taken:
             compare((x, routing, bank))
         assert [type(layout) for layout in taken] == [Even]
@@ -156,7 +156,7 @@ def test_slots(bank):
         same(a, b)
 
 
-@pytest.mark.parametrize(("num_experts", "expected"), [(64, Tiered), (8, Ragged)])
+@pytest.mark.parametrize(("num_experts", "expected"), [(64, PaddedPlusTail), (8, Ragged)])
 def test_the_model_is_asked(num_experts, expected):
     """Nothing is forced here: many experts with few rows are batched, a few are not."""
     bank = bank_of("mlp", num_experts, hidden=16)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experts._tiers import PRICES, base_rows, may_batch
+from experts.kernels.gemm_cost import PRICES, base_rows, may_batch
 
 
 def cost(load: list[int], base: int, row_flops: int, prices, threads: int) -> float:

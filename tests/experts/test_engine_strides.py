@@ -40,11 +40,11 @@ def after_drops(x, weight):
     return by_item(x, weight).limit(0.6)
 
 
-def complete(x, weight):
+def is_dense(x, weight):
     return Routing.by_mask(Items(x), weight.repeat(3)[: N * EXPERTS].view(N, EXPERTS))
 
 
-ROUTES = [by_item, by_expert, after_drops, complete]
+ROUTES = [by_item, by_expert, after_drops, is_dense]
 
 
 def case(bank):

@@ -30,7 +30,7 @@ def test_as_measured(bank, shape, load):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
-    ("bank", "shape"), [(b, s) for b, s in CASES if "hidden" in experts.banks.options(b)]
+    ("bank", "shape"), [(b, s) for b, s in CASES if "hidden" in experts.EXPERTS.options(b)]
 )
 def test_odd_widths_cost_the_same_on_either_path(bank, shape, dtype):
     bank = bank_of(bank, hidden=7)  # no kernel takes 28 bytes

@@ -7,7 +7,7 @@ import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 import experts
-from experts._grouped import grouped_linear
+from experts.kernels.grouped import grouped_linear
 
 from .cases import ROW_SHAPES, bank_of, graph_nodes, rows_for
 

@@ -108,7 +108,7 @@ def test_messages_name_shapes(bank, x, given, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"capacity": 0.0}, "capacity=0.0: allowed is a finite number above 0"),
+        ({"capacity": 0.0}, "capacity=0.0 is invalid: expected a finite number above 0"),
         ({"capacity": -1}, "capacity=-1: allowed"),
         ({"drop": "positon"}, "did you mean 'position'"),
         ({"rounding": "flor"}, "rounding=flor: unknown; did you mean 'floor'"),
@@ -136,7 +136,7 @@ def test_capacity_limits_every_expert_in_every_group():
     group = routing.item // 16
     counts = torch.bincount(group * EXPERTS + routing.expert, minlength=12)
     assert counts.max() == 4
-    assert routing.demand.sum() == 3 * 16 * 2
+    assert routing.requested_load.sum() == 3 * 16 * 2
 
 
 @pytest.mark.parametrize(("rounding", "places"), [("ceil", 5), ("floor", 4), ("ceil_to_4", 8)])
@@ -204,7 +204,7 @@ class TestExpertDropout:
         torch.manual_seed(0)
         _, routing = layer(torch.randn(16, DIM))
         assert routing.num_assignments < 64
-        assert routing.demand.tolist() == [16] * 4
+        assert routing.requested_load.tolist() == [16] * 4
 
     def test_not_in_eval_and_not_for_blends(self):
         x = torch.randn(16, DIM)

@@ -77,7 +77,7 @@ def test_after_drops(router, order, renormalize):
     router, bank = router_of(router), bank_of("glu")
     x = rows_for(bank, 9)
     routing = router(items_for(bank, x)).limit(0.4, order, renormalize=renormalize)
-    assert routing.num_assignments < routing.demand.sum()
+    assert routing.num_assignments < routing.requested_load.sum()
     compare(x, routing, bank, [x, *learnable(router, bank)])
 
 
@@ -169,7 +169,7 @@ def test_result_keeps_the_dtype_of_x():
     assert y.dtype == torch.bfloat16
 
 
-class Louder(experts.banks["mlp"]):
+class Louder(experts.EXPERTS["mlp"]):
     """A bank that inherits a way around ``forward``, and has a ``forward`` of its own."""
 
     def forward(self, rows, load, mask=None):
@@ -207,7 +207,7 @@ class Doubling:
         return 2 * super().forward(rows, load, mask)
 
 
-class Doubled(Doubling, experts.banks["mlp"]):
+class Doubled(Doubling, experts.EXPERTS["mlp"]):
     pass
 
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 import experts
 import routers
 from experts import MoE, MultiGateMoE, count_flops, mix_reference
-from experts._multi_gate import Gates
-from routers import ConfigError, Items, Router, Routing, losses
+from experts.layers.multi_gate import Gates
+from routers import LOSSES, ConfigError, Items, Router, Routing
 
 from ..kinds import layout, one_of_each, traits
 from .cases import DIM, IDS, bank_of, gradients, learnable, router_of, rows_for, same
@@ -22,8 +22,8 @@ WIRINGS = {
     "cgc": experts.cgc(6, tasks=2, shared=2),
     "cgc_shared": experts.cgc_shared(6, tasks=2, shared=2),
     "views": experts.views(4, num_views=2, tasks=2),
-    "renumbered": experts.Wiring(
-        1, (0,) * 4, (experts.Branch(0, (3, 1, 0, 2)), experts.Branch(0, (1, 2, 3, 0)))
+    "renumbered": experts.GateTopology(
+        1, (0,) * 4, (experts.GateBranch(0, (3, 1, 0, 2)), experts.GateBranch(0, (1, 2, 3, 0)))
     ),
 }
 ONE_STREAM = ("mmoe", "renumbered")
@@ -149,7 +149,7 @@ def test_experts_run_once_for_all_gates():
     _, routing = layer(x)
     assert routing.load.tolist() == [9] * 4
     assert routing.weight.shape == (36, 3)
-    assert routing.complete
+    assert routing.is_dense
 
 
 @pytest.mark.parametrize(("wiring", "router"), [p for p in PAIRS if not blends(p[1])])
@@ -164,7 +164,7 @@ def test_the_joint_routing(wiring, router):
     for branch, alone in routed_alone(layer, x, mask):
         of = list(branch.experts)
         chosen[:, of] |= alone.chosen
-        probs[:, of] += alone.of_all(alone.probs) / gates
+        probs[:, of] += alone.to_dense(alone.probs) / gates
         importance = importance + torch.zeros(e).double().index_add(
             0, torch.tensor(of), alone.importance
         )
@@ -185,7 +185,7 @@ def test_expected_load_is_the_sum():
     for branch, alone in routed_alone(layer, x):
         total[list(branch.experts)] += alone.expected_load
     same(routing.expected_load, total)
-    assert losses["load"](routing).isfinite()
+    assert LOSSES["load"](routing).isfinite()
 
 
 def test_the_z_loss_is_the_mean_of_the_gates():
@@ -193,10 +193,10 @@ def test_the_z_loss_is_the_mean_of_the_gates():
     x = streams_for(layer)
     mask = torch.arange(9) % 2 == 0
     _, routing = layer(x, mask=mask)
-    each = [losses["z"](alone) for _, alone in routed_alone(layer, x, mask)]
-    same(losses["z"](routing), sum(each) / 3)
+    each = [LOSSES["z"](alone) for _, alone in routed_alone(layer, x, mask)]
+    same(LOSSES["z"](routing), sum(each) / 3)
     with pytest.raises(ConfigError, match="no logits"):
-        losses["z"](call(layer_of("mmoe", "hash"), streams_for(layer)[:1])[1])
+        LOSSES["z"](call(layer_of("mmoe", "hash"), streams_for(layer)[:1])[1])
 
 
 def test_balance_of_even_gates_is_one():
@@ -204,7 +204,7 @@ def test_balance_of_even_gates_is_one():
     for p in layer.router.parameters():
         torch.nn.init.zeros_(p)
     _, routing = layer(streams_for(layer))
-    assert losses["switch"](routing).item() == pytest.approx(1.0)
+    assert LOSSES["switch"](routing).item() == pytest.approx(1.0)
 
 
 class Overfull(Router):
@@ -221,7 +221,10 @@ def test_what_gates_drop_themselves_counts_as_asked_for():
     layer = MultiGateMoE([Overfull(DIM, 2), Overfull(DIM, 2)], bank_of("mlp", 2), wiring)
     _, routing = layer(torch.randn(1, 5, DIM))
     assert routing.load.tolist() == [2, 0]
-    assert routing.demand.tolist() == [5, 0]  # an expert works once on an item, whoever asks
+    assert routing.requested_load.tolist() == [
+        5,
+        0,
+    ]  # an expert works once on an item, whoever asks
     assert routing.importance.tolist() == [2 * 5 * 0.5, 0]
     assert routing.before.weight.tolist() == [[0.5, 0.5]] * 5
 
@@ -234,7 +237,7 @@ class TestCapacity:
         _, asked = free(x)
         room = -(-asked.num_assignments // 8)  # half of an even load over 4 experts
         assert routing.load.max() == room
-        assert torch.equal(routing.demand, asked.load)
+        assert torch.equal(routing.requested_load, asked.load)
         sums = torch.zeros_like(y)
         for item, expert, weight in zip(routing.item, routing.expert, routing.weight, strict=True):
             row = layer.bank(x[0, item : item + 1], F.one_hot(expert, 4))[0]
@@ -254,7 +257,7 @@ class TestCapacity:
         torch.manual_seed(0)
         _, routing = layer(streams_for(layer))
         assert set(routing.load.tolist()) == {0, 9}
-        assert routing.demand.tolist() == [9] * 4
+        assert routing.requested_load.tolist() == [9] * 4
 
 
 @pytest.mark.parametrize("wiring", ["mmoe", "cgc"])
@@ -307,7 +310,7 @@ class Remembers(Router):
 
     def __init__(self, dim, num_experts, **traits):
         super().__init__(dim, num_experts)
-        self._promise(**traits)
+        self.set_traits(**traits)
         self.told = []
 
     def forward(self, items):
@@ -381,10 +384,22 @@ class TestGates:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (partial(experts.cgc, 7, tasks=2, shared=2), r"moe\.num_experts=7: allowed is 4, 6, 8 and"),
-        (partial(experts.cgc, 2, tasks=2, shared=2), r"moe\.num_experts=2: allowed is 4, 6, 8 and"),
-        (partial(experts.cgc_shared, 1, tasks=2, shared=2), r"moe\.num_experts=1: allowed is 4"),
-        (partial(experts.views, 4, num_views=3), r"moe\.num_experts=4: allowed is a multiple of 3"),
+        (
+            partial(experts.cgc, 7, tasks=2, shared=2),
+            r"moe\.num_experts=7 is invalid: expected 4, 6, 8 and",
+        ),
+        (
+            partial(experts.cgc, 2, tasks=2, shared=2),
+            r"moe\.num_experts=2 is invalid: expected 4, 6, 8 and",
+        ),
+        (
+            partial(experts.cgc_shared, 1, tasks=2, shared=2),
+            r"moe\.num_experts=1 is invalid: expected 4",
+        ),
+        (
+            partial(experts.views, 4, num_views=3),
+            r"moe\.num_experts=4 is invalid: expected a multiple of 3",
+        ),
     ],
 )
 def test_experts_that_do_not_split_are_refused(make, message):
@@ -405,9 +420,9 @@ def test_experts_that_do_not_split_are_refused(make, message):
     ],
 )
 def test_wirings_that_cannot_be_are_refused(streams, sources, branches, message):
-    branches = tuple(experts.Branch(*branch) for branch in branches)
+    branches = tuple(experts.GateBranch(*branch) for branch in branches)
     with pytest.raises(ValueError, match=message):
-        experts.Wiring(streams, sources, branches)
+        experts.GateTopology(streams, sources, branches)
 
 
 def test_gates_must_fit_the_wiring():

@@ -71,7 +71,7 @@ def softplus(h: np.ndarray) -> np.ndarray:
 
 
 def best(scores: np.ndarray, k: int) -> list[int]:
-    """Places of the ``k`` largest of one vector, largest first."""
+    """Indices of the ``k`` largest of one vector, largest first."""
     return sorted(range(len(scores)), key=lambda e: -scores[e])[:k]
 
 

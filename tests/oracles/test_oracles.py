@@ -33,9 +33,9 @@ def documented(router: type[Router]) -> str:
 
 HERE = Path(__file__).parent
 FILES = sorted(p for p in HERE.glob("*.py") if not p.stem.startswith(("_", "test_")))
-CATALOGUE = [n for n in routers.available() if routers.routers[n].__module__.startswith("routers.")]
+CATALOGUE = [n for n in routers.available() if routers.ROUTERS[n].__module__.startswith("routers.")]
 #: Routers whose docstring names an equation of a paper; only these must have an oracle.
-PUBLISHED = [n for n in CATALOGUE if re.search(r"\bequations? \d", documented(routers.routers[n]))]
+PUBLISHED = [n for n in CATALOGUE if re.search(r"\bequations? \d", documented(routers.ROUTERS[n]))]
 SEEDS = range(4)
 DIM = 5
 
@@ -102,7 +102,7 @@ def case_of(name: str, options: dict[str, Any], batch: str, seed: int) -> tuple[
         ids=rng.integers(0, 50, n),
         task=rng.integers(0, 4, n),
         num_experts=experts,
-        options={**routers.routers.options(name), **options},
+        options={**routers.ROUTERS.options(name), **options},
         state={},
     )
     prepare = getattr(oracle_of(name), "prepare", None)
@@ -171,7 +171,7 @@ def test_router_is_what_its_oracle_says(name, options, batch):
                     chosen = getattr(oracle, "chosen", lambda case, w=expected: w != 0)(seen)
                     same(routing.chosen, chosen, f"who works on what, {where}")
             if hasattr(oracle, "probs"):
-                found = routing.of_all(routing.probs).numpy()[case.real]
+                found = routing.to_dense(routing.probs).numpy()[case.real]
                 same(found, oracle.probs(seen)[case.real], f"probs, {where}")
             if hasattr(oracle, "combine"):
                 outputs = np.random.default_rng(seed).normal(size=(*seen.nothing().shape, 3))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import routers
-from routers import Items, Router, Routing, losses
+from routers import LOSSES, Items, Router, Routing
 
 pytestmark = pytest.mark.filterwarnings("default")  # what those libraries warn of is theirs
 
@@ -108,8 +108,8 @@ class TestSwitch:
         routing, (index, _, logits) = self.routed(capacity=N)
         # theirs is of each sequence, averaged
         balance = theirs.load_balancing_loss_func(logits.softmax(-1), index.argmax(-1))
-        torch.testing.assert_close(losses["switch_sequence"](routing), balance)
-        torch.testing.assert_close(losses["z"](routing), theirs.router_z_loss_func(logits))
+        torch.testing.assert_close(LOSSES["switch_sequence"](routing), balance)
+        torch.testing.assert_close(LOSSES["z"](routing), theirs.router_z_loss_func(logits))
 
 
 class TestMixtral:
@@ -131,7 +131,7 @@ class TestMixtral:
         torch.testing.assert_close(dense(router(Items(x))), spread(chosen, weight, 6))
         loss = theirs.load_balancing_loss_func((logits,), 6, k, mask.view(2, -1))
         # theirs counts each choice as one over items, and is K at balance
-        torch.testing.assert_close(losses["switch"](router(Items(x, mask=mask))), loss / k)
+        torch.testing.assert_close(LOSSES["switch"](router(Items(x, mask=mask))), loss / k)
 
 
 class TestDeepSeekV3:

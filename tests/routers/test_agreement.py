@@ -90,7 +90,7 @@ def test_an_expert_that_was_left_out_is_not_heard():
 
 
 def test_bad_options():
-    with pytest.raises(ConfigError, match=r"router.rounds=0: allowed is an integer"):
+    with pytest.raises(ConfigError, match=r"router.rounds=0 is invalid: expected an integer"):
         routers.build("agreement", 4, 4, rounds=0)
 
 

@@ -9,8 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 import routers
 from routers import Items
-from routers._auction import auction
-from routers.base_assignment import dealt_out
+from routers.base_assignment import auction, dealt_out
 
 
 def total(scores: np.ndarray, expert: np.ndarray) -> float:

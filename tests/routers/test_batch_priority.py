@@ -20,7 +20,7 @@ def test_the_least_sure_are_turned_away():
     x = torch.tensor([[0.1, 0.0], [3.0, 0.0], [0.5, 0.0], [2.0, 0.0]])
     routing = identity_router(k=1, capacity=1.0).eval()(Items(x))
     assert routing.item.tolist() == [1, 3]
-    assert routing.demand.tolist() == [4, 0]
+    assert routing.requested_load.tolist() == [4, 0]
     torch.testing.assert_close(routing.weight, x.softmax(1)[[1, 3], 0])
 
 
@@ -63,7 +63,7 @@ def test_the_noise_has_a_deviation_of_one_over_experts():
 
 def test_bad_options():
     with pytest.raises(
-        ConfigError, match=r"router\.capacity=0: allowed is a finite number above 0"
+        ConfigError, match=r"router\.capacity=0 is invalid: expected a finite number above 0"
     ):
         routers.build("batch_priority", 4, 4, capacity=0)
     with pytest.raises(ConfigError, match=r"router\.k=1.*use router\.weighting=probability"):

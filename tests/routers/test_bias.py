@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from routers import max_violation
-from routers._bias import RULES, ByProportion, ByQuantile, BySign
+from routers.blocks.expert_bias import RULES, ByProportion, ByQuantile, BySign
 
 N, E, K = 2000, 8, 2
 
@@ -21,9 +21,9 @@ def load_of(scores: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
 
 def step(bias, scores):
     bias.adapt(load_of(scores, bias.value))
-    tally = bias.tally(scores)
+    tally = bias.counts(scores)
     if tally is not None:
-        bias.adapt_to_tally(tally)
+        bias.adapt_from_counts(tally)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -54,7 +54,7 @@ def test_nothing_moves_where_nothing_came(rule):
     held = bias.value.clone()
     assert held.any()
     bias.adapt(torch.zeros(E, dtype=torch.int64))
-    bias.adapt_to_tally(torch.zeros(bias.tally_size, dtype=torch.int64))
+    bias.adapt_from_counts(torch.zeros(bias.num_counts, dtype=torch.int64))
     assert torch.equal(bias.value, held)
 
 
@@ -103,7 +103,7 @@ def test_by_quantile_one_step_makes_loads_even_where_one_expert_is_off():
     scores = torch.stack([0.3 - gap / 2, 0.3 + gap / 2], 1)
     bias = ByQuantile(2, 1, 1.0)
     for _ in range(2):  # each sees the other's cutoff, so the first step goes halfway or beyond
-        bias.adapt_to_tally(bias.tally(scores))
+        bias.adapt_from_counts(bias.counts(scores))
     chosen = (scores + bias.value).argmax(1)
     assert max_violation(torch.bincount(chosen, minlength=2)) < 0.02
 
@@ -111,8 +111,8 @@ def test_by_quantile_one_step_makes_loads_even_where_one_expert_is_off():
 def test_by_quantile_parts_of_a_step_add_up():
     scores = skewed()
     whole, parts = ByQuantile(E, K, 1.0), ByQuantile(E, K, 1.0)
-    whole.adapt_to_tally(whole.tally(scores))
-    parts.adapt_to_tally(sum(parts.tally(part) for part in scores.split(300)))
+    whole.adapt_from_counts(whole.counts(scores))
+    parts.adapt_from_counts(sum(parts.counts(part) for part in scores.split(300)))
     assert torch.equal(whole.value, parts.value)
     assert abs(whole.value.mean().item()) < 1e-6
 
@@ -123,5 +123,5 @@ def test_by_quantile_needed_biases_are_those_of_the_definition():
     bias.value += torch.linspace(0.2, -0.2, E)
     cutoff = (scores + bias.value).sort(-1, descending=True).values[:, K : K + 1]
     goal = (cutoff - scores).double().quantile(K / E, 0)
-    bias.adapt_to_tally(bias.tally(scores))
+    bias.adapt_from_counts(bias.counts(scores))
     torch.testing.assert_close(bias.value.double(), goal - goal.mean(), atol=0.005, rtol=0)

@@ -8,8 +8,8 @@ import torch
 import routers
 from routers import ConfigError, Items, Router, Routing
 from routers.__main__ import main
-from routers._cost import cost_of
-from routers._show import counts, options, promises, source, summary
+from routers._catalogue.cost import cost_of
+from routers._catalogue.render import counts, options, promises, source, summary
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "routers.md").read_text(encoding="utf-8")
 #: FLOPs per item and parameters by hand, at ``D=256, E=64, K=2`` and ``L=64`` items per group.
@@ -44,18 +44,18 @@ def test_there_are_many():
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_cost_by_hand(name):
-    cost = cost_of(routers.routers[name])
+    cost = cost_of(routers.ROUTERS[name])
     assert (cost.flops, cost.parameters) == BY_HAND[name]
 
 
 def test_every_router_here_has_a_cost():
-    assert not [name for name in routers.available() if cost_of(routers.routers[name]) is None]
+    assert not [name for name in routers.available() if cost_of(routers.ROUTERS[name]) is None]
 
 
 def test_counting_a_cost_draws_nothing():
     cost_of.cache_clear()
     before = torch.get_rng_state()
-    cost_of(routers.routers["gumbel"])
+    cost_of(routers.ROUTERS["gumbel"])
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -68,13 +68,13 @@ def test_every_row_says_all(capsys):
     assert main([]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     for name in routers.available():
-        kind = routers.routers[name]
+        kind = routers.ROUTERS[name]
         for said in (
             summary(kind),
             f"source {source(kind)}",
             f"promises {promises(kind)}",
             "cost {} FLOPs per item, {} parameters".format(*counts(kind)),
-            f"options {options(routers.routers.options(name).items())}",
+            f"options {options(routers.ROUTERS.options(name).items())}",
         ):
             assert " ".join(said.split()) in shown
         assert source(kind) != "none"

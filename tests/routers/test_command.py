@@ -9,7 +9,7 @@ import pytest
 
 import routers
 from routers.__main__ import main
-from routers._checks import CHECKS
+from routers.conformance.suite import CHECKS
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 BROKEN = """

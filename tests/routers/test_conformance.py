@@ -7,12 +7,11 @@ import pytest
 
 import routers
 from routers import Router
-from routers._check import _run
-from routers._checks import CHECKS
+from routers.conformance.suite import CHECKS, _run
 
 
 def takes_a_gate(name: str) -> bool:
-    kind = routers.routers[name]
+    kind = routers.ROUTERS[name]
     return kind.traits.learned and "gate" in inspect.signature(kind).parameters
 
 
@@ -27,8 +26,8 @@ def with_gate(name: str, gate: str) -> Callable[[int, int], Router]:
 GATED = [
     with_gate(name, gate)
     for name in filter(takes_a_gate, routers.available())
-    for gate in routers.gates
-    if gate != routers.routers.options(name)["gate"]
+    for gate in routers.GATES
+    if gate != routers.ROUTERS.options(name)["gate"]
 ]
 
 ABOUT_SCORES = [

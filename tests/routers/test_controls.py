@@ -4,8 +4,9 @@ import pytest
 import torch
 
 import routers
-from routers import CheckError, ConfigError, Items, Router, Traits, _checks
-from routers._checks_subject import Subject
+from routers import CheckError, ConfigError, Items, Router, Traits
+from routers.conformance import suite
+from routers.conformance.harness import RouterUnderTest
 
 from ..kinds import traits
 
@@ -39,7 +40,7 @@ def test_oracle_skips_padding():
     assert routing.expert.tolist() == expert_of(IDS[[3, 4, 4]])
 
 
-class Liar(routers.routers["oracle"]):
+class Liar(routers.ROUTERS["oracle"]):
     """An oracle that calls itself causal. Source: 2024.
 
     >>> Liar.traits.causal
@@ -53,7 +54,7 @@ class Liar(routers.routers["oracle"]):
 
 def test_the_kit_catches_an_oracle_that_calls_itself_causal():
     with pytest.raises(CheckError, match="change earlier routes"):
-        _checks.check_causal(Subject(Liar, 8, 4))
+        suite.check_causal(RouterUnderTest(Liar, 8, 4))
 
 
 def test_oracle_without_ids_says_what_to_do():

@@ -53,7 +53,7 @@ def test_of_equals_the_first_go_through():
 
 def test_those_who_skip_were_not_dropped():
     routing = router_of(2, share=0.5)(Items(torch.randn(8, 3)))
-    assert routing.demand.tolist() == routing.load.tolist()
+    assert routing.requested_load.tolist() == routing.load.tolist()
     # an even share of what is meant to go through: ceil(1.0 * 0.5 * 8 / 2)
     assert routing.limit(1.0).load.max() <= 2
 

@@ -7,7 +7,7 @@ import torch
 
 import experts
 import routers
-from routers import ConfigError, Items, losses
+from routers import LOSSES, ConfigError, Items
 from routers.dselect_k import smooth_step
 
 LOG2 = math.log(2)
@@ -69,7 +69,7 @@ def test_gamma_widens_the_step():
 def test_most_bits_of_a_new_gate_can_move_wherever_a_sweep_looks():
     torch.manual_seed(0)
     router = routers.build(
-        "dselect_k", 64, 8, gamma=routers.routers["dselect_k"].space["gamma"]["low"]
+        "dselect_k", 64, 8, gamma=routers.ROUTERS["dselect_k"].search_space["gamma"]["low"]
     )
     bits = router.gate(Items(torch.randn(1000, 64))).view(1000, router.k, -1)[..., :-1]
     on = smooth_step(bits.detach() / router.gamma)
@@ -95,20 +95,20 @@ def test_weights_sum_to_one_where_every_code_is_somebodys(e, convex):
 def test_selector_entropy_by_hand():
     # one selector with two open bits, another settled: 2 log 2 and 0
     routing = routed([0.0, 0.0, 0.0, 9.0, 9.0, 0.0], 4, 2, n=3)
-    assert losses["selector_entropy"](routing).item() == pytest.approx(2 * LOG2)
+    assert LOSSES["selector_entropy"](routing).item() == pytest.approx(2 * LOG2)
 
 
 def test_selector_reach_by_hand():
     # a selector with three quarters within reach, another with all: 4 / 3 - 1 and 0
     routing = routed([0.0, 0.0, 0.0, -9.0, 9.0, 0.0], 3, 2, n=3)
-    assert losses["selector_reach"](routing).item() == pytest.approx(1 / 3)
+    assert LOSSES["selector_reach"](routing).item() == pytest.approx(1 / 3)
     everyone = routed([0.0, 0.0, 0.0], 4, 1)
-    assert losses["selector_reach"](everyone).item() == 0
+    assert LOSSES["selector_reach"](everyone).item() == 0
 
 
 def test_reach_pulls_back_towards_experts():
     router = router_of([0.3, 0.3, 0.0], 3, 1)  # mostly at code 3, which nobody has
-    losses["selector_reach"](router(Items(torch.ones(1, 1)))).backward()
+    LOSSES["selector_reach"](router(Items(torch.ones(1, 1)))).backward()
     assert (router.gate.weight.grad[:2] > 0).all()  # descent turns both bits down
 
 
@@ -118,7 +118,7 @@ def test_reach_pulls_harder_the_farther_experts_are():
     pulls = []
     for bit in bits:
         router = router_of([bit, bit, 0.0], 3, 1).double()
-        losses["selector_reach"](router(Items(torch.ones(1, 1).double()))).backward()
+        LOSSES["selector_reach"](router(Items(torch.ones(1, 1).double()))).backward()
         # the slope of a bit itself goes to 0 there: how hard its mass is pulled
         slope = 1.5 - 6 * bit**2
         pulls.append(router.gate.weight.grad[0].item() / slope)
@@ -133,7 +133,7 @@ def test_reach_is_an_inverse_continued_by_its_tangent():
     routing = routers.Routing.by_mask(
         Items(torch.zeros(5, 1)), mass.detach().squeeze(1), selectors=mass
     )
-    value = 5 * losses["selector_reach"](routing)
+    value = 5 * LOSSES["selector_reach"](routing)
     assert value.item() == pytest.approx(0 + 1 + 99 + 149 + 199)
     (slope,) = torch.autograd.grad(value, mass)
     torch.testing.assert_close(slope.flatten(), -torch.tensor([1, 4, 1e4, 1e4, 1e4]).double())
@@ -141,7 +141,7 @@ def test_reach_is_an_inverse_continued_by_its_tangent():
 
 def test_entropy_settles_bits():
     router = router_of([0.1, -0.1, 0.0], 4, 1)
-    losses["selector_entropy"](router(Items(torch.ones(1, 1)))).backward()
+    LOSSES["selector_entropy"](router(Items(torch.ones(1, 1)))).backward()
     assert router.gate.weight.grad[0] < 0 < router.gate.weight.grad[1]
 
 
@@ -151,7 +151,7 @@ def test_padding_counts_in_no_term():
     mask = torch.arange(6) < 4
     padded, short = router(Items(x, mask=mask)), router(Items(x[:4]))
     for name in ("selector_entropy", "selector_reach"):
-        torch.testing.assert_close(losses[name](padded), losses[name](short))
+        torch.testing.assert_close(LOSSES[name](padded), LOSSES[name](short))
 
 
 def test_several_gates_are_summed():
@@ -161,15 +161,15 @@ def test_several_gates_are_summed():
     x = torch.randn(1, 9, 4)
     _, routing = layer(x)
     for name in ("selector_entropy", "selector_reach"):
-        expected = sum(losses[name](gate(Items(x[0]))) for gate in gates)
-        torch.testing.assert_close(losses[name](routing), expected)
+        expected = sum(LOSSES[name](gate(Items(x[0]))) for gate in gates)
+        torch.testing.assert_close(LOSSES[name](routing), expected)
 
 
 def test_without_selectors_it_says_what_to_do():
     routing = routers.build("topk", 3, 3)(Items(torch.randn(2, 3)))
     for name in ("selector_entropy", "selector_reach"):
         with pytest.raises(ConfigError, match=rf"losses\.{name}: .*router=dselect_k"):
-            losses[name](routing)
+            LOSSES[name](routing)
 
 
 @pytest.mark.parametrize("options", [{"k": 0}, {"k": 5}, {"gamma": 0.0}, {"gamma": float("inf")}])

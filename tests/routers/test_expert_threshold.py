@@ -5,7 +5,7 @@ import torch
 
 import routers
 from routers import ConfigError, Items, load_cv
-from routers._threshold import Threshold
+from routers.expert_threshold import Threshold
 
 
 def identity_router(**options: object) -> routers.Router:
@@ -30,7 +30,7 @@ def test_bars_are_the_quantiles_of_the_steps_items():
     torch.manual_seed(0)
     router = identity_router(factor=1.0)
     x = torch.randn(4000, 4) + torch.tensor([-1.0, 0.0, 1.0, 2.0])
-    router.adapt_to_tally(sum(router(Items(part)).tally for part in x.split(900)))
+    router.adapt_from_counts(sum(router(Items(part)).counts for part in x.split(900)))
     exact = x.quantile(0.75, 0)
     torch.testing.assert_close(router.threshold.value, exact, atol=0.01, rtol=0)
     assert (router(Items(x)).load - 1000).abs().max() < 60
@@ -42,7 +42,7 @@ def test_bars_part_scores_wherever_they_lie_and_however_close(shift, spread):
     torch.manual_seed(0)
     router, fresh = identity_router(factor=1.0), identity_router(factor=1.0)
     for _ in range(60):
-        router.adapt_to_tally(router(Items(shift + spread * torch.randn(1000, 4))).tally)
+        router.adapt_from_counts(router(Items(shift + spread * torch.randn(1000, 4))).counts)
     fresh.load_state_dict(router.state_dict())
     load = fresh.eval()(Items(shift + spread * torch.randn(8000, 4))).load
     assert load.sum().item() / 8000 == pytest.approx(1.0, rel=0.1)
@@ -53,12 +53,12 @@ def test_bars_follow_a_gate_that_moves_far_in_the_middle_of_training():
     torch.manual_seed(0)
     router = identity_router()
     for shift in [0.0] * 40 + [-8.0] * 60:
-        router.adapt_to_tally(router(Items(shift + torch.randn(1000, 4))).tally)
+        router.adapt_from_counts(router(Items(shift + torch.randn(1000, 4))).counts)
     routing = router(Items(torch.randn(8000, 4) - 8))
     assert routing.num_assignments / 8000 == pytest.approx(2.0, rel=0.1)
 
 
-@pytest.mark.parametrize("gate", routers.gates)
+@pytest.mark.parametrize("gate", routers.GATES)
 @pytest.mark.parametrize(("e", "factor"), [(8, 2.0), (64, 1.0), (4, 4.0)])
 def test_starts_near_its_share_with_any_gate(gate, e, factor):
     torch.manual_seed(0)
@@ -91,7 +91,7 @@ def test_first_steps_count_alike_later_ones_fade():
 def test_bars_are_saved():
     torch.manual_seed(0)
     router, fresh = (routers.build("expert_threshold", 4, 4) for _ in range(2))
-    router.adapt_to_tally(router(Items(torch.randn(50, 4) + 1)).tally)
+    router.adapt_from_counts(router(Items(torch.randn(50, 4) + 1)).counts)
     fresh.load_state_dict(router.state_dict())
     assert torch.equal(fresh.threshold.value, router.threshold.value)
     assert fresh.threshold.steps == 1
@@ -100,16 +100,16 @@ def test_bars_are_saved():
 def test_bars_move_in_training_alone_and_not_without_items():
     router = routers.build("expert_threshold", 4, 4)
     start = router.threshold.value.clone()
-    tally = router(Items(torch.randn(50, 4) + 1)).tally
+    tally = router(Items(torch.randn(50, 4) + 1)).counts
     router.eval()
-    router.adapt_to_tally(tally)
+    router.adapt_from_counts(tally)
     router.train()
-    router.adapt_to_tally(torch.zeros_like(tally))
+    router.adapt_from_counts(torch.zeros_like(tally))
     assert torch.equal(router.threshold.value, start)
     assert router.threshold.steps == 0
-    router.adapt_to_tally(tally)
+    router.adapt_from_counts(tally)
     assert (router.threshold.value != start).all()
-    assert router.eval()(Items(torch.randn(50, 4))).tally is None
+    assert router.eval()(Items(torch.randn(50, 4))).counts is None
 
 
 def test_padding_moves_no_bar():
@@ -117,7 +117,7 @@ def test_padding_moves_no_bar():
     router = routers.build("expert_threshold", 4, 4)
     x = torch.randn(6, 4)
     mask = torch.tensor([True, True, False, True, False, True])
-    assert torch.equal(router(Items(x, mask=mask)).tally, router(Items(x[mask])).tally)
+    assert torch.equal(router(Items(x, mask=mask)).counts, router(Items(x[mask])).counts)
 
 
 def test_bars_stay_in_float32():
@@ -132,7 +132,7 @@ def test_an_expert_that_nobody_passes_gets_work_again():
     router.threshold.steps += 1000
     router.threshold.value[0] = 1.0
     for _ in range(40):
-        router.adapt_to_tally(router(Items(torch.randn(500, 4))).tally)
+        router.adapt_from_counts(router(Items(torch.randn(500, 4))).counts)
     load = router(Items(torch.randn(4000, 4))).load
     assert load_cv(load) < 0.1
     assert abs(load.sum().item() / 4000 - 1.0) < 0.1

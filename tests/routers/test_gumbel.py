@@ -7,7 +7,7 @@ import torch
 
 import routers
 from routers import ConfigError, Items
-from routers._annealed import LEAST
+from routers.gumbel import LEAST
 
 # softmax of (log 1, log 3, log 6) is (.1, .3, .6)
 X = torch.tensor([[1.0, 3.0, 6.0]]).log()

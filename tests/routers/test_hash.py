@@ -5,7 +5,7 @@ import torch
 
 import routers
 from routers import ConfigError, Items
-from routers._hash_tables import _k_means
+from routers.hash import _k_means
 
 
 def experts(router: routers.Router, ids: list[int]) -> list[int]:

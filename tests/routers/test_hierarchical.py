@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import routers
-from routers import ConfigError, Items, losses
+from routers import LOSSES, ConfigError, Items
 
 BRANCHES, SIZE, D = 3, 2, 5
 
@@ -57,7 +57,7 @@ def test_expected_load_by_slow_loops(k, masked):
 
 def test_expected_load_teaches_the_primary_gate():
     router = build()
-    losses["load"](router(Items(torch.randn(32, D)))).backward()
+    LOSSES["load"](router(Items(torch.randn(32, D)))).backward()
     assert router.primary.gate.weight.grad.norm() > 1e-4
     assert router.secondary.gate.weight.grad.norm() > 1e-4
 
@@ -122,7 +122,7 @@ def test_both_levels_are_sparse_by_default_and_the_load_loss_reaches_both():
     router = routers.build("hierarchical", D, 8)
     assert router.primary_k < router.branches
     assert router.k < router.size
-    routers.losses["load"](router(Items(torch.randn(20, D)))).backward()
+    routers.LOSSES["load"](router(Items(torch.randn(20, D)))).backward()
     for level in (router.primary, router.secondary):
         assert level.gate.weight.grad.abs().sum() > 0
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from routers._histogram import BINS, FAR, NEAR, STEP, histogram, quantile
+from routers.blocks.histogram import BINS, FAR, NEAR, STEP, histogram, quantile
 
 
 def test_counts_lie_in_the_bins_of_their_values():

@@ -9,18 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 import routers
-from routers import (
-    CheckError,
-    ConfigError,
-    Router,
-    Routing,
-    Traits,
-    _checks,
-    check_router,
-)
-from routers._check import judge, name
-from routers._checks_scores import MOST_CALLS
-from routers._checks_subject import Subject
+from routers import CheckError, ConfigError, Router, Routing, Traits, check_router
+from routers.conformance import suite as checks
+from routers.conformance.checks.scores import MOST_CALLS
+from routers.conformance.harness import RouterUnderTest
+from routers.conformance.suite import name, run_checks
 
 from .plants._all import PLANTS
 
@@ -40,7 +33,7 @@ class Sound(Router):
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__(dim, num_experts)
         if num_experts < self.k:
-            raise ConfigError(f"num_experts={num_experts}: allowed is {self.k} or more")
+            raise ConfigError(f"num_experts={num_experts} is invalid: expected {self.k} or more")
         self.w = nn.Parameter(torch.randn(num_experts, dim))
 
     def scores(self, items):
@@ -329,10 +322,10 @@ class ClaimsToMerge(Sound):
     traits = Traits(merges=True)
 
 
-class MergesInSecret(routers.routers["merged"]):
+class MergesInSecret(routers.ROUTERS["merged"]):
     """Banks whose parameters have no mean would not be refused."""
 
-    traits = replace(routers.routers["merged"].traits, merges=False)
+    traits = replace(routers.ROUTERS["merged"].traits, merges=False)
 
 
 class SecretlyNeedsIds(Sound):
@@ -360,14 +353,14 @@ class PromisesMoreThanItsClass(Sound):
 
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__(dim, num_experts)
-        self._promise(causal=True)
+        self.set_traits(causal=True)
 
 
 class SpaceWithoutOption(Sound):
     space = {"k": [1, 2]}  # noqa: RUF012
 
 
-class SpaceBeyondRange(routers.routers["topk"]):
+class SpaceBeyondRange(routers.ROUTERS["topk"]):
     space = {"k": [99]}  # noqa: RUF012
 
 
@@ -418,61 +411,69 @@ class NoTraits(Sound):
 
 
 CAUGHT = [
-    (RenormalizedTopOne, _checks.check_gradients, "no gradient to w .*use the probability"),
-    (RenormalizedTopOneByDivision, _checks.check_gradients, "no gradient to w"),
-    (Detached, _checks.check_gradients, "no gradient to w"),
-    (ClaimsToBeFrozen, _checks.check_gradients, "learned=False is declared, but w require"),
-    (NothingToLearn, _checks.check_gradients, "no parameter requires a gradient"),
-    (HalfTheGradient, _checks.check_gradients_are_exact, "slope is"),
-    (NaNGradientInAGroupOfPadding, _checks.check_finite_gradients, "a group of padding alone"),
-    (NaNAtBalance, _checks.check_finite_from_zero, "all parameters at 0"),
-    (RandomAtEval, _checks.check_eval_deterministic, "two routes for one input"),
-    (DrawsAtEval, _checks.check_eval_deterministic, "draws from the global"),
-    (WritesIntoItems, _checks.check_inputs_untouched, "forward changed items.x in place"),
-    (MovesInForward, _checks.check_forward_keeps_state, "forward changed steps"),
-    (AdaptsToNaN, _checks.check_adapt, "not finite"),
-    (HiddenState, _checks.check_state_dict_round_trip, "state dict of another"),
-    (DependsOnBatchMates, _checks.check_per_item, "changes with its batch-mates"),
-    (DependsOnOtherGroups, _checks.check_groups_independent, "another group"),
-    (LeaksTheFuture, _checks.check_causal, "from place 1 on change earlier"),
-    (LeaksTheFutureInTraining, _checks.check_causal, "from place 1 on change earlier"),
-    (LeaksTheLength, _checks.check_causal, "a group ends at place"),
-    (DependsOnThePlace, _checks.check_equivariant, "depends on its place"),
-    (RoutesPadding, _checks.check_padding_is_not_routed, "an item of padding was routed"),
-    (ReadsPadding, _checks.check_padding_is_not_read, "what padding contains"),
-    (CountsPadding, _checks.check_padding_is_as_if_absent, "same items without padding"),
-    (MaskChangesThePath, _checks.check_full_mask_is_no_mask, "a mask of True"),
-    (DividesByRealItems, _checks.check_padded_groups, "real items"),
-    (WeightsDoNotSum, _checks.check_weights_sum_as_declared, "sum to 1 only within"),
-    (HalfPrecisionInside, _checks.check_full_precision_inside, "so x is rounded inside"),
-    (HalfPrecisionScores, _checks.check_full_precision_inside, "scores are rounded"),
-    (HalfPrecisionOutside, _checks.check_bf16, "is torch.bfloat16 with bf16 input"),
-    (UnderAutocast, _checks.check_bf16, "autocast"),
-    (SameExpertTwice, _checks.check_layout_fields, "the same expert twice"),
-    (WrongFanOut, _checks.check_layout_fields, "fan_out=1"),
-    (WrongFanIn, _checks.check_layout_fields, "fan_in=2"),
-    (SentinelExpert, _checks.check_shapes_and_ranges, "leaves the range 0 to 3"),
-    (ForgetsGroups, _checks.check_shapes_and_ranges, "num_items, num_experts, groups"),
-    (MinusInfinity, _checks.check_shapes_and_ranges, "infinity or NaN"),
-    (ProbsAreNoDistribution, _checks.check_balance_term, "do not sum to one"),
-    (RequestedTooLittle, _checks.check_shapes_and_ranges, "num_items, num_experts, groups"),
-    (NoLogits, _checks.check_declared_fields, "has_logits=True"),
-    (NoExpectedLoad, _checks.check_declared_fields, "expects_load=True"),
-    (ClaimsToMerge, _checks.check_declared_fields, "merges=True is declared, but routing.merge is"),
-    (MergesInSecret, _checks.check_declared_fields, "merges=False is declared"),
-    (ClaimsToNeedIds, _checks.check_needs_ids, "works without ids"),
-    (VagueAboutIds, _checks.check_needs_ids, "does not name ids"),
-    (ClaimsToNeedTasks, _checks.check_needs_task, "works without task"),
-    (PromisesMoreThanItsClass, _checks.check_traits_may_only_shrink, "declares causal"),
-    (SpaceWithoutOption, _checks.check_space, "does not take"),
-    (SpaceBeyondRange, _checks.check_space, "no size takes it"),
-    (FlatAtOneEnd, _checks.check_options_learn, "with heat=0.0: the task sends no gradient to w"),
-    (NoCapacityInTraining, _checks.check_capacity, "kept .* of .*, capacity"),
-    (BalanceWithoutLoss, _checks.check_balance_names, "which is no loss"),
-    (NoSource, _checks.check_docstring, "names no source"),
-    (NoExample, _checks.check_docstring, "shows no example"),
-    (WrongFanOut, _checks.check_docstring, "has no docstring"),
-    (NoTraits, _checks.check_traits_declared, "traits is a dict"),
+    (RenormalizedTopOne, checks.check_gradients, "no gradient to w .*use the probability"),
+    (RenormalizedTopOneByDivision, checks.check_gradients, "no gradient to w"),
+    (Detached, checks.check_gradients, "no gradient to w"),
+    (ClaimsToBeFrozen, checks.check_gradients, "learned=False is declared, but w require"),
+    (NothingToLearn, checks.check_gradients, "no parameter requires a gradient"),
+    (HalfTheGradient, checks.check_gradients_are_exact, "slope is"),
+    (NaNGradientInAGroupOfPadding, checks.check_finite_gradients, "a group of padding alone"),
+    (NaNAtBalance, checks.check_finite_from_zero, "all parameters at 0"),
+    (RandomAtEval, checks.check_eval_deterministic, "two routes for one input"),
+    (DrawsAtEval, checks.check_eval_deterministic, "draws from the global"),
+    (WritesIntoItems, checks.check_inputs_untouched, "forward changed items.x in place"),
+    (MovesInForward, checks.check_forward_keeps_state, "forward changed steps"),
+    (AdaptsToNaN, checks.check_adapt, "not finite"),
+    (HiddenState, checks.check_state_dict_round_trip, "state dict of another"),
+    (DependsOnBatchMates, checks.check_per_item, "changes with its batch-mates"),
+    (DependsOnOtherGroups, checks.check_groups_independent, "another group"),
+    (LeaksTheFuture, checks.check_causal, "from place 1 on change earlier"),
+    (LeaksTheFutureInTraining, checks.check_causal, "from place 1 on change earlier"),
+    (LeaksTheLength, checks.check_causal, "a group ends at place"),
+    (DependsOnThePlace, checks.check_equivariant, "depends on its place"),
+    (RoutesPadding, checks.check_padding_is_not_routed, "an item of padding was routed"),
+    (ReadsPadding, checks.check_padding_is_not_read, "what padding contains"),
+    (CountsPadding, checks.check_padding_is_as_if_absent, "same items without padding"),
+    (MaskChangesThePath, checks.check_full_mask_is_no_mask, "a mask of True"),
+    (DividesByRealItems, checks.check_padded_groups, "real items"),
+    (WeightsDoNotSum, checks.check_weights_sum_as_declared, "sum to 1 only within"),
+    (HalfPrecisionInside, checks.check_full_precision_inside, "so x is rounded inside"),
+    (HalfPrecisionScores, checks.check_full_precision_inside, "scores are rounded"),
+    (HalfPrecisionOutside, checks.check_bf16, "is torch.bfloat16 with bf16 input"),
+    (UnderAutocast, checks.check_bf16, "autocast"),
+    (SameExpertTwice, checks.check_layout_fields, "the same expert twice"),
+    (WrongFanOut, checks.check_layout_fields, "fan_out=1"),
+    (WrongFanIn, checks.check_layout_fields, "fan_in=2"),
+    (SentinelExpert, checks.check_shapes_and_ranges, "leaves the range 0 to 3"),
+    (ForgetsGroups, checks.check_shapes_and_ranges, "num_items, num_experts, groups"),
+    (MinusInfinity, checks.check_shapes_and_ranges, "infinity or NaN"),
+    (ProbsAreNoDistribution, checks.check_balance_term, "do not sum to one"),
+    (RequestedTooLittle, checks.check_shapes_and_ranges, "num_items, num_experts, groups"),
+    (NoLogits, checks.check_declared_fields, "has_logits=True"),
+    (NoExpectedLoad, checks.check_declared_fields, "expects_load=True"),
+    (
+        ClaimsToMerge,
+        checks.check_declared_fields,
+        "merges=True is declared, but routing.merge is",
+    ),
+    (MergesInSecret, checks.check_declared_fields, "merges=False is declared"),
+    (ClaimsToNeedIds, checks.check_needs_ids, "works without ids"),
+    (VagueAboutIds, checks.check_needs_ids, "does not name ids"),
+    (ClaimsToNeedTasks, checks.check_needs_task, "works without task"),
+    (PromisesMoreThanItsClass, checks.check_traits_may_only_shrink, "declares causal"),
+    (SpaceWithoutOption, checks.check_space, "does not take"),
+    (SpaceBeyondRange, checks.check_space, "no size takes it"),
+    (
+        FlatAtOneEnd,
+        checks.check_options_learn,
+        "with heat=0.0: the task sends no gradient to w",
+    ),
+    (NoCapacityInTraining, checks.check_capacity, "kept .* of .*, capacity"),
+    (BalanceWithoutLoss, checks.check_balance_names, "which is no loss"),
+    (NoSource, checks.check_docstring, "names no source"),
+    (NoExample, checks.check_docstring, "shows no example"),
+    (WrongFanOut, checks.check_docstring, "has no docstring"),
+    (NoTraits, checks.check_traits_declared, "traits is a dict"),
 ]
 
 
@@ -487,25 +488,25 @@ def test_sound_router_passes():
 )
 def test_broken_router_is_caught(broken, check, message):
     with pytest.raises(CheckError, match=f"(?s){message}"):
-        check(Subject(broken, 8, 4))
+        check(RouterUnderTest(broken, 8, 4))
 
 
 RAISES = [
-    (HoldsALambda, _checks.check_copy_and_pickle, (pickle.PicklingError, AttributeError)),
-    (NeedsAnItem, _checks.check_empty_and_single, (RuntimeError, IndexError)),
-    (SecretlyNeedsIds, _checks.check_needs_ids, TypeError),
+    (HoldsALambda, checks.check_copy_and_pickle, (pickle.PicklingError, AttributeError)),
+    (NeedsAnItem, checks.check_empty_and_single, (RuntimeError, IndexError)),
+    (SecretlyNeedsIds, checks.check_needs_ids, TypeError),
 ]
 
 
 def test_every_check_can_fail():
     seen = {name(check) for _, check, _ in [*CAUGHT, *RAISES]}
-    assert seen | {planted.check for planted in PLANTS} == {name(c) for c in _checks.CHECKS}
+    assert seen | {planted.check for planted in PLANTS} == {name(c) for c in checks.CHECKS}
 
 
 @pytest.mark.parametrize(("broken", "check", "error"), RAISES)
 def test_broken_router_that_raises_is_caught(broken, check, error):
     with pytest.raises(error):
-        check(Subject(broken, 8, 4))
+        check(RouterUnderTest(broken, 8, 4))
 
 
 def test_report_lists_everything_with_reason_and_cure():
@@ -519,7 +520,7 @@ def test_report_lists_everything_with_reason_and_cure():
 
 
 def test_whatever_a_router_raises_becomes_a_verdict():
-    verdicts = {v.check: v for v in judge(NeedsAnItem)}
+    verdicts = {v.check: v for v in run_checks(NeedsAnItem)}
     assert "amax" in verdicts["empty_and_single"].failure.why
     assert verdicts["causal"].failure is None
 
@@ -536,7 +537,7 @@ def test_router_that_refuses_every_size_is_reported():
 
 
 def test_unpromised_traits_are_not_tested():
-    notes = {v.check: v.note for v in judge("expert_choice")}
+    notes = {v.check: v.note for v in run_checks("expert_choice")}
     assert {check for check, note in notes.items() if note == "not promised"} == {
         "per_item",
         "causal",
@@ -555,7 +556,7 @@ def test_the_kit_leaves_the_global_generator_alone():
 def test_decorator_names_every_pair():
     mark = routers.parametrize_with_checks(["topk", Sound]).mark
     ids = [case.id for case in mark.args[1]]
-    assert len(ids) == 2 * len(_checks.CHECKS)
+    assert len(ids) == 2 * len(checks.CHECKS)
     assert "topk-causal" in ids
     assert "Sound-gradients" in ids
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import routers
 from routers import DROP_ORDERS, ROUNDINGS, ConfigError, Items, Routing
-from routers._checks_subject import Subject, routes, same, where
+from routers.conformance.harness import RouterUnderTest, routes, same, where
 
 
 def by_item(expert: list[list[int]], weight: list[list[float]], e: int, groups: int = 1) -> Routing:
@@ -25,7 +25,7 @@ def test_capacity_is_rounded_up():
     # 1.25 * 2 * 10 / 4 = 6.25
     routing = by_item([[0, 1]] * 10, [[0.5, 0.5]] * 10, 4).limit(1.25)
     assert routing.load.tolist() == [7, 7, 0, 0]
-    assert routing.demand.tolist() == [10, 10, 0, 0]
+    assert routing.requested_load.tolist() == [10, 10, 0, 0]
 
 
 def test_rounding_is_not_fooled_by_binary_fractions():
@@ -87,7 +87,7 @@ def varying(asked: list[list[int]], e: int, **extra: object) -> Routing:
 
 def test_a_budget_says_how_many_places_there_are():
     # a place for each two items though three assignments are asked for: 1.0 * 1 * 4 / 2
-    routing = varying([[0, 1], [0], [0, 1], [0, 1]], 2, budget=1.0)
+    routing = varying([[0, 1], [0], [0, 1], [0, 1]], 2, experts_per_item=1.0)
     for order in DROP_ORDERS:
         assert routing.limit(1.0, order).load.tolist() == [2, 2]
 
@@ -115,22 +115,25 @@ def test_layouts_know_their_budget():
     items, ones = Items(torch.zeros(4, 1)), torch.ones(4, 3)
     expert = torch.arange(3).expand(4, 3)
     some = ones > 0
-    assert Routing.by_item(items, expert, ones, 5).budget == 3
-    assert Routing.by_item(items, expert, ones, 5, keep=some).budget is None
-    assert Routing.by_item(items, expert, ones, 5, keep=some, budget=2.0).budget == 2
-    assert Routing.by_mask(items, ones).budget == 3
-    assert Routing.by_mask(items, ones, keep=some).budget is None
+    assert Routing.by_item(items, expert, ones, 5).experts_per_item == 3
+    assert Routing.by_item(items, expert, ones, 5, keep=some).experts_per_item is None
+    assert (
+        Routing.by_item(items, expert, ones, 5, keep=some, experts_per_item=2.0).experts_per_item
+        == 2
+    )
+    assert Routing.by_mask(items, ones).experts_per_item == 3
+    assert Routing.by_mask(items, ones, keep=some).experts_per_item is None
 
 
 def promised(trait: str) -> list[str]:
-    return [name for name in routers.available() if getattr(routers.routers[name].traits, trait)]
+    return [name for name in routers.available() if getattr(routers.ROUTERS[name].traits, trait)]
 
 
 @pytest.mark.parametrize("rounding", ["ceil", "floor_of_even"])
 @pytest.mark.parametrize("name", promised("causal"))
 def test_capacity_by_position_keeps_routers_causal(name, rounding):
     """Whatever later items ask for, the same earlier ones are dropped."""
-    subject = Subject(lambda dim, e: routers.build(name, dim, e), 9, 16)
+    subject = RouterUnderTest(lambda dim, e: routers.build(name, dim, e), 9, 16)
     items = subject.items(12, 3)
     for cut in (1, 4, 9):
         earlier = torch.arange(len(items)) % 12 < cut
@@ -151,7 +154,7 @@ class HalfLooks(routers.Router):
 
 def test_a_varying_number_of_experts_is_causal_too():
     """The mean over the whole group would tell earlier items what later ones ask for."""
-    subject = Subject(HalfLooks, 9, 4)
+    subject = RouterUnderTest(HalfLooks, 9, 4)
     items = subject.items(12)
     quiet = where(torch.arange(12) < 6, items, subject.items(12, seed=5))
     routing, other = (subject.in_eval(i) for i in (items, quiet))
@@ -247,7 +250,7 @@ def test_renormalizing_works_per_task():
 
 def test_dropping_twice_remembers_the_first_demand():
     routing = by_item([[0]] * 8, [[1.0]] * 8, 2)
-    assert routing.limit(1.0).limit(0.5).demand.tolist() == [8, 0]
+    assert routing.limit(1.0).limit(0.5).requested_load.tolist() == [8, 0]
 
 
 @settings(deadline=None, max_examples=30)

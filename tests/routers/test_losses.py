@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import routers
-from routers import ConfigError, Items, Routing, losses
-from routers._losses import cv_squared, entropies
+from routers import LOSSES, ConfigError, Items, Routing
+from routers.losses.balance import cv_squared, entropies
 
 from ..kinds import layout, one_of_each, traits
 
@@ -17,7 +17,7 @@ LOG2 = math.log(2)
 
 
 def takes_a_gate(name):
-    return "gate" in routers.routers.options(name) and traits(name).has_logits
+    return "gate" in routers.ROUTERS.options(name) and traits(name).has_logits
 
 
 def routing(expert: list[list[int]], e: int, mask: list[bool] | None = None, **extra) -> Routing:
@@ -28,7 +28,7 @@ def routing(expert: list[list[int]], e: int, mask: list[bool] | None = None, **e
 
 
 def value(name: str, of: Routing) -> float:
-    return losses[name](of).item()
+    return LOSSES[name](of).item()
 
 
 def test_importance():
@@ -43,7 +43,7 @@ def test_load():
 
 def test_load_without_an_estimate_says_what_to_use():
     with pytest.raises(ConfigError, match=r"losses\.load.*losses\.switch.*noisy_topk"):
-        losses["load"](routing([[0]], 2))
+        LOSSES["load"](routing([[0]], 2))
 
 
 def test_switch_by_hand():
@@ -102,7 +102,7 @@ def test_z():
 
 def test_z_without_logits_says_so():
     with pytest.raises(ConfigError, match=r"losses\.z.*no logits"):
-        losses["z"](routing([[0]], 2))
+        LOSSES["z"](routing([[0]], 2))
 
 
 def test_entropy():
@@ -121,11 +121,11 @@ def test_diversity():
 PRICE = torch.tensor(0.5)
 
 
-@pytest.mark.parametrize("name", losses.available())
+@pytest.mark.parametrize("name", LOSSES.available())
 def test_padding_never_counts(name):
     logits = torch.tensor([[0.3, 1.0], [9.0, -9.0], [2.0, 0.0]])
     selectors = logits.softmax(-1).unsqueeze(1) * 0.9
-    extra = {"expected_load": torch.tensor([1.0, 1.5]), "price": PRICE}
+    extra = {"expected_load": torch.tensor([1.0, 1.5]), "sparsity_coefficient": PRICE}
     mask = [True, False, True]
     padded = routing([[0], [1], [0]], 2, mask, logits=logits, selectors=selectors, **extra)
     real = {"logits": logits[[0, 2]], "selectors": selectors[[0, 2]]}
@@ -133,9 +133,13 @@ def test_padding_never_counts(name):
     assert value(name, padded) == pytest.approx(value(name, plain))
 
 
-@pytest.mark.parametrize("name", losses.available())
+@pytest.mark.parametrize("name", LOSSES.available())
 def test_no_real_item_gives_a_finite_number(name):
-    extra = {"expected_load": torch.zeros(2), "price": PRICE, "selectors": torch.ones(2, 1, 2)}
+    extra = {
+        "expected_load": torch.zeros(2),
+        "sparsity_coefficient": PRICE,
+        "selectors": torch.ones(2, 1, 2),
+    }
     none = routing([[0], [1]], 2, [False, False], logits=torch.ones(2, 2), **extra)
     assert math.isfinite(value(name, none))
 
@@ -156,7 +160,7 @@ def test_cv_squared_of_nothing_is_zero():
 @pytest.mark.parametrize("loss", ["importance", "switch", "squared_deviation", "diversity", "z"])
 def test_zero_gate_gives_finite_gradients(name, loss):
     router = routers.build(name, 4, 4, gate={"name": "linear", "scale": 0.0})
-    losses[loss](router(Items(torch.randn(8, 4)))).backward()
+    LOSSES[loss](router(Items(torch.randn(8, 4)))).backward()
     gradients = [p.grad for p in router.parameters() if p.grad is not None]
     assert gradients
     assert all(g.isfinite().all() for g in gradients)
@@ -181,8 +185,8 @@ def test_losses_keep_nothing():
 
 # ---- levels: groups, and a whole step ----
 
-SEQUENCE = sorted(name for name in losses if name.endswith("_sequence"))
-GLOBAL = sorted(name for name in losses if name.endswith("_global"))
+SEQUENCE = sorted(name for name in LOSSES if name.endswith("_sequence"))
+GLOBAL = sorted(name for name in LOSSES if name.endswith("_global"))
 
 
 def grouped(expert: list[list[int]], e: int, groups: int, **extra) -> Routing:
@@ -197,7 +201,7 @@ def test_every_term_that_compares_experts_has_its_levels():
         f"{name}_global"
         for name in ("diversity", "importance", "load", "squared_deviation", "switch")
     ] == GLOBAL
-    assert [name for name in losses if routers.reads_step(losses[name])] == GLOBAL
+    assert [name for name in LOSSES if routers.reads_step(LOSSES[name])] == GLOBAL
 
 
 def test_switch_sequence_by_hand():
@@ -267,12 +271,12 @@ def test_sequence_terms_count_before_drops(name):
 def test_drops_that_do_not_tell_their_group_are_refused(name):
     lacking = replace(routing([[0], [1]], 2), requested=torch.tensor([2, 2]))
     with pytest.raises(ConfigError, match=r"per group.*whole batch"):
-        losses[name](lacking)
+        LOSSES[name](lacking)
 
 
 def test_load_global_without_an_estimate_says_what_to_use():
     with pytest.raises(ConfigError, match=r"losses\.load_global.*losses\.switch_global"):
-        losses["load_global"](routing([[0]], 2))
+        LOSSES["load_global"](routing([[0]], 2))
 
 
 def test_switch_global_by_hand():
@@ -296,12 +300,12 @@ def test_the_mean_of_gradients_within_a_step_is_that_of_one_large_batch(name):
     torch.manual_seed(0)
     router = routers.build("noisy_topk", 4, 6).double().eval()  # no noise, an estimate all the same
     x = torch.randn(3, 8, 4, dtype=torch.float64)
-    plain = losses[name.removesuffix("_global")]
+    plain = LOSSES[name.removesuffix("_global")]
     gate = router.scores.gate.weight
     (whole,) = torch.autograd.grad(plain(router(Items(x.flatten(0, 1)))), gate)
     parts = [router(Items(part)) for part in x]
     step = sum(routers.step_sums(part) for part in parts)
-    mean = sum(losses[name](replace(part, step=step)) for part in parts) / 3
+    mean = sum(LOSSES[name](replace(part, step=step)) for part in parts) / 3
     (gathered,) = torch.autograd.grad(mean, gate, retain_graph=True)
     assert whole.abs().max() > 1e-4
     torch.testing.assert_close(gathered, whole)
@@ -383,7 +387,7 @@ def test_means_over_items_beside_numpy():
     assert value("z", of) == pytest.approx(np.mean(np.square(log_sums)))
 
 
-@pytest.mark.parametrize("name", losses.available())
+@pytest.mark.parametrize("name", LOSSES.available())
 def test_gradients_are_those_of_finite_differences(name):
     torch.manual_seed(1)
     mask = torch.arange(8) != 5
@@ -398,10 +402,10 @@ def test_gradients_are_those_of_finite_differences(name):
             4,
             logits=h,
             expected_load=p[mask].sum(0),
-            price=PRICE,
+            sparsity_coefficient=PRICE,
             selectors=0.9 * p.unsqueeze(1),
         )
-        return losses[name](own)
+        return LOSSES[name](own)
 
     h = torch.randn(8, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(at, (h,))

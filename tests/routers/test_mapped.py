@@ -4,8 +4,9 @@ import pytest
 import torch
 
 import routers
-from routers import CheckError, ConfigError, Items, Traits, _checks
-from routers._checks_subject import Subject
+from routers import CheckError, ConfigError, Items, Traits
+from routers.conformance import suite
+from routers.conformance.harness import RouterUnderTest
 
 TASK = torch.tensor([2, 0, 1, 2])
 
@@ -66,7 +67,7 @@ def test_the_kit_holds_for_tables_too():
     routers.check_router("mapped", table=[[0, 1], [2, 3]])
 
 
-class Claims(routers.routers["topk"]):
+class Claims(routers.ROUTERS["topk"]):
     """Top-K that says it reads tasks."""
 
     traits = Traits(needs_task=True)
@@ -79,18 +80,18 @@ class ClaimsAndRefuses(Claims):
         return super().forward(items)
 
 
-class Vague(routers.routers["mapped"]):
+class Vague(routers.ROUTERS["mapped"]):
     def forward(self, items):
         if items.task is None:
             raise ConfigError("something is missing")
         return super().forward(items)
 
 
-class Undeclared(routers.routers["mapped"]):
+class Undeclared(routers.ROUTERS["mapped"]):
     traits = Traits(learned=False, has_logits=False)
 
 
-class ReadsOthers(routers.routers["mapped"]):
+class ReadsOthers(routers.ROUTERS["mapped"]):
     def forward(self, items):
         if items.task is None:
             return super().forward(items)
@@ -98,7 +99,7 @@ class ReadsOthers(routers.routers["mapped"]):
         return super().forward(shifted)
 
 
-class ReadsContent(routers.routers["mapped"]):
+class ReadsContent(routers.ROUTERS["mapped"]):
     def forward(self, items):
         if items.task is None:
             return super().forward(items)
@@ -119,4 +120,4 @@ class ReadsContent(routers.routers["mapped"]):
 )
 def test_the_kit_catches(broken, error, message):
     with pytest.raises(error, match=message):
-        _checks.check_needs_task(Subject(broken, 8, 4))
+        suite.check_needs_task(RouterUnderTest(broken, 8, 4))

@@ -59,9 +59,9 @@ def test_stacks_hold_what_experts_own():
     """And nothing else: a bank that names too little would merge a part of its experts."""
     for name in experts.available():
         bank = experts.build(name, 8, 4)
-        own = sum(bank.get_parameter(part).numel() for part in bank.stacks)
-        assert not bank.stacks or own == sum(bank.parameters_per_expert()), name
-        assert all(bank.get_parameter(part).shape[0] == 4 for part in bank.stacks), name
+        own = sum(bank.get_parameter(part).numel() for part in bank.expert_parameters)
+        assert not bank.expert_parameters or own == sum(bank.parameters_per_expert()), name
+        assert all(bank.get_parameter(part).shape[0] == 4 for part in bank.expert_parameters), name
 
 
 def test_bad_options():

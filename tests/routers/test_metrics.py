@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from routers import Balance, BalanceMetric, Items, Routing
-from routers._metrics import average_balance
+from routers.metrics.balance import average_balance
 
 
 def routing(expert: list[list[int]], probs: list[list[float]], mask=None) -> Routing:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import routers
-from routers import Items, losses
-from routers._noise import Scores, chance_of_top_k
+from routers import LOSSES, Items
+from routers.blocks.noise import Scores, chance_of_top_k
 
 
 def random_scores(n: int, e: int, seed: int = 0) -> Scores:
@@ -80,7 +80,7 @@ def test_zero_gate_has_finite_load_and_gradient(training):
     routing = router.train(training)(Items(torch.randn(16, 4)))
     for name in ("load", "importance"):
         router.zero_grad()
-        losses[name](routing).backward(retain_graph=True)
+        LOSSES[name](routing).backward(retain_graph=True)
         assert routing.expected_load.isfinite().all()
         assert router.scores.gate.weight.grad.isfinite().all()
 
@@ -90,7 +90,7 @@ def test_load_loss_pushes_from_the_crowded_expert():
     router = routers.build("noisy_topk", 1, 3, k=2)
     with torch.no_grad():
         router.scores.gate.weight.copy_(torch.tensor([[1.0], [0.0], [0.0]]))
-    losses["load"](router(Items(torch.ones(64, 1)))).backward()
+    LOSSES["load"](router(Items(torch.ones(64, 1)))).backward()
     slope = router.scores.gate.weight.grad.flatten()
     assert slope[0] > 0  # descending lowers the score of the first
     assert slope[1:].sum() < 0

@@ -23,24 +23,24 @@ def test_null_choices_vanish_and_the_rest_keep_their_weights():
     routing = identity_router(2, 2, k=2)(Items(X))
     assert routing.expert.tolist() == [1]
     torch.testing.assert_close(routing.weight, torch.tensor([0.3]))
-    assert routing.tally.tolist() == [1, 2]
+    assert routing.counts.tolist() == [1, 2]
 
 
 def test_nothing_is_counted_in_eval():
-    assert identity_router(2, 2, k=2).eval()(Items(X)).tally is None
+    assert identity_router(2, 2, k=2).eval()(Items(X)).counts is None
 
 
 def test_an_item_may_choose_nothing_at_all():
     routing = identity_router(2, 2, k=1)(Items(X))
     assert routing.num_assignments == 0
-    assert routing.demand.tolist() == [0, 0]
+    assert routing.requested_load.tolist() == [0, 0]
 
 
 def test_probs_compare_real_experts_alone():
     routing = identity_router(2, 2, k=2)(Items(X))
     torch.testing.assert_close(routing.probs, torch.tensor([[0.25, 0.75]]))
     even = identity_router(2, 2, k=2)(Items(torch.zeros(4, 4)))
-    assert routers.losses["switch"](even).item() == pytest.approx(1.0)
+    assert routers.LOSSES["switch"](even).item() == pytest.approx(1.0)
 
 
 def test_without_nulls_among_the_choices_it_is_topk():
@@ -57,16 +57,16 @@ def test_without_nulls_among_the_choices_it_is_topk():
 
 def test_the_bias_selects_and_never_weighs():
     router = identity_router(2, 2, k=2, rate=0.9)
-    router.adapt_to_tally(torch.tensor([8, 10]))  # more than half: nulls become rarer
+    router.adapt_from_counts(torch.tensor([8, 10]))  # more than half: nulls become rarer
     assert router.bias.value.item() == pytest.approx(-0.9)
     routing = router(Items(X))  # log 4 - .9 is still above log 1, log 2 - .9 not
     torch.testing.assert_close(routing.weight, torch.tensor([0.3]))
-    router.adapt_to_tally(torch.tensor([8, 10]))
+    router.adapt_from_counts(torch.tensor([8, 10]))
     routing = router(Items(X))
     assert routing.expert.tolist() == [1, 0]
     torch.testing.assert_close(routing.weight, torch.tensor([0.3, 0.1]))
-    router.adapt_to_tally(torch.tensor([5, 10]))  # as wanted
-    router.adapt_to_tally(torch.tensor([0, 0]))  # a step without items
+    router.adapt_from_counts(torch.tensor([5, 10]))  # as wanted
+    router.adapt_from_counts(torch.tensor([0, 0]))  # a step without items
     assert router.bias.value.item() == pytest.approx(-1.8)
 
 
@@ -77,24 +77,24 @@ def test_the_bias_brings_nulls_to_their_share(tilt):
     shift = torch.tensor([0.0] * 4 + [tilt] * 2)
     for _ in range(150):
         routing = router(Items(torch.randn(200, 6) + shift))
-        router.adapt_to_tally(routing.tally)
-    null, total = routing.tally.tolist()
+        router.adapt_from_counts(routing.counts)
+    null, total = routing.counts.tolist()
     assert total == 600
     assert null / total == pytest.approx(2 / 6, abs=0.06)
-    assert routing.budget == 2.0  # 3 * 4 / 6 real experts per item
+    assert routing.experts_per_item == 2.0  # 3 * 4 / 6 real experts per item
 
 
 def test_padding_is_not_counted():
     mask = torch.tensor([True, False, True])
-    assert identity_router(2, 2, k=2)(Items(X.repeat(3, 1), mask=mask)).tally.tolist() == [2, 4]
+    assert identity_router(2, 2, k=2)(Items(X.repeat(3, 1), mask=mask)).counts.tolist() == [2, 4]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"nulls": 0}, r"router\.nulls=0: allowed is an integer of at least 1"),
+        ({"nulls": 0}, r"router\.nulls=0 is invalid: expected an integer of at least 1"),
         ({"k": 9}, r"router\.k=9: .*num_experts \+ router.nulls = 8"),
-        ({"rate": 1.0}, r"router\.rate=1\.0: allowed is a number from 0 to below 1"),
+        ({"rate": 1.0}, r"router\.rate=1\.0 is invalid: expected a number from 0 to below 1"),
     ],
 )
 def test_bad_options(options, message):

@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_leaves
 import experts
 import routers
 from experts import MoE, MultiGateMoE
-from routers import BalanceMetric, ConfigError, Items, losses
+from routers import LOSSES, BalanceMetric, ConfigError, Items
 
 LARGE = 2**16
 
@@ -50,7 +50,7 @@ def test_what_several_heads_choose_comes_once_with_their_sum():
     found[routing.item, routing.expert] = routing.weight
     torch.testing.assert_close(found, wanted)
     assert routing.num_assignments == int((wanted > 0).sum()) < 30 * 12
-    torch.testing.assert_close(routing.of_all(routing.probs).sum(1), torch.ones(30))
+    torch.testing.assert_close(routing.to_dense(routing.probs).sum(1), torch.ones(30))
 
 
 def test_sums_of_candidates_are_those_of_all():
@@ -58,10 +58,10 @@ def test_sums_of_candidates_are_those_of_all():
     router = routers.build("product_key", 8, 36, k=3, heads=2)
     mask = torch.arange(12) % 5 != 1
     routing = router(Items(torch.randn(12, 8), groups=3, mask=mask))
-    grid = routing.of_all(routing.probs) * mask.unsqueeze(1)
+    grid = routing.to_dense(routing.probs) * mask.unsqueeze(1)
     torch.testing.assert_close(routing.prob_sums, grid.sum(0))
     torch.testing.assert_close(routing.prob_sums_by_group, grid.view(3, 4, 36).sum(1))
-    taken = routing.of_all(routing.taken.double()) > 0
+    taken = routing.to_dense(routing.taken.double()) > 0
     assert torch.equal(taken, routing.chosen)
 
 
@@ -75,7 +75,7 @@ def test_places_that_hold_nothing_are_not_taken_and_have_no_margin(experts, k):
     assert routing.taken.sum() == routing.num_assignments
     assert routing.chosen[:, 0].any()
     margins = []
-    for p, chosen in zip(routing.of_all(routing.probs)[mask], routing.chosen[mask], strict=True):
+    for p, chosen in zip(routing.to_dense(routing.probs)[mask], routing.chosen[mask], strict=True):
         if not chosen.all():
             margins.append(p[chosen].min().item() - p[~chosen].max().item())
     metric = BalanceMetric(experts)
@@ -90,7 +90,7 @@ def test_z_is_the_mean_over_heads_of_their_squares(heads):
     router = routers.build("product_key", 8, 16, k=4, heads=heads)  # 4 of 4 rows and columns: all
     mask = torch.arange(12) % 5 != 1
     x = torch.randn(12, 8)
-    value = losses["z"](router(Items(x, mask=mask)))
+    value = LOSSES["z"](router(Items(x, mask=mask)))
     scores = every_score(router, x)[:, mask]
     torch.testing.assert_close(value, scores.logsumexp(-1).square().mean())
     value.backward()
@@ -102,8 +102,8 @@ def test_z_of_several_gates_is_the_mean_of_theirs():
     gates = [routers.build("product_key", 8, 16, heads=2) for _ in range(3)]
     layer = MultiGateMoE(gates, experts.build("singleton", 8, 16), experts.mmoe(16, tasks=3))
     x = torch.randn(1, 12, 8)
-    each = [losses["z"](gate(Items(x[0]))) for gate in gates]
-    torch.testing.assert_close(losses["z"](layer(x)[1]), torch.stack(each).mean())
+    each = [LOSSES["z"](gate(Items(x[0]))) for gate in gates]
+    torch.testing.assert_close(LOSSES["z"](layer(x)[1]), torch.stack(each).mean())
 
 
 class Largest(TorchDispatchMode):
@@ -129,7 +129,7 @@ def test_nothing_grows_with_items_times_experts():
         y, routing = layer(x)
         loss = y.square().mean()
         for name in ("switch", "z", "importance", "squared_deviation", "entropy", "diversity"):
-            loss = loss + losses[name](routing)
+            loss = loss + LOSSES[name](routing)
         loss.backward()
         metric.update(routing)
     assert largest.most == 8 * LARGE
@@ -141,12 +141,15 @@ def test_nothing_grows_with_items_times_experts():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_experts": 7}, "num_experts=7: allowed is a product of two .* squares: 4, 9"),
+        (
+            {"num_experts": 7},
+            "num_experts=7 is invalid: expected a product of two .* squares: 4, 9",
+        ),
         ({"num_experts": 1}, "num_experts=1: .* squares: 4"),
-        ({"k": 1}, "router.k=1: allowed is an integer from 2 to num_experts=16"),
+        ({"k": 1}, "router.k=1 is invalid: expected an integer from 2 to num_experts=16"),
         ({"k": 17}, "router.k=17"),
-        ({"heads": 0}, "router.heads=0: allowed is an integer of at least 1"),
-        ({"width": 2}, "router.width=2: allowed is an even integer of at least 4"),
+        ({"heads": 0}, "router.heads=0 is invalid: expected an integer of at least 1"),
+        ({"width": 2}, "router.width=2 is invalid: expected an even integer of at least 4"),
         ({"width": 7}, "router.width=7"),
     ],
 )

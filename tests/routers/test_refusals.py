@@ -21,9 +21,9 @@ X = torch.zeros(3, 4)
 
 def refusals(name: str, num_experts: int) -> Iterator[tuple[str, str]]:
     """Options of a router with what it says to values of theirs that it does not take."""
-    kind = routers.routers[name]
+    kind = routers.ROUTERS[name]
     hints = get_type_hints(kind.__init__)
-    for option in routers.routers.options(name):
+    for option in routers.ROUTERS.options(name):
         for value in TRIED:
             if fits_hint(value, hints[option]):  # what is of another type never gets this far
                 message = refusal(name, num_experts, {option: value})
@@ -51,13 +51,13 @@ def options_named(message: str) -> set[str]:
 
 @pytest.mark.parametrize("name", routers.available())
 def test_what_is_refused_is_named_and_nothing_that_is_not_there(name):
-    allowed = set(routers.routers.options(name))
+    allowed = set(routers.ROUTERS.options(name))
     found = list(refusals(name, 8))
     assert found or not allowed - {"gate"}, "it takes whatever it is given"
     for option, message in found:
         assert option in options_named(message), f"router.{option} is not named: {message}"
         assert options_named(message) <= allowed, f"there are no such options: {message}"
-        hint = get_type_hints(routers.routers[name].__init__)[option]
+        hint = get_type_hints(routers.ROUTERS[name].__init__)[option]
         assert "or null" not in message or fits_hint(None, hint), f"null is none: {message}"
 
 
@@ -65,7 +65,7 @@ def test_what_is_refused_is_named_and_nothing_that_is_not_there(name):
 def test_too_few_experts_are_told_of_nothing_that_is_not_there(name):
     for number in (0, 1, 2, 3, 7):
         message = refusal(name, number, {})
-        assert options_named(message) <= set(routers.routers.options(name)), message
+        assert options_named(message) <= set(routers.ROUTERS.options(name)), message
 
 
 @pytest.mark.parametrize("name", routers.available())
@@ -73,14 +73,17 @@ def test_items_that_lack_something_are_told_of_nothing_that_is_not_there(name):
     task = torch.tensor([0, -1, 10**6])
     for items in (Items(X), Items(X, ids=task.abs(), task=task)):
         message = refusal(name, 8, {}, items)
-        assert options_named(message) <= set(routers.routers.options(name)), message
+        assert options_named(message) <= set(routers.ROUTERS.options(name)), message
 
 
 def test_a_frozen_routers_own_options_are_named_as_they_are_given():
     for options, said in [
         ({"of": "tpok"}, "router.of=tpok: unknown; did you mean 'topk'?"),
         ({"of": "topk", "options": {"kk": 3}}, "router.options.kk: unknown; did you mean 'k'?"),
-        ({"of": "topk", "options": {"k": 9}}, "router.options.k=9: allowed is an integer from 1"),
+        (
+            {"of": "topk", "options": {"k": 9}},
+            "router.options.k=9 is invalid: expected an integer from 1",
+        ),
         ({"of": "topk", "options": {"k": 1}}, "use router.options.weighting=probability"),
         ({"of": "topk", "options": {"gate": "lin"}}, "router.options.gate=lin: unknown"),
     ]:

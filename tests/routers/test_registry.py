@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 import routers
-from routers import ConfigError, Registry, Router, _registry, load_plugins
+from routers import ConfigError, Registry, Router, load_plugins
+from routers.plugins import registry
 
 PLUGIN = """
 from routers import Router, Routing
@@ -118,11 +119,11 @@ def install(monkeypatch):
 
     def add(entry):
         groups = {"switchyard.routers": [entry]}
-        monkeypatch.setattr(_registry, "entry_points", lambda group: groups.get(group, []))
-        _registry._installed.cache_clear()
+        monkeypatch.setattr(registry, "entry_points", lambda group: groups.get(group, []))
+        registry._installed.cache_clear()
 
     yield add
-    _registry._installed.cache_clear()
+    registry._installed.cache_clear()
 
 
 def test_an_entry_point_may_not_take_a_name(install):
@@ -146,12 +147,12 @@ def test_an_entry_point_that_fails(install):
 def test_entry_points_are_looked_up_once(install, monkeypatch):
     install(SimpleNamespace(name="theirs", value="theirs:X", load=None))
     routers.available()
-    monkeypatch.setattr(_registry, "entry_points", None)
+    monkeypatch.setattr(registry, "entry_points", None)
     assert "theirs" in routers.available()
 
 
 def test_entry_points(install):
-    topk = routers.routers["topk"]
+    topk = routers.ROUTERS["topk"]
     install(SimpleNamespace(name="theirs", value="theirs:TopK", load=lambda: topk))
     assert "theirs" in routers.available()
     assert isinstance(routers.build("theirs", 4, 4, k=3), topk)
@@ -183,9 +184,11 @@ def test_an_import_error_inside_a_plugin_is_not_hidden(tmp_path, monkeypatch):
 
 
 def test_options_lists_defaults():
-    assert routers.routers.options("uniform") == {"k": 2}
+    assert routers.ROUTERS.options("uniform") == {"k": 2}
 
 
 def test_no_experts():
-    with pytest.raises(ConfigError, match=r"num_experts=0: allowed is an integer of at least 1"):
+    with pytest.raises(
+        ConfigError, match=r"num_experts=0 is invalid: expected an integer of at least 1"
+    ):
         routers.build("uniform", 4, 0)

@@ -5,7 +5,7 @@ import torch
 
 import experts
 import routers
-from routers import ConfigError, Items, Routing, losses
+from routers import LOSSES, ConfigError, Items, Routing
 
 X = torch.tensor([[2.0, -1.0, 0.5], [-1.0, -2.0, 0.0], [1.0, 3.0, 2.0]])
 
@@ -20,7 +20,7 @@ def identity_router(**options: object) -> routers.Router:
 def priced(weight: list[list[float]], price: float, **extra: object) -> Routing:
     given = torch.tensor(weight)
     items = Items(torch.zeros(len(weight), 1), **extra)
-    return Routing.by_mask(items, given, keep=given > 0, price=torch.tensor(price))
+    return Routing.by_mask(items, given, keep=given > 0, sparsity_coefficient=torch.tensor(price))
 
 
 def test_experts_above_zero_weigh_their_score():
@@ -33,8 +33,8 @@ def test_experts_above_zero_weigh_their_score():
 
 def test_the_tally_counts_active_experts_and_real_items():
     mask = torch.tensor([True, True, False])
-    assert identity_router()(Items(X)).tally.tolist() == [5, 3]
-    assert identity_router()(Items(X, mask=mask)).tally.tolist() == [2, 2]
+    assert identity_router()(Items(X)).counts.tolist() == [5, 3]
+    assert identity_router()(Items(X, mask=mask)).counts.tolist() == [2, 2]
 
 
 @pytest.mark.parametrize(
@@ -42,57 +42,60 @@ def test_the_tally_counts_active_experts_and_real_items():
 )
 def test_the_price_follows_the_sign_of_the_excess(active, expected):
     router = identity_router(k=2, start=0.01, alpha=1.5)
-    router.price.value.fill_(0.5)
-    router.adapt_to_tally(torch.tensor([active, 10]))
-    assert router.price.value.item() == pytest.approx(expected)
+    router.sparsity_coefficient.value.fill_(0.5)
+    router.adapt_from_counts(torch.tensor([active, 10]))
+    assert router.sparsity_coefficient.value.item() == pytest.approx(expected)
 
 
 def test_the_price_stays_within_bounds_and_where_nothing_was_seen():
     router = identity_router(k=2, start=0.01, alpha=10.0)
     for _ in range(9):
-        router.adapt_to_tally(torch.tensor([30, 10]))
-    assert router.price.value.item() == pytest.approx(100)
-    router.adapt_to_tally(torch.tensor([0, 0]))
-    assert router.price.value.item() == pytest.approx(100)
+        router.adapt_from_counts(torch.tensor([30, 10]))
+    assert router.sparsity_coefficient.value.item() == pytest.approx(100)
+    router.adapt_from_counts(torch.tensor([0, 0]))
+    assert router.sparsity_coefficient.value.item() == pytest.approx(100)
     for _ in range(9):
-        router.adapt_to_tally(torch.tensor([10, 10]))
-    assert router.price.value.item() == pytest.approx(0.01)
+        router.adapt_from_counts(torch.tensor([10, 10]))
+    assert router.sparsity_coefficient.value.item() == pytest.approx(0.01)
 
 
 def test_a_routing_keeps_the_price_it_was_made_at():
     router = identity_router(k=1, start=0.25, alpha=2.0)
     routing = router(Items(X))
-    router.adapt_to_tally(routing.tally)
-    assert (routing.price.item(), router.price.value.item()) == (0.25, 0.5)
+    router.adapt_from_counts(routing.counts)
+    assert (routing.sparsity_coefficient.item(), router.sparsity_coefficient.value.item()) == (
+        0.25,
+        0.5,
+    )
 
 
 def test_sparsity_is_the_price_of_the_mean_mass():
     # masses 2.5, 0 and 6 of three items
     routing = identity_router(start=0.5)(Items(X))
-    assert losses["sparsity"](routing).item() == pytest.approx(0.5 * 8.5 / 3)
+    assert LOSSES["sparsity"](routing).item() == pytest.approx(0.5 * 8.5 / 3)
 
 
 def test_balanced_sparsity_by_hand():
     # f = (2, 1) / 3, mean mass (2, 1): 2 experts * .3 * (4 + 1) / 3
     routing = priced([[3.0, 2.0], [1.0, 0.0]], 0.3)
-    assert losses["balanced_sparsity"](routing).item() == pytest.approx(1.0)
+    assert LOSSES["balanced_sparsity"](routing).item() == pytest.approx(1.0)
 
 
 def test_balanced_sparsity_is_sparsity_at_balance():
     even = priced([[3.0, 0.0], [0.0, 3.0]], 0.3)
-    found = [losses[name](even).item() for name in ("sparsity", "balanced_sparsity")]
+    found = [LOSSES[name](even).item() for name in ("sparsity", "balanced_sparsity")]
     assert found == pytest.approx([0.45 * 2, 0.45 * 2])
 
 
 def test_drops_do_not_make_mass_cheaper():
     routing = priced([[3.0, 0.0], [1.0, 0.0]], 1.0)
     for name in ("sparsity", "balanced_sparsity"):
-        assert losses[name](routing.limit(1.0)).item() == losses[name](routing).item()
+        assert LOSSES[name](routing.limit(1.0)).item() == LOSSES[name](routing).item()
 
 
 def test_the_penalty_lowers_scores_above_zero_alone():
     x = X.clone().requires_grad_()
-    losses["sparsity"](identity_router(start=0.5)(Items(x))).backward()
+    LOSSES["sparsity"](identity_router(start=0.5)(Items(x))).backward()
     torch.testing.assert_close(x.grad, 0.5 / 3 * (X > 0))
 
 
@@ -100,7 +103,7 @@ def test_without_a_price_it_says_what_to_do():
     routing = routers.build("topk", 3, 3)(Items(X))
     for name in ("sparsity", "balanced_sparsity"):
         with pytest.raises(ConfigError, match=r"losses\.sparsity.*router=relu"):
-            losses[name](routing)
+            LOSSES[name](routing)
 
 
 def test_training_brings_the_number_of_active_experts_to_k_and_holds_it():
@@ -115,9 +118,9 @@ def test_training_brings_the_number_of_active_experts_to_k_and_holds_it():
         routing = router(items)
         error = (routing.logits.relu() - teacher).square().sum() / 256
         optimizer.zero_grad()
-        (error + losses["balanced_sparsity"](routing)).backward()
+        (error + LOSSES["balanced_sparsity"](routing)).backward()
         optimizer.step()
-        router.adapt_to_tally(routing.tally)
+        router.adapt_from_counts(routing.counts)
         active.append(routing.num_assignments / 256)
     assert active[0] > 3
     assert sum(active[-100:]) / 100 == pytest.approx(2, rel=0.1)
@@ -131,10 +134,10 @@ def test_several_gates_pay_each_its_own_price():
     _, routing = layer(x)
     alone = [gate(Items(x[0])) for gate in gates]
     for name in ("sparsity", "balanced_sparsity"):
-        expected = sum(losses[name](each) for each in alone)
-        torch.testing.assert_close(losses[name](routing), expected)
-    layer.router.adapt_to_tally(torch.tensor([27, 9, 9, 9]))
-    assert [gate.price.value.item() for gate in gates] == pytest.approx([0.12, 0.2])
+        expected = sum(LOSSES[name](each) for each in alone)
+        torch.testing.assert_close(LOSSES[name](routing), expected)
+    layer.router.adapt_from_counts(torch.tensor([27, 9, 9, 9]))
+    assert [gate.sparsity_coefficient.value.item() for gate in gates] == pytest.approx([0.12, 0.2])
 
 
 @pytest.mark.parametrize(

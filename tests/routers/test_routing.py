@@ -60,7 +60,7 @@ def test_padding_is_dropped_and_the_layout_forgotten(build):
     }[build]()
     assert routing.item.tolist() == [0]
     assert (routing.fan_out, routing.fan_in) == (None, None)
-    assert routing.demand.tolist() == [1, 0]
+    assert routing.requested_load.tolist() == [1, 0]
     assert routing.num_real == 1
 
 

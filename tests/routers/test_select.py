@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routers import _select
-from routers._select import largest, softmax, top_k
+from routers.blocks import selection
+from routers.blocks.selection import largest, softmax, top_k
 
 # (width, k) that take each way: one pass, two passes, blocks, and torch's own
 WAYS = {
@@ -32,8 +32,8 @@ def test_top_k(monkeypatch, way, width, k, lead):
     torch.manual_seed(width)
     taken = []
     for name in ("_two_largest", "_by_blocks"):
-        real = getattr(_select, name)
-        monkeypatch.setattr(_select, name, lambda *a, f=real, n=name: (taken.append(n), f(*a))[1])
+        real = getattr(selection, name)
+        monkeypatch.setattr(selection, name, lambda *a, f=real, n=name: (taken.append(n), f(*a))[1])
     scores = torch.randn(*lead, width)
     check(scores, k, top_k(scores, k))
     assert taken == ([way] if way.startswith("_") else [])

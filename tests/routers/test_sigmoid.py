@@ -5,7 +5,7 @@ import torch
 
 import routers
 from routers import ConfigError, Items, max_violation
-from routers._bias import RULES
+from routers.blocks.expert_bias import RULES
 
 # sigma of these is (.1, .5, .8, .9)
 X = torch.tensor([[1 / 9, 1.0, 4.0, 9.0]]).log()
@@ -22,8 +22,8 @@ def identity_router(**options: object) -> routers.Router:
 def adapt(router: routers.Router, routing: routers.Routing) -> None:
     """What a run does after a step."""
     router.adapt(routing.load)
-    if routing.tally is not None:
-        router.adapt_to_tally(routing.tally)
+    if routing.counts is not None:
+        router.adapt_from_counts(routing.counts)
 
 
 def test_weights_are_scores_over_their_sum():
@@ -77,8 +77,8 @@ def test_it_moves_in_training_alone(rule):
 
 def test_eval_tallies_nothing():
     router = routers.build("sigmoid", 4, 4, rule="quantile")
-    assert router(Items(X)).tally.sum() == 4
-    assert router.eval()(Items(X)).tally is None
+    assert router(Items(X)).counts.sum() == 4
+    assert router.eval()(Items(X)).counts is None
 
 
 def test_padding_is_not_tallied():
@@ -86,7 +86,7 @@ def test_padding_is_not_tallied():
     router = routers.build("sigmoid", 4, 4, rule="quantile")
     x = torch.randn(6, 4)
     mask = torch.tensor([True, True, False, True, False, True])
-    assert torch.equal(router(Items(x, mask=mask)).tally, router(Items(x[mask])).tally)
+    assert torch.equal(router(Items(x, mask=mask)).counts, router(Items(x[mask])).counts)
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 import routers
 from routers import Items
-from routers.gates._sparse import linear_at
+from routers.gates.linear import linear_at
 
 MANY = 256
 
@@ -138,7 +138,7 @@ def test_backward_builds_no_matrix_of_all_scores(num_experts, dense):
     assert x.grad.any()
 
 
-class Tempered(routers.gates["linear"]):
+class Tempered(routers.GATES["linear"]):
     """A gate that inherits a way around ``forward``, and has a ``forward`` of its own."""
 
     def forward(self, items):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import routers
 from routers import ConfigError, Items
-from routers._sparse_projection import _by_bisection, entmax
+from routers.blocks.sparse_projection import _by_bisection, entmax
 
 ALPHAS = [1.05, 1.3, 1.5, 1.8, 2.0]
 

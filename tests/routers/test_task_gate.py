@@ -25,7 +25,7 @@ def test_each_item_goes_by_the_gate_of_its_task():
     routing = router_of()(Items(X, task=TASK))
     expected = torch.stack([FIRST[1], FIRST[0], LAST[1]]).softmax(-1)
     torch.testing.assert_close(routing.probs, expected)
-    assert routing.complete
+    assert routing.is_dense
     torch.testing.assert_close(routing.weight.view(4, 3).t(), expected)
 
 

@@ -6,7 +6,7 @@ import torch
 import routers
 from routers import Items
 
-LEARNED = [n for n in routers.available() if routers.routers[n].traits.learned]
+LEARNED = [n for n in routers.available() if routers.ROUTERS[n].traits.learned]
 
 
 def perturbed_suffix(name: str, **options: object) -> bool:
@@ -22,12 +22,12 @@ def perturbed_suffix(name: str, **options: object) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", [n for n in LEARNED if routers.routers[n].traits.causal])
+@pytest.mark.parametrize("name", [n for n in LEARNED if routers.ROUTERS[n].traits.causal])
 def test_causal_routers_do_not_see_the_future(name):
     assert not perturbed_suffix(name)
 
 
-@pytest.mark.parametrize("name", [n for n in LEARNED if "gate" in routers.routers.options(n)])
+@pytest.mark.parametrize("name", [n for n in LEARNED if "gate" in routers.ROUTERS.options(n)])
 def test_a_gate_that_sees_the_group_takes_promises_back(name):
     router = routers.build(name, 8, 4, gate="attention")
     assert not router.traits.per_item
@@ -37,7 +37,7 @@ def test_a_gate_that_sees_the_group_takes_promises_back(name):
 
 def test_taking_a_promise_back_concerns_the_instance_alone():
     routers.build("topk", 8, 4, gate="attention")
-    assert routers.routers["topk"].traits.causal
+    assert routers.ROUTERS["topk"].traits.causal
     assert routers.build("topk", 8, 4).traits.causal
 
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from routers import CheckError
-from routers._check import Candidate, judge
-from routers._checks_subject import SIZES
+from routers.conformance.harness import SIZES
+from routers.conformance.suite import Candidate, run_checks
 
 from .plants import memory
 from .plants._all import PLANTS, TRAPS
@@ -28,7 +28,7 @@ def forgets():
 @pytest.fixture(autouse=True)
 def one_size(monkeypatch):
     """Enough to see every trap, in half the time."""
-    monkeypatch.setattr("routers._checks_subject.SIZES", SIZES[:1])
+    monkeypatch.setattr("routers.conformance.harness.SIZES", SIZES[:1])
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def record():
 
 def failures(candidate: Candidate) -> dict[str, CheckError]:
     """What the kit says against a router, by check."""
-    return {v.check: v.failure for v in judge(candidate) if v.failure}
+    return {v.check: v.failure for v in run_checks(candidate) if v.failure}
 
 
 @cache

@@ -10,8 +10,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 import routers
-from sweeps._cli import main
-from tasks._config import compose
+from sweeps.stages.cli import main
+from tasks.config.compose import compose
 
 from ..kinds import layout, traits
 

@@ -10,13 +10,13 @@ import pytest
 from optuna.exceptions import StorageInternalError
 
 from routers import ConfigError
-from sweeps._cli import main
-from sweeps._config import compose
-from sweeps._lock import alone
-from sweeps._plan import make_plan, open_folder
-from sweeps._pool import Pool
-from sweeps._search import search_lines
-from sweeps._store import open_storage
+from sweeps.config.compose import compose
+from sweeps.config.plan import make_plan, open_folder
+from sweeps.stages.cli import main
+from sweeps.stages.search import search_lines
+from sweeps.storage.connect import open_storage
+from sweeps.storage.file_lock import alone
+from sweeps.workers.pool import Pool
 
 from .cases import TINY, states, sweep, trials_of
 
@@ -26,7 +26,7 @@ from .cases import TINY, states, sweep, trials_of
     [
         (["sweep=tny"], "did you mean 'tiny'"),
         (["trails=3"], "did you mean 'trials'"),
-        (["trials=0"], "trials=0: allowed is at least 1"),
+        (["trials=0"], "trials=0 is invalid: expected at least 1"),
         (["trials=many"], "trials=many"),
         (["sampler=tpee"], "did you mean 'tpe'"),
         (["study=all"], "study=all"),
@@ -109,7 +109,7 @@ def test_folders(tmp_path, capsys):
 
 
 def test_a_study_of_another_sweep(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Pool, "work_off", lambda *_: None)
+    monkeypatch.setattr(Pool, "run_all", lambda *_: None)
     storage = f"storage=sqlite:///{tmp_path / 'shared.db'}"
     sweep(tmp_path / "one", storage)
     capsys.readouterr()
@@ -119,7 +119,7 @@ def test_a_study_of_another_sweep(tmp_path, capsys, monkeypatch):
 
 def test_other_data(tmp_path, capsys, monkeypatch):
     """The same command where a file differs: its scores would not compare."""
-    monkeypatch.setattr(Pool, "work_off", lambda *_: None)
+    monkeypatch.setattr(Pool, "run_all", lambda *_: None)
     sweep(tmp_path)
     path = tmp_path / "sweep.yaml"
     (digest,) = {line.split()[1] for line in path.read_text().splitlines() if " sha256:" in line}
@@ -131,10 +131,10 @@ def test_other_data(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("error", [StorageInternalError("gone"), grpc.RpcError("gone")])
 def test_a_storage_that_is_lost_on_the_way(tmp_path, capsys, monkeypatch, error):
-    work_off = Mock(side_effect=error)
-    monkeypatch.setattr(Pool, "work_off", work_off)
+    run_all = Mock(side_effect=error)
+    monkeypatch.setattr(Pool, "run_all", run_all)
     assert sweep(tmp_path) == 1
-    assert work_off.called
+    assert run_all.called
     told = capsys.readouterr().err
     assert "storage=sqlite:///" in told
     assert "failed (gone)" in told
@@ -142,7 +142,7 @@ def test_a_storage_that_is_lost_on_the_way(tmp_path, capsys, monkeypatch, error)
 
 
 def test_a_study_that_is_gone(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Pool, "work_off", lambda *_: None)
+    monkeypatch.setattr(Pool, "run_all", lambda *_: None)
     sweep(tmp_path)
     (tmp_path / "trials" / "topk" / "0000" / "seed-0").mkdir(parents=True)
     for path in tmp_path.glob("study.db*"):
@@ -157,7 +157,7 @@ def test_a_study_that_is_gone(tmp_path, capsys, monkeypatch):
 
 def test_a_study_that_was_made_anew(tmp_path, capsys, monkeypatch):
     """Its trials have the old ones' numbers, and would find their results."""
-    monkeypatch.setattr(Pool, "work_off", lambda *_: None)
+    monkeypatch.setattr(Pool, "run_all", lambda *_: None)
     one, other = tmp_path / "one", tmp_path / "other"
     storage = f"storage=sqlite:///{tmp_path / 'shared.db'}"
     for _ in range(2):  # without runs it matters to nobody

@@ -8,10 +8,10 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
 from routers import ConfigError
-from sweeps._arms import Arm
-from sweeps._confirm import Candidate, ConfirmLine, candidates
-from sweeps._metrics import Objective
-from sweeps._parcel import RECORDS, pack
+from sweeps.config.arms import Arm
+from sweeps.config.objectives import Objective
+from sweeps.stages.confirmation import Candidate, ConfirmStage, candidates
+from sweeps.workers.artifacts import RECORDS, pack
 
 OBJECTIVES = [Objective("score.value", "maximize"), Objective("load.cv", "minimize")]
 A, B = (Arm(name, name, (), False, None) for name in "ab")
@@ -68,7 +68,7 @@ def confirmation(folder, storage):
         name="s", folder=folder, config=config, objectives=OBJECTIVES[:1], sends=True
     )
     best = SimpleNamespace(number=0, values=[0.9], params={}, user_attrs={"overrides": []})
-    return ConfirmLine(plan, storage, nullcontext, [Candidate("a", "a", A, best, True)])
+    return ConfirmStage(plan, storage, nullcontext, [Candidate("a", "a", A, best, True)])
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_what_is_no_run_of_the_sweep_is_written_nowhere(tmp_path, attrs):
     attrs = {**attrs, **pack([sent], RECORDS)}
     storage.create_new_trial(study, create_trial(**state, user_attrs=attrs))
     before = sorted(tmp_path.rglob("*"))
-    for act in (line.gather, line.send_late, lambda: confirmation(out, storage)):
+    for act in (line.gather, line.upload_missing, lambda: confirmation(out, storage)):
         with pytest.raises(ConfigError, match="trial 2 of the study 's/confirmed' is of candidate"):
             act()
     assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == []

@@ -8,9 +8,9 @@ import pytest
 from optuna.trial import TrialState
 
 from routers import ConfigError
-from sweeps._config import compose
-from sweeps._plan import make_plan
-from sweeps._search import SearchLine
+from sweeps.config.compose import compose
+from sweeps.config.plan import make_plan
+from sweeps.stages.search import SearchStage
 
 from ..tasks.ranks import no_ranks_left, ranks_of, until
 from .cases import TINY, confirmed, states, sweep, trials_of
@@ -40,7 +40,9 @@ def no_orphans(tmp_path):
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_before_work():
-    with pytest.raises(ConfigError, match=r"arm topk: trainer\.devices=3: allowed is a divisor"):
+    with pytest.raises(
+        ConfigError, match=r"arm topk: trainer\.devices=3 is invalid: expected a divisor"
+    ):
         make_plan(compose([*TINY, *SWEEP, f"run=[{','.join(RUN)},trainer.devices=3]"]))
 
 
@@ -59,7 +61,7 @@ def test_killed_pruned_and_stopped(tmp_path, monkeypatch, capsys):
         until(lambda: ranks_of(out / "confirmed" / "topk" / "seed-1000"))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(SearchLine, "goes_on", only_the_first)
+    monkeypatch.setattr(SearchStage, "goes_on", only_the_first)
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(disturb)
         assert sweep(out, *SWEEP) == 128 + signal.SIGTERM

@@ -9,9 +9,9 @@ from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from sweeps._exchange import bring, send_late
-from sweeps._parcel import RECORDS, pack
-from sweeps._queue import Place, Queue
+from sweeps.workers.artifacts import RECORDS, pack
+from sweeps.workers.exchange import download_missing, upload_missing
+from sweeps.workers.queue import Queue, TrialSpec
 
 from .cases import sweep
 
@@ -19,7 +19,7 @@ from .cases import sweep
 def finished(*parcels):
     """A queue with a finished trial for each parcel."""
     queue = Queue("s/a", InMemoryStorage(), ["minimize"], RandomSampler(0), nullcontext, retries=0)
-    queue.fill(Place({}, {}) for _ in parcels)
+    queue.fill(TrialSpec({}, {}) for _ in parcels)
     for parcel in parcels:
         trial = queue.claim()
         queue.keep(trial, parcel)
@@ -38,7 +38,7 @@ def under(folder):
 
 
 def missing_from(queue, folder):
-    return bring(queue, under(folder), lambda number: f"trial {number}")
+    return download_missing(queue, under(folder), lambda number: f"trial {number}")
 
 
 def one_piece_less(parcel):
@@ -66,7 +66,7 @@ def test_a_damaged_parcel_is_one_run_that_is_missing(tmp_path, damage):
     assert line.startswith("trial 0: what was sent ")
     assert "run the same command" in line
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["1"]
-    send_late(queue, under(tmp_path / "a"), RECORDS)  # the machine that has it
+    upload_missing(queue, under(tmp_path / "a"), RECORDS)  # the machine that has it
     assert missing_from(queue, tmp_path / "b") == []
     assert (tmp_path / "b" / "0" / "result.json").read_text() == "{}"
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from routers import ConfigError
-from sweeps._folder import read_sweep, read_sweeps
+from sweeps.results.sweep_dir import read_sweep, read_sweeps
 
 from .folders import ARMS, FakeArm, write_run, write_sweep
 

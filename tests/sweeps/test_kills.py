@@ -10,8 +10,8 @@ from multiprocessing import forkserver
 
 from optuna.trial import TrialState
 
-from sweeps._cli import main
-from sweeps._zygote import warm_up
+from sweeps.stages.cli import main
+from sweeps.workers.forkserver import warm_up
 
 from .cases import ARMS, TINY, confirmed, intact, states, sweep, trials_of
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sweeps._folder import read_sweep, read_sweeps
-from sweeps._leaderboard import write_leaderboard, write_tables
-from sweeps._standings import standings, verdicts_of
+from sweeps.results.leaderboard import write_leaderboard, write_tables
+from sweeps.results.ranking import standings, verdicts_of
+from sweeps.results.sweep_dir import read_sweep, read_sweeps
 
 from .folders import ARMS, FakeArm, write_sweep
 

@@ -9,11 +9,11 @@ import time
 import pytest
 from optuna.trial import TrialState
 
-from sweeps import _claim
-from sweeps._claim import MACHINE
-from sweeps._parcel import PARCEL
-from sweeps._queue import Queue
-from sweeps._store import open_storage
+from sweeps.storage import liveness
+from sweeps.storage.connect import open_storage
+from sweeps.storage.liveness import MACHINE
+from sweeps.workers.artifacts import PARCEL
+from sweeps.workers.queue import Queue
 
 from .cases import ARMS, TINY, confirmed, sweep
 
@@ -86,7 +86,7 @@ def test_two_machines_with_a_folder_each_write_the_same_answer(
 
 def test_a_dead_machine_s_trials_are_done_by_another(tmp_path, database, monkeypatch):
     """It is killed while it trains; nobody here can look for its processes."""
-    monkeypatch.setattr(_claim, "GRACE_SECONDS", 3.0)
+    monkeypatch.setattr(liveness, "GRACE_SECONDS", 3.0)
     more = (
         "sweep=tiny",  # another name in the same database
         f"storage={database}",

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sweeps import _parcel
-from sweeps._parcel import OF_SEARCH, RECORDS, pack, unpack
+from sweeps.workers import artifacts
+from sweeps.workers.artifacts import OF_SEARCH, RECORDS, pack, unpack
 
 TEXTS = {"config.yaml": "seed: 1\n", "metrics.csv": "step,ä\r\n1,0.5\n", "result.json": "{}\n"}
 
@@ -21,7 +21,7 @@ def read(run):
 
 @pytest.mark.parametrize("piece", [7, 40_000])
 def test_there_and_back(tmp_path, monkeypatch, piece):
-    monkeypatch.setattr(_parcel, "PIECE", piece)
+    monkeypatch.setattr(artifacts, "PIECE", piece)
     runs = [write(tmp_path / "a" / name, **{"last.ckpt": "heavy"}) for name in ("s0", "s1")]
     attrs = pack(runs, RECORDS)
     prefix, count = attrs["files"]

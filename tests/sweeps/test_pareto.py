@@ -3,7 +3,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps._pareto import pareto, pareto_reference
+from sweeps.statistics.pareto import pareto, pareto_reference
 
 NUMBERS = st.sampled_from([0.0, 1.0, 2.0, 3.0, math.inf, -math.inf, math.nan])
 POINTS = st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS, st.booleans()), max_size=12)

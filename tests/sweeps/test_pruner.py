@@ -1,6 +1,6 @@
 """Rungs: who goes on."""
 
-from sweeps._pruner import among_best, rungs
+from sweeps.search.halving import among_best, rungs
 
 
 def test_rungs_end_before_training_does():

@@ -5,7 +5,7 @@ import json
 import pytest
 from optuna.trial import TrialState
 
-from sweeps._search import SearchLine
+from sweeps.stages.search import SearchStage
 
 from .cases import confirmed, states, sweep, trials_of
 
@@ -23,7 +23,7 @@ def test_losers_at_a_rung_stop(tmp_path, monkeypatch, objectives):
         asked.append((trial.number, epoch, sorted(values)))
         return trial.number == 0
 
-    monkeypatch.setattr(SearchLine, "goes_on", only_the_first)
+    monkeypatch.setattr(SearchStage, "goes_on", only_the_first)
     out = tmp_path / "x"
     code = sweep(
         out,
@@ -43,7 +43,7 @@ def test_losers_at_a_rung_stop(tmp_path, monkeypatch, objectives):
 
 
 def test_an_arm_ends_when_nothing_gets_better(tmp_path, monkeypatch):
-    monkeypatch.setattr(SearchLine, "since_better", lambda line: len(_done(line)))
+    monkeypatch.setattr(SearchStage, "since_better", lambda line: len(_done(line)))
     out = tmp_path / "x"
     code = sweep(out, "arms=[topk]", "controls=[]", "trials=5", "patience=2", "confirm.seeds=1")
     assert code == 0

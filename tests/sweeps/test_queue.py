@@ -11,12 +11,12 @@ from unittest.mock import Mock
 import pytest
 from optuna.trial import TrialState
 
-from sweeps._claim import MACHINE, Witness, machine, own_claim, start_time
-from sweeps._lock import alone
-from sweeps._pool import Pool
-from sweeps._queue import Place, Queue
-from sweeps._samplers import SAMPLERS, Reseeded
-from sweeps._store import open_storage
+from sweeps.search.samplers import SAMPLERS, Reseeded
+from sweeps.storage.connect import open_storage
+from sweeps.storage.file_lock import alone
+from sweeps.storage.liveness import MACHINE, LivenessMonitor, machine, start_time, worker_identity
+from sweeps.workers.pool import Pool
+from sweeps.workers.queue import Queue, TrialSpec
 
 TRIALS = 14
 
@@ -33,7 +33,7 @@ def made(tmp_path):
         reseeded = Reseeded(sampler, 3, "arm")
         lock = partial(alone, home / "lock")
         queue = Queue("s/arm", storage, ["minimize"], reseeded, lock, retries)
-        queue.fill([Place({"x": 0.5}, {}), *[Place({}, {})] * (TRIALS - 1)])
+        queue.fill([TrialSpec({"x": 0.5}, {}), *[TrialSpec({}, {})] * (TRIALS - 1)])
         return queue
 
     with opened:
@@ -62,7 +62,7 @@ def test_stopped_at_every_trial_it_draws_the_same(made, sampler):
         trial = queue.claim()  # and dies, sometimes after it has drawn
         if stop % 2:
             trial.suggest_float("x", 0, 1)
-        queue.give_back(trial)
+        queue.requeue(trial)
     work(made(sampler, "stopped"))
     assert drawn(made(sampler, "stopped")) == drawn(whole)
     assert len(drawn(whole)) == TRIALS
@@ -93,17 +93,17 @@ def test_the_end_counts_once(made):
     trial = queue.claim()
     queue.tell(trial, TrialState.COMPLETE, [1.0])
     queue.tell(trial, TrialState.COMPLETE, [2.0])
-    queue.give_back(trial)
-    queue.lost(trial, "late")
+    queue.requeue(trial)
+    queue.mark_crashed(trial, "late")
     assert (queue.trials()[0].state, queue.trials()[0].values) == (TrialState.COMPLETE, [1.0])
 
 
 def test_a_trial_that_keeps_dying_is_given_up(made):
     queue = made(retries=1)
-    assert queue.lost(queue.claim(), "killed")
+    assert queue.mark_crashed(queue.claim(), "killed")
     trial = queue.claim()
     assert trial.number == 0
-    assert not queue.lost(trial, "killed")
+    assert not queue.mark_crashed(trial, "killed")
     assert queue.trials()[0].state == TrialState.FAIL
     assert queue.trials()[0].user_attrs["error"] == "killed"
 
@@ -111,7 +111,7 @@ def test_a_trial_that_keeps_dying_is_given_up(made):
 def test_trials_of_dead_processes_go_back(made):
     queue = made()
     alive, dead, reused = (queue.claim() for _ in range(3))
-    claim = own_claim()
+    claim = worker_identity()
     dead.set_user_attr("claim", {**claim, "pid": 2**22 + 1})
     reused.set_user_attr("claim", {**claim, "start": claim["start"] - 1})
     assert queue.reap() == [dead.number, reused.number]
@@ -130,10 +130,10 @@ def test_a_trial_taken_again_is_not_its_former_process_s(made):
     """A worker that lives on after its trial died must not vouch for who takes it next."""
     queue = made()
     trial = queue.claim()
-    queue.lost(trial, "killed")
+    queue.mark_crashed(trial, "killed")
     assert queue.study.ask().number == trial.number  # and dies before its claim
     assert queue.reap() == [trial.number]
-    queue.give_back(queue.claim())
+    queue.requeue(queue.claim())
     assert queue.study.ask().number == trial.number
     assert queue.reap() == [trial.number]
 
@@ -142,20 +142,20 @@ def test_what_was_taken_for_dead_has_no_say(made):
     """It slept, or the network did; its trial is another's now."""
     asleep, other = made(), made()
     trial = asleep.claim()
-    taken = {**own_claim(), "pid": 1}
+    taken = {**worker_identity(), "pid": 1}
     other.keep(trial, {"claim": taken})
-    asleep.give_back(trial)
-    assert asleep.lost(trial, "killed")
+    asleep.requeue(trial)
+    assert asleep.mark_crashed(trial, "killed")
     (first, *_) = other.trials()
     assert (first.state, first.user_attrs["claim"]) == (TrialState.RUNNING, taken)
     assert "deaths" not in first.user_attrs
     other.tell(trial, TrialState.COMPLETE, [1.0])
-    asleep.beat(trial, 2.0)
+    asleep.heartbeat(trial, 2.0)
     asleep.keep(trial, {"files 0": "late"})
     asleep.fail(trial, "late")
     (first, *_) = other.trials()
     assert (first.state, first.values) == (TrialState.COMPLETE, [1.0])
-    assert not {"beat", "files 0", "error"} & first.user_attrs.keys()
+    assert not {"heartbeat", "files 0", "error"} & first.user_attrs.keys()
 
 
 def test_who_was_taken_for_dead_and_ends_first_has_ended_it(made):
@@ -189,7 +189,7 @@ def test_nobody_comes_between_an_end_and_its_telling(made):
 
 def test_a_trial_that_ends_before_it_is_drawn_is_dropped(made, monkeypatch):
     """Its former process, which was taken for dead, told its end after it was claimed again."""
-    monkeypatch.setattr("sweeps._pool.warm_up", lambda: None)
+    monkeypatch.setattr("sweeps.workers.pool.warm_up", lambda: None)
     asleep, other = made(), made()
     asleep.claim()
     other._line_up(0)
@@ -202,7 +202,7 @@ def test_a_trial_that_ends_before_it_is_drawn_is_dropped(made, monkeypatch):
 
 def test_workers_elsewhere_are_known_by_their_marks():
     elsewhere = {"host": "elsewhere", "pid": 1, "start": 1}
-    patient, hasty = Witness(grace=100), Witness(grace=-1)
+    patient, hasty = LivenessMonitor(grace=100), LivenessMonitor(grace=-1)
     for witness in (patient, hasty):
         assert not witness.dead("s", 0, elsewhere, 1)
     assert hasty.dead("s", 0, elsewhere, 1)
@@ -215,9 +215,9 @@ def test_a_machine_that_is_gone_gives_its_trials_back(made, monkeypatch):
     monkeypatch.setenv(MACHINE, "there")
     trial = there.claim()
     monkeypatch.setenv(MACHINE, "here")
-    here.witness = Witness(grace=-1)  # whatever does not change between two looks is dead
+    here.witness = LivenessMonitor(grace=-1)  # whatever does not change between two looks is dead
     for mark in range(4):
-        there.beat(trial, float(mark))
+        there.heartbeat(trial, float(mark))
         assert here.reap() == []
     assert here.reap() == [trial.number]
     assert here.claim().number == trial.number
@@ -227,7 +227,7 @@ def test_a_process_of_another_machine_is_not_looked_up_here(made, monkeypatch):
     """The same host after its restart, or a container beside: its numbers mean others here."""
     queue = made()
     trial = queue.claim()
-    queue.keep(trial, {"claim": {**own_claim(), "pid": 2**22 + 1}})
+    queue.keep(trial, {"claim": {**worker_identity(), "pid": 2**22 + 1}})
     monkeypatch.setenv(MACHINE, "after the restart")
     assert queue.reap() == []
 
@@ -244,8 +244,8 @@ def test_a_machine_is_more_than_its_name():
 
 
 def test_a_process_that_the_system_does_not_tell_of_is_known_by_its_marks():
-    unknown = {**own_claim(), "start": None}
-    assert not Witness().dead("s", 0, unknown, 1)
+    unknown = {**worker_identity(), "start": None}
+    assert not LivenessMonitor().dead("s", 0, unknown, 1)
 
 
 def test_start_time_tells_processes_apart():

@@ -15,15 +15,15 @@ import optuna
 import pytest
 
 from routers import ConfigError
-from sweeps._leaderboard import write_leaderboard
-from sweeps._report import write_report
-from sweeps._report.files import write_figures
-from sweeps._report.inks import ARMS as ARM_INKS
-from sweeps._report.inks import DARK, LIGHT
-from sweeps._report.labels import overlap, place_labels
-from sweeps._report.marks import Area, Boxes, Dot, Figure, Line, Panel, Text
-from sweeps._report.metrics import Curve, curve, read_log
-from sweeps._report.styles import styles
+from sweeps.report import write_report
+from sweeps.report.files import write_figures
+from sweeps.report.inks import ARMS as ARM_INKS
+from sweeps.report.inks import DARK, LIGHT
+from sweeps.report.labels import overlap, place_labels
+from sweeps.report.marks import Area, Boxes, Dot, Figure, Panel, Stage, Text
+from sweeps.report.metrics import Curve, curve, read_log
+from sweeps.report.styles import styles
+from sweeps.results.leaderboard import write_leaderboard
 
 from .folders import ARMS, FakeArm, write_sweep
 
@@ -68,7 +68,7 @@ class Page(HTMLParser):
 @pytest.fixture(autouse=True)
 def no_matplotlib(monkeypatch):
     """Most of the time goes into PDF files, which one test looks at."""
-    monkeypatch.setattr("sweeps._report.pdf.find_spec", lambda name: None)
+    monkeypatch.setattr("sweeps.report.pdf.find_spec", lambda name: None)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(folder):
     with pytest.MonkeyPatch.context() as patch:  # as below, which comes after this
-        patch.setattr("sweeps._report.pdf.find_spec", lambda name: None)
+        patch.setattr("sweeps.report.pdf.find_spec", lambda name: None)
         write_report(folder)
     return Page((folder / "report.html").read_text())
 
@@ -162,7 +162,7 @@ def test_a_figure_as_pdf(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib", reason="figures as PDF need matplotlib")
     monkeypatch.undo()
     marks = [
-        Line([(0, 0), (90, 40)], dash="3 2"),
+        Stage([(0, 0), (90, 40)], dash="3 2"),
         Area([(0, 0), (5, 5), (0, 5)], "arm0", 0.5),
         Boxes([(1, 1, 5, 5)], "heat", 0.2),
         Dot(20, 20, "star", "arm1", hollow=True),

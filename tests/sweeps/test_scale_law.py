@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from routers import ConfigError
-from sweeps._cli import main
-from sweeps._scale_law import Point, fit, read_points, scale_report, scale_text
+from sweeps.results.scaling_law import Point, fit, read_points, scale_report, scale_text
+from sweeps.stages.cli import main
 
 from .folders import FakeArm, write_run, write_sweep
 

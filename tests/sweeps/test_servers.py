@@ -14,10 +14,10 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import ProgrammingError
 
 from routers import ConfigError
-from sweeps._claim import MACHINE
-from sweeps._cli import main
-from sweeps._proxy import _invitation
-from sweeps._store import lock_of, open_storage
+from sweeps.stages.cli import main
+from sweeps.storage.connect import lock_of, open_storage
+from sweeps.storage.liveness import MACHINE
+from sweeps.storage.proxy import _invitation
 
 from .cases import ARMS, TINY, confirmed, sweep
 from .servers import free_port
@@ -61,7 +61,7 @@ def test_a_url_may_leave_out_the_driver(database):
 def test_another_machine_makes_the_same_tables(monkeypatch):
     """Who comes second finds them when it tries again, and what is another fault is told."""
     made, url = Mock(return_value=("storage", lambda: None)), "postgresql://host/name"
-    monkeypatch.setattr("sweeps._store._connected", made)
+    monkeypatch.setattr("sweeps.storage.connect._connected", made)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     made.side_effect = [ProgrammingError("", {}, Exception("there")), DEFAULT]
     with open_storage(url, Path()) as storage:
@@ -112,7 +112,7 @@ def test_a_proxy_in_front_of_a_database(tmp_path, behind, proxied):
 
 
 def test_a_proxy_that_does_not_answer(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sweeps._store.PROXY_SECONDS", 0.2)
+    monkeypatch.setattr("sweeps.storage.connect.PROXY_SECONDS", 0.2)
     assert sweep(tmp_path / "s", f"storage=grpc://localhost:{free_port()}") == 2
     assert "nothing answers" in capsys.readouterr().err
 
@@ -122,10 +122,10 @@ def test_a_proxy_that_does_not_answer(tmp_path, capsys, monkeypatch):
     [
         ([], "proxy: expected"),
         (["port=5"], "proxy: expected"),
-        (["storage=x", "port=five"], "port=five: allowed is an integer from 1 to 65535"),
-        (["storage=x", "port=0"], "port=0: allowed is"),
-        (["storage=x", "port=65536"], "port=65536: allowed is"),
-        (["storage=x", "host=two words"], "host=two words: allowed is a name or address"),
+        (["storage=x", "port=five"], "port=five is invalid: expected an integer from 1 to 65535"),
+        (["storage=x", "port=0"], "port=0 is invalid: expected"),
+        (["storage=x", "port=65536"], "port=65536 is invalid: expected"),
+        (["storage=x", "host=two words"], "host=two words is invalid: expected a name or address"),
         (["storage=x", "host=192.0.2.1"], "host=192.0.2.1 port=13000: nobody can listen there"),
         (["storage=x"], "storage=x: cannot be opened"),
     ],

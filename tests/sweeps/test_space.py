@@ -5,7 +5,15 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from routers import ConfigError
-from sweeps._space import as_overrides, check_keys, defaults, grid, joined, read_space, suggest
+from sweeps.search.space import (
+    as_overrides,
+    check_keys,
+    defaults,
+    grid,
+    joined,
+    read_space,
+    suggest,
+)
 from tasks import compose
 
 LR = {"optimizer.lr": {"low": 1e-3, "high": 1e-2, "log": True}}

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sweeps._holm import holm
-from sweeps._intervals import (
+from sweeps.statistics.compact_letters import letters
+from sweeps.statistics.intervals import (
     bootstrap_interval,
     interquartile_mean,
     mean_interval,
     student_interval,
 )
-from sweeps._letters import letters
-from sweeps._pairs import (
+from sweeps.statistics.multiple_testing import holm
+from sweeps.statistics.paired_tests import (
     Pair,
     compare,
     p_different,
@@ -25,8 +25,8 @@ from sweeps._pairs import (
     probability_of_improvement,
     sign_flip,
 )
-from sweeps._power import power, seeds_needed
-from sweeps._spread import Spread, common_spread, inverse_trigamma
+from sweeps.statistics.power import power, seeds_needed
+from sweeps.statistics.variance_moderation import Spread, common_spread, inverse_trigamma
 
 NOTHING = Spread(0.0, 0.0)
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)

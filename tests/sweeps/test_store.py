@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from routers import ConfigError
-from sweeps._store import open_storage, without_password
+from sweeps.storage.connect import open_storage, without_password
 
 #: Where people put one, in good URLs and in others.
 SECRETS = [

@@ -6,8 +6,8 @@ import json
 import pytest
 from optuna.trial import TrialState
 
-from sweeps._leaderboard import CSV, SHOWN
-from sweeps._pool import Pool, StoppedSweepError
+from sweeps.results.leaderboard import CSV, SHOWN
+from sweeps.workers.pool import Pool, StoppedSweepError
 
 from .cases import ARMS, RUN, confirmed, drawn, intact, states, sweep, trials_of
 
@@ -150,7 +150,7 @@ def test_stopped_says_so(tmp_path, monkeypatch, capsys):
     def stop(*_):
         raise StoppedSweepError(2)
 
-    monkeypatch.setattr(Pool, "work_off", stop)
+    monkeypatch.setattr(Pool, "run_all", stop)
     assert sweep(tmp_path / "x") == 130
     assert "the same command goes on" in capsys.readouterr().err
 

@@ -10,16 +10,16 @@ import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
-from sweeps import _turn
-from sweeps._claim import BEAT_SECONDS, GRACE_SECONDS, Witness, own_claim
-from sweeps._store import lock_of, open_storage
-from sweeps._turn import Turn
+from sweeps.storage import storage_lock
+from sweeps.storage.connect import lock_of, open_storage
+from sweeps.storage.liveness import BEAT_SECONDS, GRACE_SECONDS, LivenessMonitor, worker_identity
+from sweeps.storage.storage_lock import StorageLock
 
-DEAD = {**own_claim(), "pid": 2**22 + 1}
+DEAD = {**worker_identity(), "pid": 2**22 + 1}
 
 
 def turn(storage, grace=100.0):
-    return Turn("s/lock", storage, Witness(grace))
+    return StorageLock("s/lock", storage, LivenessMonitor(grace))
 
 
 def tickets(storage):
@@ -86,7 +86,7 @@ def test_it_is_free_after_an_error():
     with pytest.raises(KeyError), turn(storage).alone():
         raise KeyError
     with turn(storage).alone():
-        assert tickets(storage) == [(TrialState.RUNNING, own_claim())]
+        assert tickets(storage) == [(TrialState.RUNNING, worker_identity())]
 
 
 def test_a_holder_elsewhere_has_time_and_then_has_not(monkeypatch):
@@ -129,7 +129,7 @@ def test_what_was_read_long_ago_takes_nobody_s_lock(monkeypatch):
 
 def test_who_waits_for_the_lock_still_lives_for_others():
     """It marks no trials meanwhile."""
-    assert _turn.GRACE_SECONDS + BEAT_SECONDS < GRACE_SECONDS / 2
+    assert storage_lock.GRACE_SECONDS + BEAT_SECONDS < GRACE_SECONDS / 2
 
 
 def test_who_was_taken_for_dead_does_not_let_others_in():
@@ -140,7 +140,7 @@ def test_who_was_taken_for_dead_does_not_let_others_in():
             number = slow._current()._trial_id
             storage.set_trial_state_values(number, TrialState.FAIL)
             inner.enter_context(quick.alone())
-        assert tickets(storage)[-1] == (TrialState.RUNNING, own_claim())
+        assert tickets(storage)[-1] == (TrialState.RUNNING, worker_identity())
 
 
 def test_a_file_is_locked_beside_it(tmp_path, monkeypatch):

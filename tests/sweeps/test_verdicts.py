@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sweeps._metrics import Objective
-from sweeps._verdicts import LEVEL, OPPOSITE, Verdicts, Word, judge
+from sweeps.config.objectives import Objective
+from sweeps.statistics.verdicts import LEVEL, OPPOSITE, Verdicts, Word, judge
 
 ACCURACY = Objective("score.value", "maximize")
 LOSS = Objective("scores.loss", "minimize")

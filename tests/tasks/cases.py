@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import routers
-from tasks._cli import main
-from tasks._module import RoutedModule
+from tasks.running.cli import main
+from tasks.training.module import RoutedModule
 
 #: Small enough to train in a fraction of a second.
 TINY = (
@@ -31,7 +31,7 @@ NARROW = "expert.hidden=16"
 
 #: The routers that digits can use: its samples are not of several tasks or languages.
 ROUTERS = [
-    name for name in routers.available() if not routers.routers.get_part(name).traits.needs_task
+    name for name in routers.available() if not routers.ROUTERS.get_part(name).traits.needs_task
 ]
 
 

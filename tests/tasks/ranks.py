@@ -16,7 +16,7 @@ def ranks_of(folder: Path) -> list[int]:
             words = (entry / "cmdline").read_text().split("\0")
         except (OSError, UnicodeDecodeError):  # not a process, or gone
             continue
-        if "tasks._one_rank" in words and f'{{"folder": "{folder}' in words[-2]:
+        if "tasks.running.ddp_worker" in words and f'{{"folder": "{folder}' in words[-2]:
             found.append(('"number": 1' in words[-2], int(entry.name)))
     return [process for _, process in sorted(found)]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks._cli import main
-from tasks._module import RoutedModule
+from tasks.running.cli import main
+from tasks.training.module import RoutedModule
 
 from .cases import NARROW, TINY, signal_at, train
 

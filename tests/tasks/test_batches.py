@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks._batches import Batches, InOrder
+from tasks.loading.batches import Batches, InOrder
 
 SPLIT = {"x": torch.arange(23), "y": torch.arange(23) * 10}
 

@@ -8,10 +8,10 @@ from rich.console import Console
 
 import experts
 import routers
-from tasks import tasks
-from tasks._cli import main
-from tasks._config import compose, experiments, to_yaml
-from tasks._table import print_result
+from tasks import TASKS
+from tasks.config.compose import compose, experiments, to_yaml
+from tasks.running.cli import main
+from tasks.running.result_table import print_result
 
 from .cases import NARROW, TINY, result_of, train
 
@@ -69,9 +69,9 @@ def test_list(shown):
     names = [
         *routers.available(),
         *experts.available(),
-        *tasks.available(),
-        *routers.losses.available(),
-        *routers.gates.available(),
+        *TASKS.available(),
+        *routers.LOSSES.available(),
+        *routers.GATES.available(),
         *experiments(),
     ]
     lines = {line.split()[0] for line in text.splitlines() if line.startswith("  ")}
@@ -131,7 +131,7 @@ def terminal(monkeypatch):
     """What is drawn on a terminal of 100 columns."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=100)
-    monkeypatch.setattr("tasks._cli.Console", lambda: console)
+    monkeypatch.setattr("tasks.running.cli.Console", lambda: console)
     return file
 
 

@@ -5,11 +5,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import experts
-from experts._flops import _UNCOUNTED
-from tasks._batches import InOrder
-from tasks._config import compose, load_yaml
-from tasks._control import CONTROLS
-from tasks._run import Run
+from experts.accounting.flops import _UNCOUNTED
+from tasks.assembly.dense_control import CONTROLS
+from tasks.config.compose import compose, load_yaml
+from tasks.loading.batches import InOrder
+from tasks.running.run import Run
 
 from ..kinds import one_of_each, traits
 from .cases import NARROW, ROUTERS, TINY, checkpoint_of, train_any
@@ -31,7 +31,7 @@ def row_dims(bank):
 
 def options_for(bank):
     """Overrides that give a bank a task it can work on, small."""
-    narrow = ["expert.hidden=16"] if "hidden" in experts.banks.options(bank) else []
+    narrow = ["expert.hidden=16"] if "hidden" in experts.EXPERTS.options(bank) else []
     model = {1: [], 2: ["task.model=vit"], 3: ["task.model=conv"]}[row_dims(bank)]
     return [f"expert={bank}", *narrow, *model]
 

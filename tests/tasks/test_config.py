@@ -5,8 +5,8 @@ from omegaconf import OmegaConf
 
 import routers
 from routers import ConfigError
-from tasks import _config, _run
-from tasks._config import compose, load_yaml, to_yaml
+from tasks.config.compose import compose, experiments, load_yaml, to_yaml
+from tasks.running import run
 
 from .cases import TINY
 
@@ -31,7 +31,7 @@ plugins: []
 @pytest.fixture
 def conf(tmp_path, monkeypatch):
     """A folder of configurations of our own."""
-    monkeypatch.setattr(_config, "CONF", tmp_path)
+    monkeypatch.setattr("tasks.config.compose.CONF", tmp_path)
     (tmp_path / "task").mkdir()
     (tmp_path / "experiment").mkdir()
     (tmp_path / "base.yaml").write_text(BASE)
@@ -91,7 +91,7 @@ def test_another_part_forgets_the_options_of_the_former(conf):
 
 @pytest.mark.parametrize("name", routers.available())
 def test_defaults_of_the_signature_are_filled_in(name):
-    assert compose([f"router={name}"]).router == {"name": name, **routers.routers.options(name)}
+    assert compose([f"router={name}"]).router == {"name": name, **routers.ROUTERS.options(name)}
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_round_trip(tmp_path, overrides):
     assert to_yaml(compose([], base=load_yaml(path))) == to_yaml(config)
 
 
-@pytest.mark.parametrize("name", ["base", *(f"experiment/{n}" for n in _config.experiments())])
+@pytest.mark.parametrize("name", ["base", *(f"experiment/{n}" for n in experiments())])
 def test_the_files_that_ship_compose(name):
     chosen = [] if name == "base" else [f"experiment={name.partition('/')[2]}"]
     assert compose(chosen).seed == 0
@@ -188,12 +188,12 @@ def test_the_files_that_ship_compose(name):
 @pytest.mark.parametrize(("asked", "calls"), [("false", 0), ("true", 1)])
 def test_the_allocator_is_tuned_where_it_is_asked_for(monkeypatch, asked, calls):
     made = []
-    monkeypatch.setattr(_run, "tune_allocator", lambda: made.append(True) or True)
-    _run.Run(compose([*TINY, f"trainer.tune_allocator={asked}"]))
+    monkeypatch.setattr(run, "tune_allocator", lambda: made.append(True) or True)
+    run.Run(compose([*TINY, f"trainer.tune_allocator={asked}"]))
     assert len(made) == calls
 
 
 def test_an_allocator_that_cannot_be_tuned_is_refused(monkeypatch):
-    monkeypatch.setattr(_run, "tune_allocator", lambda: False)
+    monkeypatch.setattr(run, "tune_allocator", lambda: False)
     with pytest.raises(ConfigError, match=r"trainer\.tune_allocator=true.*only glibc"):
-        _run.Run(compose([*TINY, "trainer.tune_allocator=true"]))
+        run.Run(compose([*TINY, "trainer.tune_allocator=true"]))

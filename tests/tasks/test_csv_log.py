@@ -6,7 +6,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks._csv_log import CsvLog
+from tasks.training.csv_logger import CsvLog
 
 
 def rows(path):

@@ -18,14 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import DivergedError, RankDiedError, StoppedError
-from tasks._batches import Batches, InOrder
-from tasks._callbacks import Reseed
-from tasks._cli import main
-from tasks._devices import COUNTS
-from tasks._launch import Member, RankError, _look_after
-from tasks._rank import Rank
-from tasks._seeds import mix_seed
-from tasks._stop import Signals
+from tasks.loading.batches import Batches, InOrder
+from tasks.loading.rank import Rank
+from tasks.loading.seeds import mix_seed
+from tasks.running.cli import main
+from tasks.running.launch import RankError, Worker, _look_after
+from tasks.training.callbacks import Reseed
+from tasks.training.devices import COUNTS
+from tasks.training.signals import Signals
 
 from .cases import (
     NARROW,
@@ -247,7 +247,7 @@ def started(arguments):
 )
 def test_the_cause_of_an_end_is_found(monkeypatch, said, error, words):
     """None is the end of a process that said nothing, and ``...`` one that goes on."""
-    monkeypatch.setattr("tasks._launch.CAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("tasks.running.launch.CAUSE_SECONDS", 0.1)
 
     def tell(epoch, values):
         raise EarlyError(f"{epoch} {values['score.value']}")
@@ -256,7 +256,7 @@ def test_the_cause_of_an_end_is_found(monkeypatch, said, error, words):
         members = []
         for number, words_of_it in enumerate(said):
             here, there = map(held.enter_context, Pipe())
-            members.append(Member(number, Mock(wait=lambda: -signal.SIGKILL), here))
+            members.append(Worker(number, Mock(wait=lambda: -signal.SIGKILL), here))
             if words_of_it is None:
                 there.close()
             elif words_of_it is not ...:
@@ -272,7 +272,7 @@ def test_a_signal_for_a_rank_that_is_gone():
     here, there = Pipe()
     there.close()
     with here, pytest.raises(RankDiedError, match="device 0: killed by SIGKILL"):
-        _look_after([Member(0, Mock(wait=lambda: -signal.SIGKILL), here)], stop, None)
+        _look_after([Worker(0, Mock(wait=lambda: -signal.SIGKILL), here)], stop, None)
 
 
 def test_every_rank_draws_for_itself():
@@ -300,15 +300,18 @@ def test_a_loss_that_is_not_finite_is_said_once(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["trainer.devices=0"], "trainer.devices=0: allowed is an integer of at least 1"),
-        (["trainer.devices=3"], "trainer.devices=3: allowed is a divisor of trainer.batch_size=64"),
+        (["trainer.devices=0"], "trainer.devices=0 is invalid: expected an integer of at least 1"),
+        (
+            ["trainer.devices=3"],
+            "trainer.devices=3 is invalid: expected a divisor of trainer.batch_size=64",
+        ),
         (
             ["trainer.devices=4", "trainer.accelerator=cuda"],
-            "trainer.devices=4: allowed is an integer from 1 to 2, the devices torch sees",
+            "trainer.devices=4 is invalid: expected an integer from 1 to 2, the devices torch sees",
         ),
         (
             ["trainer.devices=256", "trainer.batch_size=512"],
-            "trainer.devices=256: allowed is an integer from 1 to 180, the samples in val",
+            "trainer.devices=256 is invalid: expected an integer from 1 to 180, the samples in val",
         ),
     ],
     ids=["none", "uneven", "absent", "idle"],

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from tasks._build import build_backbone, build_task
-from tasks._config import compose
-from tasks._images import content_ids, patches, random_affine
+from tasks.assembly.build import build_backbone, build_task
+from tasks.backbones.image_ops import content_ids, patches, random_affine
+from tasks.config.compose import compose
 from tasks.digits import Digits
 
 from .cases import NARROW, ROUTERS, TINY, train

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from tasks import Backbone
-from tasks._cli import main
-from tasks._diverged import first_bad_place
-from tasks._module import RoutedModule
+from tasks.running.cli import main
+from tasks.training.divergence import first_bad_place
+from tasks.training.module import RoutedModule
 
 from .cases import NARROW, TINY, checkpoint_of
 
-EVERY_STEP = "tasks._checkpoints.CHECKPOINT_SECONDS"
+EVERY_STEP = "tasks.training.checkpoints.CHECKPOINT_SECONDS"
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_last_step_of_all(diverged):
 
 def test_nothing_good_to_keep(tmp_path, capsys, monkeypatch):
     """Advice that can be followed: no checkpoint is named where there is none."""
-    monkeypatch.setattr("tasks._checkpoints.bad_parameter", lambda _: "parameter x")
+    monkeypatch.setattr("tasks.training.checkpoints.bad_parameter", lambda _: "parameter x")
     assert main([*TINY, NARROW, f"out={tmp_path / 'run'}"]) == 1
     message = capsys.readouterr().err
     assert "checkpoint" not in message

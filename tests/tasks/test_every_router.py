@@ -5,8 +5,8 @@ import math
 import pytest
 
 import routers
-from tasks import tasks
-from tasks._cli import main
+from tasks import TASKS
+from tasks.running.cli import main
 
 from .cases import NARROW, ROUTERS, TINY, result_of, train
 
@@ -17,7 +17,7 @@ STEPS = 5
 @pytest.mark.parametrize("limit", ["moe.capacity=null", "moe.capacity=1.0"])
 def test_trains_or_says_why_not(tmp_path, capsys, router, limit):
     """What a router reads and digits do not have is named before anything trains."""
-    digits, traits = tasks.get_part("digits"), routers.routers.get_part(router).traits
+    digits, traits = TASKS.get_part("digits"), routers.ROUTERS.get_part(router).traits
     command = [f"router={router}", limit, f"trainer.max_steps={STEPS}"]
     missing = [
         what

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from tasks import tasks
-from tasks._cli import main
+from tasks import TASKS
+from tasks.running.cli import main
 
 from ..kinds import layout, one_of_each, traits
 from .cases import TINY, result_of
@@ -37,11 +37,11 @@ def own_data(tmp_path_factory):
 
 
 def causal_only(task):
-    return tasks.get_part(task).causal
+    return TASKS.get_part(task).causal
 
 
 @pytest.mark.parametrize("router", KINDS)
-@pytest.mark.parametrize("task", tasks.available())
+@pytest.mark.parametrize("task", TASKS.available())
 def test_trains(tmp_path, capsys, own_data, task, router):
     command = [f"task={task}", f"router={router}", *own_data.get(task, []), *SMALL]
     command += [*STEPS, *SOONER.get(task, [])]
@@ -65,7 +65,7 @@ def test_trains(tmp_path, capsys, own_data, task, router):
 
 
 def test_every_task_that_needs_files_has_some():
-    refused = [task for task in tasks.available() if "data" in tasks.options(task)]
+    refused = [task for task in TASKS.available() if "data" in TASKS.options(task)]
     assert sorted(OWN_DATA) == refused
 
 

@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional as F
 
 from routers import ConfigError
-from tasks._build import build_backbone, build_task, routed_layers
-from tasks._config import compose
-from tasks._images import content_ids, random_crop, random_flip, square_tiles
+from tasks.assembly.build import build_backbone, build_task, routed_layers
+from tasks.backbones.image_ops import content_ids, random_crop, random_flip, square_tiles
+from tasks.config.compose import compose
 from tasks.image import Image, mean_and_deviation
 
 from .cases import NARROW, ROUTERS, result_of, train
@@ -270,13 +270,16 @@ def test_cifar10(tmp_path, experiment):
     [
         ("task.model=cnn", "task.model=cnn: unknown; did you mean .conv.. Allowed: vit, conv"),
         ("task.ids=place", "task.ids=place: unknown"),
-        ("task.flip=1.5", "task.flip=1.5: allowed is a number from 0 to 1"),
-        ("task.crop=-0.1", "task.crop=-0.1: allowed is a number from 0 to below 1"),
-        ("task.patch=0", "task.patch=0: allowed is an integer of at least 1"),
-        ("task.routed=[4]", r"task.routed=\[4\]: allowed is one or more block numbers"),
-        ("task.label_smoothing=1", "task.label_smoothing=1: allowed is a number from 0 to below"),
-        ("task.dim=30", "task.dim=30: allowed is a positive multiple of task.heads=4"),
-        ("task.depth=0", "task.depth=0: allowed is an integer of at least 1"),
+        ("task.flip=1.5", "task.flip=1.5 is invalid: expected a number from 0 to 1"),
+        ("task.crop=-0.1", "task.crop=-0.1 is invalid: expected a number from 0 to below 1"),
+        ("task.patch=0", "task.patch=0 is invalid: expected an integer of at least 1"),
+        ("task.routed=[4]", r"task.routed=\[4\] is invalid: expected one or more block numbers"),
+        (
+            "task.label_smoothing=1",
+            "task.label_smoothing=1 is invalid: expected a number from 0 to below",
+        ),
+        ("task.dim=30", "task.dim=30 is invalid: expected a positive multiple of task.heads=4"),
+        ("task.depth=0", "task.depth=0 is invalid: expected an integer of at least 1"),
         ("task.fliip=0.1", "fliip.*did you mean 'flip'"),
         ("task.data.pth=x", "pth.*did you mean 'path'"),
     ],
@@ -304,7 +307,7 @@ def test_too_small_images(tmp_path):
 
 def test_a_patch_larger_than_an_image(path):
     config = compose([*settings(path, "vit"), "task.patch=11"])
-    with pytest.raises(ConfigError, match=r"task\.patch=11: allowed is at most 10"):
+    with pytest.raises(ConfigError, match=r"task\.patch=11 is invalid: expected at most 10"):
         build_backbone(config, build_task(config))
 
 

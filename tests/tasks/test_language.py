@@ -6,10 +6,10 @@ import torch
 import experts
 import routers
 from routers import ConfigError
-from tasks._build import build_backbone, build_task, routed_layers
-from tasks._config import compose
-from tasks._language import Language
-from tasks._readers import Splits
+from tasks.assembly.build import build_backbone, build_task, routed_layers
+from tasks.bases.language import Language
+from tasks.config.compose import compose
+from tasks.readers import Splits
 
 from .cases import TINY, result_of, train
 
@@ -18,13 +18,13 @@ LENGTH = 24
 
 
 def causal(router):
-    traits = routers.routers.get_part(router).traits
+    traits = routers.ROUTERS.get_part(router).traits
     return traits.causal and not traits.needs_task
 
 
 ROUTERS = [name for name in routers.available() if causal(name)]
-EXPERTS = [name for name in experts.available() if experts.banks.get_part(name).row_dims == 1]
-GATES = [name for name in routers.gates.available() if routers.gates.get_part(name).causal]
+EXPERTS = [name for name in experts.available() if experts.EXPERTS.get_part(name).row_dims == 1]
+GATES = [name for name in routers.GATES.available() if routers.GATES.get_part(name).causal]
 
 
 def network(*overrides):
@@ -86,7 +86,7 @@ def test_capacity_was_short():
     _, backbone = network("moe.capacity=0.5")
     x = torch.randint(97, 123, (3, LENGTH), generator=torch.Generator().manual_seed(2))
     for routing in backbone({"x": x})[1]:
-        assert routing.load.sum() < routing.demand.sum() == 3 * LENGTH * 2
+        assert routing.load.sum() < routing.requested_load.sum() == 3 * LENGTH * 2
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_capacity_was_short():
 )
 def test_the_alarm_rings(monkeypatch, overrides):
     """What is refused would have leaked."""
-    monkeypatch.setattr("tasks._build._check_fits", lambda *given: None)
+    monkeypatch.setattr("tasks.assembly.build._check_fits", lambda *given: None)
     assert largest_leak(*network(*overrides)) > 1e-3
 
 

@@ -24,7 +24,7 @@ def losses(out):
 )
 def test_digits_learns_along_the_same_curve(tmp_path, monkeypatch, arm):
     train(tmp_path / "fast", *SMALL, *arm)
-    monkeypatch.setattr("experts._layer.mix", reference_in_training)
+    monkeypatch.setattr("experts.layers.moe.mix", reference_in_training)
     train(tmp_path / "slow", *SMALL, *arm)
     fast, slow = losses(tmp_path / "fast"), losses(tmp_path / "slow")
     assert len(fast) == len(slow) == STEPS

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from routers import Routing
-from tasks._config import compose
-from tasks._module import RoutedModule
-from tasks._run import Run
+from tasks.config.compose import compose
+from tasks.running.run import Run
+from tasks.training.module import RoutedModule
 
 from .cases import NARROW, TINY, assert_same, checkpoint_of, result_of, rows_of, train
 
@@ -52,7 +52,7 @@ def test_adaptation_is_to_the_routings_of_the_step(tmp_path, monkeypatch):
 
     def note(module, routings):
         if module.training:
-            routed.append(torch.stack([routing.demand for routing in routings]))
+            routed.append(torch.stack([routing.requested_load for routing in routings]))
         return balance_loss(module, routings)
 
     monkeypatch.setattr(RoutedModule, "balance_loss", note)

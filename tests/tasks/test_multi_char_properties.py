@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from routers import ConfigError
-from tasks._build import build_backbone, build_task
-from tasks._config import compose
+from tasks.assembly.build import build_backbone, build_task
 from tasks.char_properties import WORDS, CharProperties, word_ids
+from tasks.config.compose import compose
 
 from ..kinds import layout, one_of_each, traits
 from .cases import NARROW, train
@@ -108,5 +108,5 @@ def test_trains(tmp_path, router):
 
 
 def test_bad_option():
-    with pytest.raises(ConfigError, match=r"task\.gram_dropout=1\.0: allowed is"):
+    with pytest.raises(ConfigError, match=r"task\.gram_dropout=1\.0 is invalid: expected"):
         CharProperties(gram_dropout=1.0)

@@ -10,9 +10,9 @@ import routers
 from experts import Bank, MoE, MultiGateMoE, cgc, cgc_shared, mmoe, views
 from routers import ConfigError, Items
 from tasks import Backbone, Score, Task
-from tasks._build import build_backbone, build_control, prepare_routers, routed_layers
-from tasks._config import compose
-from tasks._control import CONTROLS, iso_flop, num_parameters
+from tasks.assembly.build import build_backbone, build_control, prepare_routers, routed_layers
+from tasks.assembly.dense_control import CONTROLS, iso_flop, num_parameters
+from tasks.config.compose import compose
 
 DIM, ITEMS = 8, 12
 WIRINGS = {
@@ -94,13 +94,13 @@ def blends(router):
 @pytest.mark.parametrize("wiring", WIRINGS)
 def test_every_router_is_a_gate(wiring, router):
     task = Toy(WIRINGS[wiring])
-    grouped = "expert_groups" in routers.routers.options(router)
+    grouped = "expert_groups" in routers.ROUTERS.options(router)
     groups = ["router.expert_groups=2"] if grouped else []  # of the 4 or 6 experts of a gate
     net = build_backbone(config_of(f"router={router}", *groups), task)
     prepare_routers(net, task, batch())
     for layer in routed_layers(net):
         assert isinstance(layer, MultiGateMoE)
-        kind = routers.routers.get_part(router)
+        kind = routers.ROUTERS.get_part(router)
         assert [type(gate) for gate in layer.router.gates] == [kind] * layer.num_gates
     if blends(router) and wiring != "mmoe":
         with pytest.raises(ConfigError, match="fits only where all gates and experts use one"):
@@ -171,9 +171,13 @@ def calls_of(net, given):
 @pytest.mark.parametrize(
     ("wiring", "overrides", "message"),
     [
-        ("cgc", ["moe.num_experts=5"], r"moe\.num_experts=5: allowed is 4, 6, 8"),
-        ("views", ["moe.num_experts=3"], r"moe\.num_experts=3: allowed is a multiple of 2"),
-        ("cgc", ["moe.num_experts=4", "router.k=4"], r"k=4: allowed is .*3"),
+        ("cgc", ["moe.num_experts=5"], r"moe\.num_experts=5 is invalid: expected 4, 6, 8"),
+        (
+            "views",
+            ["moe.num_experts=3"],
+            r"moe\.num_experts=3 is invalid: expected a multiple of 2",
+        ),
+        ("cgc", ["moe.num_experts=4", "router.k=4"], r"k=4 is invalid: expected .*3"),
         ("mmoe", ["expert=gru"], r"rows are \(L, D\), but this model gives samples of shape \(8,"),
         ("mmoe", ["expert=conv"], r"rows are \(D, H, W\), but this model"),
     ],

@@ -7,18 +7,18 @@ import torch
 
 import routers
 from routers import ConfigError
-from tasks._build import build_backbone, build_task, prepare_routers, routed_layers
-from tasks._config import compose
-from tasks._control import num_parameters
-from tasks._sharing import SHARINGS
-from tasks._weighting import WEIGHTINGS
+from tasks.assembly.build import build_backbone, build_task, prepare_routers, routed_layers
+from tasks.assembly.dense_control import num_parameters
+from tasks.config.compose import compose
+from tasks.multi_target.sharing import SHARINGS
+from tasks.multi_target.weighting import WEIGHTINGS
 from tasks.two_digits import TwoDigits
 
 from .cases import train
 
 #: All but those that are told what a sample belongs to, which pairs of digits are not.
 ROUTERS = [
-    name for name in routers.available() if not routers.routers.get_part(name).traits.needs_task
+    name for name in routers.available() if not routers.ROUTERS.get_part(name).traits.needs_task
 ]
 
 SMALL = ("task=two_digits", "task.dim=16", "task.depth=1", "expert.hidden=16", "moe.num_experts=8")
@@ -135,9 +135,9 @@ def test_first_layers_learn_from_every_target(data, sharing):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("task.sharing=ple", "task.own=2"), "task.own=2: allowed is"),
+        (("task.sharing=ple", "task.own=2"), "task.own=2 is invalid: expected"),
         (("task.sharing=views",), "task.sharing=views: this task has no views"),
-        (("task.overlap=9",), "task.overlap=9: allowed is an integer from 0 to 8"),
+        (("task.overlap=9",), "task.overlap=9 is invalid: expected an integer from 0 to 8"),
         (("task.weights={lefty: 1.0}",), "task.weights.lefty: unknown; did you mean 'left'"),
     ],
 )

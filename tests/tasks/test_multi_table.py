@@ -11,10 +11,10 @@ import torch
 from omegaconf import OmegaConf
 
 from routers import ConfigError
-from tasks._build import build_backbone, build_task
-from tasks._config import CONF, compose
-from tasks._tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
 from tasks._task import Batch
+from tasks.assembly.build import build_backbone, build_task
+from tasks.backbones.tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
+from tasks.config.compose import CONF, compose
 
 from ..kinds import is_sum, layout, one_of_each, traits
 from .cases import NARROW, checkpoint_of, train
@@ -160,7 +160,7 @@ def file(tmp_path):
     path = tmp_path / "table.csv"
     with path.open("w", newline="") as out:
         lines = csv.writer(out)
-        lines.writerow(["a", "b", "n", "m", "yes", "kind", "price"])
+        lines.writerow(["a", "b", "n", "m", "yes", "kind", "sparsity_coefficient"])
         for row in range(400):
             a, b, kind = torch.randint(3, (3,), generator=generator).tolist()
             n, m = torch.randn(2, generator=generator).tolist()
@@ -183,7 +183,7 @@ def settings(file):
         "targets": {
             "yes": {"column": "yes", "kind": "binary", "positive": "y"},
             "kind": {"column": "kind", "kind": "classes"},
-            "price": {"column": "price", "kind": "number"},
+            "sparsity_coefficient": {"column": "sparsity_coefficient", "kind": "number"},
         },
         "views": {"left": ["a", "n"], "right": ["b"], "last": ["m"]},
     }
@@ -327,8 +327,8 @@ def test_no_categorical_columns(file):
     ("override", "message"),
     [
         ("task.ids=n", "task.ids=n: unknown"),
-        ("task.bins=0", "task.bins=0: allowed is"),
-        ("task.column_dropout=1.0", "task.column_dropout=1.0: allowed is"),
+        ("task.bins=0", "task.bins=0 is invalid: expected"),
+        ("task.column_dropout=1.0", "task.column_dropout=1.0 is invalid: expected"),
         ("task.weights={prize: 2.0}", "task.weights.prize: unknown; did you mean 'price'"),
     ],
 )

@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from tasks._targets import Target
-from tasks._weighting import WEIGHTINGS, min_norm_weights
+from tasks.multi_target.targets import Target
+from tasks.multi_target.weighting import WEIGHTINGS, min_norm_weights
 
 TARGETS = (Target("a", "binary"), Target("b", "number"), Target("c", "classes", ("x", "y", "z")))
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tasks._bytes import pad
-from tasks._ngrams import NgramEmbedding, ngram_hashes
+from tasks.text.bytes import pad
+from tasks.text.ngram_embedding import NgramEmbedding, ngram_hashes
 
 
 def embedding(**options):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tasks._optimizers import OPTIMIZERS, build_optimizer, learning_rate_factor
-from tasks._schema import OptimizerConfig
+from tasks.config.schema import OptimizerConfig
+from tasks.training.optimizers import OPTIMIZERS, build_optimizer, learning_rate_factor
 
 from .cases import rows_of, train
 

@@ -3,8 +3,8 @@
 import pytest
 
 from routers import ConfigError
-from tasks._config import compose
-from tasks._run import Run
+from tasks.config.compose import compose
+from tasks.running.run import Run
 
 from ..kinds import traits
 from .cases import NARROW, ROUTERS, TINY

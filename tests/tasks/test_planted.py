@@ -5,7 +5,7 @@ import torch
 
 from routers import ConfigError
 from tasks import build
-from tasks._who import normalized_mutual_information
+from tasks.metrics.specialization import normalized_mutual_information
 
 from .cases import result_of, train_any
 

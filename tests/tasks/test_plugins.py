@@ -8,8 +8,8 @@ import pytest
 import experts
 import routers
 from routers.__main__ import main as check
-from tasks import tasks
-from tasks._cli import main
+from tasks import TASKS
+from tasks.running.cli import main
 
 from .cases import TINY, result_of
 
@@ -64,7 +64,7 @@ class MyDigits(Digits):
 '''
 
 LOSS = '''\
-from routers import losses
+from routers import LOSSES
 
 @losses.register("my_loss")
 def my_loss(routing):
@@ -76,7 +76,7 @@ def my_loss(routing):
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
     """A folder outside the project with a plug-in in it, on the path; forgotten afterwards."""
-    registries = [routers.routers, experts.banks, tasks, routers.losses]
+    registries = [routers.ROUTERS, experts.EXPERTS, TASKS, routers.LOSSES]
     for registry in registries:
         monkeypatch.setattr(registry, "_parts", dict(registry._parts))
     (tmp_path / "my_parts.py").write_text("\n\n".join([ROUTER, EXPERT, TASK, LOSS]))

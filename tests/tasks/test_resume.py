@@ -7,9 +7,9 @@ import signal
 import pytest
 from lightning.pytorch import Trainer
 
-from tasks._cli import main
-from tasks._config import compose, load_yaml
-from tasks._module import RoutedModule
+from tasks.config.compose import compose, load_yaml
+from tasks.running.cli import main
+from tasks.training.module import RoutedModule
 
 from .cases import (
     NARROW,
@@ -135,7 +135,7 @@ def test_stopped_during_evaluation(uninterrupted, tmp_path, monkeypatch, stage):
 
 def test_periodic_checkpoints(uninterrupted, tmp_path, monkeypatch):
     """Checkpoints between epochs, as on a clock, change nothing and can be gone on from."""
-    monkeypatch.setattr("tasks._checkpoints.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("tasks.training.checkpoints.CHECKPOINT_SECONDS", 0.0)
     settings = (*SETTINGS, "trainer.accumulate_grad_batches=3")
     out = tmp_path / "run"
     with crash_at(BATCHES + 3), pytest.raises(PowerCutError):
@@ -214,7 +214,8 @@ def test_full_disk(uninterrupted, tmp_path, monkeypatch, capsys, at):
 
 
 @pytest.mark.parametrize(
-    "place", ["tasks._run.write_json", "tasks._checkpoints.Checkpoints.on_train_start"]
+    "place",
+    ["tasks.running.run.write_json", "tasks.training.checkpoints.Checkpoints.on_train_start"],
 )
 def test_ctrl_c_outside_of_the_loops(uninterrupted, tmp_path, monkeypatch, capsys, place):
     """Before the first step, and between training and result."""

@@ -7,11 +7,11 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tasks import _folder
-from tasks._cli import main
-from tasks._config import compose, load_yaml
-from tasks._csv_log import CsvLog
+from tasks.config.compose import compose, load_yaml
 from tasks.digits import Digits
+from tasks.running import run_dir
+from tasks.running.cli import main
+from tasks.training.csv_logger import CsvLog
 
 from .cases import (
     NARROW,
@@ -165,8 +165,8 @@ def test_versions_of_what_is_not_installed(monkeypatch):
     def version(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(_folder, "version", version)
-    assert _folder.versions()["switchyard"] == "not installed"
+    monkeypatch.setattr(run_dir, "version", version)
+    assert run_dir.versions()["switchyard"] == "not installed"
 
 
 def test_another_seed_another_model(run, tmp_path):
@@ -190,16 +190,16 @@ def test_runs_in_the_same_second(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = compose([])
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: _folder._unused(config), range(64)))
+        made = list(pool.map(lambda _: run_dir._unused(config), range(64)))
     assert len(set(made)) == 64
     assert all(path.is_dir() for path in made)
 
 
 def test_files_are_utf8_in_any_locale(tmp_path, monkeypatch):
     monkeypatch.setattr("io.text_encoding", lambda encoding, stacklevel=2: encoding or "ascii")
-    _folder.write_text(tmp_path / "a.csv", "größe")
+    run_dir.write_text(tmp_path / "a.csv", "größe")
     assert (tmp_path / "a.csv").read_bytes() == "größe".encode()
-    _folder.add_command(tmp_path, ["out=größe", "task.data.path=\udce9"])
+    run_dir.add_command(tmp_path, ["out=größe", "task.data.path=\udce9"])
     command = (tmp_path / "command.txt").read_bytes()
     assert "größe".encode() in command
     assert b"path=\xe9" in command

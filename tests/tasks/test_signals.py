@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks._cli import main
+from tasks.running.cli import main
 
 from .cases import NARROW, TINY, assert_same_run, checkpoint_of, train
 
@@ -88,7 +88,7 @@ def test_asked_while_the_model_is_built(tmp_path, monkeypatch, capsys):
     def ctrl_c(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tasks._run.build_backbone", ctrl_c)
+    monkeypatch.setattr("tasks.running.run.build_backbone", ctrl_c)
     assert main([*TINY, NARROW, f"out={tmp_path / 'run'}"]) == 130
     assert capsys.readouterr().err == "stopped by SIGINT before training began\n"
     assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import routers
-from tasks._module import RoutedModule
+from tasks.training.module import RoutedModule
 
 from .cases import train
 
@@ -42,7 +42,7 @@ def test_the_step_holds_its_micro_steps_so_far(tmp_path, monkeypatch, accumulate
 
 def test_a_step_is_summed_over_ranks(tmp_path, monkeypatch):
     seen = noted(monkeypatch)
-    monkeypatch.setattr("tasks._module.sum_over_ranks", lambda counts: 2 * counts)
+    monkeypatch.setattr("tasks.training.module.sum_over_ranks", lambda counts: 2 * counts)
     train(tmp_path / "run", "router=topk", GLOBAL)
     for routing in seen[0]:
         assert torch.equal(routing.step, 2 * routers.step_sums(routing))
@@ -67,5 +67,5 @@ def test_a_term_without_its_step_is_not_that_of_the_step():
     router = routers.build("topk", 4, 6)
     one, other = (router(routers.Items(torch.randn(9, 4))) for _ in range(2))
     step = routers.step_sums(one) + routers.step_sums(other)
-    term = routers.losses["switch_global"]
+    term = routers.LOSSES["switch_global"]
     assert term(one) != term(replace(one, step=step))

@@ -13,7 +13,7 @@ class Counting(Router):
     """Counts its items, and remembers what it was told of them."""
 
     traits = Traits(learned=False, has_logits=False)
-    tally_size = 2
+    num_counts = 2
 
     told: torch.Tensor
 
@@ -25,9 +25,9 @@ class Counting(Router):
         expert = torch.zeros(len(items), 1, dtype=torch.int64)
         weight = torch.ones_like(expert, dtype=items.x.dtype)
         tally = torch.tensor([len(items), 1]) if self.training else None
-        return Routing.by_item(items, expert, weight, self.num_experts, tally=tally)
+        return Routing.by_item(items, expert, weight, self.num_experts, counts=tally)
 
-    def adapt_to_tally(self, tally: torch.Tensor) -> None:
+    def adapt_from_counts(self, tally: torch.Tensor) -> None:
         self.told = torch.cat([self.told, tally.unsqueeze(0)])
 
 
@@ -60,9 +60,9 @@ def test_of_several_gates_each_gets_its_own_back():
     gates = [Counting(8, 4), Plain(8, 4), Counting(8, 4)]
     layer = MultiGateMoE(gates, build("mlp", 8, 4, hidden=4), mmoe(4, tasks=3))
     _, routing = layer(torch.randn(1, 5, 8))
-    assert routing.tally.tolist() == [5, 1, 5, 1]
-    assert layer.router.tally_size == 4
-    layer.router.adapt_to_tally(torch.tensor([1, 2, 3, 4]))
+    assert routing.counts.tolist() == [5, 1, 5, 1]
+    assert layer.router.num_counts == 4
+    layer.router.adapt_from_counts(torch.tensor([1, 2, 3, 4]))
     assert [gates[0].told.tolist(), gates[2].told.tolist()] == [[[1, 2]], [[3, 4]]]
 
 

@@ -13,13 +13,13 @@ from torch.nn.functional import normalize
 import experts
 import routers
 from routers import ConfigError
-from tasks._bag import inverse_document_frequency
-from tasks._build import build_backbone, build_task, prepare_routers
-from tasks._config import compose
-from tasks._grams import character_grams
-from tasks._module import RoutedModule
-from tasks._wide_bag import _WIDE, tf_idf
+from tasks.assembly.build import build_backbone, build_task, prepare_routers
+from tasks.backbones.bag import inverse_document_frequency
+from tasks.backbones.wide_bag import _WIDE, tf_idf
+from tasks.config.compose import compose
+from tasks.text.char_ngrams import character_grams
 from tasks.text_classification import TextClassification
+from tasks.training.module import RoutedModule
 
 from .cases import TINY, result_of, train_any
 
@@ -79,7 +79,7 @@ def outcome(task, backbone, batch):
 @torch.no_grad()
 def routed(router):
     """A router, told how many groups there are where it asks."""
-    asks = "tasks" in routers.routers.options(router)
+    asks = "tasks" in routers.ROUTERS.options(router)
     return (f"router={router}", *([f"router.tasks={len(GROUPS)}"] if asks else []))
 
 

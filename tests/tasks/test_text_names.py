@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import routers
-from tasks import tasks
-from tasks._names import read_names
+from tasks import TASKS
+from tasks.text.unicode_names import read_names
 
 from .cases import result_of, train
 
 ROUTERS = [
-    name for name in routers.available() if not routers.routers.get_part(name).traits.needs_task
+    name for name in routers.available() if not routers.ROUTERS.get_part(name).traits.needs_task
 ]
 
 
@@ -45,7 +45,7 @@ def test_every_name_is_in_one_split():
 
 @pytest.mark.parametrize("router", ROUTERS)
 def test_trains(tmp_path, router):
-    assert tasks.get_part("char_names").has_ids
+    assert TASKS.get_part("char_names").has_ids
     train(tmp_path / "run", "task=char_names", f"router={router}", "trainer.max_steps=2")
     result = result_of(tmp_path / "run")
     assert result["data"]["name"] == "char_names"
@@ -53,7 +53,7 @@ def test_trains(tmp_path, router):
 
 
 def test_majority():
-    task = tasks.build("char_names")
+    task = TASKS.build("char_names")
     y = task.data().test["y"]
     assert task.texts.train.classes[int(y.mode().values)] == "Lo"
     assert 0.36 < (y == y.mode().values).float().mean() < 0.42

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import pytest
 
 import routers
-from routers import Router, Routing, losses
-from routers._noise import jittered
+from routers import LOSSES, Router, Routing
+from routers.blocks.noise import jittered
 from routers.topk import TopK
 
 
@@ -17,7 +17,7 @@ class Copy(TopK):
     """Top-K in steps, so that one of them can be done wrongly."""
 
     sound = True
-    space: ClassVar[Mapping[str, Any]] = {}
+    search_space: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, dim, num_experts, *, jitter=0.0):
         super().__init__(dim, num_experts, jitter=jitter)
@@ -71,7 +71,7 @@ class Planted:
 
 def is_sound(kind: type) -> bool:
     """Whether nothing is planted in it: a registered router, or marked so."""
-    return kind in routers.routers.values() or vars(kind).get("sound", False)
+    return kind in routers.ROUTERS.values() or vars(kind).get("sound", False)
 
 
 def loss_of(name):
@@ -80,7 +80,7 @@ def loss_of(name):
     def planted(function):
         @wraps(function)
         def plant(patch):
-            patch.setitem(losses._parts, name, function)
+            patch.setitem(LOSSES._parts, name, function)
 
         return plant
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from routers import losses
+from routers import LOSSES
 from routers.noisy_topk import NoisyTopK
 
 from ._planted import Planted, loss_of, mean_probs, share
@@ -13,7 +13,7 @@ from ._planted import Planted, loss_of, mean_probs, share
 
 @loss_of("switch")
 def first_choice_only(routing):
-    best = routing.over_real(routing.probs).argmax(-1)
+    best = routing.unpadded(routing.probs).argmax(-1)
     counts = torch.bincount(best, minlength=routing.num_experts)
     return routing.num_experts * (share(counts) * mean_probs(routing)).sum()
 
@@ -26,7 +26,7 @@ def after_drops(routing):
 @loss_of("switch")
 def k_at_balance(routing):
     items = routing.num_real.clamp_min(1)
-    return routing.num_experts * (routing.demand / items * mean_probs(routing)).sum()
+    return routing.num_experts * (routing.requested_load / items * mean_probs(routing)).sum()
 
 
 def one_threshold(patch):
@@ -58,23 +58,23 @@ def pooled(patch):
     seen: list[tuple[Any, Any]] = []
 
     def switch(routing):
-        seen.append((share(routing.demand), mean_probs(routing)))
+        seen.append((share(routing.requested_load), mean_probs(routing)))
         alike = [pair for pair in seen if len(pair[0]) == routing.num_experts]
         demand, probs = (torch.stack(parts).mean(0) for parts in zip(*alike, strict=True))
         return routing.num_experts * (demand * probs).sum()
 
-    patch.setitem(losses._parts, "switch", switch)
+    patch.setitem(LOSSES._parts, "switch", switch)
 
 
 def loss_in_a_global(patch):
     total: list[Any] = []
-    switch = losses["switch"]
+    switch = LOSSES["switch"]
 
     def adding(routing):
         total.append(switch(routing))
         return sum(total)
 
-    patch.setitem(losses._parts, "switch", adding)
+    patch.setitem(LOSSES._parts, "switch", adding)
 
 
 PLANTS = [

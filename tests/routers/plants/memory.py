@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import routers
-from routers import Kept, losses
+from routers import LOSSES, Float32State
 
 from ._planted import Copy, Planted
 
@@ -24,7 +24,7 @@ class Biased(Copy):
         self.bias = self.make_bias(num_experts)
 
     def make_bias(self, num_experts):
-        module = Kept()
+        module = Float32State()
         module.register_buffer("value", torch.zeros(num_experts))
         return module
 
@@ -66,7 +66,7 @@ class BiasIsCast(Biased):
 
 class BiasIsNotSaved(Biased):
     def make_bias(self, num_experts):
-        module = Kept()
+        module = Float32State()
         module.register_buffer("value", torch.zeros(num_experts), persistent=False)
         return module
 
@@ -110,7 +110,7 @@ class Tallied(Biased):
 
     def __init__(self, dim, num_experts):
         super().__init__(dim, num_experts)
-        self.tally_size = num_experts
+        self.num_counts = num_experts
         self.make_steps()
 
     def make_steps(self):
@@ -124,7 +124,7 @@ class Tallied(Biased):
         routing = super().forward(items)
         first = (routing.logits + self.bias.value)[self.counted(items)].argmax(-1)
         tally = torch.bincount(first, minlength=self.num_experts)
-        return replace(routing, tally=tally if self.training else None)
+        return replace(routing, counts=tally if self.training else None)
 
     def counted(self, items):
         return items.real()
@@ -132,7 +132,7 @@ class Tallied(Biased):
     def adapt(self, load):
         pass
 
-    def adapt_to_tally(self, tally):
+    def adapt_from_counts(self, tally):
         far = 0.5 / (1 + self.count_step())
         self.bias.value += far * (tally.double().mean() - tally).sign()
 
@@ -160,23 +160,23 @@ class TallyCountsPadding(Tallied):
 class TallyOfFractions(Tallied):
     def forward(self, items):
         routing = super().forward(items)
-        return replace(routing, tally=routing.load / len(items) if self.training else None)
+        return replace(routing, counts=routing.load / len(items) if self.training else None)
 
 
 class TallyInEval(Tallied):
     def forward(self, items):
         routing = super().forward(items)
-        return routing if self.training else replace(routing, tally=routing.load)
+        return routing if self.training else replace(routing, counts=routing.load)
 
 
-class PriceIsAnAttribute(routers.routers["relu"]):
+class PriceIsAnAttribute(routers.ROUTERS["relu"]):
     """What a tally moves shows in a loss alone, and in training alone."""
 
-    space: ClassVar[Mapping[str, Any]] = {}
+    search_space: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, dim, num_experts):
         super().__init__(dim, num_experts, k=1)  # fewer than are active, so that the price rises
-        self.price.value = self.price._buffers.pop("value")
+        self.sparsity_coefficient.value = self.sparsity_coefficient._buffers.pop("value")
 
 
 KEPT: list[Any] = []
@@ -185,7 +185,7 @@ KEPT: list[Any] = []
 class KeepsItsLoss(Copy):
     def forward(self, items):
         routing = super().forward(items)
-        KEPT.append(losses["switch"](routing))
+        KEPT.append(LOSSES["switch"](routing))
         return routing
 
 
@@ -208,8 +208,8 @@ PLANTS = [
     Planted(9, TallyMovesAnAttribute, "state_dict_round_trip", "routes differently"),
     Planted(9, StepsAreAnAttribute, "state_dict_round_trip", "adapts differently: bias.value"),
     Planted(9, PriceIsAnAttribute, "state_dict_round_trip", "trains differently, in .*sparsity"),
-    Planted(9, TallyOfFractions, "tally", "count in whole numbers"),
-    Planted(9, TallyInEval, "tally", "carries a tally in eval"),
+    Planted(9, TallyOfFractions, "counts", "count in whole numbers"),
+    Planted(9, TallyInEval, "counts", "carries a tally in eval"),
     Planted(14, KeepsItsLoss, "nothing_kept", "leaves [0-9]+ tensors behind"),
     Planted(14, KeepsItsLogits, "nothing_kept", "keep no loss, score or activation"),
 ]

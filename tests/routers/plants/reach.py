@@ -69,21 +69,21 @@ class ReadsPadding(Copy):
 @loss_of("switch")
 def padding_counts(routing):
     probs = routing.probs.sum(0) / max(routing.num_items, 1)
-    return routing.num_experts * (share(routing.demand) * probs).sum()
+    return routing.num_experts * (share(routing.requested_load) * probs).sum()
 
 
 def padding_takes_places(patch):
     def everyone(routing):
         return torch.ones(routing.groups, routing.num_items // routing.groups, dtype=torch.bool)
 
-    patch.setattr("routers._limit._real", everyone)
+    patch.setattr("routers.routing.capacity._real", everyone)
 
 
 PLANTS = [
     Planted(12, ChoiceThatClaimsCausal, "causal", "change earlier routes"),
     Planted(12, ChoiceThatClaimsItems, "per_item", "changes with its batch-mates"),
     Planted(12, SlotsThatClaimCausal, "causal", "change earlier routes"),
-    Planted(15, GateForEachExpert, "idle_experts", "refuses unused parameters"),
+    Planted(15, GateForEachExpert, "skip_experts", "refuses unused parameters"),
     Planted(15, NaNForTheIdle, "shapes_and_ranges", "infinity or NaN"),
     Planted(16, RoutesPadding, "padding_is_not_routed", "padding was routed"),
     Planted(16, ReadsPadding, "padding_is_not_read", "leave padding out"),

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from routers._select import WEIGHTINGS
+from routers.blocks.selection import WEIGHTINGS
 
 from ._planted import Copy, Planted, loss_of, share
 
@@ -64,8 +64,11 @@ class LogitsAreProbs(Copy):
 
 @loss_of("switch")
 def softmax_again(routing):
-    probs = routing.over_real(routing.probs).softmax(-1)
-    return routing.num_experts * (share(routing.demand) * probs.sum(0) / max(len(probs), 1)).sum()
+    probs = routing.unpadded(routing.probs).softmax(-1)
+    return (
+        routing.num_experts
+        * (share(routing.requested_load) * probs.sum(0) / max(len(probs), 1)).sum()
+    )
 
 
 class HalfPrecisionGate(Copy):

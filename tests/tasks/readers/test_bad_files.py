@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks._readers import (
+from tasks.readers import (
     CorpusSource,
     DataError,
     ImageSource,

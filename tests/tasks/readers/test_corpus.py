@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from tasks._readers import CorpusSource, DataError, Splits, read_corpus
+from tasks.readers import CorpusSource, DataError, Splits, read_corpus
 
 from .files import cut_short, write
 

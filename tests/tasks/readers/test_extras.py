@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-import tasks._readers
-from tasks._readers import DataError, ImageSource, TextSource, read_images, read_texts
+import tasks.readers
+from tasks.readers import DataError, ImageSource, TextSource, read_images, read_texts
 
 from .files import encoded, pixels, write, write_parquet
 
-FOLDER = Path(tasks._readers.__file__).parent
+FOLDER = Path(tasks.readers.__file__).parent
 
 
 def hide(monkeypatch, *modules):

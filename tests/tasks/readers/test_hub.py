@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks._readers import (
+from tasks.readers import (
     CorpusSource,
     DataError,
     ImageSource,
@@ -165,7 +165,7 @@ def test_name_look_up_that_hangs(online, monkeypatch):
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    monkeypatch.setattr("tasks._readers._hub._SECONDS", 0.1)
+    monkeypatch.setattr("tasks.readers.hub._SECONDS", 0.1)
     start = time.monotonic()
     with pytest.raises(DataError, match="cannot be reached"):
         read_texts(TextSource(hub="tweets"))

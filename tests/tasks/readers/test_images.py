@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tasks._readers import ImageSource, Splits, read_images
+from tasks.readers import ImageSource, Splits, read_images
 
 from .files import encoded, pixels, write, write_idx, write_parquet
 

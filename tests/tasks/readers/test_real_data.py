@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
-from tasks._readers import (
+from tasks.readers import (
     CorpusSource,
     ImageSource,
     TableSource,

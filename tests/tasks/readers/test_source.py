@@ -3,7 +3,7 @@
 import pytest
 
 from routers import ConfigError
-from tasks._readers import CorpusSource, ImageSource, TableSource, TextSource, source_of
+from tasks.readers import CorpusSource, ImageSource, TableSource, TextSource, source_of
 
 TABLE = {"path": "x.csv", "numeric": ["age"], "targets": {"y": {"column": "y"}}}
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks._readers import DataError, Source
-from tasks._readers._split import cut
+from tasks.readers import DataError, Source
+from tasks.readers.split import cut
 
 FRACTIONS = st.sampled_from([0.05, 0.1, 0.29, 0.5])
 

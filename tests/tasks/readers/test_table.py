@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks._readers import Splits, TableSource, read_table
+from tasks.readers import Splits, TableSource, read_table
 
 from .files import lines, write, write_parquet
 

@@ -6,7 +6,7 @@ import hashlib
 import pyarrow as pa
 import pytest
 
-from tasks._readers import Splits, TextSource, read_texts
+from tasks.readers import Splits, TextSource, read_texts
 
 from .files import arrow, lines, write, write_parquet
 

@@ -1,0 +1,139 @@
+"""Single neurons, each item its own few: products by index, without a row per assignment."""
+
+import mmap
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from routers import stable_order, uncompiled
+
+from .activations import GELU
+
+_SUM = 0  # the mode of embedding_bag, as its kernels have it
+_LARGE = 2**24  # bytes: below, zeros at once are as fast
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Which item meets which neuron, item by item.
+
+    Attributes:
+        item: ``(A,)`` int64, in order.
+        neuron: ``(A,)`` int64.
+        start: ``(N,)`` where each item's pairs begin.
+        count: how many neurons there are, ``E``.
+    """
+
+    item: Tensor
+    neuron: Tensor
+    start: Tensor
+    count: int
+
+    @cached_property
+    def by_neuron(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The pairs sorted by neuron; the different neurons; where each of them begins."""
+        order = stable_order(self.neuron, self.count)
+        ranked = self.neuron.index_select(0, order)
+        first = torch.ones_like(ranked, dtype=torch.bool)
+        first[1:] = ranked[1:] != ranked[:-1]
+        start = first.nonzero().squeeze(1)
+        return order, ranked.index_select(0, start), start
+
+
+@uncompiled
+def neurons(x: Tensor, weight: Tensor, into: Tensor, out: Tensor, pairs: Pairs) -> Tensor:
+    """``y_i = sum_a w_a gelu(x_i . u_a) v_a`` over the pairs of each item.
+
+    Time and memory follow the pairs, not the number of neurons. Gradients of the tables are
+    dense, for any optimizer, but on a CPU the system gives them memory by the page, where
+    pairs write to them.
+
+    Args:
+        x: ``(N, D)``.
+        weight: ``(A,)``.
+        into: ``u``, ``(E, D)``.
+        out: ``v``, ``(E, D)``.
+        pairs: who meets whom.
+
+    Returns:
+        ``(N, D)``.
+    """
+    y: Tensor = _Neurons.apply(  # type: ignore[no-untyped-call]
+        x.to(into.dtype), weight.to(into.dtype), into, out, pairs
+    )
+    return y
+
+
+class _Neurons(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, into: Tensor, out: Tensor, pairs: Pairs
+    ) -> Tensor:
+        x, into, out = (t.contiguous() for t in (x, into, out))
+        inner = dots(x, into, pairs.neuron, pairs.start, pairs.item)
+        active = GELU.apply(inner)
+        ctx.save_for_backward(x, weight, inner, active, into, out)
+        ctx.pairs = pairs
+        return sums(out, active * weight, pairs.neuron, pairs.start)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, inner, active, into, out = ctx.saved_tensors
+        pairs: Pairs = ctx.pairs
+        grad = grad.contiguous()  # an expanded gradient has strides no kernel takes
+        for_sum = dots(grad, out, pairs.neuron, pairs.start, pairs.item)
+        for_inner = GELU.backward(for_sum * weight, inner)
+        return (
+            sums(into, for_inner, pairs.neuron, pairs.start),
+            for_sum * active,
+            _by_neuron(x, for_inner, pairs),
+            _by_neuron(grad, active * weight, pairs),
+            None,
+        )
+
+
+@torch.library.custom_op("switchyard::dots", mutates_args=())
+def dots(x: Tensor, table: Tensor, row: Tensor, start: Tensor, item: Tensor) -> Tensor:
+    """Of each pair's item ``(N, D)`` with its row of a table ``(E, D)``: ``(A,)``.
+
+    An operation of its own so that FLOPs are counted, and for one that takes no memory.
+    """
+    if not len(item):
+        return x.new_empty(0)
+    found: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        x, table, row, start, item, _SUM
+    )
+    return found
+
+
+@torch.library.custom_op("switchyard::sums", mutates_args=())
+def sums(table: Tensor, weight: Tensor, row: Tensor, start: Tensor) -> Tensor:
+    """Each item's rows of a table ``(E, D)``, weighted and summed: ``(N, D)``."""
+    if not len(start):
+        return table.new_empty(0, table.shape[1])
+    return F.embedding_bag(row, table, start, mode="sum", per_sample_weights=weight)
+
+
+def _by_neuron(x: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
+    """Each neuron's items ``(N, D)``, weighted and summed: ``(E, D)``."""
+    total = _zeros(pairs.count, x)
+    if not len(pairs.item):
+        return total
+    order, different, start = pairs.by_neuron
+    found = sums(x, weight.index_select(0, order), pairs.item.index_select(0, order), start)
+    return total.index_copy_(0, different, found)
+
+
+def _zeros(count: int, like: Tensor) -> Tensor:
+    """``(count, D)`` zeros; many on a CPU take memory only where they are written to."""
+    size = count * like.shape[1] * like.element_size()
+    if like.device.type != "cpu" or size < _LARGE:
+        return like.new_zeros(count, like.shape[1])
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(pages, dtype=like.dtype).view(count, like.shape[1])

@@ -1,0 +1,1 @@
+"""Layers that join a router and a bank of experts."""

@@ -1,0 +1,193 @@
+"""Several gates over one bank: every output has a router of its own, experts are shared."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from routers import ConfigError, Items, Router, Routing, Traits, uncompiled
+
+from .._bank import Bank
+from ..dispatch.mix import mix
+from .inputs import Inputs, inputs_of
+from .join import join
+from .moe import MoE, _everyone
+from .topology import GateTopology
+
+
+class Gates(Router):
+    """Several routers over the experts of one layer, as one with a weight per gate.
+
+    Items hold all streams side by side, ``(N, S * D)``; every gate sees its own. What gates
+    choose is joined: an expert works once on an item for all gates that chose it.
+
+    Source: the gates of MMoE, Ma et al. 2018 (KDD, doi 10.1145/3219819.3220007).
+
+    Args:
+        gates: one per branch, each over as many experts as its branch has.
+        wiring: which stream each reads, and which experts it may choose.
+
+    Raises:
+        ConfigError: where the gates do not fit the wiring or each other.
+
+    >>> import experts, routers
+    >>> wiring = experts.mmoe(4, tasks=2)
+    >>> gates = Gates([routers.build("soft_mixture", 8, 4) for _ in range(2)], wiring)
+    >>> gates(Items(torch.randn(5, 8))).weight.shape
+    torch.Size([20, 2])
+    """
+
+    def __init__(self, gates: Sequence[Router], wiring: GateTopology) -> None:
+        given = [gate.num_experts for gate in gates]
+        wanted = [len(branch.experts) for branch in wiring.branches]
+        if given != wanted:
+            raise ConfigError(f"gates for {given} experts, but the wiring's branches have {wanted}")
+        if len({gate.dim for gate in gates}) > 1:
+            raise ConfigError(f"gates differ in width: {[gate.dim for gate in gates]}")
+        super().__init__(gates[0].dim, wiring.num_experts)
+        self.gates = nn.ModuleList(gates)
+        self.wiring = wiring
+        self.traits = _combined([gate.traits for gate in gates])
+        self.num_counts = sum(gate.num_counts for gate in gates)
+
+    def forward(self, items: Items) -> Routing:
+        streams = items.x.chunk(self.wiring.streams, -1)
+        routings = [
+            gate(replace(items, x=streams[branch.reads]))
+            for gate, branch in zip(self.gates, self.wiring.branches, strict=True)
+        ]
+        return join(items, routings, self.wiring)
+
+    def adapt(self, load: Tensor) -> None:
+        for gate, branch in zip(self._gates(), self.wiring.branches, strict=True):
+            gate.adapt(load[list(branch.experts)])
+
+    def adapt_from_counts(self, tally: Tensor) -> None:
+        gates = [gate for gate in self._gates() if gate.num_counts]
+        parts = torch.split(tally, [gate.num_counts for gate in gates])
+        for gate, part in zip(gates, parts, strict=True):
+            gate.adapt_from_counts(part)
+
+    def prepare(self, ids: Tensor, features: Tensor) -> None:
+        for gate in self._gates():
+            gate.prepare(ids, features)
+
+    def _gates(self) -> list[Router]:
+        return [gate for gate in self.gates if isinstance(gate, Router)]
+
+
+class MultiGateMoE(MoE):
+    """Several gates over one bank: ``y, routing = MultiGateMoE(gates, bank, wiring)(streams)``.
+
+    ``y_g = sum_e w_ge(x_g) FFN_e(x_source(e))``; every expert runs once for all gates. The
+    routing is over the items, whichever stream an expert works on, with a weight per gate.
+
+    Source: MMoE, Ma et al. 2018 (KDD, doi 10.1145/3219819.3220007), equations 6 and 7; CGC and
+    PLE, Tang et al. 2020 (RecSys, doi 10.1145/3383313.3412236).
+
+    Args:
+        gates: routers, one per branch of the wiring and over as many experts as it has.
+        bank: who works.
+        wiring: who reads what, and who may choose whom. See ``mmoe``, ``cgc``, ``views``.
+        shared: a bank whose every expert works on every real item of the last stream, for all
+            gates with weight 1.
+        settings: ``capacity``, ``drop``, ``rounding``, ``renormalize`` and ``expert_dropout`` as
+            in ``MoE``; they hold for the joint assignments of all gates.
+
+    Raises:
+        ConfigError: where gates, bank and wiring do not fit.
+
+    >>> import experts, routers
+    >>> gates = [routers.build("topk", 8, 4, k=2) for _ in range(3)]
+    >>> layer = MultiGateMoE(gates, experts.build("mlp", 8, 4), experts.mmoe(4, tasks=3))
+    >>> y, routing = layer(torch.randn(1, 5, 8))
+    >>> y.shape, routing.weight.shape[1]
+    (torch.Size([3, 5, 8]), 3)
+    """
+
+    def __init__(
+        self,
+        gates: Sequence[Router],
+        bank: Bank,
+        wiring: GateTopology,
+        *,
+        shared: Bank | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(Gates(gates, wiring), bank, shared=shared, **settings)
+        self.wiring = wiring
+
+    @property
+    def num_gates(self) -> int:
+        return self.wiring.num_gates
+
+    @uncompiled
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        mask: Tensor | None = None,
+        ids: Tensor | None = None,
+        task: Tensor | None = None,
+    ) -> tuple[Tensor, Routing]:
+        """Route, work and combine.
+
+        Args:
+            x: streams ``(S, ...)``, each as ``MoE`` takes it: ``(S, B, D)`` for vectors.
+            mask: of the items of every stream alike, as in ``MoE``.
+            ids: the same.
+            task: the same.
+
+        Returns:
+            ``y`` ``(G, ...)``, one output per gate, 0 at padding; and the routing of the items.
+
+        Raises:
+            ValueError: naming the shapes where they do not fit.
+        """
+        if x.shape[:1] != (self.wiring.streams,):
+            raise ValueError(f"x must be ({self.wiring.streams}, ...), got {tuple(x.shape)}")
+        streams = [inputs_of(self.bank, stream, mask, ids, task) for stream in x]
+        side_by_side = torch.cat([stream.items.x for stream in streams], -1)
+        routing = self._limited(self.router(replace(streams[0].items, x=side_by_side)))
+        y = self._mixed(streams, routing)
+        if self.shared is not None:
+            last = streams[-1]
+            y = y + mix(last.rows, _everyone(last.items, self.shared), self.shared, last.inner)
+        return y.reshape(len(y), *x.shape[1:]), routing
+
+    def _mixed(self, streams: Sequence[Inputs], routing: Routing) -> Tensor:
+        """Every expert on the rows of its own stream, ``(G, N, ...)``."""
+        read, *others = sorted(set(self.wiring.sources))
+        if not others:
+            return mix(streams[read].rows, routing, self.bank, streams[read].inner)
+        # all streams' rows as items of one routing; each expert's sums lie with its stream
+        n, source = routing.num_items, torch.tensor(self.wiring.sources, device=routing.item.device)
+        rows = torch.cat([stream.rows for stream in streams])
+        inner = [stream.inner for stream in streams if stream.inner is not None]
+        spread = replace(
+            routing,
+            item=source[routing.expert] * n + routing.item,
+            num_items=len(rows),
+            is_dense=False,
+        )
+        y = mix(rows, spread, self.bank, torch.cat(inner) if inner else None)
+        return y.view(len(y), len(streams), n, *y.shape[2:]).sum(1)
+
+
+def _combined(traits: Sequence[Traits]) -> Traits:
+    """What several gates promise together: no more than each, and they need what any needs."""
+    return Traits(
+        learned=any(t.learned for t in traits),
+        per_item=all(t.per_item for t in traits),
+        causal=all(t.causal for t in traits),
+        equivariant=all(t.equivariant for t in traits),
+        convex=all(t.convex for t in traits),
+        exact_gradients=all(t.exact_gradients for t in traits),
+        merges=any(t.merges for t in traits),
+        needs_ids=any(t.needs_ids for t in traits),
+        needs_task=any(t.needs_task for t in traits),
+        expects_load=all(t.expects_load for t in traits),
+        has_logits=False,
+    )

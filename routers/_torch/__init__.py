@@ -1,0 +1,1 @@
+"""Small additions to torch: compilation limits, fp32 state, stable sorting."""

@@ -1,0 +1,72 @@
+"""Gates with learned noise, and the smooth load it makes possible."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..gates import Gate
+from ..routing.items import Items
+
+
+def jittered(items: Items, amount: float) -> Items:
+    """The items with ``x`` times a uniform draw from ``1 - amount`` to ``1 + amount``."""
+    if not amount:
+        return items
+    factor = torch.empty_like(items.x).uniform_(1 - amount, 1 + amount)
+    return replace(items, x=items.x * factor)
+
+
+class Scores(NamedTuple):
+    """Scores before and after noise, and the noise's standard deviation, ``(..., E)`` each."""
+
+    clean: Tensor
+    noisy: Tensor
+    std: Tensor
+
+
+class NoisyScores(nn.Module):
+    """``H = h + N(0, 1) * softplus(x Wn)`` (Shazeer et al. 2017, equations 3 to 5).
+
+    Noise is drawn in training only. Its scale starts the same for every expert.
+
+    Args:
+        gate: gives the clean scores ``h``.
+        dim: ``D``.
+        outputs: how many scores the gate gives.
+        floor: least standard deviation of the noise, so that it never divides by zero.
+    """
+
+    def __init__(self, gate: Gate, dim: int, outputs: int, floor: float = 1e-2) -> None:
+        super().__init__()
+        self.gate = gate
+        self.floor = floor
+        self.spread = nn.Parameter(torch.zeros(outputs, dim))
+
+    def forward(self, items: Items) -> Scores:
+        clean = self.gate(items)
+        std = F.softplus(F.linear(items.x, self.spread.to(items.x.dtype))) + self.floor
+        noisy = clean + torch.randn_like(clean) * std if self.training else clean
+        return Scores(clean, noisy, std)
+
+
+def chance_of_top_k(scores: Scores, k: int) -> Tensor:
+    """Probability that each score is among the ``k`` largest if its own noise is drawn again.
+
+    ``Phi((h_e - threshold) / std_e)``, the threshold being the ``k``-th largest of the *other*
+    noisy scores (Shazeer et al. 2017, equations 8 and 9): the ``k+1``-th largest of all for a
+    score that is in, the ``k``-th for one that is not.
+
+    >>> two = torch.tensor([[1.0, 1.0]])
+    >>> chance_of_top_k(Scores(two, two, torch.ones(1, 2)), k=1).tolist()
+    [[0.5, 0.5]]
+    """
+    clean, noisy, std = scores
+    if k == clean.shape[-1]:
+        return torch.ones_like(clean)
+    largest = noisy.topk(k + 1, -1).values
+    last_in, first_out = largest[..., k - 1, None], largest[..., k, None]
+    threshold = torch.where(noisy > first_out, first_out, last_in)
+    return torch.special.ndtr((clean - threshold) / std)

@@ -1,0 +1,1 @@
+"""The conformance kit: checks that every router has to pass."""

@@ -1,0 +1,111 @@
+"""Checks of what a capacity gives away: how much, that weights stay, and nobody looks ahead."""
+
+import torch
+from torch import Tensor
+
+from ...routing.capacity import DROP_ORDERS
+from ...routing.items import Items
+from ...routing.routing import Routing
+from ..harness import RouterUnderTest, random_mask, require, routes, same, where, with_mask
+from .shapes import CONSTRUCT
+
+
+def check_capacity(subject: RouterUnderTest) -> None:
+    """``routing.limit`` keeps ``ceil(factor * K n_g / E)`` per group and expert, in every order.
+
+    ``K`` is the budget. Where there is none it is the group's mean, and in the order of
+    positions, which may not know that mean, nothing is checked but that none are added.
+    """
+    for items in subject.batches():
+        for route in (subject.in_training, subject.in_eval):
+            routing = route(items)
+            if not routing.supports_dropping:
+                require(
+                    routing.limit(0.5) is routing, "limit changed a blend or a merge", CONSTRUCT
+                )
+                continue
+            for order in DROP_ORDERS:
+                for factor in (0.5, 1.0, 1.25):
+                    _check_limited(routing, routing.limit(factor, order), factor, order)
+                require(
+                    same(routes(routing.limit(0.5, order)), routes(routing.limit(0.5, order))),
+                    f"limit(0.5, {order!r}) is not deterministic",
+                    "seed the drop order from the routing",
+                )
+
+
+def _check_limited(routing: Routing, kept: Routing, factor: float, order: str) -> None:
+    e, length = routing.num_experts, max(routing.num_items // routing.groups, 1)
+    before, after = (
+        torch.bincount(r.item // length * e + r.expert, minlength=r.groups * e).view(-1, e)
+        for r in (routing, kept)
+    )
+    asked = before.sum(1, keepdim=True).double()
+    if routing.experts_per_item is not None:
+        real = torch.ones(routing.num_items) if routing.mask is None else routing.mask
+        asked = (
+            real.view(routing.groups, -1).sum(1, keepdim=True).double() * routing.experts_per_item
+        )
+    capacity = (asked * factor / e - 1e-9).ceil().long()
+    mean_so_far = routing.experts_per_item is None and order == "position"
+    require(
+        (after <= before).all() if mean_so_far else torch.equal(after, before.minimum(capacity)),
+        f"limit({factor}, {order!r}) kept {after.tolist()} of {before.tolist()}, "
+        f"capacity {capacity.flatten().tolist()}",
+        f"{CONSTRUCT}, so that groups and items agree",
+    )
+    require(
+        torch.equal(kept.requested_load, routing.requested_load),
+        f"limit({factor}, {order!r}) changed the demand",
+        "leave requested to Routing.drop",
+    )
+
+
+def check_drops_keep_weights(subject: RouterUnderTest) -> str | None:
+    """A capacity deletes edges; it scales the weights that stay only where it is told to."""
+    for items in subject.batches():
+        routing = subject.in_eval(items)
+        if not routing.supports_dropping:
+            return "nothing to drop"
+        before = _weights(routing)
+        for order in DROP_ORDERS:
+            kept = _weights(routing.limit(0.5, order))
+            require(
+                all(before.get(pair) == weight for pair, weight in kept.items()),
+                f"limit(0.5, {order!r}) changed a weight that stays",
+                "drop edges alone: weights are scaled where renormalize=True asks for it",
+            )
+    return None
+
+
+def _weights(routing: Routing) -> dict[tuple[int, int], object]:
+    pairs = zip(routing.item.tolist(), routing.expert.tolist(), strict=True)
+    return dict(zip(pairs, routing.weight.tolist(), strict=True))
+
+
+def check_capacity_is_causal(subject: RouterUnderTest) -> str | None:
+    """Trait ``causal``: under a capacity in the order of position it is kept as well."""
+    if not subject.router().traits.causal:
+        return "not promised"
+    length, groups = 7, 3
+    plain = subject.items(length, groups)
+    place = torch.arange(len(plain)) % length
+    for items in (plain, with_mask(plain, random_mask(plain))):
+        for cut in range(1, length):
+            early = place < cut
+            other = where(early, items, subject.items(length, groups, seed=99))
+            for factor in (0.5, 1.0):
+                one, two = (_kept(subject, each, factor, early) for each in (items, other))
+                require(
+                    same(one, two),
+                    f"limit({factor}) drops others of the first {cut} items where later ones "
+                    "change, though causal is declared",
+                    "the order position is first come, first served: sort by place and not by "
+                    "weight; and count no assignments of later items into the capacity, see "
+                    "Routing.experts_per_item",
+                )
+    return None
+
+
+def _kept(subject: RouterUnderTest, items: Items, factor: float, early: Tensor) -> Tensor:
+    return routes(subject.in_eval(items).limit(factor, "position"))[early]

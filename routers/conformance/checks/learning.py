@@ -1,0 +1,77 @@
+"""Checks that every way to set a router up learns, and that idle parts of it do no harm."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from ..._router import Router
+from ...plugins.errors import ConfigError
+from ...plugins.signature import defaults
+from ..harness import CheckError, RouterUnderTest, require, seeded, with_mask
+from .gradients import check_gradients
+from .metadata import ends
+
+
+def check_options_learn(subject: RouterUnderTest) -> str | None:
+    """With one expert per item, and with all that ``space`` offers, the task reaches the gate."""
+    kind = type(subject.build())
+    if not kind.traits.learned:
+        return "not promised"
+    for options in _settings(kind):
+        chosen = RouterUnderTest(partial(kind, **options), subject.dim, subject.num_experts)
+        try:
+            chosen.build()
+        except ConfigError:
+            continue  # what cannot learn has to be refused: that is one way to keep the promise
+        try:
+            check_gradients(chosen)
+        except CheckError as broken:
+            given = ", ".join(f"{name}={value}" for name, value in options.items())
+            raise CheckError(
+                f"with {given}: {broken.why}",
+                f"refuse what cannot learn with ConfigError; or {broken.mend}",
+            ) from broken
+    return None
+
+
+def _settings(kind: type[Router]) -> Iterator[Mapping[str, Any]]:
+    """Each choice of ``space``, both ends of a range, alone and with one expert per item."""
+    listed = [
+        {name: choice} for name, choices in kind.search_space.items() for choice in ends(choices)
+    ]
+    yield from listed
+    if "k" in defaults(kind, skip=2):
+        yield {"k": 1}
+        yield from ({**choice, "k": 1} for choice in listed if "k" not in choice)
+
+
+def check_idle_experts(subject: RouterUnderTest) -> str | None:
+    """Where a batch is one item, all parameters stay in the graph: DDP breaks on unused ones."""
+    router = subject.router().double().train()
+    trained = {name: p for name, p in router.named_parameters() if p.requires_grad}
+    if not trained:
+        return "nothing to learn"
+    many = subject.items(3, 2)
+    for items in (subject.items(1), with_mask(many, torch.arange(len(many)) == 0)):
+        with seeded(1):
+            routing = router(items)
+        parts = [routing.weight]
+        if routing.blend is not None:
+            parts += [routing.blend.dispatch, routing.blend.combine]
+        value = torch.stack([part.sum() for part in parts]).sum()
+        found = (
+            torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+            if value.requires_grad
+            else [None] * len(trained)
+        )
+        unused = [name for name, g in zip(trained, found, strict=True) if g is None]
+        require(
+            not unused,
+            f"with one real item {', '.join(unused)} take no part in the weights: "
+            "DistributedDataParallel refuses unused parameters",
+            "compute the scores of all experts, or of all tasks, at once and pick from them: "
+            "then what nobody chose gets a gradient of 0",
+        )
+    return None

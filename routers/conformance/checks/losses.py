@@ -1,0 +1,117 @@
+"""Checks of what losses say of a router's routings, by slow sums over single assignments."""
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from ...routing.routing import Routing
+from ..harness import RouterUnderTest, require, seeded, terms
+
+DRAWS = 200
+
+
+def check_loss_values(subject: RouterUnderTest) -> None:
+    """Balance terms count every choice, before drops, and each item once."""
+    for items in subject.batches():
+        for route in (subject.in_training, subject.in_eval):
+            routing = route(items)
+            if not int(routing.num_real) or not int(routing.requested_load.sum()):
+                continue
+            found, limited = terms(routing), terms(routing.limit(0.5))
+            for name, value in found.items():
+                slow = _SLOW[name](routing) if name in _SLOW else value.item()
+                _require_close(name, value.item(), slow, "by its definition it is")
+                _require_close(name, limited[name].item(), slow, "before drops it was")
+
+
+def _require_close(name: str, value: float, expected: float, what: str) -> None:
+    require(
+        abs(value - expected) <= 1e-6 * max(1.0, abs(expected)),
+        f"losses.{name} is {value:.6g}, {what} {expected:.6g}",
+        "count all K choices and not the first alone, count before drops, average over real "
+        "items, and read probs as it is; or give probs, logits and weights that belong together",
+    )
+
+
+def _switch(routing: Routing) -> float:
+    """``E sum_e f_e P_e``."""
+    asked = routing.requested_load.tolist()
+    shares = [count / sum(asked) for count in asked]
+    rows = _real_probs(routing)
+    means = [sum(row[e] for row in rows) / len(rows) for e in range(routing.num_experts)]
+    return len(asked) * sum(f * p for f, p in zip(shares, means, strict=True))
+
+
+def _importance(routing: Routing) -> float:
+    """Population variance over squared mean of the gate mass, before drops."""
+    routing = routing if routing.before is None else routing.before
+    mass = [0.0] * routing.num_experts
+    if routing.blend is not None:
+        for row in _real_probs(routing):
+            mass = [a + b for a, b in zip(mass, row, strict=True)]
+    else:
+        weights = routing.weight.unsqueeze(-1).flatten(1).sum(1).tolist()
+        for expert, weight in zip(routing.expert.tolist(), weights, strict=True):
+            mass[expert] += weight
+    mean = sum(mass) / len(mass)
+    return sum((m - mean) ** 2 for m in mass) / len(mass) / mean**2 if mean else 0.0
+
+
+def _z(routing: Routing) -> float:
+    """``mean_i logsumexp(h_i)^2``; of several gates or heads the mean over all of them."""
+    if routing.logits is None or routing.given_log_partition is not None:
+        assert routing.log_partition is not None
+        scales = routing.unpadded(routing.log_partition).flatten().tolist()
+    else:
+        scales = [
+            max(row) + math.log(sum(math.exp(h - max(row)) for h in row))
+            for row in routing.unpadded(routing.logits).tolist()
+        ]
+    return sum(scale**2 for scale in scales) / len(scales)
+
+
+def _entropy(routing: Routing) -> float:
+    """``mean_i -sum_e p_ie log p_ie``."""
+    rows = _real_probs(routing)
+    return sum(-p * math.log(p) for row in rows for p in row if p > 0) / len(rows)
+
+
+def _real_probs(routing: Routing) -> list[list[float]]:
+    rows: list[list[float]] = routing.unpadded(routing.to_dense(routing.probs)).tolist()
+    return rows
+
+
+_SLOW: dict[str, Callable[[Routing], float]] = {
+    "switch": _switch,
+    "importance": _importance,
+    "z": _z,
+    "entropy": _entropy,
+}
+
+
+def check_expected_load(subject: RouterUnderTest) -> str | None:
+    """Trait ``expects_load``: over many draws of noise the expected load is the load."""
+    router = subject.router().double().train()
+    if not router.traits.expects_load:
+        return "not promised"
+    items = subject.items(6, 2)
+    with seeded(1), torch.no_grad():
+        routings = [router(items) for _ in range(DRAWS)]
+    gap = torch.stack([_gap(routing) for routing in routings])
+    error = gap.std(0) / DRAWS**0.5
+    allowed = 5 * error + 0.1 * routings[0].requested_load.double().mean()
+    worst = (gap.mean(0).abs() - allowed).argmax().item()
+    require(
+        (gap.mean(0).abs() <= allowed).all(),
+        f"over {DRAWS} draws expert {worst} is expected to have {gap[:, worst].mean():+.2f} items "
+        "more than it gets",
+        "an expert's threshold is the K-th largest of the other scores: the (K+1)-th of all where "
+        "it is in, the K-th where it is not; and divide by the noise's standard deviation",
+    )
+    return None
+
+
+def _gap(routing: Routing) -> torch.Tensor:
+    assert routing.expected_load is not None
+    return routing.expected_load - routing.requested_load

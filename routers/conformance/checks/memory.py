@@ -1,0 +1,73 @@
+"""Checks that nothing but the routing remembers a forward pass."""
+
+import gc
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from ..._router import Router
+from ..harness import RouterUnderTest, require, seeded, terms
+
+
+def check_nothing_kept(subject: RouterUnderTest) -> None:
+    """Once the routing is gone, so is all that was computed: no global list, no ``self.last``."""
+    router = subject.router().double().train()
+    _forward(router, subject)  # what is cached the first time may be
+    with _Made() as made:
+        _forward(router, subject)
+    held = made.alive(router)
+    if held:
+        gc.collect()
+        held = made.alive(router)
+    require(
+        not held,
+        f"a forward pass leaves {len(held)} tensors behind, of shapes "
+        f"{sorted({tuple(t.shape) for t in held})[:3]}",
+        "return all there is to say in the routing; keep no loss, score or activation on the "
+        "module or in a list",
+    )
+
+
+def _forward(router: Router, subject: RouterUnderTest) -> None:
+    with seeded(1):
+        terms(router(subject.items(5, 3)))
+
+
+class _Made(TorchFunctionMode):
+    """Remembers, weakly, every tensor that torch returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[weakref.ref[Tensor]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        found = tree_leaves(result)
+        self.made += [weakref.ref(leaf) for leaf in found if isinstance(leaf, Tensor)]
+        return result
+
+    def alive(self, router: Router) -> list[Tensor]:
+        """Those still there, beside what the router owns."""
+        own = {id(tensor) for tensor in (*router.parameters(), *router.buffers())}
+        there = {id(t): t for t in (ref() for ref in self.made) if t is not None}
+        return [tensor for key, tensor in there.items() if key not in own]
+
+
+def check_terms_stand_alone(subject: RouterUnderTest) -> None:
+    """A balance term reads one layer's routing: others, seen before, change nothing."""
+    one, other = (subject.in_training(subject.items(6, 2, seed=seed)) for seed in (0, 99))
+    first = terms(one)
+    terms(other)
+    again = terms(one)
+    for name, value in first.items():
+        require(
+            torch.equal(value, again[name]),
+            f"losses.{name} of one routing is {value.item():.6g}, and {again[name].item():.6g} "
+            "after another was seen",
+            "keep no sum over calls or layers: pooled over layers, a collapsed layer hides behind "
+            "one that collapsed elsewhere; whoever trains adds the terms up",
+        )

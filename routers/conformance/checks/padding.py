@@ -1,0 +1,106 @@
+"""Checks that padding reaches nobody and counts nowhere."""
+
+import torch
+
+from ...routing.items import Items
+from ...routing.routing import Routing
+from ..harness import (
+    RouterUnderTest,
+    measures,
+    pick,
+    random_mask,
+    require,
+    routes,
+    same,
+    where,
+    with_mask,
+)
+
+
+def check_padding_is_not_routed(subject: RouterUnderTest) -> None:
+    """Padding has no assignment, takes no part in a slot and gets nothing back."""
+    for items in subject.batches():
+        for route in (subject.in_training, subject.in_eval):
+            reached = routes(route(items))[~items.real()]
+            require(
+                not reached.any(),
+                "an item of padding was routed",
+                "make the routing with by_item, by_expert or by_mask, which drop padding; a "
+                "blend must be 0 in the rows of padding",
+            )
+
+
+def check_padding_is_not_read(subject: RouterUnderTest) -> None:
+    """What padding contains changes no route, no load, no loss and no metric."""
+    plain = subject.items(6, 3)
+    items = with_mask(plain, random_mask(plain))
+    noise = subject.items(6, 3, seed=99)
+    loud = Items(noise.x * 100, noise.groups, None, noise.ids, noise.task)
+    other = where(items.real(), items, loud)
+    for route in (subject.in_training, subject.in_eval):
+        _require_same(
+            route(items),
+            route(other),
+            items,
+            other,
+            "changes with what padding contains",
+            "leave padding out of every reduction over items: use items.real()",
+        )
+
+
+def check_padding_is_as_if_absent(subject: RouterUnderTest) -> None:
+    """Groups padded at their ends are routed and measured like shorter groups."""
+    length, kept = 6, 4
+    plain = subject.items(length, 3)
+    real = torch.arange(len(plain)) % length < kept
+    items = with_mask(plain, real)
+    shorter = pick(plain, real.nonzero().squeeze(1), plain.groups)
+    _require_same(
+        subject.in_eval(items),
+        subject.in_eval(shorter),
+        items,
+        shorter,
+        "differs from the same items without padding",
+        "count real items only, in capacities too: items.grouped(items.real()).sum(1)",
+    )
+
+
+def check_full_mask_is_no_mask(subject: RouterUnderTest) -> None:
+    """A mask that is True everywhere changes nothing."""
+    items = subject.items(6, 3)
+    full = with_mask(items, torch.ones(len(items), dtype=torch.bool))
+    _require_same(
+        subject.in_eval(full),
+        subject.in_eval(items),
+        full,
+        items,
+        "changes when a mask of True is given",
+        "let both paths end in the same computation",
+    )
+
+
+def check_padded_groups(subject: RouterUnderTest) -> None:
+    """A group, or a batch, of padding alone: every statistic is finite."""
+    items = subject.items(4, 3)
+    first = torch.arange(len(items)) >= items.group_length
+    for mask in (first, torch.zeros_like(first)):
+        for route in (subject.in_training, subject.in_eval):
+            routing = route(with_mask(items, mask))
+            numbers = measures(routing.limit(1.0)) | {"probs": routing.probs}
+            for name, value in numbers.items():
+                require(
+                    value.isfinite().all(),
+                    f"{name} is {value.tolist()} with {int(mask.sum())} real items",
+                    "allow for groups without a real item: finite floors, clamped counts",
+                )
+
+
+def _require_same(
+    one: Routing, other: Routing, items: Items, others: Items, what: str, mend: str
+) -> None:
+    rows = routes(one)[items.real()], routes(other)[others.real()]
+    require(same(*rows), f"a route {what}", mend)
+    first, second = measures(one), measures(other)
+    for name in first.keys() | second.keys():
+        both = name in first and name in second
+        require(both and same(first[name], second[name]), f"{name} {what}", mend)

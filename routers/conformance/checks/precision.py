@@ -1,0 +1,73 @@
+"""Checks that routers decide in float32, whatever surrounds them."""
+
+import torch
+from torch import Tensor
+
+from ...routing.items import Items
+from ...routing.routing import Routing
+from ..harness import RouterUnderTest, require, routes, same
+
+MEND = (
+    "compute scores from items.x as it comes, cast parameters with .to(items.x.dtype), and cast "
+    "nothing down; Router.__call__ has already switched autocast off"
+)
+
+
+def check_bf16(subject: RouterUnderTest) -> None:
+    """bf16 input and autocast change no choice, and no score comes in half precision."""
+    router = subject.router().eval()
+    for wide in subject.batches():
+        half = _cast(wide, torch.bfloat16)
+        full = router(_cast(half, torch.float32))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            under_autocast = router(_cast(half, torch.float32))
+        for what, other in (("bf16 input", router(half)), ("autocast", under_autocast)):
+            _require_full_precision(other, what)
+            require(
+                same(routes(full), routes(other), 1e-6),
+                f"{what} changes routes that the same numbers in float32 have",
+                MEND,
+            )
+
+
+def check_full_precision_inside(subject: RouterUnderTest) -> str | None:
+    """Scores are finer than bf16: nothing is rounded on the way, and cast back."""
+    router = subject.router().eval()
+    items = _cast(subject.items(7), torch.float32)
+    rounded = _cast(_cast(items, torch.bfloat16), torch.float32)
+    other = _cast(subject.items(7, seed=99), torch.float32)
+    if not router.traits.has_logits:
+        return "no scores"
+    scores, from_rounded, from_other = (_scores(router(i)) for i in (items, rounded, other))
+    if torch.equal(scores, from_other):
+        return "scores do not read x"
+    require(
+        not torch.equal(scores, from_rounded),
+        "rounding x to bf16 changes no score, so x is rounded inside",
+        MEND,
+    )
+    require(
+        not torch.equal(scores, scores.bfloat16().to(scores.dtype)),
+        "every score is a bf16 number, so scores are rounded",
+        MEND,
+    )
+    return None
+
+
+def _scores(routing: Routing) -> Tensor:
+    assert routing.logits is not None
+    return routing.logits
+
+
+def _cast(items: Items, dtype: torch.dtype) -> Items:
+    return Items(items.x.to(dtype), items.groups, items.mask, items.ids, items.task)
+
+
+def _require_full_precision(routing: Routing, what: str) -> None:
+    for name in ("weight", "logits", "probs", "expected_load"):
+        value = getattr(routing, name)
+        require(
+            value is None or value.dtype in (torch.float32, torch.float64),
+            f"routing.{name} is {value.dtype if value is not None else None} with {what}",
+            MEND,
+        )

@@ -1,0 +1,217 @@
+"""Checks of one routing by itself: shapes, ranges, layout, weights."""
+
+from dataclasses import replace
+
+import torch
+
+from ...losses.balance import LOSSES
+from ...plugins.errors import ConfigError
+from ...routing.items import Items
+from ...routing.routing import Routing
+from ..harness import RouterUnderTest, measures, require, same, toy_mixture
+
+CONSTRUCT = "make the routing with Routing.by_item, by_expert, by_mask or by_slot"
+
+
+def check_shapes_and_ranges(subject: RouterUnderTest) -> None:
+    """Every tensor of a routing has its shape, its type and a sane range."""
+    for items in subject.batches():
+        for route in (subject.in_training, subject.in_eval):
+            routing = route(items)
+            _check_header(items, routing, subject.num_experts)
+            _check_assignments(routing)
+            _check_scores(routing)
+
+
+def _check_header(items: Items, routing: Routing, num_experts: int) -> None:
+    said = (routing.num_items, routing.num_experts, routing.groups)
+    truth = (len(items), num_experts, items.groups)
+    require(said == truth, f"(num_items, num_experts, groups) is {said}, not {truth}", CONSTRUCT)
+    require(routing.mask is items.mask, "the routing lost the items' mask", CONSTRUCT)
+
+
+def _check_assignments(routing: Routing) -> None:
+    a = routing.num_assignments
+    rows = routing.num_items if routing.blend is None else routing.blend.num_slots
+    for name, index, size in (
+        ("item", routing.item, rows),
+        ("expert", routing.expert, routing.num_experts),
+    ):
+        require(
+            index.shape == (a,) and index.dtype == torch.int64,
+            f"routing.{name} is {index.dtype} {tuple(index.shape)}, not int64 ({a},)",
+            CONSTRUCT,
+        )
+        require(
+            ((index >= 0) & (index < size)).all(),
+            f"routing.{name} leaves the range 0 to {size - 1}",
+            "index from 0; see that padding or a sentinel such as -1 does not get through",
+        )
+    require(
+        routing.weight.shape[:1] == (a,) and routing.weight.dim() <= 2,
+        f"routing.weight is {tuple(routing.weight.shape)}, not ({a},) or ({a}, T)",
+        CONSTRUCT,
+    )
+    require(
+        routing.weight.isfinite().all(),
+        "routing.weight holds an infinity or NaN",
+        "look for a division by a sum that can be 0, and for -inf before a softmax",
+    )
+
+
+def _check_scores(routing: Routing) -> None:
+    shape: tuple[int, ...] = (routing.num_items, routing.num_experts)
+    if routing.candidates is not None:
+        _check_candidates(routing)
+        shape = tuple(routing.candidates.shape)
+    for name, scores in (("logits", routing.logits), ("probs", routing.probs)):
+        require(
+            scores is None or scores.shape == shape,
+            f"routing.{name} is not (N, E), or (N, S) where there are candidates: {shape}",
+            f"give {name} one row per item, padding included, and one column per expert",
+        )
+        require(
+            scores is None or scores.isfinite().all(),
+            f"routing.{name} holds an infinity or NaN",
+            "mask with a finite floor such as torch.finfo(dtype).min, not with -inf",
+        )
+    require((routing.probs >= 0).all(), "routing.probs has negative entries", "give a distribution")
+
+
+def _check_candidates(routing: Routing) -> None:
+    candidates = routing.candidates
+    assert candidates is not None
+    require(
+        candidates.dtype == torch.int64
+        and candidates.shape[:-1] == (routing.num_items,)
+        and ((candidates >= 0) & (candidates < routing.num_experts)).all(),
+        f"routing.candidates is {candidates.dtype} {tuple(candidates.shape)}, or leaves the range "
+        f"0 to {routing.num_experts - 1}",
+        "give (N, S) int64, the experts that logits and probs are of",
+    )
+    asked = torch.zeros_like(routing.chosen).scatter(1, candidates, True)
+    require(
+        (asked | ~routing.chosen).all(),
+        "an item has an expert that is not among its candidates",
+        "choose among the candidates",
+    )
+
+
+def check_layout_fields(subject: RouterUnderTest) -> None:
+    """``fan_out`` and ``fan_in`` say how assignments lie; no pair comes twice."""
+    for items in subject.batches():
+        routing = subject.in_eval(items)
+        a, e = routing.num_assignments, subject.num_experts
+        pair = routing.item * e + routing.expert
+        require(
+            len(set(pair.tolist())) == a,
+            "an item has the same expert twice",
+            "select without replacement, or add the weights up first",
+        )
+        if routing.fan_out is not None:
+            order = torch.arange(len(items)).repeat_interleave(routing.fan_out)
+            require(
+                torch.equal(routing.item, order),
+                f"fan_out={routing.fan_out} but assignments do not lie item by item",
+                "use Routing.by_item, or leave fan_out None",
+            )
+        if routing.fan_in is not None:
+            order = torch.arange(e).repeat_interleave(routing.fan_in)
+            require(
+                torch.equal(routing.expert, order),
+                f"fan_in={routing.fan_in} but assignments do not lie expert by expert",
+                "use Routing.by_expert, or leave fan_in None",
+            )
+
+
+def check_weights_sum_as_declared(subject: RouterUnderTest) -> str | None:
+    """Trait ``convex``: a routed item's weights are non-negative and sum to one."""
+    if not subject.router().traits.convex:
+        return "not promised"
+    mend = "normalise over the chosen experts, or declare traits = Traits(convex=False)"
+    for items in subject.batches():
+        for route in (subject.in_training, subject.in_eval):
+            routing = route(items)
+            weight = routing.weight.unsqueeze(-1).flatten(1)
+            require((weight >= 0).all(), "convex is declared, but a weight is negative", mend)
+            total = weight.new_zeros(_rows(routing), weight.shape[1])
+            total = total.index_add(0, routing.item, weight)
+            if routing.blend is not None:
+                total = routing.blend.combine.sum(-1).flatten(-2)[..., items.real()]
+            else:
+                total = total[routing.chosen.any(1)]
+            worst = (total - 1).abs().max().item() if total.numel() else 0.0
+            require(
+                worst < 1e-6,
+                f"convex is declared, but an item's weights sum to 1 only within {worst:.3g}",
+                mend,
+            )
+    return None
+
+
+def _rows(routing: Routing) -> int:
+    return routing.num_items if routing.blend is None else routing.blend.num_slots
+
+
+def check_empty_and_single(subject: RouterUnderTest) -> None:
+    """No item, one item, one expert: all run, and every number stays finite."""
+    batches = [subject.items(0), subject.items(0, groups=3), subject.items(1)]
+    candidates = [subject, replace(subject, num_experts=1)]
+    for candidate in candidates:
+        try:
+            candidate.build()
+        except ConfigError:
+            continue  # a router may need more experts than one
+        for items in batches:
+            for route in (candidate.in_training, candidate.in_eval):
+                routing = route(items)
+                y = toy_mixture(routing, items.x)
+                require(
+                    y.shape[0] == len(items) and y.isfinite().all(),
+                    f"the mixture of {len(items)} items has shape {tuple(y.shape)} "
+                    "or a number that is not finite",
+                    "let reductions over items allow for none",
+                )
+                for name, value in measures(routing.limit(1.0)).items():
+                    require(
+                        value.isfinite().all(),
+                        f"{name} is {value} for {len(items)} items, "
+                        f"{candidate.num_experts} experts",
+                        "give probs and logits that are finite for any number of items",
+                    )
+
+
+def check_balance_term(subject: RouterUnderTest) -> None:
+    """``probs`` is a distribution and demand counts all assignments: ``switch`` is 1 at balance."""
+    for items in subject.batches():
+        for route in (subject.in_training, subject.in_eval):
+            _check_distribution(route(items))
+        routing = subject.in_eval(items)
+        routed = routing.unpadded(routing.chosen).any(-1)
+        if not routed.all() or not routing.requested_load.sum():
+            continue
+        e = subject.num_experts
+        even_demand = replace(routing, requested=torch.ones(e, dtype=torch.int64))
+        even = torch.full_like(routing.to_dense(routing.probs), 1 / e)
+        even_probs = replace(routing, given_probs=even, candidates=None, logits=None)
+        for what, balanced in (("requested_load", even_demand), ("probs", even_probs)):
+            value = LOSSES["switch"](balanced).item()
+            require(
+                abs(value - 1) < 1e-6,
+                f"losses.switch is {value:.6g} where {what} is perfectly even, not 1",
+                "count each assignment once in the load, and give probs whose rows sum to one",
+            )
+
+
+def _check_distribution(routing: Routing) -> None:
+    """Rows of ``probs`` sum to one, or to less for an item that goes to no expert."""
+    total = routing.unpadded(routing.probs).sum(-1)
+    routed = routing.unpadded(routing.chosen).any(-1)
+    require(
+        same(total[routed], torch.ones_like(total[routed]), 1e-6)
+        and (total[~routed] <= 1 + 1e-6).all(),
+        "the rows of routing.probs do not sum to one",
+        "give probs=, a distribution over experts (or over the candidates) for every item, where "
+        "it is not the softmax of logits; weights that are no distribution, such as relu(h), are "
+        "divided by their sum, and the row of an item without any expert may be 0",
+    )

@@ -1,0 +1,144 @@
+"""Checks of what a router remembers: determinism, checkpoints, copies, adaptation."""
+
+import io
+import pickle
+
+import torch
+from torch import Tensor
+
+from ..._router import Router
+from ...routing.items import Items
+from ..harness import (
+    RouterUnderTest,
+    changed,
+    copied,
+    require,
+    routes,
+    same,
+    seeded,
+    state_of,
+    terms,
+)
+from .adaptation import STEPS, step
+from .gradients import gradients, probed
+
+
+def check_eval_deterministic(subject: RouterUnderTest) -> None:
+    """In eval the same items get the same routes, and no random number is drawn."""
+    router = subject.router().double().eval()
+    for items in subject.batches():
+        with seeded(1):
+            first = routes(router(items))
+        with seeded(2):
+            before = torch.get_rng_state()
+            second = routes(router(items))
+            after = torch.get_rng_state()
+        require(
+            torch.equal(first, second),
+            "eval gives two routes for one input",
+            "draw noise only where self.training",
+        )
+        require(
+            torch.equal(before, after),
+            "eval draws from the global random generator",
+            "draw noise only where self.training, or from a torch.Generator of your own",
+        )
+
+
+def check_inputs_untouched(subject: RouterUnderTest) -> None:
+    """No forward pass writes into the items it was given."""
+    for wide in subject.batches():
+        items = Items(wide.x.float(), wide.groups, wide.mask, wide.ids, wide.task)
+        fields = {n: v for n, v in vars(items).items() if isinstance(v, torch.Tensor)}
+        for training in (True, False):
+            before = {name: value.clone() for name, value in fields.items()}
+            subject.router().train(training)(items)
+            written = changed(before, fields)
+            require(
+                not written,
+                f"forward changed {', '.join('items.' + name for name in written)} in place",
+                "write x = x * 2 instead of x.mul_(2); dataclasses.replace(items, x=...)",
+            )
+
+
+def check_forward_keeps_state(subject: RouterUnderTest) -> None:
+    """No forward pass moves a parameter or buffer: recomputed activations would move it twice."""
+    router = subject.router().double()
+    for training in (True, False):
+        router.train(training)
+        before = state_of(router)
+        for items in subject.batches():
+            router(items)
+        moved = changed(before, state_of(router))
+        require(
+            not moved,
+            f"forward changed {', '.join(moved)}",
+            "move state in adapt(load), which is called once per optimizer step",
+        )
+
+
+def check_state_dict_round_trip(subject: RouterUnderTest) -> None:
+    """A fresh router that loads the state of a used one routes, learns and adapts as it does."""
+    used = _adapted(subject)
+    stream = io.BytesIO()
+    torch.save(used.state_dict(), stream)
+    stream.seek(0)
+    fresh = subject.build(seed=5).double()
+    fresh.load_state_dict(torch.load(stream, weights_only=True))
+    _require_equal(
+        subject,
+        used,
+        fresh,
+        "a router that loads the state dict of another",
+        "keep every tensor it needs in a Parameter or with register_buffer",
+    )
+
+
+def check_copy_and_pickle(subject: RouterUnderTest) -> None:
+    """A deep copy and a pickled copy route, learn and adapt as the original."""
+    router = _adapted(subject)
+    mend = "keep no lambda, generator, open file or local class as an attribute"
+    _require_equal(subject, router, copied(router), "a deep copy", mend)
+    pickled = pickle.loads(pickle.dumps(router))
+    _require_equal(subject, router, pickled, "a pickled copy", mend)
+
+
+def _adapted(subject: RouterUnderTest) -> Router:
+    """A router that has been trained, so that what follows load and tally has moved choices."""
+    router = subject.router().double().train()
+    e = subject.num_experts
+    with seeded(1):
+        routing = router(subject.items(6, 2))
+    for _ in range(STEPS):
+        step(router, routing)
+    for load in (torch.zeros(e, dtype=torch.int64), torch.arange(e)):
+        router.adapt(load)
+    return router
+
+
+def _require_equal(
+    subject: RouterUnderTest, one: Router, other: Router, what: str, mend: str
+) -> None:
+    """Raise ``CheckError`` where two routers route, train or adapt differently."""
+    one, other = copied(one), copied(other)
+    for items in subject.batches():
+        expected, found = (routes(router.eval()(items)) for router in (one, other))
+        require(same(found, expected), f"{what} routes differently", mend)
+    items = subject.items(5, 3)
+    was, now = (_trained_on(router.train(), items) for router in (one, other))
+    differ = sorted(name for name in was if name not in now or not same(now[name], was[name]))
+    require(not differ, f"{what} trains differently, in {', '.join(differ)}", mend)
+    with seeded(1):
+        routing = one(items)
+    for router in (one, other):
+        step(router, routing)
+    moved = changed(state_of(one), state_of(other))
+    require(not moved, f"{what} adapts differently: {', '.join(moved)}", mend)
+
+
+def _trained_on(router: Router, items: Items) -> dict[str, Tensor]:
+    """What a step of training reads: routes, balance terms, and the output's gradients."""
+    with seeded(1):
+        routing = router(items)
+    slopes = gradients(router, probed(routing, items))
+    return {"routes": routes(routing), **terms(routing), **slopes}

@@ -1,0 +1,224 @@
+"""Checks that prove what a router declares about which items may change which routes."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ...losses.balance import LOSSES
+from ...plugins.errors import ConfigError
+from ...routing.items import Items
+from ..harness import RouterUnderTest, pick, random_mask, require, routes, same, where, with_mask
+
+
+def check_traits_may_only_shrink(subject: RouterUnderTest) -> None:
+    """An instance promises no more than its class, so the catalogue never undersells a leak."""
+    router = subject.router()
+    for trait in ("per_item", "causal", "equivariant", "convex"):
+        claimed, allowed = getattr(router.traits, trait), getattr(type(router).traits, trait)
+        require(
+            allowed or not claimed,
+            f"the instance declares {trait}, its class does not",
+            f"declare {trait} on the class and take it back with self.set_traits where it fails",
+        )
+    require(
+        not router.traits.per_item or router.traits.causal or not router.traits.equivariant,
+        "per_item and equivariant are declared, but not causal, which follows from them",
+        "declare causal too, or take per_item back",
+    )
+
+
+def _unchanged(subject: RouterUnderTest, items: Items, other: Items, rows: Tensor) -> bool:
+    """Whether the routes in ``rows`` are the same for both, in training and in eval."""
+    return all(
+        same(routes(route(items))[rows], routes(route(other))[rows])
+        for route in (subject.in_training, subject.in_eval)
+    )
+
+
+def check_per_item(subject: RouterUnderTest) -> str | None:
+    """Trait ``per_item``: new batch-mates, or none at all, leave an item's route alone."""
+    router = subject.router()
+    if not router.traits.per_item:
+        return "not promised"
+    mend = "decide from the item's own row of x, or declare traits = Traits(per_item=False)"
+    for items in subject.batches():
+        keep = torch.arange(len(items)) % 2 == 0
+        other = where(keep, items, subject.items(items.group_length, items.groups, seed=99))
+        require(
+            _unchanged(subject, items, other, keep),
+            "per_item is declared, but an item's route changes with its batch-mates",
+            mend,
+        )
+        if not router.traits.equivariant:
+            continue  # the place in the group may count, so a shorter batch is another question
+        last = torch.tensor([len(items) - 1])
+        alone = pick(items, last, groups=1)
+        require(
+            same(routes(subject.in_eval(alone)), routes(subject.in_eval(items))[last]),
+            "per_item is declared, but an item alone is routed differently than in its batch",
+            mend,
+        )
+    return None
+
+
+def check_groups_independent(subject: RouterUnderTest) -> None:
+    """No router lets one group's items change another group's routes."""
+    plain = subject.items(5, 3)
+    for items in (plain, with_mask(plain, random_mask(plain))):
+        keep = torch.arange(len(items)) // items.group_length == 1
+        other = where(keep, items, subject.items(5, 3, seed=99))
+        require(
+            _unchanged(subject, items, other, keep),
+            "an item's route changes with the items of another group",
+            "reduce over items.grouped(values), (G, L, ...), along the items' axis only",
+        )
+
+
+def check_causal(subject: RouterUnderTest) -> str | None:
+    """Trait ``causal``: later items of a group, or their absence, change no earlier route."""
+    if not subject.router().traits.causal:
+        return "not promised"
+    mend = "look at earlier items only, or declare traits = Traits(causal=False)"
+    length, groups = 7, 3
+    plain = subject.items(length, groups)
+    for items in (plain, with_mask(plain, random_mask(plain))):
+        place = torch.arange(len(items)) % length
+        for cut in range(1, length):
+            keep = place < cut
+            other = where(keep, items, subject.items(length, groups, seed=99))
+            require(
+                _unchanged(subject, items, other, keep),
+                f"causal is declared, but items from place {cut} on change earlier routes",
+                mend,
+            )
+            shorter = pick(items, keep.nonzero().squeeze(1), groups)
+            require(
+                same(routes(subject.in_eval(shorter)), routes(subject.in_eval(items))[keep]),
+                f"causal is declared, but routes change when a group ends at place {cut}",
+                mend,
+            )
+    return None
+
+
+def check_equivariant(subject: RouterUnderTest) -> str | None:
+    """Trait ``equivariant``: a group's items in another order take their routes along."""
+    if not subject.router().traits.equivariant:
+        return "not promised"
+    for items in subject.batches():
+        length = items.group_length
+        generator = torch.Generator().manual_seed(3)
+        order = torch.cat(
+            [torch.randperm(length, generator=generator) + g * length for g in range(items.groups)]
+        )
+        require(
+            same(
+                routes(subject.in_eval(pick(items, order, items.groups))),
+                routes(subject.in_eval(items))[order],
+            ),
+            "equivariant is declared, but an item's route depends on its place in the group",
+            "do not read the place, or declare traits = Traits(equivariant=False)",
+        )
+    return None
+
+
+def check_needs_ids(subject: RouterUnderTest) -> None:
+    """Trait ``needs_ids``: a ``ConfigError`` names missing ids; nobody else reads them."""
+    _check_needs(subject, "needs_ids", "ids", replace(subject.items(6), ids=None))
+
+
+def check_needs_task(subject: RouterUnderTest) -> None:
+    """Trait ``needs_task``: missing tasks are named, given ones followed; nobody else needs them.
+
+    A router without parameters that needs no ids follows nothing but the tasks.
+    """
+    _check_needs(subject, "needs_task", "task", replace(subject.items(6), task=None))
+    router = subject.router()
+    traits = router.traits
+    if not traits.needs_task:
+        return
+    items, noise = subject.items(7, 3), subject.items(7, 3, seed=99)
+    assert items.task is not None
+    assert noise.task is not None
+    for route in (subject.in_training, subject.in_eval):
+        before = routes(route(items))
+        after = routes(route(replace(items, task=noise.task)))
+        moved = (before != after).any(1)
+        require(
+            moved.any(),
+            "needs_task is declared, but items of other tasks take the same routes",
+            "let the route depend on items.task, or do not declare needs_task",
+        )
+        require(
+            not (moved & (items.task == noise.task)).any() or not traits.per_item,
+            "an item's route changes with the tasks of others",
+            "read the item's own task, or declare traits = Traits(per_item=False)",
+        )
+        if not list(router.parameters()) and not traits.needs_ids:
+            content = routes(route(replace(items, x=noise.x, ids=noise.ids)))
+            require(
+                same(content, before),
+                "needs_task is declared, without parameters, but routes change with x or ids",
+                "follow items.task alone, or declare what else is read",
+            )
+
+
+def _check_needs(subject: RouterUnderTest, trait: str, field: str, bare: Items) -> None:
+    """On items without ``field`` a router that declares ``trait`` says so; any other works."""
+    if not getattr(subject.router().traits, trait):
+        subject.in_eval(bare)
+        return
+    try:
+        subject.in_eval(bare)
+    except ConfigError as refusal:
+        require(
+            field in str(refusal),
+            f"the error without {field} does not name {field}: {refusal}",
+            f"say that the router needs {field} and how to give it",
+        )
+    else:
+        require(
+            False,
+            f"{trait} is declared, but the router works without {field}",
+            f"raise ConfigError where items.{field} is None, or do not declare {trait}",
+        )
+
+
+def check_declared_fields(subject: RouterUnderTest) -> None:
+    """``expects_load``, ``has_logits`` and ``merges`` tell which fields, and losses, there are."""
+    traits = subject.router().traits
+    items = subject.items(6, 2)
+    for route in (subject.in_training, subject.in_eval):
+        routing = route(items)
+        for trait, field in (
+            ("expects_load", "expected_load"),
+            ("has_logits", "logits"),
+            ("merges", "merge"),
+        ):
+            declared, given = getattr(traits, trait), getattr(routing, field) is not None
+            require(
+                declared == given,
+                f"{trait}={declared} is declared, but routing.{field} is "
+                f"{'given' if given else 'missing'}",
+                f"declare {trait}={given}, or {'leave out' if given else 'give'} {field}",
+            )
+        for trait, field, loss in (
+            ("expects_load", "expected_load", "load"),
+            ("has_logits", "logits", "z"),
+        ):
+            if getattr(traits, trait):
+                value = LOSSES[loss](routing)
+                require(
+                    value.dim() == 0 and value.isfinite(),
+                    f"losses.{loss} is {value}",
+                    f"give routing.{field} the shape and range its description states",
+                )
+        if traits.expects_load:
+            assert routing.expected_load is not None
+            require(
+                routing.expected_load.shape == (subject.num_experts,)
+                and (routing.expected_load >= 0).all()
+                and (routing.expected_load.requires_grad or not traits.learned),
+                "expected_load is not a differentiable (E,) tensor of non-negative numbers",
+                "sum each expert's chance of being chosen over the real items",
+            )

@@ -1,0 +1,250 @@
+"""What the conformance checks share: a router to try, items to route, routes to compare."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .._router import Router
+from ..losses.balance import LOSSES
+from ..metrics.balance import BalanceMetric
+from ..plugins.errors import ConfigError
+from ..routing.items import Items
+from ..routing.routing import Routing
+
+#: ``(dim, num_experts) -> Router``.
+Factory = Callable[..., Router]
+
+#: ``(D, E)`` to try; a router may refuse some with ``ConfigError``.
+SIZES = [(7, 5), (9, 16), (8, 4), (6, 6), (5, 8)]
+
+#: ``(L, G)``: items per group and groups.
+LAYOUTS = [(1, 1), (7, 1), (5, 3)]
+
+IDS = 50  # distinct content ids
+TASKS = 2
+
+
+class CheckError(AssertionError):
+    """A promise that was not kept: ``why`` it is one, and how to ``mend`` it."""
+
+    def __init__(self, why: str, mend: str) -> None:
+        super().__init__(f"{why}\n  mend: {mend}")
+        self.why = why
+        self.mend = mend
+
+
+def require(kept: object, why: str, mend: str) -> None:
+    """Raise ``CheckError`` unless ``kept``."""
+    if not kept:
+        raise CheckError(why, mend)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The global generator at ``seed`` inside, and as it was before outside."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # the CPU's alone: nothing here is elsewhere
+        yield
+
+
+@dataclass(frozen=True)
+class RouterUnderTest:
+    """A router under test, in one size."""
+
+    factory: Factory
+    dim: int
+    num_experts: int
+
+    def build(self, seed: int = 0) -> Router:
+        """A fresh router as its constructor leaves it."""
+        with seeded(seed):
+            return self.factory(self.dim, self.num_experts)
+
+    def router(self, seed: int = 0) -> Router:
+        """A fresh router that has seen a training set."""
+        router = self.build(seed)
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(IDS, (200,), generator=generator)
+        router.prepare(ids, torch.randn(200, 3, generator=generator))
+        return router
+
+    def items(self, length: int, groups: int = 1, seed: int = 0) -> Items:
+        """``length * groups`` random items with ids and tasks, in float64."""
+        generator = torch.Generator().manual_seed(seed)
+        n = length * groups
+        return Items(
+            torch.randn(n, self.dim, generator=generator, dtype=torch.float64),
+            groups=groups,
+            ids=torch.randint(IDS, (n,), generator=generator),
+            task=torch.randint(TASKS, (n,), generator=generator),
+        )
+
+    def batches(self) -> Iterator[Items]:
+        """Batches of several shapes, each without and with padding."""
+        for seed, (length, groups) in enumerate(LAYOUTS):
+            items = self.items(length, groups, seed)
+            yield items
+            yield with_mask(items, random_mask(items))
+
+    def in_training(self, items: Items) -> Routing:
+        """``items`` routed by a fresh router in training, noise drawn from a fixed seed."""
+        with seeded(1):
+            return self.router().double().train()(items)
+
+    def in_eval(self, items: Items) -> Routing:
+        """``items`` routed by a fresh router in eval."""
+        return self.router().double().eval()(items)
+
+
+def subjects(factory: Factory, most: int = 2) -> list[RouterUnderTest]:
+    """The first ``most`` sizes that the factory accepts."""
+    found: list[RouterUnderTest] = []
+    refusals: list[str] = []
+    for dim, num_experts in SIZES:
+        subject = RouterUnderTest(factory, dim, num_experts)
+        try:
+            subject.build()
+        except ConfigError as refusal:
+            refusals.append(str(refusal))
+        else:
+            found.append(subject)
+    require(
+        found,
+        f"it refuses every num_experts of {[e for _, e in SIZES]}: {'; '.join(refusals)}",
+        "choose defaults that fit at least one of these",
+    )
+    return found[:most]
+
+
+# ---- items ----
+
+
+def with_mask(items: Items, mask: Tensor | None) -> Items:
+    """The same items, those where ``mask`` is False being padding."""
+    return Items(items.x, items.groups, mask, items.ids, items.task)
+
+
+def random_mask(items: Items, seed: int = 0) -> Tensor:
+    """``(N,)`` bool, about a third False."""
+    return torch.rand(len(items), generator=torch.Generator().manual_seed(seed)) > 0.33
+
+
+def where(keep: Tensor, old: Items, new: Items) -> Items:
+    """``old`` where ``keep`` is True, the content of ``new`` elsewhere; masks stay."""
+    assert old.ids is not None
+    assert new.ids is not None
+    assert old.task is not None
+    assert new.task is not None
+    return Items(
+        torch.where(keep.unsqueeze(1), old.x, new.x),
+        old.groups,
+        old.mask,
+        torch.where(keep, old.ids, new.ids),
+        torch.where(keep, old.task, new.task),
+    )
+
+
+def pick(items: Items, index: Tensor, groups: int) -> Items:
+    """The items at ``index``, in that order, as ``groups`` groups."""
+    parts = (items.mask, items.ids, items.task)
+    mask, ids, task = (None if part is None else part[index] for part in parts)
+    return Items(items.x[index], groups, mask, ids, task)
+
+
+# ---- what a routing says ----
+
+
+def routes(routing: Routing) -> Tensor:
+    """Where each item goes and with what weight, one row per item, ``(N, ...)``."""
+    if routing.blend is not None:
+        dispatch, combine = routing.blend.dispatch, routing.blend.combine
+        per_task = combine.unbind() if combine.dim() > dispatch.dim() else [combine]
+        return torch.cat([dispatch, *per_task], -1).flatten(0, 1)
+    weight = routing.weight.detach().unsqueeze(-1).flatten(1)
+    cell = routing.item * routing.num_experts + routing.expert
+    grid = weight.new_zeros(routing.num_items * routing.num_experts, weight.shape[1])
+    grid = grid.index_add(0, cell, weight).view(routing.num_items, -1, weight.shape[1]).flatten(1)
+    return torch.cat([routing.chosen.to(grid.dtype), grid], 1)
+
+
+def same(one: Tensor, other: Tensor, tolerance: float = 1e-9) -> bool:
+    """Whether two tensors have one shape and, within ``tolerance``, one content."""
+    return one.shape == other.shape and torch.allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+def terms(routing: Routing) -> dict[str, Tensor]:
+    """Every balance term that the routing has what it takes for."""
+    found = {}
+    for name, loss in LOSSES.items():
+        try:
+            found[name] = loss(routing)
+        except ConfigError:
+            continue
+    return found
+
+
+def measures(routing: Routing) -> dict[str, Tensor]:
+    """Every balance term, every statistic, the loads, and the tally where there is one."""
+    metric = BalanceMetric(routing.num_experts)
+    metric.update(routing)
+    numbers = {name: value for name, value in vars(metric.compute()).items() if value is not None}
+    found = {name: torch.as_tensor(value).double() for name, value in numbers.items()}
+    found |= {f"losses.{name}": value.detach() for name, value in terms(routing).items()}
+    found |= {
+        "requested_load": routing.requested_load.double(),
+        "importance": routing.importance.detach(),
+    }
+    if routing.counts is not None:
+        found["counts"] = routing.counts.double()
+    return found
+
+
+def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
+    """The output ``(N, T, D)`` of fixed linear experts, one assignment at a time.
+
+    ``T`` is 1 unless weights are ``(A, T)``, or a blend has a ``combine`` for each task.
+    """
+    generator = torch.Generator().manual_seed(7)
+    dim = x.shape[1]
+    experts = torch.randn(routing.num_experts, dim, dim, generator=generator, dtype=x.dtype)
+    rows = x if routing.blend is None else routing.blend.gather(x)
+    weight = routing.weight.unsqueeze(-1).flatten(1)  # (A, T)
+    y = list(rows.new_zeros(len(rows), weight.shape[1], dim).unbind())
+    for item, expert, weights in zip(
+        routing.item.tolist(), routing.expert.tolist(), weight.unbind(), strict=True
+    ):
+        y[item] = y[item] + weights.unsqueeze(1) * (rows[item] @ experts[expert])
+    out = torch.stack(y) if y else rows.new_zeros(0, weight.shape[1], dim)
+    if routing.rule is not None:
+        grid = rows.new_zeros(len(rows) * len(experts), weight.shape[1])
+        grid = grid.index_add(0, routing.item * len(experts) + routing.expert, weight)
+        grid = grid.view(len(rows), len(experts), weight.shape[1])
+        outputs = torch.einsum("nd,edf->nef", rows, experts) * (grid.detach().sum(-1, True) > 0)
+        return torch.stack([routing.rule.combine(outputs, w) for w in grid.unbind(-1)], 1)
+    if routing.blend is None:
+        return out
+    sums = routing.blend.scatter(out)
+    return sums if sums.dim() == out.dim() else sums.squeeze(2).transpose(0, 1)
+
+
+def state_of(router: Router) -> dict[str, Tensor]:
+    """A copy of all parameters and buffers, those outside the state dict included."""
+    return {n: t.detach().clone() for n, t in [*router.named_parameters(), *router.named_buffers()]}
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
+    """Names whose tensors are not what they were."""
+    return sorted(
+        name
+        for name in before.keys() | after.keys()
+        if name not in before or name not in after or not torch.equal(before[name], after[name])
+    )
+
+
+def copied(router: Router) -> Router:
+    """A deep copy, so that no check leaves traces for the next."""
+    return copy.deepcopy(router)

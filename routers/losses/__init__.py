@@ -1,0 +1,1 @@
+"""Auxiliary losses: functions from a routing to a scalar."""

@@ -1,0 +1,1 @@
+"""Metrics of expert load and routing balance."""

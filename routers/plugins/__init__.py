@@ -1,0 +1,1 @@
+"""Registries, the checks of options against signatures, and configuration errors."""

@@ -1,0 +1,92 @@
+"""Configuration errors: each names the key, the value, what is expected and the nearest match."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Self
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work."""
+
+
+class OptionError(ConfigError):
+    """An invalid option of a part, named as in the part's constructor.
+
+    A part does not know under which key a configuration reaches it: ``Registry.build`` and
+    ``option_errors_under`` prepend that key.
+
+    Args:
+        name: the option.
+        value: what was given.
+        expected: the valid values.
+        cure: a sentence that says what to do, without a full stop.
+
+    >>> print(OptionError("k", 9, "an integer in [1, num_experts=8]"))
+    k=9 is invalid: expected an integer in [1, num_experts=8]
+    """
+
+    def __init__(self, name: str, value: object, expected: str, cure: str = "") -> None:
+        cure = f". {cure}" if cure else ""
+        self._say(name, f"={value} is invalid: expected {expected}{cure}")
+
+    @classmethod
+    def about(cls, name: str, problem: str) -> Self:
+        """An error whose message is ``name`` followed by ``problem``."""
+        error = cls.__new__(cls)
+        error._say(name, problem)
+        return error
+
+    def under(self, key: str) -> Self:
+        """The same error about ``key.name``.
+
+        >>> print(OptionError("k", 0, "a positive integer").under("router"))
+        router.k=0 is invalid: expected a positive integer
+        """
+        name = self.name if self.name.startswith(f"{key}.") else f"{key}.{self.name}"
+        return self.about(name, self.problem)
+
+    def _say(self, name: str, problem: str) -> None:
+        self.name, self.problem = name, problem
+        self.args = (name + problem,)
+
+
+def unknown_option(key: str, name: str, allowed: Iterable[str]) -> OptionError:
+    """The error for an option that does not exist, with the nearest one that does.
+
+    >>> print(unknown_option("router", "wieght", ["k", "weight"]))
+    router.wieght: unknown; did you mean 'weight'? Allowed: k, weight
+    """
+    return OptionError.about(f"{key}.{name}", f": {nearest_name(name, allowed)}")
+
+
+def unknown(key: str, value: object, allowed: Iterable[str]) -> OptionError:
+    """The error for a name that does not exist, with the nearest one that does.
+
+    >>> print(unknown("router", "topp", ["hash", "topk"]))
+    router=topp: unknown; did you mean 'topk'? Allowed: hash, topk
+    """
+    return OptionError.about(key, f"={value}: {nearest_name(str(value), allowed)}")
+
+
+@contextmanager
+def option_errors_under(key: str) -> Iterator[None]:
+    """Prepend ``key`` to the option that an ``OptionError`` names.
+
+    >>> with option_errors_under("router"):
+    ...     raise OptionError("k", 9, "an integer in [1, num_experts=8]")
+    Traceback (most recent call last):
+    routers.plugins.errors.OptionError: router.k=9 is invalid: expected an integer in ...
+    """
+    try:
+        yield
+    except OptionError as error:
+        raise error.under(key) from error.__cause__
+
+
+def nearest_name(name: str, allowed: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest match and all valid names."""
+    names = list(allowed)
+    near = get_close_matches(name, names, n=1, cutoff=0.4)
+    guess = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown{guess} Allowed: {', '.join(names) or 'none'}"

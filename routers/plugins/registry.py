@@ -1,0 +1,191 @@
+"""Names for parts: a decorator, plug-in modules, entry points and ``module:Class``."""
+
+import importlib
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+from . import signature
+from .errors import ConfigError, OptionError, option_errors_under, unknown
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+class Registry(Mapping[str, Callable[..., Any]]):
+    """Parts of one kind by name.
+
+    Args:
+        key: the config key that chooses among them (``router``); it also names errors.
+        base: the class every part derives from, or None where parts are functions.
+        group: the entry-point group third parties use (``switchyard.routers``), or None.
+        positional: how many leading constructor arguments are not options.
+
+    >>> shapes = Registry("shape", base=None)
+    >>> @shapes.register("square")
+    ... def square(*, side: int = 2) -> int:
+    ...     return side**2
+    >>> shapes.build("square", side=3)
+    9
+    """
+
+    def __init__(
+        self, key: str, base: type | None, group: str | None = None, positional: int = 0
+    ) -> None:
+        self.key = key
+        self.base = base
+        self.group = group
+        self.positional = positional
+        self._parts: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable[[C], C]:
+        """Decorate a part to give it a name; a name that is taken raises ``ConfigError``."""
+
+        def add(part: C) -> C:
+            held = self._parts.get(name)
+            if held is not None and _home(held) != _home(part):
+                raise ConfigError(
+                    f"{self.key} {name!r} is already registered by {_home(held)}; "
+                    f"choose another name for {_home(part)}"
+                )
+            self._check_kind(name, part)
+            self._parts[name] = part
+            return part
+
+        return add
+
+    def available(self) -> list[str]:
+        """All names, sorted, those of installed plug-ins included."""
+        return sorted({*self._parts, *self._entry_points()})
+
+    def get_part(self, name: str) -> Callable[..., Any]:
+        """The part called ``name``, or the object at ``package.module:Class``."""
+        if not isinstance(name, str):
+            kind = type(name).__name__
+            raise OptionError(
+                self.key, name, f"a name (this is of type {kind})", 'Try "…" around it'
+            )
+        entry = self._entry_points().get(name)
+        if name in self._parts:
+            self._check_same(name, entry)
+            return self._parts[name]
+        if ":" in name:
+            return self._check_kind(name, _import_object(self.key, name))
+        if entry is not None:
+            with _importing(self.key, name):
+                part = entry.load()
+            return self._check_kind(name, part)
+        raise unknown(self.key, name, self.available())
+
+    def build(self, name: str, /, *args: Any, **options: Any) -> Any:
+        """Construct the part called ``name`` after checking every option."""
+        part = self.get_part(name)
+        self.check_options(name, options)
+        with option_errors_under(self.key):
+            return part(*args, **options)
+
+    def check_options(self, name: str, options: Mapping[str, Any]) -> None:
+        """Raise ``ConfigError`` where ``options`` do not fit the part's signature."""
+        signature.check_options(self.key, self.get_part(name), options, self.positional)
+
+    def options(self, name: str) -> dict[str, Any]:
+        """The options of a part with their defaults."""
+        return signature.defaults(self.get_part(name), self.positional)
+
+    def _entry_points(self) -> Mapping[str, EntryPoint]:
+        return _installed(self.group) if self.group else {}
+
+    def _check_same(self, name: str, entry: EntryPoint | None) -> None:
+        """An installed plug-in may not take the name of another part."""
+        home = _home(self._parts[name])
+        if entry is not None and entry.value.replace(":", ".") != home:
+            raise ConfigError(
+                f"{self.key} {name!r}: the installed plug-in {entry.value} has the name of {home}; "
+                f"rename or remove the entry point, or use {self.key}={entry.value}"
+            )
+
+    def _check_kind(self, name: str, part: Any) -> Any:
+        if self.base and not (isinstance(part, type) and issubclass(part, self.base)):
+            raise ConfigError(
+                f"{self.key}={name}: {_home(part)} is not a subclass of {_home(self.base)}"
+            )
+        return part
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        return self.get_part(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.available())
+
+    def __len__(self) -> int:
+        return len(self.available())
+
+
+def load_plugins(modules: Iterable[str]) -> None:
+    """Import each module so that its ``@register`` lines run (``plugins: [their.module]``)."""
+    for module in modules:
+        _import_module("plugins", module)
+
+
+def import_parts(package: str, path: Iterable[str]) -> None:
+    """Import every public module of a package: the folder listing is the catalogue."""
+    import pkgutil
+
+    for module in pkgutil.iter_modules(path):
+        if not module.ispkg and not module.name.startswith("_"):
+            importlib.import_module(f"{package}.{module.name}")
+
+
+@cache
+def _installed(group: str) -> Mapping[str, EntryPoint]:
+    """The entry points of a group; what is installed does not change while a process runs."""
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def _import_module(key: str, module: str) -> Any:
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise OptionError(key, module, "a module's full name, such as their.module")
+    with _importing(key, module):
+        return importlib.import_module(module)
+
+
+@contextmanager
+def _importing(key: str, name: str) -> Iterator[None]:
+    """Whatever goes wrong in another's module, as an error that says where."""
+    module = name.partition(":")[0]
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:  # a module may raise anything
+        lacks = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+        if lacks and (module == lacks or module.startswith(f"{lacks}.")):
+            raise ConfigError(
+                f"{key}={name}: no such module; run from the folder that holds it "
+                "or add that folder to PYTHONPATH"
+            ) from error
+        raise ConfigError(
+            f"{key}={name}: cannot be imported; {_place(error)}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _place(error: Exception) -> str:
+    """File and line of an error."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "<frozen" not in f.filename]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}"
+
+
+def _import_object(key: str, name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    found = _import_module(key, module)
+    if not hasattr(found, attribute):
+        raise unknown(key, name, [f"{module}:{n}" for n in vars(found) if not n.startswith("_")])
+    return getattr(found, attribute)
+
+
+def _home(part: Any) -> str:
+    return f"{getattr(part, '__module__', '?')}.{getattr(part, '__qualname__', part)}"

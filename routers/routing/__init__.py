@@ -1,0 +1,1 @@
+"""The routing of items to experts: inputs, assignments, statistics and capacity."""

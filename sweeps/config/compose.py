@@ -1,0 +1,122 @@
+"""Composing a sweep's configuration: files, then the command line, then checks."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from routers import ConfigError, OptionError, nearest_name, unknown
+from tasks import CONF, overrides, user_path
+
+from ..search.halving import PRUNERS
+from ..search.samplers import SAMPLERS
+from .schema import SweepConfig
+
+#: Keys whose value is text whatever YAML makes of it.
+TEXT = ("out", "storage", "sweep")
+
+#: Stands for what begins a reference while the sweep's own values are read.
+HIDDEN = "\uffff{"
+
+STUDIES = ("per_arm", "joint")
+
+#: Least values of counts.
+LEAST = {
+    "trials": 1,
+    "seeds": 1,
+    "patience": 1,
+    "workers": 1,
+    "threads": 1,
+    "retries": 0,
+    "seed": 0,
+    "margin": 0,
+}
+
+CURES = {"confirm.first_seed": "Confirmed seeds are fresh, and a search uses 0 to seeds - 1"}
+
+
+def compose(arguments: Sequence[str]) -> SweepConfig:
+    """The configuration of a sweep.
+
+    Args:
+        arguments: ``key=value``, ``+new=value`` and ``~key``, as on the command line.
+
+    Raises:
+        ConfigError: for a key or a value that cannot be.
+
+    >>> compose(["sweep=tiny", "trials=3"]).trials
+    3
+    """
+    changes = [overrides.parse(text, TEXT, lambda _: False) for text in arguments]
+    config = overrides.load_yaml(CONF / "sweep.yaml")
+    name = {key: value for _, key, value in changes}.get("sweep")
+    if name is not None:
+        path = _file(name)
+        merged = OmegaConf.merge(config, overrides.load_yaml(path), {"sweep": path.stem})
+        assert isinstance(merged, DictConfig)
+        config = merged
+    for sign, key, value in changes:
+        if key == "sweep":
+            continue
+        if key.partition(".")[0] not in SweepConfig.__dataclass_fields__:
+            raise _unknown_key(key)
+        with overrides.explained(f"{sign}{key}={value}"):
+            overrides.change(config, sign, key, value)
+    # ${seed} in an override is for each run to fill in, not for the sweep
+    hidden = OmegaConf.create(_in_texts(OmegaConf.to_container(config), "${", HIDDEN))
+    assert isinstance(hidden, DictConfig)
+    made = overrides.typed(hidden, SweepConfig, "conf/sweep.yaml", _unknown_key)
+    for name in ("run", "arms", "space", "objectives", "constraints"):
+        setattr(made, name, _in_texts(getattr(made, name), HIDDEN, "${"))
+    _check(made)
+    return made
+
+
+def _in_texts(value: Any, old: str, new: str) -> Any:
+    """The value with a piece of text replaced wherever it stands."""
+    if isinstance(value, dict):
+        return {key: _in_texts(inner, old, new) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_in_texts(inner, old, new) for inner in value]
+    return value.replace(old, new) if isinstance(value, str) else value
+
+
+def sweeps() -> list[str]:
+    """Names under ``conf/sweep``."""
+    return sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
+
+
+def _file(name: str) -> Path:
+    path = user_path(name)
+    if path.suffix == ".yaml" and path.is_file():
+        return path
+    if name not in sweeps():
+        raise unknown("sweep", name, [*sweeps(), "a path ending in .yaml"])
+    return CONF / "sweep" / f"{name}.yaml"
+
+
+def _unknown_key(key: str) -> ConfigError:
+    head = key.partition(".")[0]
+    return ConfigError(f"{key}: {nearest_name(head, SweepConfig.__dataclass_fields__)}")
+
+
+def _check(config: SweepConfig) -> None:
+    names: dict[str, tuple[str, Iterable[str]]] = {
+        "sampler": (config.sampler, SAMPLERS),
+        "study": (config.study, STUDIES),
+        "pruner.name": (config.pruner.name, PRUNERS),
+    }
+    for key, (name, allowed) in names.items():
+        if name not in allowed:
+            raise unknown(key, name, allowed)
+    counts = {key: (getattr(config, key), least) for key, least in LEAST.items()}
+    counts["confirm.seeds"] = (config.confirm.seeds, 1)
+    counts["confirm.first_seed"] = (config.confirm.first_seed, config.seeds)
+    counts["pruner.first"] = (config.pruner.first, 1)
+    counts["pruner.factor"] = (config.pruner.factor, 2)
+    for key, (value, least) in counts.items():
+        if value is not None and not value >= least:
+            raise OptionError(key, value, f"at least {least}", CURES.get(key, ""))
+    if not config.objectives:
+        raise OptionError("objectives", "[]", "at least one number of result.json")

@@ -1,0 +1,152 @@
+"""Numbers in ``result.json`` by dotted path: objectives and constraints."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+from routers import Balance, ConfigError, OptionError, unknown
+from tasks import Compute, Task
+
+#: A search may not look at the test split, so it reads the same score of validation.
+READ_IN_SEARCH = {"score.value": "score.validation"}
+
+Direction = Literal["minimize", "maximize"]
+
+DIRECTIONS: dict[str, Direction] = {"maximize": "maximize", "minimize": "minimize"}
+
+_CONSTRAINT = re.compile(r"\s*(?P<metric>[^\s<>=]+)\s*(?P<sign><=|>=)\s*(?P<bound>\S+)\s*$")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A number in ``result.json`` and where it should go.
+
+    Attributes:
+        metric: its dotted path.
+        direction: ``maximize`` or ``minimize``.
+    """
+
+    metric: str
+    direction: Direction
+
+    @property
+    def sign(self) -> float:
+        """What makes smaller better."""
+        return -1.0 if self.direction == "maximize" else 1.0
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """``metric <= bound``, or ``>=`` where ``sign`` is -1."""
+
+    text: str
+    metric: str
+    sign: float
+    bound: float
+
+    def violation(self, value: float) -> float:
+        """How far a value is outside; at most 0 inside."""
+        return self.sign * (value - self.bound)
+
+
+def read_objectives(written: Sequence[Any], task: Task) -> list[Objective]:
+    """Objectives as they are written in a sweep.
+
+    Raises:
+        ConfigError: for a metric that no run has, or one whose direction is not said.
+    """
+    found = [_objective(each, task) for each in written]
+    metrics = [each.metric for each in found]
+    if len(set(metrics)) < len(metrics):
+        raise OptionError("objectives", metrics, "each metric once")
+    return found
+
+
+def _objective(written: Any, task: Task) -> Objective:
+    fields = {"metric": written} if isinstance(written, str) else written
+    if not isinstance(fields, Mapping) or not {"metric"} <= fields.keys() <= {
+        "metric",
+        "direction",
+    }:
+        raise OptionError("objectives", written, "a metric, or {metric: …, direction: …}")
+    metric = check_metric("objectives", fields["metric"], task)
+    direction = fields.get("direction")
+    if direction is None and metric.startswith("score."):
+        direction = task.score.direction
+    if direction is None:
+        raise ConfigError(
+            f"objectives: {metric}: write where it should go: "
+            f"{{metric: {metric}, direction: minimize}}"
+        )
+    if direction not in DIRECTIONS:
+        raise unknown(f"objectives: {metric}: direction", direction, DIRECTIONS)
+    return Objective(metric, DIRECTIONS[direction])
+
+
+def read_constraint(text: str, task: Task) -> Constraint:
+    """``compute.flops_per_item <= 4e6`` as a constraint.
+
+    Raises:
+        ConfigError: where it is not of this form, or no run has such a number.
+    """
+    match = _CONSTRAINT.match(text)
+    if match is None:
+        raise OptionError("constraints", text, "METRIC <= NUMBER or METRIC >= NUMBER")
+    try:
+        bound = float(match["bound"])
+    except ValueError:
+        raise OptionError("constraints", text, "a number on the right") from None
+    metric = check_metric("constraints", match["metric"], task)
+    return Constraint(text, metric, 1.0 if match["sign"] == "<=" else -1.0, bound)
+
+
+def check_metric(key: str, metric: str, task: Task) -> str:
+    """The metric, if runs of a task have it.
+
+    Raises:
+        ConfigError: naming the nearest one.
+    """
+    allowed = known_metrics(task)
+    known = metric in allowed or metric.startswith("layers.")
+    if not known and not any("/" in metric and metric.startswith(f"{a}/") for a in allowed):
+        raise unknown(key, metric, allowed)
+    return metric
+
+
+def known_metrics(task: Task) -> list[str]:
+    """The dotted paths of the numbers that runs of a task have."""
+    balance = [name for name in Balance.__dataclass_fields__ if name not in ("items", "load")]
+    compute = [*Compute.__dataclass_fields__, "train_seconds", "items_per_second"]
+    return [
+        "score.value",
+        "score.validation",
+        *(f"scores.{name}" for name in ("loss", *task.measures())),
+        *(f"load.{name}" for name in balance),
+        *(f"compute.{name}" for name in compute),
+    ]
+
+
+def number_at(result: Any, path: str) -> float | None:
+    """The number at a dotted path, or None where there is none.
+
+    >>> number_at({"layers": [{"cv": 0.5}]}, "layers.0.cv")
+    0.5
+    """
+    value = result
+    for key in path.split("."):
+        if isinstance(value, list) and key.isdigit() and int(key) < len(value):
+            value = value[int(key)]
+        elif isinstance(value, Mapping) and key in value:
+            value = value[key]
+        else:
+            return None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def searched(results: Sequence[Any], metric: str) -> float | None:
+    """What a search sees of a metric: its mean over seeds, of validation where it is the score."""
+    values = [number_at(result, READ_IN_SEARCH.get(metric, metric)) for result in results]
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None

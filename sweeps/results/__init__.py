@@ -1,0 +1,1 @@
+"""Results of a sweep: directory, ranking, leaderboard and tables."""

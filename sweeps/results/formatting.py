@@ -1,0 +1,62 @@
+"""Numbers as people read them."""
+
+import math
+from collections.abc import Iterable
+
+from ..statistics.intervals import Interval
+
+#: What a gap in a table looks like.
+NONE = "-"
+
+
+def decimals(widths: Iterable[float]) -> int:
+    """Digits behind the point that a column needs: two of half its shortest interval.
+
+    >>> decimals([0.06, 0.03])
+    3
+    """
+    shown = [width / 2 for width in widths if width > 0 and math.isfinite(width)]
+    return min(6, max(0, 1 - math.floor(math.log10(min(shown))))) if shown else 4
+
+
+def with_interval(mean: float, interval: Interval, digits: int) -> str:
+    """A mean and the range it is known to.
+
+    >>> with_interval(0.95, Interval(0.9252, 0.9748), 3)
+    '0.950 [0.925, 0.975]'
+    """
+    if math.isnan(mean):
+        return NONE
+    if math.isnan(interval.low):
+        return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def plain(value: float | None, digits: int) -> str:
+    """A number, or a dash where there is none.
+
+    >>> plain(1.25, 1), plain(None, 1)
+    ('1.2', '-')
+    """
+    return NONE if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def compact(value: float) -> str:
+    """Three digits and a unit.
+
+    >>> compact(3_343_616), compact(1024), compact(0.5)
+    ('3.34M', '1.02k', '0.5')
+    """
+    if math.isnan(value):
+        return NONE
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * size:
+            return f"{_three(value / size)}{unit}"
+    return _three(value)
+
+
+def _three(value: float) -> str:
+    """Three significant digits, never in exponents for what is shown here."""
+    if value and abs(value) < 1e-3:
+        return f"{value:.2e}"
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"

@@ -1,0 +1,209 @@
+"""The leaderboard as a table to read, to cite and to compute with."""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks import write_text
+
+from ..statistics.intervals import ENOUGH_TO_RESAMPLE
+from ..statistics.paired_tests import sign_flip
+from ..statistics.verdicts import LEAST_SEEDS, LEVEL
+from .formatting import NONE, compact, decimals, plain, with_interval
+from .latex import latex_table
+from .markdown import escape, markdown_table
+from .ranking import Standing, metrics_of, standings
+from .sweep_dir import Sweep, read_sweep
+
+CSV, MARKDOWN, LATEX = "leaderboard.csv", "leaderboard.md", "leaderboard.tex"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the tables that people read.
+
+    Attributes:
+        title: above it.
+        text: of a row, from the standing and the digits that scores are shown with.
+        right: aligned to the right, as numbers are.
+        wide: left out where a terminal has little room.
+    """
+
+    title: str
+    text: Callable[[Standing, int], str]
+    right: bool = True
+    wide: bool = False
+
+
+def write_leaderboard(folder: Path) -> str:
+    """Write ``leaderboard.csv``, ``.md`` and ``.tex`` of a sweep; returns a plain table.
+
+    Args:
+        folder: of the sweep; the files go there, each whole or not at all.
+
+    Raises:
+        ConfigError: where it is no sweep's.
+    """
+    return write_tables(read_sweep(folder), folder)
+
+
+def write_tables(sweep: Sweep, folder: Path) -> str:
+    """The same for a sweep that was read, or several merged into one, to any folder."""
+    rows = standings(sweep)
+    write_text(folder / CSV, csv_text(sweep, rows))
+    write_text(folder / MARKDOWN, markdown_text(sweep, rows))
+    write_text(folder / LATEX, latex_text(sweep, rows))
+    return plain_text(sweep, rows)
+
+
+def columns(sweep: Sweep) -> list[Column]:
+    """What is shown of every arm."""
+    main = sweep.objectives[0].metric
+    extra = [o.metric for o in sweep.objectives[1:] if o.metric not in SHOWN]
+    return [
+        Column("#", lambda row, _: NONE if row.rank is None else str(row.rank)),
+        Column("arm", lambda row, _: row.arm.label, right=False),
+        Column(sweep.score, lambda row, digits: with_interval(row.mean, row.interval, digits)),
+        Column("seeds", lambda row, _: _seeds(row), wide=True),
+        Column("verdict", lambda row, _: row.says, right=False),
+        Column("group", lambda row, _: row.group or NONE, right=False),
+        *(Column(metric, _mean_of(metric)) for metric in extra),
+        *(Column(title, _mean_of(metric)) for metric, title in SHOWN.items() if metric != main),
+        Column("search*", lambda row, digits: plain(row.arm.search.get(main), digits), wide=True),
+    ]
+
+
+#: Costs that every table shows, and what they are called there.
+SHOWN = {
+    "load.max_violation": "MaxVio",
+    "compute.flops_per_item": "FLOPs",
+    "compute.parameters": "params",
+    "compute.train_seconds": "train s",
+}
+
+
+_SEARCH = (
+    "search* is what the search saw of the same configuration: the best of many trials, on "
+    "validation data, and so biased; no verdict rests on it."
+)
+
+
+def csv_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
+    """Every number in full, one line per arm; a blank is a number that is not there."""
+    text = io.StringIO()
+    records = [_record(sweep, row) for row in rows]
+    names = dict.fromkeys(name for record in records for name in record)  # arms tune other keys
+    writer = csv.DictWriter(text, sorted(names, key="command".__eq__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+def markdown_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
+    """A table, what it means, and the command of every row."""
+    table = markdown_table(columns(sweep), _cells(columns(sweep), rows))
+    commands = "".join(
+        f"\n{escape(row.arm.label)}:\n\n    {row.arm.command}\n" for row in rows if row.arm.command
+    )
+    return f"{table}\n{escape(notes(sweep, rows))}\n{commands}"
+
+
+def latex_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
+    """A booktabs table to ``\\input``, with the commands as comments."""
+    commands = [f"{row.arm.label}: {row.arm.command}" for row in rows if row.arm.command]
+    cells = _cells(columns(sweep), rows)
+    return latex_table(columns(sweep), cells, notes(sweep, rows), commands)
+
+
+def plain_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
+    """The columns that matter most, aligned, for a terminal."""
+    shown = [column for column in columns(sweep) if not column.wide]
+    lines = [[column.title for column in shown], *_cells(shown, rows)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    table = [
+        "  ".join(
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for cell, width, column in zip(line, widths, shown, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([table[0], "-" * max(map(len, table)), *table[1:]]) + "\n"
+
+
+def notes(sweep: Sweep, rows: Sequence[Standing]) -> str:
+    """What the numbers are and how sure they are, in sentences."""
+    ranked = [row for row in rows if row.rank is not None]
+    most = max((len(row.scores) for row in rows), default=0)
+    kind = "Student's" if most < ENOUGH_TO_RESAMPLE else "BCa bootstrap"
+    said = [
+        f"{sweep.score} is the mean over fresh seeds with its 95 % interval ({kind}).",
+        _SEARCH,
+    ]
+    tested = [row for row in ranked if row.group]
+    if len(tested) > 1:
+        pairs = len(tested) * (len(tested) - 1) // 2
+        said.append(
+            f"Verdicts are against {ranked[0].arm.label}, by paired tests over seeds at "
+            f"{LEVEL:.0%} with Holm's correction over all {pairs} pairs; arms that share a letter "
+            "were not told apart."
+        )
+        if sweep.margin:
+            said.append(f"Equivalent: surely less than {sweep.margin:g} apart.")
+    if not tested:
+        said.append(f"No verdicts: they take {LEAST_SEEDS} seeds that all arms share.")
+    return " ".join(said)
+
+
+def _cells(shown: Sequence[Column], rows: Sequence[Standing]) -> list[list[str]]:
+    digits = decimals(row.interval.width for row in rows)
+    return [[column.text(row, digits) for column in shown] for row in rows]
+
+
+def _mean_of(metric: str) -> Callable[[Standing, int], str]:
+    return lambda row, _: compact(row.means[metric])
+
+
+def _seeds(row: Standing) -> str:
+    have, planned = len(row.scores), row.arm.planned
+    return str(have) if row.rank is not None else f"{have} of {planned}"
+
+
+def _record(sweep: Sweep, row: Standing) -> dict[str, Any]:
+    main, *others = metrics_of(sweep)
+    pair = row.verdict.pair
+    found = {
+        "rank": row.rank,
+        "arm": row.arm.label,
+        "control": row.arm.control,
+        main: row.mean,
+        "low": row.interval.low,
+        "high": row.interval.high,
+        "bootstrap_low": row.bootstrap.low,
+        "bootstrap_high": row.bootstrap.high,
+        "interquartile_mean": row.iqm,
+        "seeds": len(row.scores),
+        "seeds_planned": row.arm.planned,
+        "verdict": row.says,
+        "group": row.group,
+        "difference_to_first": pair.difference if pair else None,
+        "standard_error": pair.standard_error if pair else None,
+        "p_holm": row.verdict.p,
+        "p_equivalent_holm": row.verdict.p_equivalent,
+        "p_sign_flip": sign_flip(pair.differences) if pair else None,
+        "seeds_needed": row.verdict.seeds_needed,
+        "probability_of_improvement": row.improvement,
+        "pareto": row.front,
+        "search_biased": row.arm.search.get(main),
+        **{metric: row.means[metric] for metric in others},
+        **{f"param:{name}": value for name, value in row.arm.params.items()},
+        "command": row.arm.command,
+    }
+    return {name: None if _is_nan(value) else value for name, value in found.items()}
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

@@ -1,0 +1,192 @@
+"""The learning rate of a larger model, from the best rates of smaller ones."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from routers import ConfigError, OptionError
+
+from ..statistics.intervals import Interval
+from .sweep_dir import read_sweep
+
+#: What is read from an arm's best trial.
+RATE = "optimizer.lr"
+
+#: What a size is counted in.
+SIZE = "compute.active_parameters"
+
+#: A line has two parameters; its spread takes a third point.
+LEAST_POINTS = 3
+
+#: Predictions beyond this multiple of the largest size measured are called far.
+FAR = 10.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """The best learning rate that a search found for a model.
+
+    Attributes:
+        size: active parameters.
+        rate: the learning rate.
+        source: which sweep and arm it is of.
+    """
+
+    size: float
+    rate: float
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class ScaleLaw:
+    """``rate = exp(intercept) * size ** slope``, fitted in logarithms.
+
+    Attributes:
+        slope: change of log rate per change of log size.
+        intercept: of log rate, at one parameter.
+        spread: standard deviation of log rates about the line.
+        points: number of them.
+        centre: mean log size.
+        squares: sum of squares of log sizes about it.
+        largest: size measured.
+    """
+
+    slope: float
+    intercept: float
+    spread: float
+    points: int
+    centre: float
+    squares: float
+    largest: float
+
+    def rate(self, size: float) -> float:
+        """The learning rate that the line gives a model."""
+        return float(np.exp(self.intercept + self.slope * np.log(size)))
+
+    def interval(self, size: float, confidence: float = 0.95) -> Interval:
+        """Where the best rate of one more model lies: Student's prediction interval.
+
+        It grows with the distance from the sizes measured, and holds for errors of log rates
+        that are normal, of one spread, and independent: half the distance between neighbouring
+        rates of a coarse search is part of them.
+        """
+        away = (np.log(size) - self.centre) ** 2 / self.squares
+        error = self.spread * np.sqrt(1 + 1 / self.points + away)
+        reach = stats.t.ppf((1 + confidence) / 2, self.points - 2) * error
+        middle = np.log(self.rate(size))
+        return Interval(float(np.exp(middle - reach)), float(np.exp(middle + reach)))
+
+
+def fit(points: Sequence[Point]) -> ScaleLaw:
+    """Ordinary least squares of log learning rate on log active parameters.
+
+    A power law, as DeepSeek-AI (2024, 2401.02954), eq. 1, fit to the best rate by compute.
+
+    Args:
+        points: at least 3, of at least 2 sizes.
+
+    Raises:
+        ConfigError: for fewer, or for sizes or rates that are not above 0.
+
+    >>> law = fit([Point(1e4, 1e-2), Point(1e5, 5e-3), Point(1e6, 1e-3)])
+    >>> round(law.slope, 4), round(law.rate(1e7), 6)
+    (-0.5, 0.000368)
+    """
+    for point in points:
+        for name, value in (("size", point.size), ("learning rate", point.rate)):
+            if not (value > 0 and np.isfinite(value)):
+                raise OptionError(f"scale: {point.source or 'point'}: {name}", value, "above 0")
+    sizes = {point.size for point in points}
+    if len(points) < LEAST_POINTS or len(sizes) < 2:
+        raise ConfigError(
+            f"scale: {len(points)} best learning rates of {len(sizes)} sizes; a line and its "
+            f"spread take {LEAST_POINTS}, of 2 sizes or more: sweep {RATE} at more sizes"
+        )
+    x = np.log([point.size for point in points])
+    y = np.log([point.rate for point in points])
+    line = stats.linregress(x, y)
+    left = y - line.intercept - line.slope * x
+    return ScaleLaw(
+        slope=float(line.slope),
+        intercept=float(line.intercept),
+        spread=float(np.sqrt((left**2).sum() / (len(points) - 2))),
+        points=len(points),
+        centre=float(x.mean()),
+        squares=float(((x - x.mean()) ** 2).sum()),
+        largest=max(sizes),
+    )
+
+
+def read_points(folders: Sequence[Path]) -> dict[str, list[Point]]:
+    """The best learning rates of arms by label, one point for each sweep that tuned one.
+
+    Raises:
+        ConfigError: for a folder that is no sweep's, or where no arm tuned its rate.
+    """
+    found = defaultdict(list)
+    for folder in folders:
+        for arm in read_sweep(folder).arms:
+            sizes = list(arm.numbers(SIZE).values())
+            if sizes and RATE in arm.params:
+                rate = float(arm.params[RATE])
+                found[arm.label].append(Point(float(np.mean(sizes)), rate, f"{folder} {arm.label}"))
+    if not found:
+        raise ConfigError(
+            f"scale: no arm of {', '.join(map(str, folders))} has a tuned {RATE} and a confirmed "
+            f"run; add {RATE} to the space of the sweeps"
+        )
+    return dict(found)
+
+
+def scale_report(folders: Sequence[Path], at: float) -> str:
+    """The scale law of every arm that enough sweeps tuned, for the command line.
+
+    Raises:
+        ConfigError: where no arm has points enough; that of the arm with the most says why.
+    """
+    found = read_points(folders)
+    enough = {label: points for label, points in found.items() if len(points) >= LEAST_POINTS}
+    if not enough:
+        return scale_text(max(found.values(), key=len), at)  # raises, saying what is missing
+    return "\n\n".join(f"{label}\n{scale_text(points, at)}" for label, points in enough.items())
+
+
+def scale_text(points: Sequence[Point], at: float) -> str:
+    """What the fit says about a model of ``at`` active parameters, in a few lines.
+
+    Raises:
+        ConfigError: where there is too little to fit, or ``at`` is no size.
+
+    >>> points = [Point(1e4, 1e-2), Point(1e5, 4e-3), Point(1e6, 1e-3)]
+    >>> print(scale_text(points, at=2e6))
+         parameters  learning rate
+             10,000           0.01
+            100,000          0.004
+          1,000,000          0.001
+    learning rate = 1.08 * parameters^-0.500, times or divided by 1.2 about the line
+    at 2,000,000 active parameters: 0.000765, 95 % interval 2.09e-05 to 0.028
+    """
+    if not (at > 0 and np.isfinite(at)):
+        raise OptionError("at", at, "a number of active parameters above 0")
+    law = fit(points)
+    near = law.interval(at)
+    lines = [f"{'parameters':>15}  {'learning rate':>13}"]
+    lines += [
+        f"{point.size:>15,.0f}  {point.rate:>13.3g}"
+        for point in sorted(points, key=lambda point: point.size)
+    ]
+    lines.append(
+        f"learning rate = {np.exp(law.intercept):.3g} * parameters^{law.slope:.3f}, "
+        f"times or divided by {np.exp(law.spread):.2g} about the line"
+    )
+    lines.append(
+        f"at {at:,.0f} active parameters: {law.rate(at):.3g}, "
+        f"95 % interval {near.low:.3g} to {near.high:.3g}"
+    )
+    if at > FAR * law.largest:
+        lines.append(f"that is {at / law.largest:.0f} times the largest size measured: far")
+    return "\n".join(lines)

@@ -1,0 +1,293 @@
+"""Reading what a sweep left: the arms, what confirmed them, and what was searched."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from routers import ConfigError, unknown
+from tasks import RESULT, overrides, read_json
+
+from ..config.arms import slug
+from ..config.objectives import DIRECTIONS, Objective, number_at
+
+#: The configuration in a sweep's folder.
+SWEEP = "sweep.yaml"
+
+#: What an arm's confirmed folder says of it.
+ARM = "arm.json"
+
+TRIALS, CONFIRMED = "trials", "confirmed"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison, with its confirmed runs.
+
+    Attributes:
+        label: what it is called.
+        slug: the name of its folders.
+        control: whether it is there to be beaten.
+        overrides: what tells it from other arms, tuned values included.
+        command: what runs it again.
+        params: of its best trial, by key.
+        search: what the search saw of that trial, by metric: the best of many, so biased.
+        pareto: whether that trial lies on the front of the search.
+        planned: seeds that are to confirm it.
+        seeds: that have, in order.
+        runs: their ``result.json``, in the order of ``seeds``.
+        folders: of those runs.
+        trials: of the search: ``{"number", "folder", "runs"}``, with what is finished of each.
+    """
+
+    label: str
+    slug: str
+    control: bool
+    overrides: tuple[str, ...]
+    command: str
+    params: Mapping[str, Any]
+    search: Mapping[str, float | None]
+    pareto: bool
+    planned: int
+    seeds: tuple[int, ...] = ()
+    runs: tuple[Mapping[str, Any], ...] = ()
+    folders: tuple[Path, ...] = ()
+    trials: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all planned seeds are there."""
+        return len(self.runs) >= self.planned
+
+    def numbers(self, metric: str) -> dict[int, float]:
+        """A metric of the confirmed runs by seed, where it is a number."""
+        found = {s: number_at(run, metric) for s, run in zip(self.seeds, self.runs, strict=True)}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Sweeps that can be compared, mostly one.
+
+    Attributes:
+        config: of the first.
+        objectives: of all; the first is the main one.
+        margin: scores nearer than this are equivalent.
+        arms: of all, with different labels.
+        folders: of the sweeps.
+    """
+
+    config: Mapping[str, Any]
+    objectives: tuple[Objective, ...]
+    margin: float
+    arms: tuple[Arm, ...]
+    folders: tuple[Path, ...] = field(default=())
+
+    @property
+    def score(self) -> str:
+        """What the main objective is called: a task's own word for its score."""
+        metric = self.objectives[0].metric
+        names = {run["score"]["name"] for arm in self.arms for run in arm.runs}
+        return names.pop() if metric == "score.value" and len(names) == 1 else metric
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """What a sweep left so far; one that still runs, or was cut off, has arms without all runs.
+
+    Raises:
+        ConfigError: for a folder that is no sweep's, or whose ``sweep.yaml`` is damaged.
+    """
+    folder = Path(folder)
+    config = _config(folder)
+    planned = _planned(folder, config)
+    homes = {path.name: path for path in _folders(folder / CONFIRMED)}
+    searched = {path.name: path for path in _folders(folder / TRIALS)}
+    known = _known(config)
+    arms = tuple(
+        _arm(name, known.get(name, {"arm": name}), planned, homes.get(name), searched.get(name))
+        for name in dict.fromkeys([*known, *homes, *searched])
+    )
+    return Sweep(
+        config=config,
+        objectives=_objectives(folder, config, arms),
+        margin=float(config.get("margin") or 0.0),
+        arms=arms,
+        folders=(folder,),
+    )
+
+
+def read_sweeps(folders: Sequence[Path]) -> Sweep:
+    """Several sweeps as one: a label that two of them use gets the sweep's name behind it.
+
+    Raises:
+        ConfigError: where one is no sweep, or their objectives or data differ, so that no
+            number of one compares with the other's.
+    """
+    if not folders:
+        raise ConfigError("report: name at least one folder of a sweep")
+    unique = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
+    given = {Path(folder).resolve(): Path(folder) for folder in folders}
+    found = [read_sweep(given[folder]) for folder in unique]
+    first = found[0]
+    for other in found[1:]:
+        _refuse_other(first, other)
+    arms = _merged_arms(found)
+    _refuse_other_data(arms)
+    return replace(
+        first,
+        margin=max(sweep.margin for sweep in found),
+        arms=arms,
+        folders=tuple(sweep.folders[0] for sweep in found),
+    )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: there is no such folder; name the out of a sweep")
+    path = folder / SWEEP
+    if not path.exists():
+        inside = sorted(each.parent.name for each in folder.glob(f"*/{SWEEP}"))
+        hint = f"; did you mean {folder / inside[0]}?" if inside else ""
+        if (folder / RESULT).exists():
+            hint = "; it is one run of python -m tasks"
+        raise ConfigError(f"{folder}: holds no {SWEEP}, so it is not the folder of a sweep{hint}")
+    loaded = OmegaConf.to_container(overrides.load_yaml(path), resolve=True)
+    assert isinstance(loaded, dict)
+    return {str(key): value for key, value in loaded.items()}
+
+
+def _planned(folder: Path, config: Mapping[str, Any]) -> int:
+    confirm = config.get("confirm")
+    if not isinstance(confirm, Mapping) or not isinstance(confirm.get("seeds"), int):
+        raise ConfigError(f"{folder / SWEEP}: confirm.seeds is missing; the file is damaged")
+    return int(confirm["seeds"])
+
+
+def _known(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the sweep itself says of its arms, by slug, so that one that never began is seen."""
+    arms = config.get("resolved") or config.get("arms") or {}
+    found = {}
+    for label in arms:
+        said = arms[label] if isinstance(arms, Mapping) else {}
+        about = dict(said) if isinstance(said, Mapping) else {"overrides": said}
+        found[str(about.get("slug", slug(str(label))))] = {**about, "arm": str(label)}
+    return found
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []
+
+
+def _arm(
+    name: str, known: Mapping[str, Any], planned: int, home: Path | None, searched: Path | None
+) -> Arm:
+    about = {**known, **((_read(home / ARM) if home is not None else None) or {})}
+    runs = _by_seed(home) if home is not None else {}
+    return Arm(
+        label=str(about["arm"]),
+        slug=name,
+        control=bool(about.get("control", False)),
+        overrides=tuple(about.get("overrides", ())),
+        command=about.get("command", ""),
+        params=about.get("params", {}),
+        search=about.get("search", {}),
+        pareto=bool(about.get("pareto", False)),
+        planned=planned,
+        seeds=tuple(runs),
+        runs=tuple(run for _, run in runs.values()),
+        folders=tuple(path for path, _ in runs.values()),
+        trials=tuple(_trial(path) for path in _folders(searched)) if searched is not None else (),
+    )
+
+
+def _trial(folder: Path) -> dict[str, Any]:
+    runs = [run for _, run in _by_seed(folder).values()]
+    number = int(folder.name) if folder.name.isdigit() else None
+    return {"number": number, "folder": folder, "runs": runs}
+
+
+def _by_seed(home: Path) -> dict[int, tuple[Path, dict[str, Any]]]:
+    """Finished runs by seed; one that goes on, or whose result cannot be read, is not there."""
+    found = {}
+    for path in home.glob("seed-*"):
+        number, run = path.name.removeprefix("seed-"), _read(path / RESULT)
+        if number.isdigit() and run is not None:
+            found[int(number)] = path, run
+    return dict(sorted(found.items()))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        value = read_json(path)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _objectives(
+    folder: Path, config: Mapping[str, Any], arms: Sequence[Arm]
+) -> tuple[Objective, ...]:
+    written = config.get("objectives")
+    if not isinstance(written, list) or not written:
+        raise ConfigError(f"{folder / SWEEP}: objectives is missing; the file is damaged")
+    score = next((run["score"]["direction"] for arm in arms for run in arm.runs), "maximize")
+    return tuple(_objective(each, score) for each in written)
+
+
+def _objective(written: Any, score: str) -> Objective:
+    fields = written if isinstance(written, Mapping) else {"metric": written}
+    metric = str(fields.get("metric"))
+    default = score if metric.startswith("score.") else "minimize"
+    direction = str(fields.get("direction") or default)
+    if direction not in DIRECTIONS:
+        raise unknown(f"{SWEEP}: objectives: {metric}: direction", direction, DIRECTIONS)
+    return Objective(metric, DIRECTIONS[direction])
+
+
+def _refuse_other(first: Sweep, other: Sweep) -> None:
+    if first.objectives != other.objectives:
+        named = [
+            ", ".join(f"{o.direction} {o.metric}" for o in s.objectives) for s in (first, other)
+        ]
+        raise ConfigError(
+            f"{first.folders[0]} and {other.folders[0]}: their objectives differ ({named[0]}; "
+            f"{named[1]}), so they make no common report; report each alone"
+        )
+
+
+def _refuse_other_data(arms: Sequence[Arm]) -> None:
+    """Scores on different data do not compare."""
+    seen: dict[Any, str] = {}
+    for arm in arms:
+        for run in arm.runs:
+            data = run.get("data", {})
+            seen.setdefault(
+                (run.get("task"), data.get("sha256"), data.get("split_sha256")), arm.label
+            )
+    if len(seen) > 1:
+        (one, a), (other, b) = list(seen.items())[:2]
+        raise ConfigError(
+            f"{a} and {b} ran on different data ({one[0]}, {other[0]}; sha256 {str(one[1])[:8]}, "
+            f"{str(other[1])[:8]}), so they do not compare; report each sweep alone"
+        )
+
+
+def _merged_arms(sweeps: Sequence[Sweep]) -> tuple[Arm, ...]:
+    labels = [arm.label for sweep in sweeps for arm in sweep.arms]
+    names = _names([sweep.folders[0] for sweep in sweeps])
+    merged = []
+    for sweep, name in zip(sweeps, names, strict=True):
+        for arm in sweep.arms:
+            shared = labels.count(arm.label) > 1
+            label = f"{arm.label} ({name})" if shared else arm.label
+            own = f"{arm.slug}-{slug(name)}" if shared else arm.slug
+            merged.append(replace(arm, label=label, slug=own))
+    return tuple(merged)
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The folders' names, or their paths where those are the same."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]

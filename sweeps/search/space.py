@@ -1,0 +1,301 @@
+"""What a search varies: ranges of routers and experts, widened or narrowed by the sweep."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import Trial
+
+import experts
+import routers
+from routers import ConfigError, OptionError, Registry, nearest_name
+from tasks import Config
+
+#: Sections whose part may itself be chosen by a search: ``expert: [mlp, glu]``.
+PARTS: dict[str, Registry] = {"router": routers.ROUTERS, "expert": experts.EXPERTS}
+
+#: The parameter of a joint study that chooses the arm.
+ARM = "arm"
+
+#: Parameters and the values they must have.
+When = tuple[tuple[str, Any], ...]
+
+_RANGE = {"low", "high", "log", "step"}
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One thing to vary.
+
+    Attributes:
+        name: of the parameter in the study.
+        key: of the run's configuration.
+        written: a list of choices, or ``low``, ``high`` and so on.
+        distribution: the same for Optuna; choices that are not plain values as JSON.
+        default: the arm's own value, in the distribution's terms; None where it is not
+            active in the first trial.
+        when: the parameters and values it depends on.
+    """
+
+    name: str
+    key: str
+    written: Any
+    distribution: BaseDistribution
+    default: Any
+    when: When = ()
+
+    def suggest(self, trial: Trial) -> Any:
+        """The value of this trial."""
+        return _SUGGEST[type(self.distribution)](trial, self.name, self.distribution)
+
+
+Space = Sequence[Dimension]
+
+_SUGGEST: dict[type[BaseDistribution], Any] = {
+    CategoricalDistribution: lambda t, n, d: t.suggest_categorical(n, d.choices),
+    IntDistribution: lambda t, n, d: t.suggest_int(n, d.low, d.high, step=d.step, log=d.log),
+    FloatDistribution: lambda t, n, d: t.suggest_float(n, d.low, d.high, step=d.step, log=d.log),
+}
+
+
+def read_space(written: Mapping[str, Any], run: Config) -> list[Dimension]:
+    """The space of an arm.
+
+    Args:
+        written: the sweep's ``space``; keys that the arm does not have are for other arms.
+        run: the arm's configuration, which holds the defaults.
+
+    Raises:
+        ConfigError: for ranges that cannot be, or that leave out the arm's default.
+    """
+    ranges = {**_own(run), **written}
+    chosen = {part: ranges.pop(part) for part in PARTS if isinstance(ranges.get(part), list)}
+    found: list[Dimension] = []
+    for part, names in chosen.items():
+        found += _part_choice(part, names, run, ranges)
+    for key, value in ranges.items():
+        if value is None or _silent(key, run) or not has_key(run, key):
+            continue
+        found.append(_dimension(key, key, value, default_of(run, key), ()))
+    return found
+
+
+def check_keys(written: Mapping[str, Any], runs: Sequence[Config]) -> None:
+    """Raise ``ConfigError`` for a key that none of the runs has."""
+    for key in written:
+        if key in PARTS or any(has_key(run, key) for run in runs):
+            continue
+        section = key.rpartition(".")[0]
+        options = {k for run in runs for k in _keys(run) if k.rpartition(".")[0] == section}
+        allowed = sorted(options or {k for run in runs for k in _keys(run)})
+        raise ConfigError(f"space: {key}: no arm has it; {nearest_name(key, allowed)}")
+
+
+def _own(run: Config) -> dict[str, Any]:
+    """What the router and the expert say of themselves."""
+    found: dict[str, Any] = {}
+    for part, registry in PARTS.items():
+        name = getattr(run, part)["name"]
+        space = getattr(registry.get_part(name), "search_space", {})
+        found |= {f"{part}.{option}": value for option, value in space.items()}
+    return found
+
+
+def _silent(key: str, run: Config) -> bool:
+    """A dense control has no router, and the width of its expert is matched."""
+    dense = run.moe.control is not None
+    return dense and (key.startswith(("router.", "moe.", "losses.")) or key == "expert.hidden")
+
+
+def _part_choice(part: str, names: Any, run: Config, ranges: dict[str, Any]) -> Iterator[Dimension]:
+    """Which part, and then its options, each under its own name in the study."""
+    own = getattr(run, part)["name"]
+    yield _dimension(part, part, names, own, ())
+    for option in [key for key in ranges if key.startswith(f"{part}.")]:
+        if ranges[option] is not None and has_key(run, option):
+            value = ranges.pop(option)
+            yield _dimension(
+                f"{own}/{option}", option, value, default_of(run, option), ((part, own),)
+            )
+    for name in names:
+        space = getattr(PARTS[part].get_part(name), "search_space", {}) if name != own else {}
+        for option, value in space.items():
+            key = f"{part}.{option}"
+            default = PARTS[part].options(name)[option]
+            yield _dimension(f"{name}/{key}", key, value, default, ((part, name),))
+
+
+def _dimension(name: str, key: str, written: Any, default: Any, when: When) -> Dimension:
+    distribution = _distribution(key, written, default)
+    value = _plain(default)
+    if isinstance(distribution, FloatDistribution) and isinstance(value, int | float):
+        value = float(value)
+    try:
+        inside = distribution._contains(distribution.to_internal_repr(value))
+    except (ValueError, TypeError):
+        inside = False
+    if not inside:
+        raise ConfigError(
+            f"space: {key}={_shown(written)}: leaves out the default {default}, which is always "
+            f"the first trial; widen it, or set {key} in run or in the arm"
+        )
+    return Dimension(name, key, written, distribution, value, when)
+
+
+def _distribution(key: str, written: Any, default: Any) -> BaseDistribution:
+    if isinstance(written, Sequence) and not isinstance(written, str):
+        if not written:
+            raise OptionError(f"space: {key}", "[]", "a list of choices; null leaves the key alone")
+        return CategoricalDistribution([_plain(choice) for choice in written])
+    if not isinstance(written, Mapping) or not {"low", "high"} <= written.keys() <= _RANGE:
+        raise OptionError(
+            f"space: {key}",
+            _shown(written),
+            "a list of choices, or {low: …, high: …} with log: true or step: … if wanted, or null",
+        )
+    low, high = written["low"], written["high"]
+    log, step = written.get("log", False), written.get("step")
+    whole = all(isinstance(value, int) for value in (low, high, default))
+    try:
+        if whole:
+            return IntDistribution(low, high, log=log, step=step or 1)
+        return FloatDistribution(float(low), float(high), log=log, step=step)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"space: {key}={_shown(written)}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """A choice as Optuna stores it."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return json.dumps(value)
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, default=str)
+
+
+def suggest(space: Space, trial: Trial) -> dict[str, Any]:
+    """The values of a trial, by the names of the study."""
+    values: dict[str, Any] = {}
+    for dimension in space:
+        if _active(dimension, values):
+            values[dimension.name] = dimension.suggest(trial)
+    return values
+
+
+def defaults(space: Space, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The values of the first trial, beside those that are given."""
+    values: dict[str, Any] = {}
+    for dimension in space:
+        if _active(dimension, values):
+            own = dimension.default
+            values[dimension.name] = (given or {}).get(dimension.name, own)
+    return values
+
+
+def _active(dimension: Dimension, values: Mapping[str, Any]) -> bool:
+    return all(values.get(name) == value for name, value in dimension.when)
+
+
+def as_overrides(space: Space, values: Mapping[str, Any]) -> list[str]:
+    """The values of a trial, as for ``python -m tasks``.
+
+    >>> lr = Dimension("optimizer.lr", "optimizer.lr", [], FloatDistribution(0, 1), 0.1)
+    >>> as_overrides([lr], {"optimizer.lr": 0.25})
+    ['optimizer.lr=0.25']
+    """
+    keys = {dimension.name: dimension.key for dimension in space if dimension.key != ARM}
+    return [f"{keys[name]}={_yaml(value)}" for name, value in values.items() if name in keys]
+
+
+def _yaml(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def grid(space: Space) -> list[dict[str, Any]]:
+    """Every combination of choices, the defaults first.
+
+    Raises:
+        ConfigError: for a range, which has no end of points.
+    """
+    for dimension in space:
+        if not isinstance(dimension.distribution, CategoricalDistribution):
+            raise ConfigError(
+                f"space: {dimension.key}: sampler=grid needs a list of choices, not a range"
+            )
+    points: list[dict[str, Any]] = [defaults(space)]
+    choices = [
+        dimension.distribution.choices
+        for dimension in space
+        if isinstance(dimension.distribution, CategoricalDistribution)
+    ]
+    for values in product(*choices):
+        point: dict[str, Any] = {}
+        for dimension, value in zip(space, values, strict=True):
+            if _active(dimension, point):
+                point[dimension.name] = value
+        if point not in points:
+            points.append(point)
+    return points
+
+
+def joined(spaces: Mapping[str, Space]) -> list[Dimension]:
+    """One space that also chooses the arm; every arm's parameters have names of their own."""
+    labels = list(spaces)
+    arm = Dimension(ARM, ARM, labels, CategoricalDistribution(labels), labels[0])
+    found = [arm]
+    for label, space in spaces.items():
+        for each in space:
+            when = ((ARM, label), *((f"{label}/{name}", value) for name, value in each.when))
+            found.append(replace(each, name=f"{label}/{each.name}", when=when))
+    return found
+
+
+def describe(space: Space) -> dict[str, Any]:
+    """The space in plain values, for a file and for comparing."""
+    return {
+        dimension.name: {
+            "range": json.loads(_shown(dimension.written)),
+            "default": dimension.default,
+        }
+        for dimension in space
+    }
+
+
+def has_key(run: Config, key: str) -> bool:
+    """Whether a run's configuration has a key; every known loss can be weighed."""
+    head, _, leaf = key.partition(".")
+    return key in _keys(run) or (head == "losses" and leaf in routers.LOSSES.available())
+
+
+def default_of(run: Config, key: str) -> Any:
+    """The value of a run's key; a loss it does not use weighs 0."""
+    return _keys(run).get(key, 0.0)
+
+
+def _keys(run: Config) -> dict[str, Any]:
+    """Every key of a configuration that can be varied, with its value."""
+    found: dict[str, Any] = {}
+    for section in ("task", "router", "expert", "moe", "losses", "optimizer", "trainer"):
+        values = getattr(run, section)
+        values = values if isinstance(values, dict) else vars(values)
+        found |= _flat(section, {k: v for k, v in (values or {}).items() if k != "name"})
+    return found
+
+
+def _flat(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found[f"{prefix}.{name}"] = value
+        if isinstance(value, Mapping):
+            found |= _flat(f"{prefix}.{name}", value)
+    return found

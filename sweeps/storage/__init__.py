@@ -1,0 +1,1 @@
+"""Optuna storages: connection, locks and liveness of workers."""

@@ -1,0 +1,1 @@
+"""Construction of tasks, backbones, routed layers and dense controls from a configuration."""

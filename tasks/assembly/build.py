@@ -1,0 +1,207 @@
+"""From a configuration to the task and its network."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import experts
+from experts import GateTopology, MoE
+from routers import ConfigError
+
+from .._task import TASKS, Backbone, Batch, Layer, Task
+from ..config.schema import Config
+from ..loading.batches import InOrder
+from ..loading.seeds import mix_seed
+from .dense_control import CONTROLS, Call, matched
+from .moe_layer import assembled
+
+
+def part(section: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A section as the part's name and its options."""
+    options = dict(section)
+    return options.pop("name"), options
+
+
+def build_task(config: Config) -> Task:
+    """The task that ``config.task`` names."""
+    name, options = part(config.task)
+    task: Task = TASKS.build(name, **options)
+    return task
+
+
+def build_backbone(config: Config, task: Task) -> Backbone:
+    """The task's network with the router and experts of the configuration.
+
+    The same seed gives the same weights to everything that is not routed, whichever router
+    and experts are chosen.
+
+    Raises:
+        ConfigError: where task, router and experts do not fit together.
+    """
+    with _seeded(config.seed, 0):
+        backbone = task.backbone(_layers(config))
+    layers = routed_layers(backbone)
+    for layer in layers:
+        _check_fits(layer, task, config)
+    return backbone
+
+
+def routed_layers(backbone: Backbone) -> list[MoE]:
+    """The routed layers of a network, first layer first."""
+    return [module for module in backbone.modules() if isinstance(module, MoE)]
+
+
+def prepare_routers(backbone: Backbone, task: Task, train: Batch) -> None:
+    """Show the routers what the training set holds; only those that read ids look."""
+    readers = [layer.router for layer in routed_layers(backbone) if layer.router.traits.needs_ids]
+    if not readers:
+        return
+    ids, features = zip(*(_real_ids(task, batch) for batch in InOrder(train, 1024)), strict=True)
+    for router in readers:
+        router.prepare(torch.cat(ids), torch.cat(features))
+
+
+def _real_ids(task: Task, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Ids and features of what is not padding, ``(M,)`` and ``(M, F)``."""
+    batch = task.describe(task.collate(batch))
+    ids, features = batch["ids"], task.features(batch)
+    mask = batch.get("mask")
+    if mask is None or mask.shape != ids.shape:
+        return ids.flatten(), features.flatten(0, ids.dim() - 1)
+    return ids[mask], features[mask]
+
+
+def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) -> Backbone:
+    """The task's network with dense layers that cost what those of ``routed`` cost.
+
+    Args:
+        config: with ``moe.control``.
+        task: what is learnt.
+        routed: the network to match, its routers prepared.
+        batch: described training data; costs are those of a pass over it.
+
+    Raises:
+        ConfigError: where nothing is routed, or no dense layer costs as much.
+    """
+    assert config.moe.control is not None
+    cost = CONTROLS[config.moe.control]
+    layers = routed_layers(routed)
+    if not layers:
+        raise ConfigError(
+            f"moe.control={config.moe.control}: the network of task={config.task['name']} has no "
+            "routed layer to stand in for; remove it, or choose options of task that route"
+        )
+    with _calls(layers) as calls, torch.no_grad():
+        routed.eval()(batch)
+    pairs = iter(zip(layers, calls, strict=True))
+    built = count(1)
+
+    def layer(
+        sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None = None
+    ) -> MoE:
+        dense = None if wiring is None else wiring(config.moe.num_experts).dense()
+        around = partial(assembled, router=("uniform", {"k": 1}), wiring=dense)
+        with _seeded(config.seed, next(built)):
+            return matched(*next(pairs), cost, part(config.expert), around)
+
+    with _seeded(config.seed, 0):
+        return task.backbone(layer)
+
+
+def _layers(config: Config) -> Layer:
+    built = count(1)
+
+    def layer(
+        sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None = None
+    ) -> MoE:
+        with _seeded(config.seed, next(built)):
+            return _layer(config, sample_shape, wiring)
+
+    return layer
+
+
+@contextmanager
+def _calls(layers: list[MoE]) -> Iterator[list[Call]]:
+    """Collects what each layer is called with."""
+    calls: list[Call] = []
+
+    def note(_: MoE, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        calls.append((args, kwargs))
+
+    handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _layer(
+    config: Config, sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None
+) -> MoE:
+    settings = config.moe
+    expert_name, expert_options = part(config.expert)
+    dim = sample_shape[0] if len(sample_shape) == 3 else sample_shape[-1]
+    bank = experts.build(expert_name, dim, settings.num_experts, **expert_options)
+    image = len(sample_shape) == 3
+    if bank.row_dims > len(sample_shape) or (bank.row_dims == 3) != image:
+        raise ConfigError(
+            f"expert={expert_name}: its rows are ({', '.join(bank.row_axes())}), but this model "
+            f"gives samples of shape {sample_shape}; choose an expert or a task.model that fits"
+        )
+    shared = None
+    if settings.shared:
+        shared = experts.build(expert_name, dim, settings.shared, **expert_options)
+    return assembled(
+        bank,
+        router=part(config.router),
+        wiring=None if wiring is None else wiring(settings.num_experts),
+        shared=shared,
+        capacity=settings.capacity,
+        drop=settings.drop,
+        renormalize=settings.renormalize,
+        rounding=settings.rounding,
+        expert_dropout=settings.expert_dropout,
+    )
+
+
+def _check_fits(layer: MoE, task: Task, config: Config) -> None:
+    name, traits = config.router["name"], layer.router.traits
+    if traits.needs_ids and not task.has_ids:
+        raise ConfigError(
+            f"router={name}: needs ids, and task={config.task['name']} has none; "
+            "choose a task with ids or another router"
+        )
+    if traits.needs_task and not task.has_tasks:
+        raise ConfigError(
+            f"router={name}: needs to know every sample's task, language or domain, and "
+            f"task={config.task['name']} has none; choose a task that has, or another router"
+        )
+    if task.causal and not traits.causal:
+        raise ConfigError(
+            f"router={name}: its routes depend on later items, and task={config.task['name']} "
+            "predicts them; choose a router (and gate) with the trait causal"
+        )
+    if task.causal and layer.bank.row_dims > 1:
+        raise ConfigError(
+            f"expert={config.expert['name']}: works on whole sequences, later items included, and "
+            f"task={config.task['name']} predicts them; choose an expert of single tokens"
+        )
+    if task.causal and config.moe.capacity is not None and config.moe.drop != "position":
+        raise ConfigError(
+            f"moe.drop={config.moe.drop}: looks at later items, and task={config.task['name']} "
+            "predicts them; use moe.drop=position or moe.capacity=null"
+        )
+
+
+@contextmanager
+def _seeded(seed: int, place: int) -> Iterator[None]:
+    """Draws inside depend on ``(seed, place)`` alone and leave the caller's generator alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(mix_seed(seed, place))
+        yield

@@ -1,0 +1,1 @@
+"""Networks around the routed layers."""

@@ -1,0 +1,45 @@
+"""A convolutional network whose routed layers send whole images to experts."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from routers import Routing
+
+from .._task import Backbone, Batch, Layer
+
+
+class ConvNet(Backbone):
+    """A convolution, then blocks of one routed layer each beside an identity, then a head.
+
+    The router sees an image's channels averaged over space, so each image takes its own path
+    through the network (dynamic routing).
+
+    Args:
+        layer: builds the routed layer for samples of shape ``(D, H, W)``.
+        channels: of the images.
+        size: height and width of the images; halved once after the first convolution.
+        dim: ``D``.
+        depth: number of routed blocks.
+        classes: outputs.
+    """
+
+    def __init__(
+        self, layer: Layer, *, channels: int, size: int, dim: int, depth: int, classes: int
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(channels, dim, 3, padding=1)
+        inner = size // 2
+        self.norms = nn.ModuleList(nn.GroupNorm(1, dim) for _ in range(depth))
+        self.layers = nn.ModuleList(layer((dim, inner, inner)) for _ in range(depth))
+        self.norm = nn.GroupNorm(1, dim)
+        self.head = nn.Linear(dim * 4, classes)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
+        """``batch["x"]`` ``(B, channels, H, W)`` to logits ``(B, classes)``."""
+        x = F.max_pool2d(F.gelu(self.stem(batch["x"])), 2)
+        routings = []
+        for norm, layer in zip(self.norms, self.layers, strict=True):
+            update, routing = layer(norm(x), ids=batch.get("ids"))
+            x = x + update
+            routings.append(routing)
+        return self.head(F.adaptive_avg_pool2d(self.norm(x), 2).flatten(1)), routings

@@ -1,0 +1,157 @@
+"""What all tasks with several targets have in common: network, losses and scores."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from routers import OptionError, unknown, unknown_option
+
+from .._task import Backbone, Batch, Labeling, Layer, MetricSpec, Score, Task
+from ..metrics.specialization import GATE
+from ..multi_target.network import MultiTaskNet, Outputs, Parts
+from ..multi_target.sharing import SHARINGS
+from ..multi_target.targets import Target, kind_of, losses_of
+from ..multi_target.weighting import WEIGHTINGS
+
+
+class MultiTask(Task):
+    """Several targets of every sample.
+
+    ``batch["y"]`` is ``(B, T)`` float, NaN where a sample lacks a label: that label then takes
+    no part in loss or scores. A sample is routed as a whole. The score, ``overall``, is the mean
+    over targets of AUC (two classes), accuracy (more classes) or, for numbers, 1 less the mean
+    absolute error relative to that of always saying the mean.
+
+    Args:
+        dim: width of the representation and of the experts.
+        depth: layers of the trunk.
+        sharing: how targets share it: ``mmoe`` (all experts shared, a gate per target), ``ple``
+            (experts of a target's own and shared ones; CGC with a depth of 1), ``views`` (an
+            expert per view of the data, one gate), or without routing ``shared_bottom`` and
+            ``single`` (a network per target), whose trunks have as many parameters in all as
+            that of ``mmoe``.
+        own: for ``ple``, experts that each target has to itself; the others are shared.
+        tower: hidden width of a target's tower.
+        dropout: probability of zeroing what a tower reads.
+        weighting: how losses become one: ``fixed``, ``uncertainty`` or ``mgda``.
+        weights: factors of the losses by target, beforehand; 1 for those not named.
+
+    Attributes:
+        outputs: names of the targets, there from the start.
+        num_views: ``V``, where the encoder has views.
+    """
+
+    score = Score("overall", "maximize")
+    has_ids = True
+    num_views: int = 0
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        depth: int,
+        sharing: str,
+        own: int,
+        tower: int,
+        dropout: float,
+        weighting: str,
+        weights: Mapping[str, float],
+    ) -> None:
+        for key, value in {"dim": dim, "depth": depth, "own": own, "tower": tower}.items():
+            if value < 1:
+                raise OptionError(f"task.{key}", value, "an integer of at least 1")
+        if sharing not in SHARINGS:
+            raise unknown("task.sharing", sharing, SHARINGS)
+        if weighting not in WEIGHTINGS:
+            raise unknown("task.weighting", weighting, WEIGHTINGS)
+        if not 0 <= dropout < 1:
+            raise OptionError("task.dropout", dropout, "a number from 0 to below 1")
+        if GATE in self.outputs:
+            raise OptionError("target", GATE, "any other name: results say by it what gates chose")
+        _check_weights(weights, self.outputs)
+        self.dim = dim
+        self.depth = depth
+        self.own = own
+        self.tower = tower
+        self.dropout = dropout
+        self.sharing = SHARINGS[sharing]
+        self.weighting = WEIGHTINGS[weighting]
+        self.weights = weights
+
+    @property
+    @abstractmethod
+    def targets(self) -> tuple[Target, ...]:
+        """What is predicted; known once the data is."""
+
+    @abstractmethod
+    def encoder(self) -> nn.Module:
+        """From a batch to its representation: ``(B, D)``, or ``(V + 1, B, D)`` with views."""
+
+    def backbone(self, layer: Layer) -> Backbone:
+        parts = Parts(
+            encoder=self.encoder,
+            layer=layer,
+            targets=self.targets,
+            dim=self.dim,
+            depth=self.depth,
+            own=self.own,
+            views=self.num_views,
+            tower=self.tower,
+            dropout=self.dropout,
+        )
+        encoder, trunk = self.sharing(parts)
+        return MultiTaskNet(parts, encoder, trunk, self.weighting(self.targets))
+
+    def loss(self, output: Outputs, batch: Batch) -> Tensor:
+        losses = losses_of(self.targets, output.logits, batch["y"])
+        factors = [self.weights.get(target.name, 1.0) for target in self.targets]
+        return output.weighting(losses * losses.new_tensor(factors), output.shared)
+
+    def measures(self) -> dict[str, MetricSpec]:
+        return {
+            f"{name}/{target.name}": MetricSpec(metric, partial(_of_target, target, index))
+            for index, target in enumerate(self.targets)
+            for name, metric in kind_of(target).metrics(target).items()
+        }
+
+    def overall(self, values: Mapping[str, float]) -> float:
+        return sum(map(partial(_merit, values), self.targets)) / len(self.targets)
+
+    def kinds(self) -> tuple[Labeling, ...]:
+        return tuple(
+            Labeling(target.name, _class_names(target), partial(_class_of, target, index))
+            for index, target in enumerate(self.targets)
+            if target.classes
+        )
+
+
+def _check_weights(weights: Mapping[str, float], targets: Sequence[str]) -> None:
+    """Refuse factors of what is no target, or that are not above 0."""
+    for name, weight in weights.items():
+        if name not in targets:
+            raise unknown_option("task.weights", name, targets)
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not number or not 0 < weight < math.inf:
+            raise OptionError(f"task.weights.{name}", weight, "a finite number above 0")
+
+
+def _of_target(target: Target, index: int, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    return kind_of(target).read(target, output.logits[index], batch["y"][:, index])
+
+
+def _class_names(target: Target) -> tuple[str, ...]:
+    return target.classes if target.complete else (*target.classes, "unlabelled")
+
+
+def _class_of(target: Target, index: int, batch: Batch) -> Tensor:
+    return batch["y"][:, index].nan_to_num(nan=len(target.classes)).long()
+
+
+def _merit(values: Mapping[str, float], target: Target) -> float:
+    kind = kind_of(target)
+    main = next(iter(kind.metrics(target)))
+    return kind.merit(target, values[f"{main}/{target.name}"])

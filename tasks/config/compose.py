@@ -1,0 +1,191 @@
+"""Composing a run's configuration: files, then the command line, then checks."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+import experts
+import routers
+from routers import ConfigError, OptionError, Registry, nearest_name, unknown, unknown_option
+
+from .._task import TASKS
+from . import overrides as grammar
+from .overrides import Change, check_type, explained, load_yaml
+from .schema import Config
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+#: The configuration in a run's folder.
+CONFIG = "config.yaml"
+
+#: Sections that name a part; ``router=topk`` is short for ``router.name=topk``.
+PARTS: dict[str, Registry] = {"task": TASKS, "router": routers.ROUTERS, "expert": experts.EXPERTS}
+
+#: Keys whose value is text whatever YAML makes of it: ``out=12345`` is a folder.
+TEXT = ("out", "resume", "experiment")
+
+
+def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
+    """The configuration of a run.
+
+    Args:
+        overrides: ``key=value``, ``+new=value`` and ``~key``, as on the command line.
+        base: what they apply to; None for the files under ``conf/``.
+
+    Raises:
+        ConfigError: for anything that cannot work, before anything is built.
+
+    >>> compose(["router=hash", "optimizer.lr=1e-3"]).router["table"]
+    'random'
+    """
+    # a part's name starts its options afresh, so names come first, wherever they were written
+    parsed = [grammar.parse(text, TEXT, _names_part) for text in overrides]
+    changes = sorted(parsed, key=lambda change: not _names_part(change[1]))
+    config = base if base is not None else _from_files(changes)
+    of_losses = [change for change in changes if _head(change[1]) == "losses"]
+    for change in changes:
+        if change[1] != "experiment" and change not in of_losses:
+            _apply(config, *change)
+    typed = grammar.typed(config, Config, "conf/base.yaml", _unknown_key)
+    routers.load_plugins(typed.plugins)
+    for key, registry in PARTS.items():
+        _complete(key, registry, getattr(typed, key))
+    typed.losses = _losses(config, of_losses, typed.router["name"])
+    return typed
+
+
+def to_yaml(config: Config) -> str:
+    """The configuration as YAML, keys in their order."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def experiments() -> list[str]:
+    """Names under ``conf/experiment``."""
+    return sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+def user_path(text: str) -> Path:
+    """A path as it was written, with ``~`` as the home folder.
+
+    >>> user_path("runs/x").as_posix()
+    'runs/x'
+    """
+    return Path(os.path.expanduser(text))
+
+
+def _names_part(key: str) -> bool:
+    return key.removesuffix(".name") in PARTS
+
+
+def _from_files(changes: Sequence[Change]) -> DictConfig:
+    chosen = {key: value for _, key, value in changes}
+    layers = [load_yaml(CONF / "base.yaml")]
+    if chosen.get("experiment") is not None:
+        layers.append(_experiment(chosen["experiment"]))
+    task = chosen.get("task", chosen.get("task.name"))
+    for layer in reversed(layers):
+        task = task or OmegaConf.select(layer, "task.name")
+    path = CONF / "task" / f"{task}.yaml"
+    if path.exists():
+        layers.insert(1, load_yaml(path))
+    config = layers[0]
+    for layer in layers[1:]:
+        for key in PARTS:
+            _forget_options(config, key, OmegaConf.select(layer, f"{key}.name"))
+        config = _merge(config, layer)
+    return config
+
+
+def _experiment(name: str) -> DictConfig:
+    """A file under ``conf/experiment`` by name, or any file by its path.
+
+    The configuration in a run's folder says what ran, so that it can run again, elsewhere.
+    """
+    path = user_path(name)
+    if path.suffix != ".yaml" or not path.is_file():
+        if name not in experiments():
+            raise unknown("experiment", name, [*experiments(), "a path ending in .yaml"])
+        path = CONF / "experiment" / f"{name}.yaml"
+    layer = load_yaml(path)
+    if path.name == CONFIG:
+        layer.pop("out", None)
+    if resume := layer.pop("resume", None):
+        raise ConfigError(
+            f"{path}: resume={resume} in an experiment; an experiment is a new run: "
+            f"remove it, or go on with python -m tasks resume={resume}"
+        )
+    return layer
+
+
+def _merge(config: DictConfig, layer: DictConfig) -> DictConfig:
+    merged = OmegaConf.merge(config, layer)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _forget_options(config: DictConfig, key: str, name: Any) -> None:
+    """Options belong to the part they were set for: another name starts afresh."""
+    if name is not None and OmegaConf.select(config, f"{key}.name") != name:
+        config[key] = {"name": name}
+
+
+def _head(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def _apply(config: DictConfig, sign: str, key: str, value: Any) -> None:
+    if _head(key) not in Config.__dataclass_fields__:
+        raise _unknown_key(key)
+    if _head(key) in TEXT and _head(key) != key:
+        raise ConfigError(f"{key}: {_head(key)} is a text and has no keys")
+    with explained(f"{sign}{key}={value}"):
+        _change(config, sign, key, value)
+
+
+def _change(config: DictConfig, sign: str, key: str, value: Any) -> None:
+    if sign != "~" and key in PARTS and not isinstance(value, dict):
+        key = f"{key}.name"
+    if sign != "~" and _names_part(key):
+        _forget_options(config, key.removesuffix(".name"), value)
+    grammar.change(config, sign, key, value)
+
+
+def _unknown_key(key: str) -> ConfigError:
+    allowed = [*Config.__dataclass_fields__, "experiment"]
+    return ConfigError(f"{key}: {nearest_name(_head(key), allowed)}")
+
+
+def _complete(key: str, registry: Registry, section: dict[str, Any]) -> None:
+    """Check the options of a part and write its defaults beside them."""
+    if "name" not in section:
+        raise ConfigError(f"{key}.name: required; allowed: {', '.join(registry.available())}")
+    name = section["name"]
+    given = {option: value for option, value in section.items() if option != "name"}
+    registry.get_part(name)
+    registry.check_options(name, given)
+    section.update({**registry.options(name), **given})
+
+
+def _losses(config: DictConfig, changes: Sequence[Change], router: str) -> dict[str, float]:
+    """Balance terms and weights: the router's own unless named, then the changes in order."""
+    own: Any = getattr(routers.ROUTERS.get_part(router), "default_losses", {})
+    for sign, key, value in changes:
+        if config.get("losses") is None:
+            config["losses"] = dict(own)
+        if (sign, key) == ("~", "losses"):
+            sign, value = "", {}
+        _apply(config, sign, key, value)
+    weights = OmegaConf.to_container(config).get("losses")  # type: ignore[union-attr]
+    weights = dict(own) if weights is None else weights
+    check_type("losses", weights, dict)
+    for name, weight in weights.items():
+        if name not in routers.LOSSES.available():
+            raise unknown_option("losses", name, routers.LOSSES.available())
+        check_type(f"losses.{name}", weight, float)
+        if not math.isfinite(weight):
+            raise OptionError(f"losses.{name}", weight, "a finite number")
+    return {name: float(weight) for name, weight in weights.items()}

@@ -1,0 +1,70 @@
+"""Text for ``--help`` and ``--list``."""
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
+
+import routers
+from routers import Registry
+
+from .compose import CONF, PARTS, experiments, to_yaml
+from .schema import Config
+
+USAGE = """\
+Train one model with a router of your choice.
+
+  python -m tasks task=NAME router=NAME expert=NAME [key=value …]
+  python -m tasks resume=DIR              go on where a run stopped
+
+  key=value   set a key           +key=value  add a key that is not there
+  ~key        remove a key        experiment=NAME  start from conf/experiment/NAME.yaml, or
+                                  from any file: experiment=runs/…/config.yaml runs it again
+
+  --list      all tasks, routers, experts, losses, gates and experiments
+  --cfg       print the configuration that would run, and stop
+  --help      this text; with router=NAME and the like, also their options
+
+Exit codes: 0 done, 1 training failed, 2 the configuration cannot work,
+130 and 143 stopped by a signal (resume=DIR goes on).
+"""
+
+
+def help_text(config: Config, chosen: Iterable[str]) -> str:
+    """Usage, the options of the parts in the ``chosen`` sections, every key, and what would run."""
+    names = {key: getattr(config, key)["name"] for key in PARTS}
+    parts = [f"{key}={names[key]}\n{_options(PARTS[key], names[key])}" for key in chosen]
+    base = (CONF / "base.yaml").read_text()
+    keys = f"All keys (conf/base.yaml; conf/task/{names['task']}.yaml overrides it):\n"
+    return "\n".join([USAGE, *parts, keys, base, "What would run:\n", to_yaml(config)])
+
+
+def list_text() -> str:
+    """Every name that a configuration can use, with a line on each."""
+    registries = {**PARTS, "router.gate": routers.GATES, "losses": routers.LOSSES}
+    sections = [f"{key}\n" + "".join(_line(r, name) for name in r) for key, r in registries.items()]
+    names = "".join(map(_experiment_line, experiments())) or "  none\n"
+    return "\n".join([*sections, f"experiment\n{names}"])
+
+
+def _experiment_line(name: str) -> str:
+    """The name and the first clause of the file's opening comment."""
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    comment = " ".join(line.lstrip("# ") for line in _opening_comment(text))
+    first = re.split(r"[.:;] ", comment, maxsplit=1)[0].rstrip(".")
+    return f"  {name:20} {first}.\n"
+
+
+def _opening_comment(text: str) -> Iterator[str]:
+    return takewhile(lambda line: line.startswith("#"), text.splitlines())
+
+
+def _line(registry: Registry, name: str) -> str:
+    summary = (inspect.getdoc(registry[name]) or "").partition("\n")[0]
+    return f"  {name:20} {summary}\n"
+
+
+def _options(registry: Registry, name: str) -> str:
+    doc = inspect.getdoc(registry.get_part(name)) or ""
+    options = "".join(f"  {key}={value}\n" for key, value in registry.options(name).items())
+    return f"{doc.partition('>>>')[0].strip()}\n\nOptions and defaults:\n{options or '  none'}"

@@ -1,0 +1,1 @@
+"""Batches, seeds and the distribution of samples over ranks."""

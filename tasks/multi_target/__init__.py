@@ -1,0 +1,1 @@
+"""Networks, loss weightings and targets of tasks with several targets."""

@@ -1,0 +1,120 @@
+"""A network for several targets: encoder, trunk, and a tower per target."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from routers import Routing
+
+from .._task import Backbone, Batch, Layer
+from .targets import Target, kind_of
+from .weighting import Weighting
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a network for several targets is made of.
+
+    Attributes:
+        encoder: makes a module from a batch to its representation: ``(B, D)``, or ``(V + 1, B, D)``
+            for ``V`` views of it and, last, all of them together.
+        layer: builds routed layers.
+        targets: ``T`` of them.
+        dim: ``D``.
+        depth: layers of the trunk.
+        own: experts that a target has to itself, where some are.
+        views: ``V``; 0 where the encoder has none.
+        tower: hidden width of the towers.
+        dropout: probability of zeroing what a tower reads.
+    """
+
+    encoder: Callable[[], nn.Module]
+    layer: Layer
+    targets: tuple[Target, ...]
+    dim: int
+    depth: int
+    own: int
+    views: int
+    tower: int
+    dropout: float
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network says of a batch.
+
+    Attributes:
+        logits: of each target, ``(B, O)``.
+        shared: the representation they are all made from.
+        weighting: how their losses become one.
+    """
+
+    logits: tuple[Tensor, ...]
+    shared: Tensor
+    weighting: Weighting
+
+
+class Trunk(nn.Module, ABC):
+    """From the representation of a batch to a representation per target."""
+
+    @abstractmethod
+    def forward(self, shared: Tensor, ids: Tensor | None) -> tuple[Tensor, list[Routing]]:
+        """``(T, B, D)``, or what stretches to that shape, and the routings."""
+
+
+class MultiTaskNet(Backbone):
+    """Encoder, trunk, and a tower per target.
+
+    Args:
+        parts: targets and widths.
+        encoder: from a batch to its representation.
+        trunk: from there to a representation per target.
+        weighting: how losses become one; what it learns is part of the network.
+    """
+
+    def __init__(
+        self, parts: Parts, encoder: nn.Module, trunk: Trunk, weighting: Weighting
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.trunk = trunk
+        self.towers = nn.ModuleList(_tower(parts, target) for target in parts.targets)
+        self.weighting = weighting
+
+    def forward(self, batch: Batch) -> tuple[Outputs, list[Routing]]:
+        """What is said of every target, and one routing per routed layer."""
+        shared = self.encoder(batch)
+        trunk, routings = self.trunk(shared, batch.get("ids"))
+        of_target = trunk.expand(len(self.towers), *trunk.shape[1:])
+        logits = tuple(tower(x) for tower, x in zip(self.towers, of_target, strict=True))
+        return Outputs(logits, shared, self.weighting), routings
+
+
+def _tower(parts: Parts, target: Target) -> nn.Module:
+    """One hidden layer, as in MMoE, Ma et al. 2018, section 4."""
+    return nn.Sequential(
+        nn.LayerNorm(parts.dim),
+        nn.Dropout(parts.dropout),
+        nn.Linear(parts.dim, parts.tower),
+        nn.GELU(),
+        nn.Linear(parts.tower, kind_of(target).outputs(target)),
+    )
+
+
+class SideBySide(nn.Module):
+    """Several encoders of the same batch, ``(T, B, D)``.
+
+    Args:
+        encoders: of each target.
+    """
+
+    def __init__(self, encoders: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleList(encoders)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Every encoder's representation."""
+        return torch.stack([encoder(batch) for encoder in self.encoders])

@@ -1,0 +1,29 @@
+"""Readers of a user's own data: files, folders and data sets of the hub."""
+
+from .corpus import read_corpus
+from .error import DataError
+from .images import read_images
+from .kinds import Images, Table, Texts
+from .source import CorpusSource, ImageSource, Source, TableSource, Target, TextSource, source_of
+from .split import Splits
+from .table import read_table
+from .texts import read_texts
+
+__all__ = [
+    "CorpusSource",
+    "DataError",
+    "ImageSource",
+    "Images",
+    "Source",
+    "Splits",
+    "Table",
+    "TableSource",
+    "Target",
+    "TextSource",
+    "Texts",
+    "read_corpus",
+    "read_images",
+    "read_table",
+    "read_texts",
+    "source_of",
+]

@@ -1,0 +1,113 @@
+"""Target columns of a table as numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .coded import Coded, meaning, value_text
+from .columns import Rows, numbers
+from .error import DataError, nearest
+from .labels import need_two, sorted_names
+from .source import KEY, Target
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A target's values.
+
+    Attributes:
+        values: ``(N,)``, NaN where missing: 0 or 1, a place in ``classes``, or a number.
+        classes: their names, none of a number's.
+    """
+
+    values: npt.NDArray[np.float64]
+    classes: tuple[str, ...]
+
+
+def answers(rows: Rows, name: str, target: Target, column: Coded) -> Answers:
+    """What a target asks for.
+
+    Raises:
+        DataError: where training rows do not show what is asked for, or another row shows a
+            class that they do not.
+    """
+    return _KINDS[target.kind](rows, f"{KEY}.targets.{name}", target, column)
+
+
+def _number(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
+    return Answers(numbers(rows, column, target.column), ())
+
+
+def _classes(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
+    names = sorted_names(set(_seen(rows, column)))
+    known = {text: place for place, text in enumerate(names)}
+    values = column.spread([known.get(text, -1) for text in column.values], np.nan)
+    held_out = np.concatenate([rows.cut.val, rows.cut.test])
+    for row in held_out[values[held_out] == -1]:
+        text = column.values[column.codes[row]]
+        raise DataError(
+            f"{rows.place(int(row))}, column {target.column!r}: the class {text!r} is in no "
+            f"training row; {nearest(text, names)}. Mend or remove the row"
+        )
+    return _of_two(rows, target, Answers(values, names))
+
+
+def _binary(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
+    sides = {"positive": target.positive, "negative": target.negative}
+    for side, given in sides.items():
+        if given is not None:
+            values = given if _is_list(given) else [given]
+            named = [
+                text for value in values for text in _meant(rows, f"{key}.{side}", value, column)
+            ]
+            ones = np.isin(column.values, named) == (side == "positive")
+            other = " or ".join(named)
+            names = {"positive": (f"not {other}", other), "negative": (other, f"not {other}")}
+            spread = column.spread(ones.astype(float).tolist(), np.nan)
+            return _of_two(rows, target, Answers(spread, names[side]))
+    if len(_seen(rows, column)) > 2:
+        raise DataError(
+            f"{rows.title}, column {target.column!r}: more than two values; say which are 1 with "
+            f"{key}.positive=VALUE. {nearest('', _seen(rows, column))}"
+        )
+    return _classes(rows, key, target, column)
+
+
+_KINDS = {"binary": _binary, "classes": _classes, "number": _number}
+
+
+def _seen(rows: Rows, column: Coded) -> list[str]:
+    """The values of the training rows, sorted."""
+    counts = column.counts(rows.cut.train)
+    return list(sorted_names({v for v, n in zip(column.values, counts, strict=True) if n}))
+
+
+def _meant(rows: Rows, key: str, value: Any, column: Coded) -> list[str]:
+    """The training values that a user's value names: itself, or else those of its meaning."""
+    seen, text = _seen(rows, column), value_text(value)
+    alike = [text] if text in seen else [s for s in seen if meaning(s) == meaning(text)]
+    if not alike:
+        raise DataError(
+            f"{rows.title}: {key}={value}: no training row has this value; {nearest(text, seen)}"
+        )
+    return alike
+
+
+def _of_two(rows: Rows, target: Target, found: Answers) -> Answers:
+    """The same, where the training rows have two classes at least."""
+    values = found.values[rows.cut.train]
+    there = values[~np.isnan(values)].astype(np.int64)
+    if not len(there):
+        raise DataError(
+            f"{rows.title}, column {target.column!r}: no training row has a value; "
+            "fill the column or take the target out"
+        )
+    need_two(rows.title, target.column, there, found.classes)
+    return found
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)

@@ -1,0 +1,122 @@
+"""Labels of any kind, as numbers and names."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .error import DataError, listed, nearest
+from .sheets import Place
+
+Codes = npt.NDArray[np.int64]
+
+
+def encode(
+    what: str,
+    labels: Sequence[Any],
+    place: Place,
+    parts: Mapping[str, int],
+    declared: tuple[str, ...] = (),
+) -> tuple[Codes, tuple[str, ...]]:
+    """Numbers and names of labels.
+
+    Names are those declared beside the data, for labels 0, 1, …; else those of the training
+    rows, sorted (whole numbers by their value).
+
+    Args:
+        what: what the labels are, for errors: ``label``.
+        labels: ``(N,)`` integers or strings, training rows first.
+        place: names a row.
+        parts: rows of each split.
+        declared: names of the labels 0, 1, ….
+
+    Returns:
+        ``(N,)`` places in the names, and the names.
+
+    Raises:
+        DataError: naming the row of a label that is missing, out of range, or in no training row.
+    """
+    texts = [label_text(label) for label in labels]
+    for row, text in enumerate(texts):
+        if text is None:
+            shown = "missing" if labels[row] in (None, "") else f"{labels[row]!r}"
+            raise DataError(
+                f"{place(row)}: the {what} is {shown}; give an integer or a name, or remove the row"
+            )
+    known = {str(code): code for code in range(len(declared))}
+    names = declared
+    if not declared:
+        names = sorted_names({text for text in texts[: parts["train"]] if text is not None})
+        known = {name: code for code, name in enumerate(names)}
+    for row, text in enumerate(texts):
+        if text not in known:
+            raise DataError(f"{place(row)}: {_not_known(what, str(text), names, bool(declared))}")
+    return np.array([known[str(text)] for text in texts], np.int64), names
+
+
+def need_two(title: str, what: str, codes: npt.NDArray[Any], names: Sequence[str]) -> None:
+    """Refuse training labels that are all the same."""
+    if len(np.unique(codes)) < 2:
+        raise DataError(
+            f"{title}: every training row has the {what} {names[int(codes[0])]!r}; "
+            "nothing can be learnt from it: give rows of two classes or more"
+        )
+
+
+def label_text(label: Any) -> str | None:
+    """A label as text; None where it is missing or no label.
+
+    >>> label_text(3), label_text(3.0), label_text(" cat"), label_text(0.5), label_text("")
+    ('3', '3', 'cat', None, None)
+    """
+    if isinstance(label, float):
+        return str(int(label)) if label.is_integer() else None
+    if isinstance(label, bytes):
+        label = label.decode("utf-8", "surrogateescape")
+    if isinstance(label, str):
+        return printable(label.strip()) or None
+    return str(int(label)) if isinstance(label, int | np.integer) else None
+
+
+def printable(text: str) -> str:
+    r"""Text with what is not UTF-8 written out, so that it can be printed and saved.
+
+    >>> printable("caf\udce9")
+    'caf\\xe9'
+    """
+    if text.isascii():
+        return text
+    raw = text.encode("utf-8", "surrogateescape" if _escaped(text) else "surrogatepass")
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def sorted_names(names: set[str]) -> tuple[str, ...]:
+    """Names sorted, by value where all are whole numbers.
+
+    >>> sorted_names({"10", "9"}), sorted_names({"b", "10"})
+    (('9', '10'), ('10', 'b'))
+    """
+    whole = all(re.fullmatch(r"[+-]?[0-9]+", name) for name in names)
+    return tuple(sorted(names, key=(lambda n: (int(n), n)) if whole else (lambda n: (0, n))))
+
+
+def _escaped(text: str) -> bool:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _not_known(what: str, text: str, names: Sequence[str], declared: bool) -> str:
+    if declared:
+        return (
+            f"the {what} {text} is out of range; allowed is 0 to {len(names) - 1} "
+            f"({listed(names)}): mend or remove the row"
+        )
+    return (
+        f"the {what} {text!r} is in no training row; {nearest(text, names)}. "
+        "Mend or remove the row, or add such rows to the training file"
+    )

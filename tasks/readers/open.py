@@ -1,0 +1,82 @@
+"""Rows with named columns: from files, or from the hub."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from routers import unknown
+
+from .delimited import Layout, comma_separated, tab_separated
+from .error import DataError
+from .hub import hub_sheets
+from .jsonl import json_lines
+from .parquet import parquet
+from .paths import Files, digest, empty, existing, files_of, suffix_of
+from .sheets import Sheet, Sheets
+from .source import KEY, Source
+
+Format = Callable[[Path, Layout], Sheet]
+
+#: How files are read, by the name of their format.
+FORMATS: Mapping[str, Format] = {
+    "csv": comma_separated,
+    "tsv": tab_separated,
+    "jsonl": json_lines,
+    "parquet": parquet,
+}
+
+_SUFFIXES = {
+    ".csv": "csv",
+    ".data": "csv",  # as UCI names them
+    ".test": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+
+
+def open_sheets(source: Source, layout: Layout, format: str | None = None) -> Sheets:
+    """The rows of a source.
+
+    Raises:
+        DataError: where nothing is there that can be read.
+    """
+    if source.hub is not None:
+        return hub_sheets(source)
+    if format is not None and format not in FORMATS:
+        raise unknown(f"{KEY}.format", format, FORMATS)
+    alone = format is not None or existing(source).is_file()
+    files = files_of(source, _any if alone else is_record_file)
+    if not files:
+        raise empty(source, f"files such as train.parquet and test.parquet, or {_SHOWN}")
+    return sheets_of(source, files, layout, format)
+
+
+def sheets_of(source: Source, files: Files, layout: Layout, format: str | None = None) -> Sheets:
+    """The rows of files that are already found."""
+    readers = {p: FORMATS[format or _format(p)] for split in files.values() for p in split}
+    by_split = {split: [readers[p](p, layout) for p in paths] for split, paths in files.items()}
+    return Sheets(source, by_split, existing(source).name, digest(files))
+
+
+def is_record_file(path: Path) -> bool:
+    """Whether the suffix says that a file holds rows with named columns."""
+    return suffix_of(path) in _SUFFIXES
+
+
+def _any(path: Path) -> bool:
+    return True
+
+
+def _format(path: Path) -> str:
+    suffix = suffix_of(path)
+    if suffix not in _SUFFIXES:
+        raise DataError(
+            f"{path}: the suffix {suffix!r} tells no format; "
+            f"give {KEY}.format={'|'.join(FORMATS)}, or rename the file"
+        )
+    return _SUFFIXES[suffix]
+
+
+_SHOWN = "one of .csv, .tsv, .jsonl or .parquet (all but the last may end in .gz)"

@@ -1,0 +1,88 @@
+"""Parquet and Arrow tables."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .delimited import Layout
+from .error import DataError, needed, reading
+from .sheets import Sheet
+
+
+def parquet(path: Path, layout: Layout) -> Sheet:
+    """A Parquet file; columns are read when they are asked for."""
+    pq = needed("pyarrow.parquet", "data", str(path))
+    if not path.stat().st_size:
+        raise DataError(f"{path}: the file is empty; get it again or leave it out")
+    with reading(path):
+        file = pq.ParquetFile(path)
+        schema, rows = file.schema_arrow, file.metadata.num_rows
+
+    def read(name: str) -> Any:
+        with reading(f"{path}, column {name!r}"):
+            return file.read([name], use_threads=False).column(name)
+
+    return arrow_sheet(str(path), schema, rows, read)
+
+
+def arrow_sheet(title: str, schema: Any, rows: int, read: Callable[[str], Any]) -> Sheet:
+    """A sheet over Arrow columns.
+
+    Args:
+        title: of the file.
+        schema: of the table; the hub's notes in it name labels.
+        rows: how many.
+        read: a column by name, as an Arrow array.
+    """
+    columns = _Columns(tuple(schema.names), read)
+    return Sheet(title, columns, rows, lambda row: f"row {row + 1}", _label_names(schema))
+
+
+@dataclass(frozen=True)
+class _Columns(Mapping[str, list[Any]]):
+    """Columns of a file, read when asked for."""
+
+    names: tuple[str, ...]
+    read: Callable[[str], Any]
+
+    def __getitem__(self, name: str) -> list[Any]:
+        return _values(self.read(name))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def _values(column: Any) -> list[Any]:
+    """Python values; text that is not UTF-8 is kept as it is."""
+    pa = needed("pyarrow", "data", "Parquet")
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        raw = column.cast(pa.large_binary()).to_pylist()
+        return [v if v is None else v.decode("utf-8", "surrogateescape") for v in raw]
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def _label_names(schema: Any) -> dict[str, tuple[str, ...]]:
+    """Names of labels, as the hub notes them beside a table."""
+    note = (schema.metadata or {}).get(b"huggingface")
+    if note is None:
+        return {}
+    try:
+        features = json.loads(note)["info"]["features"]
+        return {
+            name: tuple(map(str, feature["names"]))
+            for name, feature in features.items()
+            if feature.get("_type") == "ClassLabel" and feature.get("names")
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}  # another writer's note of that name

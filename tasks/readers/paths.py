@@ -1,0 +1,162 @@
+"""Files of a user: found, read whole, hashed."""
+
+import gzip
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from .error import DataError, listed, reading
+from .source import Source
+from .split import SPLITS
+
+#: Words in the name of a file or folder that say which split it holds.
+_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+    "t10k": "test",  # of MNIST's files
+}
+
+#: Files of each split, ``train`` always, in the order of ``SPLITS``.
+Files = dict[str, list[Path]]
+
+
+def existing(source: Source) -> Path:
+    """The path of a source.
+
+    Raises:
+        DataError: where nothing is there, with the nearest name that is.
+    """
+    assert source.path is not None
+    path = Path(os.path.expanduser(source.path))
+    if path.exists():
+        return path
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    missing = path.absolute().relative_to(there).parts[0]
+    names = [inner.name for inner in visible(there)] if there.is_dir() else []
+    near = get_close_matches(missing, names, n=1, cutoff=0.6)
+    cure = f"did you mean {there / near[0]}?" if near else f"{there} holds {listed(names)}"
+    raise DataError(f"{source.title}: no such file or folder; {cure}")
+
+
+def visible(folder: Path) -> list[Path]:
+    """What a folder holds, sorted, without hidden files."""
+    with reading(folder):
+        return sorted(p for p in folder.iterdir() if not p.name.startswith((".", "__")))
+
+
+def suffix_of(path: Path) -> str:
+    """What kind of file it is, compressed or not.
+
+    >>> suffix_of(Path("a.CSV.gz"))
+    '.csv'
+    """
+    return Path(path.name[:-3] if _is_gzip(path) else path.name).suffix.lower()
+
+
+def split_of(path: Path) -> str | None:
+    """The split a file or folder is named after.
+
+    >>> split_of(Path("data/train-00000-of-00002.parquet")), split_of(Path("latest.csv"))
+    ('train', None)
+    """
+    words = re.split(r"[^a-z0-9]+", path.name.lower())
+    return next((_WORDS[word] for word in words if word in _WORDS), None)
+
+
+def by_split(
+    files: Sequence[Path], source: Source, named_after: Callable[[Path], str | None] = split_of
+) -> Files:
+    """Files by the split their names tell.
+
+    Where none is named after the training split, files named after no split are it; and files
+    of one split alone are all there is, to be split.
+
+    Raises:
+        DataError: where several splits are there and none is the training split.
+    """
+    named = {split: [p for p in files if named_after(p) == split] for split in SPLITS}
+    found = {split: paths for split, paths in named.items() if paths}
+    if "train" in found:
+        return found
+    unnamed = [path for path in files if named_after(path) is None]
+    if unnamed:
+        return {"train": unnamed, **found}
+    if len(found) > 1:
+        raise DataError(
+            f"{source.title}: {listed([p.name for paths in found.values() for p in paths])} are "
+            "there and no training file; name it train*, or give the path of a single file"
+        )
+    return {"train": list(files)}
+
+
+def files_of(source: Source, belongs: Callable[[Path], bool]) -> Files:
+    """The files that belong: the path itself, or those in the folder, or in its ``data/``."""
+    path = existing(source)
+    if path.is_file():
+        return {"train": [path]} if belongs(path) else {}
+    for folder in (path, path / "data"):
+        files = [p for p in (visible(folder) if folder.is_dir() else []) if p.is_file()]
+        files = [p for p in files if belongs(p)]
+        if files:
+            return by_split(files, source)
+    return {}
+
+
+def empty(source: Source, expected: str) -> DataError:
+    """The error for a path at which nothing can be read."""
+    path = existing(source)
+    if path.is_file():
+        return DataError(f"{source.title}: its name tells no format; expected {expected}")
+    there = [inner.name for inner in visible(path)]
+    return DataError(f"{source.title}: holds {listed(there)}; expected {expected}")
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a file holds, decompressed.
+
+    Raises:
+        DataError: where it cannot be read, or is empty.
+    """
+    with reading(path):
+        content = path.read_bytes()
+        if _is_gzip(path):
+            content = gzip.decompress(content)
+    if not content:
+        raise DataError(f"{path}: the file is empty; get it again or leave it out")
+    return content
+
+
+def digest(files: Files) -> str:
+    """SHA-256 of files: of one its own, of several that of their sums and names in order."""
+    paths = [path for split in files.values() for path in split]
+    sums = [_file_digest(path) for path in paths]
+    if len(paths) == 1:
+        return sums[0]
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    names = (path.relative_to(root).as_posix() for path in paths)
+    return _text_digest(f"{one}  {name}\n" for one, name in zip(sums, names, strict=True))
+
+
+def _text_digest(lines: Iterable[str]) -> str:
+    found = hashlib.sha256()
+    for line in lines:
+        found.update(os.fsencode(line))
+    return found.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_gzip(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")

@@ -1,0 +1,124 @@
+"""Which rows train, which validate, which test: decided once and the same everywhere."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from .error import DataError
+from .source import KEY, Source
+
+T = TypeVar("T")
+
+Index = npt.NDArray[np.int64]
+
+#: The order of splits, in files and in codes.
+SPLITS = ("train", "val", "test")
+
+_UNUSED = len(SPLITS)
+
+
+@dataclass(frozen=True)
+class Splits(Generic[T]):
+    """Data split once.
+
+    Attributes:
+        name: of the file, folder or hub data set.
+        sha256: of all files' bytes; of one file what ``sha256sum`` prints, of several that of
+            their sums and names in order.
+        split_sha256: of which row went where.
+        train, val, test: the splits.
+    """
+
+    name: str
+    sha256: str
+    split_sha256: str
+    train: T
+    val: T
+    test: T
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Rows of each split, ascending, and the hash of that decision."""
+
+    train: Index
+    val: Index
+    test: Index
+    sha256: str
+
+    def splits(self, name: str, sha256: str, take: Callable[[Index], T]) -> Splits[T]:
+        """The splits, each what ``take`` makes of its rows."""
+        parts = (take(rows) for rows in (self.train, self.val, self.test))
+        return Splits(name, sha256, self.sha256, *parts)
+
+
+def cut(
+    parts: Mapping[str, int],
+    source: Source,
+    strata: npt.NDArray[Any] | None = None,
+    rows: int | None = None,
+) -> Cut:
+    """Give every row its split.
+
+    Splits the data comes with stay as they are. Others are taken from the training rows, of
+    each stratum the same fraction rounded down, chosen by a fixed hash of the row's number, so
+    that a stratum never loses its last training row and every machine decides alike.
+
+    Args:
+        parts: rows of each split the data comes with, ``train`` always, in the order they stand.
+        source: with the fractions for the others.
+        strata: ``(N,)`` what to keep in proportion, such as the class; or None.
+        rows: keep at most so many training rows.
+
+    Raises:
+        DataError: where a split would be empty.
+
+    >>> from ._source import Source
+    >>> made = cut({"train": 10}, Source(path="x"))
+    >>> len(made.train), len(made.val), len(made.test)
+    (8, 1, 1)
+    """
+    to = np.concatenate([np.full(parts.get(s, 0), code) for code, s in enumerate(SPLITS)])
+    to = to.astype(np.uint8)
+    own = parts["train"]
+    shares = {s: f for s, f in (("test", source.test), ("val", source.val)) if s not in parts}
+    groups = np.zeros(own, np.int64) if strata is None else strata[:own]
+    to[:own] = _carve(groups, shares)
+    if rows is not None:
+        train = np.flatnonzero(to == 0)
+        to[train[np.argsort(_scatter(train), kind="stable")[rows:]]] = _UNUSED
+    for code, split in enumerate(SPLITS):
+        if not (to == code).any():
+            raise DataError(
+                f"{source.title}: no row is left for {split} of {own} training rows; "
+                f"give more rows, or another {KEY}.val or {KEY}.test"
+            )
+    train, val, test = (np.flatnonzero(to == code) for code in range(len(SPLITS)))
+    return Cut(train, val, test, hashlib.sha256(to.tobytes()).hexdigest())
+
+
+def _carve(strata: npt.NDArray[Any], shares: Mapping[str, float]) -> npt.NDArray[np.uint8]:
+    """The split of each row of the training part, ``(n,)``."""
+    _, group, sizes = np.unique(strata, return_inverse=True, return_counts=True)
+    order = np.lexsort((_scatter(np.arange(len(group))), group))
+    rank = np.empty(len(group), np.int64)
+    rank[order] = np.arange(len(group)) - (np.cumsum(sizes) - sizes)[group[order]]
+    to = np.zeros(len(group), np.uint8)
+    taken = np.zeros(len(sizes), np.int64)
+    for split, share in shares.items():
+        until = taken + np.floor(sizes * share + 1e-9).astype(np.int64)  # 100 * 0.29 is 29
+        to[(rank >= taken[group]) & (rank < until[group])] = SPLITS.index(split)
+        taken = until
+    return to
+
+
+def _scatter(rows: Index) -> npt.NDArray[np.uint64]:
+    """A fixed hash of row numbers (the finaliser of SplitMix64, Steele et al. 2014)."""
+    z = (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -1,0 +1,73 @@
+"""Tables with declared columns."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .answers import answers
+from .coded import Coded, coded
+from .columns import Rows, categories, numbers
+from .delimited import Layout
+from .kinds import Table
+from .open import open_sheets
+from .source import KEY, TableSource
+from .split import Index, Splits, cut
+
+
+def read_table(source: TableSource) -> Splits[Table]:
+    """A table: CSV or TSV (with or without a header), JSONL or Parquet, any text ``.gz``.
+
+    Categories and classes are those of the training rows. Rows are split in proportion to the
+    classes of the first target that has classes.
+
+    Raises:
+        DataError: naming file, row, column and cure.
+    """
+    layout = Layout(source.delimiter, trim=True, columns=source.columns)
+    sheets = open_sheets(source, layout, source.format)
+
+    def column(key: str, name: str) -> Coded:
+        return coded(sheets.column(f"{KEY}.{key}", name), missing, sheets.place)
+
+    missing = ["", *source.missing]
+    specs = source.specs
+    asked = {name: column(f"targets.{name}.column", spec.column) for name, spec in specs.items()}
+    classed = [asked[name].codes for name, spec in specs.items() if spec.kind != "number"]
+    made = cut(sheets.parts, source, classed[0] if classed else None, source.rows)
+    rows = Rows(source.title, sheets.place, made)
+    found = [answers(rows, name, spec, asked[name]) for name, spec in specs.items()]
+    kinds = [categories(rows, column("categorical", c), source.rare) for c in source.categorical]
+    values = [numbers(rows, column("numeric", c), c) for c in source.numeric]
+    categorical = _stacked([codes for codes, _ in kinds], sum(sheets.parts.values())).long()
+    numeric = _stacked(values, len(categorical))
+    targets = _stacked([answer.values for answer in found], len(categorical))
+
+    def take(index: Index) -> Table:
+        of = torch.from_numpy(index)
+        return Table(
+            categorical=categorical[of],
+            cardinalities=tuple(cardinality for _, cardinality in kinds),
+            numeric=numeric[of],
+            targets=targets[of],
+            categorical_names=tuple(source.categorical),
+            numeric_names=tuple(source.numeric),
+            target_names=tuple(specs),
+            target_kinds=tuple(spec.kind for spec in specs.values()),
+            target_classes=tuple(answer.classes for answer in found),
+            views={name: tuple(columns) for name, columns in source.views.items()},
+        )
+
+    return made.splits(sheets.name, sheets.sha256, take)
+
+
+def _stacked(columns: Sequence[npt.NDArray[Any]], rows: int) -> Tensor:
+    """Columns side by side, ``(N, F)`` float32; ``(N, 0)`` of none."""
+    return torch.from_numpy(
+        np.stack(columns, 1, dtype=np.float32, casting="unsafe")
+        if columns
+        else np.empty((rows, 0), np.float32)
+    )

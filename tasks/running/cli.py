@@ -1,0 +1,149 @@
+"""``python -m tasks``: one training from the command line."""
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from routers import ConfigError, load_plugins
+
+from ..config.compose import PARTS, compose, to_yaml
+from ..config.help import help_text, list_text
+from ..training.divergence import DivergedError
+from ..training.signals import StoppedError
+from .launch import RankDiedError, RankError
+from .result_table import print_result
+from .resume import configuration, resumed, resumed_from
+from .run import Run
+from .run_dir import (
+    CHECKPOINT,
+    RESULT,
+    add_command,
+    held,
+    last_checkpoint,
+    new_folder,
+    read_json,
+    update_config,
+)
+
+BAD_CONFIG = 2
+FAILED = 1
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns its exit code."""
+    flags = {text for text in arguments if text.startswith("-")}
+    overrides = [text for text in arguments if text not in flags]
+    try:
+        if unknown_flags := flags - {"--help", "-h", "--list", "--cfg"}:
+            raise ConfigError(f"{min(unknown_flags)}: unknown; allowed: --help, --list, --cfg")
+        if flags & {"--help", "-h"}:
+            print(help_text(configuration(overrides), _chosen(overrides)))
+        elif "--list" in flags:
+            _load_named_plugins(overrides)
+            print(list_text())
+        elif "--cfg" in flags:
+            print(to_yaml(configuration(overrides)), end="")
+        else:
+            return _train(overrides)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_CONFIG
+    except KeyboardInterrupt:  # while training a signal is answered with a checkpoint
+        print("stopped by SIGINT before training began", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0
+
+
+def _train(overrides: Sequence[str]) -> int:
+    quiet()
+    console = Console()
+    folder = resumed_from(overrides)
+    if folder is not None:
+        return _go_on(folder, overrides, console)
+    run = Run(compose(overrides))
+    with new_folder(run.config) as folder:
+        return _work(run, folder, None, overrides, console)
+
+
+def _go_on(folder: Path, overrides: Sequence[str], console: Console) -> int:
+    config = resumed(folder, overrides)
+    if (folder / RESULT).exists():
+        if len(overrides) > 1:
+            raise ConfigError(
+                f"resume={folder}: finished already, so {' '.join(overrides)} changes nothing; "
+                "start a new run with another out"
+            )
+        console.print(f"{folder} is finished already; nothing was left to do.", soft_wrap=True)
+        print_result(console, read_json(folder / RESULT), folder)
+        return 0
+    with held(f"resume={folder}", folder):
+        run = Run(config)
+        checkpoint = last_checkpoint(folder, run.module)
+        return _work(run, folder, checkpoint, overrides, console)
+
+
+def _work(
+    run: Run, folder: Path, checkpoint: Path | None, overrides: Sequence[str], console: Console
+) -> int:
+    try:
+        update_config(folder, run.config)
+        add_command(folder, overrides)
+        result = run.train(folder, checkpoint, console)
+    except StoppedError as stop:
+        return _stopped(folder, stop.signum)
+    except (KeyboardInterrupt, SystemExit):
+        # Ctrl-C outside of the loops, whose signals end in a checkpoint; Lightning makes it an exit
+        return _stopped(folder, signal.SIGINT)
+    except (RankDiedError, RankError) as error:
+        return _failed(
+            f"{error}; go on from the last checkpoint with: python -m tasks resume={folder}"
+        )
+    except DivergedError as error:
+        return _failed(f"{error}. {_kept(folder)}")
+    except OSError as error:
+        return _failed(
+            f"{folder}: {error.strerror or error}; when that is mended, go on with: "
+            f"python -m tasks resume={folder}"
+        )
+    print_result(console, result, folder)
+    return 0
+
+
+def _stopped(folder: Path, signum: int) -> int:
+    name = signal.Signals(signum).name
+    print(f"stopped by {name}; go on with: python -m tasks resume={folder}", file=sys.stderr)
+    return 128 + signum
+
+
+def _failed(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return FAILED
+
+
+def _kept(folder: Path) -> str:
+    """What a run that diverged leaves, and what to try: a resumed one would keep its rate."""
+    path = folder / CHECKPOINT
+    kept = f"The last good checkpoint is {path}. " if path.exists() else ""
+    return f"{kept}Start a new run with a lower optimizer.lr and another out, or look at the data"
+
+
+def _chosen(overrides: Sequence[str]) -> list[str]:
+    """The sections whose part is named."""
+    named = {text.partition("=")[0].removesuffix(".name") for text in overrides}
+    return [key for key in PARTS if key in named]
+
+
+def _load_named_plugins(overrides: Sequence[str]) -> None:
+    load_plugins(compose([t for t in overrides if t.startswith("plugins=")]).plugins)
+
+
+def quiet() -> None:
+    """Leave the screen to the progress bar and the table; warnings of ours still show."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning.*")

@@ -1,0 +1,104 @@
+"""What a model costs: parameters, active parameters, FLOPs; counted, not estimated."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+
+from experts import MoE, NoOpBank, count_flops, count_flops_of, skip_experts
+from routers import Balance, Routing
+
+from .._task import Batch
+from ..assembly.build import routed_layers
+from ..assembly.dense_control import num_parameters
+from ..loading.batches import InOrder
+from ..training.module import RoutedModule
+
+#: Names and shapes of the tensors in a batch.
+_Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The cost of a model.
+
+    Attributes:
+        parameters: all of them.
+        active_parameters: those that work on an item, on average: of each expert's own
+            parameters the share of items it reaches, and all others.
+        router_parameters: those of the routers.
+        flops_per_item: forward FLOPs per sample (a multiply-add is 2), averaged over the
+            samples evaluated: a counted pass for all but the experts, and for these their
+            price times the load they had; rows of padding are no one's work.
+        router_flops_per_item: those of them that routers take.
+    """
+
+    parameters: int
+    active_parameters: float
+    router_parameters: int
+    flops_per_item: float
+    router_flops_per_item: float
+
+
+@torch.no_grad()
+def measure(module: RoutedModule, batches: InOrder) -> Compute:
+    """The cost of a module that has just been evaluated on ``batches``.
+
+    Args:
+        module: its ``layers`` hold the balance of the evaluation.
+        batches: what it was evaluated on. One batch of every shape is counted: outside the
+            experts the work depends on nothing else.
+    """
+    module.eval()
+    layers = routed_layers(module.backbone)
+    shapes, examples = Counter[_Shapes](), dict[_Shapes, Batch]()
+    for batch in map(module.described, batches):
+        shape = tuple((name, tuple(values.shape)) for name, values in batch.items())
+        shapes[shape] += 1
+        examples[shape] = batch
+    outside = in_routers = 0
+    for shape, times in shapes.items():
+        routings, resting, counted, of_routers = _pass(module, layers, examples[shape])
+        outside += times * counted
+        in_routers += times * of_routers
+    by_experts = sum(
+        layer.expert_flops(balance.load, balance.items, bank.row_shape)
+        for layer, balance, bank in zip(layers, module.layers, resting, strict=True)
+    )
+    total = num_parameters(module.backbone)
+    idle = sum(map(_idle_parameters, layers, module.layers, routings))
+    return Compute(
+        parameters=total,
+        active_parameters=total - idle,
+        router_parameters=sum(num_parameters(layer.router) for layer in layers),
+        flops_per_item=(outside + by_experts) / batches.rows,
+        router_flops_per_item=in_routers / batches.rows,
+    )
+
+
+def _pass(
+    module: RoutedModule, layers: list[MoE], batch: Batch
+) -> tuple[list[Routing], list[NoOpBank], int, int]:
+    """Routings of a pass, what stood in for the experts, FLOPs of all else and of routers."""
+    routings: list[Routing] = []
+    of_routers: list[int] = []
+
+    def forward() -> None:
+        routings.extend(module.backbone(batch)[1])
+
+    def run() -> None:
+        of_routers.append(count_flops_of((layer.router for layer in layers), forward))
+
+    with skip_experts(layers) as resting:
+        counted = count_flops(run)
+    return routings, resting, counted, of_routers[0]
+
+
+def _idle_parameters(layer: MoE, balance: Balance, routing: Routing) -> float:
+    """Parameters of a layer's experts that do not work on an item, on average."""
+    if not routing.supports_dropping:  # every item takes part of every slot or expert
+        return 0.0
+    return sum(
+        count * (1 - load / balance.items)
+        for count, load in zip(layer.bank.parameters_per_expert(), balance.load, strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Byte-level text: encodings, n-grams and character data."""

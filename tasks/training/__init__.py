@@ -1,0 +1,1 @@
+"""The LightningModule and everything that runs during training."""

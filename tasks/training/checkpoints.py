@@ -1,0 +1,97 @@
+"""Checkpoints a run can go on from exactly."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from .callbacks import stepped
+from .divergence import DivergedError, bad_parameter
+from .signals import Stop, StoppedError
+
+#: A checkpoint is written at least this often, beside every end of an epoch.
+CHECKPOINT_SECONDS = 60.0
+
+
+class Checkpoints(Callback):
+    """``last.ckpt`` at every epoch's end, every minute, and when the run is asked to stop.
+
+    It is written only where the optimizer has just stepped, so that no gradient is pending,
+    and after an epoch's last batch only when that has been validated: from there a run goes on
+    as if it had never stopped. It is written under another name and renamed, and never from
+    parameters that are not finite, so the one that is there is always good.
+
+    Args:
+        folder: where ``last.ckpt`` goes.
+        stop: asks to stop.
+    """
+
+    def __init__(self, folder: Path, stop: Stop) -> None:
+        self.path = folder / "last.ckpt"
+        self.stop = stop
+        self.saved_at = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.stop.listen()
+        if not self.path.exists():
+            self.save(trainer, module)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        due = self.stop.signum is not None or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
+        if due and stepped(trainer, batch_idx) and not trainer.is_last_batch:
+            self.save(trainer, module)
+            self._stop_if_asked()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.save(trainer, module)
+        self._stop_if_asked()
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.stop.listen()
+
+    def on_test_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.stop.listen()
+
+    def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        self._stop_if_asked()
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        self.stop.uninstall()
+
+    def on_exception(self, *args: Any) -> None:
+        self.stop.uninstall()
+
+    def save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write the checkpoint.
+
+        Raises:
+            DivergedError: instead of keeping parameters that are not finite.
+        """
+        self.saved_at = time.monotonic()
+        if place := bad_parameter(module):
+            raise DivergedError(f"after step {trainer.global_step} {place} is not finite")
+        for logger in trainer.loggers:
+            logger.save()
+        part = self.path.with_suffix(".part")
+        if self.path.parent.exists():
+            trainer.save_checkpoint(part)
+            os.replace(part, self.path)
+        else:  # the folder comes with its first checkpoint: one without any has lost it
+            folder = self.path.parent.with_suffix(".part")
+            folder.mkdir(exist_ok=True)
+            trainer.save_checkpoint(folder / self.path.name)
+            os.replace(folder, self.path.parent)
+
+    def _stop_if_asked(self) -> None:
+        if self.stop.signum is not None:
+            raise StoppedError(self.stop.signum)

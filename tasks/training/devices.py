@@ -1,0 +1,149 @@
+"""Several devices of one machine: how many there are, and how Lightning trains on them."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+
+from routers import ConfigError, OptionError
+
+from ..loading.rank import Rank
+
+#: Where ranks meet: they are all on this machine.
+HOST = "127.0.0.1"
+
+
+def _gpus() -> float:
+    return torch.cuda.device_count() or int(torch.backends.mps.is_available())
+
+
+#: How many devices there are here for an accelerator's name; on a CPU any number of processes.
+COUNTS: dict[str, Callable[[], float]] = {
+    "auto": lambda: _gpus() or math.inf,
+    "cpu": lambda: math.inf,
+    "cuda": torch.cuda.device_count,
+    "gpu": _gpus,
+    "mps": lambda: int(torch.backends.mps.is_available()),
+}
+
+
+def check_devices(devices: int, accelerator: str, batch_size: int) -> None:
+    """See that there are so many devices, and that a batch can be divided among them.
+
+    Raises:
+        ConfigError: where there are not, or it cannot.
+
+    >>> check_devices(3, "cpu", batch_size=32)
+    Traceback (most recent call last):
+    routers.plugins.errors.ConfigError: trainer.devices=3 is invalid: expected a divisor of ...
+    """
+    count = COUNTS[accelerator]()
+    if not count:
+        raise ConfigError(
+            f"trainer.accelerator={accelerator}: torch sees none here; use cpu or auto"
+        )
+    if devices > count:
+        raise OptionError(
+            "trainer.devices",
+            devices,
+            f"an integer from 1 to {count}, the devices torch sees for "
+            f"trainer.accelerator={accelerator}",
+        )
+    if batch_size % devices:
+        raise OptionError(
+            "trainer.devices",
+            devices,
+            f"a divisor of trainer.batch_size={batch_size}, for every device takes an equal share",
+        )
+
+
+def strategies(rank: Rank) -> dict[str, Any]:
+    """What Lightning's ``Trainer`` is told of the devices."""
+    if rank.of == 1:
+        return {"devices": 1}
+    return {
+        "devices": rank.of,
+        "strategy": DDPWithoutBarriers(rank),
+        "use_distributed_sampler": False,  # every rank reads its own share already
+    }
+
+
+class DDPWithoutBarriers(DDPStrategy):
+    """Data parallelism: gradients are means over ranks.
+
+    The module sums its own counts over ranks and averages its statistics, so buffers are left
+    alone; and a parameter that a rank did not use in a step counts with a gradient of zero.
+    Ranks wait for each other where they exchange numbers, and nowhere else: so the first one
+    saves a checkpoint whenever it likes.
+    """
+
+    def __init__(self, rank: Rank) -> None:
+        super().__init__(
+            cluster_environment=OneMachine(rank),
+            find_unused_parameters=True,
+            broadcast_buffers=False,
+        )
+
+    def barrier(self, *args: Any, **kwargs: Any) -> None:
+        """No rank waits for the others."""
+
+
+class OneMachine(ClusterEnvironment):
+    """Processes that something else started and that have met already."""
+
+    def __init__(self, rank: Rank) -> None:
+        self.rank = rank
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        return HOST
+
+    @property
+    def main_port(self) -> int:
+        raise AssertionError("the ranks have met already")
+
+    @staticmethod
+    def detect() -> bool:
+        return False
+
+    def world_size(self) -> int:
+        return self.rank.of
+
+    def set_world_size(self, size: int) -> None:
+        assert size == self.rank.of
+
+    def global_rank(self) -> int:
+        return self.rank.number
+
+    def set_global_rank(self, rank: int) -> None:
+        assert rank == self.rank.number
+
+    def local_rank(self) -> int:
+        return self.rank.number
+
+    def node_rank(self) -> int:
+        return 0
+
+
+def init_process_group(rank: Rank, port: int, accelerator: str) -> None:
+    """Find the other ranks, for as long as this process lives.
+
+    Args:
+        rank: this process.
+        port: on this machine, of the store that whoever started the ranks keeps.
+        accelerator: what they train on.
+    """
+    store = dist.TCPStore(HOST, port, rank.of, is_master=False)  # type: ignore[attr-defined]
+    cuda = accelerator != "cpu" and torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(rank.number)
+    backend = "nccl" if cuda else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank.number, world_size=rank.of)

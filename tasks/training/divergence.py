@@ -1,0 +1,86 @@
+"""Where a number first stopped being finite."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from .._task import Backbone, Batch
+
+
+class DivergedError(RuntimeError):
+    """Training cannot go on: a loss, a value or a parameter is not finite."""
+
+
+@torch.no_grad()
+def first_bad_place(backbone: Backbone, batch: Batch) -> str:
+    """The first place, in the order of work, that makes non-finite values out of finite ones.
+
+    >>> class Broken(Backbone):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.inner = nn.Linear(1, 1)
+    ...         self.inner.weight.data.fill_(torch.nan)
+    ...     def forward(self, batch):
+    ...         return self.inner(batch["x"]), []
+    >>> first_bad_place(Broken(), {"x": torch.ones(2, 1)})
+    'layer inner (its parameter weight)'
+    """
+    for name, values in batch.items():
+        if name != "y" and not _finite(values):  # a label may be missing
+            return f"input {name!r} of the batch (rows {_bad_rows(values)} and maybe more)"
+    if place := bad_parameter(backbone):
+        return place
+    bad: list[str] = []
+
+    def watch(name: str) -> Callable[[nn.Module, object, object], None]:
+        def after(module: nn.Module, inputs: object, output: object) -> None:
+            if not bad and not all(map(_finite, _tensors(output))):
+                bad.append(name)
+
+        return after
+
+    handles = [
+        module.register_forward_hook(watch(name))
+        for name, module in backbone.named_modules()
+        if name
+    ]
+    try:
+        backbone(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if bad:
+        return f"layer {bad[0]}"
+    if "y" in batch and not _finite(batch["y"]):
+        return f"the loss of labels 'y' (rows {_bad_rows(batch['y'])} and maybe more)"
+    return "the loss itself (all layers are finite)"
+
+
+def _bad_rows(values: Tensor) -> list[int]:
+    """The first few rows that hold something not finite."""
+    bad = ~values.reshape(len(values), -1).isfinite().all(1)
+    return bad.nonzero().flatten()[:5].tolist()
+
+
+def bad_parameter(module: nn.Module) -> str | None:
+    """The first parameter that is not finite, or None where all are."""
+    for name, parameter in module.named_parameters():
+        if not _finite(parameter):
+            layer, _, leaf = name.removeprefix("backbone.").rpartition(".")
+            return f"layer {layer} (its parameter {leaf})" if layer else f"parameter {leaf}"
+    return None
+
+
+def _finite(values: Tensor) -> bool:
+    return not values.is_floating_point() or bool(values.isfinite().all())
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _tensors(inner)
+    elif hasattr(value, "weight") and hasattr(value, "expert"):  # a routing
+        yield value.weight

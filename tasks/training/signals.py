@@ -1,0 +1,54 @@
+"""Who asks a run to stop: a signal."""
+
+import signal
+from types import FrameType
+from typing import Any, Protocol
+
+
+class StoppedError(Exception):
+    """A signal asked the run to stop, and a checkpoint was written."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+    def __str__(self) -> str:
+        return signal.Signals(self.signum).name
+
+
+class Stop(Protocol):
+    """What tells a run to stop.
+
+    Attributes:
+        signum: of the signal that asked for it; None where none did.
+    """
+
+    signum: int | None
+
+    def listen(self) -> None:
+        """From now on, until told otherwise; a second time changes nothing."""
+
+    def uninstall(self) -> None:
+        """Leave signals as they were."""
+
+
+class Signals:
+    """SIGINT and SIGTERM to this process; a second one ends it at once."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def listen(self) -> None:
+        for signum in {signal.SIGINT, signal.SIGTERM} - self._before.keys():
+            self._before[signum] = signal.signal(signum, self._ask)
+
+    def uninstall(self) -> None:
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def _ask(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None:
+            signal.signal(signum, signal.SIG_DFL)
+            signal.raise_signal(signum)
+        self.signum = signum
