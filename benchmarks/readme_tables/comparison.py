@@ -127,7 +127,7 @@ class Comparison:
 
 
 def train(settings: Sequence[str]) -> None:
-    """Run ``python -m tasks SETTINGS`` in a process of its own."""
+    """Run ``python -m tasks SETTINGS`` in a separate process."""
     command = [sys.executable, "-m", "tasks", *settings]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 

@@ -105,7 +105,7 @@ def _cells(digits: Comparison, arm: str) -> list[str]:
 
 
 def notes(digits: Comparison = DIGITS) -> str:
-    """Which routers learn nothing or are missing, and what the table shows about balance."""
+    """Notes below the table: exempt and missing routers, and the effect of balance terms."""
     fixed, elsewhere = (", ".join(f"`{n}`" for n in names) for names in (FIXED, ELSEWHERE))
     missing = [arm for arm in digits.arms if not digits.of(arm)]
     exempt = (
@@ -137,7 +137,7 @@ def _balance(digits: Comparison) -> str:
 
 
 def failures(digits: Comparison = DIGITS) -> list[str]:
-    """What keeps the rows from a release: missing runs and missed thresholds, one line each."""
+    """Missing runs and missed thresholds, one line each; none if the rows can be released."""
     found = []
     for arm in digits.arms:
         seeds = [int(row["seed"]) for row in digits.of(arm)]

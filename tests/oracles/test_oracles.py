@@ -1,4 +1,4 @@
-"""Every router of the catalogue beside a slow computation from its paper's equation.
+"""Every router of the catalogue against a slow computation from its paper's equation.
 
 An oracle is a file of the router's name with ``weights(case)``, what each expert's output counts
 for ``(N, E)``, or ``blend(case)``, dispatch and combine ``(G, L, S)``; and with ``probs(case)``,
