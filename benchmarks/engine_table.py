@@ -1,8 +1,10 @@
-"""The README's table of speed, from the files that ``python -m experts bench`` has left.
+"""Write the README's speed table from the results of ``python -m experts bench``.
 
-python -m experts bench out=benchmarks/engine rounds=20 contestants=[…]      the files,
-python -m experts bench out=benchmarks/engine dtype=bfloat16 shapes=[1,3,5]  a command each
-python benchmarks/engine_table.py                                the table
+The first two commands write the results, the last one the table:
+
+    python -m experts bench out=benchmarks/engine rounds=20 candidates=[…]
+    python -m experts bench out=benchmarks/engine dtype=bfloat16 shapes=[1,3,5]
+    python benchmarks/engine_table.py
 """
 
 import csv
@@ -16,37 +18,41 @@ START, END = "<!-- engine:start -->", "<!-- engine:end -->"
 
 
 def read_rows() -> list[dict[str, str]]:
-    """All contestants at all shapes."""
+    """Read the measurements of all candidates at all shapes."""
     with ROWS.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """One line per shape: ratios to the dense layer, and the best of the other libraries."""
+    """Format one line per shape: ratios to the dense layer, and the fastest other library."""
     lines = [
         "| N, D, H, E, K | dense, ms | `topk` | `expert_choice` | `soft_moe` | loop | best peer |",
         "|---|---|---|---|---|---|---|",
     ]
     for shape in dict.fromkeys(row["shape"] for row in rows):
-        of = {row["contestant"]: row for row in rows if row["shape"] == shape}
-        sizes = (of["dense"][name] for name in ("tokens", "dim", "hidden", "num_experts", "k"))
-        ours = (ratio(of.get(name)) for name in ("topk", "expert_choice", "soft_moe", "loop"))
+        by_name = {row["candidate"]: row for row in rows if row["shape"] == shape}
+        dense = by_name["dense"]
+        sizes = (dense[name] for name in ("tokens", "dim", "hidden", "num_experts", "k"))
+        ours = (ratio(by_name.get(name)) for name in ("topk", "expert_choice", "soft_moe", "loop"))
         lines.append(
-            f"| {', '.join(sizes)} | {float(of['dense']['step_ms']):.1f} | {' | '.join(ours)} "
-            f"| {best_peer(of)} |"
+            f"| {', '.join(sizes)} | {float(dense['step_ms']):.1f} | {' | '.join(ours)} "
+            f"| {best_peer(by_name)} |"
         )
     return "\n".join(lines)
 
 
 def ratio(row: dict[str, str] | None) -> str:
-    """Time per active FLOP relative to the dense layer's; a dash for what did not run."""
+    """Format time per active FLOP relative to the dense layer; a dash if it was not measured."""
     return f"{float(row['step_ratio']):.2f}" if row and row["step_ratio"] else "-"
 
 
-def best_peer(of: dict[str, dict[str, str]]) -> str:
-    """The fastest other library."""
-    peers = [row for name, row in of.items() if name not in OURS and row["step_ratio"]]
-    peers = [row for row in peers if not row["contestant"].startswith("topk")]
+def best_peer(by_name: dict[str, dict[str, str]]) -> str:
+    """Format the ratio and the name of the fastest other library."""
+    peers = [
+        row
+        for name, row in by_name.items()
+        if name not in OURS and not name.startswith("topk") and row["step_ratio"]
+    ]
     if not peers:
         return "-"
     best = min(peers, key=lambda row: float(row["step_ratio"]))
@@ -54,7 +60,7 @@ def best_peer(of: dict[str, dict[str, str]]) -> str:
 
 
 def settings(rows: list[dict[str, str]]) -> str:
-    """What holds for all rows, in a sentence."""
+    """Describe the conditions of all measurements in a sentence."""
     row = rows[0]
     return (
         f"{row['device_name']}, {row['threads']} threads, {row['dtype']}, allocator "
@@ -64,7 +70,7 @@ def settings(rows: list[dict[str, str]]) -> str:
 
 
 def write_table() -> None:
-    """Put the table between README.md's markers."""
+    """Replace the table between the markers in README.md."""
     rows = read_rows()
     text = README.read_text()
     head, rest = text.split(START)
