@@ -80,11 +80,6 @@ class SkipBenchmark(Exception):  # noqa: N818 - a skip is no error, as in unitte
     """Raised by a factory whose candidate cannot run at a shape or is not installed."""
 
 
-def identity(batch: Tensor) -> Tensor:
-    """Return the batch unchanged."""
-    return batch
-
-
 @dataclass(frozen=True)
 class Candidate:
     """A layer to benchmark.
@@ -106,7 +101,7 @@ class Candidate:
     forward: Callable[[Tensor], Tensor]
     flops: int
     note: str = ""
-    prepare: Callable[[Tensor], Tensor] = identity
+    prepare: Callable[[Tensor], Tensor] = torch.Tensor.detach
     patience: float = math.inf
     load_ratio: float | None = None
 

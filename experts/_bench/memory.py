@@ -25,14 +25,6 @@ class Peak:
     working: int
 
 
-@dataclass(frozen=True)
-class Allocation:
-    """Bytes allocated (positive) or freed (negative) at an address."""
-
-    address: int
-    bytes: int
-
-
 def measure_peak(device: torch.device, work: Callable[[], Sequence[Tensor]]) -> Peak:
     """Run ``work`` once and measure its peak memory.
 
@@ -43,26 +35,26 @@ def measure_peak(device: torch.device, work: Callable[[], Sequence[Tensor]]) -> 
     return _cuda_peak(work) if device.type == "cuda" else _cpu_peak(work)
 
 
-def peak_bytes(events: Iterable[Allocation], excluded: Iterable[int] = ()) -> int:
+def peak_bytes(events: Iterable[tuple[int, int]], excluded: Iterable[int] = ()) -> int:
     """Largest number of bytes held at once.
 
     Args:
-        events: in order of time.
+        events: addresses, and bytes allocated (positive) or freed (negative), by time.
         excluded: addresses whose last allocation is not counted.
 
-    >>> events = [Allocation(8, 100), Allocation(9, 50), Allocation(8, -100), Allocation(8, 10)]
+    >>> events = [(8, 100), (9, 50), (8, -100), (8, 10)]
     >>> peak_bytes(events)
     150
     >>> peak_bytes(events, excluded=[9])
     100
     """
     events = list(events)
-    last = {event.address: index for index, event in enumerate(events) if event.bytes > 0}
+    last = {address: index for index, (address, size) in enumerate(events) if size > 0}
     skipped = {last[address] for address in excluded if address in last}
     held = peak = 0
-    for index, event in enumerate(events):
+    for index, (_, size) in enumerate(events):
         if index not in skipped:
-            held += event.bytes
+            held += size
             peak = max(peak, held)
     return peak
 
@@ -86,7 +78,7 @@ def _cuda_peak(work: Callable[[], Sequence[Tensor]]) -> Peak:
     return Peak(total, total - sum(gradient.nbytes for gradient in gradients))
 
 
-def _allocations(profiler: profile) -> list[Allocation]:
+def _allocations(profiler: profile) -> list[tuple[int, int]]:
     """Read allocator events from the exported trace, the public form of a profile."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
@@ -95,4 +87,4 @@ def _allocations(profiler: profile) -> list[Allocation]:
     found = [event for event in events if event.get("name") == "[memory]"]
     found.sort(key=lambda event: (event["ts"], event["args"]["Ev Idx"]))
     cpu = [event["args"] for event in found if event["args"]["Device Type"] == 0]
-    return [Allocation(args["Addr"], args["Bytes"]) for args in cpu]
+    return [(args["Addr"], args["Bytes"]) for args in cpu]

@@ -11,57 +11,37 @@ from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 
 from routers import ConfigError
 
-from .baselines import dense, loop, mixtral_eager, mixtral_grouped_mm, pytorch_mixtures, st_moe
-from .candidates import (
-    GROWTH,
-    SHAPES,
-    Candidate,
-    Factory,
-    Shape,
-    SkipBenchmark,
-    expert_choice,
-    skewed,
-    soft_mixture,
-    soft_moe,
-    topk,
-    topk_glu,
-)
+from . import baselines, candidates
+from .candidates import GROWTH, SHAPES, Candidate, Factory, Shape, SkipBenchmark
 from .environment import Environment, columns, headline, record, set_up
 from .memory import Peak, measure_peak
 from .plot import growth_plot, ratio_plot, render
 from .settings import DTYPES, Settings, check
-from .tables import (
-    Cost,
-    Measurement,
-    absences,
-    csv_text,
-    growth_table,
-    notes,
-    shape_table,
-    skew_lines,
-)
+from .tables import Cost, Measurement, csv_text, growth_table, notes, remarks, shape_table
 from .timing import benchmark, failure, stable_heap_clock, step, wall_clock
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: All candidates by name, in the order of tables and plots.
 CANDIDATES: Mapping[str, Factory] = MappingProxyType(
     {
-        "dense": dense,
-        "topk": topk,
-        "topk_glu": topk_glu,
-        "expert_choice": expert_choice,
-        "soft_mixture": soft_mixture,
-        "soft_moe": soft_moe,
-        "loop": loop,
-        "mixtral_eager": mixtral_eager,
-        "mixtral_grouped_mm": mixtral_grouped_mm,
-        "pytorch_mixtures": pytorch_mixtures,
-        "st_moe": st_moe,
+        "dense": baselines.dense,
+        "topk": candidates.topk,
+        "topk_glu": candidates.topk_glu,
+        "expert_choice": candidates.expert_choice,
+        "soft_mixture": candidates.soft_mixture,
+        "soft_moe": candidates.soft_moe,
+        "loop": baselines.loop,
+        "mixtral_eager": baselines.mixtral_eager,
+        "mixtral_grouped_mm": baselines.mixtral_grouped_mm,
+        "pytorch_mixtures": baselines.pytorch_mixtures,
+        "st_moe": baselines.st_moe,
     }
 )
 
@@ -102,7 +82,7 @@ def run_bench(
     environment = set_up(settings)
     torch.manual_seed(settings.seed)
     run = BenchmarkRun(settings, environment, factories, folder, console)
-    console.print(f"writing results to {folder}", markup=False)
+    run.print(f"writing results to {folder}")
     if settings.over == "experts":
         over_experts(run, growth)
     else:
@@ -112,15 +92,7 @@ def run_bench(
 
 @dataclass(frozen=True)
 class BenchmarkRun:
-    """One run of the command.
-
-    Args:
-        settings: validated settings.
-        environment: state of the process.
-        factories: candidates by name.
-        folder: output folder.
-        console: output for tables.
-    """
+    """One run of the command: validated settings, candidates by name, and where output goes."""
 
     settings: Settings
     environment: Environment
@@ -192,8 +164,8 @@ class BenchmarkRun:
             rows.append(Measurement(name, shape, key, *about, cost))
         return rows
 
-    def print(self, lines: Sequence[str]) -> None:
-        """Print lines of text without interpreting markup."""
+    def print(self, *lines: str | Table) -> None:
+        """Print tables, and lines of text without interpreting markup."""
         for line in lines:
             self.console.print(line, markup=False)
 
@@ -259,13 +231,12 @@ def over_shapes(run: BenchmarkRun, shapes: Mapping[int, Shape]) -> None:
     rows: list[Measurement] = []
     for number, shape in shapes.items():
         # no progress bar: redrawing it would take time from what is measured
-        run.print([f"measuring shape {number} …"])
+        run.print(f"measuring shape {number} …")
         found = run.measure(str(number), shape, _selected(run, shape))
         rows += found
         run.write_csv(rows)
-        run.console.print(shape_table(found, run.headline))
-        run.print([*skew_lines(found), *absences(found)])
-    run.print(notes(rows))
+        run.print(shape_table(found, run.headline), *remarks(found))
+    run.print(*notes(rows))
     run.write_plot(ratio_plot(rows, run.headline))
 
 
@@ -284,8 +255,7 @@ def over_experts(run: BenchmarkRun, sizes: Sequence[Shape]) -> None:
         for row, size in zip(found, sizes, strict=True)
     ]
     run.write_csv(rows)
-    run.console.print(growth_table(rows, run.headline))
-    run.print(notes(rows))
+    run.print(growth_table(rows, run.headline), *notes(rows))
     run.write_plot(growth_plot(rows, run.headline))
 
 
@@ -304,7 +274,8 @@ def _selected(run: BenchmarkRun, shape: Shape) -> dict[str, Factory]:
 def _skewed(
     run: BenchmarkRun, skew: float, shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> Candidate:
-    return skewed(run.factories["topk"](shape, dtype, device), skew, *run.batches(shape))
+    topk = run.factories["topk"](shape, dtype, device)
+    return candidates.skewed(topk, skew, *run.batches(shape))
 
 
 def _fixed(factory: Factory, shape: Shape) -> Factory:

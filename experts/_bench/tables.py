@@ -19,17 +19,11 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class Cost:
-    """Time and memory of one candidate; times are medians and quartiles in ms.
+    """Time and memory of one candidate, named as in the CSV file.
 
-    Args:
-        measured_rounds: rounds behind the medians.
-        discarded_rounds: rounds discarded because the heap grew.
-        step_ms: forward and backward.
-        step_ratio: median per active FLOP, relative to the dense layer.
-        forward_ms: forward alone, without gradients.
-        forward_ratio: median per active FLOP, relative to the dense layer.
-        peak_mib: peak memory of a step.
-        working_mib: the same without the gradients of parameters.
+    Times are the median and quartiles of forward and backward (``step``) and of ``forward``
+    alone; their ratios are per active FLOP, relative to the dense layer. Rounds are discarded if
+    the heap grows. ``working_mib`` is the peak without the gradients of parameters.
     """
 
     measured_rounds: int
@@ -150,22 +144,18 @@ def growth_title(rows: Sequence[Measurement]) -> str:
     return f"topk by number of experts E: {sizes}"
 
 
-def skew_lines(rows: Sequence[Measurement]) -> list[str]:
-    """Cost of skew, relative to the same layer on batches without it."""
+def remarks(rows: Sequence[Measurement]) -> list[str]:
+    """Results of one shape that its table lacks: skew, and candidates without a cost."""
     costs = {row.candidate: row.cost for row in rows}
     base = costs.get("topk")
-    return [
+    skews = [
         f"{row.label}: the busiest expert has {row.load_ratio:.2f} times the mean load; time "
         f"relative to topk without skew: {row.cost.step_ms / base.step_ms:.2f}, "
         f"forward {row.cost.forward_ms / base.forward_ms:.2f}"
         for row in rows
         if row.load_ratio is not None and row.cost is not None and base is not None
     ]
-
-
-def absences(rows: Sequence[Measurement]) -> list[str]:
-    """Candidates without results, with reasons."""
-    return [f"{row.label} {row.absent}" for row in rows if row.absent]
+    return skews + [f"{row.label} {row.absent}" for row in rows if row.absent]
 
 
 def notes(rows: Sequence[Measurement]) -> list[str]:

@@ -30,7 +30,7 @@ from experts._bench.candidates import (
 from experts._bench.memory import Peak, measure_peak
 from experts._bench.run import CANDIDATES, BenchmarkError, run_bench
 from experts._bench.settings import Settings, check, describe, parse
-from experts._bench.tables import Cost
+from experts._bench.tables import Cost, Measurement, csv_text, growth_table, notes, remarks
 from experts._bench.timing import (
     SLOW_ROUNDS,
     SLOW_WARMUP_ROUNDS,
@@ -256,6 +256,57 @@ def test_costs_are_medians_relative_to_dense_per_flop():
     assert cost.forward_ratio == 4 / 2
     assert (cost.measured_rounds, cost.discarded_rounds) == (3, 5)
     assert (cost.peak_mib, cost.working_mib) == (3.0, 0.5)
+
+
+# tables
+
+
+def measured(num_experts, step_ms, candidate="topk", discarded=0, load_ratio=None):
+    cost = Cost(3, discarded, step_ms, 1.0, 9.0, 1.0, 2 * step_ms, 1.0, 9.0, 1.0, 4.0, 2.0)
+    sizes = Shape(256, 16, 24, num_experts, 2)
+    about = ("", "a note", 1536, 1.0, load_ratio)
+    return Measurement("1", sizes, candidate, candidate, *about, cost)
+
+
+def printed(table):
+    console = Console(width=80, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_the_growth_table_shows_the_factor_of_each_doubling():
+    rows = [measured(8, 2.0), measured(16, 3.0), measured(32, 6.0)]
+    lines = [line.split() for line in printed(growth_table(rows, "headline")).splitlines()]
+    factors = {line[0]: line[-2:] for line in lines if line and line[0] in {"16", "32"}}
+    assert factors == {"16": ["1.50", "1.50"], "32": ["2.00", "2.00"]}
+    assert ["8", "2.00", "1.00", "4.00", "1.00", "4.0", "2.0"] in lines
+
+
+def test_remarks_state_the_cost_of_skew_and_the_reasons_for_absence():
+    skewed_row = measured(8, 3.0, "topk_skewed", load_ratio=2.0)
+    absent = Measurement("1", TINY, "st_moe", "st_moe", absent="skipped: not installed")
+    skew, reason = remarks([measured(8, 2.0), skewed_row, absent])
+    assert "2.00 times the mean load" in skew
+    assert skew.endswith("1.50, forward 1.50")
+    assert reason == "st_moe skipped: not installed"
+
+
+def test_notes_count_discarded_rounds_and_do_not_repeat():
+    lines = notes([measured(8, 2.0, discarded=2), measured(16, 2.0, discarded=3)])
+    assert "rounds discarded because the heap grew: topk 5" in lines
+    assert lines.count("topk: a note") == 1
+    assert not any("discarded" in line for line in notes([measured(8, 2.0)]))
+
+
+def test_csv_lines_of_all_measurements_have_the_same_columns():
+    absent = Measurement("1", TINY, "st_moe", "st_moe", absent="skipped: not installed")
+    first, second = csv.DictReader(io.StringIO(csv_text([absent, measured(8, 2.0)], {"seed": 0})))
+    assert list(first) == list(second)
+    assert list(first)[:8] == [
+        *("shape", "tokens", "dim", "hidden", "num_experts", "k", "candidate", "label")
+    ]
+    assert (first["step_ms"], first["absent"], first["seed"]) == ("", "skipped: not installed", "0")
+    assert (second["step_ms"], second["forward_ms"], second["working_mib"]) == ("2.0", "4.0", "2.0")
 
 
 # memory
