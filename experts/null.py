@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from routers import OptionError, unknown
+from routers import OptionError
+from routers.plugins import unknown
 
 from ._bank import EXPERTS, Bank
 

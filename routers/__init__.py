@@ -1,26 +1,18 @@
 """Routers decide which experts work on which items: one strategy, one file."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ._router import ROUTERS, Router, Traits
-from ._torch.float32_state import Float32State
-from ._torch.no_compile import uncompiled
-from ._torch.overrides import drop_outdated, watched
-from ._torch.sorting import stable_order
-from .conformance.harness import CheckError
-from .conformance.suite import check_router, parametrize_with_checks
 from .gates import GATES, Gate
-from .losses import sparsity as sparsity  # registers its terms
-from .losses.balance import LOSSES, reads_step
-from .losses.levels import step_sums
-from .metrics.balance import Balance, BalanceMetric, average_balance, load_cv, max_violation
-from .plugins.errors import ConfigError, OptionError, nearest_name, unknown, unknown_option
-from .plugins.registry import Registry, import_parts, load_plugins
-from .plugins.signature import check_options, fits_hint, hint_mismatch
-from .routing.blend import Blend
-from .routing.capacity import DROP_ORDERS, check_capacity_options
-from .routing.items import Items
-from .routing.rounding import ROUNDINGS
-from .routing.routing import Routing
-from .routing.rule import OutputCombiner
+from .losses import LOSSES, step_sums
+from .metrics import load_cv, max_violation
+from .plugins import ConfigError, OptionError, import_parts
+from .routing import Items, Routing
+
+if TYPE_CHECKING:
+    from .conformance import CheckError, check_router, parametrize_with_checks
+    from .metrics import METRICS, LayerMetrics, RoutingMetric, average_over_layers
 
 register = ROUTERS.register
 build = ROUTERS.build
@@ -28,47 +20,46 @@ available = ROUTERS.available
 
 import_parts(__name__, __path__)
 
+#: Names whose modules import more than torch: loaded at their first use.
+_LAZY = {
+    "METRICS": ".metrics",
+    "LayerMetrics": ".metrics",
+    "RoutingMetric": ".metrics",
+    "average_over_layers": ".metrics",
+    "CheckError": ".conformance",
+    "check_router": ".conformance",
+    "parametrize_with_checks": ".conformance",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
-    "DROP_ORDERS",
     "GATES",
     "LOSSES",
-    "ROUNDINGS",
+    "METRICS",
     "ROUTERS",
-    "Balance",
-    "BalanceMetric",
-    "Blend",
     "CheckError",
     "ConfigError",
-    "Float32State",
     "Gate",
     "Items",
+    "LayerMetrics",
     "OptionError",
-    "OutputCombiner",
-    "Registry",
     "Router",
     "Routing",
+    "RoutingMetric",
     "Traits",
     "available",
-    "average_balance",
+    "average_over_layers",
     "build",
-    "check_capacity_options",
-    "check_options",
     "check_router",
-    "drop_outdated",
-    "fits_hint",
-    "hint_mismatch",
-    "import_parts",
     "load_cv",
-    "load_plugins",
     "max_violation",
-    "nearest_name",
     "parametrize_with_checks",
-    "reads_step",
     "register",
-    "stable_order",
     "step_sums",
-    "uncompiled",
-    "unknown",
-    "unknown_option",
-    "watched",
 ]

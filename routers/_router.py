@@ -12,8 +12,7 @@ from ._torch.no_compile import uncompiled
 from .gates import Gate, GateSpec, build_gate
 from .plugins.errors import OptionError
 from .plugins.registry import Registry
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,8 @@ class Router(nn.Module, ABC):
             and optionally ``log``.
         default_losses: default auxiliary losses ``{name: weight}``, the paper's or else ours. A
             run may override them.
-        num_counts: how many counts its routings' ``counts`` holds, where the load does not tell
-            a router enough to adapt to; an instance may set its own.
+        num_counts: the length of ``extras["counts"]`` in its routings, for a router whose ``adapt``
+            needs more than the load; an instance may set its own.
     """
 
     traits: Traits = Traits()

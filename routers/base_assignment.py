@@ -3,13 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
 from .gates import GateSpec, pick
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 #: Up to so many items the optimum takes milliseconds; of 4,096 items and 64 experts it takes
 #: 5 to 20 s on one core, the auction mostly 0.1 to 0.7 s.
@@ -67,6 +65,8 @@ def dealt_out(scores: Tensor) -> Tensor:
     finite = np.nan_to_num(scores.detach().cpu().double().numpy())
     if n > _EXACT:
         return torch.from_numpy(auction(finite, places)).to(scores.device)
+    from scipy.optimize import linear_sum_assignment  # takes as long to import as this package
+
     _, seat = linear_sum_assignment(finite.repeat(max(places, 1), 1), maximize=True)
     return torch.from_numpy(seat // max(places, 1)).to(scores.device)
 

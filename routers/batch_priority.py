@@ -11,8 +11,7 @@ from .blocks.noise import Scores, chance_of_top_k
 from .blocks.selection import check_k, check_learns, top_k
 from .gates import GateSpec
 from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("batch_priority")

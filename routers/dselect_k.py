@@ -11,8 +11,7 @@ from ._router import ROUTERS, Router, Traits
 from .blocks.selection import check_k
 from .gates import GateSpec
 from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("dselect_k")
@@ -84,7 +83,9 @@ class DSelectK(Router):
         weight = (scores[..., -1:].softmax(1) * selectors).sum(1)
         total = weight.sum(-1, keepdim=True)
         probs = weight / torch.where(total > 0, total, 1.0)
-        return Routing.by_mask(items, weight, keep=weight > 0, probs=probs, selectors=selectors)
+        return Routing.by_mask(
+            items, weight, keep=weight > 0, probs=probs, extras={"selectors": selectors}
+        )
 
 
 def smooth_step(t: Tensor) -> Tensor:

@@ -9,8 +9,7 @@ from ._router import ROUTERS, Router, Traits
 from .blocks.selection import largest, softmax, top_k
 from .gates import GateSpec
 from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("expert_choice")

@@ -12,8 +12,7 @@ from .blocks.histogram import BINS, histogram, quantile
 from .blocks.sigmoid_topk import renormalized
 from .gates import Gate, GateSpec
 from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 #: How many items a new gate is tried on.
 _ITEMS = 4096
@@ -101,7 +100,7 @@ class ExpertThreshold(Router):
     >>> import torch
     >>> router = ExpertThreshold(4, 8, factor=2.0)
     >>> items = Items(torch.randn(1000, 4))
-    >>> router.adapt_from_counts(router(items).counts)
+    >>> router.adapt_from_counts(router(items).extras["counts"])
     >>> 1900 < router(items).num_assignments < 2100
     True
     """
@@ -138,7 +137,7 @@ class ExpertThreshold(Router):
             logits=logits,
             probs=renormalized(logits),
             experts_per_item=self.share * self.num_experts,
-            counts=histogram(above[items.real()]) if self.training else None,
+            extras={"counts": histogram(above[items.real()])} if self.training else None,
         )
 
     def adapt_from_counts(self, tally: Tensor) -> None:

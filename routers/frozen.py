@@ -8,8 +8,7 @@ from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
 from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("frozen")
@@ -63,4 +62,5 @@ class Frozen(Router):
 
     def forward(self, items: Items) -> Routing:
         routing = self.router(items)
-        return replace(routing, counts=None)  # what nobody adapts to is not counted
+        extras = {name: extra for name, extra in routing.extras.items() if name != "counts"}
+        return replace(routing, extras=extras)  # a frozen router does not adapt

@@ -11,8 +11,7 @@ from ._router import ROUTERS, Router, Traits
 from .blocks.selection import check_k, softmax, top_k
 from .gates import GateSpec
 from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("gumbel")

@@ -10,8 +10,7 @@ from ._router import ROUTERS, Router, Traits
 from .blocks.required_inputs import given_ids
 from .blocks.seeds import seeded
 from .plugins.errors import ConfigError, OptionError, unknown
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 def by_bucket(ids: Tensor, features: Tensor, buckets: int) -> tuple[Tensor, Tensor]:

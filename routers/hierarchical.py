@@ -14,8 +14,7 @@ from .blocks.factorization import branches_of
 from .blocks.noise import NoisyScores, Scores, chance_of_top_k
 from .blocks.selection import check_k, check_learns, top_k
 from .gates import GateSpec
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("hierarchical")

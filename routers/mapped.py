@@ -8,8 +8,7 @@ from torch import Tensor
 from ._router import ROUTERS, Router, Traits
 from .blocks.required_inputs import given_tasks
 from .plugins.errors import ConfigError, OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 #: For every task its expert, or the list of its experts.
 TaskTable = Sequence[Sequence[int]] | Sequence[int]

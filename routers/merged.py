@@ -6,8 +6,7 @@ from ._router import ROUTERS, Router, Traits
 from .blocks.selection import softmax
 from .gates import GateSpec
 from .plugins.errors import unknown
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 #: What shares a merged expert: how many equal parts of a batch there are.
 PARTS: dict[str, Callable[[Items], int]] = {
@@ -39,7 +38,7 @@ class Merged(Router):
 
     >>> import torch
     >>> routing = Merged(4, 8)(Items(torch.randn(6, 4), groups=2))
-    >>> routing.merge.shape, routing.load.sum().item()
+    >>> routing.execution.weight.shape, routing.load.sum().item()
     (torch.Size([2, 8]), 6)
     """
 

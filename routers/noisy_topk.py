@@ -7,8 +7,7 @@ from ._router import ROUTERS, Router, Traits
 from .blocks.noise import NoisyScores, chance_of_top_k
 from .blocks.selection import check_several, renormalized, top_k
 from .gates import GateSpec
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("noisy_topk")

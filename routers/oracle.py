@@ -8,8 +8,7 @@ from torch import Tensor
 from ._router import ROUTERS
 from .blocks.required_inputs import given_ids
 from .hash import Hash
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("oracle")

@@ -14,8 +14,7 @@ from ._router import ROUTERS, Router
 from .blocks.factorization import columns_of
 from .blocks.selection import check_several, top_k
 from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("product_key")
@@ -96,8 +95,8 @@ class ProductKey(Router):
             self.num_experts,
             keep=keep,
             logits=probs.clamp_min(torch.finfo(probs.dtype).tiny).log(),
-            given_log_partition=logits.logsumexp(-1),
             candidates=scored,
+            extras={"log_partition": logits.logsumexp(-1)},
         )
 
 

@@ -10,8 +10,7 @@ from ._router import ROUTERS, Router, Traits
 from .blocks.selection import check_k, probability, top_k
 from .gates import GateSpec, pick
 from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("sinkhorn")

@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 from ._router import ROUTERS, Router
 from .gates import GateSpec
 from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("soft_mixture")

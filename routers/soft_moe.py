@@ -8,8 +8,7 @@ import torch
 from ._router import ROUTERS, Router, Traits
 from .gates import GateSpec
 from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("soft_moe")

@@ -8,8 +8,7 @@ from ._router import ROUTERS, Router
 from .blocks.sparse_projection import entmax
 from .gates import GateSpec
 from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("sparsemax")

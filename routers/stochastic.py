@@ -6,8 +6,7 @@ from torch import Tensor
 from ._router import ROUTERS, Router, Traits
 from .blocks.seeds import seeded
 from .blocks.selection import check_k, top_k
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("stochastic")

@@ -10,8 +10,7 @@ from .blocks.required_inputs import given_tasks
 from .blocks.selection import check_several, renormalized, top_k
 from .gates import GateSpec
 from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("task_gate")

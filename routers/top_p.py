@@ -10,8 +10,7 @@ from ._router import ROUTERS, Router, Traits
 from .blocks.selection import softmax
 from .gates import GateSpec
 from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("top_p")
@@ -33,7 +32,7 @@ class TopP(Router):
     >>> router = TopP(3, 3, threshold=0.8)
     >>> _ = router.gate.weight.data.copy_(torch.eye(3))
     >>> x = torch.tensor([[0.9, 0.06, 0.04], [0.5, 0.3, 0.2], [0.4, 0.35, 0.25]]).log()
-    >>> router(Items(x)).chosen.sum(1).tolist()
+    >>> router(Items(x)).assigned_mask.sum(1).tolist()
     [1, 2, 3]
     """
 

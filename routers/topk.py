@@ -8,8 +8,7 @@ from .blocks.noise import jittered
 from .blocks.selection import WEIGHTINGS, check_k, check_learns, top_k
 from .gates import GateSpec, pick
 from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("topk")

@@ -4,8 +4,7 @@ import torch
 
 from ._router import ROUTERS, Router, Traits
 from .blocks.selection import check_k
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("uniform")

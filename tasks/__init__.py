@@ -1,6 +1,6 @@
 """Tasks are what is learnt: data, network, loss and score; and the command that trains."""
 
-from routers import import_parts
+from routers.plugins import import_parts
 
 from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 from .assembly.build import build_backbone, build_task

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from experts import GateTopology, MoE
-from routers import Registry, Routing
+from routers import Routing
+from routers.plugins import Registry
 
 #: Named tensors with the same first axis: ``x``, ``y`` and whatever else a task reads.
 Batch = Mapping[str, Tensor]

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from routers import OptionError, unknown
+from routers import OptionError
+from routers.plugins import unknown
 
 from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 from .backbones.convnet import ConvNet

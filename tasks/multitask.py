@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from routers import ConfigError, OptionError, unknown
+from routers import ConfigError, OptionError
+from routers.plugins import unknown
 
 from ._task import TASKS, Batch, Data
 from .backbones.tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers

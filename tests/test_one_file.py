@@ -8,6 +8,7 @@ import torch
 
 import routers
 from routers.__main__ import main as catalogue
+from routers.plugins import import_parts, load_plugins
 from sweeps.search.space import read_space
 from tasks.config.compose import compose
 from tasks.running.cli import main as train
@@ -94,7 +95,7 @@ def test_in_help_and_in_the_list(folder, capsys):
 
 
 def test_in_the_kit(folder, capsys):
-    routers.load_plugins(["nearby_file"])
+    load_plugins(["nearby_file"])
     cases = routers.parametrize_with_checks().mark.args[1]
     own = [case for case in cases if case.id.startswith("nearby-")]
     assert len(own) == len(cases) / len(routers.available())
@@ -122,7 +123,7 @@ def test_in_the_space_of_a_sweep(folder):
 def test_as_a_file_among_ours(folder, monkeypatch):
     """In the folder ``routers/`` it takes no plugin either: importing the package finds it."""
     monkeypatch.setattr(routers, "__path__", [*routers.__path__, str(folder)])
-    routers.import_parts("routers", [str(folder)])
+    import_parts("routers", [str(folder)])
     assert "nearby" in routers.available()
     assert routers.build("nearby", 4, 8)(routers.Items(torch.zeros(3, 4))).load.sum() == 6
     sys.modules.pop("routers.nearby_file")

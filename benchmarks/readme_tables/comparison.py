@@ -16,7 +16,7 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from routers import unknown
+from routers.plugins import unknown
 from tasks import compose, to_yaml
 
 ROOT = Path(__file__).resolve().parents[2]

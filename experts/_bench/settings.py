@@ -9,7 +9,8 @@ from typing import Any, get_args, get_type_hints
 import torch
 from omegaconf import OmegaConf
 
-from routers import ConfigError, OptionError, fits_hint, hint_mismatch, nearest_name, unknown
+from routers import ConfigError, OptionError
+from routers.plugins import fits_hint, hint_mismatch, nearest_name, unknown
 
 from .candidates import Shape
 

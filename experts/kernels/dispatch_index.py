@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from routers import Routing, stable_order
+from routers import Routing
+from routers.blocks import stable_order
 
 _SUM = 0  # the mode of embedding_bag, as its kernels have it
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from routers import Routing, uncompiled
+from routers import Routing
+from routers.blocks import uncompiled
 
 from .activations import Activation
 from .autocast import in_autocast_dtype, without_autocast

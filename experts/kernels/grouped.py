@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from routers import uncompiled
+from routers.blocks import uncompiled
 
 from .autocast import in_autocast_dtype, without_autocast
 from .layouts import Layout

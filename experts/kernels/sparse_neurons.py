@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from routers import stable_order, uncompiled
+from routers.blocks import stable_order, uncompiled
 
 from .activations import GELU
 

@@ -1,19 +1,19 @@
-"""Parts that ``torch.compile`` leaves as they are."""
+"""Functions that ``torch.compile`` does not trace."""
 
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-import torch
+from torch._compile import _disable_dynamo
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
 def uncompiled(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Run ``function`` as written, also within a compiled module.
+    """Run ``function`` eagerly, also within a compiled module.
 
-    What follows the load has other shapes at every step; tracing it would compile anew each
-    time, or fail.
+    Shapes that depend on the load differ at every step, so tracing would recompile each time or
+    fail. ``torch.compiler.disable`` does the same but imports ``torch._dynamo`` at once, which
+    takes about as long as ``import torch``; this imports it at the first call.
     """
-    wrapped: Callable[Given, Result] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
-    return wrapped
+    return _disable_dynamo(function)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..gates import Gate
-from ..routing.items import Items
+from ..routing import Items
 
 
 def jittered(items: Items, amount: float) -> Items:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ..plugins.errors import ConfigError
-from ..routing.items import Items
+from ..routing import Items
 
 
 def given_ids(items: Items, router: str) -> Tensor:

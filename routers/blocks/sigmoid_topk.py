@@ -10,8 +10,7 @@ from torch.nn import functional as F
 from .._router import Router
 from ..gates import GateSpec, pick
 from ..plugins.errors import OptionError
-from ..routing.items import Items
-from ..routing.routing import Routing
+from ..routing import Items, Routing
 from .expert_bias import RULES, Bias, check_rule
 from .selection import check_k, check_learns, softmax
 
@@ -67,6 +66,7 @@ class SigmoidTopKBase(Router):
         scores = logits.detach().sigmoid()
         expert = self.select(scores + self.bias.value)
         weight = WEIGH[self.weighting](pick(self.gate, items, logits, expert))
+        counts = self.bias.counts(scores[items.real()]) if self.training else None
         return Routing.by_item(
             items,
             expert,
@@ -74,7 +74,7 @@ class SigmoidTopKBase(Router):
             self.num_experts,
             logits=logits,
             probs=renormalized(logits),
-            counts=self.bias.counts(scores[items.real()]) if self.training else None,
+            extras=None if counts is None else {"counts": counts},
         )
 
     def adapt(self, load: Tensor) -> None:

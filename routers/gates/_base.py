@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .._torch.overrides import drop_outdated, watched
 from ..plugins.errors import OptionError
 from ..plugins.registry import Registry
-from ..routing.items import Items
+from ..routing import Items
 
 #: ``"linear"``, or ``{"name": "mlp", "hidden": 32}``.
 GateSpec = str | Mapping[str, Any]

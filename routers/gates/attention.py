@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..plugins.errors import OptionError
-from ..routing.items import Items
+from ..routing import Items
 from ._base import GATES, Gate
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import routers
 import tasks
-from routers import ConfigError, OptionError, unknown
+from routers import ConfigError, OptionError
+from routers.plugins import unknown
 from tasks import Config, Task
 
 from .schema import SweepConfig

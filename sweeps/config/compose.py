@@ -6,7 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from routers import ConfigError, OptionError, nearest_name, unknown
+from routers import ConfigError, OptionError
+from routers.plugins import nearest_name, unknown
 from tasks import CONF, overrides, user_path
 
 from ..search.halving import PRUNERS

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from routers import Balance, ConfigError, OptionError, unknown
+from routers import Balance, ConfigError, OptionError
+from routers.plugins import unknown
 from tasks import Compute, Task
 
 #: A search may not look at the test split, so it reads the same score of validation.

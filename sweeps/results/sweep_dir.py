@@ -7,7 +7,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from routers import ConfigError, unknown
+from routers import ConfigError
+from routers.plugins import unknown
 from tasks import RESULT, overrides, read_json
 
 from ..config.arms import slug

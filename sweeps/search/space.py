@@ -16,7 +16,8 @@ from optuna.trial import Trial
 
 import experts
 import routers
-from routers import ConfigError, OptionError, Registry, nearest_name
+from routers import ConfigError, OptionError
+from routers.plugins import Registry, nearest_name
 from tasks import Config
 
 #: Sections whose part may itself be chosen by a search: ``expert: [mlp, glu]``.

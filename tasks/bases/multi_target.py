@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from routers import OptionError, unknown, unknown_option
+from routers import OptionError
+from routers.plugins import unknown, unknown_option
 
 from .._task import Backbone, Batch, Labeling, Layer, MetricSpec, Score, Task
 from ..metrics.specialization import GATE

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from routers import OptionError, unknown
+from routers import OptionError
+from routers.plugins import unknown
 
 from .._task import Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 from ..backbones.bag import Bag, inverse_document_frequency

@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 import experts
 import routers
-from routers import ConfigError, OptionError, Registry, nearest_name, unknown, unknown_option
+from routers import ConfigError, OptionError
+from routers.plugins import Registry, load_plugins, nearest_name, unknown, unknown_option
 
 from .._task import TASKS
 from . import overrides as grammar
@@ -51,7 +52,7 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
         if change[1] != "experiment" and change not in of_losses:
             _apply(config, *change)
     typed = grammar.typed(config, Config, "conf/base.yaml", _unknown_key)
-    routers.load_plugins(typed.plugins)
+    load_plugins(typed.plugins)
     for key, registry in PARTS.items():
         _complete(key, registry, getattr(typed, key))
     typed.losses = _losses(config, of_losses, typed.router["name"])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import takewhile
 
 import routers
-from routers import Registry
+from routers.plugins import Registry
 
 from .compose import CONF, PARTS, experiments, to_yaml
 from .schema import Config

@@ -9,7 +9,8 @@ from typing import Any, TypeVar, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from routers import ConfigError, check_options, fits_hint, hint_mismatch
+from routers import ConfigError
+from routers.plugins import check_options, fits_hint, hint_mismatch
 
 #: Sign, key and value.
 Change = tuple[str, str, Any]

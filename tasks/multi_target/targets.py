@@ -14,7 +14,8 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from routers import OptionError, unknown
+from routers import OptionError
+from routers.plugins import unknown
 
 
 @dataclass(frozen=True)

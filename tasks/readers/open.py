@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from routers import unknown
+from routers.plugins import unknown
 
 from .delimited import Layout, comma_separated, tab_separated
 from .error import DataError

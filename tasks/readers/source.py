@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
-from routers import ConfigError, OptionError, check_options, unknown
+from routers import ConfigError, OptionError
+from routers.plugins import check_options, unknown
 
 KEY = "task.data"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from routers import ConfigError, load_plugins
+from routers import ConfigError
+from routers.plugins import load_plugins
 
 from ..config.compose import PARTS, compose, to_yaml
 from ..config.help import help_text, list_text

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import NamedTuple
 
-import routers
-from routers import OptionError, unknown
+from routers import OptionError
+from routers.plugins import unknown
+from routers.routing import DROP_ORDERS, ROUNDINGS
 
 from ..assembly.dense_control import CONTROLS
 from ..config.schema import Config
@@ -59,8 +60,8 @@ RANGES = {
 NAMES: dict[str, Iterable[str]] = {
     "trainer.accelerator": COUNTS,
     "trainer.precision": PRECISIONS,
-    "moe.drop": routers.DROP_ORDERS,
-    "moe.rounding": routers.ROUNDINGS,
+    "moe.drop": DROP_ORDERS,
+    "moe.rounding": ROUNDINGS,
     "moe.control": CONTROLS,
     "optimizer.name": OPTIMIZERS,
     "optimizer.schedule": SCHEDULES,

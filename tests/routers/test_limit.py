@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import routers
-from routers import DROP_ORDERS, ROUNDINGS, ConfigError, Items, Routing
+from routers import ConfigError, Items, Routing
 from routers.conformance.harness import RouterUnderTest, routes, same, where
+from routers.routing import DROP_ORDERS, ROUNDINGS
 
 
 def by_item(expert: list[list[int]], weight: list[list[float]], e: int, groups: int = 1) -> Routing:

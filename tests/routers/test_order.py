@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routers import stable_order
+from routers.blocks import stable_order
 
 BOUNDS = [1, 2, 7, 2**15 + 1, 2**16 - 1, 2**16, 2**16 + 1, 2**40]
 

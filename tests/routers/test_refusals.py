@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import routers
-from routers import ConfigError, Items, fits_hint
+from routers import ConfigError, Items
+from routers.plugins import fits_hint
 
 #: Values of all types, few of which are any good.
 TRIED = [

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 import routers
-from routers import ConfigError, Registry, Router, load_plugins
-from routers.plugins import registry
+from routers import ConfigError, Router
+from routers.plugins import Registry, load_plugins, registry
 
 PLUGIN = """
 from routers import Router, Routing

@@ -1,6 +1,7 @@
 """Traps 3 and 4: what a capacity keeps."""
 
-from routers import DROP_ORDERS, ROUNDINGS, Routing
+from routers import Routing
+from routers.routing import DROP_ORDERS, ROUNDINGS
 
 from ._planted import Planted
 

@@ -1,7 +1,7 @@
-"""One registered router of every kind, where all of them would take long.
+"""A sample of registered routers, one for each kind, for tests that are slow with all of them.
 
-Labeling are told by what routers declare and by what their routings are, so that a new file under
-``routers/`` finds its place here unasked.
+Kinds follow from the traits of routers and the fields of their routings, so a new file under
+``routers/`` needs no entry here.
 """
 
 from collections.abc import Callable, Hashable
@@ -12,15 +12,15 @@ import torch
 import routers
 from routers import ConfigError, Items
 
-#: Fields that say how assignments lie, or that a routing is more than a sum of outputs.
-LAYOUT = ("fan_out", "fan_in", "is_dense", "candidates", "blend", "merge", "rule")
+#: Fields that describe the order of assignments and the experts that are scored.
+LAYOUT = ("fan_out", "fan_in", "is_dense", "candidates")
 
 
 @cache
 def layout(name: str) -> frozenset[str]:
-    """The fields of ``LAYOUT`` that a router's routings have, with its defaults.
+    """The fields of ``LAYOUT`` that a router's routings have, and their form of execution.
 
-    ``single`` is among them where a ``fan_out`` is 1: one row for an item is a case of its own.
+    ``single`` is added for a ``fan_out`` of 1, which the engine treats separately.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -30,6 +30,8 @@ def layout(name: str) -> frozenset[str]:
         routing = router(Items(torch.randn(12, 8), groups=2, ids=ids, task=ids % 2))
     fields = {field: getattr(routing, field) for field in LAYOUT}
     held = {field for field, value in fields.items() if value is not None and value is not False}
+    if routing.execution is not None:
+        held.add(type(routing.execution).__name__)
     return frozenset(held | ({"single"} if routing.fan_out == 1 else set()))
 
 
@@ -40,7 +42,7 @@ def by_item(name: str) -> bool:
 
 def is_sum(name: str) -> bool:
     """Whether an item's output is a weighted sum of outputs for that item."""
-    return layout(name).isdisjoint({"blend", "merge", "rule"})
+    return layout(name).isdisjoint({"Slots", "Merge", "Combine"})
 
 
 def one_of_each(
