@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -85,16 +86,13 @@ class Router(nn.Module, ABC):
 
     @uncompiled
     def __call__(self, items: Items) -> Routing:
-        """Route ``items`` in float32 or wider, also where autocast is on (trap: bf16 logits)."""
+        """Route ``items`` in float32 or wider, also under autocast, as half precision misroutes."""
         device = items.x.device.type
-        items = items.in_full_precision()
-        if not torch.is_autocast_enabled(device):
-            return self._routed(items)
-        with torch.autocast(device, enabled=False):
-            return self._routed(items)
-
-    def _routed(self, items: Items) -> Routing:
-        routing: Routing = super().__call__(items)
+        autocast = torch.is_autocast_enabled(device)
+        if items.x.dtype.itemsize < 4:
+            items = items.in_full_precision()
+        with torch.autocast(device, enabled=False) if autocast else nullcontext():
+            routing: Routing = super().__call__(items)
         return routing
 
     def adapt(self, load: Tensor) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
 from .blocks.selection import check_k, probability, top_k
-from .gates import GateSpec, pick
+from .gates import GateSpec
 from .plugins.errors import OptionError
 from .routing import Items, Routing
 
@@ -69,7 +69,7 @@ class Depth(Router):
         through = top_share(items, depth.detach().squeeze(1), self.share)
         logits = self.gate(items)
         expert = top_k(logits, self.k)
-        weight = probability(pick(self.gate, items, logits, expert), logits)
+        weight = probability(self.gate.pick(items, logits, expert), logits)
         return Routing.by_item(
             items,
             expert,

@@ -1,6 +1,6 @@
 """Building blocks of routers: selection, weightings, noise, biases, projections, helpers."""
 
-from .._torch import Float32State, drop_outdated, uncompiled, watched
+from .._torch import Float32State, call_hooks, uncompiled
 from ..routing import stable_order
 from .expert_bias import BY_LOAD, RULES, Bias, ByProportion, ByQuantile, BySign, check_rule
 from .factorization import branches_of, columns_of, divisors
@@ -38,6 +38,7 @@ __all__ = [
     "SigmoidTopKBase",
     "Weighting",
     "branches_of",
+    "call_hooks",
     "chance_of_top_k",
     "check_k",
     "check_learns",
@@ -45,7 +46,6 @@ __all__ = [
     "check_several",
     "columns_of",
     "divisors",
-    "drop_outdated",
     "entmax",
     "given_ids",
     "given_tasks",
@@ -60,5 +60,4 @@ __all__ = [
     "stable_order",
     "top_k",
     "uncompiled",
-    "watched",
 ]

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from .._torch.overrides import drop_outdated, watched
 from ..plugins.errors import OptionError
 from ..plugins.registry import Registry
 from ..routing import Items
@@ -28,25 +27,21 @@ class Gate(nn.Module, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        drop_outdated(cls, "pick", Gate)
+        newest = next(base for base in cls.__mro__ if {"forward", "pick"} & vars(base).keys())
+        if "pick" not in vars(newest):  # an inherited ``pick`` would bypass the new ``forward``
+            setattr(cls, "pick", Gate.pick)  # noqa: B010
 
     @abstractmethod
     def forward(self, items: Items) -> Tensor:
         """Logits, ``(N, outputs)``."""
 
     def pick(self, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
-        """The ``chosen`` ones, ``(N, K)``, of the logits that ``forward`` gave for ``items``.
+        """Select the ``chosen``, ``(N, K)``, of the logits that ``forward`` returned for ``items``.
 
-        A gate that can send a gradient to these alone overrides it. It is used by neither a
-        subclass with a ``forward`` of its own nor a gate with hooks.
+        A gate overrides this if it can restrict the gradient to them; it must not bypass hooks.
+        A subclass that overrides only ``forward`` does not inherit the override.
         """
         return logits.gather(1, chosen)
-
-
-def pick(gate: Gate, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
-    """The ``chosen`` ones of a gate's logits, ``(N, K)``."""
-    run = Gate.pick if watched(gate) else type(gate).pick
-    return run(gate, items, logits, chosen)
 
 
 GATES = Registry("gate", Gate, group="switchyard.gates", positional=2)
