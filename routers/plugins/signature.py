@@ -3,9 +3,9 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from .errors import ConfigError, unknown_option
+from .errors import ConfigError, nearest_name, unknown_option
 
 _PLURAL = (Sequence, list, tuple)
 
@@ -56,6 +56,8 @@ def fits_hint(value: Any, hint: Any) -> bool:
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return any(fits_hint(value, part) for part in get_args(hint))
+    if origin is Literal:
+        return value in get_args(hint)
     if hint is Any or not isinstance(origin or hint, type):
         return True
     if hint is float:
@@ -76,6 +78,8 @@ def hint_mismatch(value: Any, hint: Any) -> str:
     >>> hint_mismatch([3], Sequence[str])
     'expected list of str, got list of int; quote what is meant as text, as in "null"'
     """
+    if get_origin(hint) is Literal:
+        return nearest_name(str(value), get_args(hint))
     kinds = [type(value).__name__]
     if isinstance(value, list | tuple):
         kinds.append(" and ".join(sorted({type(v).__name__ for v in value})))
@@ -87,6 +91,8 @@ def hint_mismatch(value: Any, hint: Any) -> str:
 def _describe(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_describe(part) for part in get_args(hint))
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
     if hint is NoneType:
         return "null"
     kind = get_origin(hint) or hint

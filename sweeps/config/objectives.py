@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from routers import Balance, ConfigError, OptionError
+from routers import ConfigError, OptionError
 from routers.plugins import unknown
 from tasks import Compute, Task
 
@@ -118,13 +118,14 @@ def check_metric(key: str, metric: str, task: Task) -> str:
 
 def known_metrics(task: Task) -> list[str]:
     """The dotted paths of the numbers that runs of a task have."""
-    balance = [name for name in Balance.__dataclass_fields__ if name not in ("items", "load")]
+    from routers.metrics import summary_names
+
     compute = [*Compute.__dataclass_fields__, "train_seconds", "items_per_second"]
     return [
         "score.value",
         "score.validation",
         *(f"scores.{name}" for name in ("loss", *task.measures())),
-        *(f"load.{name}" for name in balance),
+        *(f"load.{name}" for name in summary_names()),
         *(f"compute.{name}" for name in compute),
     ]
 

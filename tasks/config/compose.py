@@ -1,6 +1,5 @@
 """Composing a run's configuration: files, then the command line, then checks."""
 
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 
 import experts
 import routers
-from routers import ConfigError, OptionError
-from routers.plugins import Registry, load_plugins, nearest_name, unknown, unknown_option
+from routers import ConfigError
+from routers.plugins import Registry, load_plugins, nearest_name, unknown
 
 from .._task import TASKS
 from . import overrides as grammar
+from .losses import read_losses, written_losses
 from .overrides import Change, check_type, explained, load_yaml
 from .schema import Config
 
@@ -171,22 +171,25 @@ def _complete(key: str, registry: Registry, section: dict[str, Any]) -> None:
     section.update({**registry.options(name), **given})
 
 
-def _losses(config: DictConfig, changes: Sequence[Change], router: str) -> dict[str, float]:
-    """Balance terms and weights: the router's own unless named, then the changes in order."""
+def _losses(config: DictConfig, changes: Sequence[Change], router: str) -> dict[str, Any]:
+    """The auxiliary losses: the router's own unless any are named, then the changes in order."""
     own: Any = getattr(routers.ROUTERS.get_part(router), "default_losses", {})
     for sign, key, value in changes:
         if config.get("losses") is None:
             config["losses"] = dict(own)
         if (sign, key) == ("~", "losses"):
             sign, value = "", {}
+        _expand_weight(config, key)
         _apply(config, sign, key, value)
-    weights = OmegaConf.to_container(config).get("losses")  # type: ignore[union-attr]
-    weights = dict(own) if weights is None else weights
-    check_type("losses", weights, dict)
-    for name, weight in weights.items():
-        if name not in routers.LOSSES.available():
-            raise unknown_option("losses", name, routers.LOSSES.available())
-        check_type(f"losses.{name}", weight, float)
-        if not math.isfinite(weight):
-            raise OptionError(f"losses.{name}", weight, "a finite number")
-    return {name: float(weight) for name, weight in weights.items()}
+    losses = OmegaConf.to_container(config).get("losses")  # type: ignore[union-attr]
+    losses = dict(own) if losses is None else losses
+    check_type("losses", losses, dict)
+    return written_losses(read_losses(losses))
+
+
+def _expand_weight(config: DictConfig, key: str) -> None:
+    """Make ``losses.NAME=weight`` a mapping where ``key`` is an option of that loss."""
+    loss = ".".join(key.split(".")[:2])
+    weight = OmegaConf.select(config, loss)
+    if key.startswith(f"{loss}.") and isinstance(weight, int | float):
+        OmegaConf.update(config, loss, {"weight": weight})

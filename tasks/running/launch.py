@@ -25,7 +25,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from ..training.callbacks import Tell
+from ..training.callbacks import OnValidation
 from ..training.devices import HOST
 from ..training.signals import Signals
 from .run_dir import RESULT, read_json
@@ -88,7 +88,7 @@ class Worker:
 
 
 def launch(
-    folder: Path, devices: int, checkpoint: Path | None, draws: bool, tell: Tell | None
+    folder: Path, devices: int, checkpoint: Path | None, draws: bool, tell: OnValidation | None
 ) -> dict[str, Any]:
     """Train the run in a folder on several devices; returns what ``result.json`` holds.
 
@@ -126,7 +126,7 @@ def death(exitcode: int | None) -> str:
     return f"killed by {name}" + ("; out of memory, perhaps" if name == "SIGKILL" else "")
 
 
-def _look_after(members: Sequence[Worker], stop: Signals, tell: Tell | None) -> None:
+def _look_after(members: Sequence[Worker], stop: Signals, tell: OnValidation | None) -> None:
     """Until all are done."""
     by_link: dict[Any, Worker] = {member.link: member for member in members}
     told = False

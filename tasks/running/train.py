@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from ..config.compose import CONFIG, compose
-from ..training.callbacks import Tell
+from ..training.callbacks import OnValidation
 from .resume import resumed
 from .run import Run
 from .run_dir import (
@@ -22,7 +22,7 @@ from .run_dir import (
 )
 
 
-def train(out: Path, overrides: Sequence[str], tell: Tell | None = None) -> dict[str, Any]:
+def train(out: Path, overrides: Sequence[str], tell: OnValidation | None = None) -> dict[str, Any]:
     """The result of the run in a folder, which starts or goes on as far as that needs.
 
     Args:

@@ -168,9 +168,9 @@ def test_measures_are_of_each_group_as_scikit_learn_has_them(folder):
     order = batch["task"].argsort(stable=True)
     for rows in order.split(7):
         few = {name: values[rows] for name, values in batch.items()}
-        for measure in module.measures.values():
+        for measure in module.evaluation.measures.values():
             measure.metric.update(*measure.reads(outputs[rows], few))
-    values = {name: float(m.metric.compute()) for name, m in module.measures.items()}
+    values = {name: float(m.metric.compute()) for name, m in module.evaluation.measures.items()}
     guess, y = outputs.argmax(-1).numpy(), batch["y"].numpy()
     f1 = []
     for place, group in enumerate(GROUPS):

@@ -9,7 +9,7 @@ from torch import nn
 from tasks.config.schema import OptimizerConfig
 from tasks.training.optimizers import OPTIMIZERS, build_optimizer, learning_rate_factor
 
-from .cases import rows_of, train
+from ..cases import rows_of, train
 
 
 def factors(schedule, warmup, total=10):

@@ -1,29 +1,36 @@
-"""Balance terms of a whole optimizer step know of its micro-steps and of all ranks."""
+"""Auxiliary losses at level ``step`` read sums over micro-batches and ranks."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 import routers
-from tasks.training.module import RoutedModule
+from tasks.config.losses import WeightedLoss
+from tasks.training.auxiliary_loss import AuxiliaryLoss
 
-from .cases import train
+from ..cases import train
 
-GLOBAL = "losses={switch_global: 0.01}"
+STEP = "losses={switch: {weight: 0.01, level: step}}"
 
 
 def noted(monkeypatch):
-    """Every routing that balance terms saw in training, layer by layer."""
+    """The routings that the losses read in training: for each batch, layer by layer."""
     seen = []
-    balance_loss = RoutedModule.balance_loss
+    in_training, call = AuxiliaryLoss.in_training, WeightedLoss.__call__
 
-    def note(module, routings):
-        if module.training:
-            seen.append(routings)
-        return balance_loss(module, routings)
+    def start(loss, routings):
+        seen.append([])
+        return in_training(loss, routings)
 
-    monkeypatch.setattr(RoutedModule, "balance_loss", note)
+    def note(loss, routing):
+        if seen:
+            seen[-1].append(routing)
+        return call(loss, routing)
+
+    monkeypatch.setattr(AuxiliaryLoss, "in_training", start)
+    monkeypatch.setattr(WeightedLoss, "__call__", note)
     return seen
 
 
@@ -31,7 +38,7 @@ def noted(monkeypatch):
 def test_the_step_holds_its_micro_steps_so_far(tmp_path, monkeypatch, accumulate):
     seen = noted(monkeypatch)
     accumulation = f"trainer.accumulate_grad_batches={accumulate}"
-    train(tmp_path / "run", "router=topk", GLOBAL, accumulation)
+    train(tmp_path / "run", "router=topk", STEP, accumulation)
     assert len(seen) >= 4
     for number, routings in enumerate(seen):
         first = number - number % accumulate
@@ -42,8 +49,8 @@ def test_the_step_holds_its_micro_steps_so_far(tmp_path, monkeypatch, accumulate
 
 def test_a_step_is_summed_over_ranks(tmp_path, monkeypatch):
     seen = noted(monkeypatch)
-    monkeypatch.setattr("tasks.training.module.sum_over_ranks", lambda counts: 2 * counts)
-    train(tmp_path / "run", "router=topk", GLOBAL)
+    monkeypatch.setattr("tasks.training.auxiliary_loss.sum_over_ranks", lambda counts: 2 * counts)
+    train(tmp_path / "run", "router=topk", STEP)
     for routing in seen[0]:
         assert torch.equal(routing.step_statistics, 2 * routers.step_sums(routing))
 
@@ -57,9 +64,8 @@ def test_nothing_is_summed_that_no_term_reads(tmp_path, monkeypatch):
 def test_sums_keep_their_type_where_the_network_is_cast(tmp_path):
     from .test_module import run_of
 
-    module = run_of(GLOBAL).module.to(torch.bfloat16)
-    (sums,) = module.step_sums
-    assert sums.sums.dtype == torch.float64
+    module = run_of(STEP).module.to(torch.bfloat16)
+    assert module.auxiliary_loss.step_sums.sums.dtype == torch.float64
 
 
 def test_a_term_without_its_step_is_not_that_of_the_step():
@@ -67,5 +73,5 @@ def test_a_term_without_its_step_is_not_that_of_the_step():
     router = routers.build("topk", 4, 6)
     one, other = (router(routers.Items(torch.randn(9, 4))) for _ in range(2))
     step = routers.step_sums(one) + routers.step_sums(other)
-    term = routers.LOSSES["switch_global"]
-    assert term(one) != term(replace(one, step_statistics=step))
+    switch = partial(routers.LOSSES["switch"], level="step")
+    assert switch(one) != switch(replace(one, step_statistics=step))

@@ -11,7 +11,7 @@ from tasks.config.compose import compose, load_yaml
 from tasks.running.cli import main
 from tasks.training.module import RoutedModule
 
-from .cases import (
+from ..cases import (
     NARROW,
     TINY,
     assert_same_run,

@@ -1,7 +1,8 @@
-"""The traps of this field, each planted in a copy of a router or of what it uses: the kit sees it.
+"""The known pitfalls of routing, each planted in a copy of a router or of a function it calls.
 
-A plant, in ``plants/``, names the check that has to catch it. The whole kit tries every plant;
-what it says there and not where nothing is planted is what caught it. ``pytest -s`` prints that.
+Each fault in ``faulty_routers/`` names the check that has to catch it. The whole kit runs on every
+faulty router; the checks that fail there, and not on the sound router, have caught the fault.
+``pytest -s`` prints them.
 """
 
 import re
@@ -15,8 +16,8 @@ from routers import CheckError
 from routers.conformance.harness import SIZES
 from routers.conformance.suite import Candidate, run_checks
 
-from .plants import memory
-from .plants._all import PLANTS, TRAPS
+from .faulty_routers import memory
+from .faulty_routers._all import PLANTS, TRAPS
 
 
 @pytest.fixture(autouse=True)

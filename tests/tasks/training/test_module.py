@@ -5,13 +5,15 @@ import gc
 
 import pytest
 import torch
+from torchmetrics import Metric
 
 from routers import Routing
 from tasks.config.compose import compose
 from tasks.running.run import Run
+from tasks.training.adaptation import Adaptation
 from tasks.training.module import RoutedModule
 
-from .cases import NARROW, TINY, assert_same, checkpoint_of, result_of, rows_of, train
+from ..cases import NARROW, TINY, assert_same, checkpoint_of, result_of, rows_of, train
 
 TOKENS = 16  # patches in an image
 
@@ -48,20 +50,19 @@ def test_routers_adapt_once_per_step_to_the_whole_load(tmp_path, monkeypatch, ac
 def test_adaptation_is_to_the_routings_of_the_step(tmp_path, monkeypatch):
     adapted, routed = [], []
     monkeypatch.setattr("spare_parts.Adapting.adapt", lambda router, load: adapted.append(load + 0))
-    balance_loss = RoutedModule.balance_loss
+    observe = Adaptation.observe
 
-    def note(module, routings):
-        if module.training:
-            routed.append(torch.stack([routing.requested_load for routing in routings]))
-        return balance_loss(module, routings)
+    def note(adaptation, routings):
+        routed.append(torch.stack([routing.requested_load for routing in routings]))
+        observe(adaptation, routings)
 
-    monkeypatch.setattr(RoutedModule, "balance_loss", note)
+    monkeypatch.setattr(Adaptation, "observe", note)
     train(tmp_path / "run", "router=spare_parts:Adapting", "trainer.accumulate_grad_batches=2")
     pairs = zip(routed[::2], routed[1::2], strict=True)
     assert torch.equal(torch.stack(adapted), torch.cat([one + other for one, other in pairs]))
 
 
-def test_balance_losses_are_weighted_and_summed_over_layers(batch):
+def test_auxiliary_losses_are_weighted_and_summed_over_layers(batch):
     module = run_of("losses={switch: 0.5, z: 0.25, entropy: 0}").module
     _, routings = module.backbone(batch)
     expected = 0.0
@@ -71,19 +72,19 @@ def test_balance_losses_are_weighted_and_summed_over_layers(batch):
         z = routing.logits.exp().sum(-1).log().square().mean()
         expected += 0.5 * switch + 0.25 * z
     assert len(routings) == 2
-    torch.testing.assert_close(module.balance_loss(routings), expected)
+    torch.testing.assert_close(module.auxiliary_loss(routings), expected)
 
 
-def test_loss_is_the_tasks_plus_balance(batch):
+def test_loss_is_the_tasks_plus_the_auxiliary_loss(batch):
     run = run_of("losses={switch: 0.5}", "task.augment=0")
     output, routings = run.module.backbone(batch)
-    expected = run.task.loss(output, batch) + run.module.balance_loss(routings)
+    expected = run.task.loss(output, batch) + run.module.auxiliary_loss(routings)
     torch.testing.assert_close(run.module.training_step(batch, 0), expected)
 
 
-def test_no_terms_no_balance_loss(batch):
+def test_no_losses_no_auxiliary_loss(batch):
     module = run_of("losses={}").module
-    assert module.balance_loss(module.backbone(batch)[1]) == 0
+    assert module.auxiliary_loss(module.backbone(batch)[1]) == 0
 
 
 @pytest.mark.parametrize("router", ["noisy_topk", "spare_parts:Adapting"])
@@ -158,8 +159,13 @@ def test_logged_loss_is_the_mean_since_the_last_line(tmp_path, monkeypatch):
 def test_metrics_stay_exact_in_half_precision(batch):
     """Sums in bfloat16 would stand still after a few hundred batches."""
     module = run_of("router=topk").module
-    kept = [state.dtype for metric in module.measured for state in metric.metric_state.values()]
+    kept = dtypes(module)
+    assert torch.int64 in kept
     module.to(torch.bfloat16)
     assert module.backbone.head.weight.dtype is torch.bfloat16
-    found = [state.dtype for metric in module.measured for state in metric.metric_state.values()]
-    assert found == kept
+    assert dtypes(module) == kept
+
+
+def dtypes(module):
+    metrics = [each for each in module.evaluation.modules() if isinstance(each, Metric)]
+    return [state.dtype for metric in metrics for state in metric.metric_state.values()]

@@ -8,7 +8,7 @@ from tasks.running.cli import main
 from tasks.training.divergence import first_bad_place
 from tasks.training.module import RoutedModule
 
-from .cases import NARROW, TINY, checkpoint_of
+from ..cases import NARROW, TINY, checkpoint_of
 
 EVERY_STEP = "tasks.training.checkpoints.CHECKPOINT_SECONDS"
 

@@ -33,8 +33,8 @@ GATED = [
 ABOUT_SCORES = [
     check
     for check in CHECKS
-    if check.__module__.partition("_checks_")[2]
-    in {"gradient", "padding", "precision", "scores", "shapes", "state", "traits"}
+    if check.__module__.rpartition(".")[2]
+    in {"gradients", "padding", "precision", "scores", "shapes", "state", "traits"}
 ]
 
 

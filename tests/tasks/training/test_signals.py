@@ -12,10 +12,10 @@ import pytest
 
 from tasks.running.cli import main
 
-from .cases import NARROW, TINY, assert_same_run, checkpoint_of, train
+from ..cases import NARROW, TINY, assert_same_run, checkpoint_of, train
 
 LONG = ("trainer.batch_size=16", "trainer.max_epochs=3", "trainer.max_steps=-1")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def start(out, *arguments):

@@ -1,4 +1,4 @@
-"""Balance terms against numbers worked out by hand."""
+"""Auxiliary losses against numbers computed by hand and by NumPy."""
 
 import math
 from dataclasses import replace
@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from routers.losses.balance import cv_squared, entropies
 
 import routers
 from routers import LOSSES, ConfigError, Items, Routing
+from routers.losses import cv_squared, entropies, levels_of
 
-from ..router_samples import layout, one_of_each, traits
+from ...router_samples import layout, one_of_each, traits
 
 LOG2 = math.log(2)
 EPS = torch.finfo(torch.float32).eps
@@ -28,8 +28,16 @@ def routing(expert: list[list[int]], e: int, mask: list[bool] | None = None, **e
     return Routing.by_item(items, chosen, weight, e, **extra)
 
 
-def value(name: str, of: Routing) -> float:
-    return LOSSES[name](of).item()
+def value(name: str, of: Routing, **options) -> float:
+    return LOSSES[name](of, **options).item()
+
+
+#: Every loss with its options, once per level.
+EVERY = [
+    pytest.param(name, {"level": level} if level else {}, id=f"{name} {level}".strip())
+    for name, loss in LOSSES.items()
+    for level in levels_of(loss) or [""]
+]
 
 
 def test_importance():
@@ -122,8 +130,8 @@ def test_diversity():
 PRICE = torch.tensor(0.5)
 
 
-@pytest.mark.parametrize("name", LOSSES.available())
-def test_padding_never_counts(name):
+@pytest.mark.parametrize(("name", "options"), EVERY)
+def test_padding_never_counts(name, options):
     logits = torch.tensor([[0.3, 1.0], [9.0, -9.0], [2.0, 0.0]])
     selectors = logits.softmax(-1).unsqueeze(1) * 0.9
     load, mask = torch.tensor([1.0, 1.5]), [True, False, True]
@@ -131,17 +139,17 @@ def test_padding_never_counts(name):
     padded = routing([[0], [1], [0]], 2, mask, logits=logits, expected_load=load, extras=extras)
     extras = {"sparsity_coefficient": PRICE, "selectors": selectors[[0, 2]]}
     plain = routing([[0], [0]], 2, logits=logits[[0, 2]], expected_load=load, extras=extras)
-    assert value(name, padded) == pytest.approx(value(name, plain))
+    assert value(name, padded, **options) == pytest.approx(value(name, plain, **options))
 
 
-@pytest.mark.parametrize("name", LOSSES.available())
-def test_no_real_item_gives_a_finite_number(name):
+@pytest.mark.parametrize(("name", "options"), EVERY)
+def test_no_real_item_gives_a_finite_number(name, options):
     extra = {
         "expected_load": torch.zeros(2),
         "extras": {"sparsity_coefficient": PRICE, "selectors": torch.ones(2, 1, 2)},
     }
     none = routing([[0], [1]], 2, [False, False], logits=torch.ones(2, 2), **extra)
-    assert math.isfinite(value(name, none))
+    assert math.isfinite(value(name, none, **options))
 
 
 def test_cv_squared_has_no_gradient_at_balance():
@@ -185,30 +193,30 @@ def test_losses_keep_nothing():
 
 # ---- levels: groups, and a whole step ----
 
-SEQUENCE = sorted(name for name in LOSSES if name.endswith("_sequence"))
-GLOBAL = sorted(name for name in LOSSES if name.endswith("_global"))
+SEQUENCE = [name for name, loss in LOSSES.items() if "sequence" in levels_of(loss)]
+STEP = [name for name, loss in LOSSES.items() if "step" in levels_of(loss)]
 
 
 def grouped(expert: list[list[int]], e: int, groups: int, **extra) -> Routing:
     return replace(routing(expert, e, **extra), groups=groups)
 
 
-def test_every_term_that_compares_experts_has_its_levels():
-    assert [
-        f"{name}_sequence" for name in ("diversity", "importance", "squared_deviation", "switch")
-    ] == SEQUENCE
-    assert [
-        f"{name}_global"
-        for name in ("diversity", "importance", "load", "squared_deviation", "switch")
-    ] == GLOBAL
-    assert [name for name in LOSSES if routers.reads_step(LOSSES[name])] == GLOBAL
+def test_every_loss_that_compares_experts_has_its_levels():
+    assert SEQUENCE == ["diversity", "importance", "squared_deviation", "switch"]
+    assert STEP == ["diversity", "importance", "load", "squared_deviation", "switch"]
+    assert all(LOSSES.options(name) == {"level": "batch"} for name in STEP)
+
+
+def test_an_unknown_level_is_refused():
+    with pytest.raises(ConfigError, match="level=sequnce: unknown; did you mean 'sequence'"):
+        LOSSES["switch"](routing([[0]], 2), level="sequnce")
 
 
 def test_switch_sequence_by_hand():
     # group 1: f = (1, 0), P = (.7, .3): 2 * .7; group 2: f = P = (.5, .5): 1; mean 1.2
     probs = torch.tensor([[0.8, 0.2], [0.6, 0.4], [0.5, 0.5], [0.5, 0.5]])
     two = grouped([[0], [0], [0], [1]], 2, 2, probs=probs)
-    assert value("switch_sequence", two) == pytest.approx(1.2)
+    assert value("switch", two, level="sequence") == pytest.approx(1.2)
     # as one batch: f = (3/4, 1/4), P = (.6, .4)
     assert value("switch", two) == pytest.approx(1.1)
 
@@ -216,15 +224,15 @@ def test_switch_sequence_by_hand():
 def test_importance_sequence_by_hand():
     # masses (2, 0) and (1, 1): CV^2 is 1 and 0
     two = grouped([[0], [0], [0], [1]], 2, 2)
-    assert value("importance_sequence", two) == pytest.approx(0.5)
+    assert value("importance", two, level="sequence") == pytest.approx(0.5)
 
 
 def test_squared_deviation_and_diversity_sequence_by_hand():
     # each group is sure of one expert, the batch is even
     apart = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     two = grouped([[0], [1]], 2, 2, probs=apart)
-    assert value("squared_deviation_sequence", two) == pytest.approx(0.5)
-    assert value("diversity_sequence", two) == pytest.approx(LOG2)
+    assert value("squared_deviation", two, level="sequence") == pytest.approx(0.5)
+    assert value("diversity", two, level="sequence") == pytest.approx(LOG2)
     assert value("squared_deviation", two) == pytest.approx(0)
 
 
@@ -232,84 +240,86 @@ def test_groups_of_padding_alone_are_no_groups():
     probs = torch.tensor([[0.7, 0.3], [0.1, 0.9]])
     mask = [True, False]
     two = grouped([[0], [1]], 2, 2, mask=mask, probs=probs)
-    assert value("switch_sequence", two) == pytest.approx(1.4)
+    assert value("switch", two, level="sequence") == pytest.approx(1.4)
 
 
 @pytest.mark.parametrize("name", SEQUENCE)
 def test_one_group_is_the_batch(name):
     router = routers.build("topk", 4, 6).double()
     one = router(Items(torch.randn(9, 4).double(), mask=torch.arange(9) < 7))
-    assert value(name, one) == pytest.approx(value(name.removesuffix("_sequence"), one))
+    assert value(name, one, level="sequence") == pytest.approx(value(name, one))
 
 
 @pytest.mark.parametrize("name", SEQUENCE)
 @pytest.mark.parametrize("router", one_of_each(layout, lambda name: not traits(name).merges))
-def test_sequence_terms_are_the_mean_over_groups_alone(name, router):
+def test_the_sequence_level_is_the_mean_over_groups_alone(name, router):
     """But for merged experts, whose load a batch counts in whole rows."""
     torch.manual_seed(3)
     built = routers.build(router, 4, 6).double().eval()
     x = torch.randn(15, 4).double()
     mask = torch.arange(15) % 7 != 3
     alone = [
-        value(name.removesuffix("_sequence"), built(Items(x[rows], mask=mask[rows])))
-        for rows in torch.arange(15).view(3, 5)
+        value(name, built(Items(x[rows], mask=mask[rows]))) for rows in torch.arange(15).view(3, 5)
     ]
-    assert value(name, built(Items(x, groups=3, mask=mask))) == pytest.approx(sum(alone) / 3)
+    together = built(Items(x, groups=3, mask=mask))
+    assert value(name, together, level="sequence") == pytest.approx(sum(alone) / 3)
 
 
-@pytest.mark.parametrize("name", ["switch_sequence", "importance_sequence"])
-def test_sequence_terms_count_before_drops(name):
+@pytest.mark.parametrize("name", ["switch", "importance"])
+def test_sequence_losses_count_before_drops(name):
     torch.manual_seed(0)
     full = routers.build("topk", 4, 6)(Items(torch.randn(16, 4), groups=2))
     dropped = full.limit(0.5)
     assert dropped.num_assignments < full.num_assignments
     twice = dropped.drop(torch.arange(dropped.num_assignments) > 2)
-    assert value(name, dropped) == value(name, twice) == value(name, full)
+    values = {value(name, each, level="sequence") for each in (full, dropped, twice)}
+    assert len(values) == 1
 
 
 @pytest.mark.parametrize("name", SEQUENCE)
 def test_drops_that_do_not_tell_their_group_are_refused(name):
     lacking = replace(routing([[0], [1]], 2), requested=torch.tensor([2, 2]))
-    with pytest.raises(ConfigError, match=r"per group.*whole batch"):
-        LOSSES[name](lacking)
+    with pytest.raises(ConfigError, match=r"level sequence.*level batch"):
+        LOSSES[name](lacking, level="sequence")
 
 
-def test_load_global_without_an_estimate_says_what_to_use():
-    with pytest.raises(ConfigError, match=r"losses\.load_global.*losses\.switch_global"):
-        LOSSES["load_global"](routing([[0]], 2))
+@pytest.mark.parametrize("level", ["sequence", "step"])
+def test_load_without_an_estimate_names_the_level(level):
+    with pytest.raises(ConfigError, match=rf"losses\.load.* per {level}.*losses\.switch"):
+        LOSSES["load"](routing([[0]], 2), level=level)
 
 
-def test_switch_global_by_hand():
+def test_switch_of_a_step_by_hand():
     # this batch: f = (1, 0), P = (.8, .2); the step so far asked 1 and 3: f = (1/4, 3/4)
     own = routing([[0]], 2, probs=torch.tensor([[0.8, 0.2]]))
     other = routing([[1], [1], [1]], 2, probs=torch.full((3, 2), 0.5))
     step = routers.step_sums(own) + routers.step_sums(other)
     within = replace(own, step_statistics=step)
-    assert value("switch_global", within) == pytest.approx(2 * (0.25 * 0.8 + 0.75 * 0.2))
+    assert value("switch", within, level="step") == pytest.approx(2 * (0.25 * 0.8 + 0.75 * 0.2))
 
 
-@pytest.mark.parametrize("name", GLOBAL)
+@pytest.mark.parametrize("name", STEP)
 def test_a_routing_on_its_own_is_a_whole_step(name):
     torch.manual_seed(0)
     own = routers.build("noisy_topk", 4, 6)(Items(torch.randn(9, 4), mask=torch.arange(9) < 7))
-    assert value(name, own) == pytest.approx(value(name.removesuffix("_global"), own))
+    assert value(name, own, level="step") == pytest.approx(value(name, own))
 
 
-@pytest.mark.parametrize("name", GLOBAL)
+@pytest.mark.parametrize("name", STEP)
 def test_the_mean_of_gradients_within_a_step_is_that_of_one_large_batch(name):
     torch.manual_seed(0)
     router = routers.build("noisy_topk", 4, 6).double().eval()  # no noise, an estimate all the same
     x = torch.randn(3, 8, 4, dtype=torch.float64)
-    plain = LOSSES[name.removesuffix("_global")]
+    plain = LOSSES[name]
     gate = router.scores.gate.weight
     (whole,) = torch.autograd.grad(plain(router(Items(x.flatten(0, 1)))), gate)
     parts = [router(Items(part)) for part in x]
     step = sum(routers.step_sums(part) for part in parts)
-    mean = sum(LOSSES[name](replace(part, step_statistics=step)) for part in parts) / 3
+    mean = sum(plain(replace(part, step_statistics=step), level="step") for part in parts) / 3
     (gathered,) = torch.autograd.grad(mean, gate, retain_graph=True)
     assert whole.abs().max() > 1e-4
     torch.testing.assert_close(gathered, whole)
-    # what each part by itself would say is something else
+    # each part by itself gives another gradient
     alone = sum(plain(part) for part in parts) / 3
     (other,) = torch.autograd.grad(alone, gate)
     assert not torch.allclose(other, whole, rtol=0.05)
@@ -318,17 +328,17 @@ def test_the_mean_of_gradients_within_a_step_is_that_of_one_large_batch(name):
 AT_BEST = {"switch": 1.0}
 
 
-@pytest.mark.parametrize("name", [*SEQUENCE, *GLOBAL])
-def test_levels_at_balance(name):
+@pytest.mark.parametrize(("name", "options"), [each for each in EVERY if each.values[1]])
+def test_levels_at_balance(name, options):
     # each group of two uses both experts alike
     even = grouped(
         [[0], [1]] * 4, 2, 4, logits=torch.zeros(8, 2), expected_load=torch.tensor([4.0, 4.0])
     )
-    expected = AT_BEST.get(name.rpartition("_")[0], 0.0)
-    assert value(name, even) == pytest.approx(expected, abs=8 * EPS)
+    expected = AT_BEST.get(name, 0.0)
+    assert value(name, even, **options) == pytest.approx(expected, abs=8 * EPS)
 
 
-# ---- every term beside NumPy, one number at a time ----
+# ---- every loss beside NumPy, one number at a time ----
 
 
 def np_softmax(h):
@@ -354,7 +364,7 @@ BY_NUMPY = {
 
 @pytest.mark.parametrize("name", BY_NUMPY)
 @pytest.mark.parametrize("k", [1, 3])
-def test_terms_and_levels_beside_numpy(name, k):
+def test_losses_and_levels_beside_numpy(name, k):
     torch.manual_seed(k)
     n, e, groups = 12, 5, 3
     router = routers.build("topk", 4, e, k=k, weighting="probability").double()
@@ -374,7 +384,7 @@ def test_terms_and_levels_beside_numpy(name, k):
 
     assert value(name, routed) == pytest.approx(term(range(n)))
     by_group = [term(range(4 * g, 4 * g + 4)) for g in range(groups)]
-    assert value(f"{name}_sequence", routed) == pytest.approx(np.mean(by_group))
+    assert value(name, routed, level="sequence") == pytest.approx(np.mean(by_group))
 
 
 def test_means_over_items_beside_numpy():
@@ -387,8 +397,8 @@ def test_means_over_items_beside_numpy():
     assert value("z", of) == pytest.approx(np.mean(np.square(log_sums)))
 
 
-@pytest.mark.parametrize("name", LOSSES.available())
-def test_gradients_are_those_of_finite_differences(name):
+@pytest.mark.parametrize(("name", "options"), EVERY)
+def test_gradients_are_those_of_finite_differences(name, options):
     torch.manual_seed(1)
     mask = torch.arange(8) != 5
     chosen = torch.randn(8, 4).topk(2).indices
@@ -404,7 +414,7 @@ def test_gradients_are_those_of_finite_differences(name):
             expected_load=p[mask].sum(0),
             extras={"sparsity_coefficient": PRICE, "selectors": 0.9 * p.unsqueeze(1)},
         )
-        return LOSSES[name](own)
+        return LOSSES[name](own, **options)
 
     h = torch.randn(8, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(at, (h,))
