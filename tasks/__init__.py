@@ -1,4 +1,7 @@
-"""Tasks are what is learnt: data, network, loss and score; and the command that trains."""
+"""Tasks define what is learned: data, network, loss and score; and the command that trains."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from routers import import_parts
 
@@ -12,16 +15,28 @@ from .running.compute import Compute
 from .running.launch import RankDiedError, death
 from .running.run_dir import RESULT, read_json, write_json, write_text
 from .running.train import train
-from .running.validate import check_ranges
 from .training.divergence import DivergedError
-from .training.module import RoutedModule
 from .training.signals import StoppedError
+
+if TYPE_CHECKING:
+    from .running.validate import check_ranges as check_ranges
+    from .training.module import RoutedModule as RoutedModule
+
+#: Names whose modules import Lightning, which takes longer than all the rest: loaded on first use.
+_LAZY = {"RoutedModule": ".training.module", "check_ranges": ".running.validate"}
 
 register = TASKS.register
 build = TASKS.build
 available = TASKS.available
 
 import_parts(__name__, __path__)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name], __name__), name)
+
 
 __all__ = [
     "CONF",

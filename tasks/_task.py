@@ -3,16 +3,21 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from experts import GateTopology, MoE
 from routers import Registry, Routing
 
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
 #: Named tensors with the same first axis: ``x``, ``y`` and whatever else a task reads.
 Batch = Mapping[str, Tensor]
+
+#: Name of the table that says how several gates weigh the experts; no output of a task has it.
+GATE = "gate"
 
 
 class Layer(Protocol):
@@ -71,7 +76,7 @@ class MetricSpec:
         reads: ``(output, batch) -> (predictions, targets)``.
     """
 
-    metric: Metric
+    metric: "Metric"
     reads: Callable[[Any, Batch], tuple[Tensor, Tensor]] = output_and_y
 
 

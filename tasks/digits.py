@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.classification import MulticlassAccuracy
 
 from routers import OptionError, unknown
 
@@ -78,6 +75,9 @@ class Digits(Task):
         self.label_smoothing = label_smoothing
 
     def data(self) -> Data:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
         pixels, labels = load_digits(return_X_y=True)
         x = torch.tensor(pixels / 16, dtype=torch.float32).view(-1, 1, 8, 8)
         y = torch.tensor(labels)
@@ -95,6 +95,8 @@ class Digits(Task):
         return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)
 
     def measures(self) -> dict[str, MetricSpec]:
+        from torchmetrics.classification import MulticlassAccuracy
+
         return {"accuracy": MetricSpec(MulticlassAccuracy(num_classes=10, average="micro"))}
 
     def kinds(self) -> tuple[Labeling, ...]:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.classification import MulticlassAccuracy
 
 from routers import OptionError, unknown
 
@@ -18,7 +17,6 @@ from .backbones.blocks import check_blocks
 from .backbones.image_ops import content_ids, random_crop, random_flip, square_tiles
 from .backbones.resnet import ResNet
 from .backbones.vit import ViT
-from .multi_target.targets import RecallByClass
 from .readers import DataError, Images, ImageSource, Splits, read_images, source_of
 
 #: Shortest side of an image, in pixels.
@@ -124,6 +122,10 @@ class Image(Task):
         return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)
 
     def measures(self) -> dict[str, MetricSpec]:
+        from torchmetrics.classification import MulticlassAccuracy
+
+        from .metrics.recall_by_class import RecallByClass
+
         classes = self.images.train.classes
         return {
             "accuracy": MetricSpec(MulticlassAccuracy(num_classes=len(classes), average="micro")),

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.classification import MulticlassAccuracy
 
 from routers import OptionError, Routing
 
@@ -100,6 +99,8 @@ class Planted(Task):
         return F.cross_entropy(output, batch["y"])
 
     def measures(self) -> dict[str, MetricSpec]:
+        from torchmetrics.classification import MulticlassAccuracy
+
         return {"accuracy": MetricSpec(MulticlassAccuracy(self.classes, average="micro"))}
 
     def kinds(self) -> tuple[Labeling, ...]:

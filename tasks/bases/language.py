@@ -13,10 +13,9 @@ from routers import ConfigError, OptionError
 from .._task import Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 from ..backbones.blocks import check_blocks
 from ..backbones.decoder import Decoder
-from ..metrics.bits_per_byte import UNSCORED, BitsPerByte
 from ..readers import Splits
 from ..text.byte_classes import CLASSES, class_of, features_of
-from ..text.bytes import covering, windows
+from ..text.bytes import UNSCORED, covering, windows
 from ..text.ngram_embedding import ngram_hashes
 
 
@@ -129,6 +128,8 @@ class Language(Task):
         return F.cross_entropy(output.flatten(0, 1), batch["y"].flatten(), ignore_index=UNSCORED)
 
     def measures(self) -> dict[str, MetricSpec]:
+        from ..metrics.bits_per_byte import BitsPerByte
+
         return {self.score.name: MetricSpec(BitsPerByte())}
 
     def kinds(self) -> tuple[Labeling, ...]:

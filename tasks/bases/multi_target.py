@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from routers import OptionError, unknown, unknown_option
 
-from .._task import Backbone, Batch, Labeling, Layer, MetricSpec, Score, Task
-from ..metrics.specialization import GATE
+from .._task import GATE, Backbone, Batch, Labeling, Layer, MetricSpec, Score, Task
 from ..multi_target.network import MultiTaskNet, Outputs, Parts
 from ..multi_target.sharing import SHARINGS
 from ..multi_target.targets import Target, kind_of, losses_of

@@ -10,8 +10,6 @@ from statistics import fmean
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from routers import OptionError, unknown
 
@@ -164,17 +162,26 @@ class Text(Task):
         return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)
 
     def measures(self) -> dict[str, MetricSpec]:
+        from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
         train = self.texts.train
         number = len(train.classes)
-        to_dense = {name: MetricSpec(make(number)) for name, make in _SCORES.items()}
-        if train.group is None:
-            return to_dense
-        by_group = {
-            f"{name}/{group}": MetricSpec(make(number), partial(_of_group, place))
-            for name, make in _SCORES.items()
-            for place, group in enumerate(train.groups)
+        metrics = {
+            "accuracy": partial(
+                MulticlassAccuracy, number, average="micro", ignore_index=_ELSEWHERE
+            ),
+            "macro_f1": partial(
+                MulticlassF1Score, number, average="macro", ignore_index=_ELSEWHERE
+            ),
         }
-        return {"accuracy": to_dense["accuracy"]} | by_group
+        if train.group is None:
+            return {name: MetricSpec(make()) for name, make in metrics.items()}
+        by_group = {
+            f"{name}/{group}": MetricSpec(make(), partial(_of_group, index))
+            for name, make in metrics.items()
+            for index, group in enumerate(train.groups)
+        }
+        return {"accuracy": MetricSpec(metrics["accuracy"]())} | by_group
 
     def overall(self, values: Mapping[str, float]) -> float:
         """Of one group the measure itself; of several the mean over the groups."""
@@ -207,10 +214,8 @@ class Text(Task):
 #: A target that no measure counts.
 _ELSEWHERE = -1
 
-_SCORES: dict[str, Callable[[int], Metric]] = {
-    "accuracy": partial(MulticlassAccuracy, average="micro", ignore_index=_ELSEWHERE),
-    "macro_f1": partial(MulticlassF1Score, average="macro", ignore_index=_ELSEWHERE),
-}
+#: What ``task.score`` can be.
+_SCORES = ("accuracy", "macro_f1")
 
 
 def _of_group(place: int, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -6,9 +6,6 @@ from torchmetrics import Metric
 
 from routers import Routing
 
-#: The table that says which expert each of several gates weighs most.
-GATE = "gate"
-
 
 class ExpertTable(Metric):
     """Sums tables with a row for each expert and a column for each kind.

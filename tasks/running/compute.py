@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,7 +13,9 @@ from .._task import Batch
 from ..assembly.build import routed_layers
 from ..assembly.dense_control import num_parameters
 from ..loading.batches import InOrder
-from ..training.module import RoutedModule
+
+if TYPE_CHECKING:
+    from ..training.module import RoutedModule
 
 #: Names and shapes of the tensors in a batch.
 _Shapes = tuple[tuple[str, tuple[int, ...]], ...]
@@ -41,7 +44,7 @@ class Compute:
 
 
 @torch.no_grad()
-def measure(module: RoutedModule, batches: InOrder) -> Compute:
+def measure(module: "RoutedModule", batches: InOrder) -> Compute:
     """The cost of a module that has just been evaluated on ``batches``.
 
     Args:
@@ -77,7 +80,7 @@ def measure(module: RoutedModule, batches: InOrder) -> Compute:
 
 
 def _pass(
-    module: RoutedModule, layers: list[MoE], batch: Batch
+    module: "RoutedModule", layers: list[MoE], batch: Batch
 ) -> tuple[list[Routing], list[NoOpBank], int, int]:
     """Routings of a pass, what stood in for the experts, FLOPs of all else and of routers."""
     routings: list[Routing] = []

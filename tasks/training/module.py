@@ -15,11 +15,10 @@ import routers
 from experts import MoE
 from routers import Balance, BalanceMetric, Routing, average_balance, load_cv, max_violation
 
-from .._task import Backbone, Batch, Labeling, MetricSpec, Task
+from .._task import GATE, Backbone, Batch, Labeling, MetricSpec, Task
 from ..assembly.build import routed_layers
 from ..config.schema import OptimizerConfig
 from ..metrics.specialization import (
-    GATE,
     ExpertTable,
     mass_by_task,
     normalized_mutual_information,
