@@ -53,13 +53,13 @@ class Planted(Task):
     ) -> None:
         for name, value in {"clusters": clusters, "classes": classes}.items():
             if value < 2:
-                raise OptionError(f"task.{name}", value, "an integer of at least 2")
+                raise OptionError(name, value, "an integer >= 2")
         if dim <= clusters:
-            raise OptionError("task.dim", dim, f"an integer above task.clusters={clusters}")
+            raise OptionError("dim", dim, f"an integer > clusters={clusters}")
         if depth < 1:
-            raise OptionError("task.depth", depth, "an integer of at least 1")
+            raise OptionError("depth", depth, "an integer >= 1")
         if not 0 < separation < math.inf:
-            raise OptionError("task.separation", separation, "a finite number above 0")
+            raise OptionError("separation", separation, "a finite number > 0")
         self.clusters = clusters
         self.classes = classes
         self.separation = separation

@@ -8,7 +8,7 @@ from itertools import takewhile
 import routers
 from routers import Registry
 
-from .compose import CONF, PARTS, experiments, to_yaml
+from .compose import CONF, PARTS, TASK_PARTS, experiments, to_yaml
 from .schema import Config
 
 USAGE = """\
@@ -41,7 +41,9 @@ def help_text(config: Config, chosen: Iterable[str]) -> str:
 
 def list_text() -> str:
     """Every name that a configuration can use, with a line on each."""
-    registries = {**PARTS, "router.gate": routers.GATES, "losses": routers.LOSSES}
+    task_parts = {f"task.{option}": registry for option, registry in TASK_PARTS.items()}
+    others = {"router.gate": routers.GATES, "losses": routers.LOSSES}
+    registries = {**PARTS, **task_parts, **others}
     sections = [f"{key}\n" + "".join(_line(r, name) for name in r) for key, r in registries.items()]
     names = "".join(map(_experiment_line, experiments())) or "  none\n"
     return "\n".join([*sections, f"experiment\n{names}"])

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from routers import ConfigError
-from tasks.backbones.attention import rotary, to_all, to_past
-from tasks.backbones.blocks import Block, Blocks, FeedForward, check_blocks
+from tasks.backbones._attention import rotary, to_all, to_past
+from tasks.backbones._blocks import Block, Blocks, FeedForward, check_blocks
 
 REAL = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0]]).bool()
 

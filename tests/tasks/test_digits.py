@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tasks.assembly.build import build_backbone, build_task
-from tasks.backbones.image_ops import content_ids, patches, random_affine
+from tasks.backbones._image_ops import content_ids, patches, random_affine
 from tasks.config.compose import compose
 from tasks.digits import Digits
 

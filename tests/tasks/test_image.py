@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from routers import ConfigError
 from tasks.assembly.build import build_backbone, build_task, routed_layers
-from tasks.backbones.image_ops import content_ids, random_crop, random_flip, square_tiles
+from tasks.backbones._image_ops import content_ids, random_crop, random_flip, square_tiles
 from tasks.config.compose import compose
 from tasks.image import Image, mean_and_deviation
 

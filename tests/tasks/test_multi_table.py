@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from routers import ConfigError
 from tasks._task import Batch
 from tasks.assembly.build import build_backbone, build_task
-from tasks.backbones.tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
+from tasks.backbones._tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
 from tasks.config.compose import CONF, compose
 
 from ..kinds import is_sum, layout, one_of_each, traits
