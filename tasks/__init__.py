@@ -5,12 +5,27 @@ from typing import TYPE_CHECKING, Any
 
 from routers import import_parts
 
-from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
+from ._task import (
+    BACKBONES,
+    TASKS,
+    Backbone,
+    Batch,
+    Data,
+    Labeling,
+    Layer,
+    MetricSpec,
+    Samples,
+    Score,
+    Task,
+)
 from .assembly.build import build_backbone, build_task
+from .augmentations import AUGMENTATIONS, Augmentation
 from .config import overrides as overrides
-from .config.compose import CONF, compose, user_path
+from .config.compose import CONF, compose, experiments, to_yaml, user_path
 from .config.schema import Config
-from .running.cli import quiet
+from .multi_target.sharings import SHARINGS, Parts, Trunk
+from .multi_target.weightings import WEIGHTINGS, Weighting
+from .running.cli import main, quiet
 from .running.compute import Compute
 from .running.launch import RankDiedError, death
 from .running.run_dir import RESULT, read_json, write_json, write_text
@@ -19,11 +34,16 @@ from .training.divergence import DivergedError
 from .training.signals import StoppedError
 
 if TYPE_CHECKING:
+    from .running.run import Run as Run
     from .running.validate import check_ranges as check_ranges
     from .training.module import RoutedModule as RoutedModule
 
 #: Names whose modules import Lightning, which takes longer than all the rest: loaded on first use.
-_LAZY = {"RoutedModule": ".training.module", "check_ranges": ".running.validate"}
+_LAZY = {
+    "RoutedModule": ".training.module",
+    "Run": ".running.run",
+    "check_ranges": ".running.validate",
+}
 
 register = TASKS.register
 build = TASKS.build
@@ -39,9 +59,14 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "AUGMENTATIONS",
+    "BACKBONES",
     "CONF",
     "RESULT",
+    "SHARINGS",
     "TASKS",
+    "WEIGHTINGS",
+    "Augmentation",
     "Backbone",
     "Batch",
     "Compute",
@@ -51,11 +76,16 @@ __all__ = [
     "Labeling",
     "Layer",
     "MetricSpec",
+    "Parts",
     "RankDiedError",
     "RoutedModule",
+    "Run",
+    "Samples",
     "Score",
     "StoppedError",
     "Task",
+    "Trunk",
+    "Weighting",
     "available",
     "build",
     "build_backbone",
@@ -63,10 +93,13 @@ __all__ = [
     "check_ranges",
     "compose",
     "death",
+    "experiments",
+    "main",
     "overrides",
     "quiet",
     "read_json",
     "register",
+    "to_yaml",
     "train",
     "user_path",
     "write_json",
