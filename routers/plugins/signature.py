@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from .errors import ConfigError, nearest_name, unknown_option
+from .errors import OptionError, nearest_name, unknown_option
 
 _PLURAL = (Sequence, list, tuple)
 
@@ -41,10 +41,12 @@ def check_options(
         if name not in allowed:
             raise unknown_option(key, name, sorted(allowed))
         if name in hints and not fits_hint(value, hints[name]):
-            raise ConfigError(f"{key}.{name}={value}: {hint_mismatch(value, hints[name])}")
+            problem = f"={value}: {hint_mismatch(value, hints[name])}"
+            raise OptionError.about(f"{key}.{name}", problem)
     for name, default in allowed.items():
         if default is inspect.Parameter.empty and name not in options:
-            raise ConfigError(f"{key}.{name}: required; give {key}.{name}={_describe(hints[name])}")
+            expected = _describe(hints[name])
+            raise OptionError.about(f"{key}.{name}", f": required; give {key}.{name}={expected}")
 
 
 def fits_hint(value: Any, hint: Any) -> bool:

@@ -8,7 +8,7 @@ from itertools import takewhile
 import routers
 from routers.plugins import Registry
 
-from .compose import CONF, PARTS, experiments, to_yaml
+from .compose import CONF, PARTS, TASK_PARTS, experiments, to_yaml
 from .schema import Config
 
 USAGE = """\
@@ -43,6 +43,7 @@ def list_text() -> str:
     """Every name that a configuration can use, with a line on each."""
     registries = {
         **PARTS,
+        **{f"task.{option}": registry for option, registry in TASK_PARTS.items()},
         "router.gate": routers.GATES,
         "losses": routers.LOSSES,
         "metrics": routers.METRICS,

@@ -32,7 +32,7 @@ def row_dims(bank):
 def options_for(bank):
     """Overrides that give a bank a task it can work on, small."""
     narrow = ["expert.hidden=16"] if "hidden" in experts.EXPERTS.options(bank) else []
-    model = {1: [], 2: ["task.model=vit"], 3: ["task.model=conv"]}[row_dims(bank)]
+    model = {1: [], 2: ["task.model=vit"], 3: ["task.model=convnet"]}[row_dims(bank)]
     return [f"expert={bank}", *narrow, *model]
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from routers import OptionError, Routing
 
 from .._task import Layer
-from .attention import Attend, to_all
+from ._attention import Attend, to_all
 
 
 class Block(nn.Module):
@@ -128,14 +128,37 @@ def _layers(
 
 
 def check_blocks(dim: int, depth: int, heads: int, routed: Sequence[int] | None = None) -> None:
-    """Raise ``ConfigError`` for a stack of blocks that cannot be."""
+    """Raise ``OptionError`` for an impossible stack of blocks."""
     if heads < 1:
-        raise OptionError("task.heads", heads, "an integer of at least 1")
+        raise OptionError("heads", heads, "an integer >= 1")
     if dim < 1 or dim % heads:
-        raise OptionError("task.dim", dim, f"a positive multiple of task.heads={heads}")
+        raise OptionError("dim", dim, f"a positive multiple of heads={heads}")
     if depth < 1:
-        raise OptionError("task.depth", depth, "an integer of at least 1")
+        raise OptionError("depth", depth, "an integer >= 1")
     if routed is not None and not (routed and set(routed) <= set(range(depth))):
         raise OptionError(
-            "task.routed", list(routed), f"one or more block numbers from 0 to {depth - 1}, or null"
+            "routed",
+            list(routed),
+            f"one or more integers in [0, depth={depth}), or null",
         )
+
+
+def check_rotary(dim: int, heads: int) -> None:
+    """Raise ``OptionError`` where rotary positions cannot pair the values of a head."""
+    if dim % (2 * heads):
+        raise OptionError("dim", dim, f"a multiple of 2 * heads={2 * heads}")
+
+
+def check_ngrams(ngrams: Sequence[int], buckets: int) -> None:
+    """Raise ``OptionError`` for impossible lengths of n-grams or sizes of their table."""
+    if not ngrams or min(ngrams) < 1 or len(set(ngrams)) < len(ngrams):
+        raise OptionError("ngrams", list(ngrams), "different integers >= 1")
+    if buckets < 1:
+        raise OptionError("buckets", buckets, "an integer >= 1")
+
+
+def check_rates(**rates: float) -> None:
+    """Raise ``OptionError`` for a probability outside [0, 1)."""
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise OptionError(name, rate, "a number in [0, 1)")

@@ -1,15 +1,16 @@
-"""An expert per view: content, behaviour, time; or image, text, sound."""
+"""One expert per view of a sample, such as image, text and sound."""
 
 from functools import partial
 
 from torch import Tensor, nn
 
 from experts import views
-from routers import ConfigError, OptionError, Routing
+from routers import ConfigError, Routing
 
-from .network import Parts, Trunk
+from ._base import SHARINGS, Parts, Trunk
 
 
+@SHARINGS.register("views")
 class Views(Trunk):
     """Each expert works on one view of a sample; a gate that sees all views weighs them.
 
@@ -28,7 +29,9 @@ class Views(Trunk):
                 "task=multitask with task.data.views={NAME: [COLUMN, …], …}"
             )
         if parts.depth != 1:
-            raise OptionError("task.depth", parts.depth, "1 with task.sharing=views")
+            raise ConfigError(
+                f"task.depth={parts.depth} is invalid: expected 1 with task.sharing=views"
+            )
         gate = partial(views, num_views=parts.views)
         self.norm = nn.LayerNorm(parts.dim)
         self.layer = parts.layer((parts.dim,), gate)

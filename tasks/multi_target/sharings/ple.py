@@ -1,4 +1,4 @@
-"""Progressive layered extraction: experts of each target's own beside shared ones."""
+"""Progressive layered extraction: experts per target next to shared ones."""
 
 from functools import partial
 
@@ -7,25 +7,27 @@ from torch import Tensor, nn
 from experts import GateTopology, cgc, cgc_shared
 from routers import OptionError, Routing
 
-from .network import Parts, Trunk
+from ._base import SHARINGS, Parts, Trunk
 
 
+@SHARINGS.register("ple")
 class PLE(Trunk):
-    """Levels of experts that targets own and experts that they share, each beside an identity.
+    """Levels of experts owned by a target and shared experts, with residual connections.
 
     With one level it is customized gate control (CGC).
     Source: Tang et al. 2020 (RecSys, doi 10.1145/3383313.3412236), section 4.
 
     Args:
-        parts: targets, widths, depth, and experts that each target has to itself at a level.
+        parts: targets, widths and depth.
+        own: experts of each target at a level; the others are shared.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, own: int = 1) -> None:
         super().__init__()
         self.tasks = len(parts.targets)
         level = partial(parts.layer, (parts.dim,))
-        inner = partial(_inner, tasks=self.tasks, own=parts.own)
-        outer = partial(_outer, tasks=self.tasks, own=parts.own)
+        inner = partial(_inner, tasks=self.tasks, own=own)
+        outer = partial(_outer, tasks=self.tasks, own=own)
         self.norms = nn.ModuleList(nn.LayerNorm(parts.dim) for _ in range(parts.depth))
         self.levels = nn.ModuleList(level(inner) for _ in range(parts.depth - 1))
         self.levels.append(level(outer))
@@ -53,9 +55,9 @@ def _num_shared(num_experts: int, tasks: int, own: int) -> int:
     shared = num_experts - tasks * own
     if own < 1 or shared < 1:
         raise OptionError(
-            "task.own",
+            "own",
             own,
-            f"an integer of at least 1 that leaves one of moe.num_experts={num_experts} to be "
-            f"shared by {tasks} targets",
+            f"an integer >= 1 that leaves one of moe.num_experts={num_experts} to be shared by "
+            f"{tasks} targets",
         )
     return shared

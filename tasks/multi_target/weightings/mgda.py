@@ -1,69 +1,14 @@
-"""How the losses of several tasks become one."""
-
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+"""Weights of the common gradient of least norm."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .targets import Target, kind_of
-
-
-class Weighting(nn.Module, ABC):
-    """Combines the losses of ``T`` targets; what it learns is trained with the network.
-
-    Args:
-        targets: what the losses are of.
-    """
-
-    def __init__(self, targets: Sequence[Target]) -> None:
-        super().__init__()
-        self.num_targets = len(targets)
-
-    @abstractmethod
-    def forward(self, losses: Tensor, shared: Tensor) -> Tensor:
-        """One loss.
-
-        Args:
-            losses: ``(T,)``.
-            shared: the representation that all targets are predicted from.
-        """
+from ._base import WEIGHTINGS, Weighting
 
 
-class Fixed(Weighting):
-    """The mean."""
-
-    def forward(self, losses: Tensor, shared: Tensor) -> Tensor:
-        return losses.mean()
-
-
-class Uncertainty(Weighting):
-    """Each target has a learnt noise, and counts for less the more it has.
-
-    ``mean_t(c_t exp(-s_t) L_t + s_t / 2)`` with the log-variances ``s`` learnt from 0; ``c`` is
-    1 for cross-entropies and 1/2 for squared errors.
-    Source: Kendall et al. 2018, 1705.07115, equations 7 and 10.
-
-    >>> weighting = Uncertainty([Target("a", "binary"), Target("b", "number")])
-    >>> weighting(torch.tensor([3.0, 4.0]), torch.zeros(1)).item()
-    2.5
-    """
-
-    factors: Tensor
-
-    def __init__(self, targets: Sequence[Target]) -> None:
-        super().__init__(targets)
-        self.log_variance = nn.Parameter(torch.zeros(len(targets)))
-        factors = torch.tensor([kind_of(target).log_likelihood for target in targets])
-        self.register_buffer("factors", factors)
-
-    def forward(self, losses: Tensor, shared: Tensor) -> Tensor:
-        precision = torch.exp(-self.log_variance)
-        return (self.factors * precision * losses + self.log_variance / 2).mean()
-
-
+@WEIGHTINGS.register("mgda")
 class MinNorm(Weighting):
-    """The weights whose common gradient is shortest, so that no target gets worse (MGDA-UB).
+    """Weights of the common gradient of least norm, so that no target gets worse (MGDA-UB).
 
     ``sum_t a_t L_t`` with ``a = argmin |sum_t a_t dL_t/dz|`` over weights that are not negative
     and sum to 1, for the shared representation ``z``: the gradients end there, and the
@@ -112,11 +57,3 @@ def min_norm_weights(gram: Tensor, steps: int = 100) -> Tensor:
         weights[to] += step
         weights[off] -= step
     return gram.new_tensor(weights)
-
-
-#: What ``task.weighting`` can be.
-WEIGHTINGS: Mapping[str, type[Weighting]] = {
-    "fixed": Fixed,
-    "uncertainty": Uncertainty,
-    "mgda": MinNorm,
-}

@@ -1,4 +1,4 @@
-"""Multi-gate mixture of experts: all targets share all experts, each has its own gate."""
+"""Multi-gate mixture of experts: one gate per target over experts that all targets share."""
 
 from functools import partial
 
@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from experts import mmoe
 from routers import Routing
 
-from .network import Parts, Trunk
+from ._base import SHARINGS, Parts, Trunk
 
 
+@SHARINGS.register("mmoe")
 class MMoE(Trunk):
     """Routed layers, each beside an identity; the last has a gate per target.
 
