@@ -188,7 +188,7 @@ def test_stopped_in_every_way_it_is_the_run_that_never_stopped(tmp_path, capfd):
     with meanwhile(ask):
         assert main([f"resume={out}"]) == 128 + signal.SIGTERM
     assert capfd.readouterr().err == (
-        f"stopped by SIGTERM; go on with: python -m tasks resume={out}\n"
+        f"stopped by SIGTERM; resume with: python -m tasks resume={out}\n"
     )
     assert not ranks_of(out)
     assert checkpoint_of(out)["global_step"] > 0
@@ -303,18 +303,18 @@ def test_a_loss_that_is_not_finite_is_said_once(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["trainer.devices=0"], "trainer.devices=0 is invalid: expected an integer of at least 1"),
+        (["trainer.devices=0"], "trainer.devices=0 is invalid: expected an integer >= 1"),
         (
             ["trainer.devices=3"],
             "trainer.devices=3 is invalid: expected a divisor of trainer.batch_size=64",
         ),
         (
             ["trainer.devices=4", "trainer.accelerator=cuda"],
-            "trainer.devices=4 is invalid: expected an integer from 1 to 2, the devices torch sees",
+            "trainer.devices=4 is invalid: expected an integer in [1, 2], the devices torch sees",
         ),
         (
             ["trainer.devices=256", "trainer.batch_size=512"],
-            "trainer.devices=256 is invalid: expected an integer from 1 to 180, the samples in val",
+            "trainer.devices=256 is invalid: expected an integer in [1, 180], the samples in val",
         ),
     ],
     ids=["none", "uneven", "absent", "idle"],

@@ -118,7 +118,7 @@ def test_the_alarm_rings(monkeypatch, overrides):
         (["task.model.routed=[2]"], r"task\.model\.routed=\[2\] is invalid: .*\[0, depth=2\)"),
         (["task.model.dim=12"], r"task\.model\.dim=12 is invalid: .* 2 \* heads=8"),
         (["task.length=1"], r"task\.length=1"),
-        (["task.context=256"], r"task\.context=256: .* from 0 to below 256"),
+        (["task.context=256"], r"task\.context=256 is invalid: .* \[0, length=256\)"),
         (["task.context=-1"], r"task\.context=-1"),
         (["task.model.ngrams=[]"], r"task\.model\.ngrams=\[\]"),
         (["task.model.ngrams=[0,1]"], r"task\.model\.ngrams=\[0, 1\]"),

@@ -193,7 +193,7 @@ def test_a_target_may_not_be_called_as_gates_are():
     class Gated(Three):
         outputs = ("yes", "gate", "price")
 
-    with pytest.raises(ConfigError, match="target=gate is invalid: expected any other name"):
+    with pytest.raises(ConfigError, match="target=gate is invalid: expected another name"):
         Gated()
 
 

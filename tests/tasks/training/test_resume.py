@@ -229,7 +229,7 @@ def test_ctrl_c_outside_of_the_loops(uninterrupted, tmp_path, monkeypatch, capsy
         patch.setattr(place, ctrl_c)
         assert main([*TINY, NARROW, f"out={out}", *SETTINGS]) == 130
     assert (
-        capsys.readouterr().err == f"stopped by SIGINT; go on with: python -m tasks resume={out}\n"
+        capsys.readouterr().err == f"stopped by SIGINT; resume with: python -m tasks resume={out}\n"
     )
     assert main([f"resume={out}"]) == 0
     assert_same_run(out, uninterrupted(*SETTINGS))
