@@ -10,8 +10,8 @@ import routers
 from routers.__main__ import main as catalogue
 from routers.plugins import import_parts, load_plugins
 from sweeps.search.space import read_space
-from tasks.config.compose import compose
-from tasks.running.cli import main as train
+from tasks import compose
+from tasks import main as train
 
 from .tasks.cases import TINY, result_of
 

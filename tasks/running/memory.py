@@ -27,6 +27,6 @@ def enough_memory() -> Iterator[None]:
         if not short and not any(sign in str(error) for sign in _SIGNS):
             raise
         raise ConfigError(
-            "the model does not fit in memory; lower moe.num_experts, expert.hidden, task.dim "
-            "or task.depth"
+            "the model does not fit in memory; lower moe.num_experts, expert.hidden or the "
+            "width and depth of the network"
         ) from error

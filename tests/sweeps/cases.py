@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 import routers
 from sweeps.stages.cli import main
-from tasks.config.compose import compose
+from tasks import compose
 
 from ..router_samples import layout, traits
 

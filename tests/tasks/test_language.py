@@ -6,9 +6,8 @@ import torch
 import experts
 import routers
 from routers import ConfigError
-from tasks.assembly.build import build_backbone, build_task, routed_layers
+from tasks import build_backbone, build_task, compose, routed_layers
 from tasks.bases.language import Language
-from tasks.config.compose import compose
 from tasks.readers import Splits
 
 from .cases import TINY, result_of, train
@@ -111,7 +110,7 @@ def test_the_alarm_rings(monkeypatch, overrides):
     [
         (["router=expert_choice"], "router=expert_choice: its routes depend on later items"),
         (["router=soft_moe"], "router=soft_moe: its routes depend on later items"),
-        (["router=mapped"], "router=mapped: needs to know every sample's task"),
+        (["router=mapped"], "router=mapped: needs the task, language or domain of each sample"),
         (["router=topk", "router.gate=attention"], "router=topk: its routes depend on later"),
         (["expert=gru"], "expert=gru: works on whole sequences, later items included"),
         (["moe.capacity=1.0", "moe.drop=choice"], r"moe\.drop=choice: looks at later items"),

@@ -7,9 +7,8 @@ import signal
 import pytest
 from lightning.pytorch import Trainer
 
-from tasks.config.compose import compose, load_yaml
-from tasks.running.cli import main
-from tasks.training.module import RoutedModule
+from tasks import RoutedModule, compose, main
+from tasks.config.compose import load_yaml
 
 from ..cases import (
     NARROW,

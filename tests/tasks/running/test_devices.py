@@ -17,17 +17,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import DivergedError, RankDiedError, StoppedError
+from tasks import DivergedError, RankDiedError, StoppedError, main
 from tasks.loading.batches import Batches, InOrder
 from tasks.loading.rank import Rank
 from tasks.loading.seeds import mix_seed
-from tasks.running.cli import main
 from tasks.running.launch import RankError, Worker, _look_after
 from tasks.training.callbacks import Reseed
 from tasks.training.devices import COUNTS
 from tasks.training.signals import Signals
 
-from .cases import (
+from ..cases import (
     NARROW,
     TINY,
     assert_same_run,
@@ -36,10 +35,10 @@ from .cases import (
     rows_of,
     train,
 )
-from .ranks import no_ranks_left, ranks_of, until
+from ..ranks import no_ranks_left, ranks_of, until
 
 TWO = "trainer.devices=2"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class EarlyError(Exception):
