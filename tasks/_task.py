@@ -260,11 +260,13 @@ def choose_backbone(
     """
     options = complete_part(task, "model", BACKBONES, value)
     name = options.pop("name")
-    if _reads(name) != kind:
-        fitting = ", ".join(each for each in BACKBONES if _reads(each) == kind)
+    if backbone_class(name).reads != kind:
+        fitting = ", ".join(each for each in BACKBONES if backbone_class(each).reads == kind)
         raise OptionError("model", name, f"a backbone for {kind} ({fitting})")
     return name, options
 
 
-def _reads(backbone: str) -> str:
-    return BACKBONES[backbone].reads
+def backbone_class(name: str) -> type[Backbone]:
+    """The class of the backbone called ``name``."""
+    found: Any = BACKBONES[name]
+    return found

@@ -44,7 +44,9 @@ def inverse_document_frequency(
 
 def _grams(texts: Batch, ngrams: Sequence[int], buckets: int) -> Iterator[Tensor]:
     """The hashes of each text."""
-    for x, lengths in zip(texts["x"].split(_CHUNK), texts["length"].split(_CHUNK), strict=True):
+    for x, lengths in zip(
+        torch.split(texts["x"], _CHUNK), torch.split(texts["length"], _CHUNK), strict=True
+    ):
         longest = int(lengths.max())
         found, holds = character_grams(x[:, :longest], real(lengths, longest), ngrams, buckets)
         yield from (row[keep] for row, keep in zip(found, holds, strict=True))

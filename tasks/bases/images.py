@@ -11,7 +11,17 @@ from torch.nn import functional as F
 from routers import OptionError
 from routers.plugins import unknown
 
-from .._task import Backbone, Batch, Layer, Samples, Score, Task, choose_backbone, complete_part
+from .._task import (
+    Backbone,
+    Batch,
+    Layer,
+    Samples,
+    Score,
+    Task,
+    backbone_class,
+    choose_backbone,
+    complete_part,
+)
 from ..augmentations import AUGMENTATIONS
 from ..backbones import BACKBONES, content_ids, patches
 
@@ -41,7 +51,7 @@ class Images(Task):
         label_smoothing: float,
     ) -> None:
         self.model, self.options = choose_backbone(type(self), "images", model)
-        self.routes_patches = BACKBONES[self.model].routes_tokens
+        self.routes_patches = backbone_class(self.model).routes_tokens
         self.ids_of = {"content": _content}
         if self.routes_patches:
             self.ids_of["position"] = _position

@@ -1,11 +1,11 @@
 """Classes of texts, from their bytes: everything but where the texts come from."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from operator import itemgetter
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from .._task import (
     Samples,
     Score,
     Task,
+    backbone_class,
     choose_backbone,
 )
 from ..backbones import BACKBONES
@@ -31,6 +32,9 @@ from ..readers import Splits, Texts
 from ..text.byte_classes import features_of
 from ..text.bytes import pad, real
 from ..text.ngram_embedding import ngram_hashes
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 
 class Text(Task):
@@ -75,7 +79,7 @@ class Text(Task):
             raise OptionError("label_smoothing", label_smoothing, "a number in [0, 1)")
         self.score = Score(score, "maximize")
         self.model, self.options = choose_backbone(type(self), "texts", model)
-        self.routes_bytes = BACKBONES[self.model].routes_tokens
+        self.routes_bytes = backbone_class(self.model).routes_tokens
         self.ids = ids
         self.max_length = max_length
         self.label_smoothing = label_smoothing
@@ -118,7 +122,7 @@ class Text(Task):
 
         train = self.texts.train
         number = len(train.classes)
-        metrics = {
+        metrics: dict[str, "Callable[[], Metric]"] = {
             "accuracy": partial(
                 MulticlassAccuracy, number, average="micro", ignore_index=_ELSEWHERE
             ),
