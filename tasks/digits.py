@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import torch
 
 from ._task import TASKS, Data, Labeling, MetricSpec, Samples
-from .bases.images import Images
+from .bases.images import ImageTask
 
 
 @TASKS.register("digits")
-class Digits(Images):
+class Digits(ImageTask):
     """Ten classes, 8x8 pixels; 1,257 images to train on, 180 to validate, 360 to test.
 
     The splits are stratified and the same for every seed. Source: Alpaydin and Kaynak 1998,

@@ -9,17 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import readers
 from ._task import TASKS, Batch, Data, Labeling, MetricSpec, Samples
-from .bases.images import Images
-from .readers import DataError, ImageSource, Splits, read_images, source_of
+from .bases.images import ImageTask
+from .readers import DataError, Images, ImageSource, Splits, read_images, source_of
 
 #: Shortest side of an image, in pixels.
 MIN_SIDE = 8
 
 
 @TASKS.register("image")
-class Image(Images):
+class Image(ImageTask):
     """Your own images in classes: folders, Parquet as on the hub, IDX pairs or NumPy ``.npz``.
 
     All images have one size, of at least 8 pixels a side, and are all gray or all in colour. They
@@ -56,7 +55,7 @@ class Image(Images):
         self.source = source_of(ImageSource, data)
 
     @cached_property
-    def images(self) -> Splits[readers.Images]:
+    def images(self) -> Splits[Images]:
         """The images, read once."""
         images = read_images(self.source)
         height, width = images.train.x.shape[2:]

@@ -43,8 +43,7 @@ class OptionError(ConfigError):
         >>> print(OptionError("k", 0, "a positive integer").under("router"))
         router.k=0 is invalid: expected a positive integer
         """
-        name = self.name if self.name.startswith(f"{key}.") else f"{key}.{self.name}"
-        return self.about(name, self.problem)
+        return self.about(f"{key}.{self.name}", self.problem)
 
     def _say(self, name: str, problem: str) -> None:
         self.name, self.problem = name, problem

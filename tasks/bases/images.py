@@ -26,7 +26,7 @@ from ..augmentations import AUGMENTATIONS
 from ..backbones import BACKBONES, content_ids, patches
 
 
-class Images(Task):
+class ImageTask(Task):
     """Predicts the class of an image.
 
     Args:

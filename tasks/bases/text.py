@@ -122,7 +122,7 @@ class Text(Task):
 
         train = self.texts.train
         number = len(train.classes)
-        metrics: dict[str, "Callable[[], Metric]"] = {
+        metrics: dict[str, Callable[[], Metric]] = {
             "accuracy": partial(
                 MulticlassAccuracy, number, average="micro", ignore_index=_ELSEWHERE
             ),

@@ -45,7 +45,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Kind:
+class TargetKind:
     """Loss and metrics of a kind of target.
 
     Attributes:
@@ -66,7 +66,7 @@ class Kind:
     log_likelihood: float
 
 
-def kind_of(target: Target) -> Kind:
+def kind_of(target: Target) -> TargetKind:
     """Loss and metrics of a target."""
     return KINDS[target.kind]
 
@@ -178,8 +178,8 @@ def _itself(target: Target, value: float) -> float:
 
 
 #: What a target can be.
-KINDS: Mapping[str, Kind] = {
-    "binary": Kind(
+KINDS: Mapping[str, TargetKind] = {
+    "binary": TargetKind(
         outputs=_one,
         losses=_binary_losses,
         read=_probability,
@@ -187,7 +187,7 @@ KINDS: Mapping[str, Kind] = {
         merit=_itself,
         log_likelihood=1.0,
     ),
-    "classes": Kind(
+    "classes": TargetKind(
         outputs=lambda target: len(target.classes),
         losses=_class_losses,
         read=_most_likely,
@@ -195,7 +195,7 @@ KINDS: Mapping[str, Kind] = {
         merit=_itself,
         log_likelihood=1.0,
     ),
-    "number": Kind(
+    "number": TargetKind(
         outputs=_one,
         losses=_squared_errors,
         read=_number,

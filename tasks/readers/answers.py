@@ -11,7 +11,7 @@ from .coded import Coded, meaning, value_text
 from .columns import Rows, numbers
 from .error import DataError, nearest
 from .labels import need_two, sorted_names
-from .source import KEY, Target
+from .source import KEY, TargetColumn
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Answers:
     classes: tuple[str, ...]
 
 
-def answers(rows: Rows, name: str, target: Target, column: Coded) -> Answers:
+def answers(rows: Rows, name: str, target: TargetColumn, column: Coded) -> Answers:
     """Labels of a target.
 
     Raises:
@@ -37,11 +37,11 @@ def answers(rows: Rows, name: str, target: Target, column: Coded) -> Answers:
     return _KINDS[target.kind](rows, f"{KEY}.targets.{name}", target, column)
 
 
-def _number(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
+def _number(rows: Rows, key: str, target: TargetColumn, column: Coded) -> Answers:
     return Answers(numbers(rows, column, target.column), ())
 
 
-def _classes(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
+def _classes(rows: Rows, key: str, target: TargetColumn, column: Coded) -> Answers:
     names = sorted_names(set(_seen(rows, column)))
     known = {text: place for place, text in enumerate(names)}
     values = column.spread([known.get(text, -1) for text in column.values], np.nan)
@@ -55,7 +55,7 @@ def _classes(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
     return _of_two(rows, target, Answers(values, names))
 
 
-def _binary(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
+def _binary(rows: Rows, key: str, target: TargetColumn, column: Coded) -> Answers:
     sides = {"positive": target.positive, "negative": target.negative}
     for side, given in sides.items():
         if given is not None:
@@ -96,7 +96,7 @@ def _meant(rows: Rows, key: str, value: Any, column: Coded) -> list[str]:
     return alike
 
 
-def _of_two(rows: Rows, target: Target, found: Answers) -> Answers:
+def _of_two(rows: Rows, target: TargetColumn, found: Answers) -> Answers:
     """The same for training rows with two or more classes."""
     values = found.values[rows.cut.train]
     there = values[~np.isnan(values)].astype(np.int64)

@@ -14,8 +14,8 @@ from .source import KEY
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Layout of delimited text.
+class Dialect:
+    """Dialect of delimited text.
 
     Attributes:
         delimiter: between fields, or None for that of the format.
@@ -28,23 +28,23 @@ class Layout:
     columns: Sequence[str] | None = None
 
 
-def comma_separated(path: Path, layout: Layout) -> Sheet:
+def comma_separated(path: Path, dialect: Dialect) -> Sheet:
     """Fields between commas, quoted where need be (RFC 4180)."""
-    return _delimited(path, layout, layout.delimiter or ",", csv.QUOTE_MINIMAL)
+    return _delimited(path, dialect, dialect.delimiter or ",", csv.QUOTE_MINIMAL)
 
 
-def tab_separated(path: Path, layout: Layout) -> Sheet:
+def tab_separated(path: Path, dialect: Dialect) -> Sheet:
     """Fields between tabs, never quoted: a quotation mark is text."""
-    return _delimited(path, layout, layout.delimiter or "\t", csv.QUOTE_NONE)
+    return _delimited(path, dialect, dialect.delimiter or "\t", csv.QUOTE_NONE)
 
 
-def _delimited(path: Path, layout: Layout, delimiter: str, quoting: Literal[0, 3]) -> Sheet:
+def _delimited(path: Path, dialect: Dialect, delimiter: str, quoting: Literal[0, 3]) -> Sheet:
     text = read_bytes(path).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter,
         quoting=quoting,
-        skipinitialspace=layout.trim,
+        skipinitialspace=dialect.trim,
         strict=True,
     )
     rows, lines, line = [], [], 1
@@ -61,7 +61,7 @@ def _delimited(path: Path, layout: Layout, delimiter: str, quoting: Literal[0, 3
         ) from error
     finally:
         csv.field_size_limit(limit)
-    names = layout.columns
+    names = dialect.columns
     if names is None:
         names = [name.strip(" \t") for name in rows.pop(0)] if rows else []
         lines = lines[1:]

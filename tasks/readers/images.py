@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .delimited import Layout
+from .delimited import Dialect
 from .error import DataError
 from .folders import class_files
 from .hub import hub_sheets
@@ -66,7 +66,7 @@ def _find_parquet(source: ImageSource) -> Files:
 
 
 def _read_parquet(source: ImageSource, files: Files) -> Pictures:
-    return _from_sheets(source, sheets_of(source, files, Layout()))
+    return _from_sheets(source, sheets_of(source, files, Dialect()))
 
 
 @dataclass(frozen=True)

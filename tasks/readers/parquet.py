@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .delimited import Layout
+from .delimited import Dialect
 from .error import DataError, needed, reading
 from .sheets import Sheet
 
 
-def parquet(path: Path, layout: Layout) -> Sheet:
+def parquet(path: Path, dialect: Dialect) -> Sheet:
     """A Parquet file; columns are read when they are asked for."""
     pq = needed("pyarrow.parquet", "data", str(path))
     if not path.stat().st_size:

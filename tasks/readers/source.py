@@ -100,7 +100,7 @@ class CorpusSource(Source):
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetColumn:
     """A target column of a table.
 
     Attributes:
@@ -124,7 +124,7 @@ class TableSource(Source):
 
     Attributes:
         categorical, numeric: columns that are features.
-        targets: by name, each with the fields of ``Target``.
+        targets: by name, each with the fields of ``TargetColumn``.
         views: named groups of feature columns, each a separate input; may be empty.
         columns: names of all columns, for delimited text without a header.
         delimiter: between columns of delimited text; None for that of the suffix.
@@ -178,7 +178,7 @@ class TableSource(Source):
         return (*self.categorical, *self.numeric)
 
     @property
-    def specs(self) -> dict[str, Target]:
+    def specs(self) -> dict[str, TargetColumn]:
         """The targets, checked."""
         return {name: _target(f"{KEY}.targets.{name}", t) for name, t in self.targets.items()}
 
@@ -205,13 +205,13 @@ def source_of(kind: type[S], options: Mapping[str, Any], key: str = KEY) -> S:
         return kind(**options)
 
 
-def _target(key: str, options: Any) -> Target:
+def _target(key: str, options: Any) -> TargetColumn:
     if not isinstance(options, Mapping):
         raise OptionError(key, options, "a mapping such as {column: NAME, kind: binary}")
-    check_options(key, Target, options, skip=0)
-    target = Target(**options)
-    if target.kind not in Target.KINDS:
-        raise unknown(f"{key}.kind", target.kind, Target.KINDS)
+    check_options(key, TargetColumn, options, skip=0)
+    target = TargetColumn(**options)
+    if target.kind not in TargetColumn.KINDS:
+        raise unknown(f"{key}.kind", target.kind, TargetColumn.KINDS)
     sides = [side for side in ("positive", "negative") if getattr(target, side) is not None]
     if len(sides) > 1:
         raise ConfigError(f"{key}: positive and negative are both given; give one of them")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .delimited import Layout
+from .delimited import Dialect
 from .error import DataError
 from .folders import class_files
 from .kinds import Texts
@@ -67,7 +67,7 @@ def _rows(source: TextSource) -> _Rows:
 
 
 def _from_sheets(source: TextSource) -> _Rows:
-    sheets = open_sheets(source, Layout(), source.format)
+    sheets = open_sheets(source, Dialect(), source.format)
     texts = sheets.column(f"{KEY}.text", source.text)
     labels = sheets.column(f"{KEY}.label", source.label)
     group = None if source.group is None else sheets.column(f"{KEY}.group", source.group)

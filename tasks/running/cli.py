@@ -23,9 +23,9 @@ from .run_dir import (
     CHECKPOINT,
     RESULT,
     add_command,
-    held,
     last_checkpoint,
-    new_folder,
+    locked,
+    new_run_dir,
     read_json,
     update_config,
 )
@@ -77,7 +77,7 @@ def _train(overrides: Sequence[str]) -> int:
     if folder is not None:
         return _resume(folder, config, overrides, console)
     run = Run(config)
-    with new_folder(run.config) as folder:
+    with new_run_dir(run.config) as folder:
         return _work(run, folder, None, overrides, console)
 
 
@@ -93,7 +93,7 @@ def _resume(folder: Path, config: Config, overrides: Sequence[str], console: "Co
         console.print(f"{folder} is finished already; nothing is left to do.", soft_wrap=True)
         print_result(console, read_json(folder / RESULT), folder)
         return 0
-    with held(f"resume={folder}", folder):
+    with locked(f"resume={folder}", folder):
         run = Run(config)
         checkpoint = last_checkpoint(folder, run.module)
         return _work(run, folder, checkpoint, overrides, console)

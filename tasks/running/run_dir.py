@@ -30,14 +30,14 @@ LOCK = "lock"
 
 
 @contextmanager
-def new_folder(config: Config) -> Iterator[Path]:
+def new_run_dir(config: Config) -> Iterator[Path]:
     """The new folder of a run, held for this process.
 
     Raises:
         ConfigError: where it cannot be written, or holds anything.
     """
     out = _empty_folder(config)
-    with held(f"out={out}", out):
+    with locked(f"out={out}", out):
         _refuse_used(out)  # another run may have been faster
         with _writing(f"out={out}"):
             write_text(out / CONFIG, to_yaml(config))
@@ -45,7 +45,7 @@ def new_folder(config: Config) -> Iterator[Path]:
 
 
 @contextmanager
-def held(setting: str, folder: Path) -> Iterator[None]:
+def locked(setting: str, folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder; the system lets go of it however this one ends.
 
     Raises:

@@ -10,9 +10,9 @@ from .resume import resumed
 from .run_dir import (
     RESULT,
     add_command,
-    held,
     last_checkpoint,
-    new_folder,
+    locked,
+    new_run_dir,
     read_json,
     update_config,
 )
@@ -52,10 +52,10 @@ def train(
     if not (out / CONFIG).exists():
         arguments = [*overrides, f"out={out}"]
         run = Run(compose(arguments))
-        with new_folder(run.config) as folder:
+        with new_run_dir(run.config) as folder:
             add_command(folder, arguments)
             return run.train(folder, None, silent, on_validation)
-    with held(f"out={out}", out):
+    with locked(f"out={out}", out):
         if (out / RESULT).exists():  # while this one waited
             return dict(read_json(out / RESULT))
         run = Run(resumed(out, [f"resume={out}"]))

@@ -195,9 +195,7 @@ def test_what_does_not_fit_is_named(wiring, overrides, message):
 
 
 def test_mapped_needs_a_task_that_names_tasks():
-    with pytest.raises(
-        ConfigError, match="router=mapped: needs the task, language or domain"
-    ):
+    with pytest.raises(ConfigError, match="router=mapped: needs the task, language or domain"):
         built("mmoe", "router=mapped", task=Nameless)
     built("mmoe", "router=hash", task=Nameless)
 
