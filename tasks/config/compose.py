@@ -131,7 +131,7 @@ def _from_files(changes: Sequence[Change]) -> DictConfig:
     return config
 
 
-def _experiment(name: str) -> list[DictConfig]:
+def _experiment(name: str, derived: Sequence[Path] = ()) -> list[DictConfig]:
     """Load a file under ``conf/experiment`` by name, or any file by its path, after its ``base``.
 
     The configuration in a run's folder is such a file too: it repeats the run elsewhere.
@@ -150,7 +150,9 @@ def _experiment(name: str) -> list[DictConfig]:
             f"remove it, or continue the run with python -m tasks resume={resume}"
         )
     base = layer.pop("base", None)
-    return [*(_experiment(base) if base else ()), layer]
+    if path in derived:
+        raise ConfigError(f"{path}: base leads back to this file; remove it here or there")
+    return [*(_experiment(base, [*derived, path]) if base else ()), layer]
 
 
 def _merge(config: DictConfig, layer: DictConfig) -> DictConfig:

@@ -54,6 +54,24 @@ def test_later_layers_win(conf):
     assert config.trainer.max_epochs == 4  # the command line over all
 
 
+def test_an_experiment_starts_from_its_base(conf):
+    folder = conf / "experiment"
+    (folder / "root.yaml").write_text("seed: 7\nrouter: {name: topk, k: 3}\nmoe: {shared: 1}\n")
+    (folder / "same.yaml").write_text("base: root\nrouter: {k: 4}\n")
+    (folder / "other.yaml").write_text("base: same\nrouter: {name: hash}\nmoe: {shared: 2}\n")
+    same, other = compose(["experiment=same"]), compose(["experiment=other"])
+    assert (same.seed, same.router["k"], same.moe.shared) == (7, 4, 1)
+    assert (other.seed, other.router["name"], other.moe.shared) == (7, "hash", 2)
+    assert "k" not in other.router or other.router["k"] != 4  # another router starts afresh
+
+
+def test_a_circle_of_bases_is_refused(conf):
+    (conf / "experiment" / "a.yaml").write_text("base: b\n")
+    (conf / "experiment" / "b.yaml").write_text("base: a\n")
+    with pytest.raises(ConfigError, match=r"a\.yaml: base leads back to this file"):
+        compose(["experiment=a"])
+
+
 def test_the_command_line_is_read_in_order(conf):
     assert compose(["seed=2", "seed=3"]).seed == 3
 
