@@ -19,11 +19,11 @@ from ._lock import alone
 from ._plan import LOCK, Plan, make_plan
 from ._pool import StoppedSweepError
 from ._proxy import PORTS, serve
-from ._report.write import write_pages, write_report
 from ._scale_law import scale_report
 from ._store import PROXY_PORT, study_url, without_password
 from ._sweep import run_sweep
 from ._watch import Board, Plain
+from .report.build import write_pages, write_report
 
 BAD_CONFIG = 2
 FAILED = 1
