@@ -19,9 +19,7 @@ from .sections.section import Section
 _FOLDER = Path(__file__).parent
 
 
-def render_page(
-    data: ReportData, sections: Sequence[Section], drawings: Sequence[Drawing]
-) -> str:
+def render_page(data: ReportData, sections: Sequence[Section], drawings: Sequence[Drawing]) -> str:
     """Return the page.
 
     Args:

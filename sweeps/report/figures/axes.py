@@ -19,17 +19,22 @@ from .svg import TIP
 
 @dataclass(frozen=True)
 class Scale:
-    """Limits of an axis, linear or logarithmic; ``whole`` ones have whole numbers as ticks."""
+    """Limits of an axis with at most ``bins`` intervals between its ticks.
+
+    Ticks of a ``log`` scale are powers of ten and their multiples, those of a ``whole`` one are
+    whole numbers.
+    """
 
     low: float
     high: float
     log: bool = False
     whole: bool = False
+    bins: int = 4
 
     @cached_property
     def _locator(self) -> MaxNLocator | LogLocator:
         if not self.log:
-            return MaxNLocator(nbins=4, steps=[1, 2, 5, 10], integer=self.whole)
+            return MaxNLocator(nbins=self.bins, steps=[1, 2, 5, 10], integer=self.whole)
         ratio = self.high / self.low
         return LogLocator(subs=(1,) if ratio > 1e3 else (1, 3) if ratio > 30 else (1, 2, 5))
 
@@ -67,16 +72,19 @@ class Scale:
         axes.set_yticks([], minor=True)
 
 
-def linear(values: Iterable[float], *, pad: float = 0.08, zero: bool = False) -> Scale:
+def linear(
+    values: Iterable[float], *, pad: float = 0.08, zero: bool = False, bins: int = 4
+) -> Scale:
     """Return a scale that holds all finite values, with some space.
 
     Args:
         values: to be shown.
         pad: space at both ends, as a share of the range.
         zero: includes 0, without space below it.
+        bins: most intervals between ticks.
 
-    >>> linear([1.0, 3.0], pad=0.0), linear([2.0, 4.0], pad=0.5, zero=True).high
-    (Scale(low=1.0, high=3.0, log=False, whole=False), 6.0)
+    >>> linear([1.0, 3.0], pad=0.0).labels, linear([2.0, 4.0], pad=0.5, zero=True).high
+    (['1.0', '1.5', '2.0', '2.5', '3.0'], 6.0)
     """
     finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
@@ -84,18 +92,18 @@ def linear(values: Iterable[float], *, pad: float = 0.08, zero: bool = False) ->
         low, high = min(low, 0.0), max(high, 0.0)
     flat = high - low <= 1e-9 * max(abs(low), abs(high))
     space = (0.05 * abs(high) or 1.0) if flat else pad * (high - low)
-    return Scale(low if zero and low == 0 else low - space, high + space)
+    return Scale(low if zero and low == 0 else low - space, high + space, bins=bins)
 
 
-def log_or_linear(values: Sequence[float]) -> Scale:
+def log_or_linear(values: Sequence[float], *, bins: int = 4) -> Scale:
     """Return a logarithmic scale where positive values span more than a factor of four.
 
     >>> log_or_linear([1.0, 2.0]).log, log_or_linear([1.0, 20.0]).labels
-    (False, ['1', '2', '5', '10', '20'])
+    (False, ['1', '3', '10'])
     """
     finite = [v for v in values if math.isfinite(v)]
     if not finite or min(finite) <= 0 or max(finite) < 4 * min(finite):
-        return linear(finite, pad=0.1)
+        return linear(finite, pad=0.1, bins=bins)
     space = (max(finite) / min(finite)) ** 0.08
     return Scale(min(finite) / space, max(finite) * space, log=True)
 

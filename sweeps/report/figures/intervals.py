@@ -70,7 +70,7 @@ def _draw_row(row: IntervalRow, scale: Scale, axes: Axes) -> None:
     axes.vlines(row.values, _MIDDLE + 6, _MIDDLE + 10, color=color, linewidth=1, alpha=0.7)
     ends = [end for end in (row.low, row.high) if scale.low <= end <= scale.high]
     axes.vlines(ends, _MIDDLE - 4, _MIDDLE + 4, color=color, linewidth=1.5)
-    axes.hlines(_MIDDLE, *map(scale.inside, (row.low, row.high)), color=color, linewidth=2)
+    axes.hlines(_MIDDLE, scale.inside(row.low), scale.inside(row.high), color=color, linewidth=2)
     add_dots(axes, [row.mean], [_MIDDLE], row.style, radius=4.5, tip=_words(row))
 
 

@@ -55,6 +55,9 @@ def css_variables(theme: Mapping[str, str]) -> str:
 def with_variables(style: str) -> str:
     """Replace light colours by CSS variables, so that a figure follows the theme of the page.
 
+    Raises:
+        KeyError: for a colour that is not in the palette, which would not follow.
+
     >>> with_variables("fill:#0849b8")
     'fill:var(--arm0)'
     """

@@ -54,9 +54,8 @@ def pareto_panel(points: Sequence[ParetoPoint], across: Axis, up: Axis) -> Panel
     """Return a panel with all arms on two objectives and a step line along the front."""
     front = sorted((point for point in points if point.front), key=lambda point: point.x)
     title = f"{up.name} against {across.name}"
-    alt = (
-        f"{title}. Not dominated: {listed([p.label for p in front])}. "
-        + "; ".join(f"{p.label} {compact(p.x)}, {compact(p.y)}" for p in points)
+    alt = f"{title}. Not dominated: {listed([p.label for p in front])}. " + "; ".join(
+        f"{p.label} {compact(p.x)}, {compact(p.y)}" for p in points
     )
     # the front last, so that it lies over the rest
     ordered = [*(point for point in points if not point.front), *front]
@@ -83,14 +82,14 @@ def front_line(front: Sequence[ParetoPoint], across: Axis, up: Axis) -> list[Poi
 def _draw(
     points: Sequence[ParetoPoint], line: Sequence[Point], across: Axis, up: Axis, axes: Axes
 ) -> None:
-    log_or_linear([point.x for point in points]).set_x(axes)
-    log_or_linear([point.y for point in points]).set_y(axes)
+    log_or_linear([point.x for point in points], bins=6).set_x(axes)
+    log_or_linear([point.y for point in points], bins=6).set_y(axes)
     axes.set_xlabel(across.heading, loc="right", labelpad=3)
     axes.annotate(
         up.heading,
         (0, 1),
         xycoords="axes fraction",
-        xytext=(-_MARGINS[0], 12),
+        xytext=(-_MARGINS[0], 20),
         textcoords="offset points",
     )
     if line:
@@ -109,7 +108,7 @@ def _name(points: Sequence[ParetoPoint], line: Sequence[Point], axes: Axes) -> N
     at = [_in_points(axes, (point.x, point.y)) for point in points]
     names = [shortened(printable(point.label), _MAX_NAME, NAME) for point in points]
     box = axes.get_window_extent()
-    bounds = (box.x0 + 2, box.y0 + 2, box.x1 + _MARGINS[1], box.y1 + 8)
+    bounds = (box.x0 + 2, box.y0 - 2, box.x1 + _MARGINS[1], box.y1 + 8)
     corners = [_in_points(axes, corner) for corner in line]
     places = place_labels(at, names, bounds, NAME, pairwise(corners))
     for point, (x, y), name, place in zip(points, at, names, places, strict=True):

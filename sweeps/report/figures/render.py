@@ -41,13 +41,20 @@ def render(figure: Figure) -> Drawing:
     boxes, width, height = lay_out(figure)
     with figure_style():
         sheet = _draw(figure, boxes, width, height)
-        text, pdf = StringIO(), BytesIO()
+        text = StringIO()
         sheet.savefig(text, format="svg", metadata=_NO_DATE)
-        sheet.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Title": figure.title})
+        pdf = as_pdf(sheet, figure.title)
     root = svg.simplified(text.getvalue())
     document = svg.document(root, width, height, figure.title, figure.caption)
     words = [printable(panel.alt) for panel in figure.panels]
-    return Drawing(figure, svg.panels(root, boxes, words), document, pdf.getvalue())
+    return Drawing(figure, svg.panels(root, boxes, words), document, pdf)
+
+
+def as_pdf(sheet: Sheet, title: str) -> bytes:
+    """Return a figure as PDF; without a date the same figure gives the same bytes."""
+    content = BytesIO()
+    sheet.savefig(content, format="pdf", metadata={"CreationDate": None, "Title": title})
+    return content.getvalue()
 
 
 def lay_out(figure: Figure) -> tuple[list[Box], float, float]:
@@ -85,6 +92,8 @@ def _draw(figure: Figure, boxes: Sequence[Box], width: float, height: float) -> 
         for artist in axes.get_children():
             artist.set_clip_on(False)
         title = printable(panel.title)
+        if not title:
+            continue
         if figure.title_width:
             text = shortened(title, figure.title_width - 20, NAME)
             at, align = (x - 10, y + high / 2 - 2), ("right", "center")

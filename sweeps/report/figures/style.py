@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
 from matplotlib import style
 from matplotlib.markers import MarkerStyle
 from matplotlib.transforms import Affine2D
 
 from .palette import ARM_COLORS, LIGHT
+from .text import font_families
 
 #: matplotlib markers in the order in which arms receive them.
 MARKERS = ("o", "s", "D", "^", "v", "P", "*", "X", "p", "h")
 #: Dash patterns of the layers of one arm.
 LAYER_DASHES: Sequence[Any] = ("-", (0, (3, 1.2)), (0, (1.2, 1.2)), (0, (4, 1.2, 1.2, 1.2)))
 
-FONT = "DejaVu Sans"  # of PDF files; it comes with matplotlib
 #: Points, which are pixels of the page.
 TEXT, SMALL_TEXT, NAME = 10.0, 9.0, 11.0
 
 _SETTINGS: Mapping[str, Any] = {
     "figure.dpi": 72,
-    "font.family": FONT,
     "font.size": TEXT,
     "text.color": LIGHT["muted"],
     "text.parse_math": False,
@@ -63,7 +63,8 @@ _SETTINGS: Mapping[str, Any] = {
 @contextmanager
 def figure_style() -> Iterator[None]:
     """Apply the settings of the report, whatever the user's own matplotlibrc says."""
-    with style.context(["default", _SETTINGS]), warnings.catch_warnings():
+    settings = {**_SETTINGS, "font.family": list(font_families())}
+    with style.context(["default", settings]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a script that the font lacks: boxes in PDF
         yield
 
@@ -72,7 +73,7 @@ def marker_path(marker: str, size: float) -> str:
     """Return the outline of a matplotlib marker around the origin as an SVG path."""
     shape = MarkerStyle(marker)
     outline = shape.get_path().transformed(shape.get_transform() + Affine2D().scale(size, -size))
-    (corners,) = outline.to_polygons()
+    corners = np.concatenate(outline.to_polygons())
     return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in corners) + "Z"
 
 

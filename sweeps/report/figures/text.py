@@ -1,11 +1,42 @@
-"""Width of text in figures, and names shortened to fit."""
+"""Text in figures: the font that PDF files embed, width of text, and shortened names."""
 
+import atexit
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.textpath import text_to_path
 
-from .style import FONT
+#: Comes with matplotlib, and is the fallback for characters that the subset lacks.
+FONT, _SUBSET = "DejaVu Sans", "DejaVu Sans Subset"
+#: Latin, punctuation and the minus sign.
+_CHARACTERS = (*range(0x20, 0x180), *range(0x2010, 0x2030), 0x2212)
+
+
+@cache
+def font_families() -> tuple[str, str]:
+    """Register a subset of the font with common characters; return its family and the fallback.
+
+    A PDF file embeds the glyphs that it uses. To cut them out of the whole font, for each file,
+    takes longer than to draw the figure.
+    """
+    from fontTools import subset
+
+    options = subset.Options(hinting=False, layout_features=[], name_IDs=["*"])
+    options.drop_tables += ["FFTM"]
+    folder = TemporaryDirectory(prefix="report-font-")
+    atexit.register(folder.cleanup)
+    path = Path(folder.name) / "subset.ttf"
+    with subset.load_font(findfont(FONT), options) as font:
+        subsetter = subset.Subsetter(options)
+        subsetter.populate(unicodes=_CHARACTERS)
+        subsetter.subset(font)
+        for record in font["name"].names:
+            record.string = _SUBSET.replace(" ", "") if record.nameID == 6 else _SUBSET
+        subset.save_font(font, str(path), options)
+    fontManager.addfont(path)
+    return _SUBSET, FONT
 
 
 @cache
@@ -25,7 +56,7 @@ def shortened(text: str, width: float, size: float) -> str:
     Names often differ at their ends, so both ends stay.
 
     >>> shortened("expert_choice, trial 8", 90, 10)
-    'expert_…, trial 8'
+    'expert_ch…trial 8'
     """
     if text_width(text, size) <= width:
         return text

@@ -1,5 +1,7 @@
 """Experts: their load over training and at the end, and their specialization."""
 
+from itertools import zip_longest
+
 from ..data import ArmData, ReportData
 from ..figures.curves import curve_figure
 from ..figures.heatmap import heatmap_figure
@@ -11,14 +13,18 @@ _BALANCE = (
     (
         "load_cv",
         "Load CV over training",
-        "Standard deviation over mean of the experts' load, by layer: 0 is balance. Counted over "
-        "the steps since the last point; band: lowest to highest seed.",
+        (
+            "Standard deviation over mean of the experts' load, by layer: 0 is balance. Counted "
+            "over the steps since the last point; band: lowest to highest seed."
+        ),
     ),
     (
         "max_violation",
         "Max violation over training",
-        "Load of the busiest expert over the mean load, less 1, by layer: 0 is balance, 1 is twice "
-        "the mean.",
+        (
+            "Load of the busiest expert over the mean load, less 1, by layer: 0 is balance, 1 is "
+            "twice the mean."
+        ),
     ),
 )
 
@@ -60,9 +66,12 @@ def specialization_section(data: ReportData) -> Section | None:
 
 
 def _loads(each: ArmData) -> list[LayerLoad]:
-    runs = [run.get("layers", ()) for run in each.arm.runs]
-    loads = [
-        [relative_load(layers[i]["load"]) for layers in runs if i < len(layers) and layers[i]["load"]]
-        for i in range(max(map(len, runs), default=0))
+    by_layer = zip_longest(*(run.get("layers", ()) for run in each.arm.runs))
+    return [
+        LayerLoad(
+            each.label,
+            number,
+            [relative_load(layer["load"]) for layer in layers if layer and layer["load"]],
+        )
+        for number, layers in enumerate(by_layer)
     ]
-    return [LayerLoad(each.label, layer, load) for layer, load in enumerate(loads)]

@@ -55,9 +55,7 @@ def _found(data: ReportData, row: Standing) -> str:
     return f"{mean} (95% interval {low} to {high}, {seeds})"
 
 
-def _verdicts(
-    data: ReportData, others: Sequence[Standing]
-) -> list[tuple[Sequence[str], int, str]]:
+def _verdicts(data: ReportData, others: Sequence[Standing]) -> list[tuple[list[str], int, str]]:
     """Return labels, number of labels left out, and verdict of the arms behind the first."""
     labels: dict[str, list[str]] = {}
     for row in others:
@@ -82,7 +80,9 @@ def _verdicts(
 
 def _facts(data: ReportData) -> list[tuple[str, str]]:
     sweep, config = data.sweep, data.sweep.config
-    objectives = (f"{data.name_of(o.metric)} ({_DIRECTIONS[o.direction]})" for o in sweep.objectives)
+    objectives = (
+        f"{data.name_of(o.metric)} ({_DIRECTIONS[o.direction]})" for o in sweep.objectives
+    )
     seeds = sorted({seed for each in data.arms for seed in each.arm.seeds})
     return [
         ("Data", _distinct(map(_data, data.runs))),

@@ -45,9 +45,7 @@ def leaderboard_section(data: ReportData) -> Section | None:
         "details": {row.arm.label: _details(data, row) for row in data.standings},
     }
     figure = interval_figure(rows, data.sweep.score)
-    return Section(
-        "leaderboard", "Leaderboard", [figure], template="leaderboard", context=context
-    )
+    return Section("leaderboard", "Leaderboard", [figure], template="leaderboard", context=context)
 
 
 def _interval(data: ReportData, row: Standing) -> IntervalRow:
