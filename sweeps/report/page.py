@@ -12,7 +12,7 @@ from .figures.figure import printable
 from .figures.palette import DARK, LIGHT, css_variables
 from .figures.render import Drawing
 from .figures.style import MARKERS, marker_path
-from .formatting import compact, fixed
+from .formatting import compact, counted, fixed
 from .sections.header import header
 from .sections.section import Section
 
@@ -35,7 +35,12 @@ def render_page(data: ReportData, sections: Sequence[Section], drawings: Sequenc
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"compact": compact, "fixed": fixed, "marker_id": MARKERS.index}
+    environment.filters |= {
+        "compact": compact,
+        "counted": counted,
+        "fixed": fixed,
+        "marker_id": MARKERS.index,
+    }
     return environment.get_template("page.html.jinja").render(
         data=data,
         header=header(data),

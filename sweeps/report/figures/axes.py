@@ -59,17 +59,19 @@ class Scale:
 
     def set_x(self, axes: Axes) -> None:
         """Make it the horizontal axis."""
-        axes.set_xscale("log" if self.log else "linear")
+        if self.log:
+            axes.set_xscale("log")
+            axes.set_xticks([], minor=True)
         axes.set_xlim(self.low, self.high)
         axes.set_xticks(self.ticks, self.labels)
-        axes.set_xticks([], minor=True)
 
     def set_y(self, axes: Axes) -> None:
         """Make it the vertical axis."""
-        axes.set_yscale("log" if self.log else "linear")
+        if self.log:
+            axes.set_yscale("log")
+            axes.set_yticks([], minor=True)
         axes.set_ylim(self.low, self.high)
         axes.set_yticks(self.ticks, self.labels)
-        axes.set_yticks([], minor=True)
 
 
 def linear(
@@ -115,6 +117,13 @@ def counts(highest: float) -> Scale:
     ['0', '1', '2']
     """
     return Scale(0.0, max(1.0, highest), whole=True)
+
+
+def hide_axes(axes: Axes) -> None:
+    """Hide grid, axis line and tick marks; labels of ticks stay."""
+    axes.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.tick_params(length=0)
 
 
 def add_dots(

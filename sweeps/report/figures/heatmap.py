@@ -1,13 +1,14 @@
 """Expert specialization: one row per expert, one column per kind, small multiples."""
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from ..confusion import ExpertTable, largest, shares
-from .axes import add_boxes
+from .axes import add_boxes, hide_axes
 from .figure import SMALL, Figure, Panel, printable
 from .style import SMALL_TEXT, TEXT
 from .text import shortened, text_width
@@ -17,11 +18,10 @@ _WIDTH = SMALL - _LEFT
 # Cells of one shade are one path, which keeps the page small. Shades follow the square root of the
 # share: on a linear scale one specialist would leave all generalists white.
 _LEVELS = 12
+_GAP = 0.5  # between cells, in points
 _MAX_EXPERTS, _MAX_KINDS = 64, 40
 _MAX_ROW, _MAX_HEIGHT = 14.0, 180.0
 _MAX_SPOKEN = 16  # experts that the text alternative names
-
-Cells = Sequence[Sequence[float]]
 
 
 def heatmap_figure(tables: Sequence[tuple[str, ExpertTable]], caption: str) -> Figure | None:
@@ -50,15 +50,11 @@ def _legend(by: str, darkest: float) -> Panel:
 
 
 def _draw_legend(darkest: float, axes: Axes) -> None:
-    axes.set(xlim=(0, _WIDTH), ylim=(1, 0))
-    axes.spines["bottom"].set_visible(False)
-    _remove_ticks(axes)
-    width = _WIDTH / (_LEVELS + 1)
+    axes.set(xlim=(0, _LEVELS + 1), ylim=(1, 0), yticks=[])
+    hide_axes(axes)
     for level in range(_LEVELS + 1):
-        add_boxes(axes, [(level * width, 0, width - 0.5, 1)], *_shade(level))
-    texts = ("0", "left"), (f"{darkest / 4:.0%}", "center"), (f"{darkest:.0%}", "right")
-    for place, (text, align) in enumerate(texts):
-        _below(axes, place / 2 * _WIDTH, text, align, TEXT)
+        add_boxes(axes, [(level, 0, 1 - _GAP / _WIDTH * _LEVELS, 1)], *_shade(level))
+    _label_ends(axes, ["0", f"{darkest / 4:.0%}", f"{darkest:.0%}"])
 
 
 def _shade(level: int) -> tuple[str, float]:
@@ -69,7 +65,7 @@ def _panel(label: str, table: ExpertTable, darkest: float) -> Panel:
     whole = shares(table.rows)
     experts = largest([sum(row) for row in table.rows], _MAX_EXPERTS)
     kinds = largest([sum(column) for column in zip(*table.rows, strict=True)], _MAX_KINDS)
-    cells = [[math.sqrt(whole[e][k] / darkest) for k in kinds] for e in experts]
+    cells = np.sqrt([[whole[e][k] / darkest for k in kinds] for e in experts])
     row = min(_MAX_ROW, _MAX_HEIGHT / len(experts))
     names = [printable(table.kinds[k]) for k in kinds]
     draw = partial(_draw, cells, row, experts, names, printable(_left_out(table)))
@@ -88,66 +84,43 @@ def _panel(label: str, table: ExpertTable, darkest: float) -> Panel:
 
 
 def _draw(
-    cells: Cells,
+    cells: NDArray[np.float64],
     row: float,
     experts: Sequence[int],
     kinds: Sequence[str],
     note: str,
     axes: Axes,
 ) -> None:
-    """Draw in coordinates that are points."""
-    height, column = row * len(cells), _WIDTH / len(kinds)
-    axes.set(xlim=(0, _WIDTH), ylim=(height, 0))
-    axes.spines["bottom"].set_visible(False)
-    _remove_ticks(axes)
-    add_boxes(axes, [(0, 0, _WIDTH, height)], *_shade(0))
-    levels: dict[int, list[tuple[float, float, float, float]]] = {}
-    for e, values in enumerate(cells):
-        for k, value in enumerate(values):
-            box = (k * column, e * row, column - 0.5, row - 0.5)
-            levels.setdefault(round(_LEVELS * value), []).append(box)
-    for level in sorted(levels.keys() - {0}):
-        add_boxes(axes, levels[level], *_shade(level))
+    column = _WIDTH / len(kinds)
+    axes.set(xlim=(0, len(kinds)), ylim=(len(experts), 0))
+    hide_axes(axes)
+    add_boxes(axes, [(0, 0, len(kinds), len(experts))], *_shade(0))
+    levels = np.rint(_LEVELS * cells)
+    for level in range(1, _LEVELS + 1):
+        size = 1 - _GAP / column, 1 - _GAP / row
+        boxes = [(float(k), float(e), *size) for e, k in np.argwhere(levels == level)]
+        if boxes:
+            add_boxes(axes, boxes, *_shade(level))
     every = next(n for n, least in ((1, 9), (2, 5.5), (4, 3.5), (8, 0)) if row >= least)
-    for place in range(0, len(experts), every):
-        axes.text(
-            -4,
-            (place + 0.5) * row,
-            str(experts[place]),
-            size=SMALL_TEXT,
-            horizontalalignment="right",
-            verticalalignment="center_baseline",
-        )
-    _name_kinds(axes, kinds, column)
-    _below(axes, _WIDTH, shortened(note, SMALL, TEXT), "right", TEXT, 19.0)
-
-
-def _name_kinds(axes: Axes, kinds: Sequence[str], column: float) -> None:
-    """Write all names where they fit, else the first and the last."""
+    named = range(0, len(experts), every)
+    axes.set_yticks([e + 0.5 for e in named], [str(experts[e]) for e in named])
     if all(text_width(kind, SMALL_TEXT) <= column - 1 for kind in kinds):
-        for k, kind in enumerate(kinds):
-            _below(axes, (k + 0.5) * column, kind, "center", SMALL_TEXT)
-        return
-    first, last = (shortened(kind, 0.45 * _WIDTH, SMALL_TEXT) for kind in (kinds[0], kinds[-1]))
-    _below(axes, 0, first, "left", SMALL_TEXT)
-    _below(axes, _WIDTH, last, "right", SMALL_TEXT)
+        axes.set_xticks([k + 0.5 for k in range(len(kinds))], kinds)
+    else:
+        room = 0.45 * _WIDTH
+        _label_ends(axes, [shortened(kinds[i], room, SMALL_TEXT) for i in (0, -1)])
+    axes.tick_params(labelsize=SMALL_TEXT)
+    axes.set_xlabel(shortened(note, SMALL, TEXT), loc="right", labelpad=2)
 
 
-def _below(axes: Axes, x: float, text: str, align: str, size: float, down: float = 4.0) -> None:
-    axes.annotate(
-        text,
-        (x / _WIDTH, 0),
-        xycoords="axes fraction",
-        xytext=(0, -down),
-        textcoords="offset points",
-        size=size,
-        horizontalalignment=align,
-        verticalalignment="top",
-    )
-
-
-def _remove_ticks(axes: Axes) -> None:
-    axes.set(xticks=[], yticks=[])
+def _label_ends(axes: Axes, labels: Sequence[str]) -> None:
+    """Label the horizontal axis from its left to its right end."""
+    axes.set_xticks(np.linspace(*axes.get_xlim(), len(labels)), labels)
+    for label, align in (
+        (axes.get_xticklabels()[0], "left"),
+        (axes.get_xticklabels()[-1], "right"),
+    ):
+        label.set_horizontalalignment(align)
 
 
 def _left_out(table: ExpertTable) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from matplotlib.axes import Axes
 
 from ..formatting import compact
-from .axes import Scale, add_dots, linear
+from .axes import Scale, add_dots, hide_axes, linear
 from .figure import Figure, Panel
 from .palette import LIGHT
 from .style import ArmStyle
@@ -77,8 +77,7 @@ def _draw_row(row: IntervalRow, scale: Scale, axes: Axes) -> None:
 def _draw_axis(scale: Scale, axes: Axes) -> None:
     scale.set_x(axes)
     axes.set_yticks([])
-    axes.spines["bottom"].set_visible(False)
-    axes.tick_params(axis="x", length=0)
+    hide_axes(axes)
 
 
 def _words(row: IntervalRow) -> str:
