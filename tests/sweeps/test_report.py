@@ -213,6 +213,15 @@ def test_what_users_wrote_is_escaped(tmp_path):
     assert len(page.named("style")) == 1
 
 
+def test_a_label_of_several_lines_stays_at_its_place(tmp_path):
+    arms = [FakeArm("top\nk", imbalance=0.0), FakeArm("hash", (0.8, 0.8, 0.81))]
+    report(write_sweep(tmp_path / "lines", arms))
+    root = ET.fromstring((tmp_path / "lines" / "figures" / "pareto.svg").read_text())
+    named = [part for part in root.iter() if part.text == "top k"]
+    assert named
+    assert all(float(part.get("x")) > 0 and float(part.get("y")) > 0 for part in named)
+
+
 def test_control_characters_leave_valid_text(tmp_path):
     folder = write_sweep(tmp_path / "odd", [FakeArm("to\x07pk"), FakeArm("hash")])
     assert "to\N{REPLACEMENT CHARACTER}pk" in report(folder).shown()

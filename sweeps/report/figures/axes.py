@@ -11,7 +11,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from ..formatting import compact
-from .figure import printable
+from .figure import one_line
 from .palette import LIGHT
 from .style import ArmStyle
 from .svg import TIP
@@ -143,7 +143,7 @@ def add_dots(
     dots.set_markeredgecolor(paper if filled else color)
     dots.set_markeredgewidth(0.8 if filled else 1.3)
     if tip:
-        dots.set_gid(f"{TIP}{printable(tip)}")
+        dots.set_gid(f"{TIP}{one_line(tip)}")
 
 
 def add_boxes(

@@ -64,3 +64,12 @@ def printable(text: str) -> str:
     "'a\\\\ufffdb'"
     """
     return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def one_line(text: str) -> str:
+    """Return printable text without line breaks, which matplotlib would draw as lines of its own.
+
+    >>> one_line("a\\nb")
+    'a b'
+    """
+    return printable(" ".join(text.split()))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..confusion import ExpertTable, largest, shares
 from .axes import add_boxes, hide_axes
-from .figure import SMALL, Figure, Panel, printable
+from .figure import SMALL, Figure, Panel, one_line
 from .style import SMALL_TEXT, TEXT
 from .text import shortened, text_width
 
@@ -67,8 +67,8 @@ def _panel(label: str, table: ExpertTable, darkest: float) -> Panel:
     kinds = largest([sum(column) for column in zip(*table.rows, strict=True)], _MAX_KINDS)
     cells = np.sqrt([[whole[e][k] / darkest for k in kinds] for e in experts])
     row = min(_MAX_ROW, _MAX_HEIGHT / len(experts))
-    names = [printable(table.kinds[k]) for k in kinds]
-    draw = partial(_draw, cells, row, experts, names, printable(_left_out(table)))
+    names = [one_line(table.kinds[k]) for k in kinds]
+    draw = partial(_draw, cells, row, experts, names, one_line(_left_out(table)))
     top = [max(range(len(each)), key=each.__getitem__) for each in whole[:_MAX_SPOKEN]]
     words = ", ".join(
         f"expert {e} mostly {table.kinds[k]} ({whole[e][k]:.0%})" for e, k in enumerate(top)
@@ -116,11 +116,9 @@ def _draw(
 def _label_ends(axes: Axes, labels: Sequence[str]) -> None:
     """Label the horizontal axis from its left to its right end."""
     axes.set_xticks(np.linspace(*axes.get_xlim(), len(labels)), labels)
-    for label, align in (
-        (axes.get_xticklabels()[0], "left"),
-        (axes.get_xticklabels()[-1], "right"),
-    ):
-        label.set_horizontalalignment(align)
+    first, *_, last = axes.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
 
 
 def _left_out(table: ExpertTable) -> str:

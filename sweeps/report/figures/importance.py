@@ -6,7 +6,7 @@ from functools import partial
 from matplotlib.axes import Axes
 
 from .axes import hide_axes
-from .figure import SMALL, Figure, Panel, printable
+from .figure import SMALL, Figure, Panel, one_line
 from .palette import LIGHT
 from .style import TEXT, ArmStyle
 from .text import shortened
@@ -41,5 +41,5 @@ def _draw(bars: Mapping[str, float], rows: int, color: str, axes: Axes) -> None:
     axes.set(xlim=(0, 1), ylim=(rows - 0.5, -0.5), xticks=[])
     hide_axes(axes)
     drawn = axes.barh(range(len(bars)), [*bars.values()], 0.56, color=color, alpha=0.85)
-    axes.set_yticks(range(len(bars)), [shortened(printable(n), _NAMES - 6, TEXT) for n in bars])
+    axes.set_yticks(range(len(bars)), [shortened(one_line(n), _NAMES - 6, TEXT) for n in bars])
     axes.bar_label(drawn, fmt="{:.0%}", padding=4)

@@ -10,7 +10,7 @@ from matplotlib.transforms import IdentityTransform
 
 from ..formatting import compact, listed
 from .axes import add_dots, log_or_linear
-from .figure import Figure, Panel, printable
+from .figure import Figure, Panel, one_line
 from .label_placement import Point, place_labels
 from .palette import LIGHT
 from .style import NAME, ArmStyle
@@ -106,7 +106,7 @@ def _draw(
 def _name(points: Sequence[ParetoPoint], line: Sequence[Point], axes: Axes) -> None:
     """Write names next to the points, the front first, as many as there is room for."""
     at = [_in_points(axes, (point.x, point.y)) for point in points]
-    names = [shortened(printable(point.label), _MAX_NAME, NAME) for point in points]
+    names = [shortened(one_line(point.label), _MAX_NAME, NAME) for point in points]
     box = axes.get_window_extent()
     bounds = (box.x0 + 2, box.y0 - 2, box.x1 + _MARGINS[1], box.y1 + 8)
     corners = [_in_points(axes, corner) for corner in line]

@@ -7,7 +7,7 @@ from io import BytesIO, StringIO
 from matplotlib.figure import Figure as Sheet
 
 from . import svg
-from .figure import Figure, printable
+from .figure import Figure, one_line
 from .palette import LIGHT
 from .style import NAME, figure_style
 from .text import shortened
@@ -46,7 +46,7 @@ def render(figure: Figure) -> Drawing:
         pdf = as_pdf(sheet, figure.title)
     root = svg.simplified(text.getvalue())
     document = svg.document(root, width, height, figure.title, figure.caption)
-    words = [printable(panel.alt) for panel in figure.panels]
+    words = [one_line(panel.alt) for panel in figure.panels]
     return Drawing(figure, svg.panels(root, boxes, words), document, pdf)
 
 
@@ -91,7 +91,7 @@ def _draw(figure: Figure, boxes: Sequence[Box], width: float, height: float) -> 
         panel.draw(axes)
         for artist in axes.get_children():
             artist.set_clip_on(False)
-        title = printable(panel.title)
+        title = one_line(panel.title)
         if not title:
             continue
         if figure.title_width:

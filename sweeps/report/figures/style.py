@@ -16,7 +16,7 @@ from .palette import ARM_COLORS, LIGHT
 from .text import font_families
 
 #: matplotlib markers in the order in which arms receive them.
-MARKERS = ("o", "s", "D", "^", "v", "P", "*", "X", "p", "h")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p", "h")
 #: Dash patterns of the layers of one arm.
 LAYER_DASHES: Sequence[Any] = ("-", (0, (3, 1.2)), (0, (1.2, 1.2)), (0, (4, 1.2, 1.2, 1.2)))
 
