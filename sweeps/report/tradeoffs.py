@@ -3,7 +3,7 @@
 from itertools import combinations
 
 from ..config.objectives import Objective
-from ..statistics.pareto import pareto
+from ..statistics.pareto import pareto_front
 from .html import tag
 from .marks import Panel
 from .material import Material
@@ -53,7 +53,7 @@ def _panel(material: Material, across: Objective, up: Objective) -> Panel | None
     known = [(each, x, y) for each, x, y in points if x is not None and y is not None]
     if len({x for _, x, _ in known}) < 2 and len({y for _, _, y in known}) < 2:
         return None
-    front = pareto([(x, y) for _, x, y in known], (across.sign, up.sign))
+    front = pareto_front([(x, y) for _, x, y in known], (across.sign, up.sign))
     spots = [
         Spot(each.label, each.look, x, y, on) for (each, x, y), on in zip(known, front, strict=True)
     ]
