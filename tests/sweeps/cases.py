@@ -10,8 +10,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 import routers
-from sweeps.stages.cli import main
-from tasks.config.compose import compose
+from sweeps import main
+from tasks import compose
 
 from ..router_samples import layout, traits
 

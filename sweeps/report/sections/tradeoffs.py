@@ -3,7 +3,7 @@
 from itertools import combinations
 
 from ...config.objectives import Objective
-from ...statistics.pareto import pareto
+from ...statistics.pareto import pareto_front
 from ..data import ReportData
 from ..figures.figure import Panel
 from ..figures.pareto import Axis, ParetoPoint, pareto_figure, pareto_panel
@@ -47,7 +47,7 @@ def _panel(data: ReportData, across: Objective, up: Objective) -> Panel | None:
     known = [(each, x, y) for each, x, y in means if x is not None and y is not None]
     if len({x for _, x, _ in known}) < 2 and len({y for _, _, y in known}) < 2:
         return None
-    front = pareto([(x, y) for _, x, y in known], (across.sign, up.sign))
+    front = pareto_front([(x, y) for _, x, y in known], (across.sign, up.sign))
     points = [
         ParetoPoint(each.label, each.style, x, y, on)
         for (each, x, y), on in zip(known, front, strict=True)

@@ -1,21 +1,17 @@
-"""The line of trials: exact budgets, whoever dies."""
+"""Queue of trials: exact budgets, even if processes die."""
 
-import os
-import socket
 import threading
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 from optuna.trial import TrialState
 
-from sweeps.search.samplers import SAMPLERS, Reseeded
-from sweeps.storage.connect import open_storage
-from sweeps.storage.file_lock import alone
-from sweeps.storage.liveness import MACHINE, LivenessMonitor, machine, start_time, worker_identity
-from sweeps.workers.pool import Pool
+from sweeps import Pool, open_storage
+from sweeps.search.samplers import SAMPLERS, ReseededSampler
+from sweeps.storage.file_lock import file_lock
+from sweeps.storage.liveness import HOST_ID_VARIABLE, LivenessMonitor, worker_identity
 from sweeps.workers.queue import Queue, TrialSpec
 
 TRIALS = 14
@@ -23,15 +19,15 @@ TRIALS = 14
 
 @pytest.fixture
 def made(tmp_path):
-    """Makes a queue; each has connections of its own, as every process has."""
+    """Factory of queues; each has a separate connection, as in separate processes."""
     opened = ExitStack()
 
     def make(sampler="random", folder="a", retries=1):
         home = tmp_path / folder
         home.mkdir(exist_ok=True)
         storage = opened.enter_context(open_storage(None, home))
-        reseeded = Reseeded(sampler, 3, "arm")
-        lock = partial(alone, home / "lock")
+        reseeded = ReseededSampler(sampler, 3, "arm")
+        lock = partial(file_lock, home / "lock")
         queue = Queue("s/arm", storage, ["minimize"], reseeded, lock, retries)
         queue.fill([TrialSpec({"x": 0.5}, {}), *[TrialSpec({}, {})] * (TRIALS - 1)])
         return queue
@@ -41,8 +37,8 @@ def made(tmp_path):
 
 
 def work(queue, until=TRIALS):
-    """Do trials whose value is plain arithmetic."""
-    while queue.started < until and (trial := queue.claim()):
+    """Run trials whose value is simple arithmetic."""
+    while queue.num_started < until and (trial := queue.claim()):
         x = trial.suggest_float("x", 0, 1)
         kind = trial.suggest_categorical("kind", ["a", "b"])
         queue.tell(trial, TrialState.COMPLETE, [(x - 0.3) ** 2 + (kind == "a")])
@@ -69,21 +65,21 @@ def test_stopped_at_every_trial_it_draws_the_same(made, sampler):
     assert drawn(whole)[0][1]["x"] == 0.5
 
 
-def test_places_are_filled_once(made):
+def test_a_queue_is_filled_once(made):
     made()
     assert len(made().trials()) == TRIALS
 
 
-def test_two_take_no_trial_twice(made):
+def test_two_processes_claim_different_trials(made):
     one, other = made(), made()
     numbers = [queue.claim().number for queue in (one, other, other, one)]
     assert numbers == [0, 1, 2, 3]
 
 
-def test_nothing_starts_once_the_line_has_ended(made):
-    """Another machine may have gone on to what comes after it, meanwhile."""
+def test_no_trial_starts_after_the_queue_closed(made):
+    """Another machine may have started the next stage meanwhile."""
     queue = made()
-    queue.ended = lambda: queue.started > 0
+    queue.is_closed = lambda: queue.num_started > 0
     assert queue.claim().number == 0
     assert queue.claim() is None
 
@@ -98,7 +94,7 @@ def test_the_end_counts_once(made):
     assert (queue.trials()[0].state, queue.trials()[0].values) == (TrialState.COMPLETE, [1.0])
 
 
-def test_a_trial_that_keeps_dying_is_given_up(made):
+def test_a_trial_that_keeps_dying_fails(made):
     queue = made(retries=1)
     assert queue.mark_crashed(queue.claim(), "killed")
     trial = queue.claim()
@@ -108,7 +104,7 @@ def test_a_trial_that_keeps_dying_is_given_up(made):
     assert queue.trials()[0].user_attrs["error"] == "killed"
 
 
-def test_trials_of_dead_processes_go_back(made):
+def test_trials_of_dead_processes_are_requeued(made):
     queue = made()
     alive, dead, reused = (queue.claim() for _ in range(3))
     claim = worker_identity()
@@ -119,15 +115,15 @@ def test_trials_of_dead_processes_go_back(made):
     assert queue.claim().number == dead.number
 
 
-def test_a_trial_whose_process_died_before_it_made_its_claim_goes_back(made):
+def test_a_trial_whose_process_died_before_its_claim_is_requeued(made):
     queue = made()
     unclaimed = queue.study.ask()  # what claiming does first
     assert queue.reap() == [unclaimed.number]
     assert queue.claim().number == unclaimed.number
 
 
-def test_a_trial_taken_again_is_not_its_former_process_s(made):
-    """A worker that lives on after its trial died must not vouch for who takes it next."""
+def test_a_requeued_trial_does_not_belong_to_its_former_process(made):
+    """A worker that outlives its trial must not count as the worker of the next attempt."""
     queue = made()
     trial = queue.claim()
     queue.mark_crashed(trial, "killed")
@@ -138,84 +134,74 @@ def test_a_trial_taken_again_is_not_its_former_process_s(made):
     assert queue.reap() == [trial.number]
 
 
-def test_what_was_taken_for_dead_has_no_say(made):
-    """It slept, or the network did; its trial is another's now."""
-    asleep, other = made(), made()
-    trial = asleep.claim()
+def test_a_process_declared_dead_does_not_change_its_trial(made):
+    """It was suspended, or the network was; another process has its trial now."""
+    suspended, other = made(), made()
+    trial = suspended.claim()
     taken = {**worker_identity(), "pid": 1}
-    other.keep(trial, {"claim": taken})
-    asleep.requeue(trial)
-    assert asleep.mark_crashed(trial, "killed")
+    other.set_attrs(trial, {"claim": taken})
+    suspended.requeue(trial)
+    assert suspended.mark_crashed(trial, "killed")
     (first, *_) = other.trials()
     assert (first.state, first.user_attrs["claim"]) == (TrialState.RUNNING, taken)
     assert "deaths" not in first.user_attrs
     other.tell(trial, TrialState.COMPLETE, [1.0])
-    asleep.heartbeat(trial, 2.0)
-    asleep.keep(trial, {"files 0": "late"})
-    asleep.fail(trial, "late")
+    suspended.heartbeat(trial, 2.0)
+    suspended.set_attrs(trial, {"files 0": "late"})
+    suspended.fail(trial, "late")
     (first, *_) = other.trials()
     assert (first.state, first.values) == (TrialState.COMPLETE, [1.0])
     assert not {"heartbeat", "files 0", "error"} & first.user_attrs.keys()
 
 
-def test_who_was_taken_for_dead_and_ends_first_has_ended_it(made):
-    asleep, other = made(), made()
-    trial = asleep.claim()
-    other._line_up(trial.number)
-    asleep.tell(trial, TrialState.COMPLETE, [1.0])
+def test_a_process_declared_dead_may_finish_its_trial_first(made):
+    suspended, other = made(), made()
+    trial = suspended.claim()
+    other._set_waiting(trial.number)
+    suspended.tell(trial, TrialState.COMPLETE, [1.0])
     (first, second, *_) = other.trials()
     assert (first.state, first.values) == (TrialState.COMPLETE, [1.0])
     assert other.claim().number == second.number
 
 
-def test_nobody_comes_between_an_end_and_its_telling(made):
-    """A trial that waits is set running for its end, and running without a claim is abandoned."""
-    asleep, other = made(), made()
-    trial = asleep.claim()
-    other._line_up(trial.number)
-    reaping, set_state = threading.Thread(target=other.reap), asleep._set
+def test_no_process_requeues_a_trial_while_it_is_finished(made):
+    """A waiting trial is set running to finish it, and is abandoned without a claim."""
+    suspended, other = made(), made()
+    trial = suspended.claim()
+    other._set_waiting(trial.number)
+    reaping, set_state = threading.Thread(target=other.reap), suspended._set_state
 
     def set_and_pause(number, state):
         set_state(number, state)
         reaping.start()
         reaping.join(0.3)  # a wait too short would pass, and never fail by chance
 
-    asleep._set = set_and_pause
-    asleep.tell(trial, TrialState.COMPLETE, [1.0])
+    suspended._set_state = set_and_pause
+    suspended.tell(trial, TrialState.COMPLETE, [1.0])
     reaping.join()
     (first, *_) = other.trials()
     assert (first.state, first.values) == (TrialState.COMPLETE, [1.0])
 
 
-def test_a_trial_that_ends_before_it_is_drawn_is_dropped(made, monkeypatch):
-    """Its former process, which was taken for dead, told its end after it was claimed again."""
+def test_a_trial_that_finishes_before_its_suggestions_is_dropped(made, monkeypatch):
+    """Its former process, declared dead, finishes it after it was claimed again."""
     monkeypatch.setattr("sweeps.workers.pool.warm_up", lambda: None)
-    asleep, other = made(), made()
-    asleep.claim()
-    other._line_up(0)
+    suspended, other = made(), made()
+    suspended.claim()
+    other._set_waiting(0)
     trial = other.claim()
-    asleep.tell(trial, TrialState.COMPLETE, [1.0])
-    line, pool = Mock(draw=lambda trial: trial.suggest_float("y", 0, 1)), Pool(1, Mock())
-    pool._start(line, trial)
-    assert (pool.running, line.job.call_count) == ([], 0)
+    suspended.tell(trial, TrialState.COMPLETE, [1.0])
+    stage, pool = Mock(suggest=lambda trial: trial.suggest_float("y", 0, 1)), Pool(1, Mock())
+    pool._start(stage, trial)
+    assert (pool.running, stage.job.call_count) == ([], 0)
 
 
-def test_workers_elsewhere_are_known_by_their_marks():
-    elsewhere = {"host": "elsewhere", "pid": 1, "start": 1}
-    patient, hasty = LivenessMonitor(grace=100), LivenessMonitor(grace=-1)
-    for witness in (patient, hasty):
-        assert not witness.dead("s", 0, elsewhere, 1)
-    assert hasty.dead("s", 0, elsewhere, 1)
-    assert not hasty.dead("s", 0, elsewhere, 2)
-    assert not patient.dead("s", 0, elsewhere, 1)
-
-
-def test_a_machine_that_is_gone_gives_its_trials_back(made, monkeypatch):
+def test_trials_of_a_dead_host_are_requeued(made, monkeypatch):
     here, there = made(), made()
-    monkeypatch.setenv(MACHINE, "there")
+    monkeypatch.setenv(HOST_ID_VARIABLE, "there")
     trial = there.claim()
-    monkeypatch.setenv(MACHINE, "here")
-    here.witness = LivenessMonitor(grace=-1)  # whatever does not change between two looks is dead
+    monkeypatch.setenv(HOST_ID_VARIABLE, "here")
+    here.liveness = LivenessMonitor(grace=-1)  # dead if unchanged between two checks
     for mark in range(4):
         there.heartbeat(trial, float(mark))
         assert here.reap() == []
@@ -223,31 +209,10 @@ def test_a_machine_that_is_gone_gives_its_trials_back(made, monkeypatch):
     assert here.claim().number == trial.number
 
 
-def test_a_process_of_another_machine_is_not_looked_up_here(made, monkeypatch):
-    """The same host after its restart, or a container beside: its numbers mean others here."""
+def test_a_process_of_another_host_is_not_looked_up_here(made, monkeypatch):
+    """The same host after a restart, or another container: its pids differ from those here."""
     queue = made()
     trial = queue.claim()
-    queue.keep(trial, {"claim": {**worker_identity(), "pid": 2**22 + 1}})
-    monkeypatch.setenv(MACHINE, "after the restart")
+    queue.set_attrs(trial, {"claim": {**worker_identity(), "pid": 2**22 + 1}})
+    monkeypatch.setenv(HOST_ID_VARIABLE, "after the restart")
     assert queue.reap() == []
-
-
-def test_a_machine_is_more_than_its_name():
-    start = Path("/proc/sys/kernel/random/boot_id")
-    if not start.exists():
-        pytest.skip("this system does not tell its starts apart")
-    assert machine().split() == [
-        socket.gethostname(),
-        start.read_text().strip(),
-        os.readlink("/proc/self/ns/pid"),
-    ]
-
-
-def test_a_process_that_the_system_does_not_tell_of_is_known_by_its_marks():
-    unknown = {**worker_identity(), "start": None}
-    assert not LivenessMonitor().dead("s", 0, unknown, 1)
-
-
-def test_start_time_tells_processes_apart():
-    assert start_time(os.getpid()) == start_time(os.getpid())
-    assert start_time(2**22 + 1) is None

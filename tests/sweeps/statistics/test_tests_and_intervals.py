@@ -1,4 +1,4 @@
-"""Each statistic on its own: beside SciPy's own functions, and numbers worked out by hand."""
+"""Each statistic, compared with SciPy's functions and with numbers computed by hand."""
 
 import math
 from statistics import NormalDist
@@ -9,26 +9,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sweeps.statistics.compact_letters import letters
-from sweeps.statistics.intervals import (
+from sweeps.statistics import (
+    Pair,
+    VariancePrior,
     bootstrap_interval,
+    compact_letter_display,
+    compare,
+    estimate_prior,
+    holm,
     interquartile_mean,
     mean_interval,
-    student_interval,
-)
-from sweeps.statistics.multiple_testing import holm
-from sweeps.statistics.paired_tests import (
-    Pair,
-    compare,
     p_different,
     p_equivalent,
     probability_of_improvement,
+    seeds_needed,
     sign_flip,
+    student_interval,
+    t_test_power,
 )
-from sweeps.statistics.power import power, seeds_needed
-from sweeps.statistics.variance_moderation import Spread, common_spread, inverse_trigamma
+from sweeps.statistics.variance_moderation import inverse_trigamma
 
-NOTHING = Spread(0.0, 0.0)
+NO_PRIOR = VariancePrior(0.0, 0.0)
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 
@@ -93,25 +94,27 @@ class TestPairs:
     def test_two_arms_get_the_paired_t_test(self, n):
         x, y = scores(2, n)
         expected = stats.ttest_rel(x, y).pvalue
-        assert p_different(compare(x, y, common_spread(np.stack([x, y])))) == pytest.approx(
+        assert p_different(compare(x, y, estimate_prior(np.stack([x, y])))) == pytest.approx(
             expected
         )
 
     def test_paired_t_by_hand(self):
         # differences 1, 2, 3: mean 2, s = 1, t = 2 sqrt(3); with 2 degrees P(|T| > t) is
         # 1 - t / sqrt(t² + 2) = 1 - sqrt(12 / 14)
-        pair = compare(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]), NOTHING)
+        pair = compare(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]), NO_PRIOR)
         assert p_different(pair) == pytest.approx(1 - math.sqrt(12 / 14))
 
     def test_variance_is_drawn_to_what_all_share(self):
         # own variance 1 on 2 degrees, shared 4 on 6: (2 * 1 + 6 * 4) / 8
-        pair = compare(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]), Spread(4.0, 6.0))
+        pair = compare(
+            np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]), VariancePrior(4.0, 6.0)
+        )
         assert (pair.variance, pair.degrees, pair.prior) == (pytest.approx(3.25), 8.0, 6.0)
 
     def test_equal_differences_are_left_to_the_sign_flip_test(self):
         x = np.array([0.91, 0.95, 0.93])
-        assert p_different(compare(x + 0.01, x, NOTHING)) == 0.25
-        assert p_different(compare(x, x, NOTHING)) == 1.0
+        assert p_different(compare(x + 0.01, x, NO_PRIOR)) == 0.25
+        assert p_different(compare(x, x, NO_PRIOR)) == 1.0
 
     @pytest.mark.parametrize("n", [3, 6, 10])
     def test_sign_flip_counts_flips(self, n):
@@ -129,7 +132,7 @@ class TestPairs:
         x, y = scores(2, 6)
         below = stats.ttest_rel(x, y - 0.02, alternative="greater").pvalue
         above = stats.ttest_rel(x, y + 0.02, alternative="less").pvalue
-        assert p_equivalent(compare(x, y, NOTHING), 0.02) == pytest.approx(max(below, above))
+        assert p_equivalent(compare(x, y, NO_PRIOR), 0.02) == pytest.approx(max(below, above))
 
     def test_without_spread_equivalence_takes_seeds(self):
         assert p_equivalent(Pair((0.001,) * 5, 0.0, 4.0), 0.01) == 0.5**5
@@ -143,32 +146,32 @@ class TestPairs:
         assert math.isnan(probability_of_improvement([], [1.0]))
 
 
-class TestSpread:
+class TestVariancePrior:
     def test_pooled_variance_is_that_of_a_blocked_design(self):
         x = scores(4, 5)
         left = x - x.mean(1, keepdims=True) - x.mean(0, keepdims=True) + x.mean()
-        assert common_spread(x).variance == pytest.approx(2 * (left**2).sum() / (3 * 4))
+        assert estimate_prior(x).variance == pytest.approx(2 * (left**2).sum() / (3 * 4))
 
     def test_what_a_seed_adds_to_all_arms_does_not_count(self):
         x = scores(4, 5)
-        shifted = common_spread(x + np.array([0.3, -0.1, 0.0, 0.2, 0.5]))
-        assert shifted.variance == pytest.approx(common_spread(x).variance)
+        shifted = estimate_prior(x + np.array([0.3, -0.1, 0.0, 0.2, 0.5]))
+        assert shifted.variance == pytest.approx(estimate_prior(x).variance)
 
     def test_alike_arms_lend_more_than_unlike_ones(self):
         x = scores(8, 10) - 0.9
         unlike = x * np.array([0.01, 0.1, 1, 10, 0.01, 0.1, 1, 10])[:, None]
-        assert common_spread(unlike).degrees < 3 < common_spread(x).degrees
+        assert estimate_prior(unlike).degrees < 3 < estimate_prior(x).degrees
 
     def test_no_more_is_lent_than_half_of_what_the_others_have(self):
-        assert common_spread(scores(6, 5)).degrees <= 4 * 4 / 2
+        assert estimate_prior(scores(6, 5)).degrees <= 4 * 4 / 2
 
     def test_arms_that_never_vary_lend_nothing(self):
-        assert common_spread(np.array([[1.0] * 3, [2.0] * 3, [5.0] * 3])) == NOTHING
+        assert estimate_prior(np.array([[1.0] * 3, [2.0] * 3, [5.0] * 3])) == NO_PRIOR
 
     def test_one_arm_that_never_varies_is_no_error(self):
         x = scores(4, 5)
         x[0] = x[1:].mean(0)
-        assert math.isfinite(common_spread(x).degrees)
+        assert math.isfinite(estimate_prior(x).degrees)
 
     @pytest.mark.parametrize("x", [1e-3, 0.5, 1.0, 7.0, 1e4])
     def test_inverse_trigamma(self, x):
@@ -180,20 +183,20 @@ class TestPower:
     def test_agrees_with_simulation(self):
         draws = np.random.default_rng(0).normal(0.8, 1.0, (20_000, 8))
         found = (stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
-        assert power(0.8, 1.0, 8, 0.05) == pytest.approx(found, abs=0.01)
+        assert t_test_power(0.8, 1.0, 8, 0.05) == pytest.approx(found, abs=0.01)
 
     def test_what_other_arms_lend_is_worth_seeds(self):
         # 3 seeds and 98 degrees lent: noncentral t with 100, all but normal beyond 1.98
         expected = NormalDist().cdf(2.5 * math.sqrt(3) - 1.984)
-        assert power(2.5, 1.0, 3, 0.05, prior=98) == pytest.approx(expected, abs=0.005)
-        assert power(2.5, 1.0, 3, 0.05) < 0.75
+        assert t_test_power(2.5, 1.0, 3, 0.05, prior=98) == pytest.approx(expected, abs=0.005)
+        assert t_test_power(2.5, 1.0, 3, 0.05) < 0.75
 
     @pytest.mark.parametrize("gap", [0.5, 1.0, 3.0])
     @pytest.mark.parametrize("level", [0.05, 0.05 / 45])
     def test_seeds_needed_are_the_fewest_that_do(self, gap, level):
         n = seeds_needed(Pair((gap,) * 3, 1.0, 2.0), level)
         assert n is not None
-        assert power(gap, 1.0, n, level) >= 0.8 > power(gap, 1.0, n - 1, level)
+        assert t_test_power(gap, 1.0, n, level) >= 0.8 > t_test_power(gap, 1.0, n - 1, level)
 
     def test_large_samples_follow_the_normal_rule(self):
         # (1.96 + 0.84)² / gap²
@@ -233,20 +236,25 @@ class TestHolm:
             holm([0.1, math.nan])
 
 
-class TestLetters:
+class TestCompactLetterDisplay:
     def test_by_hand(self):
-        # a and b are alike, b and c are alike, a and c apart; d is alone
+        # a and c differ, b differs from neither; d differs from all
         apart = [("a", "c"), ("a", "d"), ("d", "b"), ("c", "d")]
-        assert letters(["a", "b", "c", "d"], apart) == {"a": "a", "b": "ab", "c": "b", "d": "c"}
+        assert compact_letter_display(["a", "b", "c", "d"], apart) == {
+            "a": "a",
+            "b": "ab",
+            "c": "b",
+            "d": "c",
+        }
 
     @given(st.integers(0, 2**21 - 1))
     def test_arms_share_a_letter_if_and_only_if_they_are_not_apart(self, mask):
         arms = "abcdefg"
         pairs = [(x, y) for i, x in enumerate(arms) for y in arms[:i]]
         apart = {pair for bit, pair in enumerate(pairs) if mask >> bit & 1}
-        found = letters(arms, apart)
+        found = compact_letter_display(arms, apart)
         for x, y in pairs:
             assert bool(set(found[x]) & set(found[y])) == ((x, y) not in apart)
 
     def test_none(self):
-        assert letters([], []) == {}
+        assert compact_letter_display([], []) == {}

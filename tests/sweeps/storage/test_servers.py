@@ -1,4 +1,4 @@
-"""Studies on a server: PostgreSQL, and Optuna's proxy."""
+"""Storages on a server: PostgreSQL and Optuna's proxy."""
 
 import os
 import socket
@@ -14,13 +14,13 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import ProgrammingError
 
 from routers import ConfigError
-from sweeps.stages.cli import main
-from sweeps.storage.connect import lock_of, open_storage
-from sweeps.storage.liveness import MACHINE
+from sweeps import main, open_storage
+from sweeps.storage.connect import sweep_lock
+from sweeps.storage.liveness import HOST_ID_VARIABLE
 from sweeps.storage.proxy import _invitation
 
-from .cases import ARMS, TINY, confirmed, sweep
-from .servers import free_port
+from ..cases import ARMS, TINY, confirmed, sweep
+from ..servers import free_port
 
 
 def ended(url, name):
@@ -37,7 +37,7 @@ def test_two_machines_that_share_a_folder_share_a_sweep(database, tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, MACHINE: "another"},
+        env={**os.environ, HOST_ID_VARIABLE: "another"},
     )
     assert sweep(out, *more) == 0
     assert other.wait() == 0, other.stderr.read()
@@ -52,52 +52,52 @@ def test_two_machines_that_share_a_folder_share_a_sweep(database, tmp_path):
     assert sorted(path for path in out.rglob("*") if "report" not in path.name) == before
 
 
-def test_a_url_may_leave_out_the_driver(database):
+def test_a_url_may_omit_the_driver(database):
     for scheme in ("postgresql", "postgres"):
         with open_storage(database.replace("postgresql+psycopg", scheme), Path()) as storage:
             assert storage.get_all_studies() is not None
 
 
 def test_another_machine_makes_the_same_tables(monkeypatch):
-    """Who comes second finds them when it tries again, and what is another fault is told."""
-    made, url = Mock(return_value=("storage", lambda: None)), "postgresql://host/name"
-    monkeypatch.setattr("sweeps.storage.connect._connected", made)
+    """The second machine finds them at its next attempt; other errors are reported."""
+    connect, url = Mock(return_value=("storage", lambda: None)), "postgresql://host/name"
+    monkeypatch.setattr("sweeps.storage.connect._connect", connect)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    made.side_effect = [ProgrammingError("", {}, Exception("there")), DEFAULT]
+    connect.side_effect = [ProgrammingError("", {}, Exception("there")), DEFAULT]
     with open_storage(url, Path()) as storage:
-        assert (storage, made.call_count) == ("storage", 2)
-    made.side_effect = ProgrammingError("", {}, Exception("you may not"))
+        assert (storage, connect.call_count) == ("storage", 2)
+    connect.side_effect = ProgrammingError("", {}, Exception("you may not"))
     with pytest.raises(ConfigError, match="you may not"), open_storage(url, Path()):
         pass
 
 
 @pytest.mark.parametrize("server", ["database", "proxied"])
 def test_one_process_at_a_time(server, request):
-    """The lock lies in the storage, so folders have no part in it."""
+    """The lock is in the storage, independent of folders."""
     url = request.getfixturevalue(server)
     with open_storage(url, Path()) as storage, open_storage(url, Path()) as other:
-        one, two = (lock_of(url, Path(), each, "locked") for each in (storage, other))
-        got, may_end = Event(), Event()
+        one, two = (sweep_lock(url, Path(), each, "locked") for each in (storage, other))
+        acquired, may_end = Event(), Event()
 
         def hold():
             with two():
-                got.set()
+                acquired.set()
                 assert may_end.wait(60)
 
         with one():
             thread = Thread(target=hold)
             thread.start()
-            assert not got.wait(0.3)  # a wait too short would pass, and never fail by chance
-        assert got.wait(60)
-        (ticket,) = storage.get_all_trials(storage.get_study_id_from_name("locked/lock"))
-        assert ticket.state == TrialState.RUNNING
+            assert not acquired.wait(0.3)  # a wait too short would pass, and never fail by chance
+        assert acquired.wait(60)
+        (trial,) = storage.get_all_trials(storage.get_study_id_from_name("locked/lock"))
+        assert trial.state == TrialState.RUNNING
         may_end.set()
         thread.join()
 
 
-def test_a_password_is_not_written_down(database, tmp_path):
+def test_a_password_is_not_stored(database, tmp_path):
     secret = database.replace("tester@", "tester:hidden-word@")
-    other = "sweep=tiny"  # a name of its own in the same database
+    other = "sweep=tiny"  # another name in the same database
     assert sweep(tmp_path / "s", other, f"storage={secret}", "trials=1", "arms=[topk]") == 0
     for path in (tmp_path / "s").rglob("*"):
         if path.is_file():
@@ -122,11 +122,11 @@ def test_a_proxy_that_does_not_answer(tmp_path, capsys, monkeypatch):
     [
         ([], "proxy: expected"),
         (["port=5"], "proxy: expected"),
-        (["storage=x", "port=five"], "port=five is invalid: expected an integer from 1 to 65535"),
+        (["storage=x", "port=five"], "port=five is invalid: expected an integer in [1, 65535]"),
         (["storage=x", "port=0"], "port=0 is invalid: expected"),
         (["storage=x", "port=65536"], "port=65536 is invalid: expected"),
         (["storage=x", "host=two words"], "host=two words is invalid: expected a name or address"),
-        (["storage=x", "host=192.0.2.1"], "host=192.0.2.1 port=13000: nobody can listen there"),
+        (["storage=x", "host=192.0.2.1"], "host=192.0.2.1 port=13000: cannot listen there"),
         (["storage=x"], "storage=x: cannot be opened"),
     ],
 )
@@ -138,12 +138,12 @@ def test_bad_proxies(arguments, words, capsys):
 def test_two_proxies_do_not_share_a_port(proxied, capsys):
     port = proxied.rpartition(":")[2]
     assert main(["proxy", "storage=x", f"port={port}"]) == 2
-    assert f"host=localhost port={port}: nobody can listen there" in capsys.readouterr().err
+    assert f"host=localhost port={port}: cannot listen there" in capsys.readouterr().err
 
 
-def test_a_proxy_says_whom_it_serves():
-    assert _invitation("localhost", 5, ["::1", "127.0.0.1"]).endswith("host=0.0.0.0 is for others")
+def test_a_proxy_prints_which_machines_can_connect():
+    assert _invitation("localhost", 5, ["::1", "127.0.0.1"]).endswith("host=0.0.0.0 accepts others")
     named = _invitation("lab", 5, ["192.0.2.1"])
-    assert named == "storage=grpc://lab:5 for whoever reaches it: there is no password"
+    assert named == "storage=grpc://lab:5 for every machine that can connect: there is no password"
     everywhere = _invitation("0.0.0.0", 5, ["0.0.0.0"])
-    assert everywhere.startswith(f"storage=grpc://{socket.gethostname()}:5 for whoever")
+    assert everywhere.startswith(f"storage=grpc://{socket.gethostname()}:5 for every machine")

@@ -1,4 +1,4 @@
-"""Search spaces: where they come from, and what is refused."""
+"""Search spaces: their sources, and errors."""
 
 import optuna
 import pytest
@@ -10,7 +10,7 @@ from sweeps.search.space import (
     check_keys,
     defaults,
     grid,
-    joined,
+    join_spaces,
     read_space,
     suggest,
 )
@@ -24,7 +24,7 @@ def space(written, *overrides):
 
 
 def asked(given):
-    """A trial of a study of its own, as in a sweep."""
+    """A trial of a separate study, as in a sweep."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     return study.ask()
 
@@ -62,9 +62,9 @@ def test_a_dense_control_has_no_router_to_vary():
         ({"router.k": []}, "a list of choices"),
         ({"router.k": 3}, "a list of choices"),
         ({"router.k": {"low": 1}}, "a list of choices"),
-        ({"router.k": [1, 4]}, "leaves out the default 2"),
+        ({"router.k": [1, 4]}, "excludes the default 2"),
         ({"optimizer.lr": {"low": 0.5, "high": 0.1}}, "low"),
-        ({"optimizer.lr": {"low": 0.5, "high": 1.0}}, "leaves out the default 0.002"),
+        ({"optimizer.lr": {"low": 0.5, "high": 1.0}}, "excludes the default 0.002"),
     ],
 )
 def test_refused(written, words):
@@ -99,7 +99,7 @@ def test_experts_may_be_chosen_too():
 
 def test_parameters_of_other_arms_do_not_show_in_a_joint_study():
     spaces = {"a": space({}, "router=soft_mixture"), "b": space({}, "router=expert_choice")}
-    whole = joined(spaces)
+    whole = join_spaces(spaces)
     assert defaults(whole, {"arm": "b"}) == {"arm": "b", "b/router.factor": 2.0}
     values = suggest(whole, asked(whole))
     assert {name.partition("/")[0] for name in values if name != "arm"} == {values["arm"]}

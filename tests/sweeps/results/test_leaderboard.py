@@ -1,3 +1,5 @@
+"""Leaderboard: order, verdicts and tables."""
+
 import csv
 import json
 import math
@@ -10,7 +12,7 @@ from sweeps.results.leaderboard import write_leaderboard, write_tables
 from sweeps.results.ranking import standings, verdicts_of
 from sweeps.results.sweep_dir import read_sweep, read_sweeps
 
-from .folders import ARMS, FakeArm, write_sweep
+from ..folders import ARMS, FakeArm, write_sweep
 
 FIVE = (
     FakeArm("topk", (0.961, 0.958, 0.967, 0.960, 0.963)),
@@ -56,7 +58,7 @@ def test_where_less_is_better_the_least_comes_first(tmp_path):
     assert found[2].improvement == 0.0
 
 
-def test_arms_with_missing_runs_come_last_and_are_told_so(tmp_path):
+def test_arms_with_missing_runs_come_last_and_are_marked(tmp_path):
     folder = write_sweep(tmp_path / "s", [*FIVE, FakeArm("soft_moe", (0.99, None, 0.98))])
     shutil.rmtree(folder / "confirmed" / "hash")
     found = standings(read_sweep(folder))
@@ -147,7 +149,7 @@ def test_latex_and_markdown_show_labels_as_they_are(tmp_path):
     assert r"| 50% of a\_b & c\\d \| \{x\} \#1 |" in (folder / "leaderboard.md").read_text()
 
 
-def test_latex_rows_have_as_many_cells_as_columns(tmp_path):
+def test_latex_rows_have_one_cell_per_column(tmp_path):
     folder = write_sweep(tmp_path / "s")
     write_leaderboard(folder)
     lines = (folder / "leaderboard.tex").read_text().splitlines()

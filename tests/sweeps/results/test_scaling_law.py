@@ -1,3 +1,5 @@
+"""Scaling law of the learning rate: fit, interval and command."""
+
 import math
 
 import numpy as np
@@ -5,10 +7,10 @@ import pytest
 from scipy import stats
 
 from routers import ConfigError
+from sweeps import main
 from sweeps.results.scaling_law import Point, fit, read_points, scale_report, scale_text
-from sweeps.stages.cli import main
 
-from .folders import FakeArm, write_run, write_sweep
+from ..folders import FakeArm, write_run, write_sweep
 
 SIZES = (1e4, 3e4, 1e5, 3e5, 1e6)
 
@@ -26,7 +28,7 @@ def test_a_power_law_is_found_exactly():
 
 
 def test_interval_by_hand():
-    # logs base e of sizes 1, e, e² and rates 1, e, e⁵: slope 2.5, line at -0.5 + 2.5 x, left
+    # logs base e of sizes 1, e, e² and rates 1, e, e⁵: slope 2.5, line at -0.5 + 2.5 x, residuals
     # 0.5, -1, 0.5, so s² = 1.5 on 1 degree; at x = 3: 7 -+ 12.7062 sqrt(1.5 (1 + 1/3 + 4/2))
     law = fit([Point(1.0, 1.0), Point(math.e, math.e), Point(math.e**2, math.e**5)])
     found = law.interval(math.e**3)
@@ -63,7 +65,7 @@ def test_too_little_to_fit(points):
     "bad", [Point(0.0, 1e-3), Point(math.inf, 1e-3), Point(1e4, -1.0), Point(1e4, math.nan)]
 )
 def test_sizes_and_rates_are_above_zero(bad):
-    with pytest.raises(ConfigError, match="above 0"):
+    with pytest.raises(ConfigError, match="expected a number > 0"):
         fit([*law_points(0.1), bad])
 
 
@@ -74,8 +76,8 @@ def test_asked_for_no_size(at):
 
 
 def test_a_far_prediction_says_so():
-    assert "far" not in scale_text(law_points(0.1), 9e6)
-    assert "20 times the largest" in scale_text(law_points(0.1), 2e7)
+    assert "warning" not in scale_text(law_points(0.1), 9e6)
+    assert "warning: that is 20 times the largest" in scale_text(law_points(0.1), 2e7)
 
 
 def test_points_come_from_the_best_trials_of_sweeps(tmp_path):
@@ -108,7 +110,7 @@ def test_arms_keep_their_points_apart_and_unfinished_ones_have_none(tmp_path):
     }
 
 
-def test_points_are_told_by_size_and_the_arm_nearest_to_a_law_says_what_it_lacks(tmp_path):
+def test_points_are_sorted_and_the_error_is_about_the_arm_with_most_points(tmp_path):
     lines = scale_text(law_points(0.1)[::-1], 1e7).splitlines()[1 : 1 + len(SIZES)]
     assert [float(line.split()[0].replace(",", "")) for line in lines] == sorted(SIZES)
     both = write_sweep(tmp_path / "both", [FakeArm("hash"), FakeArm("topk")])

@@ -1,4 +1,4 @@
-"""What is shown and written down of a storage has no password in it."""
+"""Passwords in the URL of a storage are neither printed nor stored."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from routers import ConfigError
 from sweeps.storage.connect import open_storage, without_password
 
-#: Where people put one, in good URLs and in others.
+#: Valid and malformed URLs with a password.
 SECRETS = [
     "postgresql://me:sesame@host/db",
     "postgresql://host/db?user=me&password=sesame",
@@ -36,7 +36,7 @@ def test_a_password_is_masked(url):
 
 
 @pytest.mark.parametrize("url", [url for url in SECRETS if "many" in url or "://" not in url])
-def test_an_error_tells_no_password(url):
+def test_an_error_shows_no_password(url):
     with pytest.raises(ConfigError) as caught, open_storage(url, Path()):
         pass
     assert "same" not in str(caught.value)
@@ -52,5 +52,5 @@ def test_an_error_tells_no_password(url):
         "postgresql://host:many/x",
     ],
 )
-def test_what_has_none_is_shown_whole(url):
+def test_a_url_without_password_is_unchanged(url):
     assert without_password(url) == url

@@ -1,3 +1,5 @@
+"""Reading of a sweep's folder, complete, incomplete or damaged."""
+
 import json
 import shutil
 from dataclasses import replace
@@ -5,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from routers import ConfigError
-from sweeps.results.sweep_dir import read_sweep, read_sweeps
+from sweeps import read_sweep, read_sweeps
 
-from .folders import ARMS, FakeArm, write_run, write_sweep
+from ..folders import ARMS, FakeArm, write_run, write_sweep
 
 
 def test_everything_that_was_written_is_read(tmp_path):
@@ -73,7 +75,7 @@ def test_arms_as_they_are_written(tmp_path, arms):
     ]
 
 
-def test_an_objective_that_goes_nowhere(tmp_path):
+def test_an_objective_with_an_unknown_direction(tmp_path):
     folder = write_sweep(tmp_path / "s")
     path = folder / "sweep.yaml"
     path.write_text(path.read_text().replace("maximize", "maximise"))
@@ -114,7 +116,7 @@ def test_a_damaged_sweep_file(tmp_path, text):
         read_sweep(folder)
 
 
-def test_several_sweeps_are_merged_and_shared_labels_told_apart(tmp_path):
+def test_several_sweeps_are_merged_and_shared_labels_get_names(tmp_path):
     one = write_sweep(tmp_path / "one", ARMS[:2])
     other = write_sweep(tmp_path / "other", [ARMS[0], FakeArm("hash")], margin=0.02)
     merged = read_sweeps([one, other, one])
@@ -129,7 +131,7 @@ def test_several_sweeps_are_merged_and_shared_labels_told_apart(tmp_path):
     assert merged.margin == 0.02
 
 
-def test_sweeps_of_the_same_name_are_told_apart_by_their_paths(tmp_path):
+def test_sweeps_of_the_same_name_get_their_paths(tmp_path):
     folders = [write_sweep(tmp_path / part / "s", ARMS[:1]) for part in ("a", "b")]
     assert len({arm.label for arm in read_sweeps(folders).arms}) == 2
 

@@ -1,13 +1,15 @@
-"""Trials that end early: at a rung, or because nothing gets better."""
+"""Search stage: pruning, early end of an arm, and invalid scores."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 from optuna.trial import TrialState
 
-from sweeps.stages.search import SearchStage
+from sweeps import compose, make_plan, open_storage
+from sweeps.stages.search import SearchStage, search_stages
 
-from .cases import confirmed, states, sweep, trials_of
+from ..cases import TINY, confirmed, states, sweep, trials_of
 
 OBJECTIVES = {
     "one": "objectives=[score.value]",
@@ -19,11 +21,11 @@ OBJECTIVES = {
 def test_losers_at_a_rung_stop(tmp_path, monkeypatch, objectives):
     asked = []
 
-    def only_the_first(line, trial, epoch, values):
+    def only_the_first(stage, trial, epoch, values):
         asked.append((trial.number, epoch, sorted(values)))
         return trial.number == 0
 
-    monkeypatch.setattr(SearchStage, "goes_on", only_the_first)
+    monkeypatch.setattr(SearchStage, "should_continue", only_the_first)
     out = tmp_path / "x"
     code = sweep(
         out,
@@ -43,7 +45,7 @@ def test_losers_at_a_rung_stop(tmp_path, monkeypatch, objectives):
 
 
 def test_an_arm_ends_when_nothing_gets_better(tmp_path, monkeypatch):
-    monkeypatch.setattr(SearchStage, "since_better", lambda line: len(_done(line)))
+    monkeypatch.setattr(SearchStage, "since_better", lambda stage: len(_finished(stage)))
     out = tmp_path / "x"
     code = sweep(out, "arms=[topk]", "controls=[]", "trials=5", "patience=2", "confirm.seeds=1")
     assert code == 0
@@ -52,8 +54,26 @@ def test_an_arm_ends_when_nothing_gets_better(tmp_path, monkeypatch):
     assert confirmed(out) == {"topk": [1000]}
 
 
-def _done(line):
-    return [trial for trial in line.queue.trials() if trial.state.is_finished()]
+def test_a_score_that_is_not_a_number(tmp_path):
+    """NaN is null in JSON, which is not a value of a trial."""
+    out = tmp_path / "x"
+    plan = make_plan(compose([*TINY, f"out={out}", "arms=[topk]", "controls=[]"]))
+    out.mkdir()
+    with open_storage(None, out) as storage:
+        (stage,) = search_stages(plan, storage, nullcontext)
+        trial = stage.queue.claim()
+        stage.suggest(trial)
+        for folder, _ in stage.job(trial).runs:
+            folder.mkdir(parents=True)
+            (folder / "result.json").write_text(json.dumps({"score": {"validation": None}}))
+        assert "not a number" in stage.finish(trial)
+    (first, *_) = trials_of(out, "topk")
+    assert first.state.name == "FAIL"
+    assert "score.value" in first.user_attrs["error"]
+
+
+def _finished(stage):
+    return [trial for trial in stage.queue.trials() if trial.state.is_finished()]
 
 
 def _kind(objectives):

@@ -1,4 +1,4 @@
-"""What is confirmed: every arm's best, and what else lies on the front."""
+"""Confirmed trials: every arm's best one, and the rest of the Pareto front."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -8,17 +8,17 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
 from routers import ConfigError
+from sweeps import Objective
 from sweeps.config.arms import Arm
-from sweeps.config.objectives import Objective
-from sweeps.stages.confirmation import Candidate, ConfirmStage, candidates
-from sweeps.workers.artifacts import RECORDS, pack
+from sweeps.stages.confirmation import Candidate, ConfirmStage, select_candidates
+from sweeps.workers.artifacts import CONFIRMED_FILES, encode
 
 OBJECTIVES = [Objective("score.value", "maximize"), Objective("load.cv", "minimize")]
 A, B = (Arm(name, name, (), False, None) for name in "ab")
 
 
-def line(arm, *rows, constraints=(0.0,)):
-    """A line whose trials came to these values; None for one that failed."""
+def search(arm, *rows, constraints=(0.0,)):
+    """A stage whose trials have these values; None for a failed one."""
     trials = [
         SimpleNamespace(
             number=number,
@@ -33,14 +33,14 @@ def line(arm, *rows, constraints=(0.0,)):
     return SimpleNamespace(arm=lambda trial: arm, queue=queue)
 
 
-def found(*lines, objectives=OBJECTIVES):
+def found(*stages, objectives=OBJECTIVES):
     plan = SimpleNamespace(arms=[A, B], objectives=objectives)
-    return [(each.slug, each.trial.number, each.pareto) for each in candidates(plan, lines)]
+    return [(each.slug, each.trial.number, each.pareto) for each in select_candidates(plan, stages)]
 
 
 def test_the_best_by_the_first_objective_and_the_rest_of_the_front():
-    a = line(A, None, [0.9, 0.5], [0.8, 0.1], [0.7, 0.6])
-    b = line(B, [0.85, 0.6], [0.5, 0.05])
+    a = search(A, None, [0.9, 0.5], [0.8, 0.1], [0.7, 0.6])
+    b = search(B, [0.85, 0.6], [0.5, 0.05])
     assert found(a, b) == [
         ("a", 1, True),
         ("b", 0, False),
@@ -51,21 +51,21 @@ def test_the_best_by_the_first_objective_and_the_rest_of_the_front():
 
 def test_an_equal_trial_is_not_confirmed_twice():
     rows = [[0.9], [0.9], [0.8]]
-    assert found(line(A, *rows), objectives=OBJECTIVES[:1]) == [("a", 0, True)]
+    assert found(search(A, *rows), objectives=OBJECTIVES[:1]) == [("a", 0, True)]
 
 
-def test_trials_outside_the_constraints_are_not_picked():
-    assert found(line(A, [0.9, 0.1], constraints=(-1.0, 0.1)), line(B, [0.1, 0.9])) == [
+def test_trials_outside_the_constraints_are_not_candidates():
+    assert found(search(A, [0.9, 0.1], constraints=(-1.0, 0.1)), search(B, [0.1, 0.9])) == [
         ("b", 0, True)
     ]
 
 
 def confirmation(folder, storage):
-    """A line that confirms one candidate with seeds 1000 and 1001."""
+    """A stage that confirms one candidate with seeds 1000 and 1001."""
     confirm = SimpleNamespace(first_seed=1000, seeds=2)
     config = SimpleNamespace(run=[], retries=0, confirm=confirm)
     plan = SimpleNamespace(
-        name="s", folder=folder, config=config, objectives=OBJECTIVES[:1], sends=True
+        name="s", folder=folder, config=config, objectives=OBJECTIVES[:1], uploads=True
     )
     best = SimpleNamespace(number=0, values=[0.9], params={}, user_attrs={"overrides": []})
     return ConfirmStage(plan, storage, nullcontext, [Candidate("a", "a", A, best, True)])
@@ -81,8 +81,8 @@ def confirmation(folder, storage):
         {},
     ],
 )
-def test_what_is_no_run_of_the_sweep_is_written_nowhere(tmp_path, attrs):
-    """Who may write to the storage says nothing about the folders of this machine."""
+def test_runs_of_other_sweeps_are_not_written(tmp_path, attrs):
+    """Write access to the storage gives no access to the folders of this machine."""
     storage, out = InMemoryStorage(), tmp_path / "sweeps" / "out"
     (out / "confirmed" / "a" / "seed-x").mkdir(parents=True)
     mine = tmp_path / "elsewhere" / "project"
@@ -91,13 +91,13 @@ def test_what_is_no_run_of_the_sweep_is_written_nowhere(tmp_path, attrs):
     sent = tmp_path / "sent"
     sent.mkdir()
     (sent / "result.json").write_text("{}")
-    line = confirmation(out, storage)
+    stage = confirmation(out, storage)
     study = storage.get_study_id_from_name("s/confirmed")
     state = {"state": TrialState.COMPLETE, "value": 0.0}
-    attrs = {**attrs, **pack([sent], RECORDS)}
+    attrs = {**attrs, **encode([sent], CONFIRMED_FILES)}
     storage.create_new_trial(study, create_trial(**state, user_attrs=attrs))
     before = sorted(tmp_path.rglob("*"))
-    for act in (line.gather, line.upload_missing, lambda: confirmation(out, storage)):
+    for act in (stage.download_missing, stage.upload_missing, lambda: confirmation(out, storage)):
         with pytest.raises(ConfigError, match="trial 2 of the study 's/confirmed' is of candidate"):
             act()
     assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == []
