@@ -15,8 +15,7 @@ from rich.console import Console
 from . import ROUTERS
 from ._catalogue.render import catalogue, markdown, verdicts
 from .conformance.suite import run_checks
-from .plugins.errors import ConfigError
-from .plugins.registry import load_plugins
+from .plugins import ConfigError, load_plugins
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

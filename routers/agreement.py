@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router
-from .blocks.selection import softmax
+from .blocks import softmax
 from .gates import GateSpec
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
-from .routing.rule import OutputCombiner
+from .plugins import OptionError
+from .routing import Items, OutputCombiner, Routing
 
 
 @ROUTERS.register("agreement")

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
 from .gates import GateSpec, pick
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 #: Up to so many items the optimum takes milliseconds; of 4,096 items and 64 experts it takes
 #: 5 to 20 s on one core, the auction mostly 0.1 to 0.7 s.

@@ -7,12 +7,10 @@ from typing import Any, ClassVar
 import torch
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.noise import Scores, chance_of_top_k
-from .blocks.selection import check_k, check_learns, top_k
+from .blocks import NoisyLogits, build_weighting, check_k, top_k, top_k_probability
 from .gates import GateSpec
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("batch_priority")
@@ -62,7 +60,7 @@ class BatchPriority(Router):
             raise OptionError("capacity", capacity, "a finite number above 0")
         self.k = k
         self.capacity = capacity
-        self.weighting = check_learns(k, weighting)
+        self.weighting = build_weighting(k, weighting)
         self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
@@ -70,7 +68,7 @@ class BatchPriority(Router):
         std = torch.full_like(clean, 1 / self.num_experts)
         noisy = clean + torch.randn_like(clean) * std if self.training else clean
         expert = top_k(noisy, self.k)
-        chance = chance_of_top_k(Scores(clean, noisy, std), self.k)
+        chance = top_k_probability(NoisyLogits(clean, noisy, std), self.k)
         return Routing.by_item(
             items,
             expert,

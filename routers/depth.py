@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import check_k, probability, top_k
+from .blocks import check_k, softmax_weights, top_k
 from .gates import GateSpec, pick
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("depth")
@@ -70,7 +69,7 @@ class Depth(Router):
         through = top_share(items, depth.detach().squeeze(1), self.share)
         logits = self.gate(items)
         expert = top_k(logits, self.k)
-        weight = probability(pick(self.gate, items, logits, expert), logits)
+        weight = softmax_weights(pick(self.gate, items, logits, expert), logits)
         return Routing.by_item(
             items,
             expert,

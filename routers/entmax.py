@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ._router import ROUTERS, Router
-from .blocks.sparse_projection import entmax
+from .blocks import entmax
 from .gates import GateSpec
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("entmax")

@@ -6,11 +6,10 @@ from typing import Any, ClassVar
 import torch
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import largest, softmax, top_k
+from .blocks import softmax, top_k, top_k_unsorted
 from .gates import GateSpec
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("expert_choice")
@@ -57,7 +56,7 @@ class ExpertChoice(Router):
         places = int(capacity.max()) if len(items) else 0
         scores = probs.detach().t().contiguous().view(self.num_experts, *real.shape)  # (E, G, L)
         if items.mask is None:
-            order = largest(scores, places)
+            order = top_k_unsorted(scores, places)
         else:  # largest first, so that a shorter group can leave its last places empty
             order = top_k(scores.masked_fill(~real, -1.0), places)
         first = torch.arange(items.groups, device=order.device) * items.group_length

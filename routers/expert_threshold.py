@@ -7,13 +7,10 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from ._torch.float32_state import Float32State
-from .blocks.histogram import BINS, histogram, quantile
-from .blocks.sigmoid_topk import renormalized
+from .blocks import BINS, Float32State, histogram, normalized_sigmoid, quantile
 from .gates import Gate, GateSpec
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 #: How many items a new gate is tried on.
 _ITEMS = 4096
@@ -136,11 +133,11 @@ class ExpertThreshold(Router):
             logits.sigmoid(),
             keep=above > 0,
             logits=logits,
-            probs=renormalized(logits),
+            probs=normalized_sigmoid(logits),
             experts_per_item=self.share * self.num_experts,
             counts=histogram(above[items.real()]) if self.training else None,
         )
 
-    def adapt_from_counts(self, tally: Tensor) -> None:
-        if self.training and tally.any():
-            self.threshold.follow(self.threshold.value + quantile(tally, 1 - self.share))
+    def adapt_from_counts(self, counts: Tensor) -> None:
+        if self.training and counts.any():
+            self.threshold.follow(self.threshold.value + quantile(counts, 1 - self.share))

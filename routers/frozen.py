@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("frozen")

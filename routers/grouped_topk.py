@@ -7,11 +7,9 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS
-from .blocks.expert_bias import BY_LOAD
-from .blocks.selection import top_k
-from .blocks.sigmoid_topk import SigmoidTopKBase
+from .blocks import LOAD_RULES, SigmoidTopKBase, top_k
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 
 
 @ROUTERS.register("grouped_topk")
@@ -47,8 +45,8 @@ class GroupedTopK(SigmoidTopKBase):
     True
     """
 
-    rules = BY_LOAD
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "rule": list(BY_LOAD)}
+    rules = LOAD_RULES
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "rule": list(LOAD_RULES)}
 
     def __init__(
         self,

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import renormalized, top_k
+from .blocks import renormalized_weights, top_k
 from .gates import GateSpec, pick
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("gshard_top2")
@@ -49,7 +48,7 @@ class GShardTop2(Router):
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
         expert = top_k(logits, 2)
-        weight = renormalized(pick(self.gate, items, logits, expert), logits)
+        weight = renormalized_weights(pick(self.gate, items, logits, expert), logits)
         return Routing.by_item(
             items,
             expert,

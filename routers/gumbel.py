@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import check_k, softmax, top_k
+from .blocks import check_k, softmax, top_k
 from .gates import GateSpec
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("gumbel")

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.required_inputs import given_ids
-from .blocks.seeds import seeded
-from .plugins.errors import ConfigError, OptionError, unknown
-from .routing.items import Items
-from .routing.routing import Routing
+from .blocks import require_ids, seeded_generator
+from .plugins import ConfigError, OptionError, unknown
+from .routing import Items, Routing
 
 
 @dataclass(frozen=True)
@@ -150,17 +148,21 @@ class Hash(Router):
             raise OptionError("buckets", buckets, "an integer of at least 1")
         self.rule = TABLES[table]
         self.seed = seed
-        start = TABLES["random"].make(num_experts, torch.zeros(buckets), None, seeded(seed))
+        start = TABLES["random"].make(
+            num_experts, torch.zeros(buckets), None, seeded_generator(seed)
+        )
         self.register_buffer("table", start)
         self.register_buffer("ready", torch.tensor(not self.rule.reads_data))
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
         counts, means = by_bucket(ids, features, self.table.numel())
-        self.table.copy_(self.rule.make(self.num_experts, counts, means, seeded(self.seed)))
+        self.table.copy_(
+            self.rule.make(self.num_experts, counts, means, seeded_generator(self.seed))
+        )
         self.ready.fill_(True)
 
     def forward(self, items: Items) -> Routing:
-        ids = given_ids(items, "hash")
+        ids = require_ids(items, "hash")
         if not self.ready:
             raise ConfigError(
                 "router.table: this table is made from training data; call "

@@ -10,12 +10,17 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.factorization import branches_of
-from .blocks.noise import NoisyScores, Scores, chance_of_top_k
-from .blocks.selection import check_k, check_learns, top_k
+from .blocks import (
+    NoisyLogits,
+    NoisyScores,
+    build_weighting,
+    check_k,
+    num_branches,
+    top_k,
+    top_k_probability,
+)
 from .gates import GateSpec
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("hierarchical")
@@ -60,12 +65,12 @@ class Hierarchical(Router):
         gate: GateSpec = "linear",
     ) -> None:
         super().__init__(dim, num_experts)
-        self.branches = branches_of(num_experts, branches)
+        self.branches = num_branches(num_experts, branches)
         self.size = num_experts // self.branches
         check_k(primary_k, self.branches, "primary_k", "router.branches={}")
         check_k(k, self.size, what="num_experts / router.branches = {}")
-        check_learns(primary_k, weighting, "primary_k")
-        self.weighting = check_learns(k, weighting)
+        build_weighting(primary_k, weighting, "primary_k")
+        self.weighting = build_weighting(k, weighting)
         self.primary_k, self.k = primary_k, k
         self.primary = NoisyScores(self.build_gate(gate, self.branches), dim, self.branches)
         self.secondary = NoisyScores(self.build_gate(gate), dim, num_experts)
@@ -73,7 +78,7 @@ class Hierarchical(Router):
 
     def forward(self, items: Items) -> Routing:
         first = self.primary(items)
-        second = Scores(*(s.view(-1, self.branches, self.size) for s in self.secondary(items)))
+        second = NoisyLogits(*(s.view(-1, self.branches, self.size) for s in self.secondary(items)))
         branch = top_k(first.noisy, self.primary_k)  # (N, Kp)
         kept = second.noisy.gather(1, branch.unsqueeze(-1).expand(-1, -1, self.size))
         inner = top_k(kept, self.k)  # (N, Kp, K)
@@ -90,9 +95,11 @@ class Hierarchical(Router):
             expected_load=self._expected_load(items.real(), first, second, branch),
         )
 
-    def _expected_load(self, real: Tensor, first: Scores, second: Scores, branch: Tensor) -> Tensor:
+    def _expected_load(
+        self, real: Tensor, first: NoisyLogits, second: NoisyLogits, branch: Tensor
+    ) -> Tensor:
         sent = torch.zeros_like(first.noisy).scatter(1, branch, 1.0) * real.unsqueeze(1)
-        primary = (chance_of_top_k(first, self.primary_k) * real.unsqueeze(1)).sum(0)
-        secondary = (chance_of_top_k(second, self.k) * sent.unsqueeze(-1)).sum(0)
+        primary = (top_k_probability(first, self.primary_k) * real.unsqueeze(1)).sum(0)
+        secondary = (top_k_probability(second, self.k) * sent.unsqueeze(-1)).sum(0)
         per_item = secondary / sent.sum(0).clamp_min(1).unsqueeze(1)
         return (primary.unsqueeze(1) * per_item).flatten()

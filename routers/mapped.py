@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.required_inputs import given_tasks
-from .plugins.errors import ConfigError, OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .blocks import require_tasks
+from .plugins import ConfigError, OptionError
+from .routing import Items, Routing
 
 #: For every task its expert, or the list of its experts.
 TaskTable = Sequence[Sequence[int]] | Sequence[int]
@@ -68,7 +67,7 @@ class Mapped(Router):
         self.register_buffer("listed", listed(given, num_experts))
 
     def forward(self, items: Items) -> Routing:
-        task = given_tasks(items, "mapped")
+        task = require_tasks(items, "mapped")
         row = task % len(self.listed) if self.repeats else task
         self._check_known(task, row)
         keep = self.listed[row]

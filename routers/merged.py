@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import softmax
+from .blocks import softmax
 from .gates import GateSpec
-from .plugins.errors import unknown
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import unknown
+from .routing import Items, Routing
 
 #: What shares a merged expert: how many equal parts of a batch there are.
 PARTS: dict[str, Callable[[Items], int]] = {

@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.noise import NoisyScores, chance_of_top_k
-from .blocks.selection import check_several, renormalized, top_k
+from .blocks import (
+    NoisyScores,
+    check_k_above_one,
+    renormalized_weights,
+    top_k,
+    top_k_probability,
+)
 from .gates import GateSpec
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("noisy_topk")
@@ -39,18 +43,18 @@ class NoisyTopK(Router):
         self, dim: int, num_experts: int, *, k: int = 2, gate: GateSpec = "linear"
     ) -> None:
         super().__init__(dim, num_experts)
-        check_several(k, num_experts)
+        check_k_above_one(k, num_experts)
         self.k = k
         self.scores = NoisyScores(self.build_gate(gate), dim, num_experts)
 
     def forward(self, items: Items) -> Routing:
         scores = self.scores(items)
         expert = top_k(scores.noisy, self.k)
-        chance = chance_of_top_k(scores, self.k)
+        chance = top_k_probability(scores, self.k)
         return Routing.by_item(
             items,
             expert,
-            renormalized(scores.noisy.gather(1, expert), scores.noisy),
+            renormalized_weights(scores.noisy.gather(1, expert), scores.noisy),
             self.num_experts,
             logits=scores.noisy,
             expected_load=chance[items.real()].sum(0),

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from ._torch.float32_state import Float32State
-from .blocks.selection import check_k, softmax, top_k
+from .blocks import Float32State, check_k, softmax, top_k
 from .gates import GateSpec
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("null_experts")
@@ -88,9 +86,9 @@ class NullExperts(Router):
             counts=self.bias.counts(~working[items.real()]) if self.training else None,
         )
 
-    def adapt_from_counts(self, tally: Tensor) -> None:
+    def adapt_from_counts(self, counts: Tensor) -> None:
         if self.training:
-            self.bias.adapt(tally)
+            self.bias.adapt(counts)
 
 
 class NullBias(Float32State):
@@ -126,7 +124,7 @@ class NullBias(Float32State):
         """Null choices and all choices, of ``null`` ``(n, K)`` bool."""
         return torch.stack([null.sum(), torch.full_like(null, 1, dtype=torch.int64).sum()])
 
-    def adapt(self, tally: Tensor) -> None:
+    def adapt(self, counts: Tensor) -> None:
         """Move after a step with these tallies."""
-        null, total = tally
+        null, total = counts
         self.value += self.rate * (self.share * total - null).sign()

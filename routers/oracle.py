@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS
-from .blocks.required_inputs import given_ids
+from .blocks import require_ids
 from .hash import Hash
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("oracle")
@@ -40,7 +39,7 @@ class Oracle(Hash):
     traits = replace(Hash.traits, per_item=False, causal=False, equivariant=False)
 
     def forward(self, items: Items) -> Routing:
-        content = given_ids(items, "oracle")
+        content = require_ids(items, "oracle")
         following = _next_real(items.grouped(items.real()))
         ids = items.grouped(content).gather(1, following).flatten()
         return super().forward(replace(items, ids=ids))

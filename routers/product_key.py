@@ -11,11 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._router import ROUTERS, Router
-from .blocks.factorization import columns_of
-from .blocks.selection import check_several, top_k
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .blocks import check_k_above_one, num_columns, top_k
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("product_key")
@@ -60,8 +58,8 @@ class ProductKey(Router):
         width: int = 32,
     ) -> None:
         super().__init__(dim, num_experts)
-        self.columns = columns_of(num_experts)
-        check_several(k, num_experts)
+        self.columns = num_columns(num_experts)
+        check_k_above_one(k, num_experts)
         if heads < 1:
             raise OptionError("heads", heads, "an integer of at least 1")
         if width < 4 or width % 2:

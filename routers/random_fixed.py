@@ -1,10 +1,9 @@
 """Control: a random gate that never learns."""
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import WEIGHTINGS, check_k, top_k
+from .blocks import WEIGHTINGS, check_k, top_k
 from .gates import GateSpec
-from .routing.items import Items
-from .routing.routing import Routing
+from .routing import Items, Routing
 
 
 @ROUTERS.register("random_fixed")

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from ._torch.float32_state import Float32State
+from .blocks import Float32State
 from .gates import GateSpec
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("relu")
@@ -79,9 +78,9 @@ class ReLU(Router):
             counts=torch.stack([(weight[real] > 0).sum(), real.sum()]) if self.training else None,
         )
 
-    def adapt_from_counts(self, tally: Tensor) -> None:
+    def adapt_from_counts(self, counts: Tensor) -> None:
         if self.training:
-            self.sparsity_coefficient.follow((tally[0] - self.k * tally[1]).item())
+            self.sparsity_coefficient.follow((counts[0] - self.k * counts[1]).item())
 
 
 class SparsityCoefficient(Float32State):

@@ -6,9 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ._router import ROUTERS
-from .blocks.expert_bias import RULES
-from .blocks.selection import top_k
-from .blocks.sigmoid_topk import SigmoidTopKBase
+from .blocks import UPDATE_RULES, SigmoidTopKBase, top_k
 
 
 @ROUTERS.register("sigmoid")
@@ -41,7 +39,7 @@ class Sigmoid(SigmoidTopKBase):
     0
     """
 
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "rule": list(RULES)}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "rule": list(UPDATE_RULES)}
 
     def select(self, scores: Tensor) -> Tensor:
         return top_k(scores, self.k)

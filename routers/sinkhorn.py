@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import check_k, probability, top_k
+from .blocks import check_k, softmax_weights, top_k
 from .gates import GateSpec, pick
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("sinkhorn")
@@ -54,7 +53,7 @@ class Sinkhorn(Router):
             raise OptionError("rounds", rounds, "an integer of at least 1")
         self.k = k
         self.rounds = rounds
-        self.weigh = _sure if k == 1 else probability
+        self.weigh = _sure if k == 1 else softmax_weights
         self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:

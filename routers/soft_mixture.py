@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 
 from ._router import ROUTERS, Router
 from .gates import GateSpec
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("soft_mixture")

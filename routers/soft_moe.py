@@ -7,9 +7,8 @@ import torch
 
 from ._router import ROUTERS, Router, Traits
 from .gates import GateSpec
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("soft_moe")

@@ -4,10 +4,8 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.seeds import seeded
-from .blocks.selection import check_k, top_k
-from .routing.items import Items
-from .routing.routing import Routing
+from .blocks import check_k, seeded_generator, top_k
+from .routing import Items, Routing
 
 
 @ROUTERS.register("stochastic")
@@ -39,7 +37,7 @@ class Stochastic(Router):
     def __init__(self, dim: int, num_experts: int, *, k: int = 1, seed: int = 0) -> None:
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
-        seeded(seed)
+        seeded_generator(seed)
         self.k = k
         self.seed = seed
 
@@ -53,7 +51,7 @@ class Stochastic(Router):
 
     def _fixed(self, items: Items) -> Tensor:
         """Lots by place in the group: one shuffle of the experts after the other."""
-        e, generator = self.num_experts, seeded(self.seed)
+        e, generator = self.num_experts, seeded_generator(self.seed)
         shuffles = torch.rand(items.group_length // e + 1, e, generator=generator).argsort(1)
         place = items.grouped(items.real().long()).cumsum(1).flatten().sub(1).clamp_min(0)
         turn = (place.unsqueeze(1) + torch.arange(self.k, device=place.device)) % e

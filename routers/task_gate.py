@@ -6,12 +6,10 @@ from typing import Any, ClassVar
 import torch
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.required_inputs import given_tasks
-from .blocks.selection import check_several, renormalized, top_k
+from .blocks import check_k_above_one, renormalized_weights, require_tasks, top_k
 from .gates import GateSpec
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("task_gate")
@@ -52,13 +50,13 @@ class TaskGate(Router):
         if tasks < 1:
             raise OptionError("tasks", tasks, "an integer of at least 1")
         if k is not None:
-            check_several(k, num_experts)
+            check_k_above_one(k, num_experts)
         self.tasks = tasks
         self.k = k or num_experts
         self.gate = self.build_gate(gate, tasks * num_experts)
 
     def forward(self, items: Items) -> Routing:
-        task = given_tasks(items, "task_gate")
+        task = require_tasks(items, "task_gate")
         wrong = task[(task < 0) | (task >= self.tasks)]
         if wrong.numel():
             allowed = f"a number above all items' tasks, and one is of task {wrong[0].item()}"
@@ -68,5 +66,5 @@ class TaskGate(Router):
         if self.k == self.num_experts:
             return Routing.by_mask(items, logits.softmax(-1), logits=logits)
         expert = top_k(logits, self.k)
-        weight = renormalized(logits.gather(1, expert), logits)
+        weight = renormalized_weights(logits.gather(1, expert), logits)
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)

@@ -7,11 +7,10 @@ from typing import Any, ClassVar
 import torch
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import softmax
+from .blocks import softmax
 from .gates import GateSpec
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("top_p")

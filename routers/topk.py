@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ._router import ROUTERS, Router
-from .blocks.noise import jittered
-from .blocks.selection import WEIGHTINGS, check_k, check_learns, top_k
+from .blocks import WEIGHTINGS, build_weighting, check_k, jittered, top_k
 from .gates import GateSpec, pick
-from .plugins.errors import OptionError
-from .routing.items import Items
-from .routing.routing import Routing
+from .plugins import OptionError
+from .routing import Items, Routing
 
 
 @ROUTERS.register("topk")
@@ -53,7 +51,7 @@ class TopK(Router):
         if not 0 <= jitter < 1:
             raise OptionError("jitter", jitter, "a number from 0 to below 1")
         self.k = k
-        self.weighting = check_learns(k, weighting)
+        self.weighting = build_weighting(k, weighting)
         self.jitter = jitter
         self.gate = self.build_gate(gate)
         self.set_traits(convex=self.weighting.convex)

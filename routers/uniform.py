@@ -3,9 +3,8 @@
 import torch
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import check_k
-from .routing.items import Items
-from .routing.routing import Routing
+from .blocks import check_k
+from .routing import Items, Routing
 
 
 @ROUTERS.register("uniform")

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -17,7 +18,7 @@ _STOP = re.compile(r"(?<!\bal)(?<!\bsec)\.(?=\s|$)")
 _DATED = re.compile(r"\b\d{4}\.\d{4,5}\b|\b(19|20)\d\d\b")
 
 
-def catalogue(parts: Registry) -> RenderableType:
+def catalogue(parts: Registry[Any]) -> RenderableType:
     """Every router by name: what it does, whose idea it is, promises, cost, options."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold cyan", no_wrap=True)
@@ -45,7 +46,7 @@ LEGEND = (
 )
 
 
-def markdown(parts: Registry) -> str:
+def markdown(parts: Registry[Any]) -> str:
     """The catalogue as a table for a README, a router in a row."""
     lines = [
         "| router | what it does | source | learned | causal | FLOPs per item | parameters |",

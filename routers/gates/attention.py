@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..plugins.errors import OptionError
-from ..routing.items import Items
+from ..plugins import OptionError
+from ..routing import Items
 from ._base import GATES, Gate
 
 

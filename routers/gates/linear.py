@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .._torch.sorting import stable_order
-from ..plugins.errors import OptionError
-from ..routing.items import Items
+from .._torch import stable_order
+from ..plugins import OptionError
+from ..routing import Items
 from ._base import GATES, Gate
 
 

@@ -25,7 +25,7 @@ from .levels import ExpertStatistics, of_batch, of_groups, of_step
 
 Loss = Callable[[Routing], Tensor]
 
-LOSSES = Registry("losses", base=None, group="switchyard.losses")
+LOSSES: Registry[Tensor] = Registry("losses", base=None, group="switchyard.losses")
 
 
 class OverStep:

@@ -15,8 +15,8 @@ from routers import CheckError
 from routers.conformance.harness import SIZES
 from routers.conformance.suite import Candidate, run_checks
 
-from .plants import memory
-from .plants._all import PLANTS, TRAPS
+from .faulty_routers import memory
+from .faulty_routers._all import PLANTS, TRAPS
 
 
 @pytest.fixture(autouse=True)
