@@ -1,7 +1,7 @@
-"""``python -m routers``: the catalogue; ``python -m routers check NAME``: a verdict.
+"""``python -m routers``: the catalogue; ``python -m routers check NAME``: conformance checks.
 
-``--markdown`` prints the catalogue as a table for a README; ``--plugins their.module`` adds what
-that module registers.
+``--markdown`` prints the table of docs/routers.md; ``--plugins their.module`` adds the parts that
+the module registers.
 """
 
 import argparse

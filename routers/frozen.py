@@ -50,8 +50,10 @@ class Frozen(Router):
         try:
             self.router: Router = ROUTERS.build(of, dim, num_experts, **(options or {}))
         except OptionError as error:
-            path = error.name.removeprefix(ROUTERS.key)  # empty, or .option
-            raise error.about(f"options{path}" if path else "of", error.problem) from None
+            key, dot, path = error.name.partition(".")
+            if key != ROUTERS.key:
+                raise  # about num_experts
+            raise error.about("options" + dot + path if path else "of", error.problem) from None
         if not self.router.traits.learned:
             raise OptionError("of", of, "a router with the trait learned, such as topk")
         self.router.requires_grad_(False)

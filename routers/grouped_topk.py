@@ -93,7 +93,7 @@ def in_best_groups(scores: Tensor, groups: int, kept: int) -> Tensor:
         kept: how many of them stay.
 
     >>> in_best_groups(torch.tensor([[0.9, 0.1, 0.6, 0.5]]), groups=2, kept=1).tolist()
-    [[-inf, -inf, 0.6000000238418579, 0.5]]
+    [[-inf, -inf, 0.6000, 0.5]]
     """
     grouped = scores.view(*scores.shape[:-1], groups, scores.shape[-1] // groups)
     best = top_k(grouped.topk(min(2, grouped.shape[-1]), -1).values.sum(-1), kept)

@@ -1,7 +1,6 @@
 """A fixed table from content to expert: nothing is learned."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -11,19 +10,6 @@ from ._router import ROUTERS, Router, Traits
 from .blocks import require_ids, seeded_generator
 from .plugins import ConfigError, OptionError, unknown
 from .routing import Items, Routing
-
-
-@dataclass(frozen=True)
-class Table:
-    """A way to make a table.
-
-    Attributes:
-        make: ``(E, counts (V,), features (V, F) | None, generator) -> table (V,)``.
-        reads_data: whether it needs the counts and features of the training data.
-    """
-
-    make: Callable[[int, Tensor, Tensor | None, torch.Generator], Tensor]
-    reads_data: bool
 
 
 def by_bucket(ids: Tensor, features: Tensor, buckets: int) -> tuple[Tensor, Tensor]:
@@ -40,43 +26,24 @@ def by_bucket(ids: Tensor, features: Tensor, buckets: int) -> tuple[Tensor, Tens
     return counts, sums / counts.clamp_min(1).unsqueeze(1)
 
 
-def _random(
-    num_experts: int, counts: Tensor, features: Tensor | None, generator: torch.Generator
-) -> Tensor:
-    return torch.randint(num_experts, counts.shape, generator=generator)
-
-
-def _balanced(
-    num_experts: int, counts: Tensor, features: Tensor | None, generator: torch.Generator
-) -> Tensor:
-    table = _random(num_experts, counts, features, generator)  # for ids never seen
+def _balanced(num_experts: int, counts: Tensor, _: Tensor, __: torch.Generator) -> Tensor:
+    table = torch.empty_like(counts)
     load = [0] * num_experts
-    seen = int((counts > 0).sum())
-    for bucket in counts.argsort(descending=True, stable=True)[:seen].tolist():
+    for bucket in counts.argsort(descending=True, stable=True).tolist():
         lightest = min(range(num_experts), key=load.__getitem__)
         table[bucket] = lightest
         load[lightest] += int(counts[bucket])
     return table
 
 
-def _clustered(
-    num_experts: int, counts: Tensor, features: Tensor | None, generator: torch.Generator
-) -> Tensor:
-    assert features is not None
-    table = _random(num_experts, counts, features, generator)  # for ids never seen
-    seen = (counts > 0).nonzero().squeeze(1)
-    table[seen] = _k_means(features[seen], num_experts, generator)
-    return table
+def _clustered(num_experts: int, _: Tensor, means: Tensor, generator: torch.Generator) -> Tensor:
+    return _k_means(means, num_experts, generator)
 
 
-def _dispersed(
-    num_experts: int, counts: Tensor, features: Tensor | None, generator: torch.Generator
-) -> Tensor:
-    assert features is not None
-    table = _random(num_experts, counts, features, generator)  # for ids never seen
-    seen = (counts > 0).nonzero().squeeze(1)
-    cluster = _k_means(features[seen], num_experts, generator)
-    table[seen[cluster.argsort(stable=True)]] = torch.arange(len(seen)) % num_experts
+def _dispersed(num_experts: int, _: Tensor, means: Tensor, generator: torch.Generator) -> Tensor:
+    table = torch.empty(len(means), dtype=torch.int64)
+    order = _k_means(means, num_experts, generator).argsort(stable=True)
+    table[order] = torch.arange(len(means)) % num_experts
     return table
 
 
@@ -93,11 +60,13 @@ def _k_means(points: Tensor, k: int, generator: torch.Generator, rounds: int = 5
     return torch.cdist(points, centres).argmin(1)
 
 
-TABLES = {
-    "random": Table(_random, reads_data=False),
-    "balanced": Table(_balanced, reads_data=True),
-    "clustered": Table(_clustered, reads_data=True),
-    "dispersed": Table(_dispersed, reads_data=True),
+#: ``(E, counts (V,), mean features (V, F), generator) -> experts (V,)`` for the buckets seen in
+#: training; None for a table that needs no data.
+TABLES: dict[str, Callable[[int, Tensor, Tensor, torch.Generator], Tensor] | None] = {
+    "random": None,
+    "balanced": _balanced,
+    "clustered": _clustered,
+    "dispersed": _dispersed,
 }
 
 
@@ -146,19 +115,20 @@ class Hash(Router):
             raise unknown("table", table, TABLES)
         if buckets < 1:
             raise OptionError("buckets", buckets, "an integer of at least 1")
-        self.rule = TABLES[table]
+        self.assign = TABLES[table]
         self.seed = seed
-        start = TABLES["random"].make(
-            num_experts, torch.zeros(buckets), None, seeded_generator(seed)
-        )
+        start = torch.randint(num_experts, (buckets,), generator=seeded_generator(seed))
         self.register_buffer("table", start)
-        self.register_buffer("ready", torch.tensor(not self.rule.reads_data))
+        self.register_buffer("ready", torch.tensor(self.assign is None))
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
-        counts, means = by_bucket(ids, features, self.table.numel())
-        self.table.copy_(
-            self.rule.make(self.num_experts, counts, means, seeded_generator(self.seed))
-        )
+        generator = seeded_generator(self.seed)
+        table = torch.randint(self.num_experts, self.table.shape, generator=generator)
+        if self.assign is not None:
+            counts, means = by_bucket(ids, features, len(table))
+            seen = counts.nonzero().squeeze(1)
+            table[seen] = self.assign(self.num_experts, counts[seen], means[seen], generator)
+        self.table.copy_(table)
         self.ready.fill_(True)
 
     def forward(self, items: Items) -> Routing:

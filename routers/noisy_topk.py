@@ -4,13 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ._router import ROUTERS, Router, Traits
-from .blocks import (
-    NoisyScores,
-    check_k_above_one,
-    renormalized_weights,
-    top_k,
-    top_k_probability,
-)
+from .blocks import NoisyScores, check_k_above_one, renormalized_weights, top_k, top_k_probability
 from .gates import GateSpec
 from .routing import Items, Routing
 

@@ -38,7 +38,7 @@ class Sinkhorn(Router):
 
     >>> from torch import tensor
     >>> even_prices(tensor([[[2.0, 0.0], [1.0, 0.0]]]), tensor([[True, True]]), 50).diff().item()
-    1.5
+    1.5000
     """
 
     traits = Traits(per_item=False, causal=False, convex=False)

@@ -65,4 +65,5 @@ def build_gate(spec: GateSpec, dim: int, outputs: int, option: str = "gate") -> 
     try:
         return GATES.build(options.pop("name", "linear"), dim, outputs, **options)
     except OptionError as error:
-        raise error.about(option + error.name.removeprefix(GATES.key), error.problem) from None
+        _, dot, path = error.name.partition(".")
+        raise error.about(option + dot + path, error.problem) from None

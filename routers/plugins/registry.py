@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from . import signature
-from .errors import ConfigError, OptionError, option_errors_under, unknown
+from .errors import ConfigError, OptionError, unknown
 
 C = TypeVar("C", bound=Callable[..., Any])
 Part = TypeVar("Part")
@@ -97,8 +97,12 @@ class Registry(Mapping[str, Callable[..., Part]], Generic[Part]):
         """
         part = self.get_part(name)
         self.check_options(name, options)
-        with option_errors_under(self.key):
+        try:
             return part(*args, **options)
+        except OptionError as error:
+            if error.name.split(".")[0] not in self.options(name):
+                raise  # about one of args
+            raise error.under(self.key) from error.__cause__
 
     def check_options(self, name: str, options: Mapping[str, Any]) -> None:
         """Raise ``ConfigError`` unless ``options`` match the part's signature."""

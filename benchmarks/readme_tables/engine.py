@@ -1,18 +1,16 @@
-"""The README's table of speed, from the files that ``python -m experts bench`` has left.
+"""Table of the engine's speed, from the files of ``python -m experts bench``.
 
-python -m experts bench out=benchmarks/engine rounds=20 contestants=[…]      the files,
-python -m experts bench out=benchmarks/engine dtype=bfloat16 shapes=[1,3,5]  a command each
-python benchmarks/engine_table.py                                the table
+python -m experts bench out=benchmarks/results/engine rounds=20 contestants=[…]
+python -m experts bench out=benchmarks/results/engine dtype=bfloat16 shapes=[1,3,5]
+python benchmarks/readme_tables/engine.py        write the table to ``docs/engine.md``
 """
 
 import csv
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROWS = HERE / "engine" / "shapes-cpu-float32.csv"
-README = HERE.parent / "README.md"
+from benchmarks.readme_tables.comparison import RESULTS, write_between
+
+ROWS = RESULTS / "engine" / "shapes-cpu-float32.csv"
 OURS = ("dense", "topk", "expert_choice", "soft_mixture", "soft_moe", "loop")
-START, END = "<!-- engine:start -->", "<!-- engine:end -->"
 
 
 def read_rows() -> list[dict[str, str]]:
@@ -22,7 +20,7 @@ def read_rows() -> list[dict[str, str]]:
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """One line per shape: ratios to the dense layer, and the best of the other libraries."""
+    """One line per shape: ratios to the dense layer, and the best other library."""
     lines = [
         "| N, D, H, E, K | dense, ms | `topk` | `expert_choice` | `soft_moe` | loop | best peer |",
         "|---|---|---|---|---|---|---|",
@@ -39,7 +37,7 @@ def table(rows: list[dict[str, str]]) -> str:
 
 
 def ratio(row: dict[str, str] | None) -> str:
-    """Time per active FLOP relative to the dense layer's; a dash for what did not run."""
+    """Time per active FLOP relative to the dense layer's; a dash if it did not run."""
     return f"{float(row['step_ratio']):.2f}" if row and row["step_ratio"] else "-"
 
 
@@ -54,7 +52,7 @@ def best_peer(of: dict[str, dict[str, str]]) -> str:
 
 
 def settings(rows: list[dict[str, str]]) -> str:
-    """What holds for all rows, in a sentence."""
+    """Settings common to all rows, as a sentence."""
     row = rows[0]
     return (
         f"{row['device_name']}, {row['threads']} threads, {row['dtype']}, allocator "
@@ -63,14 +61,6 @@ def settings(rows: list[dict[str, str]]) -> str:
     )
 
 
-def write_table() -> None:
-    """Put the table between README.md's markers."""
-    rows = read_rows()
-    text = README.read_text()
-    head, rest = text.split(START)
-    tail = rest.split(END)[1]
-    README.write_text(f"{head}{START}\n{table(rows)}\n\n{settings(rows)}\n{END}{tail}")
-
-
 if __name__ == "__main__":
-    write_table()
+    rows = read_rows()
+    write_between("engine.md", "engine", f"{table(rows)}\n\n{settings(rows)}")

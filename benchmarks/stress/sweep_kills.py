@@ -1,10 +1,10 @@
-"""200 kills: SIGKILL to sweeps and trials at random moments; the study must end as if undisturbed.
+"""Send SIGKILL to sweeps and trials at random times; the study must end as without kills.
 
-Starts ``python -m sweeps`` on tiny runs again and again, kills it or one of its trials, and at
-the end lets it finish. Says what was struck, and fails where a finished trial changed, the study
-misses its target, or SQLite finds a fault.
+Starts ``python -m sweeps`` on tiny runs repeatedly, kills it or one of its trials, and finally
+lets it finish. Prints what was killed, and fails if a finished trial changed, the study misses
+its number of trials, or SQLite reports a fault.
 
-    python benchmarks/sweep_kills.py [--kills 200] [--seed 0]
+    python benchmarks/stress/sweep_kills.py [--kills 200] [--seed 0]
 """
 
 import argparse
@@ -28,7 +28,7 @@ TRIALS = 12
 
 
 def start(out: Path) -> subprocess.Popen[bytes]:
-    """The sweep, as a user starts it."""
+    """Start the sweep."""
     settings = ["sweep=tiny", f"trials={TRIALS}", "workers=2", "retries=1000", f"out={out}"]
     return subprocess.Popen(
         [sys.executable, "-m", "sweeps", *settings],
@@ -38,7 +38,7 @@ def start(out: Path) -> subprocess.Popen[bytes]:
 
 
 def trials_of(pid: int) -> list[int]:
-    """Processes that train for a sweep: grandchildren with a session of their own."""
+    """Training processes of a sweep: grandchildren that lead a session."""
     parents, leaders = {}, set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -51,7 +51,7 @@ def trials_of(pid: int) -> list[int]:
 
 
 def finished(out: Path) -> dict[tuple[str, int], list[float]]:
-    """The values of every trial that is complete."""
+    """Values of every complete trial."""
     if not (out / "study.db").exists():
         return {}
     url = f"sqlite:///{out / 'study.db'}"
@@ -65,22 +65,22 @@ def finished(out: Path) -> dict[tuple[str, int], list[float]]:
     }
 
 
-def torment(out: Path, kills: int, draw: random.Random) -> Counter[str]:
-    """Kill until so many kills were dealt; returns what they struck."""
-    struck: Counter[str] = Counter()
+def kill_repeatedly(out: Path, kills: int, draw: random.Random) -> Counter[str]:
+    """Kill trials and sweeps ``kills`` times; returns how often each was killed."""
+    killed: Counter[str] = Counter()
     known: dict[tuple[str, int], list[float]] = {}
-    while struck.total() < kills:
+    while killed.total() < kills:
         process = start(out)
-        while process.poll() is None and struck.total() < kills:
+        while process.poll() is None and killed.total() < kills:
             time.sleep(2 * draw.random())
             victims = trials_of(process.pid)
             if victims and draw.random() < 0.8:
                 with suppress(ProcessLookupError):
                     os.kill(draw.choice(victims), signal.SIGKILL)
-                    struck["trial"] += 1
+                    killed["trial"] += 1
             elif victims:
                 process.kill()
-                struck["sweep"] += 1
+                killed["sweep"] += 1
                 break
         process.kill()
         process.communicate()
@@ -90,9 +90,9 @@ def torment(out: Path, kills: int, draw: random.Random) -> Counter[str]:
             raise SystemExit(f"finished trials were lost or changed: {lost}")
         known = now
         if len(now) == len(ARMS) * TRIALS:
-            print(f"the sweep finished after {struck.total()} kills", flush=True)
+            print(f"the sweep finished after {killed.total()} kills", flush=True)
             break
-    return struck
+    return killed
 
 
 def main() -> None:
@@ -102,32 +102,32 @@ def main() -> None:
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     draw = random.Random(options.seed)
-    struck: Counter[str] = Counter()
+    killed: Counter[str] = Counter()
     sweeps = 0
-    while struck.total() < options.kills:
+    while killed.total() < options.kills:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "sweep"
-            struck += torment(out, options.kills - struck.total(), draw)
-            last = start(out)
-            _, errors = last.communicate()
-            if last.returncode:
-                raise SystemExit(f"the sweep ended with {last.returncode}: {errors.decode()}")
+            killed += kill_repeatedly(out, options.kills - killed.total(), draw)
+            final = start(out)
+            _, errors = final.communicate()
+            if final.returncode:
+                raise SystemExit(f"the sweep exited with {final.returncode}: {errors.decode()}")
             check(out)
             sweeps += 1
-    print(f"{struck['trial']} trials and {struck['sweep']} sweeps killed over {sweeps} sweeps;")
+    print(f"{killed['trial']} trials and {killed['sweep']} sweeps killed over {sweeps} sweeps;")
     print("every finished trial kept its value, every study met its target, SQLite is intact")
 
 
 def check(out: Path) -> None:
-    """Raise where the study is not what it would be without kills."""
+    """Raise SystemExit if the study differs from one without kills."""
     done = finished(out)
     wanted = {(arm, number) for arm in ARMS for number in range(TRIALS)}
     if done.keys() != wanted:
-        raise SystemExit(f"missing: {wanted - done.keys()}; too many: {done.keys() - wanted}")
+        raise SystemExit(f"missing: {wanted - done.keys()}; unexpected: {done.keys() - wanted}")
     with sqlite3.connect(out / "study.db") as connection:
-        (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
-    if verdict != "ok":
-        raise SystemExit(f"SQLite: {verdict}")
+        (status,) = connection.execute("PRAGMA integrity_check").fetchone()
+    if status != "ok":
+        raise SystemExit(f"SQLite: {status}")
 
 
 if __name__ == "__main__":

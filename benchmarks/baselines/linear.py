@@ -1,9 +1,9 @@
-"""Linear models of pixels and points: what a network has to beat on the embedded tasks.
+"""Logistic regression baselines of the tasks on pixels and points.
 
-Logistic regression on what a batch holds, flattened and standardised; scikit-learn, no random
-draw. Its strength is chosen on the validation split, the number is of the test split.
+The inputs of a batch are flattened and standardised; scikit-learn, deterministic. The
+regularization strength is chosen on the validation split, the score is of the test split.
 
-    python benchmarks/plain_baselines.py
+    python benchmarks/baselines/linear.py
 """
 
 import json
@@ -19,13 +19,13 @@ from tasks import Batch, build
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 
-#: For each task its targets: from a batch to their labels.
+#: Functions from a batch to the labels of each target, by task.
 TARGETS: dict[str, dict[str, Callable[[Batch], Tensor]]] = {
     "digits": {"accuracy": lambda batch: batch["y"]},
     "planted": {"accuracy": lambda batch: batch["y"]},
     "two_digits": {
-        f"accuracy/{name}": lambda batch, place=place: batch["y"][:, place].long()
-        for place, name in enumerate(("left", "right", "sum", "parity"))
+        f"accuracy/{name}": lambda batch, index=index: batch["y"][:, index].long()
+        for index, name in enumerate(("left", "right", "sum", "parity"))
     },
 }
 
@@ -48,7 +48,7 @@ def _flat(split: Batch) -> npt.NDArray[np.float32]:
 
 
 def _best(x: list[npt.NDArray[np.float32]], y: list[npt.NDArray[np.int64]]) -> float:
-    """Test accuracy of the strength that is best in validation; of equals the weakest."""
+    """Test accuracy of the strength with the best validation accuracy; ties prefer the weakest."""
     models = [
         LogisticRegression(C=strength, max_iter=500).fit(x[0], y[0]) for strength in STRENGTHS
     ]

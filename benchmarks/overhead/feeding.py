@@ -1,9 +1,9 @@
-"""Feeding beside training: what making a batch costs of a training step, for each task.
+"""Share of a training step that is spent making the batch, for each task.
 
-For every task that needs no file, and every command given: time to slice, augment and collate a
+For every task that needs no data, and every command given: time to slice, augment and collate a
 batch, and time of the whole step (forward, backward, optimizer), medians over the same batches.
 
-    python benchmarks/feeding.py ["experiment=cifar10 task.data.path=FOLDER" …]
+    python benchmarks/overhead/feeding.py ["experiment=cifar10 task.data.path=FOLDER" …]
 """
 
 import argparse
@@ -13,15 +13,13 @@ from collections.abc import Sequence
 from itertools import islice
 from statistics import median
 
-from tasks import TASKS
-from tasks.config.compose import compose
-from tasks.running.run import Run
+from tasks import TASKS, Run, compose
 
 BATCHES = 30
 
 
 def share(overrides: Sequence[str]) -> tuple[float, float]:
-    """Milliseconds to make a batch and milliseconds of a step, the batch included."""
+    """Milliseconds to make a batch, and milliseconds of the step."""
     run = Run(compose(overrides))
     module, optimizer = run.module, run.module.configure_optimizers()["optimizer"]
     feeding, steps = [], []

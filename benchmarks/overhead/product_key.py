@@ -1,12 +1,12 @@
-"""What a million experts cost: a step of the layer, and the router's time over E.
+"""Cost of a million experts: a step of the layer, and the router's time over E.
 
 The layer is ``product_key`` in front of ``singleton``, forward and backward over 4,096 items of
-width 256 with the ``switch`` term. Times are medians, by the clock and of the processor: where
-these differ the machine was busy with something else. Writes ``benchmarks/product_key.csv`` and
-the plot ``benchmarks/product_key.svg``.
+width 256 with the ``switch`` term. Times are medians of wall-clock and of processor time; if these
+differ, other programs used the machine. Writes ``benchmarks/results/product_key.csv`` and the plot
+``benchmarks/results/product_key.svg``.
 
-    python benchmarks/product_key.py [--threads 2] [--rounds 9]
-    python benchmarks/product_key.py --plot      draw the plot from the rows there are
+    python benchmarks/overhead/product_key.py [--threads 2] [--rounds 9]
+    python benchmarks/overhead/product_key.py --plot      draw the plot from existing rows
 """
 
 import argparse
@@ -26,16 +26,16 @@ import routers
 from experts import MoE
 from routers import LOSSES, Items, Router
 
-ROWS = Path(__file__).with_suffix(".csv")
-PLOT = Path(__file__).with_suffix(".svg")
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+ROWS, PLOT = RESULTS / "product_key.csv", RESULTS / "product_key.svg"
 ITEMS, DIM = 4096, 256
 EXPERTS = [2**power for power in range(10, 21)]
-DENSE = [2**power for power in range(10, 15)]  # a linear gate's (N, E) outgrows memory soon
+DENSE = [2**power for power in range(10, 15)]  # a linear gate's (N, E) soon exceeds memory
 OPTIONS = {"k": 16, "width": 256}
 
 
 def median_times(step: Callable[[Tensor], Tensor], rounds: int) -> tuple[float, float]:
-    """Seconds of a forward and backward pass by the clock and of the processor; one to warm up."""
+    """Median wall-clock and processor seconds of a forward and backward pass, after a warm-up."""
     clock, processor = [], []
     for _ in range(rounds + 1):
         x = torch.randn(ITEMS, DIM, requires_grad=True)
@@ -47,7 +47,7 @@ def median_times(step: Callable[[Tensor], Tensor], rounds: int) -> tuple[float, 
 
 
 def layer_row(heads: int, rounds: int) -> dict[str, object]:
-    """A step of the whole layer with 2^20 experts, and the most memory the process took."""
+    """A step of the whole layer with 2^20 experts, and the peak memory of the process."""
     torch.manual_seed(0)
     router = routers.build("product_key", DIM, EXPERTS[-1], heads=heads, **OPTIONS)
     layer = MoE(router, experts.build("singleton", DIM, EXPERTS[-1]))
@@ -88,7 +88,7 @@ def row(what: str, num_experts: int, clock: float, processor: float) -> dict[str
 
 
 def plot() -> None:
-    """Router time over the root of ``E``, with the straight line that fits it best."""
+    """Plot router time over the square root of ``E`` with a fitted line."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -98,9 +98,9 @@ def plot() -> None:
         rows = list(csv.DictReader(file))
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for name, mark in (("product_key", "o"), ("topk", "s")):
-        own = [r for r in rows if r["what"] == name]
-        root = np.sqrt([int(r["experts"]) for r in own])
-        ms = 1000 * np.array([float(r["processor_seconds"]) for r in own])
+        points = [r for r in rows if r["what"] == name]
+        root = np.sqrt([int(r["experts"]) for r in points])
+        ms = 1000 * np.array([float(r["processor_seconds"]) for r in points])
         axes.plot(root, ms, mark, label=name)
         if name == "product_key":
             slope, start = np.polyfit(root, ms, 1)
@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--plot", action="store_true", help="from the rows there are")
+    parser.add_argument("--plot", action="store_true", help="only draw the plot")
     given = parser.parse_args()
     if not given.plot:
         torch.set_num_threads(given.threads)

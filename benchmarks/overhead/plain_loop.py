@@ -1,9 +1,9 @@
-"""A sweep as a script of a few lines: Optuna's own loop, all trials in one process.
+"""A sweep as a short script around Optuna's loop, with all trials in one process.
 
-What ``sweep_overhead.py`` compares ``python -m sweeps`` with: the same trials, the same storage,
-and the one run of confirmation.
+``sweep_overhead.py`` compares ``python -m sweeps`` with it: the same trials, the same storage and
+one confirmation run.
 
-    python benchmarks/plain_loop.py OUT [--trials 24] [--epochs 20]
+    python benchmarks/overhead/plain_loop.py OUT [--trials 24] [--epochs 20]
 """
 
 import argparse
@@ -17,7 +17,7 @@ LOW, HIGH = 1e-3, 1e-2
 
 
 def settings(epochs: int) -> list[str]:
-    """Of every trial."""
+    """Overrides of every trial."""
     return ["task=digits", f"trainer.max_epochs={epochs}", "trainer.threads=1"]
 
 

@@ -1,11 +1,11 @@
-"""What the Trainer costs: a run of `python -m tasks` against a plain PyTorch loop.
+"""Overhead of Lightning: training by ``python -m tasks`` and by a plain PyTorch loop.
 
 Both train the same model on the same batches with the same augmentation, losses, optimizer,
-schedule and clipping, in one process, in turn; medians over repetitions. The Lightning side is
-what a user gets: metrics, logs, checkpoints and divergence checks on, validation left out on
-both sides.
+schedule and clipping, in one process, taking turns; medians over repetitions. The Lightning side
+is what a user gets: metrics, logs, checkpoints and divergence checks are on. Neither side
+validates.
 
-    python benchmarks/lightning_overhead.py [key=value …]
+    python benchmarks/overhead/lightning_overhead.py [key=value …]
 """
 
 import statistics
@@ -18,10 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tasks.config.compose import compose
-from tasks.running.cli import quiet
-from tasks.running.run import Run
-from tasks.training.optimizers import build_optimizer, learning_rate_factor
+from tasks import Run, compose, quiet
 
 REPETITIONS = 7
 EPOCHS = 3
@@ -30,28 +27,25 @@ EPOCHS = 3
 def raw_loop(run: Run) -> float:
     """Seconds to train with a plain loop."""
     module, config = run.module, run.config
-    optimizer = build_optimizer(config.optimizer, module.parameters())
-    step = 0
+    optimizers = module.configure_optimizers()
+    optimizer, schedule = optimizers["optimizer"], optimizers["lr_scheduler"]["scheduler"]
     start = time.perf_counter()
     for epoch in range(config.trainer.max_epochs):
         run.batches.set_epoch(epoch)
         for batch in run.batches:
             batch = module.described(run.task.augment(batch))
-            for group in optimizer.param_groups:
-                factor = learning_rate_factor(config.optimizer, module.total_steps, step)
-                group["lr"] = config.optimizer.lr * factor
             output, routings = module.backbone(batch)
             loss = run.task.loss(output, batch) + module.balance_loss(routings)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(module.parameters(), config.trainer.gradient_clip_val)
             optimizer.step()
-            step += 1
+            schedule.step()
     return time.perf_counter() - start
 
 
 def with_lightning(run: Run) -> float:
-    """Seconds the run's own training steps take."""
+    """Seconds to train with the run's Trainer."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "checkpoints").mkdir()
         result = run.train(Path(folder), None, Console(quiet=True))
