@@ -5,8 +5,7 @@ from routers.plugins import import_parts
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
 from .accounting.flops import count_flops, count_flops_of
 from .accounting.skip_experts import NoOpBank, skip_experts
-from .dispatch.mix import mix
-from .dispatch.reference import mix_reference
+from .dispatch import mix, mix_reference
 from .kernels.allocator import tune_allocator
 from .kernels.grouped import grouped_linear
 from .layers.moe import MoE

@@ -60,9 +60,9 @@ def catalogue(sizes: dict[str, int]) -> tuple[Table, dict[str, ConfigError]]:
 
 def _row(name: str, sizes: dict[str, int]) -> tuple[str, ...]:
     bank: Bank = EXPERTS.build(name, sizes["D"], _EXPERTS)
-    flops = bank.flops([sizes[axis] for axis in bank.row_axes()])
+    flops = bank.flops([sizes[axis] for axis in bank.row_axes])
     options = "\n".join(f"{key}={value!r}" for key, value in EXPERTS.options(name).items())
-    axes = f"({', '.join(bank.row_axes())})"
+    axes = f"({', '.join(bank.row_axes)})"
     return name, _summary(EXPERTS[name]), axes, options, f"{sum(flops) / len(flops):,.0f}"
 
 

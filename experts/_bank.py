@@ -13,9 +13,6 @@ from routers.plugins import Registry
 
 from .kernels.dispatch_index import DispatchIndex
 
-#: What the axes of one row are called, by the number of them; ``D`` is the bank's width.
-ROW_AXES = {1: ("D",), 2: ("L", "D"), 3: ("D", "H", "W")}
-
 
 class Bank(nn.Module, ABC):
     """All experts of one layer, with one architecture.
@@ -31,8 +28,8 @@ class Bank(nn.Module, ABC):
         num_experts: ``E``.
 
     Class attributes:
-        row_dims: axes of one row: 1 for a token ``(D,)``, 2 for a sequence ``(L, D)``, 3 for
-            an image ``(D, H, W)``. An instance may differ from its class.
+        row_axes: the axes of one row: ``("D",)`` for a token, ``("L", "D")`` for a sequence,
+            ``("D", "H", "W")`` for an image. An instance may differ from its class.
         expert_parameters: names of the stacked parameters, the only ones in which experts differ
             and which may be averaged over experts; empty if experts have several forms.
 
@@ -44,7 +41,7 @@ class Bank(nn.Module, ABC):
     ((128, 128, 128), (64, 64, 64))
     """
 
-    row_dims: int = 1
+    row_axes: tuple[str, ...] = ("D",)
     expert_parameters: tuple[str, ...] = ()
 
     def __init__(self, dim: int, num_experts: int) -> None:
@@ -115,17 +112,13 @@ class Bank(nn.Module, ABC):
             x: ``(N, ...)``.
             mask: ``(N, L)`` bool, False at padding, for sequences; None where all is real.
         """
-        inner = [axis + 1 for axis, name in enumerate(self.row_axes()) if name != "D"]
+        inner = [axis + 1 for axis, name in enumerate(self.row_axes) if name != "D"]
         if not inner:
             return x
         if mask is None:
             return x.mean(inner)
         total = x.masked_fill(~mask.unsqueeze(-1), 0.0).sum(1)
         return total / mask.sum(1, keepdim=True).clamp_min(1)
-
-    def row_axes(self) -> tuple[str, ...]:
-        """Names of the axes of one row, such as ``("L", "D")``."""
-        return ROW_AXES[self.row_dims]
 
 
 EXPERTS = Registry("expert", Bank, group="switchyard.experts", positional=2)

@@ -33,7 +33,7 @@ class Conv(Bank):
     (7200,)
     """
 
-    row_dims = 3
+    row_axes = ("D", "H", "W")
     expert_parameters = ("first", "second")
 
     def __init__(

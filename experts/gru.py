@@ -29,7 +29,7 @@ class GRU(Bank):
     (264,)
     """
 
-    row_dims = 2
+    row_axes = ("L", "D")
     expert_parameters = ("enter", "recur", "leave")
 
     def __init__(self, dim: int, num_experts: int, *, hidden: int | None = None) -> None:

@@ -46,10 +46,10 @@ class Mixed(Bank):
             EXPERTS.build(entry.pop("name"), dim, count, **entry)
             for entry, count in zip(options, counts, strict=True)
         ]
-        if len({bank.row_dims for bank in built}) > 1:
-            rows = ", ".join(f"({', '.join(bank.row_axes())})" for bank in built)
+        if len({bank.row_axes for bank in built}) > 1:
+            rows = ", ".join(f"({', '.join(bank.row_axes)})" for bank in built)
             raise ConfigError(f"expert.parts: their rows differ: {rows}; mix parts of one kind")
-        self.row_dims = built[0].row_dims
+        self.row_axes = built[0].row_axes
         self.parts = nn.ModuleList(built)
         self.counts = counts
 

@@ -37,7 +37,7 @@ class Transformer(Bank):
     (912,)
     """
 
-    row_dims = 2
+    row_axes = ("L", "D")
     expert_parameters = ("attention_scale", "query_key_value", "project", "ffn_scale", "up", "down")
 
     def __init__(

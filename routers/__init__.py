@@ -5,16 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from ._router import ROUTERS, Router, Traits
 from .gates import GATES, Gate
-from .losses import sparsity as sparsity  # registers its terms
-from .losses.balance import LOSSES, reads_step
-from .losses.levels import step_sums
+from .losses import LOSSES, step_sums
+from .metrics import load_cv, max_violation
 from .plugins import ConfigError, OptionError, import_parts
 from .routing import Items, Routing
 
 if TYPE_CHECKING:
-    from .conformance.harness import CheckError
-    from .conformance.suite import check_router, parametrize_with_checks
-    from .metrics.balance import Balance, BalanceMetric, average_balance, load_cv, max_violation
+    from .conformance import CheckError, check_router, parametrize_with_checks
+    from .metrics import METRICS, LayerMetrics, RoutingMetric, average_over_layers
 
 register = ROUTERS.register
 build = ROUTERS.build
@@ -24,14 +22,13 @@ import_parts(__name__, __path__)
 
 #: Names whose modules import more than torch: loaded at their first use.
 _LAZY = {
-    "CheckError": ".conformance.harness",
-    "check_router": ".conformance.suite",
-    "parametrize_with_checks": ".conformance.suite",
-    "Balance": ".metrics.balance",
-    "BalanceMetric": ".metrics.balance",
-    "average_balance": ".metrics.balance",
-    "load_cv": ".metrics.balance",
-    "max_violation": ".metrics.balance",
+    "METRICS": ".metrics",
+    "LayerMetrics": ".metrics",
+    "RoutingMetric": ".metrics",
+    "average_over_layers": ".metrics",
+    "CheckError": ".conformance",
+    "check_router": ".conformance",
+    "parametrize_with_checks": ".conformance",
 }
 
 
@@ -44,25 +41,25 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "GATES",
     "LOSSES",
+    "METRICS",
     "ROUTERS",
-    "Balance",
-    "BalanceMetric",
     "CheckError",
     "ConfigError",
     "Gate",
     "Items",
+    "LayerMetrics",
     "OptionError",
     "Router",
     "Routing",
+    "RoutingMetric",
     "Traits",
     "available",
-    "average_balance",
+    "average_over_layers",
     "build",
     "check_router",
     "load_cv",
     "max_violation",
     "parametrize_with_checks",
-    "reads_step",
     "register",
     "step_sums",
 ]

@@ -62,8 +62,8 @@ class Router(nn.Module, ABC):
             and optionally ``log``.
         default_losses: default auxiliary losses ``{name: weight}``: the paper's, else ours. A
             run may override them.
-        num_counts: how many counts its routings' ``counts`` holds, where the load does not tell
-            a router enough to adapt to; an instance may set its own.
+        num_counts: length of ``extras["counts"]`` in its routings, for a router that adapts to
+            more than the load; an instance may set its own.
     """
 
     traits: Traits = Traits()

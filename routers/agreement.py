@@ -11,7 +11,7 @@ from ._router import ROUTERS, Router
 from .blocks import softmax
 from .gates import GateSpec
 from .plugins import OptionError
-from .routing import Items, OutputCombiner, Routing
+from .routing import Combine, Items, OutputCombiner, Routing
 
 
 @ROUTERS.register("agreement")
@@ -22,7 +22,7 @@ class Agreement(Router):
     outputs ``u_e`` of all experts, ``rounds`` times over; ``u`` gets a gradient in the last round
     alone. ``b`` starts from a gate's scores: zeros, as in the paper, would leave nothing to
     learn here. All experts run on all items. The routing's weights, and all that losses and
-    metrics see, are the first ``c``; the later ones are the engine's (``Routing.rule``).
+    metrics see, are the first ``c``; the later ones are the engine's (``Routing.execution``).
 
     Source: Sabour et al. 2017, 1710.09829, procedure 1 and equation 1.
 
@@ -34,7 +34,7 @@ class Agreement(Router):
         gate: what scores the experts before they are heard.
 
     >>> routing = Agreement(4, 8, rounds=3)(Items(torch.randn(5, 4)))
-    >>> routing.load.tolist(), routing.rule.rounds
+    >>> routing.load.tolist(), routing.execution.combiner.rounds
     ([5, 5, 5, 5, 5, 5, 5, 5], 3)
     """
 
@@ -52,13 +52,13 @@ class Agreement(Router):
         super().__init__(dim, num_experts)
         if rounds < 1:
             raise OptionError("rounds", rounds, "an integer of at least 1")
-        self.rule = Votes(rounds, squash)
+        self.execution = Combine(Votes(rounds, squash))
         self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
         probs = softmax(logits)
-        return Routing.by_mask(items, probs, logits=logits, probs=probs, rule=self.rule)
+        return Routing.by_mask(items, probs, logits=logits, probs=probs, execution=self.execution)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,9 @@ class DSelectK(Router):
         weight = (scores[..., -1:].softmax(1) * selectors).sum(1)
         total = weight.sum(-1, keepdim=True)
         probs = weight / torch.where(total > 0, total, 1.0)
-        return Routing.by_mask(items, weight, keep=weight > 0, probs=probs, selectors=selectors)
+        return Routing.by_mask(
+            items, weight, keep=weight > 0, probs=probs, extras={"selectors": selectors}
+        )
 
 
 def smooth_step(t: Tensor) -> Tensor:

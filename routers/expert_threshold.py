@@ -98,7 +98,7 @@ class ExpertThreshold(Router):
     >>> import torch
     >>> router = ExpertThreshold(4, 8, factor=2.0)
     >>> items = Items(torch.randn(1000, 4))
-    >>> router.adapt_from_counts(router(items).counts)
+    >>> router.adapt_from_counts(router(items).extras["counts"])
     >>> 1900 < router(items).num_assignments < 2100
     True
     """
@@ -135,7 +135,7 @@ class ExpertThreshold(Router):
             logits=logits,
             probs=normalized_sigmoid(logits),
             experts_per_item=self.share * self.num_experts,
-            counts=histogram(above[items.real()]) if self.training else None,
+            extras={"counts": histogram(above[items.real()])} if self.training else None,
         )
 
     def adapt_from_counts(self, counts: Tensor) -> None:

@@ -64,4 +64,5 @@ class Frozen(Router):
 
     def forward(self, items: Items) -> Routing:
         routing = self.router(items)
-        return replace(routing, counts=None)  # what nobody adapts to is not counted
+        extras = {name: extra for name, extra in routing.extras.items() if name != "counts"}
+        return replace(routing, extras=extras)  # a frozen router does not adapt

@@ -38,7 +38,7 @@ class Merged(Router):
 
     >>> import torch
     >>> routing = Merged(4, 8)(Items(torch.randn(6, 4), groups=2))
-    >>> routing.merge.shape, routing.load.sum().item()
+    >>> routing.execution.weight.shape, routing.load.sum().item()
     (torch.Size([2, 8]), 6)
     """
 

@@ -45,7 +45,7 @@ class NullExperts(Router):
 
     >>> router = NullExperts(4, 4, k=2, nulls=4)
     >>> routing = router(Items(torch.randn(8, 4)))
-    >>> routing.load.sum().item() + routing.counts[0].item(), routing.experts_per_item
+    >>> routing.load.sum().item() + routing.extras["counts"][0].item(), routing.experts_per_item
     (16, 1.0)
     """
 
@@ -75,6 +75,7 @@ class NullExperts(Router):
         real, null = logits.tensor_split([self.num_experts], 1)
         expert = top_k(torch.cat([real, null + self.bias.value.to(null.dtype)], 1), self.k)
         working = expert < self.num_experts
+        extras = {"counts": self.bias.counts(~working[items.real()])} if self.training else None
         return Routing.by_item(
             items,
             expert.clamp_max(self.num_experts - 1),
@@ -83,7 +84,7 @@ class NullExperts(Router):
             keep=working,
             logits=real,
             experts_per_item=self.k * (1 - self.bias.share),
-            counts=self.bias.counts(~working[items.real()]) if self.training else None,
+            extras=extras,
         )
 
     def adapt_from_counts(self, counts: Tensor) -> None:

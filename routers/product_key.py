@@ -94,8 +94,8 @@ class ProductKey(Router):
             self.num_experts,
             keep=keep,
             logits=probs.clamp_min(torch.finfo(probs.dtype).tiny).log(),
-            given_log_partition=logits.logsumexp(-1),
             candidates=scored,
+            extras={"log_partition": logits.logsumexp(-1)},
         )
 
 

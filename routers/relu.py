@@ -66,16 +66,18 @@ class ReLU(Router):
         logits = self.gate(items)
         weight = logits.relu()
         total = weight.sum(-1, keepdim=True)
-        real = items.real()
+        extras = {"sparsity_coefficient": self.sparsity_coefficient.value.clone()}
+        if self.training:
+            real = items.real()
+            extras["counts"] = torch.stack([(weight[real] > 0).sum(), real.sum()])
         return Routing.by_mask(
             items,
             weight,
             keep=weight > 0,
             logits=logits,
             probs=weight / torch.where(total > 0, total, 1.0),
-            sparsity_coefficient=self.sparsity_coefficient.value.clone(),
             experts_per_item=self.k,
-            counts=torch.stack([(weight[real] > 0).sum(), real.sum()]) if self.training else None,
+            extras=extras,
         )
 
     def adapt_from_counts(self, counts: Tensor) -> None:

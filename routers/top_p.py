@@ -32,7 +32,7 @@ class TopP(Router):
     >>> router = TopP(3, 3, threshold=0.8)
     >>> _ = router.gate.weight.data.copy_(torch.eye(3))
     >>> x = torch.tensor([[0.9, 0.06, 0.04], [0.5, 0.3, 0.2], [0.4, 0.35, 0.25]]).log()
-    >>> router(Items(x)).chosen.sum(1).tolist()
+    >>> router(Items(x)).assigned_mask.sum(1).tolist()
     [1, 2, 3]
     """
 

@@ -1,6 +1,6 @@
 """Table of the engine's speed, from the files of ``python -m experts bench``.
 
-python -m experts bench out=benchmarks/results/engine rounds=20 contestants=[…]
+python -m experts bench out=benchmarks/results/engine rounds=20 candidates=[…]
 python -m experts bench out=benchmarks/results/engine dtype=bfloat16 shapes=[1,3,5]
 python benchmarks/readme_tables/engine.py        write the table to ``docs/engine.md``
 """
@@ -14,7 +14,7 @@ OURS = ("dense", "topk", "expert_choice", "soft_mixture", "soft_moe", "loop")
 
 
 def read_rows() -> list[dict[str, str]]:
-    """All contestants at all shapes."""
+    """Read the measurements of all candidates at all shapes."""
     with ROWS.open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -26,12 +26,13 @@ def table(rows: list[dict[str, str]]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for shape in dict.fromkeys(row["shape"] for row in rows):
-        of = {row["contestant"]: row for row in rows if row["shape"] == shape}
-        sizes = (of["dense"][name] for name in ("tokens", "dim", "hidden", "num_experts", "k"))
-        ours = (ratio(of.get(name)) for name in ("topk", "expert_choice", "soft_moe", "loop"))
+        by_name = {row["candidate"]: row for row in rows if row["shape"] == shape}
+        dense = by_name["dense"]
+        sizes = (dense[name] for name in ("tokens", "dim", "hidden", "num_experts", "k"))
+        ours = (ratio(by_name.get(name)) for name in ("topk", "expert_choice", "soft_moe", "loop"))
         lines.append(
-            f"| {', '.join(sizes)} | {float(of['dense']['step_ms']):.1f} | {' | '.join(ours)} "
-            f"| {best_peer(of)} |"
+            f"| {', '.join(sizes)} | {float(dense['step_ms']):.1f} | {' | '.join(ours)} "
+            f"| {best_peer(by_name)} |"
         )
     return "\n".join(lines)
 
@@ -41,10 +42,13 @@ def ratio(row: dict[str, str] | None) -> str:
     return f"{float(row['step_ratio']):.2f}" if row and row["step_ratio"] else "-"
 
 
-def best_peer(of: dict[str, dict[str, str]]) -> str:
-    """The fastest other library."""
-    peers = [row for name, row in of.items() if name not in OURS and row["step_ratio"]]
-    peers = [row for row in peers if not row["contestant"].startswith("topk")]
+def best_peer(by_name: dict[str, dict[str, str]]) -> str:
+    """Format the ratio and the name of the fastest other library."""
+    peers = [
+        row
+        for name, row in by_name.items()
+        if name not in OURS and not name.startswith("topk") and row["step_ratio"]
+    ]
     if not peers:
         return "-"
     best = min(peers, key=lambda row: float(row["step_ratio"]))

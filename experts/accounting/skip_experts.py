@@ -19,7 +19,7 @@ class NoOpBank(Bank):
     def __init__(self, bank: Bank) -> None:
         super().__init__(bank.dim, bank.num_experts)
         self.bank = bank
-        self.row_dims = bank.row_dims
+        self.row_axes = bank.row_axes
         self.expert_parameters = tuple(
             f"bank.{name}" for name in bank.expert_parameters
         )  # merging is not their work

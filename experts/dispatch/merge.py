@@ -1,16 +1,20 @@
-"""Experts whose parameters are averaged: one expert for each part of the items."""
+"""Execution by merged experts: their parameters are averaged, one expert per part of the items."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from routers import ConfigError, Routing
+from routers.routing import Merge
 
 from .._bank import Bank
+from .mix import execute, execution_flops
 
 
 def check_merges(bank: Bank) -> None:
-    """Raise ``ConfigError`` unless the bank's experts differ in stacked parameters alone."""
+    """Raise ``ConfigError`` unless the bank's experts differ only in stacked parameters."""
     if not bank.expert_parameters:
         raise ConfigError(
             f"expert: {type(bank).__name__} has experts of several forms, whose parameters have no "
@@ -18,26 +22,24 @@ def check_merges(bank: Bank) -> None:
         )
 
 
-def mix_merged(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> Tensor:
+@execute.register
+def _mix_merged(
+    merge: Merge, x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None
+) -> Tensor:
     """``y_i = FFN(x_i; sum_e w_ge theta_e)`` for the items ``i`` of each part ``g``.
 
-    The bank works as if it had an expert for each part, whose parameters are the means.
-
-    Args:
-        x: ``(N, ...)``.
-        routing: with ``merge`` ``(M, E)``, or ``(T, M, E)`` for ``T`` tasks.
-        bank: the experts.
-        mask: ``(N, L)`` bool, False at padding inside sequences; None where all is real.
-
-    Returns:
-        ``(N, ...)``, or ``(T, N, ...)``.
+    The bank works as if it had one expert per part, whose parameters are the means.
     """
     check_merges(bank)
-    assert routing.merge is not None
-    if routing.merge.dim() == 2:
-        return _mixed(x, routing.merge, routing.mask, bank, mask)
-    per_task = [_mixed(x, weight, routing.mask, bank, mask) for weight in routing.merge]
+    if merge.weight.dim() == 2:
+        return _mixed(x, merge.weight, routing.mask, bank, mask)
+    per_task = [_mixed(x, weight, routing.mask, bank, mask) for weight in merge.weight]
     return torch.stack(per_task)
+
+
+@execution_flops.register
+def _merge_flops(merge: Merge, routing: Routing, bank: Bank, row_shape: Sequence[int]) -> int:
+    return 2 * merge.weight.numel() * bank.parameters_per_expert()[0]
 
 
 def _mixed(

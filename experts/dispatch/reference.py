@@ -1,4 +1,6 @@
-"""The engine once more, slow and obvious, for tests to compare with."""
+"""The engine in its slow and obvious form, for tests to compare with."""
+
+from functools import singledispatch
 
 import torch
 from torch import Tensor
@@ -6,47 +8,40 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from routers import Routing
+from routers.routing import Combine, Merge, Slots
 
 from .._bank import Bank
+from .slots import to_items, to_slots
 
 
 def mix_reference(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None = None) -> Tensor:
-    """What ``mix`` computes, one assignment after the other; same arguments and result."""
-    if routing.merge is not None:
-        return _merged(x, routing, bank, mask)
-    if routing.rule is not None:
-        return _ruled(x, routing, bank, mask)
-    if routing.blend is None:
-        return _one_by_one(x, routing, bank, mask, routing.num_items)
-    blend = routing.blend
+    """Compute what ``mix`` computes, one assignment at a time; same arguments and result."""
+    return _execute(routing.execution, x, routing, bank, mask)
+
+
+@singledispatch
+def _execute(
+    execution: object, x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None
+) -> Tensor:
+    return _sums(x, routing, bank, mask, routing.num_items)
+
+
+@_execute.register
+def _through_slots(
+    slots: Slots, x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None
+) -> Tensor:
     if mask is None:
-        slots = _one_by_one(blend.gather(x), routing, bank, None, blend.num_slots)
-        return blend.scatter(slots)
+        return to_items(_sums(to_slots(x, slots), routing, bank, None, slots.num_slots), slots)
     real = mask.unsqueeze(-1).to(x.dtype)
     # all items of a group share its slots, so a slot is as long as the longest of them
-    longest = blend.gather(real).squeeze(-1) > 0
-    slots = _one_by_one(blend.gather(x * real), routing, bank, longest, blend.num_slots)
-    return blend.scatter(slots) * real
+    longest = to_slots(real, slots).squeeze(-1) > 0
+    rows = _sums(to_slots(x * real, slots), routing, bank, longest, slots.num_slots)
+    return to_items(rows, slots) * real
 
 
-def _one_by_one(
-    x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None, num_items: int
-) -> Tensor:
-    tasks = routing.weight.shape[1:]
-    sums = [x.new_zeros(*tasks, *x.shape[1:]) for _ in range(num_items)]
-    for a, i in enumerate(routing.item.tolist()):
-        load = F.one_hot(routing.expert[a], routing.num_experts)
-        row_mask = None if mask is None else mask[i : i + 1]
-        out = bank(x[i : i + 1], load, row_mask)[0]
-        weight = routing.weight[a].to(out.dtype)
-        sums[i] = sums[i] + torch.tensordot(weight, out, 0)
-    if not sums:
-        return x.new_zeros(*tasks, *x.shape)
-    return torch.stack(sums, dim=len(tasks))
-
-
-def _merged(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> Tensor:
-    """Item by item a bank of one expert, of the means that the item's own weights say."""
+@_execute.register
+def _merged(merge: Merge, x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> Tensor:
+    """Item by item, a bank of one expert whose parameters are means by the item's weights."""
     weight = routing.weight.unsqueeze(-1).flatten(1)
     per_task = []
     for task in range(weight.shape[1]):
@@ -68,27 +63,44 @@ def _merged(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> Ten
     return per_task[0] if routing.weight.dim() == 1 else torch.stack(per_task)
 
 
-def _ruled(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> Tensor:
-    """Outputs one by one, and the rule for one item after the other."""
-    assert routing.rule is not None
+@_execute.register
+def _combined(
+    execution: Combine, x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None
+) -> Tensor:
+    """Outputs one by one, and the combiner for one item at a time."""
     weight = routing.weight.unsqueeze(-1).flatten(1)
     experts = range(routing.num_experts)
-    said = {(i, e): torch.zeros_like(row).flatten() for i, row in enumerate(x) for e in experts}
-    say = [{pair: weight.new_zeros(()) for pair in said} for _ in range(weight.shape[1])]
+    outputs = {(i, e): torch.zeros_like(row).flatten() for i, row in enumerate(x) for e in experts}
+    weights = [{pair: weight.new_zeros(()) for pair in outputs} for _ in range(weight.shape[1])]
     for a, pair in enumerate(zip(routing.item.tolist(), routing.expert.tolist(), strict=True)):
         load = F.one_hot(routing.expert[a], routing.num_experts)
         row_mask = None if mask is None else mask[pair[0] : pair[0] + 1]
-        said[pair] = bank(x[pair[0] : pair[0] + 1], load, row_mask)[0].flatten()
-        for task, own in enumerate(say):
-            own[pair] = weight[a, task]
+        outputs[pair] = bank(x[pair[0] : pair[0] + 1], load, row_mask)[0].flatten()
+        for task, of_task in enumerate(weights):
+            of_task[pair] = weight[a, task]
     per_task = []
-    for own in say:
+    for of_task in weights:
         rows = [
-            routing.rule.combine(
-                torch.stack([said[i, e] for e in experts]).unsqueeze(0),
-                torch.stack([own[i, e] for e in experts]).unsqueeze(0),
+            execution.combiner.combine(
+                torch.stack([outputs[i, e] for e in experts]).unsqueeze(0),
+                torch.stack([of_task[i, e] for e in experts]).unsqueeze(0),
             )
             for i in range(len(x))
         ]
         per_task.append(torch.cat(rows).view_as(x) if rows else torch.zeros_like(x))
     return per_task[0] if routing.weight.dim() == 1 else torch.stack(per_task)
+
+
+def _sums(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None, size: int) -> Tensor:
+    """Weighted sums over the assignments of each of ``size`` rows."""
+    tasks = routing.weight.shape[1:]
+    sums = [x.new_zeros(*tasks, *x.shape[1:]) for _ in range(size)]
+    for a, i in enumerate(routing.item.tolist()):
+        load = F.one_hot(routing.expert[a], routing.num_experts)
+        row_mask = None if mask is None else mask[i : i + 1]
+        out = bank(x[i : i + 1], load, row_mask)[0]
+        weight = routing.weight[a].to(out.dtype)
+        sums[i] = sums[i] + torch.tensordot(weight, out, 0)
+    if not sums:
+        return x.new_zeros(*tasks, *x.shape)
+    return torch.stack(sums, dim=len(tasks))

@@ -1,7 +1,7 @@
-"""The layer people build with: a router in front of a bank."""
+"""The layer to build models with: a router in front of a bank."""
 
 from collections.abc import Sequence
-from math import prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,34 +11,33 @@ from routers.blocks import uncompiled
 from routers.routing import check_capacity_options
 
 from .._bank import Bank
-from ..dispatch.merge import check_merges
-from ..dispatch.mix import mix
-from .inputs import inputs_of
+from ..dispatch import check_merges, execution_flops, mix
 
 
 class MoE(nn.Module):
     """A mixture of experts: ``y, routing = MoE(router, bank)(x)``.
 
-    Nothing hides in the module's state: losses, metrics and FLOPs are read from the routing.
+    The module holds no state of a forward pass: losses, metrics and FLOPs are computed from the
+    routing.
 
     Args:
-        router: who decides.
-        bank: who works. Its rows say what an item is: a token, or a whole sample.
+        router: assigns items to experts.
+        bank: the experts. Its rows define an item: a token, or a whole sample.
         shared: a bank whose every expert works on every real item with weight 1.
-        capacity: most assignments an expert takes of a group, relative to an even load; None
-            for no limit. See ``Routing.limit``.
-        drop: who stays where an expert is full, one of ``routers.DROP_ORDERS``.
-        renormalize: scale the weights an item has left back to their sum before drops.
-        rounding: how a capacity becomes a whole number, one of ``routers.ROUNDINGS``.
-        expert_dropout: probability of leaving an expert out of a whole training batch. What
-            an item has left is scaled back to its sum; an item that loses all its experts
-            gets 0 from the layer. These assignments count as dropped in
-            ``Routing.requested``. Blends and merged experts have none to leave out. Source:
+        capacity: the most assignments an expert accepts from a group, relative to an even load;
+            None for no limit. See ``Routing.limit``.
+        drop: which assignments a full expert keeps, one of ``routers.routing.DROP_ORDERS``.
+        renormalize: scale the remaining weights of an item back to their sum before drops.
+        rounding: how a capacity becomes an integer, one of ``routers.routing.ROUNDINGS``.
+        expert_dropout: probability of leaving an expert out of a whole training batch. The
+            remaining weights of an item are scaled back to their sum; an item that loses all its
+            experts gets 0 from the layer. These assignments count as dropped in
+            ``Routing.requested_load``. Ignored for slots and merged experts. Source:
             Zhao et al. 2019, "Recommending what video to watch next" (RecSys,
             doi 10.1145/3298689.3346997).
 
     Raises:
-        ConfigError: where router and bank do not fit, or a setting is out of range.
+        ConfigError: if router and bank do not fit, or an option is out of range.
 
     >>> import experts, routers
     >>> layer = MoE(routers.build("topk", 8, 4, k=2), experts.build("mlp", 8, 4))
@@ -64,10 +63,10 @@ class MoE(nn.Module):
         if router.traits.merges:
             check_merges(bank)
         if shared is not None:
-            _check_fit("shared", shared, bank, ("dim", "row_dims"))
+            _check_fit("shared", shared, bank, ("dim", "row_axes"))
         check_capacity_options(1.0 if capacity is None else capacity, drop, rounding)
         if not 0 <= expert_dropout < 1:
-            raise OptionError("expert_dropout", expert_dropout, "a number from 0 to below 1")
+            raise OptionError("expert_dropout", expert_dropout, "a number in [0, 1)")
         self.router = router
         self.bank = bank
         self.shared = shared
@@ -79,7 +78,7 @@ class MoE(nn.Module):
 
     @property
     def num_gates(self) -> int:
-        """How many outputs the layer has, each with a gate of its own."""
+        """The number of outputs, each with its own gate."""
         return 1
 
     @uncompiled
@@ -91,48 +90,43 @@ class MoE(nn.Module):
         ids: Tensor | None = None,
         task: Tensor | None = None,
     ) -> tuple[Tensor, Routing]:
-        """Route, work and combine.
+        """Route the items, run the experts and combine their outputs.
 
         Args:
-            x: tokens ``(..., D)``, whose first axis numbers the groups where there are three
-                or more; or whole samples ``(N, L, D)`` or ``(N, D, H, W)``, all in one group,
-                if the bank's rows are such.
+            x: tokens ``(..., D)``, with one group per index of the first axis if there are three
+                axes or more; or whole samples ``(N, L, D)`` or ``(N, D, H, W)``, all in one
+                group, if the bank's rows are samples.
             mask: bool, False at padding: ``(...)`` for tokens; ``(N,)`` for samples, or
                 ``(N, L)`` for positions of sequences.
-            ids: integers naming each item's content, ``(...)`` or ``(N,)``.
-            task: integers naming each item's task, the same, or one per group.
+            ids: integers that identify each item's content, ``(...)`` or ``(N,)``.
+            task: integers that identify each item's task, in the same shape, or one per group.
 
         Returns:
-            ``y`` with the shape and dtype of ``x`` (``(T, *x.shape)`` for a router with
-            weights for ``T`` tasks), 0 at padding; and the routing that made it.
+            ``y`` with the shape and dtype of ``x`` (``(T, *x.shape)`` for a router with weights
+            for ``T`` tasks), 0 at padding; and the routing.
 
         Raises:
-            ValueError: naming the shapes where they do not fit.
+            ValueError: if shapes do not match.
         """
-        items, rows, inner = inputs_of(self.bank, x, mask, ids, task)
-        routing = self._limited(self.router(items))
+        items, rows, inner = layer_input(self.bank, x, mask, ids, task)
+        routing = self._dropped(self.router(items))
         y = mix(rows, routing, self.bank, inner)
         if self.shared is not None:
-            y = y + mix(rows, _everyone(items, self.shared), self.shared, inner)
+            y = y + mix(rows, all_pairs(items, self.shared), self.shared, inner)
         return y.reshape(*y.shape[: y.dim() - rows.dim()], *x.shape), routing
 
     def flops(self, routing: Routing, row_shape: tuple[int, ...]) -> int:
-        """FLOPs of all that follows the router.
-
-        Experts, shared ones, a blend's averages, merging, and what a rule does with outputs.
-        """
+        """FLOPs of the layer without its router: experts, shared experts, form of execution."""
         load, items = routing.load.tolist(), int(routing.num_real)
-        around = _blend_flops(routing, row_shape) + _rule_flops(routing, row_shape)
-        if routing.merge is not None:
-            around += 2 * routing.merge.numel() * self.bank.parameters_per_expert()[0]
+        around = execution_flops(routing.execution, routing, self.bank, row_shape)
         return self.expert_flops(load, items, row_shape) + around
 
     def expert_flops(self, load: Sequence[int], items: int, row_shape: Sequence[int]) -> int:
-        """FLOPs of the experts, shared ones included: rows times price.
+        """FLOPs of the experts, shared ones included: rows times FLOPs per row.
 
         Args:
             load: ``(E,)`` rows of each expert.
-            items: how many real items there are, which shared experts all work on.
+            items: the number of real items, all of which go to every shared expert.
             row_shape: of one row.
 
         >>> import experts, routers
@@ -140,47 +134,100 @@ class MoE(nn.Module):
         >>> layer.expert_flops([5, 1], 3, (4,))  # 6 rows of 128
         768
         """
-        prices = self.bank.flops(row_shape)
-        total = sum(rows * price for rows, price in zip(load, prices, strict=True))
+        per_row = self.bank.flops(row_shape)
+        total = sum(rows * flops for rows, flops in zip(load, per_row, strict=True))
         return total if self.shared is None else total + items * sum(self.shared.flops(row_shape))
 
-    def _limited(self, routing: Routing) -> Routing:
+    def _dropped(self, routing: Routing) -> Routing:
+        """The routing within capacity, and in training without experts drawn for dropout."""
         if self.capacity is not None:
+            generator = torch.default_generator if self.training else None
             routing = routing.limit(
                 self.capacity,
                 self.drop,
                 renormalize=self.renormalize,
                 rounding=self.rounding,
-                generator=torch.default_generator if self.training else None,
+                generator=generator,
             )
         if self.training and self.expert_dropout and routing.supports_dropping:
-            routing = _leave_out(routing, self.expert_dropout)
+            stays = torch.rand(routing.num_experts, device=routing.expert.device)
+            stays = stays >= self.expert_dropout
+            routing = routing.drop(stays[routing.expert], renormalize=True)
         return routing
 
 
-def _blend_flops(routing: Routing, row_shape: tuple[int, ...]) -> int:
-    """Two matrix products, items to slots and slots to items."""
-    if routing.blend is None:
-        return 0
-    return 2 * (routing.blend.dispatch.numel() + routing.blend.combine.numel()) * prod(row_shape)
+class LayerInput(NamedTuple):
+    """A layer's input, for its router and for its experts.
+
+    Attributes:
+        items: the items to route, ``(N, D)`` with their groups, ids and tasks.
+        rows: the same items as the experts take them, ``(N, ...)``.
+        inner: ``(N, L)`` bool, False at padding inside sequences; None if all is real.
+    """
+
+    items: Items
+    rows: Tensor
+    inner: Tensor | None
 
 
-def _rule_flops(routing: Routing, row_shape: tuple[int, ...]) -> int:
-    if routing.rule is None:
-        return 0
-    tasks = routing.weight.shape[1] if routing.weight.dim() > 1 else 1
-    return tasks * routing.rule.flops(routing.num_items, routing.num_experts, prod(row_shape))
+def layer_input(
+    bank: Bank, x: Tensor, mask: Tensor | None, ids: Tensor | None, task: Tensor | None
+) -> LayerInput:
+    """Split ``x`` into items as ``bank`` takes them; ``ValueError`` if shapes do not match."""
+    axes = bank.row_axes
+    fits = x.dim() == len(axes) + 1 or (len(axes) == 1 and x.dim() > 1)
+    if not fits or x.shape[axes.index("D") - len(axes)] != bank.dim:
+        lead = "N" if len(axes) > 1 else "..."
+        wanted = f"({lead}, {', '.join(axes)}) with D={bank.dim}"
+        raise ValueError(f"x has shape {tuple(x.shape)}: expected {wanted}")
+    if len(axes) == 1:
+        return _tokens(bank, x, mask, ids, task)
+    return _samples(bank, x, mask, ids, task)
 
 
-def _everyone(items: Items, bank: Bank) -> Routing:
-    """Every real item to every expert of ``bank``, with weight 1."""
+def _tokens(
+    bank: Bank, x: Tensor, mask: Tensor | None, ids: Tensor | None, task: Tensor | None
+) -> LayerInput:
+    """Every vector ``(D,)`` of ``(..., D)`` is an item; the first of several axes is groups."""
+    lead = x.shape[:-1]
+    if task is not None and task.shape == lead[:1]:
+        task = task.view(-1, *[1] * (len(lead) - 1)).expand(lead)
+    _check_like(lead, mask=mask, ids=ids, task=task)
+    groups = max(lead[0], 1) if len(lead) > 1 else 1
+    rows = _blank(x, mask).reshape(-1, bank.dim)
+    flat = [None if value is None else value.reshape(-1) for value in (mask, ids, task)]
+    return LayerInput(Items(rows, groups, *flat), rows, None)
+
+
+def _samples(
+    bank: Bank, x: Tensor, mask: Tensor | None, ids: Tensor | None, task: Tensor | None
+) -> LayerInput:
+    """Every ``x[i]`` is an item, pooled for the router; all are one group."""
+    inner = None
+    if mask is not None and mask.dim() == 2 and "L" in bank.row_axes:
+        _check_like(x.shape[:2], mask=mask)
+        inner, mask = mask, mask.any(1)
+    _check_like(x.shape[:1], mask=mask, ids=ids, task=task)
+    x = _blank(x, mask if inner is None else inner)
+    return LayerInput(Items(bank.pool(x, inner), mask=mask, ids=ids, task=task), x, inner)
+
+
+def all_pairs(items: Items, bank: Bank) -> Routing:
+    """The routing of every real item to every expert of ``bank``, with weight 1."""
     return Routing.by_mask(items, items.x.new_ones(len(items), bank.num_experts))
 
 
-def _leave_out(routing: Routing, rate: float) -> Routing:
-    """The routing without experts drawn at ``rate``."""
-    stays = torch.rand(routing.num_experts, device=routing.expert.device) >= rate
-    return routing.drop(stays[routing.expert], renormalize=True)
+def _blank(x: Tensor, mask: Tensor | None) -> Tensor:
+    """``x`` with zeros at padding, which may hold NaN: NaN times 0 is NaN."""
+    if mask is None:
+        return x
+    return x.masked_fill(~mask.view(*mask.shape, *[1] * (x.dim() - mask.dim())), 0.0)
+
+
+def _check_like(shape: torch.Size, **values: Tensor | None) -> None:
+    for name, value in values.items():
+        if value is not None and value.shape != shape:
+            raise ValueError(f"{name} has shape {tuple(value.shape)}: expected {tuple(shape)}")
 
 
 def _check_fit(name: str, part: Router | Bank, bank: Bank, fields: tuple[str, ...]) -> None:

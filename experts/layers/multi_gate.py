@@ -11,10 +11,9 @@ from routers import ConfigError, Items, Router, Routing, Traits
 from routers.blocks import uncompiled
 
 from .._bank import Bank
-from ..dispatch.mix import mix
-from .inputs import Inputs, inputs_of
+from ..dispatch import mix
 from .join import join
-from .moe import MoE, _everyone
+from .moe import LayerInput, MoE, all_pairs, layer_input
 from .topology import GateTopology
 
 
@@ -149,16 +148,16 @@ class MultiGateMoE(MoE):
         """
         if x.shape[:1] != (self.wiring.streams,):
             raise ValueError(f"x must be ({self.wiring.streams}, ...), got {tuple(x.shape)}")
-        streams = [inputs_of(self.bank, stream, mask, ids, task) for stream in x]
+        streams = [layer_input(self.bank, stream, mask, ids, task) for stream in x]
         side_by_side = torch.cat([stream.items.x for stream in streams], -1)
-        routing = self._limited(self.router(replace(streams[0].items, x=side_by_side)))
+        routing = self._dropped(self.router(replace(streams[0].items, x=side_by_side)))
         y = self._mixed(streams, routing)
         if self.shared is not None:
             last = streams[-1]
-            y = y + mix(last.rows, _everyone(last.items, self.shared), self.shared, last.inner)
+            y = y + mix(last.rows, all_pairs(last.items, self.shared), self.shared, last.inner)
         return y.reshape(len(y), *x.shape[1:]), routing
 
-    def _mixed(self, streams: Sequence[Inputs], routing: Routing) -> Tensor:
+    def _mixed(self, streams: Sequence[LayerInput], routing: Routing) -> Tensor:
         """Every expert on the rows of its own stream, ``(G, N, ...)``."""
         read, *others = sorted(set(self.wiring.sources))
         if not others:

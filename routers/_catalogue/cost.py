@@ -9,7 +9,7 @@ import torch
 from .._router import Router
 from ..plugins.errors import ConfigError
 from ..plugins.signature import defaults
-from ..routing.items import Items
+from ..routing import Items
 
 #: Width, experts, experts per item, groups and items per group.
 DIM, EXPERTS, K, GROUPS, LENGTH = 256, 64, 2, 2, 64

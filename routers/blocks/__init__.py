@@ -1,6 +1,7 @@
 """Building blocks of routers: selection, weights, noise, expert biases, sparse projections."""
 
-from .._torch import Float32State, drop_outdated, stable_order, uncompiled, watched
+from .._torch import Float32State, drop_outdated, uncompiled, watched
+from ..routing import stable_order
 from .expert_bias import (
     LOAD_RULES,
     UPDATE_RULES,

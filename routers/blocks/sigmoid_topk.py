@@ -66,6 +66,7 @@ class SigmoidTopKBase(Router):
         scores = logits.detach().sigmoid()
         expert = self.select(scores + self.bias.value)
         weight = WEIGH[self.weighting](pick(self.gate, items, logits, expert))
+        counts = self.bias.counts(scores[items.real()]) if self.training else None
         return Routing.by_item(
             items,
             expert,
@@ -73,7 +74,7 @@ class SigmoidTopKBase(Router):
             self.num_experts,
             logits=logits,
             probs=normalized_sigmoid(logits),
-            counts=self.bias.counts(scores[items.real()]) if self.training else None,
+            extras=None if counts is None else {"counts": counts},
         )
 
     def adapt(self, load: Tensor) -> None:

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from .._router import Router
-from ..losses.balance import LOSSES
-from ..metrics.balance import BalanceMetric
+from ..losses import LOSSES, levels_of
+from ..metrics import LayerMetrics
 from ..plugins.errors import ConfigError
-from ..routing.items import Items
-from ..routing.routing import Routing
+from ..routing import Combine, Items, Routing, Slots
 
 #: ``(dim, num_experts) -> Router``.
 Factory = Callable[..., Router]
@@ -160,15 +159,21 @@ def pick(items: Items, index: Tensor, groups: int) -> Items:
 
 def routes(routing: Routing) -> Tensor:
     """Where each item goes and with what weight, one row per item, ``(N, ...)``."""
-    if routing.blend is not None:
-        dispatch, combine = routing.blend.dispatch, routing.blend.combine
+    if isinstance(routing.execution, Slots):
+        dispatch, combine = routing.execution.dispatch, routing.execution.combine
         per_task = combine.unbind() if combine.dim() > dispatch.dim() else [combine]
         return torch.cat([dispatch, *per_task], -1).flatten(0, 1)
     weight = routing.weight.detach().unsqueeze(-1).flatten(1)
     cell = routing.item * routing.num_experts + routing.expert
     grid = weight.new_zeros(routing.num_items * routing.num_experts, weight.shape[1])
     grid = grid.index_add(0, cell, weight).view(routing.num_items, -1, weight.shape[1]).flatten(1)
-    return torch.cat([routing.chosen.to(grid.dtype), grid], 1)
+    return torch.cat([routing.assigned_mask.to(grid.dtype), grid], 1)
+
+
+def rows_of(routing: Routing) -> int:
+    """The number of rows that assignments refer to: items or slots."""
+    slots = routing.execution
+    return slots.num_slots if isinstance(slots, Slots) else routing.num_items
 
 
 def same(one: Tensor, other: Tensor, tolerance: float = 1e-9) -> bool:
@@ -176,30 +181,32 @@ def same(one: Tensor, other: Tensor, tolerance: float = 1e-9) -> bool:
     return one.shape == other.shape and torch.allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
-def terms(routing: Routing) -> dict[str, Tensor]:
-    """Every balance term that the routing has what it takes for."""
+def loss_values(routing: Routing) -> dict[str, Tensor]:
+    """Every auxiliary loss, at each of its levels, that the routing has the fields for."""
     found = {}
     for name, loss in LOSSES.items():
-        try:
-            found[name] = loss(routing)
-        except ConfigError:
-            continue
+        calls = {f"{name} at level {level}": {"level": level} for level in levels_of(loss)}
+        for label, options in {name: {}, **calls}.items():
+            try:
+                found[label] = loss(routing, **options)
+            except ConfigError:
+                continue
     return found
 
 
-def measures(routing: Routing) -> dict[str, Tensor]:
-    """Every balance term, every statistic, the loads, and the tally where there is one."""
-    metric = BalanceMetric(routing.num_experts)
-    metric.update(routing)
-    numbers = {name: value for name, value in vars(metric.compute()).items() if value is not None}
+def numbers_of(routing: Routing) -> dict[str, Tensor]:
+    """Every loss and metric, the loads, and the counts if there are any."""
+    metrics = LayerMetrics(routing.num_experts)
+    metrics.update(routing)
+    numbers = {name: value for name, value in metrics.compute().items() if value is not None}
     found = {name: torch.as_tensor(value).double() for name, value in numbers.items()}
-    found |= {f"losses.{name}": value.detach() for name, value in terms(routing).items()}
+    found |= {f"losses.{name}": value.detach() for name, value in loss_values(routing).items()}
     found |= {
         "requested_load": routing.requested_load.double(),
         "importance": routing.importance.detach(),
     }
-    if routing.counts is not None:
-        found["counts"] = routing.counts.double()
+    if "counts" in routing.extras:
+        found["counts"] = routing.extras["counts"].double()
     return found
 
 
@@ -211,7 +218,11 @@ def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(7)
     dim = x.shape[1]
     experts = torch.randn(routing.num_experts, dim, dim, generator=generator, dtype=x.dtype)
-    rows = x if routing.blend is None else routing.blend.gather(x)
+    execution = routing.execution
+    rows = x
+    if isinstance(execution, Slots):
+        grouped = x.view(*execution.dispatch.shape[:2], dim)
+        rows = torch.einsum("gls,gld->gsd", execution.dispatch, grouped).flatten(0, 1)
     weight = routing.weight.unsqueeze(-1).flatten(1)  # (A, T)
     y = list(rows.new_zeros(len(rows), weight.shape[1], dim).unbind())
     for item, expert, weights in zip(
@@ -219,16 +230,17 @@ def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
     ):
         y[item] = y[item] + weights.unsqueeze(1) * (rows[item] @ experts[expert])
     out = torch.stack(y) if y else rows.new_zeros(0, weight.shape[1], dim)
-    if routing.rule is not None:
+    if isinstance(execution, Combine):
         grid = rows.new_zeros(len(rows) * len(experts), weight.shape[1])
         grid = grid.index_add(0, routing.item * len(experts) + routing.expert, weight)
         grid = grid.view(len(rows), len(experts), weight.shape[1])
         outputs = torch.einsum("nd,edf->nef", rows, experts) * (grid.detach().sum(-1, True) > 0)
-        return torch.stack([routing.rule.combine(outputs, w) for w in grid.unbind(-1)], 1)
-    if routing.blend is None:
+        return torch.stack([execution.combiner.combine(outputs, w) for w in grid.unbind(-1)], 1)
+    if not isinstance(execution, Slots):
         return out
-    sums = routing.blend.scatter(out)
-    return sums if sums.dim() == out.dim() else sums.squeeze(2).transpose(0, 1)
+    combine = execution.combine.view(-1, *execution.dispatch.shape)  # (T, G, L, S)
+    slots = out.view(*execution.dispatch.shape[::2], dim)
+    return torch.einsum("tgls,gsd->gltd", combine, slots).flatten(0, 1)
 
 
 def state_of(router: Router) -> dict[str, Tensor]:

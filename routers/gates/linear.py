@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .._torch import stable_order
 from ..plugins import OptionError
-from ..routing import Items
+from ..routing import Items, stable_order
 from ._base import GATES, Gate
 
 

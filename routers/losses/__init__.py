@@ -1,1 +1,31 @@
-"""Auxiliary losses: functions from a routing to a scalar."""
+"""Auxiliary losses: one file each, a function from a routing to a scalar. Padding never counts.
+
+A loss that compares experts has an argument ``level``: ``batch`` compares them over the batch,
+``sequence`` over each group of items, then averages over groups, and ``step`` over a whole
+optimizer step, all micro-batches and ranks. Losses that are means over items have no level.
+
+Which suit which router: ``switch``, ``importance``, ``squared_deviation`` and ``diversity`` are
+for routers whose items choose experts; where experts choose items or slots (``expert_choice``,
+``soft_moe``) the load is even already. ``load`` needs the trait ``expects_load``, ``z`` the trait
+``has_logits``, the ``sparsity`` losses ``relu`` and the ``selector`` losses ``dselect_k``.
+"""
+
+from ..plugins.registry import import_parts
+from ._arithmetic import cv_squared, entropies
+from ._base import LOSSES, Loss, levels_of
+from ._statistics import BatchLevel, ExpertStatistics, Level, expert_statistics, step_sums
+
+import_parts(__name__, __path__)
+
+__all__ = [
+    "LOSSES",
+    "BatchLevel",
+    "ExpertStatistics",
+    "Level",
+    "Loss",
+    "cv_squared",
+    "entropies",
+    "expert_statistics",
+    "levels_of",
+    "step_sums",
+]

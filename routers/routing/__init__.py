@@ -1,18 +1,19 @@
 """The routing of items to experts: inputs, assignments, statistics and capacity."""
 
-from .blend import Blend
-from .capacity import DROP_ORDERS, check_capacity_options
-from .items import Items
-from .rounding import ROUNDINGS
-from .routing import Routing
-from .rule import OutputCombiner
+from .capacity import DROP_ORDERS, ROUNDINGS, check_capacity_options
+from .execution import Combine, Execution, Merge, OutputCombiner, Slots
+from .routing import Items, Routing, stable_order
 
 __all__ = [
     "DROP_ORDERS",
     "ROUNDINGS",
-    "Blend",
+    "Combine",
+    "Execution",
     "Items",
+    "Merge",
     "OutputCombiner",
     "Routing",
+    "Slots",
     "check_capacity_options",
+    "stable_order",
 ]

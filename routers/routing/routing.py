@@ -1,23 +1,121 @@
-"""Routing: what every router returns."""
+"""Items and their routing: the input and the output of every router."""
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .blend import Blend
+from ..plugins.errors import ConfigError
 from .capacity import within_capacity
-from .items import Items
-from .statistics import Readings
+from .execution import Execution, Merge, Slots
+from .statistics import first_occurrence, sum_by_index, whole_rows
 
 
-class Routing(Readings):
-    """Which item goes to which expert, and with what weight.
+@dataclass(frozen=True, eq=False)
+class Items:
+    """A batch of items to route, and all that a router may read.
 
-    Losses, metrics and FLOPs are read from it; the engine executes it. Build one with
-    ``by_item``, ``by_expert``, ``by_mask``, ``by_slot`` or ``by_merge``. Its fields are
-    described in ``Graph``, what can be read from them in ``Readings``.
+    Attributes:
+        x: features, ``(N, D)``.
+        groups: ``N`` is split into this many contiguous groups of equal length; items of a
+            group may see each other (the tokens of one sequence).
+        mask: ``(N,)`` bool, False where an item is padding; None if all are real.
+        ids: ``(N,)`` integers that identify an item's content, such as its token id.
+        task: ``(N,)`` integers that identify an item's task, language or domain.
+
+    Raises:
+        ValueError: if shapes do not match, or the items do not split into the groups.
+
+    >>> items = Items(torch.zeros(6, 4), groups=2)
+    >>> items.group_length
+    3
+    """
+
+    x: Tensor
+    groups: int = 1
+    mask: Tensor | None = None
+    ids: Tensor | None = None
+    task: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.x.dim() != 2:
+            raise ConfigError(f"x has shape {tuple(self.x.shape)}: expected (N, D)")
+        n = self.x.shape[0]
+        if self.groups < 1 or n % self.groups:
+            raise ConfigError(f"{n} items do not split into {self.groups} equal groups")
+        if self.mask is not None:
+            _check("mask", self.mask, torch.bool, N=n)
+        if self.ids is not None:
+            _check("ids", self.ids, N=n)
+        if self.task is not None:
+            _check("task", self.task, N=n)
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    @property
+    def group_length(self) -> int:
+        """Items in a group, padding included: ``L = N / G``."""
+        return len(self) // self.groups
+
+    def grouped(self, values: Tensor) -> Tensor:
+        """``(N, ...)`` as ``(G, L, ...)``."""
+        return values.reshape(self.groups, self.group_length, *values.shape[1:])
+
+    def real(self) -> Tensor:
+        """``(N,)`` bool, True for items that are not padding."""
+        if self.mask is not None:
+            return self.mask
+        return torch.ones(len(self), dtype=torch.bool, device=self.x.device)
+
+    def in_full_precision(self) -> "Items":
+        """The same items with ``x`` in float32 or wider: gates never run in half precision."""
+        wide = torch.promote_types(self.x.dtype, torch.float32)
+        return self if wide == self.x.dtype else replace(self, x=self.x.to(wide))
+
+
+@dataclass(frozen=True, eq=False)
+class Routing:
+    """The assignments of items to experts: a weighted graph, and the statistics of it.
+
+    Losses, metrics and FLOPs are computed from it; the engine executes it. Build one with
+    ``by_item``, ``by_expert``, ``by_mask``, ``by_slot`` or ``by_merge``, which raise
+    ``ConfigError`` if a shape or dtype does not match.
+
+    Attributes:
+        item: ``(A,)`` int64, the item of each assignment; the slot for ``Slots``.
+        expert: ``(A,)`` int64, the expert of each assignment.
+        weight: ``(A,)``, the factor of the expert's output; ``(A, T)`` for ``T`` tasks.
+        num_items: ``N``, padding included.
+        num_experts: ``E``.
+        groups: the number of equal contiguous groups of items, ``G``.
+        mask: ``(N,)`` bool, False for padding; None if all items are real.
+        logits: ``(N, E)`` scores before normalization; None if the router has none.
+        given_probs: ``(N, E)`` gate distribution, if it is not the softmax of ``logits``.
+        expected_load: ``(E,)`` differentiable estimate of the load; None if the router has none.
+        candidates: ``(N, S)`` int64, the experts that ``logits`` and ``probs`` refer to, ``(N, S)``
+            then, if there are too many experts to score them all; other experts count as
+            probability 0. None if all experts are scored.
+        execution: ``Slots``, ``Merge`` or ``Combine``; None for the weighted sum of outputs.
+        fan_out: ``K`` if the assignments are ordered item by item, ``(N, K)``; else None.
+        fan_in: ``C`` if they are ordered expert by expert, ``(E, C)``; else None.
+        is_dense: whether every expert has every item, in order.
+        experts_per_item: target experts per item, used to size capacity; None if it varies.
+        requested: ``(E,)`` int64, the load before drops, if it differs.
+        given_importance: ``(E,)`` gate mass before drops, if it differs.
+        before: the routing before drops; None if nothing was dropped.
+        step_statistics: ``(5, E)``, the sum of ``routers.step_sums`` over the micro-steps and
+            ranks of an optimizer step so far, this batch included; None if not summed.
+        extras: tensors that only some routers set. ``counts`` ``(router.num_counts,)`` int64 is
+            summed over a step and passed to ``adapt_from_counts``; ``log_partition`` ``(N, G)``
+            is the logsumexp of the scores of each of ``G`` gates or heads, if it is not that of
+            ``logits``; ``sparsity_coefficient``, a scalar without gradient, weighs the gate mass
+            in the ``sparsity`` losses; ``selectors`` ``(N, S, E)`` are the weights that each of
+            ``S`` selectors gives, for the ``selector`` losses.
+        gates: the routings of the gates of a multi-gate layer; empty for a single gate.
 
     >>> items = Items(torch.zeros(3, 4))
     >>> routing = Routing.by_item(
@@ -27,8 +125,30 @@ class Routing(Readings):
     [1, 0, 2, 0]
     """
 
-    before: "Routing | None"
-    gates: "tuple[Routing, ...]"
+    item: Tensor
+    expert: Tensor
+    weight: Tensor
+    num_items: int
+    num_experts: int
+    groups: int = 1
+    mask: Tensor | None = None
+    logits: Tensor | None = None
+    given_probs: Tensor | None = None
+    expected_load: Tensor | None = None
+    candidates: Tensor | None = None
+    execution: Execution | None = None
+    fan_out: int | None = None
+    fan_in: int | None = None
+    is_dense: bool = False
+    experts_per_item: float | None = None
+    requested: Tensor | None = None
+    given_importance: Tensor | None = None
+    before: "Routing | None" = None
+    step_statistics: Tensor | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    gates: "tuple[Routing, ...]" = ()
+
+    # ---- constructors ----
 
     @classmethod
     def by_item(
@@ -39,29 +159,53 @@ class Routing(Readings):
         num_experts: int,
         *,
         keep: Tensor | None = None,
-        **extra: Any,
+        logits: Tensor | None = None,
+        probs: Tensor | None = None,
+        expected_load: Tensor | None = None,
+        candidates: Tensor | None = None,
+        experts_per_item: float | None = None,
+        extras: Mapping[str, Tensor] | None = None,
     ) -> "Routing":
-        """Token choice: each item names its experts.
+        """Token choice: each item selects its experts.
 
         Args:
-            items: what was routed.
+            items: the items routed.
             expert: ``(N, K)`` int64.
             weight: ``(N, K)``, or ``(N, K, T)`` for ``T`` tasks.
             num_experts: ``E``.
-            keep: ``(N, K)`` bool, False for choices that are none; None where all are.
-            extra: ``logits``, ``probs``, ``expected_load``, ``candidates``,
-                ``experts_per_item`` as in the class; the last is ``K`` if all choices are kept.
+            keep: ``(N, K)`` bool, False for assignments that do not exist; None if all do.
+            logits: ``(N, E)``, or ``(N, S)`` for candidates.
+            probs: the gate distribution in the same shape.
+            expected_load: ``(E,)``.
+            candidates: ``(N, S)`` int64.
+            experts_per_item: None for ``K`` if ``keep`` is None, else for an unknown number.
+            extras: further tensors by name.
         """
-        n, k = expert.shape
-        extra.setdefault("experts_per_item", float(k) if keep is None else None)
+        n, k = len(items), expert.shape[-1]
+        _check("expert", expert, torch.int64, N=n, K=k)
+        tasks = {"T": weight.shape[2]} if weight.dim() == 3 else {}
+        _check("weight", weight, None, " as expert", N=n, K=k, **tasks)
+        if keep is not None:
+            _check("keep", keep, torch.bool, " as expert", N=n, K=k)
+        elif experts_per_item is None:
+            experts_per_item = float(k)
         item = torch.arange(n, device=expert.device).unsqueeze(1).expand(n, k).reshape(-1)
-        routing = cls._of(
-            items, item, expert.flatten(), weight.flatten(0, 1), num_experts, fan_out=k, **extra
-        )
-        if items.mask is not None:
-            real = items.mask[item].view(n, k)
-            keep = real if keep is None else keep & real
-        return routing if keep is None else routing._only(keep.flatten())
+        return cls(
+            item,
+            expert.flatten(),
+            weight.flatten(0, 1),
+            n,
+            num_experts,
+            groups=items.groups,
+            mask=items.mask,
+            logits=logits,
+            given_probs=probs,
+            expected_load=expected_load,
+            candidates=candidates,
+            fan_out=k,
+            experts_per_item=experts_per_item,
+            extras=extras or {},
+        )._existing(keep)
 
     @classmethod
     def by_expert(
@@ -71,116 +215,177 @@ class Routing(Readings):
         weight: Tensor,
         *,
         keep: Tensor | None = None,
-        **extra: Any,
+        logits: Tensor | None = None,
+        probs: Tensor | None = None,
+        expected_load: Tensor | None = None,
+        experts_per_item: float | None = None,
+        extras: Mapping[str, Tensor] | None = None,
     ) -> "Routing":
-        """Expert choice: each expert names its items.
+        """Expert choice: each expert selects its items.
 
         Args:
-            items: what was routed.
+            items: the items routed.
             item: ``(E, C)`` int64.
             weight: ``(E, C)``.
-            keep: ``(E, C)`` bool, False for places left empty; None where all are filled.
-            extra: ``logits``, ``probs``, ``expected_load`` as in the class.
+            keep: ``(E, C)`` bool, False for places left empty; None if all are filled.
+            logits, probs, expected_load, extras: as in ``by_item``.
+            experts_per_item: the target; None if it varies.
         """
-        e, c = item.shape
-        expert = torch.arange(e, device=item.device).repeat_interleave(c)
-        routing = cls._of(items, item.flatten(), expert, weight.flatten(0, 1), e, fan_in=c, **extra)
-        if items.mask is not None:
-            real = items.mask[item]
-            keep = real if keep is None else keep & real
-        return routing if keep is None else routing._only(keep.flatten())
+        e, c = item.shape[0], item.shape[-1]
+        _check("item", item, torch.int64, E=e, C=c)
+        _check("weight", weight, None, " as item", E=e, C=c)
+        if keep is not None:
+            _check("keep", keep, torch.bool, " as item", E=e, C=c)
+        return cls(
+            item.flatten(),
+            torch.arange(e, device=item.device).repeat_interleave(c),
+            weight.flatten(),
+            len(items),
+            e,
+            groups=items.groups,
+            mask=items.mask,
+            logits=logits,
+            given_probs=probs,
+            expected_load=expected_load,
+            fan_in=c,
+            experts_per_item=experts_per_item,
+            extras=extras or {},
+        )._existing(keep)
 
     @classmethod
     def by_mask(
-        cls, items: Items, weight: Tensor, keep: Tensor | None = None, **extra: Any
+        cls,
+        items: Items,
+        weight: Tensor,
+        keep: Tensor | None = None,
+        *,
+        logits: Tensor | None = None,
+        probs: Tensor | None = None,
+        expected_load: Tensor | None = None,
+        experts_per_item: float | None = None,
+        execution: Execution | None = None,
+        extras: Mapping[str, Tensor] | None = None,
     ) -> "Routing":
         """Thresholds and dense mixtures: any subset of the ``(N, E)`` pairs.
 
         Args:
-            items: what was routed.
+            items: the items routed.
             weight: ``(N, E)``.
             keep: ``(N, E)`` bool, the pairs that exist; None for all of them.
-            extra: ``logits``, ``probs``, ``expected_load`` as in the class.
+            logits, probs, expected_load, extras: as in ``by_item``.
+            experts_per_item: None for ``E`` if ``keep`` is None, else for an unknown number.
+            execution: how outputs are combined; None for their weighted sum.
         """
-        n, e = weight.shape
-        extra.setdefault("experts_per_item", float(e) if keep is None else None)
-        item = torch.arange(n, device=weight.device).expand(e, n)
-        keep = None if keep is None else keep.t()
-        return cls.by_expert(items, item, weight.t(), keep=keep, is_dense=True, **extra)
+        n, e = len(items), weight.shape[-1]
+        _check("weight", weight, N=n, E=e)
+        if keep is not None:
+            _check("keep", keep, torch.bool, " as weight", N=n, E=e)
+        elif experts_per_item is None:
+            experts_per_item = float(e)
+        return cls(
+            torch.arange(n, device=weight.device).expand(e, n).flatten(),
+            torch.arange(e, device=weight.device).repeat_interleave(n),
+            weight.t().flatten(),
+            n,
+            e,
+            groups=items.groups,
+            mask=items.mask,
+            logits=logits,
+            given_probs=probs,
+            expected_load=expected_load,
+            execution=execution,
+            fan_in=n,
+            is_dense=True,
+            experts_per_item=experts_per_item,
+            extras=extras or {},
+        )._existing(None if keep is None else keep.t())
 
     @classmethod
     def by_slot(
-        cls, items: Items, dispatch: Tensor, combine: Tensor, num_experts: int, **extra: Any
+        cls,
+        items: Items,
+        dispatch: Tensor,
+        combine: Tensor,
+        num_experts: int,
+        *,
+        logits: Tensor | None = None,
+        probs: Tensor | None = None,
     ) -> "Routing":
         """Soft routing: experts work on slots, each a weighted mean of a group's items.
 
         Args:
-            items: what was routed.
-            dispatch: ``(G, L, S)``, what each item gives to each slot.
-            combine: ``(G, L, S)``, what each item takes back from each slot; or
-                ``(T, G, L, S)`` for ``T`` tasks, with ``probs`` in ``extra``.
-            num_experts: ``E``; the ``S`` slots are split among them in order.
-            extra: ``logits`` or ``probs`` as in the class, in ``(N, E)``.
+            items: the items routed.
+            dispatch: ``(G, L, S)``, the weight of each item in each slot.
+            combine: ``(G, L, S)``, the weight of each slot in each item's output; or
+                ``(T, G, L, S)`` for ``T`` tasks, which needs ``probs``.
+            num_experts: ``E``; the ``S`` slots are split among the experts in order.
+            logits: ``(N, E)``.
+            probs: ``(N, E)``; None for the ``combine`` mass of each expert.
         """
-        groups, _, slots = dispatch.shape
+        groups, slots = items.groups, dispatch.shape[-1]
+        axes = {"G": groups, "L": items.group_length, "S": slots}
+        _check("dispatch", dispatch, **axes)
+        tasks = {"T": combine.shape[0]} if combine.dim() == 4 else {}
+        _check("combine", combine, None, " as dispatch", **tasks, **axes)
+        if slots % num_experts:
+            raise ConfigError(f"{slots} slots do not split among num_experts={num_experts}")
         per = slots // num_experts
         slot = torch.arange(groups * slots, device=dispatch.device)
-        slot = slot.view(groups, num_experts, per).transpose(0, 1).reshape(num_experts, -1)
-        mass = combine.reshape(-1, num_experts, per).sum(-1)
-        extra.setdefault("probs", mass)
-        return cls._of(
-            items,
-            slot.flatten(),
+        slot = slot.view(groups, num_experts, per).transpose(0, 1).flatten()
+        return cls(
+            slot,
             torch.arange(num_experts, device=slot.device).repeat_interleave(groups * per),
-            torch.ones_like(slot.flatten(), dtype=combine.dtype),
+            torch.ones_like(slot, dtype=combine.dtype),
+            len(items),
             num_experts,
-            blend=Blend(dispatch, combine),
+            groups=groups,
+            mask=items.mask,
+            logits=logits,
+            given_probs=combine.reshape(-1, num_experts, per).sum(-1) if probs is None else probs,
+            execution=Slots(dispatch, combine),
             fan_in=groups * per,
-            **extra,
-        )
+        )._checked()
 
     @classmethod
-    def by_merge(cls, items: Items, weight: Tensor, **extra: Any) -> "Routing":
-        """One expert for each part of the items, whose parameters are means of all experts'.
+    def by_merge(
+        cls,
+        items: Items,
+        weight: Tensor,
+        *,
+        logits: Tensor | None = None,
+        probs: Tensor | None = None,
+    ) -> "Routing":
+        """One expert per part of the items, whose parameters are means of all experts'.
 
-        As a graph every item goes to every expert with the weights of its part. The load is
-        the gate mass in rows: a merged expert's rows count for each expert by its weight,
-        rounded so that they add up to the real items.
+        Every item is assigned to every expert with the weights of its part. The load is the gate
+        mass in rows: a merged expert's rows count for each expert in proportion to its weight,
+        rounded so that they sum to the number of real items.
 
         Args:
-            items: what was routed.
+            items: the items routed.
             weight: ``(M, E)``, rows that sum to one, for ``M`` equal contiguous parts.
-            extra: ``logits`` or ``probs`` as in the class, in ``(N, E)``.
+            logits: ``(N, E)``.
+            probs: ``(N, E)``, the gate distribution.
 
         >>> items = Items(torch.zeros(4, 1))
         >>> Routing.by_merge(items, torch.tensor([[0.25, 0.75]])).load.tolist()
         [1, 3]
         """
-        each = weight.repeat_interleave(len(items) // max(len(weight), 1), 0)
-        return replace(cls.by_mask(items, each, **extra), merge=weight)
+        parts = max(weight.shape[0], 1)
+        if weight.dim() != 2 or len(items) % parts:
+            shape = tuple(weight.shape)
+            raise ConfigError(
+                f"weight has shape {shape}: expected (M, E), M a divisor of N={len(items)}"
+            )
+        each = weight.repeat_interleave(len(items) // parts, 0)
+        return cls.by_mask(items, each, logits=logits, probs=probs, execution=Merge(weight))
 
-    @classmethod
-    def _of(
-        cls,
-        items: Items,
-        item: Tensor,
-        expert: Tensor,
-        weight: Tensor,
-        num_experts: int,
-        probs: Tensor | None = None,
-        **extra: Any,
-    ) -> "Routing":
-        return cls(
-            item,
-            expert,
-            weight,
-            len(items),
-            num_experts,
-            groups=items.groups,
-            mask=items.mask,
-            given_probs=probs,
-            **extra,
-        )
+    # ---- drops ----
+
+    @property
+    def supports_dropping(self) -> bool:
+        """Whether single assignments can be left out."""
+        return self.execution is None or self.execution.supports_dropping
 
     def limit(
         self,
@@ -191,20 +396,23 @@ class Routing(Readings):
         rounding: str = "ceil",
         generator: torch.Generator | None = None,
     ) -> "Routing":
-        """Drop assignments so that no expert takes more than its capacity from a group.
+        """Drop assignments so that no expert exceeds its capacity in a group.
 
         The capacity is ``ceil(factor * K * n_g / E)`` for the ``n_g`` real items of group
-        ``g``. ``K`` is the routing's ``experts_per_item``, if any, else the group's mean;
-        in the order ``position`` the mean over the items so far, so that no item's fate hangs
-        on later ones. Slots of a blend are balanced already, a merged expert takes all items
-        of its part: these are left alone.
+        ``g``. ``K`` is the routing's ``experts_per_item``, if any, else the group's mean; in the
+        order ``position`` the mean over the items so far, so that later items do not affect an
+        item. Slots are balanced and a merged expert takes all items of its part: these routings
+        are returned unchanged.
 
         Args:
             factor: capacity relative to an even load, above 0.
-            order: who stays: a name in ``DROP_ORDERS``.
+            order: which assignments stay: a name in ``DROP_ORDERS``.
             renormalize: scale the remaining weights of an item back to their sum before.
-            rounding: how the capacity becomes a whole number: a name in ``ROUNDINGS``.
-            generator: what the ``random`` order draws from; None draws the same every time.
+            rounding: how the capacity becomes an integer: a name in ``ROUNDINGS``.
+            generator: random source of the ``random`` order; None draws the same every time.
+
+        Raises:
+            ConfigError: if an argument is invalid.
 
         >>> items = Items(torch.zeros(4, 1))
         >>> routing = Routing.by_item(
@@ -219,7 +427,7 @@ class Routing(Readings):
         return self.drop(keep, renormalize=renormalize)
 
     def drop(self, keep: Tensor, *, renormalize: bool = False) -> "Routing":
-        """The routing with only the assignments where ``keep``, ``(A,)`` bool, is True."""
+        """Return the routing with only the assignments where ``keep``, ``(A,)`` bool, is True."""
         kept = self._only(keep)
         if renormalize:
             shape = (self.num_items, *self.weight.shape[1:])
@@ -236,8 +444,31 @@ class Routing(Readings):
             before=self if self.before is None else self.before,
         )
 
+    def _checked(self) -> "Routing":
+        """The routing itself, if the shapes of what comes with its assignments match."""
+        scored = {"N": self.num_items, "E": self.num_experts}
+        if self.candidates is not None:
+            scored = {"N": self.num_items, "S": self.candidates.shape[-1]}
+            _check("candidates", self.candidates, torch.int64, **scored)
+        if self.logits is not None:
+            _check("logits", self.logits, **scored)
+        if self.given_probs is not None:
+            _check("probs", self.given_probs, **scored)
+        if self.expected_load is not None:
+            _check("expected_load", self.expected_load, E=self.num_experts)
+        return self
+
+    def _existing(self, keep: Tensor | None) -> "Routing":
+        """Only the assignments of real items where ``keep``, of ``A`` elements, is True."""
+        self._checked()
+        keep = None if keep is None else keep.flatten()
+        if self.mask is not None:
+            real = self.mask[self.item]
+            keep = real if keep is None else keep & real
+        return self if keep is None else self._only(keep)
+
     def _only(self, keep: Tensor) -> "Routing":
-        """The assignments where ``keep``, ``(A,)`` bool, is True, as if no other had been."""
+        """The assignments where ``keep``, ``(A,)`` bool, is True, without a trace of the others."""
         return replace(
             self,
             item=self.item[keep],
@@ -247,3 +478,158 @@ class Routing(Readings):
             fan_in=None,
             is_dense=False,
         )
+
+    # ---- statistics ----
+
+    @property
+    def num_assignments(self) -> int:
+        """``A``."""
+        return self.item.shape[0]
+
+    @cached_property
+    def num_real(self) -> Tensor:
+        """The number of items that are not padding, a scalar."""
+        if self.mask is None:
+            return torch.tensor(self.num_items, device=self.item.device)
+        return self.mask.sum()
+
+    @cached_property
+    def load(self) -> Tensor:
+        """Rows each expert computes, ``(E,)`` int64."""
+        if isinstance(self.execution, Merge):
+            weight = self.execution.weight
+            runs = weight.shape[0] if weight.dim() > 2 else 1
+            return whole_rows(self.importance, self.num_real * runs)
+        return torch.bincount(self.expert, minlength=self.num_experts)
+
+    @cached_property
+    def order(self) -> Tensor:
+        """The permutation that sorts the assignments by expert, ``(A,)``."""
+        if self.fan_in is not None:
+            return torch.arange(self.num_assignments, device=self.expert.device)
+        return stable_order(self.expert, self.num_experts)
+
+    @property
+    def requested_load(self) -> Tensor:
+        """Rows requested of each expert, before drops, ``(E,)`` int64."""
+        return self.load if self.requested is None else self.requested
+
+    @cached_property
+    def importance(self) -> Tensor:
+        """Gate mass of each expert, before drops, ``(E,)``; Shazeer et al. 2017, equation 6."""
+        if self.given_importance is not None:
+            return self.given_importance
+        if isinstance(self.execution, Slots):
+            return self.unpadded(self.probs).sum(0)
+        mass = self.weight.unsqueeze(-1).flatten(1).sum(1)
+        return mass.new_zeros(self.num_experts).index_add(0, self.expert, mass)
+
+    @cached_property
+    def probs(self) -> Tensor:
+        """The gate's distribution, ``(N, E)``, else the weights; ``(N, S)`` for candidates."""
+        if self.given_probs is not None:
+            return self.given_probs
+        if self.logits is not None:
+            return self.logits.softmax(-1)
+        mass = self.weight.unsqueeze(-1).flatten(1).mean(1)
+        cell = self.item * self.num_experts + self.expert
+        flat = sum_by_index(cell, mass, self.num_items * self.num_experts)
+        return flat.view(self.num_items, self.num_experts)
+
+    @cached_property
+    def prob_sums(self) -> Tensor:
+        """Sums of ``probs`` over the real items, ``(E,)``, also for candidates."""
+        if self.candidates is None:
+            return self.unpadded(self.probs).sum(0)
+        probs, expert = self.unpadded(self.probs), self.unpadded(self.candidates)
+        return sum_by_index(expert.flatten(), probs.flatten(), self.num_experts)
+
+    @cached_property
+    def prob_sums_by_group(self) -> Tensor:
+        """Sums of ``probs`` over the real items of each group, ``(G, E)``."""
+        probs = self.probs if self.mask is None else self.probs.where(self.mask.unsqueeze(1), 0.0)
+        groups, e = self.groups, self.num_experts
+        if self.candidates is None:
+            return probs.reshape(groups, self.num_items // groups, e).sum(1)
+        group = torch.arange(groups, device=probs.device).unsqueeze(1)
+        cell = group * e + self.candidates.reshape(groups, -1)
+        return sum_by_index(cell.flatten(), probs.flatten(), groups * e).view(groups, e)
+
+    @cached_property
+    def log_partition(self) -> Tensor | None:
+        """logsumexp of the scores, ``(N,)``; ``(N, G)`` for ``G`` gates or heads; None without."""
+        given = self.extras.get("log_partition")
+        return given if given is not None or self.logits is None else self.logits.logsumexp(-1)
+
+    @cached_property
+    def assigned_mask(self) -> Tensor:
+        """Whether an expert contributes to an item, ``(N, E)`` bool; all do through slots."""
+        shape = (self.num_items, self.num_experts)
+        if isinstance(self.execution, Slots):
+            real = self.mask if self.mask is not None else self.item.new_ones(shape[0]).bool()
+            return real.unsqueeze(1).expand(shape)
+        grid = torch.zeros(shape, dtype=torch.bool, device=self.item.device)
+        grid[self.item, self.expert] = True
+        return grid
+
+    @cached_property
+    def candidate_mask(self) -> Tensor:
+        """``assigned_mask`` in the shape of ``probs``, bool.
+
+        A candidate that an item has more than once counts only at its first place.
+        """
+        if self.candidates is None:
+            return self.assigned_mask
+        first = torch.arange(self.num_items, device=self.item.device).unsqueeze(1)
+        pair = self.item * self.num_experts + self.expert
+        reached = torch.isin(first * self.num_experts + self.candidates, pair)
+        return reached & first_occurrence(self.candidates)
+
+    def unpadded(self, values: Tensor) -> Tensor:
+        """``values`` of shape ``(N, ...)`` with the rows of padding removed."""
+        return values if self.mask is None else values[self.mask]
+
+    def to_dense(self, scores: Tensor) -> Tensor:
+        """Scores such as ``probs`` as ``(N, E)``, 0 for experts that are no candidates."""
+        if self.candidates is None:
+            return scores
+        first = torch.arange(self.num_items, device=scores.device).unsqueeze(1) * self.num_experts
+        cells = self.num_items * self.num_experts
+        grid = sum_by_index((first + self.candidates).flatten(), scores.flatten(), cells)
+        return grid.view(self.num_items, self.num_experts)
+
+
+#: NumPy sorts 16-bit integers by radix, ten times faster than torch sorts 64-bit ones.
+_RADIX_LIMIT = 2**16
+
+
+def stable_order(keys: Tensor, bound: int) -> Tensor:
+    """Return the permutation that sorts ``keys``; ties keep their order.
+
+    Args:
+        keys: ``(A,)`` int64 in ``[0, bound)``.
+        bound: decides whether the keys fit 16 bits.
+
+    Returns:
+        ``(A,)`` int64.
+
+    >>> stable_order(torch.tensor([2, 0, 2, 1]), bound=3).tolist()
+    [1, 3, 0, 2]
+    """
+    if keys.device.type != "cpu" or bound > _RADIX_LIMIT:
+        return keys.argsort(stable=True)
+    return torch.from_numpy(np.argsort(keys.numpy().astype(np.uint16), kind="stable"))
+
+
+def _check(
+    name: str, value: Tensor, dtype: torch.dtype | None = None, like: str = "", /, **axes: int
+) -> None:
+    """Raise ``ConfigError`` unless ``value`` has this shape and dtype."""
+    if value.shape != tuple(axes.values()):
+        expected = ", ".join(f"{axis}={size}" for axis, size in axes.items())
+        comma = "," if len(axes) == 1 else ""
+        raise ConfigError(
+            f"{name} has shape {tuple(value.shape)}: expected ({expected}{comma}){like}"
+        )
+    if dtype is not None and value.dtype != dtype:
+        raise ConfigError(f"{name} has dtype {value.dtype}: expected {dtype}")

@@ -149,9 +149,9 @@ def _layer(
     dim = sample_shape[0] if len(sample_shape) == 3 else sample_shape[-1]
     bank = experts.build(expert_name, dim, settings.num_experts, **expert_options)
     image = len(sample_shape) == 3
-    if bank.row_dims > len(sample_shape) or (bank.row_dims == 3) != image:
+    if len(bank.row_axes) > len(sample_shape) or (len(bank.row_axes) == 3) != image:
         raise ConfigError(
-            f"expert={expert_name}: its rows are ({', '.join(bank.row_axes())}), but this model "
+            f"expert={expert_name}: its rows are ({', '.join(bank.row_axes)}), but this model "
             f"gives samples of shape {sample_shape}; choose an expert or a task.model that fits"
         )
     shared = None
@@ -187,7 +187,7 @@ def _check_fits(layer: MoE, task: Task, config: Config) -> None:
             f"router={name}: its routes depend on later items, and task={config.task['name']} "
             "predicts them; choose a router (and gate) with the trait causal"
         )
-    if task.causal and layer.bank.row_dims > 1:
+    if task.causal and len(layer.bank.row_axes) > 1:
         raise ConfigError(
             f"expert={config.expert['name']}: works on whole sequences, later items included, and "
             f"task={config.task['name']} predicts them; choose an expert of single tokens"

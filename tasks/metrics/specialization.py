@@ -5,6 +5,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from routers import Routing
+from routers.routing import Merge, Slots
 
 #: The table that says which expert each of several gates weighs most.
 GATE = "gate"
@@ -56,21 +57,20 @@ def rows_by_kind(routing: Routing, kind: Tensor, num_kinds: int) -> Tensor:
     [[1.0, 0.0], [1.0, 1.0]]
     """
     kind = kind.flatten().repeat_interleave(routing.num_items // kind.numel())
-    if routing.blend is not None:
-        return _parts_of_slots(routing, kind, num_kinds)
+    if isinstance(routing.execution, Slots):
+        return _parts_of_slots(routing.execution, kind, num_kinds, routing.num_experts)
     cell = routing.expert * num_kinds + kind[routing.item]
     parts = None  # all weigh 1
-    if routing.merge is not None:
+    if isinstance(routing.execution, Merge):
         parts = routing.weight.unsqueeze(-1).flatten(1).sum(1).double()
     counts = torch.bincount(cell, parts, minlength=routing.num_experts * num_kinds)
     return counts.view(routing.num_experts, num_kinds).double()
 
 
-def _parts_of_slots(routing: Routing, kind: Tensor, num_kinds: int) -> Tensor:
-    assert routing.blend is not None
-    dispatch = routing.blend.dispatch.double().flatten(0, 1)  # (N, S), slots by expert
-    by_expert = dispatch.view(len(dispatch), routing.num_experts, -1).sum(-1)
-    table = by_expert.new_zeros(num_kinds, routing.num_experts)
+def _parts_of_slots(slots: Slots, kind: Tensor, num_kinds: int, num_experts: int) -> Tensor:
+    dispatch = slots.dispatch.double().flatten(0, 1)  # (N, S), slots by expert
+    by_expert = dispatch.view(len(dispatch), num_experts, -1).sum(-1)
+    table = by_expert.new_zeros(num_kinds, num_experts)
     return table.index_add(0, kind, by_expert).t()
 
 
@@ -84,8 +84,8 @@ def mass_by_task(routing: Routing) -> Tensor:
     >>> mass_by_task(routing).tolist()
     [[0.75, 0.0], [0.25, 1.0]]
     """
-    if routing.blend is not None:
-        combine = routing.blend.combine.double()  # (T, G, L, S), slots by expert
+    if isinstance(routing.execution, Slots):
+        combine = routing.execution.combine.double()  # (T, G, L, S), slots by expert
         of_slots = combine.sum((1, 2))
         return of_slots.view(len(of_slots), routing.num_experts, -1).sum(-1).t()
     weight = routing.weight.double()

@@ -120,7 +120,7 @@ class RoutedModule(pl.LightningModule):
             self.window_loss += sum_over_ranks(seen)
             for layer, routing in enumerate(routings):
                 self.step_load[layer, : routing.num_experts] += routing.requested_load
-            tallies = [routing.counts for routing in routings if routing.counts is not None]
+            tallies = [r.extras["counts"] for r in routings if "counts" in r.extras]
             if tallies:
                 self.step_tally += torch.cat(tallies)
         return loss
@@ -249,8 +249,8 @@ class RoutedModule(pl.LightningModule):
 def divided(losses: Mapping[str, float]) -> dict[str, WeightedTerm]:
     """Terms of a batch that is divided among devices, with their weights.
 
-    What reads ``Routing.step`` is the same term of whatever was summed, so of a whole batch where
-    that is the sum over its parts. Terms that are means over items or groups need no sum.
+    A term of ``Routing.step_statistics`` is the same term of whatever was summed, so of a whole
+    batch if that is the sum over its parts. Terms that are means over items or groups need no sum.
 
     >>> sorted(divided({"switch": 0.1, "switch_sequence": 0.1, "switch_global": 0.1, "z": 0.1}))
     ['switch']
@@ -271,7 +271,7 @@ def _weighted(losses: Mapping[str, WeightedTerm], routings: list[Routing]) -> Te
 def _with_sums(routings: list[Routing], sums: Tensor) -> list[Routing]:
     """The routings, each with the sums of its layer."""
     return [
-        replace(routing, step=total[:, : routing.num_experts])
+        replace(routing, step_statistics=total[:, : routing.num_experts])
         for routing, total in zip(routings, sums, strict=True)
     ]
 

@@ -22,7 +22,7 @@ from routers import ConfigError, Items, Router, Routing
 
 DIM = 8
 EXPERTS = 4
-ROW_SHAPES = {1: (DIM,), 2: (5, DIM), 3: (DIM, 3, 4)}
+ROW_SHAPES = {("D",): (DIM,), ("L", "D"): (5, DIM), ("D", "H", "W"): (DIM, 3, 4)}
 IDS = 20
 
 
@@ -46,7 +46,7 @@ def router_of(name: str, num_experts: int = EXPERTS) -> Router:
 
 def banks_with(*row_dims: int) -> list[str]:
     """Names of the banks whose rows have so many axes."""
-    return [name for name in experts.available() if bank_of(name).row_dims in row_dims]
+    return [name for name in experts.available() if len(bank_of(name).row_axes) in row_dims]
 
 
 def suits(router: str, bank: str) -> bool:
@@ -59,7 +59,7 @@ def suits(router: str, bank: str) -> bool:
 def rows_for(bank: Bank, count: int, seed: int = 2) -> Tensor:
     """``count`` random rows a bank takes, that ask for a gradient."""
     generator = torch.Generator().manual_seed(seed)
-    shape = (count, *ROW_SHAPES[bank.row_dims])
+    shape = (count, *ROW_SHAPES[bank.row_axes])
     return torch.randn(shape, generator=generator).requires_grad_()
 
 
@@ -67,7 +67,7 @@ def items_for(
     bank: Bank, x: Tensor, mask: Tensor | None = None, inner: Tensor | None = None
 ) -> Items:
     """What a router sees of rows ``x``: three items to a group where rows are tokens."""
-    groups = len(x) // 3 if bank.row_dims == 1 and len(x) % 3 == 0 else 1
+    groups = len(x) // 3 if len(bank.row_axes) == 1 and len(x) % 3 == 0 else 1
     ids = torch.arange(len(x)) * 7 % IDS
     return Items(bank.pool(x, inner), groups, mask=mask, ids=ids, task=ids % 2)
 
@@ -98,7 +98,7 @@ def same(left: Tensor, right: Tensor, tolerance: float = 1e-10) -> None:
 
 def call(layer: MoE, x: Tensor, **given: Tensor) -> tuple[Tensor, Routing]:
     """The layer on ``x``, with ids and tasks for routers that read them."""
-    lead = x.shape[:-1] if layer.bank.row_dims == 1 else x.shape[:1]
+    lead = x.shape[:-1] if len(layer.bank.row_axes) == 1 else x.shape[:1]
     ids = torch.arange(lead.numel()).view(lead) * 7 % IDS
     y, routing = layer(x, ids=ids, task=ids % 2, **given)
     return y, routing

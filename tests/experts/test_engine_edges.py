@@ -9,7 +9,7 @@ from experts import MoE, mix
 from routers import Items, Routing
 from routers.blocks.selection import largest, top_k
 
-from ..kinds import by_item
+from ..router_samples import by_item
 from .cases import (
     bank_of,
     call,

@@ -9,7 +9,7 @@ import routers
 from experts import MoE
 from routers import Items
 
-from ..kinds import by_item, layout, one_of_each, traits
+from ..router_samples import by_item, layout, one_of_each, traits
 from .cases import IDS, Made, bank_of, planned
 
 #: No row of hidden units, nor twice that, is as wide as there are experts.

@@ -10,7 +10,7 @@ import routers
 from experts import MoE
 from experts.kernels.layouts import PaddedPlusTail
 
-from ..kinds import layout, one_of_each, traits
+from ..router_samples import layout, one_of_each, traits
 from .cases import DIM, IDS, bank_of, call, gradients, learnable, planned, router_of, rows_for
 
 BANKS = ["mlp", "glu"]

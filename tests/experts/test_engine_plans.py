@@ -147,10 +147,10 @@ def test_slots(bank):
     for a, b in zip(gradients(fast, inputs), gradients(slow, inputs), strict=True):
         same(a, b)
     # the reference calls the same bank; this does not
-    slots = torch.einsum("gls,gld->gsd", routing.blend.dispatch, x.view(2, 3, -1)).flatten(0, 1)
+    slots = torch.einsum("gls,gld->gsd", routing.execution.dispatch, x.view(2, 3, -1)).flatten(0, 1)
     by_expert = Routing.by_expert(Items(slots), routing.item.view(4, -1), torch.ones(4, 4))
     out = plain_mix(slots, by_expert, bank).view(2, -1, bank.dim)
-    plain = torch.einsum("gls,gsd->gld", routing.blend.combine, out).flatten(0, 1)
+    plain = torch.einsum("gls,gsd->gld", routing.execution.combine, out).flatten(0, 1)
     same(fast, plain)
     for a, b in zip(gradients(fast, inputs), gradients(plain, inputs), strict=True):
         same(a, b)

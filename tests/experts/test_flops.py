@@ -11,7 +11,7 @@ from .cases import DIM, EXPERTS, bank_of, banks_with, call, router_of, rows_for
 
 ROWS = {1: [(DIM,)], 2: [(1, DIM), (7, DIM)], 3: [(DIM, 1, 1), (DIM, 5, 3)]}
 LOADS = [[3, 1, 0, 5], [0, 0, 7, 0], [1, 1, 1, 1]]
-CASES = [(b, shape) for b in experts.available() for shape in ROWS[bank_of(b).row_dims]]
+CASES = [(b, shape) for b in experts.available() for shape in ROWS[len(bank_of(b).row_axes)]]
 
 
 def run_and_count(bank, shape, load, dtype=torch.float32):

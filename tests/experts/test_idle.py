@@ -89,8 +89,8 @@ def test_grouped_linear_on_either_path(inputs, outputs, dtype):
 @pytest.mark.parametrize("bank", experts.available())
 def test_no_rows_at_all(bank):
     bank = bank_of(bank)
-    y = bank(torch.zeros(0, *ROW_SHAPES[bank.row_dims]), torch.zeros(4, dtype=torch.long))
-    assert y.shape == (0, *ROW_SHAPES[bank.row_dims])
+    y = bank(torch.zeros(0, *ROW_SHAPES[bank.row_axes]), torch.zeros(4, dtype=torch.long))
+    assert y.shape == (0, *ROW_SHAPES[bank.row_axes])
 
 
 @pytest.mark.parametrize("bank", experts.available())

@@ -11,7 +11,7 @@ import routers
 from experts import MoE, mix
 from routers import ConfigError, Routing
 
-from ..kinds import layout, one_of_each, traits
+from ..router_samples import layout, one_of_each, traits
 from .cases import (
     DIM,
     EXPERTS,
@@ -28,7 +28,7 @@ from .cases import (
 #: One of each layout of single assignments whose weights sum to one.
 CONVEX = one_of_each(
     layout,
-    lambda name: traits(name).convex and layout(name).isdisjoint({"blend", "merge", "candidates"}),
+    lambda name: traits(name).convex and layout(name).isdisjoint({"Slots", "Merge", "candidates"}),
 )
 
 
@@ -114,7 +114,7 @@ def test_messages_name_shapes(bank, x, given, message):
         ({"rounding": "flor"}, "rounding=flor: unknown; did you mean 'floor'"),
         ({"expert_dropout": 1.0}, "expert_dropout=1.0: allowed"),
         ({"shared": bank_of("mlp", dim=4)}, "shared.dim=4 but the bank's is 8"),
-        ({"shared": bank_of("gru")}, "shared.row_dims=2 but the bank's is 1"),
+        ({"shared": bank_of("gru")}, r"shared.row_axes=\('L', 'D'\) but the bank's is \('D',\)"),
     ],
 )
 def test_messages_name_settings(settings, message):
@@ -189,13 +189,13 @@ class TestExpertDropout:
         for _ in range(20):
             _, routing = layer(torch.randn(16, DIM), ids=torch.arange(16))
             sums = torch.zeros(16).index_add(0, routing.item, routing.weight)
-            torch.testing.assert_close(sums, routing.chosen.any(1).float())
+            torch.testing.assert_close(sums, routing.assigned_mask.any(1).float())
 
     def test_an_item_without_its_only_expert_gets_nothing(self):
         torch.manual_seed(0)
         layer = layer_of("hash", expert_dropout=0.5).train()
         y, routing = call(layer, torch.randn(16, DIM))
-        left = routing.chosen.any(1)
+        left = routing.assigned_mask.any(1)
         assert 0 < left.sum() < 16
         assert not y[~left].any()
 

@@ -11,7 +11,7 @@ from experts import mix, mix_reference
 from routers import Items, Routing
 from routers.routing import DROP_ORDERS
 
-from ..kinds import layout, one_of_each
+from ..router_samples import layout, one_of_each
 from .cases import (
     DIM,
     EXPERTS,
@@ -30,7 +30,7 @@ from .cases import (
 pytestmark = pytest.mark.usefixtures("double")
 
 #: One of each layout of which single assignments can be left out.
-DIVISIBLE = one_of_each(layout, lambda name: layout(name).isdisjoint({"blend", "merge"}))
+DIVISIBLE = one_of_each(layout, lambda name: layout(name).isdisjoint({"Slots", "Merge"}))
 
 
 def compare(x, routing, bank, inputs, mask=None):

@@ -13,7 +13,7 @@ from experts import MoE, MultiGateMoE, count_flops, mix_reference
 from experts.layers.multi_gate import Gates
 from routers import LOSSES, ConfigError, Items, Router, Routing
 
-from ..kinds import layout, one_of_each, traits
+from ..router_samples import layout, one_of_each, traits
 from .cases import DIM, IDS, bank_of, gradients, learnable, router_of, rows_for, same
 
 #: Every branch has as many experts as the routers' defaults fit.
@@ -34,7 +34,7 @@ def blends(router):
     """Whether more happens than sums of outputs, which needs all of them to be of one stream."""
     two = torch.arange(2)
     routing = router_of(router)(Items(torch.zeros(2, DIM), ids=two, task=two))
-    return any(part is not None for part in (routing.blend, routing.merge, routing.rule))
+    return routing.execution is not None
 
 
 def layer_of(wiring, router="topk", bank="mlp", **settings):
@@ -163,12 +163,12 @@ def test_the_joint_routing(wiring, router):
     chosen, probs, importance = torch.zeros(9, e).bool(), torch.zeros(9, e).double(), 0
     for branch, alone in routed_alone(layer, x, mask):
         of = list(branch.experts)
-        chosen[:, of] |= alone.chosen
+        chosen[:, of] |= alone.assigned_mask
         probs[:, of] += alone.to_dense(alone.probs) / gates
         importance = importance + torch.zeros(e).double().index_add(
             0, torch.tensor(of), alone.importance
         )
-    assert torch.equal(routing.chosen, chosen)
+    assert torch.equal(routing.assigned_mask, chosen)
     assert torch.equal(routing.load, chosen.sum(0))
     same(routing.probs, probs)
     same(routing.importance, importance)

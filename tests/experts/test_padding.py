@@ -6,7 +6,7 @@ import torch
 import routers
 from experts import MoE
 
-from ..kinds import layout, one_of_each
+from ..router_samples import layout, one_of_each
 from .cases import DIM, bank_of, banks_with, call, router_of, rows_for, suits
 
 LENGTHS = torch.tensor([5, 2, 4, 1, 3, 5])

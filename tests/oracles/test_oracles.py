@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 import routers
 from routers import Items, Router, Routing
+from routers.routing import Slots
 
 from ._case import Case
 
@@ -163,13 +164,13 @@ def test_router_is_what_its_oracle_says(name, options, batch):
             where = f"seed {seed}, {'in training' if training else 'in evaluation'}"
             if hasattr(oracle, "blend"):
                 for part, expected in zip(("dispatch", "combine"), oracle.blend(seen), strict=True):
-                    same(getattr(routing.blend, part), expected, f"{part}, {where}")
+                    same(getattr(routing.execution, part), expected, f"{part}, {where}")
             if hasattr(oracle, "weights"):
                 expected = oracle.weights(seen)
                 same(dense(routing), expected, f"weights, {where}")
-                if routing.blend is None:
+                if not isinstance(routing.execution, Slots):
                     chosen = getattr(oracle, "chosen", lambda case, w=expected: w != 0)(seen)
-                    same(routing.chosen, chosen, f"who works on what, {where}")
+                    same(routing.assigned_mask, chosen, f"who works on what, {where}")
             if hasattr(oracle, "probs"):
                 found = routing.to_dense(routing.probs).numpy()[case.real]
                 same(found, oracle.probs(seen)[case.real], f"probs, {where}")
@@ -177,7 +178,9 @@ def test_router_is_what_its_oracle_says(name, options, batch):
                 outputs = np.random.default_rng(seed).normal(size=(*seen.nothing().shape, 3))
                 outputs = outputs * seen.real[:, None, None]  # padding has no experts
                 given = torch.from_numpy(outputs), torch.from_numpy(dense(routing))
-                same(routing.rule.combine(*given), oracle.combine(seen, outputs), where)
+                same(
+                    routing.execution.combiner.combine(*given), oracle.combine(seen, outputs), where
+                )
             if hasattr(oracle, "expected_load"):
                 same(routing.expected_load, oracle.expected_load(seen), f"expected load, {where}")
 

@@ -101,7 +101,7 @@ class TestSwitch:
         """The first come in each sequence stay."""
         routing, (index, _, _) = self.routed(capacity)
         # 12 items a group: capacity = ceil(factor * 12 / 6)
-        assert routing.limit(capacity / 2).chosen.equal(index.view(N, -1).bool())
+        assert routing.limit(capacity / 2).assigned_mask.equal(index.view(N, -1).bool())
 
     def test_losses(self):
         theirs = needs(self.module)
@@ -201,7 +201,7 @@ class TestSoftMoE:
         # its slots are means of normalised items, ours of items as they are
         x = torch.nn.functional.normalize(torch.randn(3 * length, D), dim=-1)
         mask = torch.arange(3 * length) % 5 != 1
-        blend = router(Items(x, groups=3, mask=mask)).blend
+        blend = router(Items(x, groups=3, mask=mask)).execution
         found = blend.scatter(blend.gather(x))
         expected = theirs(x.view(3, length, D), mask.view(3, length)).flatten(0, 1)
         torch.testing.assert_close(found[mask], expected[mask])

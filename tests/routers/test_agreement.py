@@ -8,6 +8,7 @@ import torch
 import routers
 from routers import ConfigError, Items
 from routers.agreement import Votes
+from routers.routing import Combine
 
 
 def softmax(scores):
@@ -96,4 +97,4 @@ def test_bad_options():
 
 def test_the_rule_travels_with_the_routing():
     routing = routers.build("agreement", 4, 4, rounds=2)(Items(torch.randn(6, 4)))
-    assert routing.limit(0.5).rule == Votes(2, squash=True)
+    assert routing.limit(0.5).execution == Combine(Votes(2, squash=True))

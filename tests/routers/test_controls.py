@@ -8,7 +8,7 @@ from routers import CheckError, ConfigError, Items, Router, Traits
 from routers.conformance import suite
 from routers.conformance.harness import RouterUnderTest
 
-from ..kinds import traits
+from ..router_samples import traits
 
 X = torch.zeros(6, 3)
 IDS = torch.tensor([11, 22, 33, 44, 55, 66])

@@ -48,7 +48,7 @@ def test_half_open_bits_share_by_products():
     # S(.25) = .84375 that bit 0 is on; bit 1 is off
     routing = routed([0.25, -9.0, 0.0], 4, 1)
     torch.testing.assert_close(routing.probs, torch.tensor([[0.15625, 0.84375, 0.0, 0.0]]))
-    assert routing.chosen.tolist() == [[True, True, False, False]]
+    assert routing.assigned_mask.tolist() == [[True, True, False, False]]
 
 
 def test_selectors_are_mixed_by_a_softmax():
@@ -131,7 +131,7 @@ def test_reach_is_an_inverse_continued_by_its_tangent():
     mass = torch.tensor([1.0, 0.5, 0.01, 0.005, 0.0], dtype=torch.float64).view(-1, 1, 1)
     mass.requires_grad_()
     routing = routers.Routing.by_mask(
-        Items(torch.zeros(5, 1)), mass.detach().squeeze(1), selectors=mass
+        Items(torch.zeros(5, 1)), mass.detach().squeeze(1), extras={"selectors": mass}
     )
     value = 5 * LOSSES["selector_reach"](routing)
     assert value.item() == pytest.approx(0 + 1 + 99 + 149 + 199)

@@ -67,7 +67,9 @@ def test_it_sees_the_future_and_says_so():
     early = torch.tensor([[1.0, 0.0], [0.5, 0.0]])
     quiet = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
     loud = torch.tensor([[9.0, 0.0], [9.0, 0.0]])
-    before, after = (router(Items(torch.cat([early, late]))).chosen[:2] for late in (quiet, loud))
+    before, after = (
+        router(Items(torch.cat([early, late]))).assigned_mask[:2] for late in (quiet, loud)
+    )
     assert before[:, 0].all()
     assert not after[:, 0].any()
     assert not router.traits.causal

@@ -30,7 +30,7 @@ def test_bars_are_the_quantiles_of_the_steps_items():
     torch.manual_seed(0)
     router = identity_router(factor=1.0)
     x = torch.randn(4000, 4) + torch.tensor([-1.0, 0.0, 1.0, 2.0])
-    router.adapt_from_counts(sum(router(Items(part)).counts for part in x.split(900)))
+    router.adapt_from_counts(sum(router(Items(part)).extras["counts"] for part in x.split(900)))
     exact = x.quantile(0.75, 0)
     torch.testing.assert_close(router.threshold.value, exact, atol=0.01, rtol=0)
     assert (router(Items(x)).load - 1000).abs().max() < 60
@@ -42,7 +42,9 @@ def test_bars_part_scores_wherever_they_lie_and_however_close(shift, spread):
     torch.manual_seed(0)
     router, fresh = identity_router(factor=1.0), identity_router(factor=1.0)
     for _ in range(60):
-        router.adapt_from_counts(router(Items(shift + spread * torch.randn(1000, 4))).counts)
+        router.adapt_from_counts(
+            router(Items(shift + spread * torch.randn(1000, 4))).extras["counts"]
+        )
     fresh.load_state_dict(router.state_dict())
     load = fresh.eval()(Items(shift + spread * torch.randn(8000, 4))).load
     assert load.sum().item() / 8000 == pytest.approx(1.0, rel=0.1)
@@ -53,7 +55,7 @@ def test_bars_follow_a_gate_that_moves_far_in_the_middle_of_training():
     torch.manual_seed(0)
     router = identity_router()
     for shift in [0.0] * 40 + [-8.0] * 60:
-        router.adapt_from_counts(router(Items(shift + torch.randn(1000, 4))).counts)
+        router.adapt_from_counts(router(Items(shift + torch.randn(1000, 4))).extras["counts"])
     routing = router(Items(torch.randn(8000, 4) - 8))
     assert routing.num_assignments / 8000 == pytest.approx(2.0, rel=0.1)
 
@@ -91,7 +93,7 @@ def test_first_steps_count_alike_later_ones_fade():
 def test_bars_are_saved():
     torch.manual_seed(0)
     router, fresh = (routers.build("expert_threshold", 4, 4) for _ in range(2))
-    router.adapt_from_counts(router(Items(torch.randn(50, 4) + 1)).counts)
+    router.adapt_from_counts(router(Items(torch.randn(50, 4) + 1)).extras["counts"])
     fresh.load_state_dict(router.state_dict())
     assert torch.equal(fresh.threshold.value, router.threshold.value)
     assert fresh.threshold.steps == 1
@@ -100,7 +102,7 @@ def test_bars_are_saved():
 def test_bars_move_in_training_alone_and_not_without_items():
     router = routers.build("expert_threshold", 4, 4)
     start = router.threshold.value.clone()
-    tally = router(Items(torch.randn(50, 4) + 1)).counts
+    tally = router(Items(torch.randn(50, 4) + 1)).extras["counts"]
     router.eval()
     router.adapt_from_counts(tally)
     router.train()
@@ -109,7 +111,7 @@ def test_bars_move_in_training_alone_and_not_without_items():
     assert router.threshold.steps == 0
     router.adapt_from_counts(tally)
     assert (router.threshold.value != start).all()
-    assert router.eval()(Items(torch.randn(50, 4))).counts is None
+    assert "counts" not in router.eval()(Items(torch.randn(50, 4))).extras
 
 
 def test_padding_moves_no_bar():
@@ -117,7 +119,9 @@ def test_padding_moves_no_bar():
     router = routers.build("expert_threshold", 4, 4)
     x = torch.randn(6, 4)
     mask = torch.tensor([True, True, False, True, False, True])
-    assert torch.equal(router(Items(x, mask=mask)).counts, router(Items(x[mask])).counts)
+    assert torch.equal(
+        router(Items(x, mask=mask)).extras["counts"], router(Items(x[mask])).extras["counts"]
+    )
 
 
 def test_bars_stay_in_float32():
@@ -132,7 +136,7 @@ def test_an_expert_that_nobody_passes_gets_work_again():
     router.threshold.steps += 1000
     router.threshold.value[0] = 1.0
     for _ in range(40):
-        router.adapt_from_counts(router(Items(torch.randn(500, 4))).counts)
+        router.adapt_from_counts(router(Items(torch.randn(500, 4))).extras["counts"])
     load = router(Items(torch.randn(4000, 4))).load
     assert load_cv(load) < 0.1
     assert abs(load.sum().item() / 4000 - 1.0) < 0.1

@@ -33,7 +33,9 @@ def test_two_are_drawn_without_replacement():
     n = 20_000
     routing = identity_router(k=2)(Items(X.repeat(n, 1)))
     # first 2 then 1, or first 1 then 2: .6 * .3 / .4 + .3 * .6 / .7
-    both = (routing.chosen == torch.tensor([False, True, True])).all(1).double().mean().item()
+    both = (
+        (routing.assigned_mask == torch.tensor([False, True, True])).all(1).double().mean().item()
+    )
     assert abs(both - (0.6 * 0.3 / 0.4 + 0.3 * 0.6 / 0.7)) < 4 * (0.25 / n) ** 0.5
 
 

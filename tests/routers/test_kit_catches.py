@@ -454,7 +454,7 @@ CAUGHT = [
     (
         ClaimsToMerge,
         checks.check_declared_fields,
-        "merges=True is declared, but routing.merge is",
+        "merges=True is declared, but routing.execution=Merge is",
     ),
     (MergesInSecret, checks.check_declared_fields, "merges=False is declared"),
     (ClaimsToNeedIds, checks.check_needs_ids, "works without ids"),

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from routers.losses.balance import cv_squared, entropies
 
 import routers
 from routers import LOSSES, ConfigError, Items, Routing
-from routers.losses.balance import cv_squared, entropies
 
-from ..kinds import layout, one_of_each, traits
+from ..router_samples import layout, one_of_each, traits
 
 LOG2 = math.log(2)
 EPS = torch.finfo(torch.float32).eps
@@ -126,11 +126,11 @@ PRICE = torch.tensor(0.5)
 def test_padding_never_counts(name):
     logits = torch.tensor([[0.3, 1.0], [9.0, -9.0], [2.0, 0.0]])
     selectors = logits.softmax(-1).unsqueeze(1) * 0.9
-    extra = {"expected_load": torch.tensor([1.0, 1.5]), "sparsity_coefficient": PRICE}
-    mask = [True, False, True]
-    padded = routing([[0], [1], [0]], 2, mask, logits=logits, selectors=selectors, **extra)
-    real = {"logits": logits[[0, 2]], "selectors": selectors[[0, 2]]}
-    plain = routing([[0], [0]], 2, **real, **extra)
+    load, mask = torch.tensor([1.0, 1.5]), [True, False, True]
+    extras = {"sparsity_coefficient": PRICE, "selectors": selectors}
+    padded = routing([[0], [1], [0]], 2, mask, logits=logits, expected_load=load, extras=extras)
+    extras = {"sparsity_coefficient": PRICE, "selectors": selectors[[0, 2]]}
+    plain = routing([[0], [0]], 2, logits=logits[[0, 2]], expected_load=load, extras=extras)
     assert value(name, padded) == pytest.approx(value(name, plain))
 
 
@@ -138,8 +138,7 @@ def test_padding_never_counts(name):
 def test_no_real_item_gives_a_finite_number(name):
     extra = {
         "expected_load": torch.zeros(2),
-        "sparsity_coefficient": PRICE,
-        "selectors": torch.ones(2, 1, 2),
+        "extras": {"sparsity_coefficient": PRICE, "selectors": torch.ones(2, 1, 2)},
     }
     none = routing([[0], [1]], 2, [False, False], logits=torch.ones(2, 2), **extra)
     assert math.isfinite(value(name, none))
@@ -285,7 +284,7 @@ def test_switch_global_by_hand():
     own = routing([[0]], 2, probs=torch.tensor([[0.8, 0.2]]))
     other = routing([[1], [1], [1]], 2, probs=torch.full((3, 2), 0.5))
     step = routers.step_sums(own) + routers.step_sums(other)
-    within = replace(own, step=step)
+    within = replace(own, step_statistics=step)
     assert value("switch_global", within) == pytest.approx(2 * (0.25 * 0.8 + 0.75 * 0.2))
 
 
@@ -306,7 +305,7 @@ def test_the_mean_of_gradients_within_a_step_is_that_of_one_large_batch(name):
     (whole,) = torch.autograd.grad(plain(router(Items(x.flatten(0, 1)))), gate)
     parts = [router(Items(part)) for part in x]
     step = sum(routers.step_sums(part) for part in parts)
-    mean = sum(LOSSES[name](replace(part, step=step)) for part in parts) / 3
+    mean = sum(LOSSES[name](replace(part, step_statistics=step)) for part in parts) / 3
     (gathered,) = torch.autograd.grad(mean, gate, retain_graph=True)
     assert whole.abs().max() > 1e-4
     torch.testing.assert_close(gathered, whole)
@@ -403,8 +402,7 @@ def test_gradients_are_those_of_finite_differences(name):
             4,
             logits=h,
             expected_load=p[mask].sum(0),
-            sparsity_coefficient=PRICE,
-            selectors=0.9 * p.unsqueeze(1),
+            extras={"sparsity_coefficient": PRICE, "selectors": 0.9 * p.unsqueeze(1)},
         )
         return LOSSES[name](own)
 

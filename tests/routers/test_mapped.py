@@ -18,7 +18,7 @@ def routing_of(table, num_experts=4, task=TASK, **given):
 
 def test_by_default_tasks_take_experts_in_turn():
     routing = routing_of(None, num_experts=2, task=torch.tensor([0, 1, 2, 5]))
-    assert routing.chosen.int().tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
+    assert routing.assigned_mask.int().tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
 
 
 def test_a_table_of_lists_shares_evenly():
@@ -29,7 +29,7 @@ def test_a_table_of_lists_shares_evenly():
 
 
 def test_a_plain_list_names_one_expert_per_task():
-    assert routing_of([3, 3, 0]).chosen.int().argmax(1).tolist() == [0, 3, 3, 0]
+    assert routing_of([3, 3, 0]).assigned_mask.int().argmax(1).tolist() == [0, 3, 3, 0]
 
 
 def test_the_task_of_padding_may_be_anything():

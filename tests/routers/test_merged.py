@@ -16,7 +16,7 @@ def test_a_group_shares_the_weights_of_its_mean():
     for group in (0, 1):
         mean = x[3 * group : 3 * group + 3].mean(0, keepdim=True)
         expected = (mean @ router.gate.weight.t()).softmax(-1)
-        torch.testing.assert_close(routing.merge[group : group + 1], expected)
+        torch.testing.assert_close(routing.execution.weight[group : group + 1], expected)
         rows = routing.weight.view(5, 6).t()[3 * group : 3 * group + 3]  # expert by expert
         torch.testing.assert_close(rows, expected.expand(3, -1))
 
@@ -25,7 +25,7 @@ def test_over_items_every_item_has_its_own():
     router = routers.build("merged", 3, 5, over="item")
     x = torch.randn(6, 3)
     routing = router(Items(x, groups=2))
-    torch.testing.assert_close(routing.merge, (x @ router.gate.weight.t()).softmax(-1))
+    torch.testing.assert_close(routing.execution.weight, (x @ router.gate.weight.t()).softmax(-1))
 
 
 def test_load_is_gate_mass_in_whole_rows():
@@ -42,7 +42,7 @@ def test_the_layer_is_one_network_of_mean_parameters():
     layer = MoE(routers.build("merged", 4, 3), experts.build("mlp", 4, 3, hidden=5))
     x = torch.randn(2, 6, 4)
     y, routing = layer(x)
-    for group, p in enumerate(routing.merge):
+    for group, p in enumerate(routing.execution.weight):
         up = sum(p[e] * layer.bank.up[e] for e in range(3))
         down = sum(p[e] * layer.bank.down[e] for e in range(3))
         expected = torch.nn.functional.gelu(x[group] @ up) @ down

@@ -23,11 +23,11 @@ def test_null_choices_vanish_and_the_rest_keep_their_weights():
     routing = identity_router(2, 2, k=2)(Items(X))
     assert routing.expert.tolist() == [1]
     torch.testing.assert_close(routing.weight, torch.tensor([0.3]))
-    assert routing.counts.tolist() == [1, 2]
+    assert routing.extras["counts"].tolist() == [1, 2]
 
 
 def test_nothing_is_counted_in_eval():
-    assert identity_router(2, 2, k=2).eval()(Items(X)).counts is None
+    assert "counts" not in identity_router(2, 2, k=2).eval()(Items(X)).extras
 
 
 def test_an_item_may_choose_nothing_at_all():
@@ -77,8 +77,8 @@ def test_the_bias_brings_nulls_to_their_share(tilt):
     shift = torch.tensor([0.0] * 4 + [tilt] * 2)
     for _ in range(150):
         routing = router(Items(torch.randn(200, 6) + shift))
-        router.adapt_from_counts(routing.counts)
-    null, total = routing.counts.tolist()
+        router.adapt_from_counts(routing.extras["counts"])
+    null, total = routing.extras["counts"].tolist()
     assert total == 600
     assert null / total == pytest.approx(2 / 6, abs=0.06)
     assert routing.experts_per_item == 2.0  # 3 * 4 / 6 real experts per item
@@ -86,7 +86,9 @@ def test_the_bias_brings_nulls_to_their_share(tilt):
 
 def test_padding_is_not_counted():
     mask = torch.tensor([True, False, True])
-    assert identity_router(2, 2, k=2)(Items(X.repeat(3, 1), mask=mask)).counts.tolist() == [2, 4]
+    assert identity_router(2, 2, k=2)(Items(X.repeat(3, 1), mask=mask)).extras[
+        "counts"
+    ].tolist() == [2, 4]
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,8 @@ def test_sums_of_candidates_are_those_of_all():
     grid = routing.to_dense(routing.probs) * mask.unsqueeze(1)
     torch.testing.assert_close(routing.prob_sums, grid.sum(0))
     torch.testing.assert_close(routing.prob_sums_by_group, grid.view(3, 4, 36).sum(1))
-    taken = routing.to_dense(routing.taken.double()) > 0
-    assert torch.equal(taken, routing.chosen)
+    taken = routing.to_dense(routing.candidate_mask.double()) > 0
+    assert torch.equal(taken, routing.assigned_mask)
 
 
 @pytest.mark.parametrize(("experts", "k"), [(4, 2), (6, 3), (16, 2), (16, 4)])
@@ -73,10 +73,12 @@ def test_places_that_hold_nothing_are_not_taken_and_have_no_margin(experts, k):
     router = routers.build("product_key", 8, experts, k=k, heads=2)
     mask = torch.arange(200) % 7 != 3
     routing = router(Items(torch.randn(200, 8), mask=mask))
-    assert routing.taken.sum() == routing.num_assignments
-    assert routing.chosen[:, 0].any()
+    assert routing.candidate_mask.sum() == routing.num_assignments
+    assert routing.assigned_mask[:, 0].any()
     margins = []
-    for p, chosen in zip(routing.to_dense(routing.probs)[mask], routing.chosen[mask], strict=True):
+    for p, chosen in zip(
+        routing.to_dense(routing.probs)[mask], routing.assigned_mask[mask], strict=True
+    ):
         if not chosen.all():
             margins.append(p[chosen].min().item() - p[~chosen].max().item())
     metric = BalanceMetric(experts)

@@ -20,12 +20,14 @@ def identity_router(**options: object) -> routers.Router:
 def priced(weight: list[list[float]], price: float, **extra: object) -> Routing:
     given = torch.tensor(weight)
     items = Items(torch.zeros(len(weight), 1), **extra)
-    return Routing.by_mask(items, given, keep=given > 0, sparsity_coefficient=torch.tensor(price))
+    return Routing.by_mask(
+        items, given, keep=given > 0, extras={"sparsity_coefficient": torch.tensor(price)}
+    )
 
 
 def test_experts_above_zero_weigh_their_score():
     routing = identity_router()(Items(X))
-    assert routing.chosen.int().tolist() == [[1, 0, 1], [0, 0, 0], [1, 1, 1]]
+    assert routing.assigned_mask.int().tolist() == [[1, 0, 1], [0, 0, 0], [1, 1, 1]]
     assert routing.weight.tolist() == [2.0, 1.0, 3.0, 0.5, 2.0]  # expert by expert
     torch.testing.assert_close(routing.probs[2], torch.tensor([1 / 6, 1 / 2, 1 / 3]))
     assert routing.probs[1].tolist() == [0.0, 0.0, 0.0]
@@ -33,8 +35,8 @@ def test_experts_above_zero_weigh_their_score():
 
 def test_the_tally_counts_active_experts_and_real_items():
     mask = torch.tensor([True, True, False])
-    assert identity_router()(Items(X)).counts.tolist() == [5, 3]
-    assert identity_router()(Items(X, mask=mask)).counts.tolist() == [2, 2]
+    assert identity_router()(Items(X)).extras["counts"].tolist() == [5, 3]
+    assert identity_router()(Items(X, mask=mask)).extras["counts"].tolist() == [2, 2]
 
 
 @pytest.mark.parametrize(
@@ -62,8 +64,11 @@ def test_the_price_stays_within_bounds_and_where_nothing_was_seen():
 def test_a_routing_keeps_the_price_it_was_made_at():
     router = identity_router(k=1, start=0.25, alpha=2.0)
     routing = router(Items(X))
-    router.adapt_from_counts(routing.counts)
-    assert (routing.sparsity_coefficient.item(), router.sparsity_coefficient.value.item()) == (
+    router.adapt_from_counts(routing.extras["counts"])
+    assert (
+        routing.extras["sparsity_coefficient"].item(),
+        router.sparsity_coefficient.value.item(),
+    ) == (
         0.25,
         0.5,
     )
@@ -120,7 +125,7 @@ def test_training_brings_the_number_of_active_experts_to_k_and_holds_it():
         optimizer.zero_grad()
         (error + LOSSES["balanced_sparsity"](routing)).backward()
         optimizer.step()
-        router.adapt_from_counts(routing.counts)
+        router.adapt_from_counts(routing.extras["counts"])
         active.append(routing.num_assignments / 256)
     assert active[0] > 3
     assert sum(active[-100:]) / 100 == pytest.approx(2, rel=0.1)

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from routers import Items, Routing
+from routers import ConfigError, Items, Routing
+
+X = torch.zeros(5, 2)
 
 
 def test_by_item_lies_item_by_item():
@@ -28,7 +30,7 @@ def test_by_mask_keeps_the_pairs_it_is_given():
     keep = torch.tensor([[True, False], [True, True]])
     weight = torch.tensor([[0.1, 0.2], [0.3, 0.4]])
     routing = Routing.by_mask(Items(torch.zeros(2, 1)), weight, keep)
-    assert torch.equal(routing.chosen, keep)
+    assert torch.equal(routing.assigned_mask, keep)
     torch.testing.assert_close(routing.probs, weight * keep)
     assert routing.fan_in is None
 
@@ -80,14 +82,87 @@ def test_weights_per_task_are_averaged_into_probs():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"x": torch.zeros(2, 3, 4)}, r"x must be \(N, D\), got \(2, 3, 4\)"),
-        ({"x": torch.zeros(5, 2), "groups": 2}, "5 items do not split into 2 equal groups"),
-        ({"x": torch.zeros(5, 2), "groups": 0}, "5 items do not split into 0"),
-        ({"x": torch.zeros(5, 2), "mask": torch.ones(4).bool()}, r"mask must be \(5,\)"),
-        ({"x": torch.zeros(5, 2), "ids": torch.ones(5, 1)}, r"ids must be \(5,\)"),
-        ({"x": torch.zeros(5, 2), "mask": torch.ones(5)}, "mask must be bool"),
+        ({"x": torch.zeros(2, 3, 4)}, r"x has shape \(2, 3, 4\): expected \(N, D\)"),
+        ({"x": X, "groups": 2}, "5 items do not split into 2 equal groups"),
+        ({"x": X, "groups": 0}, "5 items do not split into 0"),
+        (
+            {"x": X, "mask": torch.ones(4).bool()},
+            r"mask has shape \(4,\): expected \(N=5,\)",
+        ),
+        (
+            {"x": X, "ids": torch.ones(5, 1)},
+            r"ids has shape \(5, 1\): expected \(N=5,\)",
+        ),
+        (
+            {"x": X, "mask": torch.ones(5)},
+            "mask has dtype torch.float32: expected torch.bool",
+        ),
     ],
 )
 def test_items_refuse_what_does_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
         Items(**arguments)
+
+
+N, K, E = 3, 2, 4
+EXPERT, WEIGHT = torch.zeros(N, K, dtype=torch.int64), torch.ones(N, K)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            lambda items: Routing.by_item(items, EXPERT, torch.ones(N, 1), E),
+            r"weight has shape \(3, 1\): expected \(N=3, K=2\) as expert",
+        ),
+        (
+            lambda items: Routing.by_item(items, EXPERT[:2], WEIGHT[:2], E),
+            r"expert has shape \(2, 2\): expected \(N=3, K=2\)",
+        ),
+        (
+            lambda items: Routing.by_item(items, EXPERT.float(), WEIGHT, E),
+            "expert has dtype torch.float32: expected torch.int64",
+        ),
+        (
+            lambda items: Routing.by_item(items, EXPERT, WEIGHT, E, keep=EXPERT[:, 0] > 0),
+            r"keep has shape \(3,\): expected \(N=3, K=2\) as expert",
+        ),
+        (
+            lambda items: Routing.by_item(items, EXPERT, WEIGHT, E, logits=torch.ones(N, E - 1)),
+            r"logits has shape \(3, 3\): expected \(N=3, E=4\)",
+        ),
+        (
+            lambda items: Routing.by_item(
+                items, EXPERT, WEIGHT, E, logits=torch.ones(N, E), candidates=EXPERT
+            ),
+            r"logits has shape \(3, 4\): expected \(N=3, S=2\)",
+        ),
+        (
+            lambda items: Routing.by_expert(items, EXPERT, WEIGHT.t()),
+            r"weight has shape \(2, 3\): expected \(E=3, C=2\) as item",
+        ),
+        (
+            lambda items: Routing.by_mask(items, WEIGHT, expected_load=torch.ones(3)),
+            r"expected_load has shape \(3,\): expected \(E=2,\)",
+        ),
+        (
+            lambda items: Routing.by_mask(items, WEIGHT, probs=torch.ones(N, 3)),
+            r"probs has shape \(3, 3\): expected \(N=3, E=2\)",
+        ),
+        (
+            lambda items: Routing.by_slot(items, torch.ones(1, N, 4), torch.ones(1, N, 2), 2),
+            r"combine has shape \(1, 3, 2\): expected \(G=1, L=3, S=4\) as dispatch",
+        ),
+        (
+            lambda items: Routing.by_slot(items, torch.ones(1, N, 4), torch.ones(1, N, 4), 3),
+            "4 slots do not split among num_experts=3",
+        ),
+        (
+            lambda items: Routing.by_merge(items, torch.ones(2, E)),
+            r"weight has shape \(2, 4\): expected \(M, E\), M a divisor of N=3",
+        ),
+    ],
+)
+def test_constructors_check_shapes(build, message):
+    with pytest.raises(ConfigError, match=message):
+        build(Items(torch.zeros(N, 1)))

@@ -22,8 +22,8 @@ def identity_router(**options: object) -> routers.Router:
 def adapt(router: routers.Router, routing: routers.Routing) -> None:
     """What a run does after a step."""
     router.adapt(routing.load)
-    if routing.counts is not None:
-        router.adapt_from_counts(routing.counts)
+    if "counts" in routing.extras:
+        router.adapt_from_counts(routing.extras["counts"])
 
 
 def test_weights_are_scores_over_their_sum():
@@ -77,8 +77,8 @@ def test_it_moves_in_training_alone(rule):
 
 def test_eval_tallies_nothing():
     router = routers.build("sigmoid", 4, 4, rule="quantile")
-    assert router(Items(X)).counts.sum() == 4
-    assert router.eval()(Items(X)).counts is None
+    assert router(Items(X)).extras["counts"].sum() == 4
+    assert "counts" not in router.eval()(Items(X)).extras
 
 
 def test_padding_is_not_tallied():
@@ -86,7 +86,9 @@ def test_padding_is_not_tallied():
     router = routers.build("sigmoid", 4, 4, rule="quantile")
     x = torch.randn(6, 4)
     mask = torch.tensor([True, True, False, True, False, True])
-    assert torch.equal(router(Items(x, mask=mask)).counts, router(Items(x[mask])).counts)
+    assert torch.equal(
+        router(Items(x, mask=mask)).extras["counts"], router(Items(x[mask])).extras["counts"]
+    )
 
 
 @pytest.mark.parametrize("rule", UPDATE_RULES)

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+import experts
 import routers
+from experts import mix
 from routers import ConfigError, Items
+
+COPY = experts.build("null", 4, 3, kinds=["copy"])
 
 
 def softmax(values: np.ndarray) -> np.ndarray:
@@ -38,11 +42,13 @@ def test_against_a_slow_computation(groups):
     experts = torch.randn(e, d, d, dtype=torch.float64)
     routing = router(Items(x, groups=groups))
 
-    rows = routing.blend.gather(x)
+    form = routing.execution
+    rows = torch.einsum("gls,gld->gsd", form.dispatch, x.view(groups, length, d)).flatten(0, 1)
     out = torch.empty_like(rows)
     for slot, expert in zip(routing.item, routing.expert, strict=True):
         out[slot] = rows[slot] @ experts[expert]
-    found = routing.blend.scatter(out).detach().numpy()
+    out = torch.einsum("gls,gsd->gld", form.combine, out.view(groups, -1, d))
+    found = out.flatten(0, 1).detach().numpy()
 
     phi = router.gate.centroid.detach().numpy()
     for g in range(groups):
@@ -55,8 +61,9 @@ def test_slots_average_real_items_only():
     torch.manual_seed(0)
     router = routers.build("soft_moe", 4, 2)
     x, mask = torch.randn(5, 4), torch.tensor([True, False, True, True, False])
-    padded, plain = router(Items(x, mask=mask)).blend, router(Items(x[mask])).blend
-    torch.testing.assert_close(padded.gather(x), plain.gather(x[mask]))
+    padded, plain = router(Items(x, mask=mask)).execution, router(Items(x[mask])).execution
+    torch.testing.assert_close(padded.dispatch[:, mask], plain.dispatch)
+    assert not padded.dispatch[0, ~mask].any()
     torch.testing.assert_close(padded.dispatch.sum(1), torch.ones(1, 4))
     assert not padded.combine[0, ~mask].any()
 
@@ -70,17 +77,17 @@ def test_every_expert_computes_its_slots_whatever_the_length():
 
 
 def test_an_empty_batch_passes_through():
-    blend = routers.build("soft_moe", 4, 3)(Items(torch.zeros(0, 4))).blend
-    slots = blend.gather(torch.zeros(0, 4))
-    assert slots.tolist() == torch.zeros(6, 4).tolist()
-    assert blend.scatter(slots).shape == (0, 4)
+    routing = routers.build("soft_moe", 4, 3)(Items(torch.zeros(0, 4)))
+    assert routing.load.tolist() == [2, 2, 2]
+    assert mix(torch.zeros(0, 4), routing, COPY).shape == (0, 4)
 
 
 def test_whole_samples_keep_their_shape():
-    blend = routers.build("soft_moe", 4, 3)(Items(torch.randn(2, 4))).blend
-    slots = blend.gather(torch.randn(2, 3, 8, 8))
-    assert slots.shape == (6, 3, 8, 8)
-    assert blend.scatter(slots).shape == (2, 3, 8, 8)
+    routing = routers.build("soft_moe", 4, 3)(Items(torch.randn(2, 4)))
+    x = torch.randn(2, 3, 8, 8)
+    weight = routing.execution.combine[0] @ routing.execution.dispatch[0].t()
+    expected = torch.einsum("nm,m...->n...", weight, x)
+    torch.testing.assert_close(mix(x, routing, COPY), expected)
 
 
 def test_slots_out_of_range():

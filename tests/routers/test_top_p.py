@@ -16,7 +16,7 @@ def test_chosen_are_the_shortest_sufficient_prefix(threshold, sharp, seed):
     router = routers.build("top_p", 5, 6, threshold=threshold).double()
     routing = router(Items(sharp * torch.randn(7, 5, dtype=torch.float64)))
     for item in range(7):
-        chosen = routing.chosen[item]
+        chosen = routing.assigned_mask[item]
         inside, outside = routing.probs[item][chosen], routing.probs[item][~chosen]
         assert inside.sum() >= threshold - 1e-12
         assert inside.sum() - inside.min() < threshold  # one fewer would not do
@@ -30,7 +30,7 @@ def test_a_sure_gate_takes_one_an_even_gate_many():
     with torch.no_grad():
         router.gate.weight.copy_(torch.eye(4))
     x = torch.tensor([[9.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    assert router(Items(x)).chosen.sum(1).tolist() == [1, 3]
+    assert router(Items(x)).assigned_mask.sum(1).tolist() == [1, 3]
 
 
 @pytest.mark.parametrize("spread", [1.0, 30.0, 1000.0])
@@ -38,7 +38,7 @@ def test_a_threshold_of_one_takes_all(spread):
     """Though sums of the first few round to 1, and some probabilities to 0."""
     torch.manual_seed(0)
     router = routers.build("top_p", 8, 16, threshold=1.0)
-    assert router(Items(spread * torch.randn(200, 8))).chosen.all()
+    assert router(Items(spread * torch.randn(200, 8))).assigned_mask.all()
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.01])

@@ -13,7 +13,7 @@ import routers
 from sweeps.stages.cli import main
 from tasks.config.compose import compose
 
-from ..kinds import layout, traits
+from ..router_samples import layout, traits
 
 
 def _reads_nothing(name: str) -> bool:

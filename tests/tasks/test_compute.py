@@ -11,7 +11,7 @@ from tasks.config.compose import compose, load_yaml
 from tasks.loading.batches import InOrder
 from tasks.running.run import Run
 
-from ..kinds import one_of_each, traits
+from ..router_samples import one_of_each, traits
 from .cases import NARROW, ROUTERS, TINY, checkpoint_of, train_any
 
 pytestmark = pytest.mark.usefixtures("unpadded")
@@ -26,7 +26,7 @@ LIMITED = [
 
 
 def row_dims(bank):
-    return experts.build(bank, DIM, EXPERTS).row_dims
+    return len(experts.build(bank, DIM, EXPERTS).row_axes)
 
 
 def options_for(bank):

@@ -8,7 +8,7 @@ import pytest
 from tasks import TASKS
 from tasks.running.cli import main
 
-from ..kinds import layout, one_of_each, traits
+from ..router_samples import layout, one_of_each, traits
 from .cases import TINY, result_of
 from .own_data import OWN_DATA
 

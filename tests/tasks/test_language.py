@@ -23,7 +23,9 @@ def causal(router):
 
 
 ROUTERS = [name for name in routers.available() if causal(name)]
-EXPERTS = [name for name in experts.available() if experts.EXPERTS.get_part(name).row_dims == 1]
+EXPERTS = [
+    name for name in experts.available() if experts.EXPERTS.get_part(name).row_axes == ("D",)
+]
 GATES = [name for name in routers.GATES.available() if routers.GATES.get_part(name).causal]
 
 

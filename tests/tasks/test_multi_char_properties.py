@@ -10,7 +10,7 @@ from tasks.assembly.build import build_backbone, build_task
 from tasks.char_properties import WORDS, CharProperties, word_ids
 from tasks.config.compose import compose
 
-from ..kinds import layout, one_of_each, traits
+from ..router_samples import layout, one_of_each, traits
 from .cases import NARROW, train
 
 SMALL = ("task=char_properties", "task.dim=16", "task.depth=1", NARROW)

@@ -16,7 +16,7 @@ from tasks.assembly.build import build_backbone, build_task
 from tasks.backbones.tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
 from tasks.config.compose import CONF, compose
 
-from ..kinds import is_sum, layout, one_of_each, traits
+from ..router_samples import is_sum, layout, one_of_each, traits
 from .cases import NARROW, checkpoint_of, train
 
 CENSUS = Path(__file__).resolve().parents[3] / "shared/data/census_income/census-income.test.gz"
@@ -303,7 +303,7 @@ def test_two_experts_of_three_at_work(file):
     net = build_backbone(config, task).eval()
     _, [routing] = net(data.test)
     assert routing.load.sum() == 2 * len(data.test["y"])
-    assert (routing.chosen.sum(1) == 2).all()
+    assert (routing.assigned_mask.sum(1) == 2).all()
 
 
 def test_ids_are_codes(file):

@@ -6,7 +6,7 @@ from routers import ConfigError
 from tasks.config.compose import compose
 from tasks.running.run import Run
 
-from ..kinds import traits
+from ..router_samples import traits
 from .cases import NARROW, ROUTERS, TINY
 
 

@@ -37,7 +37,7 @@ def test_the_step_holds_its_micro_steps_so_far(tmp_path, monkeypatch, accumulate
         first = number - number % accumulate
         for layer, routing in enumerate(routings):
             parts = [routers.step_sums(seen[at][layer]) for at in range(first, number + 1)]
-            assert torch.equal(routing.step, sum(parts))
+            assert torch.equal(routing.step_statistics, sum(parts))
 
 
 def test_a_step_is_summed_over_ranks(tmp_path, monkeypatch):
@@ -45,13 +45,13 @@ def test_a_step_is_summed_over_ranks(tmp_path, monkeypatch):
     monkeypatch.setattr("tasks.training.module.sum_over_ranks", lambda counts: 2 * counts)
     train(tmp_path / "run", "router=topk", GLOBAL)
     for routing in seen[0]:
-        assert torch.equal(routing.step, 2 * routers.step_sums(routing))
+        assert torch.equal(routing.step_statistics, 2 * routers.step_sums(routing))
 
 
 def test_nothing_is_summed_that_no_term_reads(tmp_path, monkeypatch):
     seen = noted(monkeypatch)
     train(tmp_path / "run", "router=topk", "losses={switch: 0.01}")
-    assert all(routing.step is None for routings in seen for routing in routings)
+    assert all(routing.step_statistics is None for routings in seen for routing in routings)
 
 
 def test_sums_keep_their_type_where_the_network_is_cast(tmp_path):
@@ -68,4 +68,4 @@ def test_a_term_without_its_step_is_not_that_of_the_step():
     one, other = (router(routers.Items(torch.randn(9, 4))) for _ in range(2))
     step = routers.step_sums(one) + routers.step_sums(other)
     term = routers.LOSSES["switch_global"]
-    assert term(one) != term(replace(one, step=step))
+    assert term(one) != term(replace(one, step_statistics=step))

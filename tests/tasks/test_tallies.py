@@ -24,8 +24,8 @@ class Counting(Router):
     def forward(self, items: Items) -> Routing:
         expert = torch.zeros(len(items), 1, dtype=torch.int64)
         weight = torch.ones_like(expert, dtype=items.x.dtype)
-        tally = torch.tensor([len(items), 1]) if self.training else None
-        return Routing.by_item(items, expert, weight, self.num_experts, counts=tally)
+        extras = {"counts": torch.tensor([len(items), 1])} if self.training else None
+        return Routing.by_item(items, expert, weight, self.num_experts, extras=extras)
 
     def adapt_from_counts(self, tally: torch.Tensor) -> None:
         self.told = torch.cat([self.told, tally.unsqueeze(0)])
@@ -60,7 +60,7 @@ def test_of_several_gates_each_gets_its_own_back():
     gates = [Counting(8, 4), Plain(8, 4), Counting(8, 4)]
     layer = MultiGateMoE(gates, build("mlp", 8, 4, hidden=4), mmoe(4, tasks=3))
     _, routing = layer(torch.randn(1, 5, 8))
-    assert routing.counts.tolist() == [5, 1, 5, 1]
+    assert routing.extras["counts"].tolist() == [5, 1, 5, 1]
     assert layer.router.num_counts == 4
     layer.router.adapt_from_counts(torch.tensor([1, 2, 3, 4]))
     assert [gates[0].told.tolist(), gates[2].told.tolist()] == [[[1, 2]], [[3, 4]]]

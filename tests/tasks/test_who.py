@@ -40,7 +40,7 @@ def test_slots_count_in_parts():
     items = Items(torch.randn(12, 3), groups=2)
     routing = routers.build("soft_moe", 3, 2, slots=2)(items)
     kind = torch.randint(3, (12,))
-    dispatch = routing.blend.dispatch.double()  # (2, 6, 4): slots 0 and 1 are expert 0's
+    dispatch = routing.execution.dispatch.double()  # (2, 6, 4): slots 0 and 1 are expert 0's
     expected = torch.zeros(2, 3, dtype=torch.float64)
     for item in range(12):
         for slot in range(4):

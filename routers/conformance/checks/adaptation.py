@@ -36,11 +36,11 @@ def check_tally(subject: RouterUnderTest) -> str | None:
     size = subject.router().num_counts
     check = _check_counts if size else _check_no_tally
     for items in subject.batches():
-        check(subject.in_training(items).counts, size)
+        check(subject.in_training(items).extras.get("counts"), size)
         require(
-            subject.in_eval(items).counts is None,
+            "counts" not in subject.in_eval(items).extras,
             "a routing carries a tally in eval, where nothing is adapted",
-            "give counts=... if self.training else None",
+            'give extras={"counts": ...} if self.training',
         )
     return None if size else "asks for no tally"
 
@@ -57,7 +57,7 @@ def _check_counts(tally: Tensor | None, size: int) -> None:
     shape = None if tally is None else (tally.dtype, *tally.shape)
     require(
         shape == (torch.int64, size),
-        f"routing.counts is {shape}, not int64 ({size},) as num_counts says",
+        f"routing.extras['counts'] is {shape}, not int64 ({size},) as num_counts says",
         "count in whole numbers, which add up over batches and ranks; count none where "
         "there is no item",
     )
@@ -112,7 +112,7 @@ def check_adapt_selects(subject: RouterUnderTest) -> str | None:
             f"routing.{name} changes with {', '.join(sorted(moved))}, which adapt moves",
             f"select by score + bias, and give {name} without it: losses would fight the bias",
         )
-    stayed = (one.chosen == other.chosen).all(1)
+    stayed = (one.assigned_mask == other.assigned_mask).all(1)
     require(
         same(routes(one)[stayed], routes(other)[stayed]),
         f"weights change with {', '.join(sorted(moved))}, which adapt moves, where choices do not",
@@ -157,8 +157,7 @@ def step(router: Router, routing: Routing) -> None:
     """Tell a router what a training step tells it: the load, and the tally where it keeps one."""
     router.adapt(routing.requested_load)
     if router.num_counts:
-        assert routing.counts is not None
-        router.adapt_from_counts(routing.counts)
+        router.adapt_from_counts(routing.extras["counts"])
 
 
 def _per_expert(subject: RouterUnderTest, router: Router, moved: set[str]) -> bool:

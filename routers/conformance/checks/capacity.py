@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
+from ...routing import Items, Routing
 from ...routing.capacity import DROP_ORDERS
-from ...routing.items import Items
-from ...routing.routing import Routing
 from ..harness import RouterUnderTest, random_mask, require, routes, same, where, with_mask
 from .shapes import CONSTRUCT
 

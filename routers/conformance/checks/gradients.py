@@ -4,15 +4,14 @@ import torch
 from torch import Tensor
 
 from ..._router import Router
-from ...routing.items import Items
-from ...routing.routing import Routing
+from ...routing import Items, Routing
 from ..harness import (
     RouterUnderTest,
     copied,
+    loss_values,
     random_mask,
     require,
     seeded,
-    terms,
     toy_mixture,
     with_mask,
 )
@@ -108,7 +107,7 @@ def require_finite_gradients(router: Router, items: Items, what: str) -> None:
     fresh = copied(router)
     with seeded(1):
         routing = fresh(items)
-    for name, value in {"the output": probed(routing, items), **terms(routing)}.items():
+    for name, value in {"the output": probed(routing, items), **loss_values(routing)}.items():
         bad = [n for n, g in gradients(fresh, value).items() if not g.isfinite().all()]
         require(
             value.isfinite().all() and not bad,
@@ -156,7 +155,7 @@ def _difference(router: Router, items: Items, name: str, direction: Tensor) -> f
 
 def _chosen(router: Router, items: Items) -> Tensor:
     with seeded(1), torch.no_grad():
-        return router(items).chosen
+        return router(items).assigned_mask
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import torch
 from ..._router import Router
 from ...plugins.errors import ConfigError
 from ...plugins.signature import defaults
+from ...routing import Slots
 from ..harness import CheckError, RouterUnderTest, require, seeded, with_mask
 from .gradients import check_gradients
 from .metadata import ends
@@ -58,8 +59,8 @@ def check_idle_experts(subject: RouterUnderTest) -> str | None:
         with seeded(1):
             routing = router(items)
         parts = [routing.weight]
-        if routing.blend is not None:
-            parts += [routing.blend.dispatch, routing.blend.combine]
+        if isinstance(routing.execution, Slots):
+            parts += [routing.execution.dispatch, routing.execution.combine]
         value = torch.stack([part.sum() for part in parts]).sum()
         found = (
             torch.autograd.grad(value, list(trained.values()), allow_unused=True)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import torch
 
-from ...routing.routing import Routing
-from ..harness import RouterUnderTest, require, seeded, terms
+from ...routing import Routing, Slots
+from ..harness import RouterUnderTest, loss_values, require, seeded
 
 DRAWS = 200
 
@@ -18,7 +18,7 @@ def check_loss_values(subject: RouterUnderTest) -> None:
             routing = route(items)
             if not int(routing.num_real) or not int(routing.requested_load.sum()):
                 continue
-            found, limited = terms(routing), terms(routing.limit(0.5))
+            found, limited = loss_values(routing), loss_values(routing.limit(0.5))
             for name, value in found.items():
                 slow = _SLOW[name](routing) if name in _SLOW else value.item()
                 _require_close(name, value.item(), slow, "by its definition it is")
@@ -47,7 +47,7 @@ def _importance(routing: Routing) -> float:
     """Population variance over squared mean of the gate mass, before drops."""
     routing = routing if routing.before is None else routing.before
     mass = [0.0] * routing.num_experts
-    if routing.blend is not None:
+    if isinstance(routing.execution, Slots):
         for row in _real_probs(routing):
             mass = [a + b for a, b in zip(mass, row, strict=True)]
     else:
@@ -60,7 +60,7 @@ def _importance(routing: Routing) -> float:
 
 def _z(routing: Routing) -> float:
     """``mean_i logsumexp(h_i)^2``; of several gates or heads the mean over all of them."""
-    if routing.logits is None or routing.given_log_partition is not None:
+    if routing.logits is None or "log_partition" in routing.extras:
         assert routing.log_partition is not None
         scales = routing.unpadded(routing.log_partition).flatten().tolist()
     else:

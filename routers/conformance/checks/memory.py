@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from ..._router import Router
-from ..harness import RouterUnderTest, require, seeded, terms
+from ..harness import RouterUnderTest, loss_values, require, seeded
 
 
 def check_nothing_kept(subject: RouterUnderTest) -> None:
@@ -34,7 +34,7 @@ def check_nothing_kept(subject: RouterUnderTest) -> None:
 
 def _forward(router: Router, subject: RouterUnderTest) -> None:
     with seeded(1):
-        terms(router(subject.items(5, 3)))
+        loss_values(router(subject.items(5, 3)))
 
 
 class _Made(TorchFunctionMode):
@@ -60,9 +60,9 @@ class _Made(TorchFunctionMode):
 def check_terms_stand_alone(subject: RouterUnderTest) -> None:
     """A balance term reads one layer's routing: others, seen before, change nothing."""
     one, other = (subject.in_training(subject.items(6, 2, seed=seed)) for seed in (0, 99))
-    first = terms(one)
-    terms(other)
-    again = terms(one)
+    first = loss_values(one)
+    loss_values(other)
+    again = loss_values(one)
     for name, value in first.items():
         require(
             torch.equal(value, again[name]),

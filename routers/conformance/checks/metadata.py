@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..._router import Router, Traits
-from ...losses.balance import LOSSES
+from ...losses import LOSSES
 from ...plugins.errors import ConfigError
 from ...plugins.signature import defaults
 from ..harness import SIZES, RouterUnderTest, require

@@ -2,11 +2,10 @@
 
 import torch
 
-from ...routing.items import Items
-from ...routing.routing import Routing
+from ...routing import Items, Routing
 from ..harness import (
     RouterUnderTest,
-    measures,
+    numbers_of,
     pick,
     random_mask,
     require,
@@ -86,7 +85,7 @@ def check_padded_groups(subject: RouterUnderTest) -> None:
     for mask in (first, torch.zeros_like(first)):
         for route in (subject.in_training, subject.in_eval):
             routing = route(with_mask(items, mask))
-            numbers = measures(routing.limit(1.0)) | {"probs": routing.probs}
+            numbers = numbers_of(routing.limit(1.0)) | {"probs": routing.probs}
             for name, value in numbers.items():
                 require(
                     value.isfinite().all(),
@@ -100,7 +99,7 @@ def _require_same(
 ) -> None:
     rows = routes(one)[items.real()], routes(other)[others.real()]
     require(same(*rows), f"a route {what}", mend)
-    first, second = measures(one), measures(other)
+    first, second = numbers_of(one), numbers_of(other)
     for name in first.keys() | second.keys():
         both = name in first and name in second
         require(both and same(first[name], second[name]), f"{name} {what}", mend)

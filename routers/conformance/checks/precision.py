@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from ...routing.items import Items
-from ...routing.routing import Routing
+from ...routing import Items, Routing
 from ..harness import RouterUnderTest, require, routes, same
 
 MEND = (

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..._router import Router
-from ...losses.balance import entropies
-from ...routing.items import Items
-from ...routing.routing import Routing
-from ..harness import CheckError, Factory, RouterUnderTest, measures, require, same, seeded
+from ...losses import entropies
+from ...routing import Items, Routing, Slots
+from ..harness import CheckError, Factory, RouterUnderTest, numbers_of, require, same, seeded
 
 ONCE = "take one softmax, over the scores: what is already a distribution needs none"
 SHARP = 30.0  # what parameters are scaled by, so that a softmax is nearly one-hot
@@ -50,16 +49,17 @@ def _require_scores(routing: Routing) -> None:
 def _require_weights_once(routing: Routing) -> None:
     """Weights are not the softmax of chosen probabilities (softmax, top-K, softmax)."""
     assert routing.logits is not None
-    if routing.blend is not None or routing.weight.dim() > 1 or not routing.num_assignments:
+    slots = isinstance(routing.execution, Slots)
+    if slots or routing.weight.dim() > 1 or not routing.num_assignments:
         return
     p = routing.logits.softmax(-1)
-    if p.shape != routing.chosen.shape:
+    if p.shape != routing.assigned_mask.shape:
         return  # scores of candidates alone
-    chosen = routing.unpadded(routing.chosen)
+    chosen = routing.unpadded(routing.assigned_mask)
     many = chosen.sum(-1) > 1
     cell = routing.item * routing.num_experts + routing.expert
-    grid = routing.weight.new_zeros(routing.chosen.numel())
-    grid = routing.unpadded(grid.index_add(0, cell, routing.weight).view_as(routing.chosen))
+    grid = routing.weight.new_zeros(routing.assigned_mask.numel())
+    grid = routing.unpadded(grid.index_add(0, cell, routing.weight).view_as(routing.assigned_mask))
     twice = routing.unpadded(p).masked_fill(~chosen, -torch.inf)[many].softmax(-1)
     flat = chosen[many].to(twice.dtype)
     flat = flat / flat.sum(-1, keepdim=True)
@@ -153,7 +153,7 @@ def check_extreme_scores(subject: RouterUnderTest) -> None:
             router = subject.router().train(training)
             with seeded(1):
                 routing = router(_single(subject.items(6, 2), scale))
-            numbers = measures(routing) | {"weight": routing.weight, "probs": routing.probs}
+            numbers = numbers_of(routing) | {"weight": routing.weight, "probs": routing.probs}
             for name, value in numbers.items():
                 require(
                     value.isfinite().all(),

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import torch
 
-from ...losses.balance import LOSSES
+from ...losses import LOSSES
 from ...plugins.errors import ConfigError
-from ...routing.items import Items
-from ...routing.routing import Routing
-from ..harness import RouterUnderTest, measures, require, same, toy_mixture
+from ...routing import Items, Routing, Slots
+from ..harness import RouterUnderTest, numbers_of, require, rows_of, same, toy_mixture
 
 CONSTRUCT = "make the routing with Routing.by_item, by_expert, by_mask or by_slot"
 
@@ -32,7 +31,7 @@ def _check_header(items: Items, routing: Routing, num_experts: int) -> None:
 
 def _check_assignments(routing: Routing) -> None:
     a = routing.num_assignments
-    rows = routing.num_items if routing.blend is None else routing.blend.num_slots
+    rows = rows_of(routing)
     for name, index, size in (
         ("item", routing.item, rows),
         ("expert", routing.expert, routing.num_experts),
@@ -89,9 +88,9 @@ def _check_candidates(routing: Routing) -> None:
         f"0 to {routing.num_experts - 1}",
         "give (N, S) int64, the experts that logits and probs are of",
     )
-    asked = torch.zeros_like(routing.chosen).scatter(1, candidates, True)
+    asked = torch.zeros_like(routing.assigned_mask).scatter(1, candidates, True)
     require(
-        (asked | ~routing.chosen).all(),
+        (asked | ~routing.assigned_mask).all(),
         "an item has an expert that is not among its candidates",
         "choose among the candidates",
     )
@@ -134,12 +133,12 @@ def check_weights_sum_as_declared(subject: RouterUnderTest) -> str | None:
             routing = route(items)
             weight = routing.weight.unsqueeze(-1).flatten(1)
             require((weight >= 0).all(), "convex is declared, but a weight is negative", mend)
-            total = weight.new_zeros(_rows(routing), weight.shape[1])
+            total = weight.new_zeros(rows_of(routing), weight.shape[1])
             total = total.index_add(0, routing.item, weight)
-            if routing.blend is not None:
-                total = routing.blend.combine.sum(-1).flatten(-2)[..., items.real()]
+            if isinstance(routing.execution, Slots):
+                total = routing.execution.combine.sum(-1).flatten(-2)[..., items.real()]
             else:
-                total = total[routing.chosen.any(1)]
+                total = total[routing.assigned_mask.any(1)]
             worst = (total - 1).abs().max().item() if total.numel() else 0.0
             require(
                 worst < 1e-6,
@@ -147,10 +146,6 @@ def check_weights_sum_as_declared(subject: RouterUnderTest) -> str | None:
                 mend,
             )
     return None
-
-
-def _rows(routing: Routing) -> int:
-    return routing.num_items if routing.blend is None else routing.blend.num_slots
 
 
 def check_empty_and_single(subject: RouterUnderTest) -> None:
@@ -172,7 +167,7 @@ def check_empty_and_single(subject: RouterUnderTest) -> None:
                     "or a number that is not finite",
                     "let reductions over items allow for none",
                 )
-                for name, value in measures(routing.limit(1.0)).items():
+                for name, value in numbers_of(routing.limit(1.0)).items():
                     require(
                         value.isfinite().all(),
                         f"{name} is {value} for {len(items)} items, "
@@ -187,7 +182,7 @@ def check_balance_term(subject: RouterUnderTest) -> None:
         for route in (subject.in_training, subject.in_eval):
             _check_distribution(route(items))
         routing = subject.in_eval(items)
-        routed = routing.unpadded(routing.chosen).any(-1)
+        routed = routing.unpadded(routing.assigned_mask).any(-1)
         if not routed.all() or not routing.requested_load.sum():
             continue
         e = subject.num_experts
@@ -206,7 +201,7 @@ def check_balance_term(subject: RouterUnderTest) -> None:
 def _check_distribution(routing: Routing) -> None:
     """Rows of ``probs`` sum to one, or to less for an item that goes to no expert."""
     total = routing.unpadded(routing.probs).sum(-1)
-    routed = routing.unpadded(routing.chosen).any(-1)
+    routed = routing.unpadded(routing.assigned_mask).any(-1)
     require(
         same(total[routed], torch.ones_like(total[routed]), 1e-6)
         and (total[~routed] <= 1 + 1e-6).all(),

@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 from ..._router import Router
-from ...routing.items import Items
+from ...routing import Items
 from ..harness import (
     RouterUnderTest,
     changed,
     copied,
+    loss_values,
     require,
     routes,
     same,
     seeded,
     state_of,
-    terms,
 )
 from .adaptation import STEPS, step
 from .gradients import gradients, probed
@@ -141,4 +141,4 @@ def _trained_on(router: Router, items: Items) -> dict[str, Tensor]:
     with seeded(1):
         routing = router(items)
     slopes = gradients(router, probed(routing, items))
-    return {"routes": routes(routing), **terms(routing), **slopes}
+    return {"routes": routes(routing), **loss_values(routing), **slopes}

@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ...losses.balance import LOSSES
+from ...losses import LOSSES
 from ...plugins.errors import ConfigError
-from ...routing.items import Items
+from ...routing import Items, Merge
 from ..harness import RouterUnderTest, pick, random_mask, require, routes, same, where, with_mask
 
 
@@ -190,12 +190,12 @@ def check_declared_fields(subject: RouterUnderTest) -> None:
     items = subject.items(6, 2)
     for route in (subject.in_training, subject.in_eval):
         routing = route(items)
-        for trait, field in (
-            ("expects_load", "expected_load"),
-            ("has_logits", "logits"),
-            ("merges", "merge"),
+        for trait, field, given in (
+            ("expects_load", "expected_load", routing.expected_load is not None),
+            ("has_logits", "logits", routing.logits is not None),
+            ("merges", "execution=Merge", isinstance(routing.execution, Merge)),
         ):
-            declared, given = getattr(traits, trait), getattr(routing, field) is not None
+            declared = getattr(traits, trait)
             require(
                 declared == given,
                 f"{trait}={declared} is declared, but routing.{field} is "

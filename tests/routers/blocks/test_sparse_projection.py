@@ -85,7 +85,7 @@ def test_the_support_is_the_selected_set(name, options):
     router = routers.build(name, 3, 3, **options)
     torch.nn.init.eye_(router.gate.weight)
     routing = router(Items(wide([1.0, 0.5, -1.0], [3.0, 2.0, 0.0])))
-    assert routing.chosen.tolist() == [[True, True, False], [True, False, False]]
+    assert routing.assigned_mask.tolist() == [[True, True, False], [True, False, False]]
     torch.testing.assert_close(routing.weight, wide([0.75, 1.0, 0.25])[0])  # expert by expert
 
 

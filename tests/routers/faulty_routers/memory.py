@@ -125,7 +125,7 @@ class Tallied(Biased):
         routing = super().forward(items)
         first = (routing.logits + self.bias.value)[self.counted(items)].argmax(-1)
         tally = torch.bincount(first, minlength=self.num_experts)
-        return replace(routing, counts=tally if self.training else None)
+        return replace(routing, extras={"counts": tally} if self.training else {})
 
     def counted(self, items):
         return items.real()
@@ -161,13 +161,14 @@ class TallyCountsPadding(Tallied):
 class TallyOfFractions(Tallied):
     def forward(self, items):
         routing = super().forward(items)
-        return replace(routing, counts=routing.load / len(items) if self.training else None)
+        extras = {"counts": routing.load / len(items)} if self.training else {}
+        return replace(routing, extras=extras)
 
 
 class TallyInEval(Tallied):
     def forward(self, items):
         routing = super().forward(items)
-        return routing if self.training else replace(routing, counts=routing.load)
+        return routing if self.training else replace(routing, extras={"counts": routing.load})
 
 
 class PriceIsAnAttribute(routers.ROUTERS["relu"]):

@@ -1,0 +1,109 @@
+"""The contract of a metric of one routed layer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from ..losses import entropies
+from ..plugins.registry import Registry
+from ..routing.routing import Routing
+
+#: A metric's value: a number, one per expert, or None where nothing could be measured.
+Value = float | int | list[int] | None
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean."""
+    return sum(values) / len(values)
+
+
+class RoutingMetric(Metric, ABC):
+    """A metric of one routed layer, accumulated over batches and ranks.
+
+    Constructors add sum states with ``add_counts`` and ``add_sum``; ``update`` adds one routing
+    to them. Classes that inherit one ``update`` share its sums, so each batch is summed once.
+
+    Args:
+        num_experts: ``E``.
+
+    Class attributes:
+        over_layers: combines the values of several layers into one for the whole network; None
+            leaves the metric out of that summary.
+    """
+
+    full_state_update = False
+    over_layers: ClassVar[Callable[[Sequence[float]], float] | None] = staticmethod(mean)
+
+    def __init__(self, num_experts: int) -> None:
+        super().__init__(compute_with_cache=False)  # metrics of a group are updated together
+        self.num_experts = num_experts
+
+    def add_counts(self, *names: str, size: Sequence[int] = ()) -> None:
+        """Add int64 sums, since sums in float32 stick at 2^24."""
+        for name in names:
+            self.add_state(name, torch.zeros(tuple(size), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def add_sum(self, name: str) -> None:
+        """Add a sum in float64."""
+        self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    @abstractmethod
+    def update(self, routing: Routing) -> None:
+        """Add one routing."""
+
+    @abstractmethod
+    def compute(self) -> Value:
+        """The value over everything added since the last reset."""
+
+
+class LoadMetric(RoutingMetric):
+    """A metric that is computed from the load, before and after drops."""
+
+    load: Tensor
+    requested_load: Tensor
+
+    def __init__(self, num_experts: int) -> None:
+        super().__init__(num_experts)
+        self.add_counts("load", "requested_load", size=[num_experts])
+
+    @torch.no_grad()
+    def update(self, routing: Routing) -> None:
+        self.load += routing.load
+        self.requested_load += routing.requested_load
+
+
+class ItemMetric(RoutingMetric):
+    """A metric that is computed from sums over real items."""
+
+    items: Tensor
+    unrouted: Tensor
+    entropy: Tensor
+    margin: Tensor
+    with_margin: Tensor
+
+    def __init__(self, num_experts: int) -> None:
+        super().__init__(num_experts)
+        self.add_counts("items", "unrouted", "with_margin")
+        self.add_sum("entropy")
+        self.add_sum("margin")
+
+    @torch.no_grad()
+    def update(self, routing: Routing) -> None:
+        chosen = routing.unpadded(routing.candidate_mask)
+        probs = routing.unpadded(routing.probs)
+        self.items += len(chosen)
+        self.unrouted += (~chosen.any(-1)).sum()
+        self.entropy += entropies(probs).sum()
+        margin = probs.masked_fill(~chosen, torch.inf).amin(-1)
+        margin = margin - probs.masked_fill(chosen, -torch.inf).amax(-1)
+        some_free = chosen.sum(-1) < self.num_experts  # an unfilled candidate is no expert
+        both = margin.isfinite() & some_free
+        self.margin += margin[both].sum()
+        self.with_margin += both.sum()
+
+
+METRICS = Registry("metrics", RoutingMetric, group="switchyard.metrics", positional=1)

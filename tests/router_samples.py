@@ -1,0 +1,75 @@
+"""A sample of registered routers, one for each kind, for tests that are slow with all of them.
+
+Kinds follow from the traits of routers and the fields of their routings, so a new file under
+``routers/`` needs no entry here.
+"""
+
+from collections.abc import Callable, Hashable
+from functools import cache
+
+import torch
+
+import routers
+from routers import ConfigError, Items
+
+#: Fields that describe the order of assignments and the experts that are scored.
+LAYOUT = ("fan_out", "fan_in", "is_dense", "candidates")
+
+
+@cache
+def layout(name: str) -> frozenset[str]:
+    """The fields of ``LAYOUT`` that a router's routings have, and their form of execution.
+
+    ``single`` is added for a ``fan_out`` of 1, which the engine treats separately.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        router = routers.build(name, 8, 8)
+        ids = torch.arange(12)
+        router.prepare(ids, torch.randn(12, 3))
+        routing = router(Items(torch.randn(12, 8), groups=2, ids=ids, task=ids % 2))
+    fields = {field: getattr(routing, field) for field in LAYOUT}
+    held = {field for field, value in fields.items() if value is not None and value is not False}
+    if routing.execution is not None:
+        held.add(type(routing.execution).__name__)
+    return frozenset(held | ({"single"} if routing.fan_out == 1 else set()))
+
+
+def by_item(name: str) -> bool:
+    """Whether every item chooses among all experts, and all items as many, one or more."""
+    return layout(name) - {"single"} == {"fan_out"}
+
+
+def is_sum(name: str) -> bool:
+    """Whether an item's output is a weighted sum of outputs for that item."""
+    return layout(name).isdisjoint({"Slots", "Merge", "Combine"})
+
+
+def one_of_each(
+    kind: Callable[[str], Hashable], among: Callable[[str], bool] = lambda name: True
+) -> list[str]:
+    """The plainest router of every kind, among those that ``among`` lets through."""
+    found: dict[Hashable, str] = {}
+    for name in sorted(filter(among, routers.available()), key=_special):
+        found.setdefault(kind(name), name)
+    return list(found.values())
+
+
+@cache
+def _special(name: str) -> tuple[bool, ...]:
+    """Whether little is learned, experts have to be of a certain number, gradients are estimates.
+
+    Any of these would let a test see less of the others of its kind.
+    """
+    try:
+        routers.build(name, 8, 7)
+    except ConfigError:
+        fits = False
+    else:
+        fits = True
+    return not traits(name).learned, not fits, not traits(name).exact_gradients
+
+
+def traits(name: str) -> routers.Traits:
+    """What the router called ``name`` declares."""
+    return routers.ROUTERS.get_part(name).traits
