@@ -1,4 +1,4 @@
-"""Top-K with a capacity that serves the surest items first."""
+"""Top-K with batch priority: a capacity that drops the items with the smallest weights."""
 
 import math
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from .routing import Items, Routing
 
 @ROUTERS.register("batch_priority")
 class BatchPriority(Router):
-    """Every item takes its K best experts, and full experts turn away the least sure items.
+    """Each item selects its K best experts; experts over capacity drop the least confident items.
 
     ``TopK(softmax(h + N(0, 1 / E^2)))``, noise in training only. Each expert has
-    ``ceil(capacity * K * n / E)`` places in a group of ``n`` items: first choices are seated
-    before second ones, and items in order of their largest weight. So unimportant items are
-    dropped, where ``moe.drop=position`` drops whatever comes late. Who is dropped depends on
-    the whole group: causal tasks refuse this router.
+    ``ceil(capacity * K * n / E)`` places in a group of ``n`` items: first choices precede second
+    choices, and items are ordered by their largest weight. So unimportant items are dropped,
+    whereas ``moe.drop=position`` drops late ones. Dropping depends on the whole group, so causal
+    tasks reject this router.
 
     Source: V-MoE, Riquelme et al. 2021, 2106.05974, equation 2 and section 4.1.
 
@@ -29,10 +29,10 @@ class BatchPriority(Router):
         dim: ``D``.
         num_experts: ``E``.
         k: experts per item.
-        capacity: places relative to an even load, above 0.
-        weighting: ``probability``, or ``renormalized`` (over the K before any drop; needs ``k``
-            of 2 or more).
-        gate: what scores the experts.
+        capacity: places relative to an even load, > 0.
+        weighting: ``probability``, or ``renormalized`` (over the K before dropping; needs
+            ``k >= 2``).
+        gate: scores the experts.
 
     >>> router = BatchPriority(4, 2, k=1, capacity=0.5)
     >>> routing = router(Items(torch.randn(8, 4)))
@@ -57,7 +57,7 @@ class BatchPriority(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         if not 0 < capacity < math.inf:
-            raise OptionError("capacity", capacity, "a finite number above 0")
+            raise OptionError("capacity", capacity, "a finite number > 0")
         self.k = k
         self.capacity = capacity
         self.weighting = build_weighting(k, weighting)

@@ -1,7 +1,4 @@
-"""Two gates in a row: first the branch, then the expert within it.
-
-Longer than most: two noisy gates, options for each of them, and the expected load of both.
-"""
+"""Hierarchical noisy top-K: a gate selects branches, then a gate per branch selects experts."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -25,24 +22,23 @@ from .routing import Items, Routing
 
 @ROUTERS.register("hierarchical")
 class Hierarchical(Router):
-    """Two sparse, noisy gates in a row: first branches, then experts within them.
+    """Two levels of noisy top-K gates: first branches, then experts within them.
 
     ``y = sum_i sum_j Gp_i G_ij E_ij``: ``E`` experts form equal branches. The primary gate
-    keeps ``primary_k`` branches, the secondary gate of each kept branch ``k`` of its experts;
-    an item gets ``primary_k * k`` experts, and within each level weights follow ``weighting``.
-    The expected load is ``Load_p,i * Load_i(X^i)_j / |X^i|``, which sends a gradient to the
-    primary gate too.
+    selects ``primary_k`` branches, the secondary gate of each of them ``k`` of its experts; an
+    item has ``primary_k * k`` experts, and ``weighting`` applies within each level. The expected
+    load is ``Load_p,i * Load_i(X^i)_j / |X^i|``, which has a gradient for the primary gate too.
 
     Source: Shazeer et al. 2017, 1701.06538, appendix B, equations 12 to 14.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        branches: number of branches, a divisor of ``E``; 0 for the least one not below its root.
-        primary_k: branches per item; all of them makes the first level dense.
+        branches: number of branches, a divisor of ``E``; 0 for the smallest one >= its root.
+        primary_k: branches per item; the first level is dense if all are selected.
         k: experts per item within a branch.
-        weighting: ``probability`` or ``renormalized`` (the paper's; needs both k above 1).
-        gate: what scores branches, and what scores experts.
+        weighting: ``probability`` or ``renormalized`` (the paper's; needs both ``k >= 2``).
+        gate: scores the branches, and another one the experts.
 
     >>> router = Hierarchical(4, 16, branches=4)
     >>> router(Items(torch.randn(5, 4))).load.sum().item()
@@ -67,8 +63,8 @@ class Hierarchical(Router):
         super().__init__(dim, num_experts)
         self.branches = num_branches(num_experts, branches)
         self.size = num_experts // self.branches
-        check_k(primary_k, self.branches, "primary_k", "router.branches={}")
-        check_k(k, self.size, what="num_experts / router.branches = {}")
+        check_k(primary_k, self.branches, "primary_k", "branches={}")
+        check_k(k, self.size, what="num_experts / branches = {}")
         build_weighting(primary_k, weighting, "primary_k")
         self.weighting = build_weighting(k, weighting)
         self.primary_k, self.k = primary_k, k

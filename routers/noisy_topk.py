@@ -1,4 +1,4 @@
-"""Top-K with learned noise: experts near the border get their turn."""
+"""Noisy top-K gating."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from .routing import Items, Routing
 
 @ROUTERS.register("noisy_topk")
 class NoisyTopK(Router):
-    """Every item takes the K experts it scores highest once learned noise is added.
+    """Each item selects the K experts with the highest scores after learned noise is added.
 
     ``H = h + N(0, 1) softplus(x Wn)``; weights are the softmax over the kept K of ``H``.
     Source: Shazeer et al. 2017, 1701.06538, equations 3 to 5; the expected load is
@@ -20,8 +20,8 @@ class NoisyTopK(Router):
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        k: experts per item, 2 or more.
-        gate: what scores the experts before noise.
+        k: experts per item, >= 2.
+        gate: scores the experts before noise.
 
     >>> import torch
     >>> router = NoisyTopK(4, 8, k=2)

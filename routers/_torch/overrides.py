@@ -1,15 +1,15 @@
-"""Shortcuts around a module's ``forward``, and when not to take them."""
+"""Fast paths that replace a module's ``forward``, and the conditions that disable them."""
 
 from torch import nn
 
 
 def drop_outdated(cls: type, shortcut: str, base: type) -> None:
-    """Undo a shortcut that ``cls`` inherits, where its ``forward`` is the newer of the two.
+    """Reset an inherited fast path of ``cls`` if ``forward`` is overridden in a later class.
 
     Args:
-        cls: a class just made.
-        shortcut: name of a method that does what ``forward`` does, faster.
-        base: whose method of that name goes by ``forward``.
+        cls: a new class, from ``__init_subclass__``.
+        shortcut: name of a method that is a faster ``forward``.
+        base: the class whose method of that name calls or agrees with ``forward``.
     """
 
     def depth(name: str) -> int:
@@ -20,6 +20,6 @@ def drop_outdated(cls: type, shortcut: str, base: type) -> None:
 
 
 def watched(module: nn.Module) -> bool:
-    """Whether somebody waits for calls of ``forward``, or has put another in its place."""
+    """Whether a module has hooks on ``forward`` or an instance attribute that replaces it."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return "forward" in module.__dict__ or any(getattr(module, name) for name in hooks)

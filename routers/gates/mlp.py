@@ -1,4 +1,4 @@
-"""A small network."""
+"""MLP gate."""
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,12 @@ from ._base import GATES, Gate
 
 @GATES.register("mlp")
 class MLP(Gate):
-    """``h = gelu(x V) W``: a gate that can draw curved borders between experts.
+    """``h = gelu(x V) W``: a gate with nonlinear boundaries between experts.
 
     Args:
         dim: ``D``.
-        outputs: how many scores.
-        hidden: width of the layer between.
+        outputs: number of scores.
+        hidden: width of the hidden layer.
 
     >>> MLP(4, 2, hidden=3)(Items(torch.ones(5, 4))).shape
     torch.Size([5, 2])
@@ -25,7 +25,7 @@ class MLP(Gate):
     def __init__(self, dim: int, outputs: int, *, hidden: int = 32) -> None:
         super().__init__()
         if hidden < 1:
-            raise OptionError("hidden", hidden, "an integer of at least 1")
+            raise OptionError("hidden", hidden, "an integer >= 1")
         self.inner = nn.Parameter(torch.randn(hidden, dim) * dim**-0.5)
         self.outer = nn.Parameter(torch.randn(outputs, hidden) * hidden**-0.5)
 
