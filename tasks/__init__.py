@@ -5,14 +5,17 @@ from routers.plugins import import_parts
 from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
 from .assembly.build import build_backbone, build_task
 from .config import overrides as overrides
-from .config.compose import CONF, compose, user_path
+from .config.compose import CONF, compose, to_yaml, user_path
 from .config.schema import Config
+from .readers import TextSource, read_texts
 from .running.cli import quiet
 from .running.compute import Compute
 from .running.launch import RankDiedError, death
+from .running.run import Run
 from .running.run_dir import RESULT, read_json, write_json, write_text
 from .running.train import train
 from .running.validate import check_ranges
+from .text.unicode_names import read_names
 from .training.divergence import DivergedError
 from .training.module import RoutedModule
 from .training.signals import StoppedError
@@ -38,9 +41,11 @@ __all__ = [
     "MetricSpec",
     "RankDiedError",
     "RoutedModule",
+    "Run",
     "Score",
     "StoppedError",
     "Task",
+    "TextSource",
     "available",
     "build",
     "build_backbone",
@@ -51,7 +56,10 @@ __all__ = [
     "overrides",
     "quiet",
     "read_json",
+    "read_names",
+    "read_texts",
     "register",
+    "to_yaml",
     "train",
     "user_path",
     "write_json",

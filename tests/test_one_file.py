@@ -80,7 +80,7 @@ def test_in_the_catalogue(folder, capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert "nearby what Every item takes the experts whose centroids are nearest." in shown
     assert "source after Roy et al. 2020, 2003.05997" in shown
-    assert "cost 0 FLOPs per item, DE parameters" in shown
+    assert "cost 0 FLOPs per item, 16,384 parameters" in shown
     assert "options k=2 heat=1.0" in shown
 
 

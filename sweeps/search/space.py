@@ -21,7 +21,7 @@ from routers.plugins import Registry, nearest_name
 from tasks import Config
 
 #: Sections whose part may itself be chosen by a search: ``expert: [mlp, glu]``.
-PARTS: dict[str, Registry] = {"router": routers.ROUTERS, "expert": experts.EXPERTS}
+PARTS: dict[str, Registry[Any]] = {"router": routers.ROUTERS, "expert": experts.EXPERTS}
 
 #: The parameter of a joint study that chooses the arm.
 ARM = "arm"

@@ -138,7 +138,7 @@ def probability_of_improvement(first: Sequence[float], second: Sequence[float]) 
     2108.13264), for one task. 0.5 where neither is better; NaN without runs.
 
     >>> probability_of_improvement([3, 4, 5], [1, 3, 4])
-    0.7777777777777778
+    0.7778
     """
     if not len(first) or not len(second):
         return np.nan

@@ -24,7 +24,11 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 CONFIG = "config.yaml"
 
 #: Sections that name a part; ``router=topk`` is short for ``router.name=topk``.
-PARTS: dict[str, Registry] = {"task": TASKS, "router": routers.ROUTERS, "expert": experts.EXPERTS}
+PARTS: dict[str, Registry[Any]] = {
+    "task": TASKS,
+    "router": routers.ROUTERS,
+    "expert": experts.EXPERTS,
+}
 
 #: Keys whose value is text whatever YAML makes of it: ``out=12345`` is a folder.
 TEXT = ("out", "resume", "experiment")
@@ -160,7 +164,7 @@ def _unknown_key(key: str) -> ConfigError:
     return ConfigError(f"{key}: {nearest_name(_head(key), allowed)}")
 
 
-def _complete(key: str, registry: Registry, section: dict[str, Any]) -> None:
+def _complete(key: str, registry: Registry[Any], section: dict[str, Any]) -> None:
     """Check the options of a part and write its defaults beside them."""
     if "name" not in section:
         raise ConfigError(f"{key}.name: required; allowed: {', '.join(registry.available())}")

@@ -11,7 +11,8 @@ from experts.kernels.gemm_cost import GEMM_COSTS, rounded_rows
 from experts.kernels.layouts import Even, PaddedPlusTail, Ragged, padded_plus_tail
 
 EXACT, ROUNDED = GEMM_COSTS[torch.float64], GEMM_COSTS[torch.bfloat16]
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 1e-2}
+#: Of the norm, in units of eps: bfloat16 is summed in float32 and rounded once.
+TOLERANCE = {torch.float64: 16, torch.float32: 16, torch.bfloat16: 1}
 LOADS = st.lists(st.sampled_from([0, 0, 1, 2, 5, 17, 40]), min_size=1, max_size=6)
 
 
@@ -30,7 +31,7 @@ def close(got, wanted, dtype):
     assert got.shape == wanted.shape
     assert got.dtype == dtype
     error = (got.double() - wanted).norm()
-    assert error <= TOLERANCE[dtype] * wanted.norm()  # and not NaN
+    assert error <= TOLERANCE[dtype] * torch.finfo(dtype).eps * wanted.norm()  # and not NaN
 
 
 def check(layout, owner, num_experts, widths, dtype, seed=0):

@@ -15,7 +15,7 @@ from routers.conformance.checks.scores import MOST_CALLS
 from routers.conformance.harness import RouterUnderTest
 from routers.conformance.suite import name, run_checks
 
-from .plants._all import PLANTS
+from .faulty_routers._all import PLANTS
 
 
 class Sound(Router):

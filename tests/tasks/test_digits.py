@@ -102,7 +102,7 @@ def test_augmentation_keeps_shape_and_range(data):
     changed = Digits(augment=1.0).augment({"x": x})["x"]
     assert changed.shape == x.shape
     assert changed.dtype == x.dtype
-    assert 0 <= changed.min() <= changed.max() <= 1 + 1e-6
+    assert 0 <= changed.min() <= changed.max() <= 1 + 8 * torch.finfo(torch.float32).eps
     moved = (changed - x).abs().flatten(1).max(1).values
     assert (moved > 0.05).all()  # every image got its own
     assert torch.equal(Digits(augment=0.0).augment({"x": x})["x"], x)
@@ -110,7 +110,7 @@ def test_augmentation_keeps_shape_and_range(data):
 
 def test_augmentation_of_no_strength_is_none(data):
     x = data.train["x"][:5]
-    torch.testing.assert_close(random_affine(x, 0.0), x, atol=1e-5, rtol=0)
+    torch.testing.assert_close(random_affine(x, 0.0), x)
 
 
 def test_augmentation_is_for_training_alone(tmp_path, monkeypatch):

@@ -122,7 +122,7 @@ def test_scores_against_scikit_learn(missing):
     assert list(found["recall/colour"]) == ["red", "green", "blue"]
     np.testing.assert_allclose(list(found["recall/colour"].values()), recalls, atol=1e-6)
     expected = mean_absolute_error(labels[2], said[2][:, 0] * 2 + 5)
-    assert float(found["error/price"]) == pytest.approx(expected, abs=1e-6)
+    assert float(found["error/price"]) == pytest.approx(expected)
 
 
 def test_a_batch_without_labels_adds_nothing():
