@@ -11,8 +11,8 @@ import routers
 from experts import MoE, mix
 from routers import ConfigError, Routing
 
-from ..router_samples import layout, one_of_each, traits
-from .cases import (
+from ...router_samples import layout, one_of_each, traits
+from ..cases import (
     DIM,
     EXPERTS,
     bank_of,

@@ -13,8 +13,8 @@ from experts import MoE, MultiGateMoE, count_flops, mix_reference
 from experts.layers.multi_gate import Gates
 from routers import LOSSES, ConfigError, Items, Router, Routing
 
-from ..router_samples import layout, one_of_each, traits
-from .cases import DIM, IDS, bank_of, gradients, learnable, router_of, rows_for, same
+from ...router_samples import layout, one_of_each, traits
+from ..cases import DIM, IDS, bank_of, gradients, learnable, router_of, rows_for, same
 
 #: Every branch has as many experts as the routers' defaults fit.
 TOPOLOGIES = {
