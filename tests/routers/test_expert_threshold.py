@@ -85,7 +85,7 @@ def test_a_gate_that_tells_no_item_apart_is_refused():
 def test_first_steps_count_alike_later_ones_fade():
     bar, means = Threshold(torch.tensor([0.3, 0.3]), decay=0.75), []
     for new in (1.0, 0.0, 0.5, 0.5, 0.0):
-        bar.follow(torch.tensor([new, 0.0]))
+        bar.update(torch.tensor([new, 0.0]))
         means.append(bar.value[0].item())
     assert means == pytest.approx([1.0, 0.5, 0.5, 0.5, 0.375])
 

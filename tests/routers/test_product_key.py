@@ -149,10 +149,10 @@ def test_nothing_grows_with_items_times_experts():
             "num_experts=7 is invalid: expected a product of two .* squares: 4, 9",
         ),
         ({"num_experts": 1}, "num_experts=1: .* squares: 4"),
-        ({"k": 1}, "router.k=1 is invalid: expected an integer from 2 to num_experts=16"),
+        ({"k": 1}, "router.k=1 is invalid: expected an integer in [2, num_experts=16]"),
         ({"k": 17}, "router.k=17"),
-        ({"heads": 0}, "router.heads=0 is invalid: expected an integer of at least 1"),
-        ({"width": 2}, "router.width=2 is invalid: expected an even integer of at least 4"),
+        ({"heads": 0}, "router.heads=0 is invalid: expected an integer >= 1"),
+        ({"width": 2}, "router.width=2 is invalid: expected an even integer >= 4"),
         ({"width": 7}, "router.width=7"),
     ],
 )

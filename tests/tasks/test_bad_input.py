@@ -92,7 +92,7 @@ REFUSED = [
     ("moe.num_experts=0", "moe.num_experts=0", "from 1 to 1048576"),
     ("moe.num_experts=99999999999", "moe.num_experts=99999999999", "from 1 to 1048576"),
     ("moe.shared=-1", "moe.shared=-1", "from 0 to 1048576"),
-    ("moe.expert_dropout=1", "moe.expert_dropout=1", "from 0 to below 1"),
+    ("moe.expert_dropout=1", "moe.expert_dropout=1", "in [0, 1)"),
     ("optimizer.lr=0", "optimizer.lr=0", "above 0"),
     ("optimizer.lr=.inf", "optimizer.lr=inf", "finite"),
     ("optimizer.weight_decay=-1", "optimizer.weight_decay=-1", "at least 0"),

@@ -6,7 +6,7 @@ import torch
 from experts import mix
 from routers import Items, Routing
 
-from .cases import bank_of, planned, same
+from ..cases import bank_of, planned, same
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -8,7 +8,7 @@ import torch
 import experts
 from experts import MoE, mix
 
-from .cases import DIM, bank_of, banks_with, gradients, items_for, learnable, router_of, rows_for
+from ..cases import DIM, bank_of, banks_with, gradients, items_for, learnable, router_of, rows_for
 
 ALL = experts.available()
 

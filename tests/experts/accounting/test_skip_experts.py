@@ -7,9 +7,9 @@ import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 import experts
-from experts.kernels.grouped import grouped_linear
+from experts import grouped_linear
 
-from .cases import ROW_SHAPES, bank_of, graph_nodes, rows_for
+from ..cases import ROW_SHAPES, bank_of, graph_nodes, rows_for
 
 # kinds of work that no single kernel does for all experts: one step per expert, never more
 ONE_STEP_EACH = {"conv", "null"}

@@ -7,20 +7,20 @@ import torch
 
 import routers
 from routers import LOSSES, Items
-from routers.blocks.noise import Scores, chance_of_top_k
+from routers.blocks import NoisyLogits, top_k_probability
 
 
-def random_scores(n: int, e: int, seed: int = 0) -> Scores:
+def random_scores(n: int, e: int, seed: int = 0) -> NoisyLogits:
     generator = torch.Generator().manual_seed(seed)
     clean, noise = torch.randn(2, n, e, generator=generator, dtype=torch.float64)
     std = torch.rand(n, e, generator=generator, dtype=torch.float64) + 0.3
-    return Scores(clean, clean + noise * std, std)
+    return NoisyLogits(clean, clean + noise * std, std)
 
 
 @pytest.mark.parametrize("k", [1, 2, 4])
 def test_chance_by_the_formula(k):
     scores = random_scores(7, 5)
-    found = chance_of_top_k(scores, k)
+    found = top_k_probability(scores, k)
     for i in range(7):
         for e in range(5):
             others = sorted((scores.noisy[i, o].item() for o in range(5) if o != e), reverse=True)
@@ -31,7 +31,7 @@ def test_chance_by_the_formula(k):
 @pytest.mark.parametrize("k", [1, 3])
 def test_chance_by_redrawing_the_noise(k):
     scores = random_scores(3, 5, seed=1)
-    found = chance_of_top_k(scores, k)
+    found = top_k_probability(scores, k)
     draws = 20_000
     generator = torch.Generator().manual_seed(2)
     for e in range(5):
@@ -44,7 +44,7 @@ def test_chance_by_redrawing_the_noise(k):
 
 
 def test_chance_is_one_where_every_expert_is_taken():
-    assert (chance_of_top_k(random_scores(3, 4), 4) == 1).all()
+    assert (top_k_probability(random_scores(3, 4), 4) == 1).all()
 
 
 def test_expected_load_sums_over_real_items():

@@ -10,8 +10,8 @@ import routers
 from experts import MoE
 from experts.kernels.layouts import PaddedPlusTail
 
-from ..router_samples import layout, one_of_each, traits
-from .cases import DIM, IDS, bank_of, call, gradients, learnable, planned, router_of, rows_for
+from ...router_samples import layout, one_of_each, traits
+from ..cases import DIM, IDS, bank_of, call, gradients, learnable, planned, router_of, rows_for
 
 BANKS = ["mlp", "glu"]
 LAYOUTS = one_of_each(layout)

@@ -5,8 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routers.blocks import selection
-from routers.blocks.selection import largest, softmax, top_k
+from routers.blocks import selection, softmax, top_k, top_k_unsorted
 
 # (width, k) that take each way: one pass, two passes, blocks, and torch's own
 WAYS = {
@@ -83,7 +82,7 @@ def test_the_largest_of_each_block_and_no_other():
 def test_scores_that_ask_for_a_gradient():
     """NumPy refuses these where they are not cut off first."""
     for _, width, k in SIZES:
-        assert largest(torch.randn(2, width, requires_grad=True), k).shape == (2, k)
+        assert top_k_unsorted(torch.randn(2, width, requires_grad=True), k).shape == (2, k)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -100,7 +99,7 @@ def test_largest_is_the_same_set(width, part, lead, kinds, seed):
     scores = torch.randint(kinds, (*lead, width)).float()
     if (width, k) != (2, 2):
         scores = scores.masked_fill(torch.rand(scores.shape) < 0.2, -torch.inf)
-    index = largest(scores, k)
+    index = top_k_unsorted(scores, k)
     assert index.shape == (*lead, k)
     by_value = scores.gather(-1, index).sort(-1, descending=True).values
     torch.testing.assert_close(by_value, scores.topk(k, -1).values, rtol=0, atol=0)
@@ -110,7 +109,7 @@ def test_largest_is_the_same_set(width, part, lead, kinds, seed):
 
 def test_largest_of_a_turned_matrix():
     scores = torch.randn(50, 3).t()
-    same = largest(scores, 20).sort(-1).values
+    same = top_k_unsorted(scores, 20).sort(-1).values
     assert torch.equal(same, scores.topk(20, -1).indices.sort(-1).values)
 
 

@@ -128,7 +128,7 @@ def install(monkeypatch):
 
 def test_an_entry_point_may_not_take_a_name(install):
     install(SimpleNamespace(name="topk", value="theirs:TopK", load=None))
-    with pytest.raises(ConfigError, match=r"'topk': .*theirs:TopK has the name of routers\.topk"):
+    with pytest.raises(ConfigError, match=r"'topk' names both routers\.topk.* plug-in theirs:TopK"):
         routers.build("topk", 4, 4)
     assert routers.build("uniform", 4, 4)
     install(SimpleNamespace(name="topk", value="routers.topk:TopK", load=None))
@@ -188,7 +188,5 @@ def test_options_lists_defaults():
 
 
 def test_no_experts():
-    with pytest.raises(
-        ConfigError, match=r"num_experts=0 is invalid: expected an integer of at least 1"
-    ):
+    with pytest.raises(ConfigError, match=r"num_experts=0 is invalid: expected an integer >= 1"):
         routers.build("uniform", 4, 0)

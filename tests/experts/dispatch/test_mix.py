@@ -11,8 +11,8 @@ from experts import mix, mix_reference
 from routers import Items, Routing
 from routers.routing import DROP_ORDERS
 
-from ..router_samples import layout, one_of_each
-from .cases import (
+from ...router_samples import layout, one_of_each
+from ..cases import (
     DIM,
     EXPERTS,
     bank_of,

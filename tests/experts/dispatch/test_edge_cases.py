@@ -9,8 +9,8 @@ from experts import MoE, mix
 from routers import Items, Routing
 from routers.blocks.selection import largest, top_k
 
-from ..router_samples import by_item
-from .cases import (
+from ...router_samples import by_item
+from ..cases import (
     bank_of,
     call,
     gradients,

@@ -5,13 +5,15 @@ import math
 import pytest
 import torch
 
-from routers.blocks.histogram import BINS, FAR, NEAR, STEP, histogram, quantile
+from routers.blocks.histogram import BINS, MAX_MAGNITUDE, MIN_MAGNITUDE, STEP, histogram, quantile
 
 
 def test_counts_lie_in_the_bins_of_their_values():
-    half, edges = BINS // 2, [NEAR * math.expm1(j * STEP) for j in (1, 200)]
+    half, edges = BINS // 2, [MIN_MAGNITUDE * math.expm1(j * STEP) for j in (1, 200)]
     inside = [edges[0] * 0.99, edges[0] * 1.01, edges[1] * 0.99, edges[1] * 1.01]
-    values = torch.tensor([[*inside, 0.0, 2 * FAR], [-v for v in (*inside, 1e-12, math.inf)]])
+    values = torch.tensor(
+        [[*inside, 0.0, 2 * MAX_MAGNITUDE], [-v for v in (*inside, 1e-12, math.inf)]]
+    )
     counts = histogram(values.t()).view(2, BINS)
     places = [0, 1, 199, 200, 0, half - 1]
     assert torch.equal(counts[0], torch.bincount(half + torch.tensor(places), minlength=BINS))
@@ -45,6 +47,6 @@ def test_quantiles_are_those_of_the_values_on_any_scale(fraction):
 def test_within_a_bin_values_count_as_spread_evenly():
     counts = histogram(torch.tensor([[1.0], [1.0], [1.0], [9.0]]))
     first, second, third = (quantile(counts, f).item() for f in (0.25, 0.5, 0.75))
-    width = third + NEAR - (third + NEAR) * math.exp(-STEP)
+    width = third + MIN_MAGNITUDE - (third + MIN_MAGNITUDE) * math.exp(-STEP)
     assert third - width < 1.0 < third
     assert [third - first, third - second] == pytest.approx([width * 2 / 3, width / 3])

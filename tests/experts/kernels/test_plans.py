@@ -12,7 +12,7 @@ from experts import MoE, mix, mix_reference
 from experts.kernels.layouts import Even, PaddedPlusTail, Ragged
 from routers import Items, Routing
 
-from .cases import (
+from ..cases import (
     bank_of,
     call,
     gradients,

@@ -7,7 +7,7 @@ import experts
 import routers
 from experts import MoE, count_flops, count_flops_of
 
-from .cases import DIM, EXPERTS, bank_of, banks_with, call, router_of, rows_for
+from ..cases import DIM, EXPERTS, bank_of, banks_with, call, router_of, rows_for
 
 ROWS = {1: [(DIM,)], 2: [(1, DIM), (7, DIM)], 3: [(DIM, 1, 1), (DIM, 5, 3)]}
 LOADS = [[3, 1, 0, 5], [0, 0, 7, 0], [1, 1, 1, 1]]

@@ -9,8 +9,8 @@ import routers
 from experts import MoE
 from routers import Items
 
-from ..router_samples import by_item, layout, one_of_each, traits
-from .cases import IDS, Made, bank_of, planned
+from ...router_samples import by_item, layout, one_of_each, traits
+from ..cases import IDS, Made, bank_of, planned
 
 #: No row of hidden units, nor twice that, is as wide as there are experts.
 N, K, DIM, HIDDEN, EXPERTS = 512, 2, 12, 48, 64

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from experts import mix
 from routers import Items, Routing
 
-from .cases import bank_of, plain_mix, planned, same
+from ..cases import bank_of, plain_mix, planned, same
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -6,8 +6,8 @@ import torch
 import routers
 from experts import MoE
 
-from ..router_samples import layout, one_of_each
-from .cases import DIM, bank_of, banks_with, call, router_of, rows_for, suits
+from ...router_samples import layout, one_of_each
+from ..cases import DIM, bank_of, banks_with, call, router_of, rows_for, suits
 
 LENGTHS = torch.tensor([5, 2, 4, 1, 3, 5])
 INNER = torch.arange(5) < LENGTHS.unsqueeze(1)

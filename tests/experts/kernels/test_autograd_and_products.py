@@ -9,8 +9,8 @@ from experts import MoE, mix
 from experts.kernels.layouts import PaddedPlusTail, Ragged
 from routers import Items, Routing
 
-from ..router_samples import is_sum, layout, one_of_each
-from .cases import bank_of, graph_nodes, planned
+from ...router_samples import is_sum, layout, one_of_each
+from ..cases import bank_of, graph_nodes, planned
 
 DIM, HIDDEN, N = 8, 16, 256
 

@@ -8,7 +8,7 @@ import experts
 from experts import mix
 from routers import Items, Routing
 
-from .cases import Made, bank_of, gradients, plain_mix, planned, same
+from ..cases import Made, bank_of, gradients, plain_mix, planned, same
 
 pytestmark = pytest.mark.usefixtures("double")
 
