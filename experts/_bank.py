@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from routers import OptionError, Routing
-from routers.blocks import drop_outdated
 from routers.plugins import Registry
 
-from .kernels.dispatch_index import DispatchIndex
+from .kernels.layouts import DispatchIndex
 
 
 class Bank(nn.Module, ABC):
@@ -55,7 +54,9 @@ class Bank(nn.Module, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        drop_outdated(cls, "mix", Bank)
+        newest = next(base for base in cls.__mro__ if {"forward", "mix"} & vars(base).keys())
+        if "mix" not in vars(newest):  # an inherited ``mix`` would bypass the new ``forward``
+            setattr(cls, "mix", Bank.mix)  # noqa: B010
 
     @abstractmethod
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -95,10 +96,10 @@ class Bank(nn.Module, ABC):
         Returns:
             ``(N, ...)``, or ``(T, N, ...)`` where weights are for ``T`` tasks.
         """
-        places = DispatchIndex.by_expert(routing)
-        row_mask = None if mask is None else mask.index_select(0, places.source)
-        out = self(places.gather(x), routing.load, row_mask)
-        return places.combine(out.to(x.dtype), routing.weight)
+        index = DispatchIndex.by_expert(routing)
+        row_mask = None if mask is None else mask.index_select(0, index.source)
+        out = self(index.gather(x), routing.load, row_mask)
+        return index.combine(out.to(x.dtype), routing.weight)
 
     def parameters_per_expert(self) -> tuple[int, ...]:
         """How many parameters belong to each expert alone, ``(E,)``; what is shared is not."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from routers import OptionError, Routing
 
 from ._bank import EXPERTS, Bank, check_hidden
-from .kernels.dispatch_index import DispatchIndex
+from .kernels.layouts import DispatchIndex
 
 
 @EXPERTS.register("conv")
@@ -62,10 +62,10 @@ class Conv(Bank):
 
     def mix(self, x: Tensor, routing: Routing, mask: Tensor | None = None) -> Tensor:
         # channels last: images of 16x16 and more take a tenth to a third less time on a CPU
-        places = DispatchIndex.by_expert(routing)
-        rows = places.gather(x.movedim(1, -1)).movedim(-1, 1)
+        index = DispatchIndex.by_expert(routing)
+        rows = index.gather(x.movedim(1, -1)).movedim(-1, 1)
         out = self(rows, routing.load).to(x.dtype).movedim(1, -1)
-        return places.combine(out, routing.weight).movedim(-1, -3)
+        return index.combine(out, routing.weight).movedim(-1, -3)
 
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
         pixels = prod(row_shape[1:])

@@ -9,7 +9,7 @@ from routers import Routing
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
 from .kernels.activations import GELU
 from .kernels.feed_forward import feed_forward, mix_feed_forward
-from .kernels.plan import sorted_layout
+from .kernels.layouts import sorted_layout
 
 
 @EXPERTS.register("mlp")

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from routers import Routing
 
 from ._bank import EXPERTS, Bank, stacked
-from .kernels.dispatch_index import item_order
 from .kernels.sparse_neurons import Pairs, neurons
 
 
@@ -49,7 +48,7 @@ class Singleton(Bank):
     def mix(self, x: Tensor, routing: Routing, mask: Tensor | None = None) -> Tensor:
         if routing.weight.dim() > 1:
             return super().mix(x, routing, mask)
-        order, start = item_order(routing)
+        order, start = routing.item_order
         item, expert, weight = (
             given if order is None else given.index_select(0, order)
             for given in (routing.item, routing.expert, routing.weight)

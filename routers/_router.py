@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -101,14 +102,11 @@ class Router(nn.Module, ABC):
             given = type(items).__name__
             raise TypeError(f"{type(self).__name__} routes Items or a tensor (N, D), not {given}")
         device = items.x.device.type
-        items = items.in_full_precision()
-        if not torch.is_autocast_enabled(device):
-            return self._routed(items)
-        with torch.autocast(device, enabled=False):
-            return self._routed(items)
-
-    def _routed(self, items: Items) -> Routing:
-        routing: Routing = super().__call__(items)
+        autocast = torch.is_autocast_enabled(device)
+        if items.x.dtype.itemsize < 4:
+            items = items.in_full_precision()
+        with torch.autocast(device, enabled=False) if autocast else nullcontext():
+            routing: Routing = super().__call__(items)
         return routing
 
     def adapt(self, load: Tensor) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .gates import GateSpec, pick
+from .gates import GateSpec
 from .routing import Items, Routing
 
 #: Up to this many items the exact optimum takes milliseconds. For 4,096 items and 64 experts it
@@ -50,7 +50,7 @@ class BaseAssignment(Router):
                 real = group[items.real()[group]]
                 expert[real] = balanced_assignment(logits[real])
         expert = expert.unsqueeze(1)
-        weight = pick(self.gate, items, logits, expert).sigmoid()
+        weight = self.gate.pick(items, logits, expert).sigmoid()
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
 from .blocks import check_k, softmax_weights, top_k
-from .gates import GateSpec, pick
+from .gates import GateSpec
 from .plugins import OptionError
 from .routing import Items, Routing
 
@@ -68,7 +68,7 @@ class Depth(Router):
         through = top_share(items, depth.detach().squeeze(1), self.share)
         logits = self.gate(items)
         expert = top_k(logits, self.k)
-        weight = softmax_weights(pick(self.gate, items, logits, expert), logits)
+        weight = softmax_weights(self.gate.pick(items, logits, expert), logits)
         return Routing.by_item(
             items,
             expert,

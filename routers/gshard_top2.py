@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
 from .blocks import renormalized_weights, top_k
-from .gates import GateSpec, pick
+from .gates import GateSpec
 from .plugins import OptionError
 from .routing import Items, Routing
 
@@ -48,7 +48,7 @@ class GShardTop2(Router):
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
         expert = top_k(logits, 2)
-        weight = renormalized_weights(pick(self.gate, items, logits, expert), logits)
+        weight = renormalized_weights(self.gate.pick(items, logits, expert), logits)
         return Routing.by_item(
             items,
             expert,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
 from .blocks import check_k, softmax_weights, top_k
-from .gates import GateSpec, pick
+from .gates import GateSpec
 from .plugins import OptionError
 from .routing import Items, Routing
 
@@ -64,7 +64,7 @@ class Sinkhorn(Router):
             potentials = column_potentials(grouped, items.grouped(items.real()), self.rounds)
             scores = (grouped + potentials).view_as(logits)
         expert = top_k(scores, self.k)
-        weight = self.weigh(pick(self.gate, items, logits, expert), logits)
+        weight = self.weigh(self.gate.pick(items, logits, expert), logits)
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)
 
 

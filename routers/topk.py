@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from ._router import ROUTERS, Router
 from .blocks import WEIGHTINGS, build_weighting, check_k, jittered, top_k
-from .gates import GateSpec, pick
+from .gates import GateSpec
 from .plugins import OptionError
 from .routing import Items, Routing
 
@@ -61,5 +61,5 @@ class TopK(Router):
             items = jittered(items, self.jitter)
         logits = self.gate(items)
         expert = top_k(logits, self.k)
-        weight = self.weighting.weigh(pick(self.gate, items, logits, expert), logits)
+        weight = self.weighting.weigh(self.gate.pick(items, logits, expert), logits)
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)

@@ -1,19 +1,26 @@
 """The contract of a task: what is learnt, from what, and how well."""
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from experts import GateTopology, MoE
-from routers import Routing
+from routers import ConfigError, OptionError, Routing
 from routers.plugins import Registry
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 #: Named tensors with the same first axis: ``x``, ``y`` and whatever else a task reads.
 Batch = Mapping[str, Tensor]
+
+#: Name of the table that says how several gates weigh the experts; no output of a task has it.
+GATE = "gate"
 
 
 class Layer(Protocol):
@@ -72,7 +79,7 @@ class MetricSpec:
         reads: ``(output, batch) -> (predictions, targets)``.
     """
 
-    metric: Metric
+    metric: "Metric"
     reads: Callable[[Any, Batch], tuple[Tensor, Tensor]] = output_and_y
 
 
@@ -91,8 +98,38 @@ class Labeling:
     of: Callable[[Batch], Tensor]
 
 
+@dataclass(frozen=True)
+class Samples:
+    """The data that a backbone is built for.
+
+    Attributes:
+        kind: ``images``, ``texts``, or ``windows`` of a stream of bytes.
+        shape: of the longest or only sample: ``(C, H, W)``, or ``(L,)`` bytes.
+        outputs: number of classes.
+        train: the training split before ``collate``, for statistics such as word frequencies.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    outputs: int
+    train: Batch
+
+
 class Backbone(nn.Module, ABC):
-    """A network with routed layers; it hands their routings up and keeps none."""
+    """A network with routed layers; it returns their routings and stores none.
+
+    A backbone that ``task.model`` can name takes ``(layer, samples, *, options)``: the builder of
+    its routed layers, the data it is for, and its options, which are declared nowhere else.
+    Invalid options raise ``OptionError`` with their bare name.
+
+    Class attributes:
+        reads: the kind of ``Samples`` it works on.
+        routes_tokens: items are patches or bytes; False where whole samples are routed. A
+            backbone that routes patches has the options ``patch`` and ``overlap``.
+    """
+
+    reads: ClassVar[str] = ""
+    routes_tokens: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, batch: Batch) -> tuple[Any, list[Routing]]:
@@ -108,6 +145,8 @@ class Task(ABC):
         has_ids: batches can be described by content ids, which hash routing needs.
         has_tasks: batches name each sample's task, language or domain in ``task``.
         outputs: names of what is predicted, where it is several things at once.
+        part_defaults: of parts that an option names, defaults other than their own, by option:
+            ``{"model": {"dim": 128}}``; options that the named part does not have are left out.
     """
 
     score: Score
@@ -115,6 +154,7 @@ class Task(ABC):
     has_ids: bool = False
     has_tasks: bool = False
     outputs: tuple[str, ...] = ()
+    part_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     @abstractmethod
     def data(self) -> Data:
@@ -158,3 +198,67 @@ class Task(ABC):
 
 
 TASKS = Registry("task", Task, group="switchyard.tasks", positional=0)
+
+BACKBONES = Registry("model", Backbone, group="switchyard.backbones", positional=2)
+
+
+@contextmanager
+def keys_complete() -> Iterator[None]:
+    """Mark errors raised inside as naming a complete key, which outer parts do not extend.
+
+    A backbone builds routed layers, whose errors name ``router.k``, not ``task.model.router.k``.
+
+    >>> with keys_complete():
+    ...     raise OptionError("router.k", 9, "an integer in [1, num_experts=8]")
+    Traceback (most recent call last):
+    routers.plugins.errors.ConfigError: router.k=9 is invalid: expected an integer in ...
+    """
+    try:
+        yield
+    except OptionError as error:
+        raise ConfigError(str(error)) from error
+
+
+def complete_part(
+    task: type[Task], option: str, registry: Registry[Any], value: str | Mapping[str, Any]
+) -> dict[str, Any]:
+    """Name and options of the part that an option of a task names, all defaults included.
+
+    Args:
+        task: whose ``part_defaults`` override the defaults of the part, and whose constructor
+            has the default name.
+        option: such as ``model``.
+        registry: the parts that it can name.
+        value: a name, or ``{name: …, option: …}``; either may be left out.
+
+    Raises:
+        OptionError: for an unknown name, or an option that the part does not have.
+    """
+    given = {"name": value} if isinstance(value, str) else dict(value)
+    name = given.pop("name", inspect.signature(task).parameters[option].default)
+    registry.get_part(name)
+    registry.check_options(name, given)
+    options = registry.options(name)
+    preset = task.part_defaults.get(option, {})
+    known = {key: preset[key] for key in preset if key in options}
+    return {"name": name, **options, **known, **given}
+
+
+def choose_backbone(
+    task: type[Task], kind: str, value: str | Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Name and options of the backbone that the option ``model`` of a task chooses.
+
+    Raises:
+        OptionError: where it does not read samples of this kind.
+    """
+    options = complete_part(task, "model", BACKBONES, value)
+    name = options.pop("name")
+    if _reads(name) != kind:
+        fitting = ", ".join(each for each in BACKBONES if _reads(each) == kind)
+        raise OptionError("model", name, f"a backbone for {kind} ({fitting})")
+    return name, options
+
+
+def _reads(backbone: str) -> str:
+    return BACKBONES[backbone].reads

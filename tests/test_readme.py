@@ -53,7 +53,7 @@ def test_the_router_file_passes_the_kit_and_trains(tmp_path):
     (tmp_path / "nearest.py").write_text(ROUTER_FILE)
     verdict = run(tmp_path, "routers", "check", "nearest:Nearest")
     assert re.search(r"(\d+) of \1 checks pass", verdict)
-    small = ["task.dim=16", "expert.hidden=16", "trainer.max_epochs=1", "trainer.max_steps=3"]
+    small = ["task.model.dim=16", "expert.hidden=16", "trainer.max_epochs=1", "trainer.max_steps=3"]
     shown = run(
         tmp_path, "tasks", "task=digits", "router=nearest", "plugins=[nearest]", "out=o", *small
     )

@@ -85,7 +85,7 @@ def _trained(claim: Comparison, out: Path, row: Row, data: str) -> tuple[RoutedM
         {name: values[start : start + size] for name, values in test.items()}
         for start in range(0, len(test["y"]), size)
     ]
-    return run.module.eval(), [run.module.described(batch) for batch in batches]
+    return run.module.eval(), [run.module.prepare_batch(batch) for batch in batches]
 
 
 @torch.inference_mode()

@@ -33,9 +33,9 @@ def raw_loop(run: Run) -> float:
     for epoch in range(config.trainer.max_epochs):
         run.batches.set_epoch(epoch)
         for batch in run.batches:
-            batch = module.described(run.task.augment(batch))
+            batch = module.prepare_batch(run.task.augment(batch))
             output, routings = module.backbone(batch)
-            loss = run.task.loss(output, batch) + module.balance_loss(routings)
+            loss = run.task.loss(output, batch) + module.auxiliary_loss(routings)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(module.parameters(), config.trainer.gradient_clip_val)

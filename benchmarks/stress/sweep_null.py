@@ -35,7 +35,7 @@ class Again(TopK):
         super().__init__(dim, num_experts, **options)
 """
 
-SMALL = "task=digits, task.dim=16, task.depth=2, expert.hidden=16, trainer.max_epochs=4"
+SMALL = "task=digits, task.model.dim=16, task.model.depth=2, expert.hidden=16, trainer.max_epochs=4"
 NULL = [f"run=[{SMALL}, 'plugins=[again]']", "arms={one: [router=topk], other: [router=again]}"]
 REAL = ["run=[task=planted]", "arms=[topk, random_fixed]", "space={router.k: null}"]
 

@@ -1,4 +1,4 @@
-"""Every item through every expert, without a row per assignment."""
+"""Dense mixtures: every item through every expert, without a row per assignment."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from .activations import Activation
 from .autocast import without_autocast
 
 
-def complete_mixture(
+def dense_mixture(
     x: Tensor, weight: Tensor, up: Tensor, down: Tensor, activation: Activation
 ) -> Tensor:
     """``y_i = sum_e w_ie FFN_e(x_i)`` over all experts, as if they were one wide network.
@@ -29,11 +29,11 @@ def complete_mixture(
         ``(N, D)``.
     """
     by_item = weight.view(len(up), len(x)).t().to(x.dtype)
-    y: Tensor = _Complete.apply(x, by_item, up, down, activation)  # type: ignore[no-untyped-call]
+    y: Tensor = _DenseMixture.apply(x, by_item, up, down, activation)  # type: ignore[no-untyped-call]
     return y
 
 
-class _Complete(torch.autograd.Function):
+class _DenseMixture(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, up: Tensor, down: Tensor, activation: Activation

@@ -1,6 +1,6 @@
 """Building blocks of routers: selection, weights, noise, expert biases, sparse projections."""
 
-from .._torch import Float32State, drop_outdated, uncompiled, watched
+from .._torch import Float32State, call_hooks, uncompiled
 from ..routing import stable_order
 from .expert_bias import (
     LOAD_RULES,
@@ -46,10 +46,10 @@ __all__ = [
     "SignBias",
     "Weighting",
     "build_weighting",
+    "call_hooks",
     "check_k",
     "check_k_above_one",
     "divisors",
-    "drop_outdated",
     "entmax",
     "histogram",
     "jittered",
@@ -69,5 +69,4 @@ __all__ = [
     "top_k_unsorted",
     "uncompiled",
     "update_rule",
-    "watched",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .._router import Router
-from ..gates import GateSpec, pick
+from ..gates import GateSpec
 from ..plugins import OptionError
 from ..routing import Items, Routing
 from .expert_bias import UPDATE_RULES, ExpertBias, update_rule
@@ -65,7 +65,7 @@ class SigmoidTopKBase(Router):
         logits = self.gate(items)
         scores = logits.detach().sigmoid()
         expert = self.select(scores + self.bias.value)
-        weight = WEIGH[self.weighting](pick(self.gate, items, logits, expert))
+        weight = WEIGH[self.weighting](self.gate.pick(items, logits, expert))
         counts = self.bias.counts(scores[items.real()]) if self.training else None
         return Routing.by_item(
             items,

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from .._torch import drop_outdated, watched
 from ..plugins import OptionError, Registry, describe_arguments, record_arguments
 from ..routing import Items
 
@@ -27,7 +26,9 @@ class Gate(nn.Module, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        drop_outdated(cls, "pick", Gate)
+        newest = next(base for base in cls.__mro__ if {"forward", "pick"} & vars(base).keys())
+        if "pick" not in vars(newest):  # an inherited ``pick`` would bypass the new ``forward``
+            setattr(cls, "pick", Gate.pick)  # noqa: B010
         record_arguments(cls)
 
     def extra_repr(self) -> str:
@@ -40,16 +41,10 @@ class Gate(nn.Module, ABC):
     def pick(self, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
         """Gather the ``chosen`` logits, ``(N, K)``, of those that ``forward`` returned.
 
-        A gate overrides it to back-propagate through the chosen logits only. The override is
-        ignored for a subclass that overrides ``forward`` and for a gate with hooks.
+        A gate overrides this to back-propagate through the chosen logits only; it must not bypass
+        hooks. A subclass that overrides only ``forward`` does not inherit the override.
         """
         return logits.gather(1, chosen)
-
-
-def pick(gate: Gate, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
-    """Gather the ``chosen`` of a gate's logits, ``(N, K)``, by ``Gate.pick``."""
-    run = Gate.pick if watched(gate) else type(gate).pick
-    return run(gate, items, logits, chosen)
 
 
 GATES = Registry("gate", Gate, group="switchyard.gates", positional=2)

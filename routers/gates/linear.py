@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .._torch import call_hooks
 from ..plugins import OptionError
 from ..routing import Items, stable_order
 from ._base import GATES, Gate
@@ -38,6 +39,8 @@ class Linear(Gate):
         return F.linear(items.x, self.weight.to(items.x.dtype))
 
     def pick(self, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
+        if any(call_hooks(self)):
+            return logits.gather(1, chosen)
         return linear_at(items.x, self.weight.to(items.x.dtype), logits, chosen)
 
 

@@ -10,7 +10,7 @@ from ._functional import load_cv, load_entropy, max_violation
 
 if TYPE_CHECKING:
     from ._base import METRICS, RoutingMetric
-    from ._collection import LayerMetrics, average_over_layers
+    from ._collection import LayerMetrics, average_over_layers, summary_names
 
 __all__ = [
     "METRICS",
@@ -20,6 +20,7 @@ __all__ = [
     "load_cv",
     "load_entropy",
     "max_violation",
+    "summary_names",
 ]
 
 

@@ -48,6 +48,15 @@ class LayerMetrics(MetricCollection):
         return {name.removeprefix(_PREFIX): value for name, value in super().compute().items()}
 
 
+def summary_names() -> list[str]:
+    """The names of the metrics that ``average_over_layers`` combines.
+
+    >>> "max_violation" in summary_names(), "load" in summary_names()
+    (True, False)
+    """
+    return [name for name, metric in METRICS.items() if getattr(metric, "over_layers", None)]
+
+
 def average_over_layers(layers: Sequence[Mapping[str, Value]]) -> dict[str, float | None]:
     """A value for all layers of every metric that has one; None where no layer has a value.
 
@@ -56,7 +65,7 @@ def average_over_layers(layers: Sequence[Mapping[str, Value]]) -> dict[str, floa
     """
     summary: dict[str, float | None] = {}
     for name in layers[0] if layers else ():
-        combine = METRICS[name].over_layers
+        combine = getattr(METRICS[name], "over_layers", None)
         if combine is not None:
             values = [value for layer in layers if (value := layer[name]) is not None]
             summary[name] = combine(values) if values else None

@@ -4,9 +4,9 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from .errors import ConfigError, unknown_option
+from .errors import OptionError, nearest_name, unknown_option
 
 _PLURAL = (Sequence, list, tuple)
 
@@ -42,10 +42,12 @@ def check_options(
         if name not in allowed:
             raise unknown_option(key, name, sorted(allowed))
         if name in hints and not fits_hint(value, hints[name]):
-            raise ConfigError(f"{key}.{name}={value}: {hint_mismatch(value, hints[name])}")
+            problem = f"={value}: {hint_mismatch(value, hints[name])}"
+            raise OptionError.about(f"{key}.{name}", problem)
     for name, default in allowed.items():
         if default is inspect.Parameter.empty and name not in options:
-            raise ConfigError(f"{key}.{name}: required; give {key}.{name}={_describe(hints[name])}")
+            expected = _describe(hints[name])
+            raise OptionError.about(f"{key}.{name}", f": required; give {key}.{name}={expected}")
 
 
 def fits_hint(value: Any, hint: Any) -> bool:
@@ -57,6 +59,8 @@ def fits_hint(value: Any, hint: Any) -> bool:
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return any(fits_hint(value, part) for part in get_args(hint))
+    if origin is Literal:
+        return value in get_args(hint)
     if hint is Any or not isinstance(origin or hint, type):
         return True
     if hint is float:
@@ -77,6 +81,8 @@ def hint_mismatch(value: Any, hint: Any) -> str:
     >>> hint_mismatch([3], Sequence[str])
     'expected list of str, got list of int; quote text, as in "null"'
     """
+    if get_origin(hint) is Literal:
+        return nearest_name(str(value), get_args(hint))
     kinds = [type(value).__name__]
     if isinstance(value, list | tuple):
         kinds.append(" and ".join(sorted({type(v).__name__ for v in value})))
@@ -88,6 +94,8 @@ def hint_mismatch(value: Any, hint: Any) -> str:
 def _describe(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_describe(part) for part in get_args(hint))
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
     if hint is NoneType:
         return "null"
     kind = get_origin(hint) or hint

@@ -509,6 +509,18 @@ class Routing:
             return torch.arange(self.num_assignments, device=self.expert.device)
         return stable_order(self.expert, self.num_experts)
 
+    @cached_property
+    def item_order(self) -> tuple[Tensor | None, Tensor]:
+        """The permutation that sorts the assignments by item, and where each item's begin.
+
+        ``(A,)``, None if they are in that order already; and ``(N,)``.
+        """
+        n, device = self.num_items, self.item.device
+        if self.fan_out is not None:
+            return None, torch.arange(0, n * self.fan_out, self.fan_out, device=device)
+        count = torch.bincount(self.item, minlength=n)
+        return stable_order(self.item, n), count.cumsum(0) - count
+
     @property
     def requested_load(self) -> Tensor:
         """Rows requested of each expert, before drops, ``(E,)`` int64."""

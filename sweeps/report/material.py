@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from ..config.objectives import READ_IN_SEARCH, Objective
 from ..results.formatting import decimals
 from ..results.ranking import Standing, standings
-from ..results.sweep_dir import Arm, Sweep
+from ..results.sweep_dir import ArmResults, Sweep
 from .metrics import Log, read_log
 from .study import Searched, read_studies
 from .styles import Style, styles
@@ -38,7 +38,7 @@ class Entrant:
     look: Style
 
     @property
-    def arm(self) -> Arm:
+    def arm(self) -> ArmResults:
         """The arm itself."""
         return self.row.arm
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..statistics.intervals import ENOUGH_TO_RESAMPLE
-from ..statistics.verdicts import LEAST_SEEDS, LEVEL
+from ..statistics.intervals import MIN_BOOTSTRAP_VALUES
+from ..statistics.verdicts import LEVEL, MIN_SEEDS
 from .html import join, tag
 from .material import Material
 from .numbers import compact, counted, listed
@@ -79,10 +79,10 @@ def _fairness(material: Material) -> str:
 def _statistics(material: Material) -> str:
     tested = [row for row in material.rows if row.group]
     most = max((len(row.scores) for row in material.rows), default=0)
-    kind = "Student's" if most < ENOUGH_TO_RESAMPLE else "of the BCa bootstrap"
+    kind = "Student's" if most < MIN_BOOTSTRAP_VALUES else "of the BCa bootstrap"
     means = f"Means are over fresh seeds; their 95% intervals are {kind}."
     if len(tested) < 2:
-        return f"{means} Verdicts take {LEAST_SEEDS} seeds that all arms share."
+        return f"{means} Verdicts take {MIN_SEEDS} seeds that all arms share."
     pairs = len(tested) * (len(tested) - 1) // 2
     margin = compact(material.sweep.margin)
     return (

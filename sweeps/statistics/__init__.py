@@ -1,1 +1,1 @@
-"""Intervals, paired tests and corrections for multiple testing."""
+"""Statistics of comparisons: intervals, paired tests, multiple testing and Pareto fronts."""

@@ -1,6 +1,5 @@
 """Composing a run's configuration: files, then the command line, then checks."""
 
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,22 @@ from omegaconf import DictConfig, OmegaConf
 
 import experts
 import routers
-from routers import ConfigError, OptionError
-from routers.plugins import Registry, load_plugins, nearest_name, unknown, unknown_option
+from routers import ConfigError
+from routers.plugins import (
+    Registry,
+    load_plugins,
+    nearest_name,
+    option_errors_under,
+    unknown,
+)
 
-from .._task import TASKS
+from .._task import TASKS, complete_part
+from ..augmentations import AUGMENTATIONS
+from ..backbones import BACKBONES
+from ..multi_target.sharings import SHARINGS
+from ..multi_target.weightings import WEIGHTINGS
 from . import overrides as grammar
+from .losses import read_losses, written_losses
 from .overrides import Change, check_type, explained, load_yaml
 from .schema import Config
 
@@ -29,6 +39,17 @@ PARTS: dict[str, Registry[Any]] = {
     "router": routers.ROUTERS,
     "expert": experts.EXPERTS,
 }
+
+#: Options of a task that name a part; ``task.model=vit`` is short for ``task.model.name=vit``.
+TASK_PARTS: dict[str, Registry[Any]] = {
+    "model": BACKBONES,
+    "augmentation": AUGMENTATIONS,
+    "sharing": SHARINGS,
+    "weighting": WEIGHTINGS,
+}
+
+#: All keys that name a part, outer ones first.
+PART_KEYS = (*PARTS, *(f"task.{option}" for option in TASK_PARTS))
 
 #: Keys whose value is text whatever YAML makes of it: ``out=12345`` is a folder.
 TEXT = ("out", "resume", "experiment")
@@ -49,7 +70,7 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
     """
     # a part's name starts its options afresh, so names come first, wherever they were written
     parsed = [grammar.parse(text, TEXT, _names_part) for text in overrides]
-    changes = sorted(parsed, key=lambda change: not _names_part(change[1]))
+    changes = sorted(parsed, key=_order)
     config = base if base is not None else _from_files(changes)
     of_losses = [change for change in changes if _head(change[1]) == "losses"]
     for change in changes:
@@ -59,6 +80,7 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
     load_plugins(typed.plugins)
     for key, registry in PARTS.items():
         _complete(key, registry, getattr(typed, key))
+    _complete_task_parts(typed.task)
     typed.losses = _losses(config, of_losses, typed.router["name"])
     return typed
 
@@ -83,32 +105,40 @@ def user_path(text: str) -> Path:
 
 
 def _names_part(key: str) -> bool:
-    return key.removesuffix(".name") in PARTS
+    return key.removesuffix(".name") in PART_KEYS
+
+
+def _order(change: Change) -> int:
+    """Position of a change: a part is named before its options are set, a task before its parts."""
+    key = change[1].removesuffix(".name")
+    return PART_KEYS.index(key) if key in PART_KEYS else len(PART_KEYS)
 
 
 def _from_files(changes: Sequence[Change]) -> DictConfig:
     chosen = {key: value for _, key, value in changes}
     layers = [load_yaml(CONF / "base.yaml")]
     if chosen.get("experiment") is not None:
-        layers.append(_experiment(chosen["experiment"]))
+        layers += _experiment(chosen["experiment"])
     task = chosen.get("task", chosen.get("task.name"))
     for layer in reversed(layers):
         task = task or OmegaConf.select(layer, "task.name")
     path = CONF / "task" / f"{task}.yaml"
     if path.exists():
         layers.insert(1, load_yaml(path))
+    for layer in layers:
+        _expand_names(layer)
     config = layers[0]
     for layer in layers[1:]:
-        for key in PARTS:
+        for key in PART_KEYS:
             _forget_options(config, key, OmegaConf.select(layer, f"{key}.name"))
         config = _merge(config, layer)
     return config
 
 
-def _experiment(name: str) -> DictConfig:
-    """A file under ``conf/experiment`` by name, or any file by its path.
+def _experiment(name: str) -> list[DictConfig]:
+    """Load a file under ``conf/experiment`` by name, or any file by its path, after its ``base``.
 
-    The configuration in a run's folder says what ran, so that it can run again, elsewhere.
+    The configuration in a run's folder is such a file too: it repeats the run elsewhere.
     """
     path = user_path(name)
     if path.suffix != ".yaml" or not path.is_file():
@@ -123,7 +153,8 @@ def _experiment(name: str) -> DictConfig:
             f"{path}: resume={resume} in an experiment; an experiment is a new run: "
             f"remove it, or go on with python -m tasks resume={resume}"
         )
-    return layer
+    base = layer.pop("base", None)
+    return [*(_experiment(base) if base else ()), layer]
 
 
 def _merge(config: DictConfig, layer: DictConfig) -> DictConfig:
@@ -135,7 +166,15 @@ def _merge(config: DictConfig, layer: DictConfig) -> DictConfig:
 def _forget_options(config: DictConfig, key: str, name: Any) -> None:
     """Options belong to the part they were set for: another name starts afresh."""
     if name is not None and OmegaConf.select(config, f"{key}.name") != name:
-        config[key] = {"name": name}
+        OmegaConf.update(config, key, {"name": name}, merge=False, force_add=True)
+
+
+def _expand_names(config: DictConfig) -> None:
+    """Write every ``part: NAME`` of a file as ``part: {name: NAME}``."""
+    for key in PART_KEYS:
+        value = OmegaConf.select(config, key)
+        if isinstance(value, str):
+            OmegaConf.update(config, key, {"name": value}, merge=False)
 
 
 def _head(key: str) -> str:
@@ -152,7 +191,7 @@ def _apply(config: DictConfig, sign: str, key: str, value: Any) -> None:
 
 
 def _change(config: DictConfig, sign: str, key: str, value: Any) -> None:
-    if sign != "~" and key in PARTS and not isinstance(value, dict):
+    if sign != "~" and key in PART_KEYS and not isinstance(value, dict):
         key = f"{key}.name"
     if sign != "~" and _names_part(key):
         _forget_options(config, key.removesuffix(".name"), value)
@@ -171,26 +210,51 @@ def _complete(key: str, registry: Registry[Any], section: dict[str, Any]) -> Non
     name = section["name"]
     given = {option: value for option, value in section.items() if option != "name"}
     registry.get_part(name)
+    if key == "task":
+        _refuse_moved(registry.options(name), given)
     registry.check_options(name, given)
     section.update({**registry.options(name), **given})
 
 
-def _losses(config: DictConfig, changes: Sequence[Change], router: str) -> dict[str, float]:
-    """Balance terms and weights: the router's own unless named, then the changes in order."""
+def _refuse_moved(options: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse an option of the task that is an option of one of its parts, and say where it goes."""
+    for option in given.keys() - options.keys():
+        for part, registry in TASK_PARTS.items():
+            if part in options and any(option in registry.options(name) for name in registry):
+                raise ConfigError(
+                    f"task.{option}: unknown; did you mean 'task.{part}.{option}'? "
+                    f"Write task.{part}.{option}={given[option]}"
+                )
+
+
+def _complete_task_parts(section: dict[str, Any]) -> None:
+    """Check the parts that the options of a task name and write their defaults beside them."""
+    task: Any = TASKS.get_part(section["name"])
+    for option, registry in TASK_PARTS.items():
+        if option in section:
+            with option_errors_under("task"):
+                section[option] = complete_part(task, option, registry, section[option])
+
+
+def _losses(config: DictConfig, changes: Sequence[Change], router: str) -> dict[str, Any]:
+    """The auxiliary losses: the router's own unless any are named, then the changes in order."""
     own: Any = getattr(routers.ROUTERS.get_part(router), "default_losses", {})
     for sign, key, value in changes:
         if config.get("losses") is None:
             config["losses"] = dict(own)
         if (sign, key) == ("~", "losses"):
             sign, value = "", {}
+        _expand_weight(config, key)
         _apply(config, sign, key, value)
-    weights = OmegaConf.to_container(config).get("losses")  # type: ignore[union-attr]
-    weights = dict(own) if weights is None else weights
-    check_type("losses", weights, dict)
-    for name, weight in weights.items():
-        if name not in routers.LOSSES.available():
-            raise unknown_option("losses", name, routers.LOSSES.available())
-        check_type(f"losses.{name}", weight, float)
-        if not math.isfinite(weight):
-            raise OptionError(f"losses.{name}", weight, "a finite number")
-    return {name: float(weight) for name, weight in weights.items()}
+    losses = OmegaConf.to_container(config).get("losses")  # type: ignore[union-attr]
+    losses = dict(own) if losses is None else losses
+    check_type("losses", losses, dict)
+    return written_losses(read_losses(losses))
+
+
+def _expand_weight(config: DictConfig, key: str) -> None:
+    """Make ``losses.NAME=weight`` a mapping where ``key`` is an option of that loss."""
+    loss = ".".join(key.split(".")[:2])
+    weight = OmegaConf.select(config, loss)
+    if key.startswith(f"{loss}.") and isinstance(weight, int | float):
+        OmegaConf.update(config, loss, {"weight": weight})

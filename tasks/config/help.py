@@ -9,7 +9,7 @@ from typing import Any
 import routers
 from routers.plugins import Registry
 
-from .compose import CONF, PARTS, experiments, to_yaml
+from .compose import CONF, PARTS, TASK_PARTS, experiments, to_yaml
 from .schema import Config
 
 USAGE = """\
@@ -22,7 +22,7 @@ Train one model with a router of your choice.
   ~key        remove a key        experiment=NAME  start from conf/experiment/NAME.yaml, or
                                   from any file: experiment=runs/…/config.yaml runs it again
 
-  --list      all tasks, routers, experts, losses, gates and experiments
+  --list      all tasks, routers, experts, gates, losses, metrics and experiments
   --cfg       print the configuration that would run, and stop
   --help      this text; with router=NAME and the like, also their options
 
@@ -42,7 +42,13 @@ def help_text(config: Config, chosen: Iterable[str]) -> str:
 
 def list_text() -> str:
     """Every name that a configuration can use, with a line on each."""
-    registries = {**PARTS, "router.gate": routers.GATES, "losses": routers.LOSSES}
+    registries = {
+        **PARTS,
+        **{f"task.{option}": registry for option, registry in TASK_PARTS.items()},
+        "router.gate": routers.GATES,
+        "losses": routers.LOSSES,
+        "metrics": routers.METRICS,
+    }
     sections = [f"{key}\n" + "".join(_line(r, name) for name in r) for key, r in registries.items()]
     names = "".join(map(_experiment_line, experiments())) or "  none\n"
     return "\n".join([*sections, f"experiment\n{names}"])

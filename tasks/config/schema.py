@@ -55,7 +55,7 @@ class Config:
     router: dict[str, Any]
     expert: dict[str, Any]
     moe: MoEConfig
-    losses: dict[str, float] | None
+    losses: dict[str, Any] | None
     optimizer: OptimizerConfig
     trainer: TrainerConfig
     seed: int

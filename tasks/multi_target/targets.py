@@ -2,20 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MeanAbsoluteError, Metric
-from torchmetrics.classification import (
-    BinaryAccuracy,
-    BinaryAUROC,
-    MulticlassAccuracy,
-    MulticlassRecall,
-)
 
 from routers import OptionError
 from routers.plugins import unknown
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class Kind:
     outputs: Callable[[Target], int]
     losses: Callable[[Target, Tensor, Tensor], Tensor]
     read: Callable[[Target, Tensor, Tensor], tuple[Tensor, Tensor]]
-    metrics: Callable[[Target], dict[str, Metric]]
+    metrics: Callable[[Target], dict[str, "Metric"]]
     merit: Callable[[Target, float], float]
     log_likelihood: float
 
@@ -117,7 +114,9 @@ def _probability(target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tenso
     return outputs.squeeze(1).double().sigmoid(), _classes(labels)
 
 
-def _binary_metrics(target: Target) -> dict[str, Metric]:
+def _binary_metrics(target: Target) -> dict[str, "Metric"]:
+    from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
+
     return {
         "auc": BinaryAUROC(ignore_index=UNKNOWN),
         "accuracy": BinaryAccuracy(ignore_index=UNKNOWN),
@@ -135,32 +134,15 @@ def _most_likely(target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tenso
     return outputs.argmax(1), _classes(labels)
 
 
-def _class_metrics(target: Target) -> dict[str, Metric]:
+def _class_metrics(target: Target) -> dict[str, "Metric"]:
+    from torchmetrics.classification import MulticlassAccuracy
+
+    from ..metrics.recall_by_class import RecallByClass
+
     return {
         "accuracy": MulticlassAccuracy(len(target.classes), average="micro", ignore_index=UNKNOWN),
         "recall": RecallByClass(target.classes),
     }
-
-
-class RecallByClass(MulticlassRecall):
-    """Recall of each class under its plain name; torchmetrics' wrapper puts its own before it.
-
-    Args:
-        classes: their names.
-
-    >>> metric = RecallByClass(("cat", "dog"))
-    >>> metric.update(torch.tensor([0, 1, 0]), torch.tensor([0, 1, 1]))
-    >>> {name: value.item() for name, value in metric.compute().items()}
-    {'cat': 1.0, 'dog': 0.5}
-    """
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        super().__init__(len(classes), average=None, ignore_index=UNKNOWN)
-        self.classes = tuple(classes)
-
-    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
-        """Recalls by class."""
-        return dict(zip(self.classes, super().compute(), strict=True))
 
 
 # ---- numbers ----
@@ -176,7 +158,9 @@ def _number(target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Te
     return said[known], labels[known].double()
 
 
-def _number_metrics(target: Target) -> dict[str, Metric]:
+def _number_metrics(target: Target) -> dict[str, "Metric"]:
+    from torchmetrics import MeanAbsoluteError
+
     return {"error": MeanAbsoluteError()}
 
 

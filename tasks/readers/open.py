@@ -45,7 +45,7 @@ def open_sheets(source: Source, layout: Layout, format: str | None = None) -> Sh
     if source.hub is not None:
         return hub_sheets(source)
     if format is not None and format not in FORMATS:
-        raise unknown(f"{KEY}.format", format, FORMATS)
+        raise DataError(str(unknown(f"{KEY}.format", format, FORMATS)))
     alone = format is not None or existing(source).is_file()
     files = files_of(source, _any if alone else is_record_file)
     if not files:

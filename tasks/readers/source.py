@@ -7,6 +7,8 @@ from typing import Any, ClassVar, TypeVar
 from routers import ConfigError, OptionError
 from routers.plugins import check_options, unknown
 
+from .._task import keys_complete
+
 KEY = "task.data"
 
 
@@ -38,7 +40,7 @@ class Source:
             )
         for name, value in (("val", self.val), ("test", self.test)):
             if not 0 < value < 1:
-                raise OptionError(f"{KEY}.{name}", value, "a fraction above 0 and below 1")
+                raise OptionError(f"{KEY}.{name}", value, "a number in (0, 1)")
         if self.val + self.test >= 1:
             raise ConfigError(
                 f"{KEY}: val={self.val} and test={self.test} leave no row to train on; "
@@ -148,9 +150,9 @@ class TableSource(Source):
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise OptionError(f"{KEY}.delimiter", self.delimiter, "one character")
         if self.rare < 1:
-            raise OptionError(f"{KEY}.rare", self.rare, "an integer of at least 1")
+            raise OptionError(f"{KEY}.rare", self.rare, "an integer >= 1")
         if self.rows is not None and self.rows < 1:
-            raise OptionError(f"{KEY}.rows", self.rows, "an integer of at least 1, or null")
+            raise OptionError(f"{KEY}.rows", self.rows, "an integer >= 1, or null")
         if not self.features:
             raise ConfigError(
                 f"{KEY}: no column is declared as a feature; give {KEY}.categorical=[NAME, …] "
@@ -198,8 +200,9 @@ def source_of(kind: type[S], options: Mapping[str, Any], key: str = KEY) -> S:
     >>> source_of(ImageSource, {"path": "photos", "val": 0.2}).val
     0.2
     """
-    check_options(key, kind, options, skip=0)
-    return kind(**options)
+    with keys_complete():
+        check_options(key, kind, options, skip=0)
+        return kind(**options)
 
 
 def _target(key: str, options: Any) -> Target:

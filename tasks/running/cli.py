@@ -6,20 +6,19 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from routers import ConfigError
 from routers.plugins import load_plugins
 
 from ..config.compose import PARTS, compose, to_yaml
 from ..config.help import help_text, list_text
+from ..config.schema import Config
 from ..training.divergence import DivergedError
 from ..training.signals import StoppedError
 from .launch import RankDiedError, RankError
 from .result_table import print_result
 from .resume import configuration, resumed, resumed_from
-from .run import Run
 from .run_dir import (
     CHECKPOINT,
     RESULT,
@@ -30,6 +29,11 @@ from .run_dir import (
     read_json,
     update_config,
 )
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .run import Run
 
 BAD_CONFIG = 2
 FAILED = 1
@@ -61,18 +65,25 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _train(overrides: Sequence[str]) -> int:
+    folder = resumed_from(overrides)
+    config = compose(overrides) if folder is None else resumed(folder, overrides)
+    # the training machinery takes seconds to import: errors of the configuration come first
+    from rich.console import Console
+
+    from .run import Run
+
     quiet()
     console = Console()
-    folder = resumed_from(overrides)
     if folder is not None:
-        return _go_on(folder, overrides, console)
-    run = Run(compose(overrides))
+        return _resume(folder, config, overrides, console)
+    run = Run(config)
     with new_folder(run.config) as folder:
         return _work(run, folder, None, overrides, console)
 
 
-def _go_on(folder: Path, overrides: Sequence[str], console: Console) -> int:
-    config = resumed(folder, overrides)
+def _resume(folder: Path, config: Config, overrides: Sequence[str], console: "Console") -> int:
+    from .run import Run
+
     if (folder / RESULT).exists():
         if len(overrides) > 1:
             raise ConfigError(
@@ -89,7 +100,7 @@ def _go_on(folder: Path, overrides: Sequence[str], console: Console) -> int:
 
 
 def _work(
-    run: Run, folder: Path, checkpoint: Path | None, overrides: Sequence[str], console: Console
+    run: "Run", folder: Path, checkpoint: Path | None, overrides: Sequence[str], console: "Console"
 ) -> int:
     try:
         update_config(folder, run.config)

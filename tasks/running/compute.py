@@ -1,18 +1,22 @@
 """What a model costs: parameters, active parameters, FLOPs; counted, not estimated."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from experts import MoE, NoOpBank, count_flops, count_flops_of, skip_experts
-from routers import Balance, Routing
+from routers import Routing
 
 from .._task import Batch
 from ..assembly.build import routed_layers
 from ..assembly.dense_control import num_parameters
 from ..loading.batches import InOrder
-from ..training.module import RoutedModule
+
+if TYPE_CHECKING:
+    from ..training.module import RoutedModule
 
 #: Names and shapes of the tensors in a batch.
 _Shapes = tuple[tuple[str, tuple[int, ...]], ...]
@@ -41,18 +45,18 @@ class Compute:
 
 
 @torch.no_grad()
-def measure(module: RoutedModule, batches: InOrder) -> Compute:
+def measure(module: "RoutedModule", batches: InOrder) -> Compute:
     """The cost of a module that has just been evaluated on ``batches``.
 
     Args:
-        module: its ``layers`` hold the balance of the evaluation.
+        module: its ``evaluation.layers`` hold the load.
         batches: what it was evaluated on. One batch of every shape is counted: outside the
             experts the work depends on nothing else.
     """
     module.eval()
     layers = routed_layers(module.backbone)
     shapes, examples = Counter[_Shapes](), dict[_Shapes, Batch]()
-    for batch in map(module.described, batches):
+    for batch in map(module.prepare_batch, batches):
         shape = tuple((name, tuple(values.shape)) for name, values in batch.items())
         shapes[shape] += 1
         examples[shape] = batch
@@ -62,11 +66,11 @@ def measure(module: RoutedModule, batches: InOrder) -> Compute:
         outside += times * counted
         in_routers += times * of_routers
     by_experts = sum(
-        layer.expert_flops(balance.load, balance.items, bank.row_shape)
-        for layer, balance, bank in zip(layers, module.layers, resting, strict=True)
+        layer.expert_flops(metrics["load"], metrics["items"], bank.row_shape)
+        for layer, metrics, bank in zip(layers, module.evaluation.layers, resting, strict=True)
     )
     total = num_parameters(module.backbone)
-    idle = sum(map(_idle_parameters, layers, module.layers, routings))
+    idle = sum(map(_idle_parameters, layers, module.evaluation.layers, routings))
     return Compute(
         parameters=total,
         active_parameters=total - idle,
@@ -77,7 +81,7 @@ def measure(module: RoutedModule, batches: InOrder) -> Compute:
 
 
 def _pass(
-    module: RoutedModule, layers: list[MoE], batch: Batch
+    module: "RoutedModule", layers: list[MoE], batch: Batch
 ) -> tuple[list[Routing], list[NoOpBank], int, int]:
     """Routings of a pass, what stood in for the experts, FLOPs of all else and of routers."""
     routings: list[Routing] = []
@@ -94,11 +98,11 @@ def _pass(
     return routings, resting, counted, of_routers[0]
 
 
-def _idle_parameters(layer: MoE, balance: Balance, routing: Routing) -> float:
+def _idle_parameters(layer: MoE, metrics: Mapping[str, Any], routing: Routing) -> float:
     """Parameters of a layer's experts that do not work on an item, on average."""
     if not routing.supports_dropping:  # every item takes part of every slot or expert
         return 0.0
     return sum(
-        count * (1 - load / balance.items)
-        for count, load in zip(layer.bank.parameters_per_expert(), balance.load, strict=True)
+        count * (1 - load / metrics["items"])
+        for count, load in zip(layer.bank.parameters_per_expert(), metrics["load"], strict=True)
     )

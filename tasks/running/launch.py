@@ -21,14 +21,13 @@ from dataclasses import asdict, dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch.distributed as dist
-
-from ..training.callbacks import Tell
-from ..training.devices import HOST
 from ..training.signals import Signals
 from .run_dir import RESULT, read_json
+
+if TYPE_CHECKING:
+    from ..training.callbacks import OnValidation
 
 #: Held by the ranks, so that those of a killed run are gone before it goes on.
 RANKS = "ranks.lock"
@@ -88,7 +87,7 @@ class Worker:
 
 
 def launch(
-    folder: Path, devices: int, checkpoint: Path | None, draws: bool, tell: Tell | None
+    folder: Path, devices: int, checkpoint: Path | None, draws: bool, tell: "OnValidation | None"
 ) -> dict[str, Any]:
     """Train the run in a folder on several devices; returns what ``result.json`` holds.
 
@@ -126,7 +125,7 @@ def death(exitcode: int | None) -> str:
     return f"killed by {name}" + ("; out of memory, perhaps" if name == "SIGKILL" else "")
 
 
-def _look_after(members: Sequence[Worker], stop: Signals, tell: Tell | None) -> None:
+def _look_after(members: Sequence[Worker], stop: Signals, tell: "OnValidation | None") -> None:
     """Until all are done."""
     by_link: dict[Any, Worker] = {member.link: member for member in members}
     told = False
@@ -198,6 +197,10 @@ def _members(
 
 def _store(devices: int) -> Any:
     """Where the ranks meet; nobody else's machine can reach it."""
+    import torch.distributed as dist
+
+    from ..training.devices import HOST
+
     door = socket.create_server((HOST, 0))
     port = door.getsockname()[1]
     return dist.TCPStore(  # type: ignore[attr-defined]

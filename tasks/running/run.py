@@ -21,7 +21,7 @@ from ..config.compose import PARTS
 from ..config.schema import Config, TrainerConfig, arm_name
 from ..loading.batches import Batches, InOrder, num_rows
 from ..loading.rank import Rank
-from ..training.callbacks import Record, ReportValidation, Reseed, Tell
+from ..training.callbacks import OnValidation, Record, ReportValidation, Reseed
 from ..training.checkpoints import Checkpoints
 from ..training.csv_logger import CsvLog
 from ..training.devices import strategies
@@ -95,7 +95,7 @@ class Run:
         folder: Path,
         checkpoint: Path | None,
         console: Console,
-        tell: Tell | None = None,
+        tell: OnValidation | None = None,
     ) -> dict[str, Any]:
         """Train, evaluate, and write ``result.json``; returns what it holds.
 
@@ -115,7 +115,7 @@ class Run:
         checkpoint: Path | None,
         console: Console,
         stop: Stop,
-        tell: Tell | None,
+        tell: OnValidation | None,
     ) -> tuple[Record, dict[str, float]]:
         """Train and evaluate as one of the processes of the run.
 
@@ -140,7 +140,7 @@ class Run:
             trainer.fit(self.module, self.batches, val, ckpt_path=checkpoint, weights_only=True)
             if record.validated_at != trainer.global_step:  # stopped by max_steps, or resumed
                 trainer.validate(self.module, val, verbose=False)
-            validation = dict(self.module.evaluation)
+            validation = dict(self.module.evaluation.scores)
             test = self._in_order(self.data.test, [self.rank])
             trainer.test(self.module, test, verbose=False)
         return record, validation
@@ -148,7 +148,7 @@ class Run:
     def write(self, folder: Path, record: Record, validation: dict[str, float]) -> dict[str, Any]:
         """Write what ``fit`` came to; returns what ``result.json`` holds."""
         result = self._result(record, validation)
-        write_confusion(folder / CONFUSION, self.task, self.module.specialization)
+        write_confusion(folder / CONFUSION, self.task, self.module.evaluation.tables)
         write_json(folder / RESULT, result)
         return result
 
@@ -161,7 +161,7 @@ class Run:
         return [csv, board]
 
     def _watchers(
-        self, folder: Path, console: Console, stop: Stop, tell: Tell | None
+        self, folder: Path, console: Console, stop: Stop, tell: OnValidation | None
     ) -> list[Callback]:
         """Callbacks of the first rank alone."""
         watchers: list[Callback] = [Checkpoints(folder / "checkpoints", stop)]
@@ -212,8 +212,8 @@ class Run:
         few = {name: values[:2] for name, values in self.data.train.items()}
         try:
             with torch.no_grad(), torch.random.fork_rng():
-                _, routings = self.module.eval().backbone(self.module.described(few))
-                self.module.balance_loss(routings)
+                _, routings = self.module.eval().backbone(self.module.prepare_batch(few))
+                self.module.auxiliary_loss(routings)
         except ConfigError:
             raise
         except ValueError as error:
@@ -225,6 +225,7 @@ class Run:
 
     def _result(self, record: Record, validation: dict[str, float]) -> dict[str, Any]:
         config, module, score = self.config, self.module, self.task.score
+        evaluation = module.evaluation
         test = self._in_order(self.data.test, self.rank.all())
         module.to("cpu").float()  # as the data is
         compute = measure(module, test)
@@ -235,14 +236,14 @@ class Run:
             "seed": config.seed,
             "score": {
                 "name": score.name,
-                "value": module.evaluation[score.name],
+                "value": evaluation.scores[score.name],
                 "direction": score.direction,
                 "split": "test",
                 "validation": validation[score.name],
             },
-            "scores": {**module.evaluation, **module.by_label},
-            "load": module.averaged_balance(),
-            "layers": module.layer_results(),
+            "scores": {**evaluation.scores, **evaluation.scores_by_label},
+            "load": evaluation.load_summary(),
+            "layers": evaluation.layer_results(),
             "compute": {
                 **asdict(compute),
                 "train_seconds": record.seconds,

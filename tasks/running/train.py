@@ -3,14 +3,10 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from ..config.compose import CONFIG, compose
-from ..training.callbacks import Tell
 from .resume import resumed
-from .run import Run
 from .run_dir import (
     RESULT,
     add_command,
@@ -21,8 +17,13 @@ from .run_dir import (
     update_config,
 )
 
+if TYPE_CHECKING:
+    from ..training.callbacks import OnValidation
 
-def train(out: Path, overrides: Sequence[str], tell: Tell | None = None) -> dict[str, Any]:
+
+def train(
+    out: Path, overrides: Sequence[str], tell: "OnValidation | None" = None
+) -> dict[str, Any]:
     """The result of the run in a folder, which starts or goes on as far as that needs.
 
     Args:
@@ -41,6 +42,10 @@ def train(out: Path, overrides: Sequence[str], tell: Tell | None = None) -> dict
         StoppedError: where a signal stopped it; a checkpoint is there.
         RankDiedError: where one of its processes is gone, on several devices.
     """
+    from rich.console import Console
+
+    from .run import Run
+
     silent = Console(file=io.StringIO())
     if (out / RESULT).exists():
         return dict(read_json(out / RESULT))

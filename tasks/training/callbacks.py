@@ -8,14 +8,12 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from routers import average_balance
-
 from ..loading.rank import Rank
 from ..loading.seeds import mix_seed
 from .module import RoutedModule
 
-#: Is told of every validation while training: the epoch, from 1, and what was measured.
-Tell = Callable[[int, dict[str, float]], None]
+#: Called after each validation during training with the epoch, from 1, and the results.
+OnValidation = Callable[[int, dict[str, float]], None]
 
 
 def stepped(trainer: pl.Trainer, batch_idx: int) -> bool:
@@ -83,13 +81,13 @@ class Record(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, RoutedModule)
-        _log(trainer, module.evaluation_log("val"))
+        _log(trainer, module.evaluation.log_values("val"))
         self.validated_at = trainer.global_step
         self._since = time.perf_counter()
 
     def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, RoutedModule)
-        _log(trainer, module.evaluation_log("test"))
+        _log(trainer, module.evaluation.log_values("test"))
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._pause(trainer)
@@ -111,30 +109,34 @@ class Record(Callback):
 
 
 class ReportValidation(Callback):
-    """Says what every validation while training came to.
+    """Passes the results of each validation during training to a callback.
 
     Args:
-        tell: is told; what it raises ends the training.
+        on_validation: called with the epoch and the results; an error it raises ends training.
     """
 
-    def __init__(self, tell: Tell) -> None:
-        self.tell = tell
+    def __init__(self, on_validation: OnValidation) -> None:
+        self.on_validation = on_validation
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, RoutedModule)
         if trainer.state.fn == "fit":
-            self.tell(trainer.current_epoch + 1, _validation_values(module))
+            self.on_validation(trainer.current_epoch + 1, _validation_values(module))
 
 
 def _validation_values(module: RoutedModule) -> dict[str, float]:
     """The last validation as ``result.json`` will name it."""
-    score = module.evaluation[module.task.score.name]
-    balance = average_balance(module.layers) if module.layers else {}
+    evaluation = module.evaluation
+    score = evaluation.scores[module.task.score.name]
     return {
         "score.value": score,
         "score.validation": score,
-        **{f"scores.{name}": value for name, value in module.evaluation.items()},
-        **{f"load.{name}": value for name, value in balance.items() if value is not None},
+        **{f"scores.{name}": value for name, value in evaluation.scores.items()},
+        **{
+            f"load.{name}": value
+            for name, value in evaluation.load_summary().items()
+            if value is not None
+        },
     }
 
 

@@ -39,7 +39,7 @@ def check_devices(devices: int, accelerator: str, batch_size: int) -> None:
 
     >>> check_devices(3, "cpu", batch_size=32)
     Traceback (most recent call last):
-    routers.plugins.errors.ConfigError: trainer.devices=3 is invalid: expected a divisor of ...
+    routers.plugins.errors.OptionError: trainer.devices=3 is invalid: expected a divisor of ...
     """
     count = COUNTS[accelerator]()
     if not count:

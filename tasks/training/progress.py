@@ -44,7 +44,7 @@ class ProgressBar(Callback):
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, RoutedModule)
         name = module.task.score.name
-        value = module.evaluation[name]
+        value = module.evaluation.scores[name]
         self.progress.update(self.bar, score=f"validation {name} {value:.3f}")
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:

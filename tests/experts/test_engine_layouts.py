@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from experts.kernels.gemm_cost import PRICES, rounded_rows, tiers
-from experts.kernels.layouts import Even, PaddedPlusTail, Ragged
+from experts.kernels.gemm_cost import GEMM_COSTS, rounded_rows
+from experts.kernels.layouts import Even, PaddedPlusTail, Ragged, padded_plus_tail
 
-EXACT, ROUNDED = PRICES[torch.float64], PRICES[torch.bfloat16]
+EXACT, ROUNDED = GEMM_COSTS[torch.float64], GEMM_COSTS[torch.bfloat16]
 #: Of the norm, in units of eps: bfloat16 is summed in float32 and rounded once.
 TOLERANCE = {torch.float64: 16, torch.float32: 16, torch.bfloat16: 1}
 LOADS = st.lists(st.sampled_from([0, 0, 1, 2, 5, 17, 40]), min_size=1, max_size=6)
@@ -79,7 +79,7 @@ def test_even(num_experts, each, widths, dtype, seed):
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(load=LOADS, base=st.sampled_from([0, 1, 2, 8, 64]), rounded=st.booleans(), **CASES)
 def test_tiered(load, base, rounded, widths, dtype, seed):
-    layout, _ = tiers(np.array(load), base, ROUNDED if rounded else EXACT)
+    layout, _ = padded_plus_tail(np.array(load), base, ROUNDED if rounded else EXACT)
     check(layout, owners_of(layout), len(load), widths, dtype, seed)
 
 
@@ -99,7 +99,7 @@ def test_tiered_as_written_down(dtype):
 )
 def test_every_assignment_has_a_row_of_its_own_with_its_expert(load, base, rounded):
     load = np.array(load)
-    layout, row = tiers(load, base, ROUNDED if rounded else EXACT)
+    layout, row = padded_plus_tail(load, base, ROUNDED if rounded else EXACT)
     owner = owners_of(layout)
     assert len(owner) == layout.size
     assert len(set(row.tolist())) == len(row) == load.sum()

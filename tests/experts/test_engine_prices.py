@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experts.kernels.gemm_cost import PRICES, base_rows, may_batch
+from experts.kernels.gemm_cost import GEMM_COSTS, base_rows
+from experts.kernels.layouts import may_batch
 
 
 def cost(load: list[int], base: int, row_flops: int, prices, threads: int) -> float:
@@ -35,7 +36,7 @@ LOADS = st.lists(
 )
 MODEL = {
     "row_flops": st.sampled_from([1, 500, 20_000, 10**6]),
-    "dtype": st.sampled_from(list(PRICES)),
+    "dtype": st.sampled_from(list(GEMM_COSTS)),
     "threads": st.sampled_from([1, 4]),
 }
 
@@ -43,7 +44,7 @@ MODEL = {
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(load=LOADS, **MODEL)
 def test_cheapest_of_all_multiples_of_eight(load, row_flops, dtype, threads):
-    prices = PRICES[dtype]
+    prices = GEMM_COSTS[dtype]
     base = chosen(load, row_flops, prices, threads)
     half_mean = max(1, int(np.mean(load))) // 2
     last = max(8, math.ceil(max(load) / 8) * 8)
@@ -58,7 +59,7 @@ def test_cheapest_of_all_multiples_of_eight(load, row_flops, dtype, threads):
 @given(load=st.lists(st.integers(0, 5000), min_size=1, max_size=80), **MODEL)
 def test_never_dearer_than_no_batch_or_one_batch(load, row_flops, dtype, threads):
     """Of large loads only some sizes are looked at; these two always are."""
-    prices = PRICES[dtype]
+    prices = GEMM_COSTS[dtype]
     base = chosen(load, row_flops, prices, threads)
     whole = max(8, math.ceil(max(load) / 8) * 8)
     assert base % 8 == 0
@@ -82,13 +83,13 @@ def test_never_dearer_than_no_batch_or_one_batch(load, row_flops, dtype, threads
     ],
 )
 def test_edges(load, row_flops, wanted):
-    assert chosen(load, row_flops, PRICES[torch.float32], 1) == wanted
+    assert chosen(load, row_flops, GEMM_COSTS[torch.float32], 1) == wanted
 
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_only_many_experts_with_little_work_are_looked_at(monkeypatch, threads):
     monkeypatch.setattr("torch.get_num_threads", lambda: threads)
-    prices = PRICES[torch.float32]
+    prices = GEMM_COSTS[torch.float32]
     assert may_batch(32, 32 * 10, 500, prices)
     assert not may_batch(31, 31 * 10, 500, prices)
     # five kernel calls' time of work for each expert is the border

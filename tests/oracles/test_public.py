@@ -108,7 +108,7 @@ class TestSwitch:
         routing, (index, _, logits) = self.routed(capacity=N)
         # theirs is of each sequence, averaged
         balance = theirs.load_balancing_loss_func(logits.softmax(-1), index.argmax(-1))
-        torch.testing.assert_close(LOSSES["switch_sequence"](routing), balance)
+        torch.testing.assert_close(LOSSES["switch"](routing, level="sequence"), balance)
         torch.testing.assert_close(LOSSES["z"](routing), theirs.router_z_loss_func(logits))
 
 

@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_leaves
 import experts
 import routers
 from experts import MoE, MultiGateMoE
-from routers import LOSSES, BalanceMetric, ConfigError, Items
+from routers import LOSSES, ConfigError, Items, LayerMetrics
 
 LARGE = 2**16
 EPS = torch.finfo(torch.float32).eps
@@ -81,9 +81,9 @@ def test_places_that_hold_nothing_are_not_taken_and_have_no_margin(experts, k):
     ):
         if not chosen.all():
             margins.append(p[chosen].min().item() - p[~chosen].max().item())
-    metric = BalanceMetric(experts)
+    metric = LayerMetrics(experts)
     metric.update(routing)
-    assert metric.compute().margin == pytest.approx(sum(margins) / len(margins), abs=EPS)
+    assert metric.compute()["margin"] == pytest.approx(sum(margins) / len(margins), abs=EPS)
 
 
 @pytest.mark.parametrize("heads", [1, 2])
@@ -126,7 +126,7 @@ def test_nothing_grows_with_items_times_experts():
     layer = MoE(
         routers.build("product_key", 8, LARGE, heads=2), experts.build("singleton", 8, LARGE)
     )
-    metric = BalanceMetric(LARGE)
+    metric = LayerMetrics(LARGE)
     x = torch.randn(64, 8, requires_grad=True)
     with Largest() as largest:
         y, routing = layer(x)
@@ -136,7 +136,7 @@ def test_nothing_grows_with_items_times_experts():
         loss.backward()
         metric.update(routing)
     assert largest.most == 8 * LARGE
-    assert metric.compute().margin is not None
+    assert metric.compute()["margin"] is not None
     assert layer.bank.into.grad.any(1).sum() == layer.bank.out.grad.any(1).sum()
     assert torch.equal(layer.bank.into.grad.any(1), routing.load > 0)
 

@@ -33,8 +33,8 @@ ARMS = (
 
 RUN = (
     "task=digits",
-    "task.dim=16",
-    "task.depth=2",
+    "task.model.dim=16",
+    "task.model.depth=2",
     "expert.hidden=16",
     "trainer.max_epochs=1",
     "trainer.max_steps=2",

@@ -17,8 +17,8 @@ from .cases import TINY, confirmed, states, sweep, trials_of
 
 RUN = (
     "task=digits",
-    "task.dim=16",
-    "task.depth=2",
+    "task.model.dim=16",
+    "task.model.depth=2",
     "expert.hidden=16",
     "trainer.accelerator=cpu",
     "trainer.devices=2",

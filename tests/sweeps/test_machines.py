@@ -93,7 +93,7 @@ def test_a_dead_machine_s_trials_are_done_by_another(tmp_path, database, monkeyp
         "arms=[topk]",
         "controls=[]",
         "confirm.seeds=1",
-        "run=[task=digits,task.dim=16,task.depth=2,expert.hidden=16,trainer.max_steps=40]",
+        "run=[task=digits,task.model.dim=16,task.model.depth=2,expert.hidden=16,trainer.max_steps=40]",
     )
     dying = on_machine("dying", tmp_path / "dying", *more)
     running = []

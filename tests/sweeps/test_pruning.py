@@ -27,7 +27,7 @@ def test_losers_at_a_rung_stop(tmp_path, monkeypatch, objectives):
     out = tmp_path / "x"
     code = sweep(
         out,
-        "run=[task=digits,task.dim=16,task.depth=2,expert.hidden=16,trainer.batch_size=512,"
+        "run=[task=digits,task.model.dim=16,task.model.depth=2,expert.hidden=16,trainer.batch_size=512,"
         "trainer.max_epochs=3]",
         "arms=[topk]",
         "controls=[]",

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from routers import ConfigError
-from tasks.backbones.attention import rotary, to_all, to_past
-from tasks.backbones.blocks import Block, Blocks, FeedForward, check_blocks
+from tasks.backbones._attention import rotary, to_all, to_past
+from tasks.backbones._blocks import Block, Blocks, FeedForward, check_blocks
 
 REAL = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0]]).bool()
 
@@ -99,13 +99,13 @@ def test_chosen_blocks_are_routed():
 
 @pytest.mark.parametrize("routed", [[], [2], [-1], [0, 5]])
 def test_blocks_that_are_not_there(routed):
-    with pytest.raises(ConfigError, match=r"task\.routed=.*from 0 to 1"):
+    with pytest.raises(ConfigError, match=r"routed=.*\[0, depth=2\)"):
         check_blocks(16, 2, 4, routed)
 
 
 @pytest.mark.parametrize(
     ("sizes", "match"),
-    [((15, 2, 4), "task.dim=15"), ((16, 0, 4), "task.depth=0"), ((16, 2, 0), "task.heads=0")],
+    [((15, 2, 4), "^dim=15"), ((16, 0, 4), "^depth=0"), ((16, 2, 0), "^heads=0")],
 )
 def test_sizes_that_cannot_be(sizes, match):
     with pytest.raises(ConfigError, match=match):

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.metrics.bits_per_byte import UNSCORED, BitsPerByte
+from tasks.metrics.bits_per_byte import BitsPerByte
 from tasks.text.byte_classes import CLASSES, class_of, features_of
-from tasks.text.bytes import covering, pad, real, stream, windows
+from tasks.text.bytes import UNSCORED, covering, pad, real, stream, windows
 
 
 @given(st.lists(st.binary(max_size=12), max_size=6), st.integers(1, 10))

@@ -131,7 +131,7 @@ def terminal(monkeypatch):
     """What is drawn on a terminal of 100 columns."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=100)
-    monkeypatch.setattr("tasks.running.cli.Console", lambda: console)
+    monkeypatch.setattr("rich.console.Console", lambda: console)
     return file
 
 

@@ -32,7 +32,7 @@ def row_dims(bank):
 def options_for(bank):
     """Overrides that give a bank a task it can work on, small."""
     narrow = ["expert.hidden=16"] if "hidden" in experts.EXPERTS.options(bank) else []
-    model = {1: [], 2: ["task.model=vit"], 3: ["task.model=conv"]}[row_dims(bank)]
+    model = {1: [], 2: ["task.model=vit"], 3: ["task.model=convnet"]}[row_dims(bank)]
     return [f"expert={bank}", *narrow, *model]
 
 
@@ -44,7 +44,7 @@ def measured(out):
     counter = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
     with torch.no_grad(), counter:
         for batch in InOrder(run.data.test, run.config.trainer.batch_size):
-            module.backbone(module.described(batch))
+            module.backbone(module.prepare_batch(batch))
     return counter.get_total_flops()
 
 
@@ -154,7 +154,7 @@ def test_every_router_has_its_dense_controls(router, control):
         Run(compose([*tiny, NARROW, f"router={router}", *more]))
         for more in ([], [f"moe.control={control}"])
     ]
-    assert not arms[1].module.losses
+    assert not arms[1].module.auxiliary_loss.losses
     batch = next(iter(InOrder(arms[0].data.test, 64)))
     cost = {"iso_flop": flops_of, "iso_parameter": parameters_of}[control]
     routed, dense = (cost(run.module.eval(), batch) for run in arms)
@@ -179,7 +179,7 @@ def test_controls_match_what_real_data_costs(router):
 
 def flops_of(module, batch):
     with torch.no_grad():
-        return experts.count_flops(lambda: module.backbone(module.described(batch)))
+        return experts.count_flops(lambda: module.backbone(module.prepare_batch(batch)))
 
 
 def parameters_of(module, batch):

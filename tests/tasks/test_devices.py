@@ -52,14 +52,17 @@ def no_orphans(tmp_path):
         yield
 
 
-TERMS = ("switch", "importance", "squared_deviation", "diversity", "entropy", "switch_sequence")
+LOSSES = (
+    "switch: [0.5, {weight: 0.5, level: sequence}], importance: 0.5, squared_deviation: 0.5, "
+    "diversity: 0.5, entropy: 0.5"
+)
 
-# nothing is drawn, and every balance term has its say
+# deterministic, with every auxiliary loss
 EXACT = (
     "task=odd_parts:OddDigits",
     "task.augment=0",
     "router=odd_parts:Averaging",
-    f"losses={{{', '.join(f'{term}: 0.5' for term in TERMS)}}}",
+    f"losses={{{LOSSES}}}",
     "optimizer.lr=0.01",
     "trainer.batch_size=60",
     "trainer.accumulate_grad_batches=2",

@@ -10,8 +10,8 @@ from routers import ConfigError
 from tasks.assembly.build import build_backbone, build_task, prepare_routers, routed_layers
 from tasks.assembly.dense_control import num_parameters
 from tasks.config.compose import compose
-from tasks.multi_target.sharing import SHARINGS
-from tasks.multi_target.weighting import WEIGHTINGS
+from tasks.multi_target.sharings import SHARINGS
+from tasks.multi_target.weightings import WEIGHTINGS
 from tasks.two_digits import TwoDigits
 
 from .cases import train
@@ -104,7 +104,7 @@ def test_single_targets_share_nothing(data):
 
 def test_own_experts_of_ple(data):
     """A target's loss reaches its own experts and shared ones, and no other target's."""
-    task, net = built("task.sharing=ple", "task.own=1", "router=soft_mixture")
+    task, net = built("task.sharing=ple", "task.sharing.own=1", "router=soft_mixture")
     output, _ = net(batch_of(data, task))
     output.logits[2].sum().backward()
     [layer] = routed_layers(net)
@@ -135,9 +135,9 @@ def test_first_layers_learn_from_every_target(data, sharing):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("task.sharing=ple", "task.own=2"), "task.own=2 is invalid: expected"),
+        (("task.sharing=ple", "task.sharing.own=2"), "task.sharing.own=2 is invalid: expected"),
         (("task.sharing=views",), "task.sharing=views: this task has no views"),
-        (("task.overlap=9",), "task.overlap=9 is invalid: expected an integer from 0 to 8"),
+        (("task.overlap=9",), "task.overlap=9 is invalid: expected an integer in [0, 8]"),
         (("task.weights={lefty: 1.0}",), "task.weights.lefty: unknown; did you mean 'left'"),
     ],
 )

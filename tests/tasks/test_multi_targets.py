@@ -16,7 +16,7 @@ from tasks.multi_target.targets import KINDS, Target, losses_of
 TARGETS = (
     Target("yes", "binary", ("no", "yes")),
     Target("colour", "classes", ("red", "green", "blue"), complete=False),
-    Target("sparsity_coefficient", "number", mean=5.0, scale=2.0, complete=False),
+    Target("price", "number", mean=5.0, scale=2.0, complete=False),
 )
 NAN = math.nan
 
@@ -24,7 +24,7 @@ NAN = math.nan
 class Three(MultiTask):
     """A task with a target of each kind, for its losses and scores."""
 
-    outputs = ("yes", "colour", "sparsity_coefficient")
+    outputs = ("yes", "colour", "price")
     targets = TARGETS
 
     def __init__(self, **options):
@@ -169,18 +169,18 @@ def test_kinds_have_a_place_for_no_label():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weights": {"color": 1.0}}, "task.weights.color: unknown; did you mean 'colour'"),
+        ({"weights": {"color": 1.0}}, "weights.color: unknown; did you mean 'colour'"),
         (
             {"weights": {"colour": 0.0}},
-            "task.weights.colour=0.0 is invalid: expected a finite number",
+            "weights.colour=0.0 is invalid: expected a finite number",
         ),
         (
             {"weights": {"colour": True}},
-            "task.weights.colour=True is invalid: expected a finite number",
+            "weights.colour=True is invalid: expected a finite number",
         ),
-        ({"weighting": "mdga"}, "task.weighting=mdga: unknown; did you mean 'mgda'"),
-        ({"sharing": "mmoes"}, "task.sharing=mmoes: unknown; did you mean 'mmoe'"),
-        ({"dropout": 1.0}, "task.dropout=1.0 is invalid: expected"),
+        ({"weighting": "mdga"}, "weighting=mdga: unknown; did you mean 'mgda'"),
+        ({"sharing": "mmoes"}, "sharing=mmoes: unknown; did you mean 'mmoe'"),
+        ({"dropout": 1.0}, "dropout=1.0 is invalid: expected"),
     ],
 )
 def test_bad_options(options, message):
@@ -191,7 +191,7 @@ def test_bad_options(options, message):
 
 def test_a_target_may_not_be_called_as_gates_are():
     class Gated(Three):
-        outputs = ("yes", "gate", "sparsity_coefficient")
+        outputs = ("yes", "gate", "price")
 
     with pytest.raises(ConfigError, match="target=gate is invalid: expected any other name"):
         Gated()

@@ -7,7 +7,8 @@ import torch
 from scipy.optimize import minimize
 
 from tasks.multi_target.targets import Target
-from tasks.multi_target.weighting import WEIGHTINGS, min_norm_weights
+from tasks.multi_target.weightings import WEIGHTINGS
+from tasks.multi_target.weightings.mgda import min_norm_weights
 
 TARGETS = (Target("a", "binary"), Target("b", "number"), Target("c", "classes", ("x", "y", "z")))
 

@@ -66,7 +66,7 @@ class MyDigits(Digits):
 LOSS = '''\
 from routers import LOSSES
 
-@losses.register("my_loss")
+@LOSSES.register("my_loss")
 def my_loss(routing):
     """The square of the largest gate mass."""
     return routing.importance.max() ** 2

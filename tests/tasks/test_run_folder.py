@@ -133,7 +133,7 @@ def test_the_configuration_runs_again_in_a_folder_of_its_own(run, tmp_path, monk
 
 def test_the_command_is_kept(run):
     (line,) = (run / "command.txt").read_text().splitlines()
-    assert line.startswith("python -m tasks task.dim=16 ")
+    assert line.startswith("python -m tasks task.model.dim=16 ")
     assert f"out={run}" in line
 
 

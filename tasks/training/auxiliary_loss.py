@@ -1,0 +1,105 @@
+"""The weighted sum of auxiliary losses over routed layers, in training over a whole step."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from routers import Router, Routing, step_sums
+from routers.blocks import Float32State
+
+from ..config.losses import WeightedLoss, read_losses
+from .collectives import sum_over_ranks
+
+
+class AuxiliaryLoss(nn.Module):
+    """The weighted auxiliary losses of all routed layers, summed.
+
+    In training a routing may cover a share of a batch, and the batch a share of an optimizer
+    step. Losses at level ``step`` read sums over the micro-batches and ranks of the step so far.
+    If devices divide a batch, losses at level ``batch`` are computed at level ``step`` with sums
+    over that batch; losses that are means over items or groups need no sums.
+
+    Args:
+        losses: by name a weight, or a mapping of a weight and options.
+        routers: the router of each layer.
+        devices: number of devices that divide a batch.
+    """
+
+    def __init__(
+        self, losses: Mapping[str, Any], routers: Sequence[Router], devices: int = 1
+    ) -> None:
+        super().__init__()
+        self.losses = read_losses(losses)
+        divided = [loss for loss in self.losses if devices > 1 and loss.reads("batch")]
+        self.of_batch = [loss.at_step() for loss in divided]
+        self.of_step = [loss for loss in self.losses if loss not in divided]
+        self.batch_sums = StepSums(routers) if divided else None
+        read = any(loss.reads("step") for loss in self.losses)
+        self.step_sums = StepSums(routers) if read else None
+
+    def forward(self, routings: Sequence[Routing]) -> Tensor | float:
+        """The loss of routings that each cover a whole batch and step."""
+        return _total(self.losses, routings)
+
+    def in_training(self, routings: Sequence[Routing]) -> Tensor | float:
+        """The loss of one micro-batch on one rank; call ``finish_step`` after the last one."""
+        total = _total(self.of_step, _summed(self.step_sums, routings))
+        if self.batch_sums is not None:
+            total = total + _total(self.of_batch, _summed(self.batch_sums, routings))
+            self.batch_sums.reset()
+        return total
+
+    def finish_step(self) -> None:
+        """Start the sums of a new optimizer step."""
+        if self.step_sums is not None:
+            self.step_sums.reset()
+
+
+class StepSums(Float32State):
+    """Sums of ``routers.step_sums`` over calls, for each routed layer.
+
+    Args:
+        routers: the router of each layer.
+
+    >>> from routers import Items, build
+    >>> router = build("uniform", 4, 2, k=1)
+    >>> sums = StepSums([router])
+    >>> routing = router(Items(torch.zeros(4, 4)))
+    >>> sums([routing])[0, 0].tolist(), sums([routing])[0, 0].tolist()
+    ([2.0, 2.0], [4.0, 4.0])
+    """
+
+    sums: Tensor
+
+    def __init__(self, routers: Sequence[Router]) -> None:
+        super().__init__()
+        widest = max((router.num_experts for router in routers), default=1)
+        self.register_buffer("sums", torch.zeros(len(routers), 5, widest, dtype=torch.float64))
+
+    def forward(self, routings: Sequence[Routing]) -> Tensor:
+        """Add these routings; returns the sums so far, ``(layers, 5, E)``."""
+        for total, routing in zip(self.sums, routings, strict=True):
+            total[:, : routing.num_experts] += step_sums(routing)
+        return self.sums.clone()
+
+    def reset(self) -> None:
+        """Set the sums to zero."""
+        self.sums.zero_()
+
+
+def _total(losses: Sequence[WeightedLoss], routings: Sequence[Routing]) -> Tensor | float:
+    return sum(loss(routing) for routing in routings for loss in losses if loss.weight)
+
+
+def _summed(sums: StepSums | None, routings: Sequence[Routing]) -> Sequence[Routing]:
+    """The routings, each with the sums of its layer over ranks."""
+    if sums is None:
+        return routings
+    totals = sum_over_ranks(sums(routings))
+    return [
+        replace(routing, step_statistics=total[:, : routing.num_experts])
+        for routing, total in zip(routings, totals, strict=True)
+    ]

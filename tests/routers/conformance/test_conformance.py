@@ -1,0 +1,56 @@
+"""Every registered router keeps the contract, alone and with every gate."""
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+
+import routers
+from routers import Router
+from routers.conformance.suite import CHECKS, _run
+
+
+def takes_a_gate(name: str) -> bool:
+    kind = routers.ROUTERS[name]
+    return kind.traits.learned and "gate" in inspect.signature(kind).parameters
+
+
+def with_gate(name: str, gate: str) -> Callable[[int, int], Router]:
+    def build(dim: int, num_experts: int) -> Router:
+        return routers.build(name, dim, num_experts, gate=gate)
+
+    build.__name__ = f"{name}+{gate}"
+    return build
+
+
+GATED = [
+    with_gate(name, gate)
+    for name in filter(takes_a_gate, routers.available())
+    for gate in routers.GATES
+    if gate != routers.ROUTERS.options(name)["gate"]
+]
+
+ABOUT_SCORES = [
+    check
+    for check in CHECKS
+    if check.__module__.rpartition(".")[2]
+    in {"gradients", "padding", "precision", "scores", "shapes", "state", "traits"}
+]
+
+
+@routers.parametrize_with_checks()
+def test_every_router(router, check):
+    check(router)
+
+
+@pytest.mark.parametrize("build", GATED, ids=lambda build: build.__name__)
+def test_every_learned_router_with_every_gate(build):
+    """What does not read scores is the same with any gate, and not checked again."""
+    for check in ABOUT_SCORES:
+        _run(check, build)
+
+
+def test_there_is_something_to_check():
+    assert len(routers.available()) >= 28
+    assert len(GATED) >= 60
+    assert len(ABOUT_SCORES) >= 30
