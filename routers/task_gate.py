@@ -8,7 +8,7 @@ import torch
 from ._router import ROUTERS, Router, Traits
 from .blocks import check_k_above_one, renormalized_weights, require_tasks, top_k
 from .gates import GateSpec
-from .plugins import OptionError
+from .plugins import ConfigError, OptionError
 from .routing import Items, Routing
 
 
@@ -59,8 +59,10 @@ class TaskGate(Router):
         task = require_tasks(items, "task_gate")
         wrong = task[(task < 0) | (task >= self.tasks)]
         if wrong.numel():
-            given = f"a number above the task of every item, and one has task {wrong[0].item()}"
-            raise OptionError("tasks", self.tasks, given, "Tasks are numbered from 0")
+            raise ConfigError(
+                f"router=task_gate: an item has task {wrong[0].item()}: "
+                f"expected a task in [0, router.tasks={self.tasks})"
+            )
         every = self.gate(items).view(-1, self.tasks, self.num_experts)
         logits = every[torch.arange(len(task), device=task.device), task]
         if self.k == self.num_experts:

@@ -41,7 +41,7 @@ class Gate(nn.Module, ABC):
     def pick(self, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
         """Gather the ``chosen`` logits, ``(N, K)``, of those that ``forward`` returned.
 
-        A gate overrides it to back-propagate through the chosen logits only, without bypassing
+        A gate overrides this to back-propagate through the chosen logits only; it must not bypass
         hooks. A subclass that overrides only ``forward`` does not inherit the override.
         """
         return logits.gather(1, chosen)

@@ -15,8 +15,8 @@ C = TypeVar("C", bound=Callable[..., Any])
 Part = TypeVar("Part")
 
 
-class Registry(Mapping[str, Callable[..., Part]], Generic[Part]):
-    """Parts of one kind by name; ``build`` constructs one.
+class Registry(Mapping[str, Any], Generic[Part]):
+    """Parts of one kind, classes or functions, by name; ``build`` constructs one.
 
     Args:
         key: the config key that names a part (``router``), also used in errors.
@@ -43,7 +43,7 @@ class Registry(Mapping[str, Callable[..., Part]], Generic[Part]):
         self.base = base
         self.group = group
         self.positional = positional
-        self._parts: dict[str, Callable[..., Part]] = {}
+        self._parts: dict[str, Any] = {}
 
     def register(self, name: str) -> Callable[[C], C]:
         """A decorator that registers a part; ``ConfigError`` if the name is taken."""
@@ -65,7 +65,7 @@ class Registry(Mapping[str, Callable[..., Part]], Generic[Part]):
         """All names, sorted, including those of installed plug-ins."""
         return sorted({*self._parts, *self._entry_points()})
 
-    def get_part(self, name: str) -> Callable[..., Part]:
+    def get_part(self, name: str) -> Any:
         """The part registered as ``name``, or the object at ``package.module:Class``."""
         if not isinstance(name, str):
             kind = type(name).__name__
@@ -98,11 +98,12 @@ class Registry(Mapping[str, Callable[..., Part]], Generic[Part]):
         part = self.get_part(name)
         self.check_options(name, options)
         try:
-            return part(*args, **options)
+            built: Part = part(*args, **options)
         except OptionError as error:
             if error.name.split(".")[0] not in self.options(name):
                 raise  # about one of args
             raise error.under(self.key) from error.__cause__
+        return built
 
     def check_options(self, name: str, options: Mapping[str, Any]) -> None:
         """Raise ``ConfigError`` unless ``options`` match the part's signature."""
@@ -133,7 +134,7 @@ class Registry(Mapping[str, Callable[..., Part]], Generic[Part]):
             )
         return part
 
-    def __getitem__(self, name: str) -> Callable[..., Part]:
+    def __getitem__(self, name: str) -> Any:
         return self.get_part(name)
 
     def __iter__(self) -> Iterator[str]:

@@ -41,7 +41,7 @@ PARTS: dict[str, Registry[Any]] = {
 }
 
 #: Options of a task that name a part; ``task.model=vit`` is short for ``task.model.name=vit``.
-TASK_PARTS: dict[str, Registry] = {
+TASK_PARTS: dict[str, Registry[Any]] = {
     "model": BACKBONES,
     "augmentation": AUGMENTATIONS,
     "sharing": SHARINGS,

@@ -78,7 +78,7 @@ def test_the_start_draws_no_lots_of_its_own():
 
 
 def test_a_gate_that_tells_no_item_apart_is_refused():
-    with pytest.raises(ConfigError, match=r"router\.gate=a gate that scores all items alike"):
+    with pytest.raises(ConfigError, match=r"router\.gate=a gate with equal scores for all items"):
         routers.build("expert_threshold", 4, 8, gate={"name": "linear", "scale": 0.0})
 
 

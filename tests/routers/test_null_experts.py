@@ -95,7 +95,7 @@ def test_padding_is_not_counted():
     ("options", "message"),
     [
         ({"nulls": 0}, r"router\.nulls=0 is invalid: expected an integer >= 1"),
-        ({"k": 9}, r"router\.k=9: .*num_experts \+ router.nulls = 8"),
+        ({"k": 9}, r"router\.k=9 .*num_experts \+ nulls = 8"),
         ({"rate": 1.0}, r"router\.rate=1\.0 is invalid: expected a number in \[0, 1\)"),
     ],
 )

@@ -109,10 +109,10 @@ def test_a_skewed_gate_is_balanced(rule):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 1}, r"router\.k=1: .*router\.weighting=probability"),
+        ({"k": 1}, r"router\.k=1 .*use weighting=probability"),
         ({"rule": "sing"}, r"router\.rule=sing.*sign"),
         ({"rate": -0.1}, r"router\.rate=-0\.1"),
-        ({"rule": "quantile", "rate": 1.5}, r"router\.rate=1\.5.*from 0 to 1"),
+        ({"rule": "quantile", "rate": 1.5}, r"router\.rate=1\.5.*in \[0, 1\]"),
         ({"rate": float("inf")}, r"router\.rate=inf"),
         ({"scale": 0.0}, r"router\.scale=0\.0"),
         ({"weighting": "softmax"}, r"router\.weighting=softmax"),
