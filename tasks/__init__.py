@@ -18,7 +18,13 @@ from ._task import (
     Score,
     Task,
 )
-from .assembly.build import build_backbone, build_task
+from .assembly.build import (
+    build_backbone,
+    build_control,
+    build_task,
+    prepare_routers,
+    routed_layers,
+)
 from .augmentations import AUGMENTATIONS, Augmentation
 from .config import overrides as overrides
 from .config.compose import CONF, compose, experiments, to_yaml, user_path
@@ -92,6 +98,7 @@ __all__ = [
     "available",
     "build",
     "build_backbone",
+    "build_control",
     "build_task",
     "check_ranges",
     "compose",
@@ -99,11 +106,13 @@ __all__ = [
     "experiments",
     "main",
     "overrides",
+    "prepare_routers",
     "quiet",
     "read_json",
     "read_names",
     "read_texts",
     "register",
+    "routed_layers",
     "to_yaml",
     "train",
     "user_path",

@@ -1,4 +1,4 @@
-"""The contract of a task: what is learnt, from what, and how well."""
+"""The contract of a task: data, network, loss and score."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Named tensors with the same first axis: ``x``, ``y`` and whatever else a task reads.
 Batch = Mapping[str, Tensor]
 
-#: Name of the table that says how several gates weigh the experts; no output of a task has it.
+#: Name of the table of the weights that several gates give to experts; reserved among outputs.
 GATE = "gate"
 
 
@@ -33,7 +33,7 @@ class Layer(Protocol):
 
         Args:
             sample_shape: such as ``(L, D)`` for sequences of tokens.
-            wiring: from the number of experts to who may choose which of them, where the
+            wiring: maps the number of experts to the experts that each gate can choose, if the
                 layer has several gates or inputs; None for one of each.
         """
 
@@ -59,14 +59,14 @@ class Data:
 
 @dataclass(frozen=True)
 class Score:
-    """What a task is judged by: a name and ``maximize`` or ``minimize``."""
+    """The score of a task: its name and ``maximize`` or ``minimize``."""
 
     name: str
     direction: str
 
 
 def output_and_y(output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-    """What most measures read: the output itself and ``batch["y"]``."""
+    """The input of most metrics: the output and ``batch["y"]``."""
     return output, batch["y"]
 
 
@@ -75,7 +75,7 @@ class MetricSpec:
     """A metric and what it reads.
 
     Attributes:
-        metric: of torchmetrics; a single number, or a dict of them by label.
+        metric: a torchmetrics metric; a number, or a dict of numbers by label.
         reads: ``(output, batch) -> (predictions, targets)``.
     """
 
@@ -85,12 +85,12 @@ class MetricSpec:
 
 @dataclass(frozen=True)
 class Labeling:
-    """What samples are told apart by, to see which expert works on what.
+    """A labeling of samples, to measure which expert works on which label.
 
     Attributes:
         name: in the singular: ``class``, ``language``.
-        names: of each kind.
-        of: the kind of each sample, ``(B,)``, or of each routed item, in their order; int64.
+        names: of the labels.
+        of: the label of each sample, ``(B,)``, or of each routed item, in their order; int64.
     """
 
     name: str
@@ -137,10 +137,16 @@ class Backbone(nn.Module, ABC):
 
 
 class Task(ABC):
-    """What is learnt. The constructor's keyword arguments are the schema of ``task:``.
+    """Data, network, loss and score; the constructor's keyword arguments are its options.
+
+    Required are ``data``, ``backbone``, ``loss`` and ``measures``. A training step calls
+    ``augment`` (training only), ``collate`` and, if a router reads ids, ``describe``, then the
+    network and ``loss``. An evaluation updates ``measures``, combines them with ``overall`` and
+    counts the rows of each expert by ``kinds``. ``features`` describes ids to routers that
+    prepare themselves from the training set.
 
     Class attributes:
-        score: what the task is judged by.
+        score: name and direction of the result.
         causal: an output may not depend on later inputs, so routers must be causal.
         has_ids: batches can be described by content ids, which hash routing needs.
         has_tasks: batches name each sample's task, language or domain in ``task``.
@@ -162,7 +168,7 @@ class Task(ABC):
 
     @abstractmethod
     def backbone(self, layer: Layer) -> Backbone:
-        """A network whose routed layers come from ``layer``; asked for after ``data``."""
+        """Build a network whose routed layers come from ``layer``; called after ``data``."""
 
     @abstractmethod
     def loss(self, output: Any, batch: Batch) -> Tensor:
@@ -170,22 +176,22 @@ class Task(ABC):
 
     @abstractmethod
     def measures(self) -> dict[str, MetricSpec]:
-        """All that is measured in evaluation, by name."""
+        """Metrics of an evaluation, by name; the score is one of them, or made by ``overall``."""
 
     def overall(self, values: Mapping[str, float]) -> float:
-        """The score, from what was measured."""
+        """The score, from the values of ``measures``."""
         return values[self.score.name]
 
     def kinds(self) -> tuple[Labeling, ...]:
-        """What samples are told apart by, to see which expert works on what."""
+        """Labelings of samples: which expert works on which class, language or domain."""
         return ()
 
     def augment(self, batch: Batch) -> Batch:
-        """A fresh random variant of a training batch, before ``collate``."""
+        """A random variant of a training batch; called before ``collate``."""
         return batch
 
     def collate(self, batch: Batch) -> Batch:
-        """The batch as the network takes it: scaled, cut to its longest text; all finite."""
+        """The batch as the network reads it: scaled, cut to its longest text, all finite."""
         return batch
 
     def describe(self, batch: Batch) -> Batch:
@@ -193,7 +199,7 @@ class Task(ABC):
         return batch
 
     def features(self, batch: Batch) -> Tensor:
-        """A plain description of what each id names, ``(*ids.shape, F)``."""
+        """A feature vector per id of a described batch, ``(*ids.shape, F)``."""
         return batch["x"]
 
 

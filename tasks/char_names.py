@@ -1,4 +1,4 @@
-"""Names of characters, to be told apart by what the characters are."""
+"""Classification of Unicode character names."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

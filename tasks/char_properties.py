@@ -105,7 +105,7 @@ class CharProperties(MultiTask):
         return {**batch, "ids": hashes.gather(1, batch["lengths"].unsqueeze(1) - 1).squeeze(1)}
 
     def features(self, batch: Batch) -> Tensor:
-        """How often each byte occurs, ``(B, 256)``."""
+        """Counts of each byte, ``(B, 256)``."""
         counts = torch.zeros(len(batch["x"]), BYTES, device=batch["x"].device)
         return counts.scatter_add(1, batch["x"].long(), batch["mask"].to(counts.dtype))
 

@@ -1,4 +1,4 @@
-"""A user's own images, or CIFAR-10 and its like, to be told apart."""
+"""Classification of a user's own images, or of sets such as CIFAR-10."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -57,7 +57,7 @@ class Image(Images):
 
     @cached_property
     def images(self) -> Splits[readers.Images]:
-        """What was read."""
+        """The images, read once."""
         images = read_images(self.source)
         height, width = images.train.x.shape[2:]
         if min(height, width) < MIN_SIDE:

@@ -1,4 +1,4 @@
-"""A user's own text, to be predicted byte by byte."""
+"""A language model of a user's own text."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -50,5 +50,5 @@ class LanguageModel(Language):
 
     @cached_property
     def text(self) -> Splits[Tensor]:
-        """What was read, once."""
+        """The text, read once."""
         return read_corpus(self.source)

@@ -24,10 +24,10 @@ MIN_LABELS = {"binary": 2, "classes": 1, "number": 1}
 class TableTargets(MultiTask):
     """Any number of targets from a table with declared columns: CSV, TSV, JSONL or Parquet.
 
-    Categories become vectors, numbers pieces of lines (quantile bins); both say where a value is
-    missing, and are fitted on training rows alone. The sum over columns is routed, a row at a
+    Categories become vectors, numbers pieces of lines (quantile bins); both mark missing
+    values, and are fitted on training rows alone. The sum over columns is routed, a row at a
     time. With ``sharing=views`` each group of columns in ``data.views`` is summed by itself and
-    has experts of its own.
+    has its own expert.
 
     Args:
         data: where the table is, ``path`` of a file or folder or ``hub`` name, and what its columns
@@ -37,14 +37,14 @@ class TableTargets(MultiTask):
             features; ``columns``, all names where there is no header; ``missing``, texts that
             mean a value is missing; ``rare``, a category in fewer training rows counts as
             unseen; ``rows`` to train on at most; ``val`` and ``test``, the fractions to hold
-            out; ``delimiter``, and ``format`` where the suffix does not say it.
+            out; ``delimiter``, and ``format`` of files with another suffix.
         dim: width of the representation and of the experts.
         depth: layers of the trunk.
         sharing: how targets share it, a name or ``{name: ple, own: 2}``: ``mmoe``, ``ple``,
             ``views``, ``shared_bottom`` or ``single``.
         tower: hidden width of a target's tower.
         dropout: probability of zeroing what a tower reads.
-        column_dropout: probability of leaving out what a column says, in training.
+        column_dropout: probability of zeroing a column in training.
         bins: of each numeric column.
         ids: the categorical column that hash routing looks up; null for that with most categories.
         weighting: how losses become one: ``fixed``, ``uncertainty`` or ``mgda``.
@@ -141,7 +141,7 @@ class TableTargets(MultiTask):
 
     @cached_property
     def numbers(self) -> Numbers:
-        """What numeric columns look like in training."""
+        """Statistics of numeric columns in the training split."""
         return fit_numbers(self.table.train.numeric, self.bins)
 
     def _encoder(self, columns: Sequence[str]) -> TableEncoder:
@@ -184,7 +184,7 @@ def _target(
 
 
 def _check_judged(title: str, split: str, table: Table) -> None:
-    """Refuse targets that the rows of a split cannot judge, whose scores would say nothing."""
+    """Refuse targets for which the rows of a split have too few distinct labels to score."""
     of_each = zip(table.target_names, table.target_kinds, table.targets.unbind(1), strict=True)
     for name, kind, labels in of_each:
         found = len(torch.unique(labels[~labels.isnan()]))

@@ -1,4 +1,4 @@
-"""Synthetic clusters that each need an expert of their own: a known best routing."""
+"""Synthetic clusters with one best expert each: the best routing is known."""
 
 import hashlib
 import math
@@ -19,7 +19,7 @@ SIZES = (8192, 1024, 2048)
 
 @TASKS.register("planted")
 class Planted(Task):
-    """Points of hidden clusters, each with a rule of its own from point to class.
+    """Points of hidden clusters; each cluster has its own rule from point to class.
 
     A point is ``x = Q [m_c, z]``: the mark ``m_c`` of its cluster, content ``z ~ N(0, I)``, and a
     rotation ``Q`` that hides which is which. Its class is the largest of ``W_c z``, a rule that
@@ -114,7 +114,7 @@ class Planted(Task):
 
 
 class _Stack(Backbone):
-    """Routed layers, each beside an identity, and a linear head: the first sees the points."""
+    """Residual routed layers and a linear head; the first layer reads the points."""
 
     def __init__(self, layer: Layer, *, dim: int, depth: int, classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A user's own texts, to be told apart by their bytes."""
+"""Classification of a user's own texts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ class TextClassification(Text):
     Args:
         data: where the texts are: ``path`` of a file or folder, or ``hub`` name; ``text``,
             ``label`` and ``group``, their columns; ``val`` and ``test``, the fractions to hold
-            out where the data has no such split; ``format`` where the suffix does not say it.
+            out where the data has no such split; ``format`` of files with another suffix.
         model: backbone for texts, a name or ``{name: encoder, depth: 2}``: ``encoder`` routes
             bytes, ``bag`` and ``wide_bag`` of character n-grams route whole texts.
         ids: number of bytes that an id, the input of hash routing, stands for: the last ones at

@@ -22,7 +22,7 @@ _LONG = 60
 class Topics(Language):
     """Predicts Python's help topics byte by byte: about 470,000 bytes of technical English.
 
-    The text differs from one version of Python to the next; its hash says which it was. About
+    The text differs from one version of Python to the next; its hash identifies it. About
     80, 10 and 10% of the bytes train, validate and test. It is cut between topics, and topics
     that share a paragraph are on the same side, for many repeat each other; within a split
     topics follow each other by name.

@@ -35,7 +35,7 @@ class TwoDigits(MultiTask):
 
     The digits are split as ``task=digits`` splits them, before they are paired: no image of a
     test pair is in a training pair. Pairs are drawn once, the same for every seed; in training
-    each digit is turned and shifted a little anew. Pixels are the brighter of the two.
+    each digit is rotated and shifted at random. Pixels are the brighter of the two.
 
     Source: the idea is MultiMNIST, Sabour et al. 2017, 1710.09829, section 6.
 
@@ -121,7 +121,7 @@ class TwoDigits(MultiTask):
 
 
 def _pairs(split: Batch, number: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Pairs of digits ``x`` ``(N, 2, 8, 8)`` and what to say of them, ``y`` ``(N, 4)``."""
+    """Pairs of digits ``x`` ``(N, 2, 8, 8)`` and their targets, ``y`` ``(N, 4)``."""
     which = torch.randint(len(split["y"]), (number, 2), generator=generator)
     digits = split["y"][which]
     total = digits.sum(1)

@@ -1,4 +1,4 @@
-"""Who may look at whom: attention functions over ``(B, heads, L, width)``."""
+"""Attention functions over ``(B, heads, L, width)``."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
 def to_all(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Every position looks at every real one; where none is real, the result is 0.
+    """Each position attends to all unpadded ones; the result is 0 if all are padding.
 
     >>> value = torch.tensor([1.0, 3.0, 8.0]).view(1, 1, 3, 1)
     >>> mask = torch.tensor([[True, True, False]])
@@ -24,7 +24,7 @@ def to_all(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
 
 
 def to_past(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Every position looks at itself and the real ones before it.
+    """Each position attends to itself and the unpadded ones before it.
 
     >>> value = torch.tensor([1.0, 3.0, 8.0]).view(1, 1, 3, 1)
     >>> to_past(torch.zeros_like(value), torch.zeros_like(value), value, None).flatten().tolist()

@@ -12,14 +12,14 @@ from ._attention import Attend, to_all
 
 
 class Block(nn.Module):
-    """Pre-norm attention, then a pre-norm layer that may be routed, each beside an identity.
+    """Pre-norm attention, then a pre-norm layer that may be routed; both are residual.
 
     Args:
         dim: ``D``.
         heads: attention heads.
         layer: ``(x, mask=…, ids=…, task=…) -> (update, routing)``: an ``MoE``, or a
             ``FeedForward``, whose routing is None.
-        attend: who looks at whom.
+        attend: attention function.
     """
 
     def __init__(self, dim: int, heads: int, layer: nn.Module, attend: Attend = to_all) -> None:
@@ -57,7 +57,7 @@ class Block(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """What a block has where it is not routed: two matrices around a GELU.
+    """The dense layer of a block that is not routed: two linear layers around a GELU.
 
     >>> import torch
     >>> update, routing = FeedForward(8, 32)(torch.zeros(2, 3, 8))
@@ -91,7 +91,7 @@ class Blocks(nn.ModuleList):
         dim: ``D``.
         depth: number of blocks.
         heads: attention heads.
-        attend: who looks at whom.
+        attend: attention function.
         routed: which blocks are routed, from 0; None for all. The others have a dense
             feed-forward layer four times as wide as ``D``.
     """

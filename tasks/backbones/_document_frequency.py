@@ -1,4 +1,4 @@
-"""How many training texts hold each hashed n-gram."""
+"""Inverse document frequencies of hashed n-grams."""
 
 from collections.abc import Iterator, Sequence
 

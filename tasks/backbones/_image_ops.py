@@ -29,7 +29,7 @@ def patches(x: Tensor, size: int, overlap: int = 0) -> Tensor:
 
 
 def content_ids(tiles: Tensor, levels: int) -> Tensor:
-    """A number that tells tiles apart by the brightness of their quarters.
+    """Ids of tiles from the brightness of their quarters.
 
     Each quarter's mean, in 0 … 1, is rounded down to one of ``levels``; the four make one
     number below ``levels ** 4``.

@@ -12,7 +12,7 @@ from .._task import Batch
 
 @dataclass(frozen=True)
 class Numbers:
-    """What numeric columns look like in training.
+    """Statistics of numeric columns in the training split.
 
     Attributes:
         mean, std: ``(F,)``.
@@ -80,12 +80,12 @@ def encode_numbers(x: Tensor, missing: Tensor, numbers: Numbers) -> Tensor:
     width = torch.where(high > low, high - low, torch.inf)
     filled = ((x.unsqueeze(-1) - low) / width).clamp(0, 1)
     standard = ((x - numbers.mean) / numbers.std).clamp(-5, 5).unsqueeze(-1)
-    said = torch.cat([filled, standard], -1).masked_fill(missing.unsqueeze(-1), 0.0)
-    return torch.cat([said, missing.unsqueeze(-1).to(said.dtype)], -1)
+    encoded = torch.cat([filled, standard], -1).masked_fill(missing.unsqueeze(-1), 0.0)
+    return torch.cat([encoded, missing.unsqueeze(-1).to(encoded.dtype)], -1)
 
 
 class TableEncoder(nn.Module):
-    """Rows to ``(B, D)``: the sum of a vector for what every column says.
+    """Rows to ``(B, D)``: the sum of a vector per column.
 
     Args:
         categories: number of codes of each categorical column that is read.
@@ -127,7 +127,7 @@ class TableEncoder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim))
 
     def __len__(self) -> int:
-        """How many columns are read."""
+        """Number of columns."""
         return len(self.categorical) + len(self.numeric)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -16,7 +16,7 @@ from ._document_frequency import check_bag, inverse_document_frequency
 
 @BACKBONES.register("bag")
 class Bag(Backbone):
-    """The weighted mean of a text's n-gram vectors, routed layers beside identities, a head.
+    """The weighted mean of a text's n-gram vectors, residual routed layers, a linear head.
 
     ``v = sum_g w_g e_g / |w|`` over the n-grams ``g`` of a text, ``w_g`` the rarity of ``g``;
     then ``v += MoE(drop(v))`` for each layer. What is routed is the whole text: the batch is

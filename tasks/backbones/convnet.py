@@ -10,7 +10,7 @@ from .._task import BACKBONES, Backbone, Batch, Layer, Samples
 
 @BACKBONES.register("convnet")
 class ConvNet(Backbone):
-    """A convolution, then blocks of one routed layer each beside an identity, then a head.
+    """A convolution, residual routed layers, and a linear head.
 
     The router sees an image's channels averaged over space, so each image takes its own path
     through the network (dynamic routing).

@@ -21,7 +21,7 @@ class ResNet(Backbone):
     """Stages that halve the image, then routed blocks, mean pooling and a linear head.
 
     A stage is a convolution and a residual block of two, with batch norm and ReLU. A routed
-    block is a batch norm and a routed layer beside an identity; its router sees an image's
+    block is a batch norm and a residual routed layer; its router sees an image's
     channels averaged over space, so each image takes its own path.
 
     Source: He et al. 2015, 1512.03385; the order of norm and identity is that of 1603.05027.
@@ -122,7 +122,7 @@ class Stage(nn.Module):
 
 
 def _halvings(side: int) -> int:
-    """How often a side is halved, rounding down, until it is at most ``INNER``.
+    """Number of halvings, rounding down, until a side is at most ``INNER``.
 
     >>> [_halvings(side) for side in (8, 9, 28, 32, 224)]
     [0, 1, 2, 2, 5]

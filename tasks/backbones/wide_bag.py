@@ -1,4 +1,4 @@
-"""Logistic regression on the TF-IDF of hashed character n-grams, and routed layers beside it."""
+"""Logistic regression on the TF-IDF of hashed character n-grams, next to routed layers."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ class WideBag(Backbone):
     part and the head start at 0; ``e_g`` at standard normals, so that ``v`` is a random
     projection of the text with values of variance 1.
 
-    Source: Cheng et al. 2016, 1606.07792, for wide beside deep; Joulin et al. 2016, 1607.01759,
+    Source: Cheng et al. 2016, 1606.07792, for wide and deep parts; Joulin et al. 2016, 1607.01759,
     for the n-grams.
 
     Args:

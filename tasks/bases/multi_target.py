@@ -1,4 +1,4 @@
-"""What all tasks with several targets have in common: network, losses and scores."""
+"""Tasks with several targets: network, losses and scores."""
 
 import math
 from abc import abstractmethod
@@ -24,7 +24,7 @@ class MultiTask(Task):
     ``batch["y"]`` is ``(B, T)`` float, NaN where a sample lacks a label: that label then takes
     no part in loss or scores. A sample is routed as a whole. The score, ``overall``, is the mean
     over targets of AUC (two classes), accuracy (more classes) or, for numbers, 1 less the mean
-    absolute error relative to that of always saying the mean.
+    absolute error relative to that of always predicting the mean.
 
     Args:
         dim: width of the representation and of the experts.
@@ -65,7 +65,7 @@ class MultiTask(Task):
         if not 0 <= dropout < 1:
             raise OptionError("dropout", dropout, "a number in [0, 1)")
         if GATE in self.outputs:
-            raise OptionError("target", GATE, "any other name: results say by it what gates chose")
+            raise OptionError("target", GATE, "another name: this one is reserved for gates")
         _check_weights(weights, self.outputs)
         self.dim = dim
         self.depth = depth
@@ -78,7 +78,7 @@ class MultiTask(Task):
     @property
     @abstractmethod
     def targets(self) -> tuple[Target, ...]:
-        """What is predicted; known once the data is."""
+        """The targets; known once the data is read."""
 
     @abstractmethod
     def encoder(self) -> nn.Module:

@@ -34,7 +34,7 @@ from ..text.ngram_embedding import ngram_hashes
 
 
 class Text(Task):
-    """What class a text is of.
+    """Predicts the class of a text.
 
     A sample is the bytes of a text, cut at ``max_length``; a batch is as long as its longest.
     Of texts in groups, such as languages, every measure is taken in each group by itself, and
@@ -86,7 +86,7 @@ class Text(Task):
 
     @cached_property
     def texts(self) -> Splits[Texts]:
-        """What was read, once."""
+        """The texts, read once."""
         return self.read()
 
     @property

@@ -60,7 +60,7 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
 
     Args:
         overrides: ``key=value``, ``+new=value`` and ``~key``, as on the command line.
-        base: what they apply to; None for the files under ``conf/``.
+        base: the configuration they apply to; None for the files under ``conf/``.
 
     Raises:
         ConfigError: for anything that cannot work, before anything is built.
@@ -151,7 +151,7 @@ def _experiment(name: str) -> list[DictConfig]:
     if resume := layer.pop("resume", None):
         raise ConfigError(
             f"{path}: resume={resume} in an experiment; an experiment is a new run: "
-            f"remove it, or go on with python -m tasks resume={resume}"
+            f"remove it, or continue the run with python -m tasks resume={resume}"
         )
     base = layer.pop("base", None)
     return [*(_experiment(base) if base else ()), layer]
@@ -204,7 +204,7 @@ def _unknown_key(key: str) -> ConfigError:
 
 
 def _complete(key: str, registry: Registry[Any], section: dict[str, Any]) -> None:
-    """Check the options of a part and write its defaults beside them."""
+    """Check the options of a part and add its defaults."""
     if "name" not in section:
         raise ConfigError(f"{key}.name: required; allowed: {', '.join(registry.available())}")
     name = section["name"]
@@ -217,7 +217,7 @@ def _complete(key: str, registry: Registry[Any], section: dict[str, Any]) -> Non
 
 
 def _refuse_moved(options: dict[str, Any], given: dict[str, Any]) -> None:
-    """Refuse an option of the task that is an option of one of its parts, and say where it goes."""
+    """Refuse an option of the task that belongs to one of its parts, and name its new key."""
     for option in given.keys() - options.keys():
         for part, registry in TASK_PARTS.items():
             if part in options and any(option in registry.options(name) for name in registry):
@@ -228,7 +228,7 @@ def _refuse_moved(options: dict[str, Any], given: dict[str, Any]) -> None:
 
 
 def _complete_task_parts(section: dict[str, Any]) -> None:
-    """Check the parts that the options of a task name and write their defaults beside them."""
+    """Check the parts that options of the task name and add their defaults."""
     task: Any = TASKS.get_part(section["name"])
     for option, registry in TASK_PARTS.items():
         if option in section:

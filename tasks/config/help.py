@@ -16,7 +16,7 @@ USAGE = """\
 Train one model with a router of your choice.
 
   python -m tasks task=NAME router=NAME expert=NAME [key=value …]
-  python -m tasks resume=DIR              go on where a run stopped
+  python -m tasks resume=DIR              resume a stopped run
 
   key=value   set a key           +key=value  add a key that is not there
   ~key        remove a key        experiment=NAME  start from conf/experiment/NAME.yaml, or
@@ -27,7 +27,7 @@ Train one model with a router of your choice.
   --help      this text; with router=NAME and the like, also their options
 
 Exit codes: 0 done, 1 training failed, 2 the configuration cannot work,
-130 and 143 stopped by a signal (resume=DIR goes on).
+130 and 143 stopped by a signal (resume=DIR continues).
 """
 
 

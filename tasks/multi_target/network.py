@@ -14,7 +14,7 @@ from .weightings import Weighting
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the network says of a batch.
+    """Output of the network for a batch.
 
     Attributes:
         logits: of each target, ``(B, O)``.
@@ -47,7 +47,7 @@ class MultiTaskNet(Backbone):
         self.weighting = weighting
 
     def forward(self, batch: Batch) -> tuple[Outputs, list[Routing]]:
-        """What is said of every target, and one routing per routed layer."""
+        """Logits of every target, and one routing per routed layer."""
         shared = self.encoder(batch)
         trunk, routings = self.trunk(shared, batch.get("ids"))
         of_target = trunk.expand(len(self.towers), *trunk.shape[1:])

@@ -1,4 +1,4 @@
-"""What several tasks predict of a sample: kinds of targets, their losses and their scores."""
+"""Targets of a sample: their kinds, losses and scores."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,10 +46,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Kind:
-    """How targets of a kind are learnt and scored.
+    """Loss and metrics of a kind of target.
 
     Attributes:
-        outputs: width ``O`` of what the network says about such a target.
+        outputs: width ``O`` of the network's output for such a target.
         losses: outputs ``(B, O)`` and labels ``(B,)`` to ``(B,)``.
         read: outputs ``(B, O)`` and labels ``(B,)``, NaN where there is none, to predictions
             and labels as its metrics take them.
@@ -67,7 +67,7 @@ class Kind:
 
 
 def kind_of(target: Target) -> Kind:
-    """How a target is learnt and scored."""
+    """Loss and metrics of a target."""
     return KINDS[target.kind]
 
 
@@ -154,8 +154,8 @@ def _squared_errors(target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
 
 def _number(target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     known = ~labels.isnan()
-    said = outputs.squeeze(1).double() * target.scale + target.mean
-    return said[known], labels[known].double()
+    predicted = outputs.squeeze(1).double() * target.scale + target.mean
+    return predicted[known], labels[known].double()
 
 
 def _number_metrics(target: Target) -> dict[str, "Metric"]:

@@ -28,7 +28,7 @@ class Answers:
 
 
 def answers(rows: Rows, name: str, target: Target, column: Coded) -> Answers:
-    """What a target asks for.
+    """Labels of a target.
 
     Raises:
         DataError: where training rows do not show what is asked for, or another row shows a
@@ -50,7 +50,7 @@ def _classes(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
         text = column.values[column.codes[row]]
         raise DataError(
             f"{rows.place(int(row))}, column {target.column!r}: the class {text!r} is in no "
-            f"training row; {nearest(text, names)}. Mend or remove the row"
+            f"training row; {nearest(text, names)}. Fix or remove the row"
         )
     return _of_two(rows, target, Answers(values, names))
 
@@ -70,8 +70,8 @@ def _binary(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
             return _of_two(rows, target, Answers(spread, names[side]))
     if len(_seen(rows, column)) > 2:
         raise DataError(
-            f"{rows.title}, column {target.column!r}: more than two values; say which are 1 with "
-            f"{key}.positive=VALUE. {nearest('', _seen(rows, column))}"
+            f"{rows.title}, column {target.column!r}: more than two values; choose "
+            f"those that are 1 with {key}.positive=VALUE. {nearest('', _seen(rows, column))}"
         )
     return _classes(rows, key, target, column)
 
@@ -97,7 +97,7 @@ def _meant(rows: Rows, key: str, value: Any, column: Coded) -> list[str]:
 
 
 def _of_two(rows: Rows, target: Target, found: Answers) -> Answers:
-    """The same, where the training rows have two classes at least."""
+    """The same for training rows with two or more classes."""
     values = found.values[rows.cut.train]
     there = values[~np.isnan(values)].astype(np.int64)
     if not len(there):

@@ -15,10 +15,10 @@ from .source import KEY
 
 @dataclass(frozen=True)
 class Layout:
-    """How delimited text is laid out.
+    """Layout of delimited text.
 
     Attributes:
-        delimiter: between fields, or None for what the format says.
+        delimiter: between fields, or None for that of the format.
         trim: leave out spaces before fields.
         columns: names of the columns where the text has no header.
     """
@@ -57,7 +57,7 @@ def _delimited(path: Path, layout: Layout, delimiter: str, quoting: Literal[0, 3
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{path}, line {line}: cannot be read ({error}); mend the line or its quotes"
+            f"{path}, line {line}: cannot be read ({error}); fix the line or its quotes"
         ) from error
     finally:
         csv.field_size_limit(limit)
@@ -83,5 +83,5 @@ def _check_fields(
         if len(row) != len(names):
             raise DataError(
                 f"{path}, line {line}: {len(row)} fields where {len(names)} columns are named; "
-                "mend the line, its quotes or the delimiter"
+                "fix the line, its quotes or the delimiter"
             )

@@ -33,7 +33,7 @@ _LABEL_COLUMNS = ("label", "labels", "fine_label")
 def read_images(source: ImageSource) -> Splits[Images]:
     """Images with labels: a folder per class, Parquet as on the hub, IDX pairs, or ``.npz``.
 
-    All images have one size; the first one says whether they are gray or in colour.
+    All images have one size; the first one decides between gray and colour.
 
     Raises:
         DataError: naming file, row and cure.

@@ -61,7 +61,7 @@ def sheets_of(source: Source, files: Files, layout: Layout, format: str | None =
 
 
 def is_record_file(path: Path) -> bool:
-    """Whether the suffix says that a file holds rows with named columns."""
+    """Whether the suffix is that of a file with named columns."""
     return suffix_of(path) in _SUFFIXES
 
 
@@ -73,7 +73,7 @@ def _format(path: Path) -> str:
     suffix = suffix_of(path)
     if suffix not in _SUFFIXES:
         raise DataError(
-            f"{path}: the suffix {suffix!r} tells no format; "
+            f"{path}: the suffix {suffix!r} has no known format; "
             f"give {KEY}.format={'|'.join(FORMATS)}, or rename the file"
         )
     return _SUFFIXES[suffix]

@@ -1,4 +1,4 @@
-"""What ``task.data.*`` may hold."""
+"""Options of ``task.data``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ KEY = "task.data"
 
 @dataclass(frozen=True)
 class Source:
-    """Where data comes from and how it is split.
+    """Location of data and fractions of its split.
 
     Attributes:
         path: a file or folder of the user's; or
         hub: a data set of the Hugging Face hub, ``NAME`` or ``NAME:CONFIG``.
-        val, test: fractions of the training rows, where the data has no such split of its own.
+        val, test: fractions of the training rows, if the data has no such split.
 
     Raises:
         ConfigError: where not exactly one of ``path`` and ``hub`` is given, or a fraction is
@@ -78,8 +78,8 @@ class TextSource(Source):
 
     Attributes:
         text, label: their columns.
-        group: column of what scores are told apart by, such as the language; or None.
-        format: of files whose suffix does not say it: ``csv``, ``tsv``, ``jsonl``, ``parquet``.
+        group: column to score by group, such as the language; or None.
+        format: of files with another suffix: ``csv``, ``tsv``, ``jsonl``, ``parquet``.
     """
 
     text: str = "text"
@@ -101,10 +101,10 @@ class CorpusSource(Source):
 
 @dataclass(frozen=True)
 class Target:
-    """What a table is asked for.
+    """A target column of a table.
 
     Attributes:
-        column: where it stands.
+        column: its name.
         kind: ``binary``, ``classes`` or ``number``.
         positive: of a binary target, the value or values that are 1; all others are 0.
         negative: or those that are 0; all others are 1.
@@ -125,13 +125,13 @@ class TableSource(Source):
     Attributes:
         categorical, numeric: columns that are features.
         targets: by name, each with the fields of ``Target``.
-        views: named groups of feature columns, each an input of its own; may be empty.
+        views: named groups of feature columns, each a separate input; may be empty.
         columns: names of all columns, for delimited text without a header.
-        delimiter: between columns of delimited text; by default as the suffix says.
+        delimiter: between columns of delimited text; None for that of the suffix.
         missing: fields that mean a value is missing, as an empty one always does.
         rare: a category in fewer training rows than this counts as unseen.
         rows: train on at most so many rows, or on all.
-        format: of files whose suffix does not say it: ``csv``, ``tsv``, ``jsonl``, ``parquet``.
+        format: of files with another suffix: ``csv``, ``tsv``, ``jsonl``, ``parquet``.
     """
 
     categorical: Sequence[str] = ()

@@ -99,7 +99,7 @@ def _from_folders(source: TextSource) -> _Rows:
 
 
 def is_text_file(path: Path) -> bool:
-    """Whether the suffix says ``.txt``, compressed or not."""
+    """Whether the suffix is ``.txt``, compressed or not."""
     return suffix_of(path) == ".txt"
 
 
@@ -108,7 +108,7 @@ def _bytes(text: Any, place: Place, row: int) -> bytes:
         text = _encoded(text)
     if not isinstance(text, bytes):
         shown = "missing" if text is None else f"{type(text).__name__}, not text"
-        raise DataError(f"{place(row)}: the text is {shown}; mend or remove the row")
+        raise DataError(f"{place(row)}: the text is {shown}; fix or remove the row")
     if not text:
         raise DataError(f"{place(row)}: the text is empty; fill or remove the row")
     return text

@@ -90,7 +90,7 @@ def _resume(folder: Path, config: Config, overrides: Sequence[str], console: "Co
                 f"resume={folder}: finished already, so {' '.join(overrides)} changes nothing; "
                 "start a new run with another out"
             )
-        console.print(f"{folder} is finished already; nothing was left to do.", soft_wrap=True)
+        console.print(f"{folder} is finished already; nothing is left to do.", soft_wrap=True)
         print_result(console, read_json(folder / RESULT), folder)
         return 0
     with held(f"resume={folder}", folder):
@@ -113,13 +113,13 @@ def _work(
         return _stopped(folder, signal.SIGINT)
     except (RankDiedError, RankError) as error:
         return _failed(
-            f"{error}; go on from the last checkpoint with: python -m tasks resume={folder}"
+            f"{error}; resume from the last checkpoint with: python -m tasks resume={folder}"
         )
     except DivergedError as error:
         return _failed(f"{error}. {_kept(folder)}")
     except OSError as error:
         return _failed(
-            f"{folder}: {error.strerror or error}; when that is mended, go on with: "
+            f"{folder}: {error.strerror or error}; fix the problem, then resume with: "
             f"python -m tasks resume={folder}"
         )
     print_result(console, result, folder)
@@ -128,7 +128,7 @@ def _work(
 
 def _stopped(folder: Path, signum: int) -> int:
     name = signal.Signals(signum).name
-    print(f"stopped by {name}; go on with: python -m tasks resume={folder}", file=sys.stderr)
+    print(f"stopped by {name}; resume with: python -m tasks resume={folder}", file=sys.stderr)
     return 128 + signum
 
 
@@ -138,7 +138,7 @@ def _failed(message: str) -> int:
 
 
 def _kept(folder: Path) -> str:
-    """What a run that diverged leaves, and what to try: a resumed one would keep its rate."""
+    """The last good checkpoint of a run that diverged, and a cure; resuming keeps the rate."""
     path = folder / CHECKPOINT
     kept = f"The last good checkpoint is {path}. " if path.exists() else ""
     return f"{kept}Start a new run with a lower optimizer.lr and another out, or look at the data"

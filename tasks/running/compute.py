@@ -1,4 +1,4 @@
-"""What a model costs: parameters, active parameters, FLOPs; counted, not estimated."""
+"""Cost of a model, counted: parameters, active parameters and FLOPs."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Compute:
         router_parameters: those of the routers.
         flops_per_item: forward FLOPs per sample (a multiply-add is 2), averaged over the
             samples evaluated: a counted pass for all but the experts, and for these their
-            price times the load they had; rows of padding are no one's work.
+            price times the load they had; rows of padding are not counted.
         router_flops_per_item: those of them that routers take.
     """
 

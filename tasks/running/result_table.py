@@ -1,4 +1,4 @@
-"""What a run says at its end."""
+"""The table that a run prints when it ends."""
 
 from pathlib import Path
 from statistics import mean

@@ -1,4 +1,4 @@
-"""Train into a folder from Python: start, go on, or read what is finished."""
+"""Training into a folder from Python: start, resume, or read a finished run."""
 
 import io
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 def train(
-    out: Path, overrides: Sequence[str], tell: "OnValidation | None" = None
+    out: Path, overrides: Sequence[str], on_validation: "OnValidation | None" = None
 ) -> dict[str, Any]:
-    """The result of the run in a folder, which starts or goes on as far as that needs.
+    """Train the run in a folder to its end and return its result.
 
     Args:
-        out: the run's folder. A finished run is read, an unfinished one goes on from its last
-            checkpoint, and is the run its folder says, whatever ``overrides`` are.
+        out: the run's folder. A finished run is read. An unfinished one resumes from its last
+            checkpoint with its stored configuration; ``overrides`` are ignored.
         overrides: ``key=value`` as for ``python -m tasks``, without ``out``.
-        tell: is told of every validation while training: the epoch, from 1, and values as
-            ``result.json`` names them; what it raises ends the training.
+        on_validation: called after every validation with the epoch, from 1, and values named
+            as in ``result.json``; an error that it raises ends the training.
 
     Returns:
         What ``result.json`` holds.
@@ -54,7 +54,7 @@ def train(
         run = Run(compose(arguments))
         with new_folder(run.config) as folder:
             add_command(folder, arguments)
-            return run.train(folder, None, silent, tell)
+            return run.train(folder, None, silent, on_validation)
     with held(f"out={out}", out):
         if (out / RESULT).exists():  # while this one waited
             return dict(read_json(out / RESULT))
@@ -62,4 +62,4 @@ def train(
         checkpoint = last_checkpoint(out, run.module)
         update_config(out, run.config)
         add_command(out, [f"resume={out}"])
-        return run.train(out, checkpoint, silent, tell)
+        return run.train(out, checkpoint, silent, on_validation)

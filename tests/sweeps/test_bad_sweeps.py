@@ -45,7 +45,7 @@ def test_configurations(arguments, words):
         (["space={router.k: []}"], "a list of choices"),
         (["space={}", "arms=[uniform]", "controls=[]"], "nothing to vary"),
         (["controls=[unifrom]"], "did you mean 'uniform'"),
-        (["arms=[mapped]"], "arm mapped: router=mapped: needs to know every sample's task"),
+        (["arms=[mapped]"], "arm mapped: router=mapped: needs the task, language or domain"),
         (["arms={a: [router=topk], A: [router=hash]}"], "another arm also has the folder a"),
         (["arms={a: [router=topk, seed=1]}"], "a sweep sets seed itself"),
         (["arms=topk"], "arms=topk"),

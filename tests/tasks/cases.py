@@ -13,8 +13,7 @@ import pytest
 import torch
 
 import routers
-from tasks import TASKS, RoutedModule
-from tasks.running.cli import main
+from tasks import TASKS, RoutedModule, main
 
 #: Enough to train for a fraction of a second.
 BRIEF = (

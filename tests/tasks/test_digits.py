@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from tasks.assembly.build import build_backbone, build_task
+from tasks import build_backbone, build_task, compose
 from tasks.augmentations.affine import random_affine
 from tasks.backbones import content_ids, patches
-from tasks.config.compose import compose
 from tasks.digits import Digits
 
 from .cases import NARROW, ROUTERS, TINY, train

@@ -5,8 +5,7 @@ import math
 
 import pytest
 
-from tasks import TASKS
-from tasks.running.cli import main
+from tasks import TASKS, main
 
 from ..router_samples import layout, one_of_each, traits
 from .cases import result_of, tiny

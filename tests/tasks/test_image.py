@@ -10,10 +10,9 @@ import torch
 from torch.nn import functional as F
 
 from routers import ConfigError
-from tasks.assembly.build import build_backbone, build_task, routed_layers
+from tasks import build_backbone, build_task, compose, routed_layers
 from tasks.augmentations.flip_crop import random_crop, random_flip
 from tasks.backbones import content_ids, patches
-from tasks.config.compose import compose
 from tasks.image import Image, mean_and_deviation
 
 from .cases import NARROW, ROUTERS, result_of, train

@@ -6,9 +6,8 @@ import torch
 import experts
 import routers
 from routers import ConfigError
-from tasks.assembly.build import build_backbone, build_task, routed_layers
+from tasks import build_backbone, build_task, compose, routed_layers
 from tasks.bases.language import Language
-from tasks.config.compose import compose
 from tasks.readers import Splits
 
 from .cases import TINY, result_of, train
@@ -111,14 +110,14 @@ def test_the_alarm_rings(monkeypatch, overrides):
     [
         (["router=expert_choice"], "router=expert_choice: its routes depend on later items"),
         (["router=soft_moe"], "router=soft_moe: its routes depend on later items"),
-        (["router=mapped"], "router=mapped: needs to know every sample's task"),
+        (["router=mapped"], "router=mapped: needs the task, language or domain of each sample"),
         (["router=topk", "router.gate=attention"], "router=topk: its routes depend on later"),
         (["expert=gru"], "expert=gru: works on whole sequences, later items included"),
         (["moe.capacity=1.0", "moe.drop=choice"], r"moe\.drop=choice: looks at later items"),
         (["task.model.routed=[2]"], r"task\.model\.routed=\[2\] is invalid: .*\[0, depth=2\)"),
         (["task.model.dim=12"], r"task\.model\.dim=12 is invalid: .* 2 \* heads=8"),
         (["task.length=1"], r"task\.length=1"),
-        (["task.context=256"], r"task\.context=256: .* from 0 to below 256"),
+        (["task.context=256"], r"task\.context=256 is invalid: .* \[0, length=256\)"),
         (["task.context=-1"], r"task\.context=-1"),
         (["task.model.ngrams=[]"], r"task\.model\.ngrams=\[\]"),
         (["task.model.ngrams=[0,1]"], r"task\.model\.ngrams=\[0, 1\]"),

@@ -11,8 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from routers import ConfigError
-from tasks import Batch
-from tasks.assembly.build import build_backbone, build_task
+from tasks import CONF, Batch, build_backbone, build_task, compose
 from tasks.backbones._tabular import (
     Numbers,
     TableEncoder,
@@ -20,7 +19,6 @@ from tasks.backbones._tabular import (
     encode_numbers,
     fit_numbers,
 )
-from tasks.config.compose import CONF, compose
 
 from ..router_samples import is_sum, layout, one_of_each, traits
 from .cases import NARROW, checkpoint_of, train

@@ -8,8 +8,7 @@ import pytest
 import experts
 import routers
 from routers.__main__ import main as check
-from tasks import TASKS
-from tasks.running.cli import main
+from tasks import TASKS, main
 
 from .cases import TINY, result_of
 

@@ -13,14 +13,12 @@ from torch.nn.functional import normalize
 import experts
 import routers
 from routers import ConfigError
-from tasks.assembly.build import build_backbone, build_task, prepare_routers
+from tasks import RoutedModule, build_backbone, build_task, compose, prepare_routers
 from tasks.backbones._document_frequency import inverse_document_frequency
 from tasks.backbones.wide_bag import _WIDE, tf_idf
-from tasks.config.compose import compose
 from tasks.text.bytes import pad
 from tasks.text.char_ngrams import character_grams
 from tasks.text_classification import TextClassification
-from tasks.training.module import RoutedModule
 
 from .cases import TINY, result_of, train_any
 
@@ -196,7 +194,7 @@ def test_without_a_group_there_is_no_task(folder):
     options = settings(folder, "task.data.group=null", "router=mapped")
     config = compose(list(options))
     task = build_task(config)
-    with pytest.raises(ConfigError, match="router=mapped: needs to know"):
+    with pytest.raises(ConfigError, match="router=mapped: needs the task"):
         build_backbone(config, task)
 
 

@@ -12,7 +12,7 @@ from ._base import SHARINGS, Parts, Trunk
 
 @SHARINGS.register("mmoe")
 class MMoE(Trunk):
-    """Routed layers, each beside an identity; the last has a gate per target.
+    """Residual routed layers; the last has a gate per target.
 
     Source: Ma et al. 2018 (KDD, doi 10.1145/3219819.3220007). Layers before the last have one
     gate: they deepen what all targets share.

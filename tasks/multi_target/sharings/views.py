@@ -14,8 +14,8 @@ from ._base import SHARINGS, Parts, Trunk
 class Views(Trunk):
     """Each expert works on one view of a sample; a gate that sees all views weighs them.
 
-    All targets share the gate, so of three experts with two chosen one rests. What targets know
-    of a sample is what the chosen experts say.
+    All targets share the gate, so of three experts with two chosen one rests. Targets read
+    the output of the chosen experts alone.
 
     Args:
         parts: width, and how many views the encoder has.

@@ -6,13 +6,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import experts
 from experts.accounting.flops import _UNCOUNTED
+from tasks import Run, compose
 from tasks.assembly.dense_control import CONTROLS
-from tasks.config.compose import compose, load_yaml
+from tasks.config.compose import load_yaml
 from tasks.loading.batches import InOrder
-from tasks.running.run import Run
 
-from ..router_samples import one_of_each, traits
-from .cases import NARROW, ROUTERS, TINY, checkpoint_of, train_any
+from ...router_samples import one_of_each, traits
+from ..cases import NARROW, ROUTERS, TINY, checkpoint_of, train_any
 
 pytestmark = pytest.mark.usefixtures("unpadded")
 

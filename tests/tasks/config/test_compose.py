@@ -5,10 +5,11 @@ from omegaconf import OmegaConf
 
 import routers
 from routers import ConfigError
-from tasks.config.compose import compose, experiments, load_yaml, to_yaml
+from tasks import compose, experiments, to_yaml
+from tasks.config.compose import load_yaml
 from tasks.running import run
 
-from .cases import TINY
+from ..cases import TINY
 
 BASE = """\
 task: {name: digits}

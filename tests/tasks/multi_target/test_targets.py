@@ -29,7 +29,7 @@ class Three(MultiTask):
 
     def __init__(self, **options):
         given = {"sharing": "mmoe", "weighting": "fixed", "weights": {}, "dropout": 0.0}
-        super().__init__(dim=8, depth=1, own=1, tower=4, **{**given, **options})
+        super().__init__(dim=8, depth=1, tower=4, **{**given, **options})
 
     def data(self):
         raise NotImplementedError
@@ -193,7 +193,7 @@ def test_a_target_may_not_be_called_as_gates_are():
     class Gated(Three):
         outputs = ("yes", "gate", "price")
 
-    with pytest.raises(ConfigError, match="target=gate is invalid: expected any other name"):
+    with pytest.raises(ConfigError, match="target=gate is invalid: expected another name"):
         Gated()
 
 

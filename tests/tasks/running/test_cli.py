@@ -8,12 +8,10 @@ from rich.console import Console
 
 import experts
 import routers
-from tasks import TASKS
-from tasks.config.compose import compose, experiments, to_yaml
-from tasks.running.cli import main
+from tasks import TASKS, compose, experiments, main, to_yaml
 from tasks.running.result_table import print_result
 
-from .cases import NARROW, TINY, result_of, train
+from ..cases import NARROW, TINY, result_of, train
 
 
 @pytest.fixture

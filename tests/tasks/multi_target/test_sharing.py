@@ -7,14 +7,13 @@ import torch
 
 import routers
 from routers import ConfigError
-from tasks.assembly.build import build_backbone, build_task, prepare_routers, routed_layers
+from tasks import build_backbone, build_task, compose, prepare_routers, routed_layers
 from tasks.assembly.dense_control import num_parameters
-from tasks.config.compose import compose
 from tasks.multi_target.sharings import SHARINGS
 from tasks.multi_target.weightings import WEIGHTINGS
 from tasks.two_digits import TwoDigits
 
-from .cases import train
+from ..cases import train
 
 #: All but those that are told what a sample belongs to, which pairs of digits are not.
 ROUTERS = [

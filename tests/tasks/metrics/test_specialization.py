@@ -12,7 +12,7 @@ from tasks import build
 from tasks.loading.batches import InOrder
 from tasks.metrics.specialization import mass_by_task, normalized_mutual_information, rows_by_kind
 
-from .cases import result_of, train
+from ..cases import result_of, train
 
 
 def table_one_by_one(routing, kind, kinds):

@@ -7,7 +7,7 @@ import pytest
 
 from tasks import AUGMENTATIONS, BACKBONES, SHARINGS, WEIGHTINGS, compose, main
 
-from .cases import BRIEF, NARROW, result_of
+from ..cases import BRIEF, NARROW, result_of
 
 BACKBONE = '''
 from torch import nn

@@ -17,17 +17,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import DivergedError, RankDiedError, StoppedError
+from tasks import DivergedError, RankDiedError, StoppedError, main
 from tasks.loading.batches import Batches, InOrder
 from tasks.loading.rank import Rank
 from tasks.loading.seeds import mix_seed
-from tasks.running.cli import main
 from tasks.running.launch import RankError, Worker, _look_after
 from tasks.training.callbacks import Reseed
 from tasks.training.devices import COUNTS
 from tasks.training.signals import Signals
 
-from .cases import (
+from ..cases import (
     NARROW,
     TINY,
     assert_same_run,
@@ -36,10 +35,10 @@ from .cases import (
     rows_of,
     train,
 )
-from .ranks import no_ranks_left, ranks_of, until
+from ..ranks import no_ranks_left, ranks_of, until
 
 TWO = "trainer.devices=2"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class EarlyError(Exception):
@@ -188,7 +187,7 @@ def test_stopped_in_every_way_it_is_the_run_that_never_stopped(tmp_path, capfd):
     with meanwhile(ask):
         assert main([f"resume={out}"]) == 128 + signal.SIGTERM
     assert capfd.readouterr().err == (
-        f"stopped by SIGTERM; go on with: python -m tasks resume={out}\n"
+        f"stopped by SIGTERM; resume with: python -m tasks resume={out}\n"
     )
     assert not ranks_of(out)
     assert checkpoint_of(out)["global_step"] > 0
@@ -303,18 +302,18 @@ def test_a_loss_that_is_not_finite_is_said_once(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["trainer.devices=0"], "trainer.devices=0 is invalid: expected an integer of at least 1"),
+        (["trainer.devices=0"], "trainer.devices=0 is invalid: expected an integer >= 1"),
         (
             ["trainer.devices=3"],
             "trainer.devices=3 is invalid: expected a divisor of trainer.batch_size=64",
         ),
         (
             ["trainer.devices=4", "trainer.accelerator=cuda"],
-            "trainer.devices=4 is invalid: expected an integer from 1 to 2, the devices torch sees",
+            "trainer.devices=4 is invalid: expected an integer in [1, 2], the devices torch sees",
         ),
         (
             ["trainer.devices=256", "trainer.batch_size=512"],
-            "trainer.devices=256 is invalid: expected an integer from 1 to 180, the samples in val",
+            "trainer.devices=256 is invalid: expected an integer in [1, 180], the samples in val",
         ),
     ],
     ids=["none", "uneven", "absent", "idle"],

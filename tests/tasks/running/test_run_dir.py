@@ -7,13 +7,13 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tasks.config.compose import compose, load_yaml
+from tasks import compose, main
+from tasks.config.compose import load_yaml
 from tasks.digits import Digits
 from tasks.running import run_dir
-from tasks.running.cli import main
 from tasks.training.csv_logger import CsvLog
 
-from .cases import (
+from ..cases import (
     NARROW,
     TINY,
     assert_same,

@@ -9,7 +9,7 @@ import routers
 from tasks import TASKS
 from tasks.text.unicode_names import read_names
 
-from .cases import result_of, train
+from ..cases import result_of, train
 
 ROUTERS = [
     name for name in routers.available() if not routers.ROUTERS.get_part(name).traits.needs_task
