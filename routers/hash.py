@@ -1,4 +1,4 @@
-"""A fixed table from content to expert: nothing is learned."""
+"""Hash routing: a fixed table from content ids to experts."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.required_inputs import given_ids
-from .blocks.seeds import seeded
-from .plugins.errors import ConfigError, OptionError, unknown
+from .blocks import require_ids, seeded_generator
+from .plugins import ConfigError, OptionError, unknown
 from .routing import Items, Routing
 
 
 def by_bucket(ids: Tensor, features: Tensor, buckets: int) -> tuple[Tensor, Tensor]:
-    """How many items each bucket gets, ``(V,)``, and their mean features, ``(V, F)`` float64.
+    """Number of items per bucket, ``(V,)``, and their mean features, ``(V, F)`` float64.
 
     >>> counts, means = by_bucket(torch.tensor([0, 2, 0]), torch.tensor([[1.0], [5], [2]]), 3)
     >>> counts.tolist(), means.flatten().tolist()
@@ -49,7 +48,7 @@ def _dispersed(num_experts: int, _: Tensor, means: Tensor, generator: torch.Gene
 
 
 def _k_means(points: Tensor, k: int, generator: torch.Generator, rounds: int = 50) -> Tensor:
-    """Nearest of ``k`` centres for each point, ``(M,)``, after Lloyd's rounds."""
+    """Index of each point's nearest of ``k`` centroids, ``(M,)``, by Lloyd's algorithm."""
     if not len(points):
         return torch.empty(0, dtype=torch.int64)
     centres = points[torch.randperm(len(points), generator=generator)[:k]]
@@ -61,8 +60,8 @@ def _k_means(points: Tensor, k: int, generator: torch.Generator, rounds: int = 5
     return torch.cdist(points, centres).argmin(1)
 
 
-#: ``(E, counts (V,), mean features (V, F), generator) -> experts (V,)`` for the buckets seen in
-#: training; None for a table that needs no data.
+#: ``(E, counts (V,), mean features (V, F), generator) -> experts (V,)`` of the buckets that occur
+#: in the training data; None if the table needs no data.
 TABLES: dict[str, Callable[[int, Tensor, Tensor, torch.Generator], Tensor] | None] = {
     "random": None,
     "balanced": _balanced,
@@ -73,21 +72,21 @@ TABLES: dict[str, Callable[[int, Tensor, Tensor, torch.Generator], Tensor] | Non
 
 @ROUTERS.register("hash")
 class Hash(Router):
-    """A fixed table sends an item's id to its expert; nothing is learned.
+    """A fixed table maps each item's id to an expert; nothing is learned.
 
-    ``e = table[id]`` with weight 1; the same id goes to the same expert at every layer.
+    ``e = table[id]`` with weight 1; an id has the same expert in every layer.
     Source: Roller et al. 2021, 2106.04426. Tables: ``random``; ``balanced``
-    (most frequent ids first, each to the expert with the least so far); ``clustered``
-    (k-means of the ids' mean features, a cluster to an expert); ``dispersed`` (the ids of each
-    cluster dealt out to all experts). The last three are made by ``prepare`` from training data;
-    ids that it does not hold go where ``random`` sends them.
+    (ids in order of frequency, each to the expert with the smallest load so far); ``clustered``
+    (k-means of the ids' mean features, one cluster per expert); ``dispersed`` (the ids of each
+    cluster spread over all experts). ``prepare`` computes the last three from the training data;
+    other ids are assigned as by ``random``.
 
     Args:
-        dim: ``D``, not used.
+        dim: ``D``, unused.
         num_experts: ``E``.
-        table: how the table is made.
-        buckets: size of the table; ids are taken modulo this.
-        seed: of the table.
+        table: ``random``, ``balanced``, ``clustered`` or ``dispersed``.
+        buckets: size of the table; ids are reduced modulo this.
+        seed: random seed of the table.
 
     >>> router = Hash(4, 8)
     >>> ids = torch.tensor([5, 7, 5])
@@ -115,15 +114,15 @@ class Hash(Router):
         if table not in TABLES:
             raise unknown("table", table, TABLES)
         if buckets < 1:
-            raise OptionError("buckets", buckets, "an integer of at least 1")
+            raise OptionError("buckets", buckets, "an integer >= 1")
         self.assign = TABLES[table]
         self.seed = seed
-        start = torch.randint(num_experts, (buckets,), generator=seeded(seed))
+        start = torch.randint(num_experts, (buckets,), generator=seeded_generator(seed))
         self.register_buffer("table", start)
         self.register_buffer("ready", torch.tensor(self.assign is None))
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
-        generator = seeded(self.seed)
+        generator = seeded_generator(self.seed)
         table = torch.randint(self.num_experts, self.table.shape, generator=generator)
         if self.assign is not None:
             counts, means = by_bucket(ids, features, len(table))
@@ -133,10 +132,10 @@ class Hash(Router):
         self.ready.fill_(True)
 
     def forward(self, items: Items) -> Routing:
-        ids = given_ids(items, "hash")
+        ids = require_ids(items, "hash")
         if not self.ready:
             raise ConfigError(
-                "router.table: this table is made from training data; call "
+                "router.table: the table is computed from training data; call "
                 "router.prepare(ids, features) first, or use router.table=random"
             )
         expert = self.table[ids % self.table.numel()].unsqueeze(1)

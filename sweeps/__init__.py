@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from .config.compose import compose as compose
     from .config.objectives import Objective as Objective
     from .config.plan import make_plan as make_plan
-    from .report.write import write_report as write_report
+    from .report.build import write_report as write_report
     from .results.leaderboard import write_leaderboard as write_leaderboard
     from .results.ranking import standings as standings
     from .results.ranking import verdicts_of as verdicts_of
@@ -27,7 +27,7 @@ _MODULES = {
     "config.compose": ("compose",),
     "config.objectives": ("Objective",),
     "config.plan": ("make_plan",),
-    "report.write": ("write_report",),
+    "report.build": ("write_report",),
     "results.leaderboard": ("write_leaderboard",),
     "results.ranking": ("standings", "verdicts_of"),
     "results.sweep_dir": ("read_sweep", "read_sweeps"),

@@ -226,7 +226,7 @@ def keys_complete() -> Iterator[None]:
 
 
 def complete_part(
-    task: type[Task], option: str, registry: Registry, value: str | Mapping[str, Any]
+    task: type[Task], option: str, registry: Registry[Any], value: str | Mapping[str, Any]
 ) -> dict[str, Any]:
     """Name and options of the part that an option of a task names, all defaults included.
 

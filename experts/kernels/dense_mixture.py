@@ -13,10 +13,10 @@ from .autocast import without_autocast
 def dense_mixture(
     x: Tensor, weight: Tensor, up: Tensor, down: Tensor, activation: Activation
 ) -> Tensor:
-    """``y_i = sum_e w_ie FFN_e(x_i)`` over all experts, as if they were one wide network.
+    """``y_i = sum_e w_ie FFN_e(x_i)`` over all experts, computed as one wide network.
 
-    The experts' hidden layers lie side by side, ``(N, E * H)``; scaled by the weights, one
-    product with all ``down`` matrices at once does the sum over experts too.
+    The experts' hidden layers are concatenated, ``(N, E * H)``, and scaled by the weights; one
+    product with all ``down`` matrices then includes the sum over experts.
 
     Args:
         x: ``(N, D)``.

@@ -54,10 +54,10 @@ def feed_forward(
 
 
 class _Settings(NamedTuple):
-    """Inputs without a gradient; without an ``index`` the input is rows, and so is the output."""
+    """Inputs without a gradient; without ``dispatch`` the input is rows, and so is the output."""
 
     layout: Layout
-    index: DispatchIndex | None
+    dispatch: DispatchIndex | None
     activation: Activation
     dropout: float
 

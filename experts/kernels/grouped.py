@@ -1,4 +1,4 @@
-"""One matrix product per expert, as one step."""
+"""One matrix product per expert, as one autograd function."""
 
 from typing import Any
 

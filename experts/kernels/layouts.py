@@ -107,17 +107,17 @@ class Even:
         return rows.view(self.num_experts, self.rows_each, rows.shape[1])
 
 
+@dataclass(frozen=True, eq=False)
 class Ragged:
     """Any number of rows per expert, expert by expert, nothing padded.
 
     One grouped kernel if dtype and widths allow, else a product per expert.
 
-    Args:
+    Attributes:
         load: rows of each expert, ``(E,)`` int64.
     """
 
-    def __init__(self, load: Tensor) -> None:
-        self.load = load
+    load: Tensor
 
     @cached_property
     def counts(self) -> list[int]:

@@ -18,7 +18,7 @@ _STOP = re.compile(r"(?<!\bal)(?<!\bsec)\.(?=\s|$)")
 _DATED = re.compile(r"\b\d{4}\.\d{4,5}\b|\b(19|20)\d\d\b")
 
 
-def catalogue(parts: Registry) -> RenderableType:
+def catalogue(parts: Registry[Router]) -> RenderableType:
     """Table of every router: what it does, source, traits, cost and options."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold cyan", no_wrap=True)
@@ -42,7 +42,7 @@ LEGEND = (
 )
 
 
-def markdown(parts: Registry) -> str:
+def markdown(parts: Registry[Router]) -> str:
     """The catalogue as a Markdown table, one router per row."""
     lines = [
         "| router | what it does | source | learned | causal | FLOPs per item | parameters |",

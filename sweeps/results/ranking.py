@@ -9,7 +9,7 @@ from statistics import fmean
 from ..config.objectives import Objective
 from ..statistics.intervals import Interval, bootstrap_interval, interquartile_mean, mean_interval
 from ..statistics.paired_tests import probability_of_improvement
-from ..statistics.pareto import pareto
+from ..statistics.pareto import pareto_front
 from ..statistics.verdicts import TOO_FEW, Verdict, Verdicts, Word, compare_all
 from .sweep_dir import ArmResults, Sweep
 
@@ -151,7 +151,7 @@ def _front(sweep: Sweep) -> dict[str, bool]:
     allowed = [
         all(_satisfies(arm, text) for text in sweep.config.get("constraints") or ()) for arm in arms
     ]
-    found = pareto(values, [objective.sign for objective in sweep.objectives], allowed)
+    found = pareto_front(values, [objective.sign for objective in sweep.objectives], allowed)
     return {arm.label: on for arm, on in zip(arms, found, strict=True)}
 
 

@@ -21,7 +21,7 @@ from routers.plugins import Registry, nearest_name
 from tasks import Config
 
 #: Sections whose part a search may choose: ``expert: [mlp, glu]``.
-PARTS: dict[str, Registry] = {"router": routers.ROUTERS, "expert": experts.EXPERTS}
+PARTS: dict[str, Registry[Any]] = {"router": routers.ROUTERS, "expert": experts.EXPERTS}
 
 #: Parameter of a joint study that selects the arm.
 ARM = "arm"

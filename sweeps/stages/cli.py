@@ -58,7 +58,7 @@ def _sweep(plan: "Plan") -> int:
     from rich.console import Console
 
     from ..config.plan import LOCK
-    from ..report.write import write_report
+    from ..report.build import write_report
     from ..results.leaderboard import write_leaderboard
     from ..storage.connect import study_url, without_password
     from ..storage.file_lock import file_lock
@@ -93,7 +93,7 @@ def _stopped(signum: int) -> int:
 
 def _report(arguments: Sequence[str]) -> int:
     """``report DIR… [out=DIR]``: rewrite tables and report, of several sweeps as one."""
-    from ..report.write import write_pages
+    from ..report.build import write_pages
     from ..results.leaderboard import write_tables
     from ..results.sweep_dir import read_sweep, read_sweeps
 

@@ -17,7 +17,7 @@ from tasks import RESULT, read_json, write_json
 from ..config.arms import Arm
 from ..config.objectives import number_at
 from ..config.plan import LOCK, Plan
-from ..statistics.pareto import pareto
+from ..statistics.pareto import pareto_front
 from ..storage.file_lock import Lock, file_lock
 from ..workers.artifacts import CONFIRMED_FILES, encode
 from ..workers.job import Job
@@ -61,7 +61,7 @@ def select_candidates(plan: Plan, stages: Sequence[SearchStage]) -> list[Candida
     ]
     signs = [objective.sign for objective in plan.objectives]
     values = [[s * v for s, v in zip(signs, trial.values, strict=True)] for _, trial in valid]
-    front = pareto([trial.values for _, trial in valid], signs)
+    front = pareto_front([trial.values for _, trial in valid], signs)
     best: list[Candidate] = []
     rest: list[Candidate] = []
     for arm in plan.arms:

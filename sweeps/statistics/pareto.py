@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-def pareto(
+def pareto_front(
     values: npt.ArrayLike, signs: Sequence[float], allowed: Sequence[bool] | None = None
 ) -> list[bool]:
     """Whether each point lies on the Pareto front.
@@ -20,7 +20,7 @@ def pareto(
         signs: 1 for each objective to minimize, -1 to maximize.
         allowed: whether each point satisfies all constraints; None if all do.
 
-    >>> pareto([[0.9, 1.0], [0.8, 2.0], [0.95, 3.0]], signs=[-1, 1])
+    >>> pareto_front([[0.9, 1.0], [0.8, 2.0], [0.95, 3.0]], signs=[-1, 1])
     [True, False, True]
     """
     costs = np.asarray(values, dtype=np.float64).reshape(-1, len(signs)) * np.asarray(signs)

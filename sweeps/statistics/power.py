@@ -9,7 +9,9 @@ from .paired_tests import Pair
 MAX_SEEDS = 1_000
 
 
-def power(difference: float, deviation: float, seeds: int, level: float, prior: float = 0) -> float:
+def t_test_power(
+    difference: float, deviation: float, seeds: int, level: float, prior: float = 0
+) -> float:
     """Probability that a two-sided paired t test finds a true difference with the right sign.
 
     Args:
@@ -19,7 +21,7 @@ def power(difference: float, deviation: float, seeds: int, level: float, prior: 
         level: of the test, such as 0.05, or less if it is one of many.
         prior: degrees of freedom of the variance prior.
 
-    >>> round(power(1.0, 1.0, seeds=10, level=0.05), 4)
+    >>> round(t_test_power(1.0, 1.0, seeds=10, level=0.05), 4)
     0.8031
     """
     degrees = seeds - 1 + prior
@@ -49,7 +51,7 @@ def seeds_needed(pair: Pair, level: float, wanted: float = 0.8) -> int | None:
     deviation = float(np.sqrt(pair.variance))
 
     def is_enough(seeds: int) -> bool:
-        return power(pair.difference, deviation, seeds, level, pair.prior) >= wanted
+        return t_test_power(pair.difference, deviation, seeds, level, pair.prior) >= wanted
 
     if not is_enough(MAX_SEEDS):
         return None

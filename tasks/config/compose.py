@@ -34,10 +34,14 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 CONFIG = "config.yaml"
 
 #: Sections that name a part; ``router=topk`` is short for ``router.name=topk``.
-PARTS: dict[str, Registry] = {"task": TASKS, "router": routers.ROUTERS, "expert": experts.EXPERTS}
+PARTS: dict[str, Registry[Any]] = {
+    "task": TASKS,
+    "router": routers.ROUTERS,
+    "expert": experts.EXPERTS,
+}
 
 #: Options of a task that name a part; ``task.model=vit`` is short for ``task.model.name=vit``.
-TASK_PARTS: dict[str, Registry] = {
+TASK_PARTS: dict[str, Registry[Any]] = {
     "model": BACKBONES,
     "augmentation": AUGMENTATIONS,
     "sharing": SHARINGS,
@@ -201,7 +205,7 @@ def _unknown_key(key: str) -> ConfigError:
     return ConfigError(f"{key}: {nearest_name(_head(key), allowed)}")
 
 
-def _complete(key: str, registry: Registry, section: dict[str, Any]) -> None:
+def _complete(key: str, registry: Registry[Any], section: dict[str, Any]) -> None:
     """Check the options of a part and add its defaults."""
     if "name" not in section:
         raise ConfigError(f"{key}.name: required; allowed: {', '.join(registry.available())}")

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
+from typing import Any
 
 import routers
 from routers.plugins import Registry
@@ -65,12 +66,12 @@ def _opening_comment(text: str) -> Iterator[str]:
     return takewhile(lambda line: line.startswith("#"), text.splitlines())
 
 
-def _line(registry: Registry, name: str) -> str:
+def _line(registry: Registry[Any], name: str) -> str:
     summary = (inspect.getdoc(registry[name]) or "").partition("\n")[0]
     return f"  {name:20} {summary}\n"
 
 
-def _options(registry: Registry, name: str) -> str:
+def _options(registry: Registry[Any], name: str) -> str:
     doc = inspect.getdoc(registry.get_part(name)) or ""
     options = "".join(f"  {key}={value}\n" for key, value in registry.options(name).items())
     return f"{doc.partition('>>>')[0].strip()}\n\nOptions and defaults:\n{options or '  none'}"

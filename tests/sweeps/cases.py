@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 import routers
-from sweeps.stages.cli import main
+from sweeps import main
 from tasks import compose
 
 from ..router_samples import layout, traits

@@ -4,25 +4,27 @@ import csv
 import re
 import shutil
 import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
 from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import optuna
 import pytest
 
 from routers import ConfigError
 from sweeps.report import write_report
-from sweeps.report.files import write_figures
-from sweeps.report.inks import ARMS as ARM_INKS
-from sweeps.report.inks import DARK, LIGHT
-from sweeps.report.labels import overlap, place_labels
-from sweeps.report.marks import Area, Boxes, Dot, Figure, Panel, Stage, Text
-from sweeps.report.metrics import Curve, curve, read_log
-from sweeps.report.styles import styles
+from sweeps.report.figures import render as rendering
+from sweeps.report.figures.figure import Figure, Panel
+from sweeps.report.figures.label_placement import overlap, place_labels
+from sweeps.report.figures.palette import ARM_COLORS, DARK, LIGHT
+from sweeps.report.figures.pareto import Axis, ParetoPoint, front_line
+from sweeps.report.figures.style import ArmStyle, arm_styles
+from sweeps.report.logs import Curve, curve, read_log
 from sweeps.results.leaderboard import write_leaderboard
 
 from .folders import ARMS, FakeArm, write_sweep
@@ -66,9 +68,9 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(autouse=True)
-def no_matplotlib(monkeypatch):
-    """Most of the time goes into PDF files, which one test looks at."""
-    monkeypatch.setattr("sweeps.report.pdf.find_spec", lambda name: None)
+def no_pdf(monkeypatch):
+    """PDF files take half of the time, and one test looks at them."""
+    monkeypatch.setattr(rendering, "as_pdf", lambda sheet, title: b"")
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +80,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder):
-    with pytest.MonkeyPatch.context() as patch:  # as below, which comes after this
-        patch.setattr("sweeps.report.pdf.find_spec", lambda name: None)
-        write_report(folder)
+    write_report(folder)
     return Page((folder / "report.html").read_text())
 
 
@@ -91,8 +91,9 @@ def report(folder: Path) -> Page:
 def test_anchors_and_ids(page):
     ids = Counter(attrs["id"] for _, attrs in page.tags if attrs.get("id"))
     assert max(ids.values()) == 1
-    links = [attrs["href"] for attrs in page.named("a")]
+    links = [attrs["href"] for attrs in (*page.named("a"), *page.named("use"))]
     assert links
+    assert all(link.startswith("#") for link in links)
     assert all(link.removeprefix("#") in ids for link in links)
 
 
@@ -102,6 +103,7 @@ def test_nothing_is_fetched(folder, page):
         for tag, attrs in page.tags
         for name, value in attrs.items()
         if name in ("src", "srcset", "data", "action", "poster") or (name == "href" and tag != "a")
+        if tag != "use"
     ]
     assert sources == ["data:,"]  # the icon, so that a browser asks for none
     text = (folder / "report.html").read_text()
@@ -149,7 +151,9 @@ def test_the_answer_names_leader_equals_and_losers(page):
 
 def test_figures_lie_beside_it(folder, page):
     names = {path.name for path in (folder / "figures").iterdir()}
-    assert {f"{name}.svg" for name in ("scores", "pareto", "learning", "load", "who")} <= names
+    assert {
+        f"{name}.svg" for name in ("scores", "pareto", "learning", "load", "specialization")
+    } <= names
     for path in (folder / "figures").glob("*.svg"):
         root = ET.fromstring(path.read_text())
         drawn = [part for part in root.iter() if part.tag.endswith(("path", "text"))]
@@ -158,28 +162,47 @@ def test_figures_lie_beside_it(folder, page):
         assert not re.search(r"nan|inf\b", " ".join(part.get("d", "") for part in drawn))
 
 
+def draw_all_marks(axes):
+    axes.plot([0, 90], [0, 40], linestyle="--", color=LIGHT["ink"])
+    axes.fill([0, 5, 0], [0, 5, 5], alpha=0.5, color=LIGHT["arm0"])
+    axes.text(1, 1, "names $x$ 名")
+
+
 def test_a_figure_as_pdf(tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib", reason="figures as PDF need matplotlib")
     monkeypatch.undo()
-    marks = [
-        Stage([(0, 0), (90, 40)], dash="3 2"),
-        Area([(0, 0), (5, 5), (0, 5)], "arm0", 0.5),
-        Boxes([(1, 1, 5, 5)], "heat", 0.2),
-        Dot(20, 20, "star", "arm1", hollow=True),
-        Text(50, 20, "names $x$ 名", "end", halo=True, bold=True),
-    ]
-    panel = Panel(100, 50, "one", "words", marks)
-    (_, path) = write_figures(tmp_path, [Figure("all", "All", "caption", [panel, panel])])
-    first = path.read_bytes()
+    panels = [Panel("one", "words", draw_all_marks), Panel("a \ud800 \x07", "", draw_all_marks)]
+    first = rendering.render(Figure("all", "All", "caption", panels)).pdf
     assert first.startswith(b"%PDF")
     assert b"/FontFile2" in first  # fonts are inside, as TrueType
-    assert write_figures(tmp_path, [Figure("all", "All", "caption", [panel, panel])])[1] == path
-    assert path.read_bytes() == first
+    assert rendering.render(Figure("all", "All", "caption", panels)).pdf == first
 
 
-def test_written_twice_it_is_the_same(folder):
-    before = write_report(folder).read_bytes()
-    assert write_report(folder).read_bytes() == before
+def test_a_figure_is_the_same_on_the_page_and_in_its_file():
+    drawing = rendering.render(Figure("all", "All", "c", [Panel("one", "words", draw_all_marks)]))
+    (panel,) = drawing.panels
+    on_page, in_file = ET.fromstring(panel), ET.fromstring(drawing.svg)
+    lines = [
+        {part.get("d") for part in root.iter() if part.tag.endswith("path")}
+        for root in (on_page, in_file)
+    ]
+    assert lines[0]
+    assert lines[0] <= lines[1]
+    assert "names $x$ 名" in [part.text for part in on_page.iter("text")]
+    assert on_page.get("aria-label") == "words"
+
+
+def test_figures_ignore_the_settings_of_the_user():
+    figure = Figure("all", "All", "caption", [Panel("one", "words", draw_all_marks)])
+    before = rendering.render(figure).svg
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "text.usetex": True}):
+        assert rendering.render(figure).svg == before
+
+
+def test_written_twice_it_is_the_same(folder, page):
+    paths = [folder / "report.html", *(folder / "figures").glob("*.svg")]
+    before = [path.read_bytes() for path in paths]
+    write_report(folder)
+    assert [path.read_bytes() for path in paths] == before
 
 
 def test_what_users_wrote_is_escaped(tmp_path):
@@ -190,13 +213,21 @@ def test_what_users_wrote_is_escaped(tmp_path):
     assert len(page.named("style")) == 1
 
 
+def test_a_label_of_several_lines_stays_at_its_place(tmp_path):
+    arms = [FakeArm("top\nk", imbalance=0.0), FakeArm("hash", (0.8, 0.8, 0.81))]
+    report(write_sweep(tmp_path / "lines", arms))
+    root = ET.fromstring((tmp_path / "lines" / "figures" / "pareto.svg").read_text())
+    named = [part for part in root.iter() if part.text == "top k"]
+    assert named
+    assert all(float(part.get("x")) > 0 and float(part.get("y")) > 0 for part in named)
+
+
 def test_control_characters_leave_valid_text(tmp_path):
     folder = write_sweep(tmp_path / "odd", [FakeArm("to\x07pk"), FakeArm("hash")])
     assert "to\N{REPLACEMENT CHARACTER}pk" in report(folder).shown()
 
 
-@pytest.mark.parametrize("experts", [2, 32])
-@pytest.mark.parametrize("arms", [3, 17])
+@pytest.mark.parametrize(("arms", "experts"), [(3, 32), (17, 2)])
 def test_any_number_of_arms_and_experts(tmp_path, arms, experts):
     long = "a name that goes on and on, " * 4
     made = [
@@ -255,7 +286,7 @@ def test_a_run_without_its_tables(tmp_path):
             path.unlink()
     shown = report(folder).shown()
     assert "Leaderboard" in shown
-    assert "Who does what" not in shown
+    assert "Expert specialization" not in shown
     assert "Learning curves" not in shown
 
 
@@ -291,7 +322,7 @@ def test_the_study_tells_parameters_and_their_importance(tmp_path):
     page = report(folder)
     words = " ".join(attrs.get("aria-label") or "" for attrs in page.named("svg"))
     assert int(re.search(r"topk: optimizer\.lr (\d+)%", words)[1]) > 90
-    assert "Which settings mattered" in page.shown()
+    assert "Importance of parameters" in page.shown()
     assert "moe.capacity" in [data for tag, data in page.text if tag == "th"]
 
 
@@ -341,25 +372,25 @@ def test_names_in_a_plane_do_not_touch():
 
 def test_no_two_arms_look_the_same():
     arms = [(f"r{i}", f"r{i}", False) for i in range(40)] + [("u", "u", True), ("v", "v", True)]
-    looks = styles([*arms, ("r0, trial 3", "r0", False)])
-    assert len(set(looks.values())) == len(looks)
-    assert looks["r0, trial 3"].ink == looks["r0"].ink
-    assert looks["u"].ink == looks["v"].ink == "control"
+    styles = arm_styles([*arms, ("r0, trial 3", "r0", False)])
+    assert len(set(styles.values())) == len(styles)
+    assert styles["r0, trial 3"].color == styles["r0"].color
+    assert styles["u"].color == styles["v"].color == "control"
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
-def test_inks_stand_out_from_the_paper(theme):
+def test_colors_stand_out_from_the_paper(theme):
     def luminance(color: str) -> float:
         parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    def contrast(ink: str) -> float:
-        low, high = sorted((luminance(theme[ink]), luminance(theme["paper"])))
+    def contrast(name: str) -> float:
+        low, high = sorted((luminance(theme[name]), luminance(theme["paper"])))
         return (high + 0.05) / (low + 0.05)
 
-    assert min(contrast(ink) for ink in ("ink", "muted")) > 4.5  # text, by WCAG 2.1
-    drawn = ["control", "dominated", "heat", *(f"arm{i}" for i in range(ARM_INKS))]
+    assert min(contrast(name) for name in ("ink", "muted")) > 4.5  # text, by WCAG 2.1
+    drawn = ["control", "dominated", *(f"arm{i}" for i in range(ARM_COLORS))]
     assert min(map(contrast, drawn)) > 3
 
 
@@ -368,9 +399,34 @@ def test_dominated_arms_are_hollow_and_the_front_is_not(tmp_path):
     folder = write_sweep(tmp_path / "two", arms)
     report(folder)
     root = ET.fromstring((folder / "figures" / "pareto.svg").read_text())
-    tips = {
-        part[0].text.split(":")[0]: part.get("fill")
-        for part in root.iter()
-        if part.tag.endswith("path") and len(part)
+    fills = {
+        group[0].text.split(":")[0]: re.search(r"fill:([^;]+)", group[1].get("style"))[1]
+        for group in root.iter()
+        if len(group) and group[0].tag.endswith("title") and group[0].text != "Trade-offs"
     }
-    assert tips == {"good": LIGHT["arm0"], "bad": LIGHT["paper"]}
+    assert fills == {"good": LIGHT["arm0"], "bad": LIGHT["paper"]}
+
+
+def test_the_front_line_passes_the_worse_corner():
+    style = ArmStyle("arm0", "o")
+    front = [ParetoPoint(f"{x}", style, x, y, True) for x, y in ((1.0, 1.0), (2.0, 3.0))]
+    less, more = Axis("cost", False), Axis("score", True)
+    assert front_line(front, less, more) == [(1.0, 1.0), (2.0, 1.0), (2.0, 3.0)]
+    assert front_line(front[::-1], more, less) == [(2.0, 3.0), (1.0, 3.0), (1.0, 1.0)]
+
+
+def test_every_color_of_a_figure_follows_the_theme(folder, page):
+    drawn = " ".join(
+        attrs.get("style") or "" for tag, attrs in page.tags if tag in ("path", "text", "use")
+    )
+    assert "var(--arm0)" in drawn
+    assert not re.search(r"#[0-9a-f]{3}|rgb|black|white", drawn)
+
+
+def test_the_command_starts_without_drawing_libraries():
+    code = (
+        "import sys; import sweeps.stages.cli, sweeps.report; "
+        "print(*[n for n in sys.modules if n.startswith(('sweeps.report.', 'jinja2'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["sweeps.report.build"]

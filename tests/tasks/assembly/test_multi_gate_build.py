@@ -40,7 +40,7 @@ class Net(Backbone):
     def forward(self, batch):
         routings, x = [], batch["x"]
         for layer in self.layers:
-            streams = torch.stack([x * (s + 1) for s in range(layer.wiring.streams)])
+            streams = torch.stack([x * (s + 1) for s in range(layer.topology.streams)])
             y, routing = layer(streams, ids=batch.get("ids"), task=batch.get("task"))
             x = x + y.mean(0)
             routings.append(routing)
@@ -152,7 +152,7 @@ def test_a_dense_layer_costs_the_same(wiring, control):
     dense = build_control(config, task, net, given)
     for one, other in zip(routed_layers(net), routed_layers(dense), strict=True):
         assert (other.bank.num_experts, other.num_gates) == (1, one.num_gates)
-        streams = torch.randn(one.wiring.streams, ITEMS, DIM)
+        streams = torch.randn(one.topology.streams, ITEMS, DIM)
         y, routing = other(streams)
         assert routing.load.tolist() == [ITEMS]  # once for all gates: a shared bottom
         assert torch.equal(y, y[:1].expand_as(y))
