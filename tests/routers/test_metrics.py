@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from routers.metrics.balance import average_balance
 
 from routers import Balance, BalanceMetric, Items, Routing
-from routers.metrics.balance import average_balance
 
 
 def routing(expert: list[list[int]], probs: list[list[float]], mask=None) -> Routing:
