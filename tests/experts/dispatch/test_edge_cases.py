@@ -7,7 +7,7 @@ import experts
 import routers
 from experts import MoE, mix
 from routers import Items, Routing
-from routers.blocks import top_k
+from routers.blocks import top_k, top_k_unsorted
 
 from ...router_samples import by_item
 from ..cases import (
