@@ -103,7 +103,7 @@ class Router(nn.Module, ABC):
             raise TypeError(f"{type(self).__name__} routes Items or a tensor (N, D), not {given}")
         device = items.x.device.type
         autocast = torch.is_autocast_enabled(device)
-        if items.x.dtype.itemsize < 4:
+        if items.x.dtype not in (torch.float32, torch.float64):
             items = items.in_full_precision()
         with torch.autocast(device, enabled=False) if autocast else nullcontext():
             routing: Routing = super().__call__(items)

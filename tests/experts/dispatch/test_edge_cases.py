@@ -7,7 +7,7 @@ import experts
 import routers
 from experts import MoE, mix
 from routers import Items, Routing
-from routers.blocks.selection import largest, top_k
+from routers.blocks import top_k, top_k_unsorted
 
 from ...router_samples import by_item
 from ..cases import (
@@ -41,7 +41,7 @@ def test_a_single_item(router, base):
             same(a, b)
 
 
-@pytest.mark.parametrize("choose", [top_k, largest])
+@pytest.mark.parametrize("choose", [top_k, top_k_unsorted])
 def test_two_of_scores_with_fewer_than_two_finite(choose):
     for scores in ([0.0, -torch.inf], [-torch.inf, 0.0, -torch.inf], [-torch.inf] * 5):
         assert len(set(choose(torch.tensor(scores), 2).tolist())) == 2

@@ -129,7 +129,7 @@ def test_as_many_rows_for_each_expert_take_one_batched_product(bank, tasks):
     every = torch.arange(7).expand(5, 7)
     for item, complete in ((every[:, :2] * 3, False), (every, tasks is not None)):
         weight = torch.randn(item.shape if tasks is None else (*item.shape, tasks))
-        routing = Routing.by_expert(Items(x), item, weight, is_dense=complete)
+        routing = replace(Routing.by_expert(Items(x), item, weight), is_dense=complete)
         with planned() as taken:
             compare((x, routing, bank))
         assert [type(layout) for layout in taken] == [Even]
