@@ -13,7 +13,7 @@ from .routing import Items, Routing
 
 @ROUTERS.register("frozen")
 class Frozen(Router):
-    """Control: the learned router ``of`` with frozen random parameters.
+    """Control: any learned router with frozen random parameters.
 
     Selection, layout, noise and cost are the same, without gradients and without ``adapt``, so
     the gain of the named router over this control is the value of its learning. ``of=topk`` is

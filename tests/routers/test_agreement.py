@@ -1,4 +1,4 @@
-"""AgreementRounds counted by hand, and what stays true of them."""
+"""Rounds of agreement computed by hand, and their invariants."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""BASE: assignments against all there are, against SciPy, and against greed."""
+"""BASE: assignments compared with all possible ones, SciPy's and greedy ones."""
 
 from itertools import product
 

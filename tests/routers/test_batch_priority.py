@@ -1,4 +1,4 @@
-"""Batch priority: who is turned away, and what the noise is."""
+"""Batch priority: dropped items, and the noise."""
 
 import pytest
 import torch

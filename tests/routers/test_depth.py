@@ -1,4 +1,4 @@
-"""Depth: who goes through, with what weight, and to which experts."""
+"""Depth: the processed items, their weights and their experts."""
 
 import math
 

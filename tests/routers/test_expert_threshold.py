@@ -1,4 +1,4 @@
-"""Expert thresholds: items pass bars, bars follow quantiles, nobody looks at others."""
+"""Expert thresholds: items above thresholds, thresholds follow quantiles, items are independent."""
 
 import pytest
 import torch

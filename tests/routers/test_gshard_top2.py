@@ -1,4 +1,4 @@
-"""GShard's top two: the second expert by chance in training, always in eval."""
+"""GShard's top two: the second expert is sampled in training, always used in eval."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Gumbel top-K: draws by the gate's probabilities, gradients by the relaxation."""
+"""Gumbel top-K: samples of the gate's distribution, gradients of the relaxation."""
 
 import io
 

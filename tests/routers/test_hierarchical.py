@@ -1,4 +1,4 @@
-"""Two gates in a row: the paper's formulas by slow loops."""
+"""Hierarchical gates compared with slow loops over the paper's formulas."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Experts by a given map, and the kit's proof that tasks are what a router follows."""
+"""Experts by a given map, and the conformance check of task-based routing."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Null experts: what vanishes, what stays, and how many."""
+"""Null experts: omitted assignments, weights, and the share of null choices."""
 
 import pytest
 import torch

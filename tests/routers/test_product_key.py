@@ -1,4 +1,4 @@
-"""Product keys: the best of all experts without scoring them, and no (N, E) anywhere."""
+"""Product keys: the best of all experts without scoring all, and without (N, E) tensors."""
 
 import pytest
 import torch

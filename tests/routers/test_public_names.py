@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import experts
 import routers
 
 ROOT = Path(routers.__file__).parent
@@ -103,6 +104,13 @@ def test_every_option_is_printed(name):
     router = routers.build(name, 8, 16)
     text = router.extra_repr()
     assert all(f"{option}=" in text for option in ["dim", *routers.ROUTERS.options(name)])
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "null"])
+def test_every_option_of_a_bank_is_printed(name):
+    text = experts.build(name, 8, 4).extra_repr()
+    assert text.startswith("dim=8, num_experts=4")
+    assert all(f"{option}=" in text for option in experts.EXPERTS.options(name))
 
 
 def test_a_subclass_with_arguments_of_its_own_prints_those():

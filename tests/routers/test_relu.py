@@ -1,4 +1,4 @@
-"""ReLU routing: its rule, the price that follows the number of active experts, and its losses."""
+"""ReLU routing: weights, updates of the sparsity coefficient, and losses."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Sigmoid affinities: the bias selects, never weighs, and moves by ``adapt`` alone."""
+"""Sigmoid affinities: the bias changes the selection only, and ``adapt`` updates it."""
 
 import pytest
 import torch

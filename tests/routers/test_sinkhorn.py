@@ -1,4 +1,4 @@
-"""Sinkhorn: the plan against slow scaling, its choices, and logits of any size."""
+"""Sinkhorn: the plan compared with slow scaling, the selection, and logits of any size."""
 
 import numpy as np
 import pytest

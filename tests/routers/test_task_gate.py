@@ -1,4 +1,4 @@
-"""A gate per task: whose gate decides, all experts or the best, and what is refused."""
+"""A gate per task: the gate in use, all experts or the top K, and invalid options."""
 
 import pytest
 import torch

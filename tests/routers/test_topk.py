@@ -1,4 +1,4 @@
-"""Top-K: two weightings, the top-one trap, jitter."""
+"""Top-K: two weightings, the pitfall of one expert, jitter."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Loss-free balancing: each rule by hand, and that it balances what it is given."""
+"""Loss-free balancing: each rule by hand, and its effect on the load."""
 
 import pytest
 import torch

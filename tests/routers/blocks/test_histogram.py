@@ -1,4 +1,4 @@
-"""Histograms: what they count, and the quantiles read from them."""
+"""Histograms and the quantiles estimated from them."""
 
 import math
 

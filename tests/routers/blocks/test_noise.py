@@ -1,4 +1,4 @@
-"""Noisy gates and the smooth load: against the formula, element by element, and by sampling."""
+"""Noisy gates and the smooth load, compared with the formula and with samples."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Choosing the K largest: every way there finds what ``torch.topk`` finds."""
+"""Selection of the K largest: every algorithm agrees with ``torch.topk``."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Gates: the numbers behind the scores."""
+"""Gates compared with direct computations."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A few scores of a linear gate: the dense gradient, without the dense matrix."""
+"""Selected scores of a linear gate: the dense gradient without a dense matrix."""
 
 import pytest
 import torch
@@ -139,7 +139,7 @@ def test_backward_builds_no_matrix_of_all_scores(num_experts, dense):
 
 
 class Tempered(routers.GATES["linear"]):
-    """A gate that inherits a way around ``forward``, and has a ``forward`` of its own."""
+    """A gate that inherits ``pick`` and overrides ``forward``."""
 
     def forward(self, items):
         return 3 * super().forward(items)

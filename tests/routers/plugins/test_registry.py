@@ -1,4 +1,4 @@
-"""Names: decorator, plug-ins, entry points, module:Class, and helpful refusals."""
+"""Registries: decorator, plug-ins, entry points, module:Class, and errors."""
 
 from types import SimpleNamespace
 
