@@ -54,8 +54,9 @@ def _addresses(host: str, port: int) -> list[str]:
         raise OptionError(
             "host", host, f"a name or address of this machine, or 0.0.0.0 for all of them ({error})"
         ) from error
-    errors = [error for family, *_, addr in found if (error := _listen_error(family, addr[:2]))]
-    in_use = any(error.errno == errno.EADDRINUSE for error in errors)
+    attempts = [_listen_error(family, addr[:2]) for family, *_, addr in found]
+    errors = [each for each in attempts if each is not None]
+    in_use = any(each.errno == errno.EADDRINUSE for each in errors)
     if in_use or len(errors) == len(found):
         reason = os.strerror(errors[-1].errno or 0)
         raise ConfigError(
