@@ -12,7 +12,7 @@ from torch import Tensor
 import experts
 from experts import GateTopology, MoE
 from routers import ConfigError
-from routers.plugins.errors import option_errors_under
+from routers.plugins import option_errors_under
 
 from .._task import TASKS, Backbone, Batch, Layer, Task, keys_complete
 from ..config.schema import Config

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from experts import mix
-from experts.dispatch.reference import mix_reference
+from experts.dispatch import mix_reference
 from routers import Items, Routing
 
 from .cases import DIM, EXPERTS, bank_of

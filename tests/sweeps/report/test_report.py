@@ -27,7 +27,7 @@ from sweeps.report.figures.style import ArmStyle, arm_styles
 from sweeps.report.logs import Curve, curve, read_log
 from sweeps.results.leaderboard import write_leaderboard
 
-from .folders import ARMS, FakeArm, write_sweep
+from ..folders import ARMS, FakeArm, write_sweep
 
 VOID = {"meta", "br", "col", "link", "input", "img", "hr"}
 NASTY = "<script>alert(1)</script> & \"quoted\" 'too' </style>"

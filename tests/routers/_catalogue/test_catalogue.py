@@ -11,7 +11,7 @@ from routers.__main__ import main
 from routers._catalogue.cost import cost_of
 from routers._catalogue.render import counts, options, promises, source, summary
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "routers.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "routers.md").read_text(encoding="utf-8")
 #: FLOPs per item and parameters by hand, at ``D=256, E=64, K=2`` and ``L=64`` items per group.
 D, E, K, L = 256, 64, 2, 64
 BY_HAND = {
