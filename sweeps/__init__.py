@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from .search.space import read_space as read_space
     from .stages.cli import main as main
     from .stages.sweep import run_sweep as run_sweep
-    from .statistics.verdicts import Word as Word
-    from .statistics.verdicts import compare_all as compare_all
     from .storage.connect import open_storage as open_storage
-    from .workers.pool import Pool as Pool
     from .workers.pool import StoppedSweepError as StoppedSweepError
 
 #: Names by the module that defines them, imported at first use: some need Optuna or SciPy.
@@ -34,9 +31,8 @@ _MODULES = {
     "search.space": ("read_space",),
     "stages.cli": ("main",),
     "stages.sweep": ("run_sweep",),
-    "statistics.verdicts": ("Word", "compare_all"),
     "storage.connect": ("open_storage",),
-    "workers.pool": ("Pool", "StoppedSweepError"),
+    "workers.pool": ("StoppedSweepError",),
 }
 
 

@@ -78,11 +78,6 @@ def upload_missing(queue: Queue, run_dirs: RunDirs, names: Sequence[str]) -> Non
     """Upload runs that exist only here: they finished before other machines shared the storage.
 
     A finished trial accepts no attributes, so the artifacts become attributes of the study.
-
-    Args:
-        queue: of the trials.
-        run_dirs: returns the folders of a trial's runs.
-        names: of the files to upload.
     """
     late = queue.study.user_attrs
     for trial in queue.trials():
@@ -95,13 +90,7 @@ def upload_missing(queue: Queue, run_dirs: RunDirs, names: Sequence[str]) -> Non
 
 
 def download_missing(queue: Queue, run_dirs: RunDirs, name_of: Callable[[int], str]) -> list[str]:
-    """Download runs of other machines; returns a message for each run that is missing.
-
-    Args:
-        queue: of the trials.
-        run_dirs: returns the folders of a trial's runs.
-        name_of: returns the name of a trial in messages.
-    """
+    """Download runs of other machines; returns a message for each run that is missing."""
     late = queue.study.user_attrs
     missing = []
     for trial in queue.trials():

@@ -8,7 +8,7 @@ import pytest
 from optuna.exceptions import StorageInternalError
 
 from routers import ConfigError
-from sweeps import Pool, compose, main, make_plan, open_storage
+from sweeps import compose, main, make_plan, open_storage
 
 from .cases import TINY, states, sweep
 
@@ -101,7 +101,7 @@ def test_folders(tmp_path, capsys):
 
 
 def test_a_study_of_another_sweep(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Pool, "run_all", lambda *_: None)
+    monkeypatch.setattr("sweeps.workers.pool.Pool.run_all", lambda *_: None)
     storage = f"storage=sqlite:///{tmp_path / 'shared.db'}"
     sweep(tmp_path / "one", storage)
     capsys.readouterr()
@@ -111,7 +111,7 @@ def test_a_study_of_another_sweep(tmp_path, capsys, monkeypatch):
 
 def test_other_data(tmp_path, capsys, monkeypatch):
     """The same command with another data file: scores are not comparable."""
-    monkeypatch.setattr(Pool, "run_all", lambda *_: None)
+    monkeypatch.setattr("sweeps.workers.pool.Pool.run_all", lambda *_: None)
     sweep(tmp_path)
     path = tmp_path / "sweep.yaml"
     (digest,) = {line.split()[1] for line in path.read_text().splitlines() if " sha256:" in line}
@@ -124,7 +124,7 @@ def test_other_data(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("error", [StorageInternalError("gone"), grpc.RpcError("gone")])
 def test_a_storage_that_is_lost_on_the_way(tmp_path, capsys, monkeypatch, error):
     run_all = Mock(side_effect=error)
-    monkeypatch.setattr(Pool, "run_all", run_all)
+    monkeypatch.setattr("sweeps.workers.pool.Pool.run_all", run_all)
     assert sweep(tmp_path) == 1
     assert run_all.called
     error = capsys.readouterr().err
@@ -134,7 +134,7 @@ def test_a_storage_that_is_lost_on_the_way(tmp_path, capsys, monkeypatch, error)
 
 
 def test_a_study_that_is_gone(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Pool, "run_all", lambda *_: None)
+    monkeypatch.setattr("sweeps.workers.pool.Pool.run_all", lambda *_: None)
     sweep(tmp_path)
     (tmp_path / "trials" / "topk" / "0000" / "seed-0").mkdir(parents=True)
     for path in tmp_path.glob("study.db*"):
@@ -149,7 +149,7 @@ def test_a_study_that_is_gone(tmp_path, capsys, monkeypatch):
 
 def test_a_study_that_was_recreated(tmp_path, capsys, monkeypatch):
     """Its trials have the numbers of the old ones, and would adopt their results."""
-    monkeypatch.setattr(Pool, "run_all", lambda *_: None)
+    monkeypatch.setattr("sweeps.workers.pool.Pool.run_all", lambda *_: None)
     one, other = tmp_path / "one", tmp_path / "other"
     storage = f"storage=sqlite:///{tmp_path / 'shared.db'}"
     for _ in range(2):  # without runs it is no error

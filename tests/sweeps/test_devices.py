@@ -9,7 +9,6 @@ from optuna.trial import TrialState
 
 from routers import ConfigError
 from sweeps import compose, make_plan
-from sweeps.stages.search import SearchStage
 
 from ..tasks.ranks import no_ranks_left, ranks_of, until
 from .cases import TINY, confirmed, states, sweep, trials_of
@@ -60,7 +59,7 @@ def test_killed_pruned_and_stopped(tmp_path, monkeypatch, capsys):
         until(lambda: ranks_of(out / "confirmed" / "topk" / "seed-1000"))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(SearchStage, "should_continue", only_the_first)
+    monkeypatch.setattr("sweeps.stages.search.SearchStage.should_continue", only_the_first)
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(disturb)
         assert sweep(out, *SWEEP) == 128 + signal.SIGTERM

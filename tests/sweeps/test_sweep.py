@@ -6,7 +6,8 @@ import json
 import pytest
 from optuna.trial import TrialState
 
-from sweeps import Pool, StoppedSweepError
+from sweeps import StoppedSweepError
+from sweeps.workers.pool import Pool
 
 from .cases import ARMS, RUN, confirmed, drawn, intact, states, sweep, trials_of
 

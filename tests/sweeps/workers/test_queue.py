@@ -8,10 +8,11 @@ from unittest.mock import Mock
 import pytest
 from optuna.trial import TrialState
 
-from sweeps import Pool, open_storage
+from sweeps import open_storage
 from sweeps.search.samplers import SAMPLERS, ReseededSampler
 from sweeps.storage.file_lock import file_lock
 from sweeps.storage.liveness import HOST_ID_VARIABLE, LivenessMonitor, worker_identity
+from sweeps.workers.pool import Pool
 from sweeps.workers.queue import Queue, TrialSpec
 
 TRIALS = 14
