@@ -1,4 +1,4 @@
-"""``python -m experts``: the catalogue; ``python -m experts bench``: what a layer costs."""
+"""``python -m experts``: the catalogue; ``python -m experts bench``: the cost of a layer."""
 
 import argparse
 import inspect
@@ -17,7 +17,7 @@ _EXPERTS = 4  # enough for a mixed bank to show all its parts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 where all is well, 2 for a wrong command."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m experts", description=__doc__)
     parser.add_argument("--dim", type=_size, default=64, help="width D (default 64)")
     parser.add_argument(
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_catalogue(given: argparse.Namespace) -> int:
-    """Print every expert with its options and what a row costs."""
+    """Print every expert with its options and FLOPs per row."""
     sizes = {"D": given.dim, "L": given.length, "H": given.side, "W": given.side}
     table, left_out = catalogue(sizes)
     console = Console()
@@ -42,12 +42,12 @@ def _print_catalogue(given: argparse.Namespace) -> int:
 
 
 def catalogue(sizes: dict[str, int]) -> tuple[Table, dict[str, ConfigError]]:
-    """One line per expert; FLOPs of one row, averaged over experts, for axes of these sizes.
+    """A table with one line per expert, and errors of experts that these sizes do not fit.
 
-    Also the experts that cannot be built at these sizes, and why.
+    FLOPs are those of one row, averaged over experts, for axes of these sizes.
     """
     shown = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
-    table = Table("name", "what it is", "row", "options", title=f"Experts ({shown})")
+    table = Table("name", "description", "row", "options", title=f"Experts ({shown})")
     table.add_column("FLOPs per row", justify="right")
     left_out = {}
     for name in EXPERTS:

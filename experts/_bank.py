@@ -1,4 +1,4 @@
-"""The contract every expert architecture keeps."""
+"""The base class of all expert architectures."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,30 +8,29 @@ import torch
 from torch import Tensor, nn
 
 from routers import OptionError, Routing
-from routers.blocks import drop_outdated
-from routers.plugins import Registry
+from routers.plugins import Registry, describe_arguments, record_arguments
 
-from .kernels.dispatch_index import DispatchIndex
+from .kernels.layouts import DispatchIndex
 
 
 class Bank(nn.Module, ABC):
     """All experts of one layer, with one architecture.
 
-    The engine hands a bank rows that lie sorted by expert, and how many belong to each. A
-    bank knows no router. Its constructor's keyword arguments are its config schema.
+    The engine passes a bank rows sorted by expert, and the number of rows of each. A bank is
+    independent of routers. Its constructor's keyword arguments are its config schema.
 
     Parameters are stacked, ``(E, ...)``, so that an expert without rows still gets a gradient
     (zero), which distributed training needs.
 
     Args:
-        dim: ``D``, the width of what comes in and goes out.
+        dim: ``D``, the width of inputs and outputs.
         num_experts: ``E``.
 
     Class attributes:
         row_axes: the axes of one row: ``("D",)`` for a token, ``("L", "D")`` for a sequence,
             ``("D", "H", "W")`` for an image. An instance may differ from its class.
-        expert_parameters: names of the stacked parameters, the only ones in which experts differ
-            and which may be averaged over experts; empty if experts have several forms.
+        expert_parameters: names of the stacked parameters, in which alone experts differ and
+            which can be averaged over experts; empty if experts have several forms.
 
     >>> import experts
     >>> bank = experts.build("mlp", 4, 3, hidden=8)
@@ -47,15 +46,21 @@ class Bank(nn.Module, ABC):
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__()
         if dim < 1:
-            raise OptionError("dim", dim, "an integer of at least 1")
+            raise OptionError("dim", dim, "an integer >= 1")
         if num_experts < 1:
-            raise OptionError("num_experts", num_experts, "an integer of at least 1")
+            raise OptionError("num_experts", num_experts, "an integer >= 1")
         self.dim = dim
         self.num_experts = num_experts
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        drop_outdated(cls, "mix", Bank)
+        newest = next(base for base in cls.__mro__ if {"forward", "mix"} & vars(base).keys())
+        if "mix" not in vars(newest):  # an inherited ``mix`` would bypass the new ``forward``
+            setattr(cls, "mix", Bank.mix)  # noqa: B010
+        record_arguments(cls)
+
+    def extra_repr(self) -> str:
+        return describe_arguments(self)
 
     @abstractmethod
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -64,9 +69,9 @@ class Bank(nn.Module, ABC):
         Args:
             rows: ``(A, ...)``, sorted by expert.
             load: ``(E,)`` int64, rows of each expert; they sum to ``A``.
-            mask: ``(A, L)`` bool, False at padding inside sequences; it must not change what
-                comes out elsewhere, and what comes out there is 0. None where all is real,
-                and always for banks whose rows are not sequences.
+            mask: ``(A, L)`` bool, False at padding inside sequences: outputs there are 0, and
+                outputs elsewhere do not depend on it. None if all is real, and always for banks
+                whose rows are not sequences.
 
         Returns:
             ``(A, ...)``, the shape of ``rows``.
@@ -77,40 +82,40 @@ class Bank(nn.Module, ABC):
         """FLOPs of one row of ``row_shape`` through each expert, ``(E,)``.
 
         A multiply-add counts 2. Matrix products, convolutions and attention count, element-wise
-        work does not: exactly what ``count_flops`` measures of a forward pass.
+        operations do not, as ``count_flops`` measures a forward pass.
         """
 
     def mix(self, x: Tensor, routing: Routing, mask: Tensor | None = None) -> Tensor:
-        """Execute a routing: gather rows by expert, work, combine by weight.
+        """Execute a routing: gather rows by expert, run the experts, combine by weight.
 
-        A bank with a faster way from items to items overrides this; what comes out is the same.
-        It is not used while the bank has hooks, which wait for rows, nor by a subclass with a
-        ``forward`` of its own.
+        A bank with a faster way from items to items overrides this; results must be the same. The
+        engine does not use the override while the bank has hooks, as these expect rows; a
+        subclass that overrides only ``forward`` does not inherit it.
 
         Args:
             x: ``(N, ...)``, items with rows as this bank takes them.
-            routing: without a blend.
-            mask: ``(N, L)`` bool, False at padding inside sequences; None where all is real.
+            routing: assignments of items, not of slots.
+            mask: ``(N, L)`` bool, False at padding inside sequences; None if all is real.
 
         Returns:
-            ``(N, ...)``, or ``(T, N, ...)`` where weights are for ``T`` tasks.
+            ``(N, ...)``, or ``(T, N, ...)`` if weights are for ``T`` tasks.
         """
-        places = DispatchIndex.by_expert(routing)
-        row_mask = None if mask is None else mask.index_select(0, places.source)
-        out = self(places.gather(x), routing.load, row_mask)
-        return places.combine(out.to(x.dtype), routing.weight)
+        index = DispatchIndex.by_expert(routing)
+        row_mask = None if mask is None else mask.index_select(0, index.source)
+        out = self(index.gather(x), routing.load, row_mask)
+        return index.combine(out.to(x.dtype), routing.weight)
 
     def parameters_per_expert(self) -> tuple[int, ...]:
-        """How many parameters belong to each expert alone, ``(E,)``; what is shared is not."""
+        """The number of parameters of each expert, ``(E,)``, without shared ones."""
         total = sum(p.numel() for p in self.parameters())
         return (total // self.num_experts,) * self.num_experts
 
     def pool(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """What a router sees of whole rows: their mean over inner positions, ``(N, D)``.
+        """The features of whole rows for a router: their mean over inner positions, ``(N, D)``.
 
         Args:
             x: ``(N, ...)``.
-            mask: ``(N, L)`` bool, False at padding, for sequences; None where all is real.
+            mask: ``(N, L)`` bool, False at padding, for sequences; None if all is real.
         """
         inner = [axis + 1 for axis, name in enumerate(self.row_axes) if name != "D"]
         if not inner:
@@ -125,22 +130,22 @@ EXPERTS = Registry("expert", Bank, group="switchyard.experts", positional=2)
 
 
 def stacked(num_experts: int, inputs: int, *shape: int) -> nn.Parameter:
-    """Weights ``(E, inputs, *shape)`` that start as those of ``nn.Linear`` do."""
+    """Weights ``(E, inputs, *shape)``, initialized like those of ``nn.Linear``."""
     bound = inputs**-0.5
     return nn.Parameter(torch.empty(num_experts, inputs, *shape).uniform_(-bound, bound))
 
 
 def check_hidden(hidden: int | None, default: int) -> int:
-    """The hidden width ``H``; None takes the default. Raises ``ConfigError`` below 1."""
+    """Return the hidden width ``H``, the default for None; ``ConfigError`` below 1."""
     if hidden is None:
         return default
     if hidden < 1:
-        raise OptionError("hidden", hidden, f"an integer of at least 1, or null for {default}")
+        raise OptionError("hidden", hidden, f"an integer >= 1, or null for {default}")
     return hidden
 
 
 def check_dropout(dropout: float) -> float:
-    """A probability below 1; raises ``ConfigError`` otherwise."""
+    """Return a probability below 1; ``ConfigError`` otherwise."""
     if not 0 <= dropout < 1:
-        raise OptionError("dropout", dropout, "a number from 0 to below 1")
+        raise OptionError("dropout", dropout, "a number in [0, 1)")
     return dropout

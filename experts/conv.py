@@ -1,4 +1,4 @@
-"""Two convolutions over an image."""
+"""Convolutional networks over an image."""
 
 from collections.abc import Sequence
 from math import prod
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from routers import OptionError, Routing
 
 from ._bank import EXPERTS, Bank, check_hidden
-from .kernels.dispatch_index import DispatchIndex
+from .kernels.layouts import DispatchIndex
 
 
 @EXPERTS.register("conv")
@@ -26,8 +26,8 @@ class Conv(Bank):
     Args:
         dim: ``D``, channels in and out.
         num_experts: ``E``.
-        hidden: channels between; ``dim`` where None.
-        kernel: side of both kernels, odd.
+        hidden: hidden channels; ``dim`` if None.
+        kernel: side of both kernels, an odd number.
 
     >>> Conv(2, 1, hidden=4, kernel=3).flops((2, 5, 5))  # 2 * 9 * 2 * 4 * 25, twice
     (7200,)
@@ -42,14 +42,14 @@ class Conv(Bank):
         super().__init__(dim, num_experts)
         self.hidden = check_hidden(hidden, dim)
         if kernel < 1 or kernel % 2 == 0:
-            raise OptionError("kernel", kernel, "an odd integer of at least 1")
+            raise OptionError("kernel", kernel, "an odd integer >= 1")
         self.kernel = kernel
         self.first = _kernels(num_experts, dim, self.hidden, kernel)
         self.second = _kernels(num_experts, self.hidden, dim, kernel)
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
         parts = torch.split(rows, load.tolist())
-        # unbound once: an indexed stack costs a full gradient of the stack per expert
+        # unbind once: indexing the stack would cost a full gradient of it per expert
         weights = zip(self.first.unbind(), self.second.unbind(), strict=True)
         done = [
             F.conv2d(F.gelu(F.conv2d(part, first, padding="same")), second, padding="same")
@@ -62,10 +62,10 @@ class Conv(Bank):
 
     def mix(self, x: Tensor, routing: Routing, mask: Tensor | None = None) -> Tensor:
         # channels last: images of 16x16 and more take a tenth to a third less time on a CPU
-        places = DispatchIndex.by_expert(routing)
-        rows = places.gather(x.movedim(1, -1)).movedim(-1, 1)
+        index = DispatchIndex.by_expert(routing)
+        rows = index.gather(x.movedim(1, -1)).movedim(-1, 1)
         out = self(rows, routing.load).to(x.dtype).movedim(1, -1)
-        return places.combine(out, routing.weight).movedim(-1, -3)
+        return index.combine(out, routing.weight).movedim(-1, -3)
 
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
         pixels = prod(row_shape[1:])
@@ -73,7 +73,7 @@ class Conv(Bank):
 
 
 def _kernels(num_experts: int, inputs: int, outputs: int, side: int) -> nn.Parameter:
-    """Weights that start as those of ``nn.Conv2d`` do."""
+    """Weights initialized like those of ``nn.Conv2d``."""
     bound = (inputs * side**2) ** -0.5
     shape = (num_experts, outputs, inputs, side, side)
     return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))

@@ -1,4 +1,4 @@
-"""A gated unit: one linear map scales another."""
+"""Gated feed-forward networks: one linear map scales another."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from routers import Routing
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
 from .kernels.activations import SWIGLU
 from .kernels.feed_forward import feed_forward, mix_feed_forward
-from .kernels.plan import sorted_layout
+from .kernels.layouts import sorted_layout
 
 
 @EXPERTS.register("glu")
@@ -17,14 +17,14 @@ class GLU(Bank):
     """A feed-forward network with a gate, the SwiGLU.
 
     ``FFN_e(x) = (silu(x G_e) * x V_e) W_e``, without biases. Three matrices: at two thirds of
-    an ``mlp``'s ``hidden`` it costs the same.
+    the ``hidden`` of an ``mlp`` it has the same cost.
 
     Source: Shazeer 2020, 2002.05202, equation 6.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        hidden: ``H``, the width between; ``4 * dim`` where None.
+        hidden: ``H``, the hidden width; ``4 * dim`` if None.
         dropout: probability of zeroing a hidden activation in training.
 
     >>> GLU(4, 2, hidden=8).flops((4,))  # 2 * 4 * 8 for each of three matrices

@@ -1,4 +1,4 @@
-"""A recurrent network over a sequence."""
+"""Recurrent networks over a sequence."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ from .kernels.grouped import grouped_linear
 class GRU(Bank):
     """A gated recurrent unit over a whole sequence.
 
-    It runs from left to right, and a linear map leads back to width ``D``:
+    It runs from left to right, and a linear map returns to width ``D``:
     ``r, z = sigmoid(x_t W + h U)``, ``n = tanh(x_t W + r * (h U))``, ``h = (1 - z) n + z h``,
-    ``y_t = h O``; no biases. Whole sequences are routed: a row is ``(L, D)``. Padding leaves
-    the state as it was. All experts take a time step together, in one grouped product.
+    ``y_t = h O``; no biases. Whole sequences are routed: a row is ``(L, D)``. Padding does not
+    change the state. One grouped product computes a time step of all experts.
 
     Source: Cho et al. 2014, 1406.1078, with the reset after the product.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        hidden: ``H``, the width of the state; ``dim`` where None.
+        hidden: ``H``, the width of the state; ``dim`` if None.
 
     >>> GRU(4, 1, hidden=2).flops((3, 4))  # 3 steps of 2 * (4 * 6 + 2 * 6 + 2 * 4)
     (264,)

@@ -1,4 +1,4 @@
-"""One dense network, and for each expert a small change to it."""
+"""One shared dense network with a low-rank change per expert."""
 
 from collections.abc import Sequence
 
@@ -14,20 +14,20 @@ from .kernels.grouped import grouped_linear
 
 @EXPERTS.register("low_rank")
 class LowRank(Bank):
-    """One feed-forward network that all experts share, plus a low-rank change of each.
+    """One feed-forward network shared by all experts, plus a low-rank change per expert.
 
-    ``FFN_e(x) = gelu(x (V + A_e B_e)) (W + C_e D_e)``; all share ``V`` and ``W``. Each expert
-    owns ``2 r (D + H)`` parameters instead of ``2 D H``.
+    ``FFN_e(x) = gelu(x (V + A_e B_e)) (W + C_e D_e)`` with shared ``V`` and ``W``. Each expert has
+    ``2 r (D + H)`` parameters instead of ``2 D H``.
 
     Source: Hu et al. 2021, 2106.09685, equation 3, for the low-rank change; as experts in
     Zadouri et al. 2023, 2309.05444, where the dense network is pretrained and
-    frozen. Here all of it learns, and ``B`` and ``D`` start small but not at zero, so that
+    frozen. Here it is trained too, and ``B`` and ``D`` start small but not at zero, so that
     experts differ from the first step.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        hidden: ``H``, the width between; ``4 * dim`` where None.
+        hidden: ``H``, the hidden width; ``4 * dim`` if None.
         rank: ``r``, of each expert's change to each matrix.
 
     >>> bank = LowRank(4, 2, hidden=8, rank=1)
@@ -43,7 +43,7 @@ class LowRank(Bank):
         super().__init__(dim, num_experts)
         self.hidden = check_hidden(hidden, 4 * dim)
         if rank < 1:
-            raise OptionError("rank", rank, "an integer of at least 1")
+            raise OptionError("rank", rank, "an integer >= 1")
         self.rank = rank
         self.up = SharedPlusOwn(num_experts, dim, self.hidden, rank)
         self.down = SharedPlusOwn(num_experts, self.hidden, dim, rank)

@@ -27,8 +27,8 @@ class Mixed(Bank):
         dim: ``D``.
         num_experts: ``E``.
         parts: names of experts, or mappings ``{name, count, **options}``. Parts without a
-            count share what is left evenly; where that does not divide, earlier parts get one
-            more. All parts take the same rows.
+            count share the remaining experts evenly, earlier parts one more if these do not
+            divide. All parts take the same rows.
 
     >>> bank = Mixed(4, 5, parts=["mlp", {"name": "null", "count": 2, "kinds": ["copy"]}])
     >>> bank.flops((4,))
@@ -48,7 +48,9 @@ class Mixed(Bank):
         ]
         if len({bank.row_axes for bank in built}) > 1:
             rows = ", ".join(f"({', '.join(bank.row_axes)})" for bank in built)
-            raise ConfigError(f"expert.parts: their rows differ: {rows}; mix parts of one kind")
+            raise ConfigError(
+                f"expert.parts: rows of the parts differ: {rows}; mix parts with the same rows"
+            )
         self.row_axes = built[0].row_axes
         self.parts = nn.ModuleList(built)
         self.counts = counts
@@ -58,7 +60,7 @@ class Mixed(Bank):
         ends = [int(part.sum()) for part in loads]
         inputs = torch.split(rows, ends)
         masks = [None] * len(ends) if mask is None else torch.split(mask, ends)
-        # a part without rows runs too, so that its parameters get a gradient
+        # a part without rows also runs, so that its parameters get a gradient
         each = zip(self.parts, inputs, loads, masks, strict=True)
         return torch.cat([part(own, load_, mask_) for part, own, load_, mask_ in each])
 
@@ -77,23 +79,23 @@ def _options(part: Part) -> dict[str, Any]:
     options = {"name": part} if isinstance(part, str) else part
     if not isinstance(options, Mapping) or "name" not in options:
         raise ConfigError(
-            f"expert.parts: {part} is not an expert's name or {{name: mlp, count: 2, ...}}; "
-            'quote names that YAML reads otherwise, as in ["null"]'
+            f"expert.parts: {part} is neither an expert's name nor {{name: mlp, count: 2, ...}}; "
+            'quote names with another meaning in YAML, as in ["null"]'
         )
     return dict(options)
 
 
 def _share_out(num_experts: int, given: Sequence[int | None]) -> list[int]:
-    """How many experts each part gets; they sum to ``E``.
+    """The number of experts of each part; they sum to ``E``.
 
     >>> _share_out(8, [None, 3, None])
     [3, 3, 2]
     """
     if not given:
-        raise OptionError("parts", [], "at least one expert's name")
+        raise OptionError("parts", [], "the name of at least one expert")
     for count in given:
         if count is not None and (type(count) is not int or count < 1):
-            raise OptionError("parts.count", count, "an integer of at least 1, or none")
+            raise OptionError("parts.count", count, "an integer >= 1, or none")
     open_parts = [i for i, count in enumerate(given) if count is None]
     rest = num_experts - sum(count or 0 for count in given)
     fits = rest >= len(open_parts) if open_parts else rest == 0
@@ -104,6 +106,6 @@ def _share_out(num_experts: int, given: Sequence[int | None]) -> list[int]:
             "needs at least one expert, among moe.num_experts and among moe.shared alike"
         )
     counts = [count or 0 for count in given]
-    for place, i in enumerate(open_parts):
-        counts[i] = rest // len(open_parts) + (place < rest % len(open_parts))
+    for rank, i in enumerate(open_parts):
+        counts[i] = rest // len(open_parts) + (rank < rest % len(open_parts))
     return counts

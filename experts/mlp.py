@@ -1,4 +1,4 @@
-"""Two linear maps with a GELU between."""
+"""Feed-forward networks with a GELU."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from routers import Routing
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
 from .kernels.activations import GELU
 from .kernels.feed_forward import feed_forward, mix_feed_forward
-from .kernels.plan import sorted_layout
+from .kernels.layouts import sorted_layout
 
 
 @EXPERTS.register("mlp")
@@ -24,7 +24,7 @@ class MLP(Bank):
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        hidden: ``H``, the width between; ``4 * dim`` where None.
+        hidden: ``H``, the hidden width; ``4 * dim`` if None.
         dropout: probability of zeroing a hidden activation in training.
 
     >>> MLP(4, 2, hidden=8).flops((4,))  # 2 * 4 * 8 for each of two matrices

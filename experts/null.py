@@ -1,4 +1,4 @@
-"""Experts that cost next to nothing."""
+"""Zero-computation experts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from routers.plugins import unknown
 from ._bank import EXPERTS, Bank
 
 
-class Kind(nn.Module, ABC):
-    """One such expert: rows ``(A, D)`` to ``(A, D)`` at ``flops`` each."""
+class ZeroComputation(nn.Module, ABC):
+    """A cheap expert: rows ``(A, D)`` to ``(A, D)`` at ``flops`` each."""
 
     flops = 0
 
@@ -22,24 +22,24 @@ class Kind(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, rows: Tensor) -> Tensor:
-        """What becomes of the rows."""
+        """Map rows to outputs."""
 
 
-class Zero(Kind):
+class Zero(ZeroComputation):
     """``E(x) = 0``: discard."""
 
     def forward(self, rows: Tensor) -> Tensor:
         return torch.zeros_like(rows)
 
 
-class Copy(Kind):
+class Copy(ZeroComputation):
     """``E(x) = x``: skip."""
 
     def forward(self, rows: Tensor) -> Tensor:
         return rows
 
 
-class Constant(Kind):
+class Constant(ZeroComputation):
     """``E(x) = a x + b v`` with ``[a, b] = softmax(x W)``: replace by a learned vector."""
 
     def __init__(self, dim: int) -> None:
@@ -53,14 +53,14 @@ class Constant(Kind):
         return keep * rows + swap * self.vector
 
 
-KINDS: dict[str, type[Kind]] = {"zero": Zero, "copy": Copy, "constant": Constant}
+KINDS: dict[str, type[ZeroComputation]] = {"zero": Zero, "copy": Copy, "constant": Constant}
 
 
 @EXPERTS.register("null")
 class Null(Bank):
     """Zero-computation experts: discard, skip or replace a token.
 
-    Beside working experts (see ``mixed``) they let a router spend less on easy tokens.
+    Together with ordinary experts (see ``mixed``) they let a router spend less on easy tokens.
 
     Source: MoE++, Jin et al. 2024, 2410.07348.
 
@@ -78,12 +78,12 @@ class Null(Bank):
     ) -> None:
         super().__init__(dim, num_experts)
         if not kinds:
-            raise OptionError("kinds", list(kinds), f"some of {', '.join(KINDS)}")
+            raise OptionError("kinds", list(kinds), f"one or more of {', '.join(KINDS)}")
         for kind in kinds:
             if kind not in KINDS:
                 raise unknown("kinds", kind, KINDS)
         chosen = [KINDS[kinds[e % len(kinds)]](dim) for e in range(num_experts)]
-        self.prices: tuple[int, ...] = tuple(expert.flops for expert in chosen)
+        self.flops_per_row: tuple[int, ...] = tuple(expert.flops for expert in chosen)
         self.experts = nn.ModuleList(chosen)
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -92,7 +92,7 @@ class Null(Bank):
         return torch.cat(done)
 
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
-        return self.prices
+        return self.flops_per_row
 
     def parameters_per_expert(self) -> tuple[int, ...]:
         return tuple(sum(p.numel() for p in expert.parameters()) for expert in self.experts)

@@ -1,4 +1,4 @@
-"""One neuron each: very many, very small experts."""
+"""Very many experts of one neuron each."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,15 @@ from torch import Tensor, nn
 from routers import Routing
 
 from ._bank import EXPERTS, Bank, stacked
-from .kernels.dispatch_index import item_order
 from .kernels.sparse_neurons import Pairs, neurons
 
 
 @EXPERTS.register("singleton")
 class Singleton(Bank):
-    """A single neuron: up to a million experts in two tables.
+    """A single neuron per expert: up to a million experts in two matrices.
 
-    ``y = gelu(x . u_e) v_e``, without biases. Rows of the tables are read by index and no row
-    is made per assignment, so time and memory follow the assignments and not ``E``.
+    ``y = gelu(x . u_e) v_e``, without biases. Rows of the matrices are read by index without a
+    copy per assignment, so time and memory grow with the assignments and not with ``E``.
 
     Source: PEER, He 2024, 2407.04153, section 2.2; an expert per value as in Lample et al.
     2019, 1907.05242.
@@ -49,7 +48,7 @@ class Singleton(Bank):
     def mix(self, x: Tensor, routing: Routing, mask: Tensor | None = None) -> Tensor:
         if routing.weight.dim() > 1:
             return super().mix(x, routing, mask)
-        order, start = item_order(routing)
+        order, start = routing.item_order
         item, expert, weight = (
             given if order is None else given.index_select(0, order)
             for given in (routing.item, routing.expert, routing.weight)

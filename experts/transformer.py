@@ -1,4 +1,4 @@
-"""Attention and a feed-forward network over a sequence."""
+"""Transformer blocks over a sequence."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,14 @@ from .kernels.grouped import grouped_linear
 
 @EXPERTS.register("transformer")
 class Transformer(Bank):
-    """A whole transformer block over a sequence: attention, then a feed-forward network.
+    """A transformer block over a sequence: attention, then a feed-forward network.
 
     ``y = a + b`` with ``a = attention(norm(x))`` and ``b = ffn(norm(x + a))``: an update, to
-    which the caller adds ``x`` as it does around any expert.
+    which the caller adds ``x`` as for any expert.
 
     Whole sequences are routed: a row is ``(L, D)``. Every position attends to every real one;
-    there is no causal form, as a router of whole samples sees the future anyway. Norms are
-    RMS norms with a scale per expert, the feed-forward part has an exact GELU; no biases.
+    there is no causal form, as a router of whole samples sees later positions. Norms are RMS
+    norms with a scale per expert, the feed-forward part has an exact GELU; no biases.
 
     Source: Vaswani et al. 2017, 1706.03762, section 3; norms first, Xiong et al. 2020,
     2002.04745; RMS norm, Zhang and Sennrich 2019, 1910.07467, equation 4.
@@ -29,7 +29,7 @@ class Transformer(Bank):
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        hidden: ``H``, the width of the feed-forward part; ``4 * dim`` where None.
+        hidden: ``H``, the hidden width of the feed-forward part; ``4 * dim`` if None.
         heads: attention heads, a divisor of ``dim``.
 
     >>> bank = Transformer(4, 1, hidden=8, heads=2)
@@ -63,13 +63,13 @@ class Transformer(Bank):
         return out if mask is None else out.masked_fill(~mask.unsqueeze(-1), 0.0)
 
     def _attend(self, rows: Tensor, load: Tensor, mask: Tensor | None) -> Tensor:
-        """Attention within each row; scores and means need no expert."""
+        """Attention within each row; only its projections differ by expert."""
         parts = _by_position(rows, self.query_key_value, load).chunk(3, -1)
         apart = (*rows.shape[:2], self.heads, self.dim // self.heads)
         q, k, v = (part.reshape(apart).transpose(1, 2) for part in parts)
         seen = None
         if mask is not None:
-            # a row of padding alone sees itself, or its softmax would be 0/0
+            # a row that is all padding attends to itself, as its softmax would be 0/0
             seen = (mask | ~mask.any(1, keepdim=True))[:, None, None, :]
         mean = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         return _by_position(mean.transpose(1, 2).flatten(2), self.project, load)

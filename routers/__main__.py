@@ -1,7 +1,7 @@
-"""``python -m routers``: the catalogue; ``python -m routers check NAME``: a verdict.
+"""``python -m routers``: the catalogue; ``python -m routers check NAME``: conformance checks.
 
-``--markdown`` prints the catalogue as a table for a README; ``--plugins their.module`` adds what
-that module registers.
+``--markdown`` prints the table of docs/routers.md; ``--plugins their.module`` adds the parts that
+the module registers.
 """
 
 import argparse
@@ -15,20 +15,21 @@ from rich.console import Console
 from . import ROUTERS
 from ._catalogue.render import catalogue, markdown, verdicts
 from .conformance.suite import run_checks
-from .plugins.errors import ConfigError
-from .plugins.registry import load_plugins
+from .plugins import ConfigError, load_plugins
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 where all is well, 1 where a check fails, 2 for a wrong command."""
+    """Run the command; the exit code is 1 if a check fails and 2 for invalid arguments."""
     parser = argparse.ArgumentParser(prog="python -m routers", description=__doc__)
     commands = parser.add_subparsers(title="commands")
-    check = commands.add_parser("check", help="does a router keep what routers promise?")
+    check = commands.add_parser("check", help="run the conformance checks on a router")
     check.add_argument("name", help="a registered name, or package.module:Class")
-    check.add_argument("options", nargs="*", metavar="key=value", help="of its constructor")
+    check.add_argument("options", nargs="*", metavar="key=value", help="options of its constructor")
     check.set_defaults(run=_check)
-    parser.add_argument("--markdown", action="store_true", help="the catalogue as Markdown")
-    parser.add_argument("--plugins", metavar="MODULE", action="append", default=[])
+    parser.add_argument("--markdown", action="store_true", help="print the catalogue as Markdown")
+    parser.add_argument(
+        "--plugins", metavar="MODULE", action="append", default=[], help="import more routers"
+    )
     parser.set_defaults(run=_list)
     chosen = parser.parse_args(arguments)
     try:
@@ -49,14 +50,14 @@ def _list(chosen: argparse.Namespace, console: Console) -> int:
 
 def _check(chosen: argparse.Namespace, console: Console) -> int:
     options = _options(chosen.options)
-    ROUTERS.check_options(chosen.name, options)  # that is a wrong command, and not a verdict
+    ROUTERS.check_options(chosen.name, options)  # invalid arguments, not a failed check
     found = run_checks(chosen.name, **options)
     console.print(verdicts(" ".join([chosen.name, *chosen.options]), found))
     return int(any(verdict.failure for verdict in found))
 
 
 def _options(written: Sequence[str]) -> dict[str, Any]:
-    """``["k=4", "gate=mlp"]`` as keyword arguments."""
+    """Parse ``["k=4", "gate=mlp"]`` into keyword arguments."""
     for text in written:
         if not text.partition("=")[0].isidentifier() or "=" not in text:
             raise ConfigError(

@@ -1,37 +1,37 @@
-"""The contract every routing strategy keeps."""
+"""The base class of routers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ._torch.no_compile import uncompiled
+from ._torch import uncompiled
 from .gates import Gate, GateSpec, build_gate
-from .plugins.errors import OptionError
-from .plugins.registry import Registry
+from .plugins import OptionError, Registry, describe_arguments, record_arguments
 from .routing import Items, Routing
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What a router promises; the conformance kit proves each promise.
+    """Declared properties of a router; the conformance kit verifies each.
 
     Attributes:
-        learned: the task's gradient reaches its parameters.
-        per_item: an item's route depends on that item alone, not on others of its group.
+        learned: the gradient of the task's loss reaches the router's parameters.
+        per_item: an item's route depends on that item only, not on others of its group.
         causal: an item's route never depends on later items of its group.
         equivariant: permuting a group's items permutes their routes.
         convex: the weights of a routed item are non-negative and sum to one.
-        merges: experts' parameters are averaged, which not every bank can.
-        needs_ids: it reads ``Items.ids``.
-        needs_task: it reads ``Items.task``.
-        exact_gradients: where choices do not change, gradients are those of the output; not so
-            where a surrogate stands in for a choice, as in straight-through estimators.
-        expects_load: its routings carry ``expected_load``, which the ``load`` loss reads.
-        has_logits: its routings carry ``logits``, which the ``z`` loss reads.
+        merges: experts' parameters are averaged, which not every bank supports.
+        needs_ids: the router reads ``Items.ids``.
+        needs_task: the router reads ``Items.task``.
+        exact_gradients: gradients are those of the output as long as the selection does not
+            change; False for surrogate gradients such as straight-through estimators.
+        expects_load: routings have an ``expected_load``, which the ``load`` loss reads.
+        has_logits: routings have ``logits``, which the ``z`` loss reads.
     """
 
     learned: bool = True
@@ -48,23 +48,23 @@ class Traits:
 
 
 class Router(nn.Module, ABC):
-    """Decides which experts work on which items.
+    """Assigns items to experts.
 
-    A router returns a ``Routing`` and nothing else: it computes no loss, logs no metric and
-    moves no data. Its constructor's keyword arguments are its config schema.
+    A router returns a ``Routing``; it computes no loss, logs no metric and moves no data. The
+    keyword arguments of its constructor are its config schema.
 
     Args:
         dim: ``D``, the width of the items.
         num_experts: ``E``.
 
     Class attributes:
-        traits: what it promises; an instance may promise less than its class.
-        search_space: what a sweep may vary: option to a list of choices, or to ``low``, ``high``
+        traits: declared properties; an instance may declare fewer than its class.
+        search_space: ranges for sweeps: option to a list of choices, or to ``low``, ``high``
             and optionally ``log``.
-        default_losses: default auxiliary losses ``{name: weight}``, the paper's or else ours. A
+        default_losses: default auxiliary losses ``{name: weight}``: the paper's, else ours. A
             run may override them.
-        num_counts: the length of ``extras["counts"]`` in its routings, for a router whose ``adapt``
-            needs more than the load; an instance may set its own.
+        num_counts: length of ``extras["counts"]`` in its routings, for a router that adapts to
+            more than the load; an instance may set its own.
     """
 
     traits: Traits = Traits()
@@ -75,44 +75,56 @@ class Router(nn.Module, ABC):
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__()
         if num_experts < 1:
-            raise OptionError("num_experts", num_experts, "an integer of at least 1")
+            raise OptionError("num_experts", num_experts, "an integer >= 1")
         self.dim = dim
         self.num_experts = num_experts
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        record_arguments(cls)
+
+    def extra_repr(self) -> str:
+        return describe_arguments(self)
 
     @abstractmethod
     def forward(self, items: Items) -> Routing:
         """Route ``items``."""
 
     @uncompiled
-    def __call__(self, items: Items) -> Routing:
-        """Route ``items`` in float32 or wider, also where autocast is on (trap: bf16 logits)."""
-        device = items.x.device.type
-        items = items.in_full_precision()
-        if not torch.is_autocast_enabled(device):
-            return self._routed(items)
-        with torch.autocast(device, enabled=False):
-            return self._routed(items)
+    def __call__(self, items: Items | Tensor) -> Routing:
+        """Route ``items``, or a tensor ``(N, D)`` of them, in float32 or wider.
 
-    def _routed(self, items: Items) -> Routing:
-        routing: Routing = super().__call__(items)
+        Autocast is disabled: logits in bfloat16 change the selection.
+        """
+        if isinstance(items, Tensor):
+            items = Items(items)
+        if not isinstance(items, Items):
+            given = type(items).__name__
+            raise TypeError(f"{type(self).__name__} routes Items or a tensor (N, D), not {given}")
+        device = items.x.device.type
+        autocast = torch.is_autocast_enabled(device)
+        if items.x.dtype not in (torch.float32, torch.float64):
+            items = items.in_full_precision()
+        with torch.autocast(device, enabled=False) if autocast else nullcontext():
+            routing: Routing = super().__call__(items)
         return routing
 
     def adapt(self, load: Tensor) -> None:
-        """Called once per optimizer step with the load of the whole step, ``(E,)`` int64."""
+        """Hook called once per optimizer step with the load of that step, ``(E,)`` int64."""
 
-    def adapt_from_counts(self, tally: Tensor) -> None:
-        """Called after ``adapt``, where there is one, with the sum of the step's tallies."""
+    def adapt_from_counts(self, counts: Tensor) -> None:
+        """Hook called after ``adapt`` with the step's sum of counts, ``(num_counts,)``."""
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
-        """Called once before training with what the training set holds.
+        """Hook called once before training with the items of the training set.
 
         Args:
-            ids: ``(M,)`` the id of every training item, repeats included.
-            features: ``(M, F)`` a plain description of each item's content.
+            ids: ``(M,)`` the id of every training item, including repeats.
+            features: ``(M, F)`` simple features of each item's content.
         """
 
     def build_gate(self, spec: GateSpec, outputs: int | None = None, option: str = "gate") -> Gate:
-        """Build the gate that ``option`` specifies and withdraw the traits that it lacks."""
+        """Build the gate that ``option`` specifies and drop the traits that it lacks."""
         gate = build_gate(spec, self.dim, outputs or self.num_experts, option)
         self.set_traits(
             per_item=self.traits.per_item and gate.per_item,
@@ -121,7 +133,7 @@ class Router(nn.Module, ABC):
         return gate
 
     def set_traits(self, **traits: bool) -> None:
-        """Change what this instance promises, where an option changes it."""
+        """Change the traits of this instance, for options on which they depend."""
         self.traits = replace(self.traits, **traits)
 
 

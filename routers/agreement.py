@@ -1,4 +1,4 @@
-"""Experts whose outputs agree with the others' get a larger say."""
+"""Routing by agreement: weights that follow the agreement of the experts' outputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,30 +8,30 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router
-from .blocks.selection import softmax
+from .blocks import softmax
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 from .routing import Combine, Items, OutputCombiner, Routing
 
 
 @ROUTERS.register("agreement")
 class Agreement(Router):
-    """Experts vote: in a few rounds those whose outputs agree get a larger say.
+    """A few rounds increase the weights of experts whose outputs agree with the mean output.
 
     ``c = softmax(b)``, ``s = sum_e c_e u_e``, ``y = squash(s)``, ``b_e += u_e . y`` for the
-    outputs ``u_e`` of all experts, ``rounds`` times over; ``u`` gets a gradient in the last round
-    alone. ``b`` starts from a gate's scores: zeros, as in the paper, would leave nothing to
-    learn here. All experts run on all items. The routing's weights, and all that losses and
-    metrics see, are the first ``c``; the later ones are the engine's (``Routing.execution``).
+    outputs ``u_e`` of all experts, repeated ``rounds`` times; the gradient of ``u`` is that of
+    the last round. ``b`` starts from a gate's scores, since zeros as in the paper leave no
+    parameters here. All experts process all items. The routing's weights, which losses and
+    metrics use, are the first ``c``; later ones are computed in ``Routing.execution``.
 
     Source: Sabour et al. 2017, 1710.09829, procedure 1 and equation 1.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        rounds: how often ``c`` is computed; 1 is a soft mixture, squashed.
-        squash: whether the output is the short ``y``, or ``s`` of any length.
-        gate: what scores the experts before they are heard.
+        rounds: number of times ``c`` is computed; 1 is a soft mixture, squashed.
+        squash: whether the output is ``y``, of length below 1, or ``s``.
+        gate: computes the initial scores of the experts.
 
     >>> routing = Agreement(4, 8, rounds=3)(Items(torch.randn(5, 4)))
     >>> routing.load.tolist(), routing.execution.combiner.rounds
@@ -51,8 +51,8 @@ class Agreement(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if rounds < 1:
-            raise OptionError("rounds", rounds, "an integer of at least 1")
-        self.execution = Combine(Votes(rounds, squash))
+            raise OptionError("rounds", rounds, "an integer >= 1")
+        self.execution = Combine(AgreementRounds(rounds, squash))
         self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
@@ -62,12 +62,12 @@ class Agreement(Router):
 
 
 @dataclass(frozen=True)
-class Votes(OutputCombiner):
-    """Rounds of voting, from the weights as they are given.
+class AgreementRounds(OutputCombiner):
+    """Combine outputs in rounds of agreement, starting from the given weights.
 
     >>> outputs = torch.tensor([[[2.0, 0.0], [2.0, 0.0], [0.0, 2.0]]])
     >>> even = torch.full((1, 3), 1 / 3)
-    >>> one, three = (Votes(n, squash=False).combine(outputs, even) for n in (1, 3))
+    >>> one, three = (AgreementRounds(n, squash=False).combine(outputs, even) for n in (1, 3))
     >>> [round(v, 2) for v in (*one[0].tolist(), *three[0].tolist())]
     [1.33, 0.67, 1.82, 0.18]
     """
@@ -77,10 +77,10 @@ class Votes(OutputCombiner):
 
     def combine(self, outputs: Tensor, weight: Tensor) -> Tensor:
         scores = weight.clamp_min(torch.finfo(weight.dtype).tiny).log()
-        still = outputs.detach()
+        fixed = outputs.detach()
         for _ in range(self.rounds - 1):
-            said = _squashed(_mean(scores, still))
-            scores = scores + (still @ said.unsqueeze(-1)).squeeze(-1)
+            mean = _squashed(_mean(scores, fixed))
+            scores = scores + (fixed @ mean.unsqueeze(-1)).squeeze(-1)
         mean = _mean(scores, outputs)
         return _squashed(mean) if self.squash else mean
 
@@ -89,7 +89,7 @@ class Votes(OutputCombiner):
 
 
 def _mean(scores: Tensor, outputs: Tensor) -> Tensor:
-    """``softmax(b)`` of ``(N, E)`` over outputs ``(N, E, F)``."""
+    """The mean of outputs ``(N, E, F)`` weighted by ``softmax(b)`` of scores ``(N, E)``."""
     return (scores.softmax(-1).unsqueeze(1) @ outputs).squeeze(1)
 
 

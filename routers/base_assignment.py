@@ -1,4 +1,4 @@
-"""Items are dealt out to experts, evenly and as well as can be."""
+"""BASE layers: a balanced assignment of items to experts in training."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,29 +6,29 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .gates import GateSpec, pick
+from .gates import GateSpec
 from .routing import Items, Routing
 
-#: Up to so many items the optimum takes milliseconds; of 4,096 items and 64 experts it takes
-#: 5 to 20 s on one core, the auction mostly 0.1 to 0.7 s.
-_EXACT = 256
+#: Up to this many items the exact optimum takes milliseconds. For 4,096 items and 64 experts it
+#: takes 5 to 20 s on one core, the auction mostly 0.1 to 0.7 s.
+_MAX_ITEMS_EXACT = 256
 
 
 @ROUTERS.register("base_assignment")
 class BaseAssignment(Router):
-    """In training items are dealt out evenly, so that the sum of their scores is largest.
+    """A balanced assignment with the largest sum of scores in training, the argmax in eval.
 
-    ``a = argmax sum_t x_t . c_a(t)``, where no expert gets more than ``ceil(n / E)`` of a
-    group's ``n`` items: a linear assignment, exact for up to 256 items and nearly so
-    above (``auction``). In eval an item goes to its ``argmax_e x . c_e``. The weight is
-    ``sigmoid(x . c_a)``. Balance in training needs no loss; in eval nothing enforces it.
+    ``a = argmax sum_t x_t . c_a(t)``, where each expert has at most ``ceil(n / E)`` of a
+    group's ``n`` items: a linear assignment problem, solved exactly for up to 256 items and
+    approximately above (``auction``). In eval an item's expert is ``argmax_e x . c_e``. The weight
+    is ``sigmoid(x . c_a)``. Balance needs no loss in training and is not enforced in eval.
 
     Source: BASE layers, Lewis et al. 2021, 2103.16716, equations 1 to 3 and algorithm 1.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        gate: what scores the pairs.
+        gate: scores the pairs of items and experts.
 
     >>> router = BaseAssignment(4, 2)
     >>> router(Items(torch.randn(6, 4))).load.tolist()
@@ -48,54 +48,53 @@ class BaseAssignment(Router):
             place = torch.arange(len(items), device=expert.device)
             for group in items.grouped(place):
                 real = group[items.real()[group]]
-                expert[real] = dealt_out(logits[real])
+                expert[real] = balanced_assignment(logits[real])
         expert = expert.unsqueeze(1)
-        weight = pick(self.gate, items, logits, expert).sigmoid()
+        weight = self.gate.pick(items, logits, expert).sigmoid()
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)
 
 
-def dealt_out(scores: Tensor) -> Tensor:
-    """An expert for each item, ``(n,)``, none with more than ``ceil(n / E)``.
+def balanced_assignment(scores: Tensor) -> Tensor:
+    """The expert of each item, ``(n,)``, with at most ``ceil(n / E)`` items per expert.
 
-    >>> dealt_out(torch.tensor([[3.0, 0.0], [2.0, 1.0]])).tolist()
+    >>> balanced_assignment(torch.tensor([[3.0, 0.0], [2.0, 1.0]])).tolist()
     [0, 1]
     """
     n, experts = scores.shape
     places = -(-n // experts)
     finite = np.nan_to_num(scores.detach().cpu().double().numpy())
-    if n > _EXACT:
+    if n > _MAX_ITEMS_EXACT:
         return torch.from_numpy(auction(finite, places)).to(scores.device)
-    from scipy.optimize import linear_sum_assignment  # takes as long to import as this package
+    from scipy.optimize import linear_sum_assignment  # slow to import
 
     _, seat = linear_sum_assignment(finite.repeat(max(places, 1), 1), maximize=True)
     return torch.from_numpy(seat // max(places, 1)).to(scores.device)
 
 
 Scores = npt.NDArray[np.float64]
-Chosen = npt.NDArray[np.int64]
+Experts = npt.NDArray[np.int64]
 
-#: Rounds per expert after which whoever has no place takes what is free: scores with a gap that
-#: swallows the increment would go on for ever.
-_PATIENCE = 100
+#: Rounds per expert, after which items without an expert take free places: if a gap between scores
+#: absorbs the increment, the auction does not terminate.
+_MAX_ROUNDS_PER_EXPERT = 100
 
 
-def auction(scores: Scores, places: int, tolerance: float = 1e-2) -> Chosen:
-    """An expert for each item, none with more than ``places``; the sum of scores nearly largest.
+def auction(scores: Scores, places: int, tolerance: float = 1e-2) -> Experts:
+    """A nearly optimal expert of each item, with at most ``places`` items per expert.
 
-    Items without an expert bid for the one that is worth most to them at its price, up to
-    where their second best would be worth as much, and a little more. An expert keeps its
-    highest bidders; once it is full its price is the lowest bid it holds. The sum ends within
-    ``n`` times that little of the optimum, unless it takes too long: who then still has no
-    expert is seated where there is room.
+    Each unassigned item bids for the expert of the highest value, which is score minus price: the
+    price at which its second best has the same value, plus an increment. An expert keeps its
+    highest bidders; once it is full, its price is the lowest bid that it keeps. The sum of scores
+    is within ``n`` increments of the optimum, unless the maximum of rounds is reached: the
+    remaining items then take free places.
 
     Source: Bertsekas and Castanon 1989, "The auction algorithm for the transportation problem"
     (Annals of Operations Research 20:67, doi 10.1007/BF02216923).
 
     Args:
         scores: ``(n, E)``, finite.
-        places: per expert; ``E`` times as many are at least ``n``.
-        tolerance: the little more, relative to how far an item's best score lies above its
-            mean score, on average.
+        places: maximum of items per expert; ``E * places >= n``.
+        tolerance: increment relative to the mean over items of the best minus the mean score.
 
     Returns:
         ``(n,)``.
@@ -111,7 +110,7 @@ def auction(scores: Scores, places: int, tolerance: float = 1e-2) -> Chosen:
     prices = np.zeros(experts)
     held, bids = np.full(n, -1), np.zeros(n)
     waiting = np.arange(n)
-    for _ in range(_PATIENCE * experts):
+    for _ in range(_MAX_ROUNDS_PER_EXPERT * experts):
         if not len(waiting):
             break
         value = scores[waiting] - prices
@@ -120,14 +119,14 @@ def auction(scores: Scores, places: int, tolerance: float = 1e-2) -> Chosen:
         value[mine, best] = -np.inf
         bids[waiting] = scores[waiting, best] - value.max(1) + step
         held[waiting] = best
-        waiting = _turned_away(held, bids, prices, np.unique(best), places)
+        waiting = _outbid(held, bids, prices, np.unique(best), places)
         held[waiting] = -1
-    _seat(held, waiting, scores, places)
+    _take_free_places(held, waiting, scores, places)
     return held
 
 
-def _turned_away(held: Chosen, bids: Scores, prices: Scores, sold: Chosen, places: int) -> Chosen:
-    """The lowest bidders of experts that hold too many; sets the prices of those that are full."""
+def _outbid(held: Experts, bids: Scores, prices: Scores, sold: Experts, places: int) -> Experts:
+    """The lowest bidders of experts over ``places``; sets the prices of full experts."""
     losers = [np.zeros(0, dtype=np.int64)]
     for expert in sold:
         bidders = np.flatnonzero(held == expert)
@@ -140,8 +139,8 @@ def _turned_away(held: Chosen, bids: Scores, prices: Scores, sold: Chosen, place
     return np.concatenate(losers)
 
 
-def _seat(held: Chosen, waiting: Chosen, scores: Scores, places: int) -> None:
-    """Gives each who waits the best expert with a place left, one after the other."""
+def _take_free_places(held: Experts, waiting: Experts, scores: Scores, places: int) -> None:
+    """Assign the waiting items in turn to their best expert with a free place."""
     left = places - np.bincount(held[held >= 0], minlength=scores.shape[1])
     for item in waiting:
         held[item] = np.where(left > 0, scores[item], -np.inf).argmax()

@@ -1,4 +1,4 @@
-"""Top-K with a capacity that serves the surest items first."""
+"""Top-K with batch priority: a capacity that drops the items with the smallest weights."""
 
 import math
 from collections.abc import Mapping
@@ -7,22 +7,21 @@ from typing import Any, ClassVar
 import torch
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.noise import Scores, chance_of_top_k
-from .blocks.selection import check_k, check_learns, top_k
+from .blocks import NoisyLogits, build_weighting, check_k, top_k, top_k_probability
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("batch_priority")
 class BatchPriority(Router):
-    """Every item takes its K best experts, and full experts turn away the least sure items.
+    """Each item selects its K best experts; experts over capacity drop the least confident items.
 
     ``TopK(softmax(h + N(0, 1 / E^2)))``, noise in training only. Each expert has
-    ``ceil(capacity * K * n / E)`` places in a group of ``n`` items: first choices are seated
-    before second ones, and items in order of their largest weight. So unimportant items are
-    dropped, where ``moe.drop=position`` drops whatever comes late. Who is dropped depends on
-    the whole group: causal tasks refuse this router.
+    ``ceil(capacity * K * n / E)`` places in a group of ``n`` items: first choices precede second
+    choices, and items are ordered by their largest weight. So unimportant items are dropped,
+    whereas ``moe.drop=position`` drops late ones. Dropping depends on the whole group, so causal
+    tasks reject this router.
 
     Source: V-MoE, Riquelme et al. 2021, 2106.05974, equation 2 and section 4.1.
 
@@ -30,10 +29,10 @@ class BatchPriority(Router):
         dim: ``D``.
         num_experts: ``E``.
         k: experts per item.
-        capacity: places relative to an even load, above 0.
-        weighting: ``probability``, or ``renormalized`` (over the K before any drop; needs ``k``
-            of 2 or more).
-        gate: what scores the experts.
+        capacity: places relative to an even load, > 0.
+        weighting: ``probability``, or ``renormalized`` (over the K before dropping; needs
+            ``k >= 2``).
+        gate: scores the experts.
 
     >>> router = BatchPriority(4, 2, k=1, capacity=0.5)
     >>> routing = router(Items(torch.randn(8, 4)))
@@ -58,10 +57,10 @@ class BatchPriority(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         if not 0 < capacity < math.inf:
-            raise OptionError("capacity", capacity, "a finite number above 0")
+            raise OptionError("capacity", capacity, "a finite number > 0")
         self.k = k
         self.capacity = capacity
-        self.weighting = check_learns(k, weighting)
+        self.weighting = build_weighting(k, weighting)
         self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
@@ -69,7 +68,7 @@ class BatchPriority(Router):
         std = torch.full_like(clean, 1 / self.num_experts)
         noisy = clean + torch.randn_like(clean) * std if self.training else clean
         expert = top_k(noisy, self.k)
-        chance = chance_of_top_k(Scores(clean, noisy, std), self.k)
+        chance = top_k_probability(NoisyLogits(clean, noisy, std), self.k)
         return Routing.by_item(
             items,
             expert,

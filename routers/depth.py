@@ -1,4 +1,4 @@
-"""Only the items that need it go through; the others skip the layer."""
+"""Mixture-of-Depths: a share of each group's items is processed, the others skip the layer."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -7,33 +7,32 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import check_k, probability, top_k
-from .gates import GateSpec, pick
-from .plugins.errors import OptionError
+from .blocks import check_k, softmax_weights, top_k
+from .gates import GateSpec
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("depth")
 class Depth(Router):
-    """The items of a group that score highest go through, the others skip the layer.
+    """The items of a group with the highest scores are processed, the others skip the layer.
 
-    A scalar gate ``r = x w`` chooses the top ``C = ceil(share * n)`` of a group's ``n`` items;
-    ``y_i = r_i sum_e p_ie FFN_e(x_i)`` for those and 0 for the others, which the residual around
-    the layer takes past it. With one expert that is Mixture-of-Depths; with more the chosen
-    items take the K experts a second gate scores highest: its staged form, MoDE. Whether an item
-    goes through depends on the whole group, later items too, in training and in eval: causal
-    tasks refuse this router.
+    A scalar gate ``r = x w`` selects the top ``C = ceil(share * n)`` of a group's ``n`` items;
+    ``y_i = r_i sum_e p_ie FFN_e(x_i)`` for those and 0 for the others, which keep the residual
+    stream only. With one expert that is Mixture-of-Depths; with more, a second gate selects K
+    experts for each selected item: its staged form, MoDE. The selection depends on the whole
+    group, including later items, in training and in eval, so causal tasks reject this router.
 
     Source: Raposo et al. 2024, 2404.02258, equation 1, sections 3.4 and 4.3.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        share: of a group's items that go through, above 0 and at most 1. The paper's best is
+        share: fraction of a group's items that is processed, in (0, 1]. The paper's best is
             0.125 in every other block.
-        k: experts for each of these.
-        gate: what scores the experts.
-        depth_gate: what scores the items.
+        k: experts per selected item.
+        gate: scores the experts.
+        depth_gate: scores the items.
 
     >>> import torch
     >>> routing = Depth(4, 2, share=0.25)(Items(torch.randn(8, 4)))
@@ -57,7 +56,7 @@ class Depth(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < share <= 1:
-            raise OptionError("share", share, "a number above 0, at most 1")
+            raise OptionError("share", share, "a number in (0, 1]")
         check_k(k, num_experts)
         self.share = share
         self.k = k
@@ -69,7 +68,7 @@ class Depth(Router):
         through = top_share(items, depth.detach().squeeze(1), self.share)
         logits = self.gate(items)
         expert = top_k(logits, self.k)
-        weight = probability(pick(self.gate, items, logits, expert), logits)
+        weight = softmax_weights(self.gate.pick(items, logits, expert), logits)
         return Routing.by_item(
             items,
             expert,
@@ -82,15 +81,15 @@ class Depth(Router):
 
 
 def top_share(items: Items, scores: Tensor, share: float) -> Tensor:
-    """The ``ceil(share * n)`` of each group's ``n`` real items that score highest.
+    """Mask of the ``ceil(share * n)`` of each group's ``n`` unpadded items that score highest.
 
     Args:
-        items: which items there are, in groups.
+        items: the items, in groups.
         scores: ``(N,)``.
-        share: above 0 and at most 1.
+        share: in (0, 1].
 
     Returns:
-        ``(N,)`` bool; of equals the first are in.
+        ``(N,)`` bool; ties are broken by position.
 
     >>> top_share(Items(torch.zeros(3, 1)), torch.tensor([0.1, 0.5, 0.2]), 0.5).tolist()
     [False, True, True]

@@ -1,4 +1,4 @@
-"""K selectors that spell an expert's number in binary, smoothly."""
+"""DSelect-k: differentiable selectors in a binary code of the experts."""
 
 import math
 from collections.abc import Mapping
@@ -8,33 +8,33 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import check_k
+from .blocks import check_k
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("dselect_k")
 class DSelectK(Router):
-    """K selectors each spell an expert's number, bit by bit; a softmax mixes what they chose.
+    """K selectors each encode an expert in binary; a softmax mixes the selected experts.
 
     ``w = sum_s softmax(a)_s r_s`` and ``r_se = prod_b S(z_sb)`` where bit ``b`` of ``e`` is 1,
     ``1 - S(z_sb)`` where it is 0, over ``ceil(log2 E)`` bits. The smooth step
     ``S(t) = -2 t^3 / gamma^3 + 3 t / (2 gamma) + 1 / 2`` is exactly 0 below ``-gamma / 2`` and 1
-    above ``gamma / 2``: selection is differentiable and, once bits are settled, sparse. Before, an
-    item may have up to ``E`` experts. Where ``E`` is no power of two some codes are nobody's, and
-    weights may sum to less than one.
+    above ``gamma / 2``: the selection is differentiable, and sparse once the bits have
+    converged; before, an item may have up to ``E`` experts. If ``E`` is not a power of two, some
+    codes have no expert, and weights may sum to less than one.
 
-    Source: Hazimeh et al. 2021, 2106.03760. This is the per-example form: ``z`` and
-    ``a`` come from a gate. (The static form, constants for a whole layer, routes all items alike.)
+    Source: Hazimeh et al. 2021, 2106.03760. This is the per-example form, where a
+    gate computes ``z`` and ``a``, not the static form with the same experts for all items.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        k: selectors, ``S``: how many experts an item has in the end, at most.
-        gamma: width of the smooth step, above 0; bits beyond it get no gradient, so it is wide
-            beside the first scores.
-        gate: what gives ``z`` and ``a``.
+        k: number of selectors ``S``, the maximum of experts per item after convergence.
+        gamma: width of the smooth step, > 0; bits outside have no gradient, so it is large
+            compared with the initial scores.
+        gate: computes ``z`` and ``a``.
 
     >>> router = DSelectK(4, 8, k=1)
     >>> torch.nn.init.constant_(router.gate.weight, 9.0).shape  # all bits are 1: expert 7
@@ -44,7 +44,7 @@ class DSelectK(Router):
     """
 
     traits = Traits(has_logits=False)
-    # below 1 most bits of a new gate lie beyond the step and never move
+    # below 1 most bits of a new gate lie outside of the step and have no gradient
     search_space: ClassVar[Mapping[str, Any]] = {
         "k": [1, 2, 4],
         "gamma": {"low": 1.0, "high": 10.0, "log": True},
@@ -68,7 +68,7 @@ class DSelectK(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         if not 0 < gamma < math.inf:
-            raise OptionError("gamma", gamma, "a finite number above 0")
+            raise OptionError("gamma", gamma, "a finite number > 0")
         self.k, self.gamma = k, gamma
         width = (num_experts - 1).bit_length()
         number, bit = torch.arange(num_experts).unsqueeze(1), torch.arange(width)
@@ -89,7 +89,7 @@ class DSelectK(Router):
 
 
 def smooth_step(t: Tensor) -> Tensor:
-    """From exactly 0 below -1/2 to exactly 1 above 1/2, with a continuous slope.
+    """A cubic step: 0 below -1/2, 1 above 1/2, with a continuous slope.
 
     >>> smooth_step(torch.tensor([-0.5, 0.0, 0.25, 2.0])).tolist()
     [0.0, 0.5, 0.84375, 1.0]

@@ -1,31 +1,31 @@
-"""Between softmax and sparsemax: how sparse is a number to choose."""
+"""Entmax routing, between softmax and sparsemax."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ._router import ROUTERS, Router
-from .blocks.sparse_projection import entmax
+from .blocks import entmax
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("entmax")
 class Entmax(Router):
-    """Every item takes the experts that entmax gives a weight: a softmax with a cut-off tail.
+    """Each item selects the experts with a positive entmax weight.
 
     ``p = [(alpha - 1) h - tau]_+ ^ (1 / (alpha - 1))``; the support of ``p`` is the selected set,
-    ``p`` the weights. ``alpha=2`` is ``sparsemax``; towards 1 every expert is kept, as in
-    ``soft_mixture``.
+    ``p`` the weights. ``alpha=2`` is ``sparsemax``; ``alpha`` near 1 selects every expert, as
+    ``soft_mixture`` does.
 
-    Source: Peters et al. 2019, 1905.05702, equations 9 and 10, in place of the softmax of a gate.
-    That paper balances nothing.
+    Source: Peters et al. 2019, 1905.05702, equations 9 and 10, in place of the softmax of a gate;
+    the paper has no balance loss.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        alpha: from 1.05 to 2; 1.5 and 2 are solved by sorting, others by bisection.
-        gate: what scores the experts.
+        alpha: in [1.05, 2]; 1.5 and 2 are solved by sorting, others by bisection.
+        gate: scores the experts.
 
     >>> import torch
     >>> router = Entmax(3, 3)
@@ -41,7 +41,7 @@ class Entmax(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 1.05 <= alpha <= 2:
-            raise OptionError("alpha", alpha, "a number from 1.05 to 2")
+            raise OptionError("alpha", alpha, "a number in [1.05, 2]")
         self.alpha = alpha
         self.gate = self.build_gate(gate)
 

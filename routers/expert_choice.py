@@ -1,4 +1,4 @@
-"""Every expert takes its C best items."""
+"""Expert choice."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -6,20 +6,20 @@ from typing import Any, ClassVar
 import torch
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import largest, softmax, top_k
+from .blocks import softmax, top_k, top_k_unsorted
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("expert_choice")
 class ExpertChoice(Router):
-    """Every expert takes the items of a group that it scores highest.
+    """Each expert selects the items of a group with the highest scores.
 
-    Each takes ``C = ceil(factor * n / E)`` of the group's ``n`` items. An item may get many
-    experts or none: ``y_i = sum_e p_ie FFN_e(x_i)``, not renormalised, with ``p`` the softmax
-    over experts. Balance is exact. An item's experts depend on the whole group, later items
-    too, so causal tasks refuse this router.
+    An expert selects ``C = ceil(factor * n / E)`` of the group's ``n`` items. An item may have
+    many experts or none: ``y_i = sum_e p_ie FFN_e(x_i)``, not renormalized, with ``p`` the
+    softmax over experts. Balance is exact. An item's experts depend on the whole group,
+    including later items, so causal tasks reject this router.
 
     Source: Zhou et al. 2022, 2202.09368.
 
@@ -27,7 +27,7 @@ class ExpertChoice(Router):
         dim: ``D``.
         num_experts: ``E``.
         factor: experts per item on average.
-        gate: what scores the pairs.
+        gate: scores the pairs of items and experts.
 
     >>> router = ExpertChoice(4, 2, factor=1.0)
     >>> router(Items(torch.randn(6, 4))).load.tolist()
@@ -42,9 +42,7 @@ class ExpertChoice(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < factor <= num_experts:
-            raise OptionError(
-                "factor", factor, f"a number above 0, at most num_experts={num_experts}"
-            )
+            raise OptionError("factor", factor, f"a number in (0, num_experts={num_experts}]")
         self.factor = factor
         self.gate = self.build_gate(gate)
 
@@ -56,8 +54,8 @@ class ExpertChoice(Router):
         places = int(capacity.max()) if len(items) else 0
         scores = probs.detach().t().contiguous().view(self.num_experts, *real.shape)  # (E, G, L)
         if items.mask is None:
-            order = largest(scores, places)
-        else:  # largest first, so that a shorter group can leave its last places empty
+            order = top_k_unsorted(scores, places)
+        else:  # in order, so that a shorter group leaves its last places empty
             order = top_k(scores.masked_fill(~real, -1.0), places)
         first = torch.arange(items.groups, device=order.device) * items.group_length
         item = (order + first.unsqueeze(1)).flatten(1)  # (E, G * C)

@@ -1,4 +1,4 @@
-"""Expert choice without a look at other items: each expert has a bar to pass."""
+"""Expert threshold routing: each expert takes the items above a running threshold."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -7,28 +7,26 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from ._torch.float32_state import Float32State
-from .blocks.histogram import BINS, histogram, quantile
-from .blocks.sigmoid_topk import renormalized
+from .blocks import BINS, Float32State, histogram, normalized_sigmoid, quantile
 from .gates import Gate, GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 from .routing import Items, Routing
 
-#: How many items a new gate is tried on.
-_ITEMS = 4096
+#: Number of random items on which a new gate is evaluated.
+_NUM_SAMPLES = 4096
 
 
 class Threshold(Float32State):
-    """A running mean ``(E,)``: over all steps at first, exponential from then on.
+    """A running mean ``(E,)``: of all steps at first, exponential later.
 
     Args:
-        start: ``(E,)``, what it is until the first step.
-        decay: how much of it a step keeps.
+        start: ``(E,)``, the initial value.
+        decay: the weight of the previous value, in [0, 1).
 
-    >>> bar = Threshold(torch.tensor([0.5]), decay=0.75)
+    >>> mean = Threshold(torch.tensor([0.5]), decay=0.75)
     >>> for new in (1.0, 0.0, 0.5, 0.5, 0.0):
-    ...     bar.follow(torch.tensor([new]))
-    >>> bar.value.item()
+    ...     mean.update(torch.tensor([new]))
+    >>> mean.value.item()
     0.375
     """
 
@@ -38,64 +36,64 @@ class Threshold(Float32State):
     def __init__(self, start: Tensor, decay: float) -> None:
         super().__init__()
         if not 0 <= decay < 1:
-            raise OptionError("decay", decay, "a number from 0 to below 1")
+            raise OptionError("decay", decay, "a number in [0, 1)")
         self.decay = decay
         self.register_buffer("value", start.float())
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def follow(self, new: Tensor) -> None:
-        """Take a step towards ``new``."""
+    def update(self, new: Tensor) -> None:
+        """Include ``new``, ``(E,)``, in the mean."""
         self.steps += 1
         self.value += (new - self.value) * (1 / self.steps).clamp_min(1 - self.decay)
 
 
 @torch.no_grad()
-def expected_bar(gate: Gate, dim: int, share: float) -> Tensor:
-    """The logit of each expert that a new gate gives a share of all items or more, ``(outputs,)``.
+def initial_threshold(gate: Gate, dim: int, share: float) -> Tensor:
+    """The ``1 - share`` quantile of each of a new gate's logits, ``(outputs,)``.
 
-    Items have independent standard normal features, as behind a norm, and are the same always.
+    Estimated on fixed items with independent standard normal features, as after a norm.
 
     >>> from .gates import build_gate
     >>> gate = build_gate("linear", 4, 1)
     >>> gate.weight.data.fill_(1.0).tolist()  # logits of deviation 2
     [[1.0, 1.0, 1.0, 1.0]]
-    >>> round(expected_bar(gate, 4, 0.1587).item())
+    >>> round(initial_threshold(gate, 4, 0.1587).item())
     2
     """
-    x = torch.randn(_ITEMS, dim, generator=torch.Generator().manual_seed(0), device="cpu")
+    x = torch.randn(_NUM_SAMPLES, dim, generator=torch.Generator().manual_seed(0), device="cpu")
     device = next(gate.parameters(), x).device
     logits = gate(Items(x.to(device)))
     if not logits.std(0).all():
         raise OptionError(
             "gate",
-            "a gate that scores all items alike",
-            "one that tells them apart from the start, for no threshold parts equal scores",
-            "Start its parameters with some spread, or choose another gate",
+            "a gate with equal scores for all items",
+            "initial scores that differ, since no threshold separates equal ones",
+            "Initialize it with random weights, or choose another gate",
         )
-    return logits.t().topk(max(1, round(share * _ITEMS))).values[:, -1]
+    return logits.t().topk(max(1, round(share * _NUM_SAMPLES))).values[:, -1]
 
 
 @ROUTERS.register("expert_threshold")
 class ExpertThreshold(Router):
-    """Every item goes to each expert whose score passes that expert's running threshold.
+    """Each item is assigned to every expert whose running threshold its score exceeds.
 
-    ``i`` goes to ``e`` where ``s_ie = sigma(h_ie) > sigma(c_e)``, with weight ``s_ie``. ``c_e`` is
-    an average over past training steps of the logit that a share ``factor / E`` of the step's
-    items reached; before the first, what a new gate would give that share of normally distributed
-    items. So loads are even in expectation, an item gets ``factor`` experts on average, none or
-    many in particular, and unlike in ``expert_choice`` no item looks at another.
+    ``i`` is assigned to ``e`` if ``s_ie = sigma(h_ie) > sigma(c_e)``, with weight ``s_ie``. ``c_e``
+    is a running mean over training steps of the logit that a share ``factor / E`` of the step's
+    items reaches, initially that of a new gate on normally distributed items. So loads are equal
+    in expectation, an item has ``factor`` experts on average, possibly none or many, and unlike
+    in ``expert_choice`` its route does not depend on other items.
 
     Source: expert threshold routing, Sun et al. 2026, 2603.11535, equation 6 and algorithm 1. The
-    first steps are averaged evenly instead of a warm-up by expert choice. Bars are kept and
-    averaged as logits, in which scores near 0 or 1 stay apart, and quantiles are read from
-    histograms around the bar, which add up over ranks.
+    first steps are averaged equally instead of a warm-up by expert choice. Thresholds are stored
+    and averaged as logits, which resolve scores near 0 or 1; quantiles are estimated from
+    histograms around the threshold, which add up over ranks.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
         factor: experts per item on average.
-        decay: how much of ``c`` a step keeps.
-        gate: what scores the experts.
+        decay: weight of the previous ``c`` in an update, in [0, 1).
+        gate: scores the experts.
 
     >>> import torch
     >>> router = ExpertThreshold(4, 8, factor=2.0)
@@ -119,12 +117,12 @@ class ExpertThreshold(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < factor <= num_experts:
-            allowed = f"a number above 0, at most num_experts={num_experts}"
-            raise OptionError("factor", factor, allowed)
+            expected = f"a number in (0, num_experts={num_experts}]"
+            raise OptionError("factor", factor, expected)
         self.share = factor / num_experts
         self.num_counts = num_experts * BINS
         self.gate = self.build_gate(gate)
-        start = expected_bar(self.gate, dim, self.share)
+        start = initial_threshold(self.gate, dim, self.share)
         self.threshold = Threshold(start, decay)
 
     def forward(self, items: Items) -> Routing:
@@ -135,11 +133,11 @@ class ExpertThreshold(Router):
             logits.sigmoid(),
             keep=above > 0,
             logits=logits,
-            probs=renormalized(logits),
+            probs=normalized_sigmoid(logits),
             experts_per_item=self.share * self.num_experts,
             extras={"counts": histogram(above[items.real()])} if self.training else None,
         )
 
-    def adapt_from_counts(self, tally: Tensor) -> None:
-        if self.training and tally.any():
-            self.threshold.follow(self.threshold.value + quantile(tally, 1 - self.share))
+    def adapt_from_counts(self, counts: Tensor) -> None:
+        if self.training and counts.any():
+            self.threshold.update(self.threshold.value + quantile(counts, 1 - self.share))

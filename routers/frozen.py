@@ -1,4 +1,4 @@
-"""Control: any router as it was at its start."""
+"""Control: any router with frozen initial parameters."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,26 +7,26 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .plugins.errors import OptionError
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("frozen")
 class Frozen(Router):
-    """Control: a router that learns, named by ``of``, kept as it was at its random start.
+    """Control: any learned router with frozen random parameters.
 
-    The same choice, layout, noise and cost, and nothing that moves: no gradient, no ``adapt``.
-    What the router named gains over this is what its learning is worth. With ``of=topk`` it is
-    ``random_fixed``; that one is a single rule, this one is any router's own control.
+    Selection, layout, noise and cost are the same, without gradients and without ``adapt``, so
+    the gain of the named router over this control is the value of its learning. ``of=topk`` is
+    ``random_fixed``.
 
-    Source: the fixed router of SMoE-Dropout, Chen et al. 2023, 2303.01610, for any router; Soft
-    MoE compares itself with fixed dispatch and combine likewise (2308.00951, table 2).
+    Source: the fixed router of SMoE-Dropout, Chen et al. 2023, 2303.01610, for any router; the
+    Soft MoE paper compares with fixed dispatch and combine weights (2308.00951, table 2).
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        of: the name of the router, one with the trait ``learned``.
-        options: of that router; None for its defaults.
+        of: name of a router with the trait ``learned``.
+        options: options of that router; None for its defaults.
 
     >>> router = Frozen(4, 8, of="expert_choice", options={"factor": 1.0})
     >>> sum(p.numel() for p in router.parameters() if p.requires_grad)
@@ -50,8 +50,10 @@ class Frozen(Router):
         try:
             self.router: Router = ROUTERS.build(of, dim, num_experts, **(options or {}))
         except OptionError as error:
-            path = error.name.removeprefix(ROUTERS.key)  # empty, or .option
-            raise error.about(f"options{path}" if path else "of", error.problem) from None
+            key, dot, path = error.name.partition(".")
+            if key != ROUTERS.key:
+                raise  # about num_experts
+            raise error.about("options" + dot + path if path else "of", error.problem) from None
         if not self.router.traits.learned:
             raise OptionError("of", of, "a router with the trait learned, such as topk")
         self.router.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Few groups per item, few experts within them: items reach a bounded number of devices."""
+"""Group-limited top-K: each item reaches a bounded number of expert groups, such as devices."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -7,37 +7,35 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS
-from .blocks.expert_bias import BY_LOAD
-from .blocks.selection import top_k
-from .blocks.sigmoid_topk import SigmoidTopKBase
+from .blocks import LOAD_RULES, SigmoidTopKBase, top_k
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 
 
 @ROUTERS.register("grouped_topk")
 class GroupedTopK(SigmoidTopKBase):
-    """Every item takes its K best experts from its best few groups of experts.
+    """Each item selects its K best experts from its best groups of experts.
 
-    The ``E`` experts lie in equal groups, those of one device for instance. A group's score is
-    the sum of its two largest ``sigma(h) + b``; the best groups stay, the experts of others count
-    as ``-inf``, and ``S`` is the top K of what remains. Weights and bias are those of ``sigmoid``.
+    The ``E`` experts form equal groups, for instance those of one device. A group's score is
+    the sum of its two largest ``sigma(h) + b``; the experts outside of the best groups score
+    ``-inf``, and ``S`` is the top K of all. Weights and bias are those of ``sigmoid``.
 
     Source: node-limited routing of DeepSeek-V3 2412.19437, section 2.1.2; by devices in
-    DeepSeek-V2 2405.04434, section 2.2.2, where a group's score is its largest.
+    DeepSeek-V2 2405.04434, section 2.2.2, where a group's score is its maximum.
 
     Args:
         dim: ``D``.
         num_experts: ``E``, a multiple of ``expert_groups``.
         k: experts per item.
-        expert_groups: how many groups the experts form.
-        kept_groups: how many of them an item may reach.
-        weighting: ``renormalized`` (sums to one; needs ``k`` of 2 or more) or ``probability``
+        expert_groups: number of groups.
+        kept_groups: number of groups that an item may reach.
+        weighting: ``renormalized`` (sums to one; needs ``k >= 2``) or ``probability``
             (the scores themselves).
-        scale: what weights are multiplied by.
-        rule: how the bias moves: by the ``sign`` of each expert's lack of load, or in proportion
-            to it (``proportional``).
-        rate: how far it moves in a step; None for the rule's own, 0 for no bias.
-        gate: what scores the experts.
+        scale: factor of the weights.
+        rule: update of the bias: by the ``sign`` of the mean load minus each expert's load, or
+            ``proportional`` to it.
+        rate: step size of the update; None for the rule's default, 0 for no bias.
+        gate: scores the experts.
 
     >>> import torch
     >>> from routers import Items
@@ -47,8 +45,8 @@ class GroupedTopK(SigmoidTopKBase):
     True
     """
 
-    rules = BY_LOAD
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "rule": list(BY_LOAD)}
+    rules = LOAD_RULES
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "rule": list(LOAD_RULES)}
 
     def __init__(
         self,
@@ -76,26 +74,26 @@ class GroupedTopK(SigmoidTopKBase):
 
 
 def check_groups(num_experts: int, k: int, groups: int, kept: int) -> None:
-    """Raise ``ConfigError`` unless ``kept`` of ``groups`` equal groups hold ``k`` experts."""
+    """Raise ``OptionError`` unless ``kept`` of ``groups`` equal groups hold ``k`` experts."""
     if groups < 1 or num_experts % groups:
-        allowed = f"a number that divides num_experts={num_experts}"
-        raise OptionError("expert_groups", groups, allowed)
+        expected = f"a divisor of num_experts={num_experts}"
+        raise OptionError("expert_groups", groups, expected)
     least = -(-k * groups // num_experts)
     if not least <= kept <= groups:
-        allowed = f"from {least}, which hold router.k={k} experts, to router.expert_groups={groups}"
-        raise OptionError("kept_groups", kept, allowed)
+        expected = f"an integer in [{least}, expert_groups={groups}], to hold k={k} experts"
+        raise OptionError("kept_groups", kept, expected)
 
 
 def in_best_groups(scores: Tensor, groups: int, kept: int) -> Tensor:
-    """The scores of each item's best groups, by the sum of their two largest; ``-inf`` elsewhere.
+    """Mask the scores outside of each item's best groups, by their two largest, with ``-inf``.
 
     Args:
         scores: ``(N, E)``.
-        groups: how many equal groups the experts form.
-        kept: how many of them stay.
+        groups: number of equal groups.
+        kept: number of groups that are not masked.
 
     >>> in_best_groups(torch.tensor([[0.9, 0.1, 0.6, 0.5]]), groups=2, kept=1).tolist()
-    [[-inf, -inf, 0.6000000238418579, 0.5]]
+    [[-inf, -inf, 0.6000, 0.5]]
     """
     grouped = scores.view(*scores.shape[:-1], groups, scores.shape[-1] // groups)
     best = top_k(grouped.topk(min(2, grouped.shape[-1]), -1).values.sum(-1), kept)

@@ -1,4 +1,4 @@
-"""Experts drawn by the gate's own probabilities."""
+"""Gumbel top-K: experts sampled from the gate's distribution."""
 
 import math
 from collections.abc import Mapping
@@ -8,20 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import check_k, softmax, top_k
+from .blocks import check_k, softmax, top_k
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("gumbel")
 class Gumbel(Router):
-    """In training every item draws K experts from its gate; in eval it takes the likeliest.
+    """Each item samples K experts from its gate in training, and uses the most likely in eval.
 
     ``S = topk(h + g)``, ``g = -log(-log u)``: K draws from ``softmax(h)`` without replacement.
-    Each works with weight ``1 / K``. Straight through, the gradient is that of
-    ``softmax((h + g) / tau)[S]``, which no step of the output has: choices are learnt by a
-    surrogate. ``tau`` falls with every optimizer step, ``max(floor, tau_0 exp(-rate t))``.
+    Each has weight ``1 / K``. A straight-through estimator uses the gradient of
+    ``softmax((h + g) / tau)[S]`` as a surrogate. Each optimizer step ``t`` lowers the temperature,
+    ``tau = max(floor, tau_0 exp(-rate t))``.
 
     Source: Jang et al. 2017, 1611.01144, equations 1 and 2, section 2.2; top K, Kool et al. 2019,
     1903.06059.
@@ -31,9 +31,9 @@ class Gumbel(Router):
         num_experts: ``E``.
         k: experts per item.
         temperature: ``tau_0``.
-        floor: least temperature.
-        rate: of annealing, per step; 0 keeps the temperature.
-        gate: what scores the experts.
+        floor: minimum temperature.
+        rate: annealing rate per step; 0 keeps the temperature constant.
+        gate: scores the experts.
 
     >>> router = Gumbel(4, 8, k=2, rate=0.001)
     >>> for _ in range(100):
@@ -73,28 +73,28 @@ class Gumbel(Router):
 
     def adapt(self, load: Tensor) -> None:
         if self.training:
-            self.temperature.fall()
+            self.temperature.step()
 
 
 def _gumbel_like(logits: Tensor) -> Tensor:
-    """Standard Gumbel noise, finite: ``-log`` of an exponential draw above 0."""
+    """Standard Gumbel noise, kept finite: ``-log`` of positive exponential noise."""
     return -torch.empty_like(logits).exponential_().clamp_min(1e-20).log()
 
 
-#: The least temperature: float32 scores over smaller ones overflow, and softmax is NaN then.
-LEAST = 1e-30
+#: Float32 scores divided by a lower temperature overflow, so that the softmax is NaN.
+MIN_TEMPERATURE = 1e-30
 
 
 class Annealed(nn.Module):
     """``max(floor, first exp(-rate t))`` after ``t`` steps (Jang et al. 2017, section 2.2).
 
     Args:
-        first: the temperature at the start.
-        floor: where it stops falling.
-        rate: how fast it falls, per step; 0 keeps it.
+        first: initial temperature.
+        floor: minimum temperature.
+        rate: annealing rate per step; 0 keeps the temperature constant.
 
     >>> temperature = Annealed(1.0, floor=0.5, rate=0.1)
-    >>> temperature.fall()
+    >>> temperature.step()
     >>> round(temperature.value.item(), 4)
     0.9048
     """
@@ -103,21 +103,21 @@ class Annealed(nn.Module):
 
     def __init__(self, first: float, floor: float, rate: float) -> None:
         super().__init__()
-        if not LEAST <= first < math.inf:
-            raise OptionError("temperature", first, f"a finite number of at least {LEAST}")
-        if not LEAST <= floor <= first:
-            allowed = f"a number of at least {LEAST}, at most router.temperature={first}"
-            raise OptionError("floor", floor, allowed)
+        if not MIN_TEMPERATURE <= first < math.inf:
+            raise OptionError("temperature", first, f"a finite number >= {MIN_TEMPERATURE}")
+        if not MIN_TEMPERATURE <= floor <= first:
+            expected = f"a number in [{MIN_TEMPERATURE}, temperature={first}]"
+            raise OptionError("floor", floor, expected)
         if not 0 <= rate < math.inf:
-            raise OptionError("rate", rate, "a finite number of at least 0")
+            raise OptionError("rate", rate, "a finite number >= 0")
         self.first, self.floor, self.rate = first, floor, rate
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @property
     def value(self) -> Tensor:
-        """The temperature now, a scalar in float64."""
+        """The current temperature, a float64 scalar."""
         return (self.first * torch.exp(-self.rate * self.steps.double())).clamp_min(self.floor)
 
-    def fall(self) -> None:
-        """Take a step."""
+    def step(self) -> None:
+        """Advance the schedule by one optimizer step."""
         self.steps += 1

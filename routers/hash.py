@@ -1,34 +1,19 @@
-"""A fixed table from content to expert: nothing is learned."""
+"""Hash routing: a fixed table from content ids to experts."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.required_inputs import given_ids
-from .blocks.seeds import seeded
-from .plugins.errors import ConfigError, OptionError, unknown
+from .blocks import require_ids, seeded_generator
+from .plugins import ConfigError, OptionError, unknown
 from .routing import Items, Routing
 
 
-@dataclass(frozen=True)
-class Table:
-    """A way to make a table.
-
-    Attributes:
-        make: ``(E, counts (V,), features (V, F) | None, generator) -> table (V,)``.
-        reads_data: whether it needs the counts and features of the training data.
-    """
-
-    make: Callable[[int, Tensor, Tensor | None, torch.Generator], Tensor]
-    reads_data: bool
-
-
 def by_bucket(ids: Tensor, features: Tensor, buckets: int) -> tuple[Tensor, Tensor]:
-    """How many items each bucket gets, ``(V,)``, and their mean features, ``(V, F)`` float64.
+    """Number of items per bucket, ``(V,)``, and their mean features, ``(V, F)`` float64.
 
     >>> counts, means = by_bucket(torch.tensor([0, 2, 0]), torch.tensor([[1.0], [5], [2]]), 3)
     >>> counts.tolist(), means.flatten().tolist()
@@ -41,48 +26,29 @@ def by_bucket(ids: Tensor, features: Tensor, buckets: int) -> tuple[Tensor, Tens
     return counts, sums / counts.clamp_min(1).unsqueeze(1)
 
 
-def _random(
-    num_experts: int, counts: Tensor, features: Tensor | None, generator: torch.Generator
-) -> Tensor:
-    return torch.randint(num_experts, counts.shape, generator=generator)
-
-
-def _balanced(
-    num_experts: int, counts: Tensor, features: Tensor | None, generator: torch.Generator
-) -> Tensor:
-    table = _random(num_experts, counts, features, generator)  # for ids never seen
+def _balanced(num_experts: int, counts: Tensor, _: Tensor, __: torch.Generator) -> Tensor:
+    table = torch.empty_like(counts)
     load = [0] * num_experts
-    seen = int((counts > 0).sum())
-    for bucket in counts.argsort(descending=True, stable=True)[:seen].tolist():
+    for bucket in counts.argsort(descending=True, stable=True).tolist():
         lightest = min(range(num_experts), key=load.__getitem__)
         table[bucket] = lightest
         load[lightest] += int(counts[bucket])
     return table
 
 
-def _clustered(
-    num_experts: int, counts: Tensor, features: Tensor | None, generator: torch.Generator
-) -> Tensor:
-    assert features is not None
-    table = _random(num_experts, counts, features, generator)  # for ids never seen
-    seen = (counts > 0).nonzero().squeeze(1)
-    table[seen] = _k_means(features[seen], num_experts, generator)
-    return table
+def _clustered(num_experts: int, _: Tensor, means: Tensor, generator: torch.Generator) -> Tensor:
+    return _k_means(means, num_experts, generator)
 
 
-def _dispersed(
-    num_experts: int, counts: Tensor, features: Tensor | None, generator: torch.Generator
-) -> Tensor:
-    assert features is not None
-    table = _random(num_experts, counts, features, generator)  # for ids never seen
-    seen = (counts > 0).nonzero().squeeze(1)
-    cluster = _k_means(features[seen], num_experts, generator)
-    table[seen[cluster.argsort(stable=True)]] = torch.arange(len(seen)) % num_experts
+def _dispersed(num_experts: int, _: Tensor, means: Tensor, generator: torch.Generator) -> Tensor:
+    table = torch.empty(len(means), dtype=torch.int64)
+    order = _k_means(means, num_experts, generator).argsort(stable=True)
+    table[order] = torch.arange(len(means)) % num_experts
     return table
 
 
 def _k_means(points: Tensor, k: int, generator: torch.Generator, rounds: int = 50) -> Tensor:
-    """Nearest of ``k`` centres for each point, ``(M,)``, after Lloyd's rounds."""
+    """Index of each point's nearest of ``k`` centroids, ``(M,)``, by Lloyd's algorithm."""
     if not len(points):
         return torch.empty(0, dtype=torch.int64)
     centres = points[torch.randperm(len(points), generator=generator)[:k]]
@@ -94,31 +60,33 @@ def _k_means(points: Tensor, k: int, generator: torch.Generator, rounds: int = 5
     return torch.cdist(points, centres).argmin(1)
 
 
-TABLES = {
-    "random": Table(_random, reads_data=False),
-    "balanced": Table(_balanced, reads_data=True),
-    "clustered": Table(_clustered, reads_data=True),
-    "dispersed": Table(_dispersed, reads_data=True),
+#: ``(E, counts (V,), mean features (V, F), generator) -> experts (V,)`` of the buckets that occur
+#: in the training data; None if the table needs no data.
+TABLES: dict[str, Callable[[int, Tensor, Tensor, torch.Generator], Tensor] | None] = {
+    "random": None,
+    "balanced": _balanced,
+    "clustered": _clustered,
+    "dispersed": _dispersed,
 }
 
 
 @ROUTERS.register("hash")
 class Hash(Router):
-    """A fixed table sends an item's id to its expert; nothing is learned.
+    """A fixed table maps each item's id to an expert; nothing is learned.
 
-    ``e = table[id]`` with weight 1; the same id goes to the same expert at every layer.
+    ``e = table[id]`` with weight 1; an id has the same expert in every layer.
     Source: Roller et al. 2021, 2106.04426. Tables: ``random``; ``balanced``
-    (most frequent ids first, each to the expert with the least so far); ``clustered``
-    (k-means of the ids' mean features, a cluster to an expert); ``dispersed`` (the ids of each
-    cluster dealt out to all experts). The last three are made by ``prepare`` from training data;
-    ids that it does not hold go where ``random`` sends them.
+    (ids in order of frequency, each to the expert with the smallest load so far); ``clustered``
+    (k-means of the ids' mean features, one cluster per expert); ``dispersed`` (the ids of each
+    cluster spread over all experts). ``prepare`` computes the last three from the training data;
+    other ids are assigned as by ``random``.
 
     Args:
-        dim: ``D``, not used.
+        dim: ``D``, unused.
         num_experts: ``E``.
-        table: how the table is made.
-        buckets: size of the table; ids are taken modulo this.
-        seed: of the table.
+        table: ``random``, ``balanced``, ``clustered`` or ``dispersed``.
+        buckets: size of the table; ids are reduced modulo this.
+        seed: random seed of the table.
 
     >>> router = Hash(4, 8)
     >>> ids = torch.tensor([5, 7, 5])
@@ -146,23 +114,28 @@ class Hash(Router):
         if table not in TABLES:
             raise unknown("table", table, TABLES)
         if buckets < 1:
-            raise OptionError("buckets", buckets, "an integer of at least 1")
-        self.rule = TABLES[table]
+            raise OptionError("buckets", buckets, "an integer >= 1")
+        self.assign = TABLES[table]
         self.seed = seed
-        start = TABLES["random"].make(num_experts, torch.zeros(buckets), None, seeded(seed))
+        start = torch.randint(num_experts, (buckets,), generator=seeded_generator(seed))
         self.register_buffer("table", start)
-        self.register_buffer("ready", torch.tensor(not self.rule.reads_data))
+        self.register_buffer("ready", torch.tensor(self.assign is None))
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
-        counts, means = by_bucket(ids, features, self.table.numel())
-        self.table.copy_(self.rule.make(self.num_experts, counts, means, seeded(self.seed)))
+        generator = seeded_generator(self.seed)
+        table = torch.randint(self.num_experts, self.table.shape, generator=generator)
+        if self.assign is not None:
+            counts, means = by_bucket(ids, features, len(table))
+            seen = counts.nonzero().squeeze(1)
+            table[seen] = self.assign(self.num_experts, counts[seen], means[seen], generator)
+        self.table.copy_(table)
         self.ready.fill_(True)
 
     def forward(self, items: Items) -> Routing:
-        ids = given_ids(items, "hash")
+        ids = require_ids(items, "hash")
         if not self.ready:
             raise ConfigError(
-                "router.table: this table is made from training data; call "
+                "router.table: the table is computed from training data; call "
                 "router.prepare(ids, features) first, or use router.table=random"
             )
         expert = self.table[ids % self.table.numel()].unsqueeze(1)

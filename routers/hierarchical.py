@@ -1,7 +1,4 @@
-"""Two gates in a row: first the branch, then the expert within it.
-
-Longer than most: two noisy gates, options for each of them, and the expected load of both.
-"""
+"""Hierarchical noisy top-K: a gate selects branches, then a gate per branch selects experts."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -10,33 +7,38 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.factorization import branches_of
-from .blocks.noise import NoisyScores, Scores, chance_of_top_k
-from .blocks.selection import check_k, check_learns, top_k
+from .blocks import (
+    NoisyLogits,
+    NoisyScores,
+    build_weighting,
+    check_k,
+    num_branches,
+    top_k,
+    top_k_probability,
+)
 from .gates import GateSpec
 from .routing import Items, Routing
 
 
 @ROUTERS.register("hierarchical")
 class Hierarchical(Router):
-    """Two sparse, noisy gates in a row: first branches, then experts within them.
+    """Two levels of noisy top-K gates: first branches, then experts within them.
 
     ``y = sum_i sum_j Gp_i G_ij E_ij``: ``E`` experts form equal branches. The primary gate
-    keeps ``primary_k`` branches, the secondary gate of each kept branch ``k`` of its experts;
-    an item gets ``primary_k * k`` experts, and within each level weights follow ``weighting``.
-    The expected load is ``Load_p,i * Load_i(X^i)_j / |X^i|``, which sends a gradient to the
-    primary gate too.
+    selects ``primary_k`` branches, the secondary gate of each of them ``k`` of its experts; an
+    item has ``primary_k * k`` experts, and ``weighting`` applies within each level. The expected
+    load is ``Load_p,i * Load_i(X^i)_j / |X^i|``, which has a gradient for the primary gate too.
 
     Source: Shazeer et al. 2017, 1701.06538, appendix B, equations 12 to 14.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        branches: number of branches, a divisor of ``E``; 0 for the least one not below its root.
-        primary_k: branches per item; all of them makes the first level dense.
+        branches: number of branches, a divisor of ``E``; 0 for the smallest one >= its root.
+        primary_k: branches per item; the first level is dense if all are selected.
         k: experts per item within a branch.
-        weighting: ``probability`` or ``renormalized`` (the paper's; needs both k above 1).
-        gate: what scores branches, and what scores experts.
+        weighting: ``probability`` or ``renormalized`` (the paper's; needs both ``k >= 2``).
+        gate: scores the branches, and another one the experts.
 
     >>> router = Hierarchical(4, 16, branches=4)
     >>> router(Items(torch.randn(5, 4))).load.sum().item()
@@ -59,12 +61,12 @@ class Hierarchical(Router):
         gate: GateSpec = "linear",
     ) -> None:
         super().__init__(dim, num_experts)
-        self.branches = branches_of(num_experts, branches)
+        self.branches = num_branches(num_experts, branches)
         self.size = num_experts // self.branches
-        check_k(primary_k, self.branches, "primary_k", "router.branches={}")
-        check_k(k, self.size, what="num_experts / router.branches = {}")
-        check_learns(primary_k, weighting, "primary_k")
-        self.weighting = check_learns(k, weighting)
+        check_k(primary_k, self.branches, "primary_k", "branches={}")
+        check_k(k, self.size, what="num_experts / branches = {}")
+        build_weighting(primary_k, weighting, "primary_k")
+        self.weighting = build_weighting(k, weighting)
         self.primary_k, self.k = primary_k, k
         self.primary = NoisyScores(self.build_gate(gate, self.branches), dim, self.branches)
         self.secondary = NoisyScores(self.build_gate(gate), dim, num_experts)
@@ -72,7 +74,7 @@ class Hierarchical(Router):
 
     def forward(self, items: Items) -> Routing:
         first = self.primary(items)
-        second = Scores(*(s.view(-1, self.branches, self.size) for s in self.secondary(items)))
+        second = NoisyLogits(*(s.view(-1, self.branches, self.size) for s in self.secondary(items)))
         branch = top_k(first.noisy, self.primary_k)  # (N, Kp)
         kept = second.noisy.gather(1, branch.unsqueeze(-1).expand(-1, -1, self.size))
         inner = top_k(kept, self.k)  # (N, Kp, K)
@@ -89,9 +91,11 @@ class Hierarchical(Router):
             expected_load=self._expected_load(items.real(), first, second, branch),
         )
 
-    def _expected_load(self, real: Tensor, first: Scores, second: Scores, branch: Tensor) -> Tensor:
+    def _expected_load(
+        self, real: Tensor, first: NoisyLogits, second: NoisyLogits, branch: Tensor
+    ) -> Tensor:
         sent = torch.zeros_like(first.noisy).scatter(1, branch, 1.0) * real.unsqueeze(1)
-        primary = (chance_of_top_k(first, self.primary_k) * real.unsqueeze(1)).sum(0)
-        secondary = (chance_of_top_k(second, self.k) * sent.unsqueeze(-1)).sum(0)
+        primary = (top_k_probability(first, self.primary_k) * real.unsqueeze(1)).sum(0)
+        secondary = (top_k_probability(second, self.k) * sent.unsqueeze(-1)).sum(0)
         per_item = secondary / sent.sum(0).clamp_min(1).unsqueeze(1)
         return (primary.unsqueeze(1) * per_item).flatten()

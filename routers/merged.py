@@ -1,14 +1,14 @@
-"""Experts' parameters are averaged, and one network works on each group."""
+"""Soft merging: experts' parameters are averaged into one network per group."""
 
 from collections.abc import Callable
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import softmax
+from .blocks import softmax
 from .gates import GateSpec
-from .plugins.errors import unknown
+from .plugins import unknown
 from .routing import Items, Routing
 
-#: What shares a merged expert: how many equal parts of a batch there are.
+#: Number of equal parts of a batch; each part has one merged expert.
 PARTS: dict[str, Callable[[Items], int]] = {
     "group": lambda items: items.groups,
     "item": len,
@@ -17,24 +17,24 @@ PARTS: dict[str, Callable[[Items], int]] = {
 
 @ROUTERS.register("merged")
 class Merged(Router):
-    """Experts' parameters are averaged for each group: a soft mixture at one expert's cost.
+    """One expert per group with averaged parameters: a soft mixture at the cost of one expert.
 
     ``y_i = FFN(x_i; sum_e p_ge theta_e)`` with ``p_g = softmax(mean over group g of h(x_i))``;
-    of the linear gate that is the score of the group's mean. Nothing is chosen, so all experts
-    learn from everything. An item costs one expert, a group the merging of ``E`` of them. Load
-    is the gate mass in rows (``Routing.by_merge``), and so is what balance terms compare. A
-    group's mean holds later items, so causal tasks refuse this router; experts of several forms
-    (``mixed``, ``null``) have no mean.
+    for a linear gate that is the score of the group's mean. Nothing is selected, so all experts
+    learn from all items. An item costs one expert, a group the merging of ``E``. The load, which
+    balance losses compare, is the sum of gate weights in rows (``Routing.by_merge``). A group's
+    mean includes later items, so causal tasks reject this router; banks of different experts
+    (``mixed``, ``null``) cannot be merged.
 
-    Source: SMEAR, Muqeeth et al. 2023, 2306.03745, equation 2; without their layer norm of the
-    gate's input, and with ``moe.expert_dropout`` left out.
+    Source: SMEAR, Muqeeth et al. 2023, 2306.03745, equation 2; without the layer norm of the
+    gate's input and without expert dropout.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        over: what has an expert merged for it: a ``group`` (a sequence of tokens), or every
-            ``item``, for banks that work on whole samples.
-        gate: what scores the experts.
+        over: one merged expert per ``group`` (a sequence of tokens), or per ``item``, for banks
+            that process whole samples.
+        gate: scores the experts.
 
     >>> import torch
     >>> routing = Merged(4, 8)(Items(torch.randn(6, 4), groups=2))

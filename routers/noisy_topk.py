@@ -1,18 +1,17 @@
-"""Top-K with learned noise: experts near the border get their turn."""
+"""Noisy top-K gating."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.noise import NoisyScores, chance_of_top_k
-from .blocks.selection import check_several, renormalized, top_k
+from .blocks import NoisyScores, check_k_above_one, renormalized_weights, top_k, top_k_probability
 from .gates import GateSpec
 from .routing import Items, Routing
 
 
 @ROUTERS.register("noisy_topk")
 class NoisyTopK(Router):
-    """Every item takes the K experts it scores highest once learned noise is added.
+    """Each item selects the K experts with the highest scores after learned noise is added.
 
     ``H = h + N(0, 1) softplus(x Wn)``; weights are the softmax over the kept K of ``H``.
     Source: Shazeer et al. 2017, 1701.06538, equations 3 to 5; the expected load is
@@ -21,8 +20,8 @@ class NoisyTopK(Router):
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        k: experts per item, 2 or more.
-        gate: what scores the experts before noise.
+        k: experts per item, >= 2.
+        gate: scores the experts before noise.
 
     >>> import torch
     >>> router = NoisyTopK(4, 8, k=2)
@@ -38,18 +37,18 @@ class NoisyTopK(Router):
         self, dim: int, num_experts: int, *, k: int = 2, gate: GateSpec = "linear"
     ) -> None:
         super().__init__(dim, num_experts)
-        check_several(k, num_experts)
+        check_k_above_one(k, num_experts)
         self.k = k
         self.scores = NoisyScores(self.build_gate(gate), dim, num_experts)
 
     def forward(self, items: Items) -> Routing:
         scores = self.scores(items)
         expert = top_k(scores.noisy, self.k)
-        chance = chance_of_top_k(scores, self.k)
+        chance = top_k_probability(scores, self.k)
         return Routing.by_item(
             items,
             expert,
-            renormalized(scores.noisy.gather(1, expert), scores.noisy),
+            renormalized_weights(scores.noisy.gather(1, expert), scores.noisy),
             self.num_experts,
             logits=scores.noisy,
             expected_load=chance[items.real()].sum(0),

@@ -1,4 +1,4 @@
-"""Some of an item's choices may be to do nothing."""
+"""Top-K with null experts, which output zero."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -7,30 +7,29 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from ._torch.float32_state import Float32State
-from .blocks.selection import check_k, softmax, top_k
+from .blocks import Float32State, check_k, softmax, top_k
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("null_experts")
 class NullExperts(Router):
-    """Every item takes K of the experts and Z null experts, which do nothing and cost nothing.
+    """Each item selects K of ``E`` experts and ``Z`` null experts, which compute nothing.
 
-    ``S = topk([h, n + b])`` over ``E`` real and ``Z`` null experts; the real ones in ``S`` weigh
-    ``softmax([h, n])[S]``. So an easy item takes few experts or none, a hard one up to K: a null
-    expert's output is zero and its assignments are left out of the routing.
+    ``S = topk([h, n + b])`` over real and null experts; the real ones in ``S`` have the weights
+    ``softmax([h, n])[S]``. So an easy item uses few experts or none, a hard one up to K: a null
+    expert's output is zero and the routing omits its assignments.
 
-    Null experts that copy an item or replace it by a constant have an output and belong to
+    Null experts that copy an item or replace it by a constant have an output and are part of
     the bank: ``expert=mixed expert.parts=[mlp, {name: "null", count: 2, kinds: [copy, constant]}]``
-    under this router is MoE++, whose zero experts are the ``Z`` here.
+    under this router is MoE++, whose zero experts are these ``Z``.
 
-    ``probs`` is the gate's distribution over the real experts alone, so balance terms compare
-    these and are what they are without nulls. How many choices are null no such term sees: the
-    bias ``b``, which selects and never weighs, moves by ``rate`` after each step, until on
-    average the nulls get ``Z / (E + Z)`` of all choices, as they would in the papers' losses.
-    So ``K E / (E + Z)`` real experts per item are expected, and capacities allow for.
+    ``probs`` is the gate's distribution over the real experts only, so balance losses do not see
+    the number of null choices. Instead, the bias ``b``, which changes the selection only, is
+    updated by ``rate`` after each step, until null experts receive ``Z / (E + Z)`` of all choices
+    on average, as with the papers' losses. The expected number of real experts per item, which
+    sizes capacities, is ``K E / (E + Z)``.
 
     Source: AdaMoE, Zeng et al. 2024, 2406.13233 (null experts); MoE++, Jin et al. 2024,
     2410.07348, section 3 (weights; zero, copy and constant experts); the bias in place of
@@ -38,11 +37,11 @@ class NullExperts(Router):
 
     Args:
         dim: ``D``.
-        num_experts: ``E``, real ones.
-        k: choices per item, null ones included.
+        num_experts: ``E``, the real experts.
+        k: choices per item, including null experts.
         nulls: ``Z``.
-        rate: how far ``b`` moves in a step; 0 leaves the number of null choices to the task.
-        gate: what scores the experts, real and null.
+        rate: step size of ``b``; 0 keeps it at 0.
+        gate: scores the real and the null experts.
 
     >>> router = NullExperts(4, 4, k=2, nulls=4)
     >>> routing = router(Items(torch.randn(8, 4)))
@@ -67,7 +66,7 @@ class NullExperts(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         self.bias = NullBias(num_experts, nulls, rate)
-        check_k(k, num_experts + nulls, what="num_experts + router.nulls = {}")
+        check_k(k, num_experts + nulls, what="num_experts + nulls = {}")
         self.k = k
         self.gate = self.build_gate(gate, outputs=num_experts + nulls)
 
@@ -88,20 +87,20 @@ class NullExperts(Router):
             extras=extras,
         )
 
-    def adapt_from_counts(self, tally: Tensor) -> None:
+    def adapt_from_counts(self, counts: Tensor) -> None:
         if self.training:
-            self.bias.adapt(tally)
+            self.bias.adapt(counts)
 
 
 class NullBias(Float32State):
-    """What is added to the scores of null experts where experts are chosen.
+    """A bias added to the scores of null experts when experts are selected.
 
-    ``b += u sign(wanted - null choices)``, once per step: the rule of Wang et al. 2024,
-    2408.15664, between null experts and real ones.
+    ``b += u sign(target - null choices)``, once per step: the update of Wang et al. 2024,
+    2408.15664, applied to null experts against real ones.
 
     Args:
-        experts: how many real ones.
-        nulls: how many null ones; they are to get their share of all choices.
+        experts: number of real experts.
+        nulls: number of null experts; the target is their share of all choices.
         rate: ``u``.
 
     >>> bias = NullBias(experts=4, nulls=4, rate=0.25)
@@ -115,18 +114,18 @@ class NullBias(Float32State):
     def __init__(self, experts: int, nulls: int, rate: float) -> None:
         super().__init__()
         if nulls < 1:
-            raise OptionError("nulls", nulls, "an integer of at least 1")
+            raise OptionError("nulls", nulls, "an integer >= 1")
         if not 0 <= rate < 1:
-            raise OptionError("rate", rate, "a number from 0 to below 1")
+            raise OptionError("rate", rate, "a number in [0, 1)")
         self.share = nulls / (experts + nulls)
         self.rate = rate
         self.register_buffer("value", torch.zeros(()))
 
     def counts(self, null: Tensor) -> Tensor:
-        """Null choices and all choices, of ``null`` ``(n, K)`` bool."""
+        """Numbers of null choices and of all choices, for ``null`` ``(n, K)`` bool."""
         return torch.stack([null.sum(), torch.full_like(null, 1, dtype=torch.int64).sum()])
 
-    def adapt(self, tally: Tensor) -> None:
-        """Move after a step with these tallies."""
-        null, total = tally
+    def adapt(self, counts: Tensor) -> None:
+        """Update the bias after a step with this sum of ``counts``."""
+        null, total = counts
         self.value += self.rate * (self.share * total - null).sign()

@@ -1,4 +1,4 @@
-"""Control: routes by what comes next, so that a leak shows."""
+"""Control: routing by the next id, which exposes leaks of the future."""
 
 from dataclasses import replace
 
@@ -6,28 +6,28 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS
-from .blocks.required_inputs import given_ids
+from .blocks import require_ids
 from .hash import Hash
 from .routing import Items, Routing
 
 
 @ROUTERS.register("oracle")
 class Oracle(Hash):
-    """Control, a leak alarm: an item's expert is the hash of the id that comes next.
+    """Control to detect leaks: an item's expert is the hash of the next item's id.
 
-    ``e_i = table[id_{i + 1}]`` with weight 1, of the next real item of the group; the last one
-    goes by its own id. Where items are to be predicted from earlier ones, the choice of expert
-    gives the answer away: a task that calls itself causal must refuse this router, and one that
-    does not, but on which it does far better than ``hash``, lets the future through.
+    ``e_i = table[id_{i + 1}]`` with weight 1, for the next unpadded item of the group; the last
+    item uses its id. If items are predicted from earlier ones, the selected expert reveals the
+    answer: a causal task must reject this router, and a task that does not declare itself causal,
+    but on which this router is far better than ``hash``, leaks the future.
 
     Source: the future-token oracle of Roller et al. 2021, 2106.04426, table 3.
 
     Args:
-        dim: ``D``, not used.
+        dim: ``D``, unused.
         num_experts: ``E``.
-        table: how the table is made, as for ``hash``.
-        buckets: size of the table; ids are taken modulo this.
-        seed: of the table.
+        table: kind of table, as for ``hash``.
+        buckets: size of the table; ids are reduced modulo this.
+        seed: random seed of the table.
 
     >>> ids = torch.tensor([5, 7, 9])
     >>> x = torch.zeros(3, 4)
@@ -39,14 +39,14 @@ class Oracle(Hash):
     traits = replace(Hash.traits, per_item=False, causal=False, equivariant=False)
 
     def forward(self, items: Items) -> Routing:
-        content = given_ids(items, "oracle")
+        content = require_ids(items, "oracle")
         following = _next_real(items.grouped(items.real()))
         ids = items.grouped(content).gather(1, following).flatten()
         return super().forward(replace(items, ids=ids))
 
 
 def _next_real(real: Tensor) -> Tensor:
-    """Place of the next real item of each group's items, its own for the last, ``(G, L)``."""
+    """Index of each item's next unpadded item in its group, ``(G, L)``; itself for the last."""
     length = real.shape[1]
     place = torch.arange(length, device=real.device).expand_as(real)
     after = place.where(real, length).roll(-1, 1)

@@ -1,7 +1,4 @@
-"""Two short lists of half-keys stand for a product of very many experts.
-
-Longer than most: candidates of two halves, several heads, and scores of candidates alone.
-"""
+"""Product-key routing: top-K among very many experts with two short lists of keys."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -11,34 +8,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._router import ROUTERS, Router
-from .blocks.factorization import columns_of
-from .blocks.selection import check_several, top_k
-from .plugins.errors import OptionError
+from .blocks import check_k_above_one, num_columns, top_k
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("product_key")
 class ProductKey(Router):
-    """Every item takes its K best of up to a million experts, and scores only some.
+    """Each item selects its K best of up to a million experts and scores only a few.
 
     Expert ``i b + j`` has the key ``(r_i, c_j)``: ``a`` row keys and ``b`` column keys make
     ``E = a b`` experts, as near to a square as ``E`` allows. ``q = norm(x W)`` is split in two;
-    the best K of ``q_1 . r_i`` and of ``q_2 . c_j`` give K^2 sums, among which are the best K
-    of all ``E``: ``a + b`` scores instead of ``a b``. ``logits`` and ``probs`` are of those
-    sums (``Routing.candidates``). Each of several heads has its own query and keys; their
-    softmaxes over the K best are added up, ``probs`` is the mean of those over all candidates,
-    ``logits`` its logarithm. The ``z`` loss is the mean over heads, each with its own scores.
-    Queries have a layer norm in place of the papers' batch norm: an item's route is its own.
+    the best K of ``q_1 . r_i`` and of ``q_2 . c_j`` yield K^2 sums, which include the best K
+    of all ``E``: ``a + b`` scores instead of ``a b``. ``logits`` and ``probs`` refer to those
+    sums (``Routing.candidates``). Each head has a separate query and keys; the softmaxes over
+    their K best are summed, ``probs`` is the mean of their softmaxes over all candidates,
+    ``logits`` its logarithm. The ``z`` loss is the mean over heads of each head's scores.
+    Queries have a layer norm instead of the papers' batch norm, so that items are independent.
 
     Source: Lample et al. 2019, 1907.05242, equations 1 to 3 and section 3.2; with experts of
     one neuron (``expert=singleton``) PEER, He 2024, 2407.04153, section 2.
 
     Args:
         dim: ``D``.
-        num_experts: ``E``, not a prime: a square is cheapest.
-        k: experts per item and head, 2 or more: a softmax over one would teach nothing.
-        heads: how many queries an item has.
-        width: of a query, even.
+        num_experts: ``E``, not prime; a square is cheapest.
+        k: experts per item and head, >= 2: a softmax over one expert has no gradient.
+        heads: number of queries per item.
+        width: size of a query, even.
 
     >>> router = ProductKey(4, 2**20, k=2)
     >>> routing = router(Items(torch.randn(5, 4)))
@@ -59,12 +55,12 @@ class ProductKey(Router):
         width: int = 32,
     ) -> None:
         super().__init__(dim, num_experts)
-        self.columns = columns_of(num_experts)
-        check_several(k, num_experts)
+        self.columns = num_columns(num_experts)
+        check_k_above_one(k, num_experts)
         if heads < 1:
-            raise OptionError("heads", heads, "an integer of at least 1")
+            raise OptionError("heads", heads, "an integer >= 1")
         if width < 4 or width % 2:
-            raise OptionError("width", width, "an even integer of at least 4")
+            raise OptionError("width", width, "an even integer >= 4")
         self.k, self.heads = k, heads
         self.set_traits(convex=heads == 1)
         half = width // 2
@@ -105,20 +101,20 @@ def _keys(heads: int, count: int, width: int) -> nn.Parameter:
 
 
 def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The ``k`` best of ``(H, N, a)``, or all ``a``: scores and places."""
+    """The ``min(k, a)`` largest of scores ``(H, N, a)``, and their indices."""
     place = top_k(scores, min(k, scores.shape[-1]))
     return scores.gather(-1, place), place
 
 
 def merged_heads(expert: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Each item's experts once, with the sum of the weights that its heads give them.
+    """Merge equal experts of an item's heads and sum their weights.
 
     Args:
-        expert: ``(N, H, K)`` int64, different ones within a head.
+        expert: ``(N, H, K)`` int64, distinct within a head.
         weight: ``(N, H, K)``.
 
     Returns:
-        ``(N, H K)`` experts, their weights, and which of these places are filled; None for all.
+        ``(N, H K)`` experts, their weights, and a mask of the places in use; None for all.
 
     >>> expert, weight = torch.tensor([[[5, 2], [2, 7]]]), torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
     >>> [part.tolist() for part in merged_heads(expert, weight)]
@@ -129,7 +125,7 @@ def merged_heads(expert: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor
         return expert, weight, None
     expert, order = expert.sort(-1)
     weight = weight.gather(1, order)
-    place = F.pad(expert.diff(dim=-1).sign(), (1, 0)).cumsum(-1)  # of each, among the different
+    place = F.pad(expert.diff(dim=-1).sign(), (1, 0)).cumsum(-1)  # index among the distinct
     keep = torch.arange(expert.shape[1], device=expert.device) <= place[:, -1:]
     return (
         torch.zeros_like(expert).scatter(1, place, expert),

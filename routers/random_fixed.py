@@ -1,23 +1,23 @@
-"""Control: a random gate that never learns."""
+"""Control: top-K with a frozen random gate."""
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import WEIGHTINGS, check_k, top_k
+from .blocks import check_k, renormalized_weights, top_k
 from .gates import GateSpec
 from .routing import Items, Routing
 
 
 @ROUTERS.register("random_fixed")
 class RandomFixed(Router):
-    """Control: every item takes the K best of a gate frozen at its random start.
+    """Control: each item selects the K best experts of a frozen random gate.
 
-    Similar items still share experts, but nobody chose which. Source: the
-    randomly initialised and fixed router of SMoE-Dropout, Chen et al. 2023, 2303.01610.
+    Similar items share experts, but which ones is not learned. Source: the
+    randomly initialized and fixed router of SMoE-Dropout, Chen et al. 2023, 2303.01610.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
         k: experts per item, weighted by the softmax over their scores.
-        gate: what is frozen.
+        gate: the frozen gate.
 
     >>> router = RandomFixed(4, 8)
     >>> sum(p.numel() for p in router.parameters() if p.requires_grad)
@@ -37,5 +37,5 @@ class RandomFixed(Router):
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
         expert = top_k(logits, self.k)
-        weight = WEIGHTINGS["renormalized"].weigh(logits.gather(1, expert), logits)
+        weight = renormalized_weights(logits.gather(1, expert), logits)
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)

@@ -1,4 +1,4 @@
-"""As many experts as score above zero, K of them on average."""
+"""ReLU routing: experts with positive scores, K on average."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -7,32 +7,32 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from ._torch.float32_state import Float32State
+from .blocks import Float32State
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("relu")
 class ReLU(Router):
-    """Every item takes the experts it scores above zero; a price on gate mass keeps them few.
+    """Each item selects the experts with positive scores; an L1 penalty controls their number.
 
-    ``w = ReLU(h)``, continuous in the scores. The ``sparsity`` losses charge gate mass the price
-    ``lambda``, which the routing carries; after every optimizer step it becomes
-    ``lambda * alpha^sign(active - k)`` for the step's mean number of active experts. Each layer
-    has a price of its own. An item that scores no expert above zero gets none. A gate without a
-    bias can turn experts off only where items lie off centre, as after a norm with a bias.
+    ``w = ReLU(h)``, continuous in the scores. The ``sparsity`` losses multiply the sum of weights
+    by the sparsity coefficient ``lambda`` of the routing; each optimizer step updates it to
+    ``lambda * alpha^sign(active - k)`` with the step's mean number of active experts. Each layer
+    has a separate coefficient. An item without a positive score has no expert. A gate without a
+    bias can deactivate experts only if items are not centred, as after a norm with a bias.
 
-    Source: ReMoE, Wang et al. 2024, 2412.14711, sections 3.2 to 3.4; one price there for all
-    layers together.
+    Source: ReMoE, Wang et al. 2024, 2412.14711, sections 3.2 to 3.4, where all layers share
+    one coefficient.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        k: active experts per item to aim at, on average.
-        alpha: how fast the price follows, above 1.
-        start: of the price, above 0; it stays between this and its inverse.
-        gate: what scores the experts.
+        k: target number of active experts per item, on average.
+        alpha: factor of each update of the coefficient, in (1, 10].
+        start: initial coefficient, in (0, 1); it stays in ``[start, 1 / start]``.
+        gate: scores the experts.
 
     >>> router = ReLU(4, 8, k=2, start=0.5, alpha=2.0)
     >>> router.adapt_from_counts(torch.tensor([30, 10]))  # 3 of 8 were active
@@ -57,7 +57,7 @@ class ReLU(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < k <= num_experts:
-            raise OptionError("k", k, f"a number above 0, at most num_experts={num_experts}")
+            raise OptionError("k", k, f"a number in (0, num_experts={num_experts}]")
         self.k = k
         self.sparsity_coefficient = SparsityCoefficient(start, alpha)
         self.gate = self.build_gate(gate)
@@ -80,23 +80,23 @@ class ReLU(Router):
             extras=extras,
         )
 
-    def adapt_from_counts(self, tally: Tensor) -> None:
+    def adapt_from_counts(self, counts: Tensor) -> None:
         if self.training:
-            self.sparsity_coefficient.follow((tally[0] - self.k * tally[1]).item())
+            self.sparsity_coefficient.update((counts[0] - self.k * counts[1]).item())
 
 
 class SparsityCoefficient(Float32State):
-    """What a unit of gate mass costs: a factor up or down at every step, within bounds.
+    """The coefficient of the sparsity loss, multiplied or divided by ``alpha`` at every step.
 
     Source: ReMoE, Wang et al. 2024, 2412.14711, section 3.3.
 
     Args:
-        start: least price, and the first; its inverse is the greatest.
-        alpha: the factor.
+        start: initial and minimum value; its inverse is the maximum.
+        alpha: factor of an update.
 
-    >>> price = SparsityCoefficient(0.5, 2.0)
-    >>> price.follow(excess=3)
-    >>> price.value.item()
+    >>> coefficient = SparsityCoefficient(0.5, 2.0)
+    >>> coefficient.update(excess=3)
+    >>> coefficient.value.item()
     1.0
     """
 
@@ -105,14 +105,14 @@ class SparsityCoefficient(Float32State):
     def __init__(self, start: float, alpha: float) -> None:
         super().__init__()
         if not 1 < alpha <= 10:
-            raise OptionError("alpha", alpha, "a number above 1, at most 10")
+            raise OptionError("alpha", alpha, "a number in (1, 10]")
         if not 0 < start < 1:
-            raise OptionError("start", start, "a number between 0 and 1")
+            raise OptionError("start", start, "a number in (0, 1)")
         self.start = start
         self.alpha = alpha
         self.register_buffer("value", torch.tensor(float(start)))
 
-    def follow(self, excess: float) -> None:
-        """Rise where there is more than there should be, fall where there is less."""
+    def update(self, excess: float) -> None:
+        """Increase the coefficient if ``excess`` is positive, decrease it if negative."""
         sign = (excess > 0) - (excess < 0)
         self.value.mul_(self.alpha**sign).clamp_(self.start, 1 / self.start)

@@ -1,4 +1,4 @@
-"""Affinities judged one by one, balanced by a bias instead of a loss."""
+"""Sigmoid top-K with loss-free balancing."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -6,17 +6,15 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ._router import ROUTERS
-from .blocks.expert_bias import RULES
-from .blocks.selection import top_k
-from .blocks.sigmoid_topk import SigmoidTopKBase
+from .blocks import UPDATE_RULES, SigmoidTopKBase, top_k
 
 
 @ROUTERS.register("sigmoid")
 class Sigmoid(SigmoidTopKBase):
-    """Every item takes the K experts of largest sigmoid score plus a bias that evens out the load.
+    """Each item selects the K experts with the largest sigmoid score plus a balancing bias.
 
-    ``S = topk(sigma(h) + b)``, weighted by ``sigma(h)[S] / sum sigma(h)[S]``: the bias selects and
-    never weighs. It moves once per training step and needs no balance loss.
+    ``S = topk(sigma(h) + b)``, weighted by ``sigma(h)[S] / sum sigma(h)[S]``: the bias changes the
+    selection only. It is updated once per training step; no balance loss is needed.
 
     Source: DeepSeek-V3 2412.19437, equations 12 to 16; loss-free balancing, Wang et al. 2024,
     2408.15664, algorithm 1.
@@ -25,13 +23,13 @@ class Sigmoid(SigmoidTopKBase):
         dim: ``D``.
         num_experts: ``E``.
         k: experts per item.
-        weighting: ``renormalized`` (sums to one; needs ``k`` of 2 or more) or ``probability``
+        weighting: ``renormalized`` (sums to one; needs ``k >= 2``) or ``probability``
             (the scores themselves).
-        scale: what weights are multiplied by.
-        rule: how the bias moves: by the ``sign`` of each expert's lack of load, in proportion to
-            it (``proportional``), or to what would have sent it an even share (``quantile``).
-        rate: how far it moves in a step; None for the rule's own, 0 for no bias.
-        gate: what scores the experts.
+        scale: factor of the weights.
+        rule: update of the bias: by the ``sign`` of the mean load minus each expert's load,
+            ``proportional`` to it, or towards the bias of an even load (``quantile``).
+        rate: step size of the update; None for the rule's default, 0 for no bias.
+        gate: scores the experts.
 
     >>> import torch
     >>> from routers import Items
@@ -41,7 +39,7 @@ class Sigmoid(SigmoidTopKBase):
     0
     """
 
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "rule": list(RULES)}
+    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "rule": list(UPDATE_RULES)}
 
     def select(self, scores: Tensor) -> Tensor:
         return top_k(scores, self.k)

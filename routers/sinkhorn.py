@@ -1,4 +1,4 @@
-"""Even plans: transport between items and experts."""
+"""Sinkhorn routing: a balanced transport plan between items and experts."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -7,25 +7,24 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import check_k, probability, top_k
-from .gates import GateSpec, pick
-from .plugins.errors import OptionError
+from .blocks import check_k, softmax_weights, top_k
+from .gates import GateSpec
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("sinkhorn")
 class Sinkhorn(Router):
-    """Items choose their experts from a plan in which every expert gets an even share.
+    """Items select experts by a transport plan with an equal share for each expert.
 
-    In training the rows and columns of ``exp(h)`` over the ``n`` items of a group are scaled in
-    turn, to sums of ``1`` and ``n / E``: an entropic transport plan ``exp(h + u_i + v_e)``. An
-    item takes the K largest of its row. So the plan is a price ``v_e`` for each expert, which
-    depends on the group; in eval there is none, and items take the K largest ``h``. Weights are
-    ``sigmoid(h)`` for one expert, as in BASE, and ``softmax(h)[S]`` for more. No loss is needed
-    for balance.
+    In training the rows and columns of ``exp(h)`` over the ``n`` items of a group are scaled
+    alternately, to sums of ``1`` and ``n / E``: an entropic transport plan ``exp(h + u_i + v_e)``.
+    An item selects the K largest of its row, which depend on the group through ``v_e`` only. In
+    eval items select the K largest ``h``. Weights are ``sigmoid(h)`` for one expert, as in BASE,
+    and ``softmax(h)[S]`` for more. No balance loss is needed.
 
-    The loop runs in log space a fixed number of times: no logits overflow. Sharper logits take
-    more rounds to come out even; 20 do up to a standard deviation of about 10.
+    A fixed number of rounds runs in log space, where logits cannot overflow. Sharper logits need
+    more rounds; 20 suffice up to a standard deviation of about 10.
 
     Source: S-BASE, Clark et al. 2022, 2202.01169, section 3.1.
 
@@ -33,12 +32,13 @@ class Sinkhorn(Router):
         dim: ``D``.
         num_experts: ``E``.
         k: experts per item; 1 in the source.
-        rounds: how often rows and columns are scaled.
-        gate: what scores the pairs.
+        rounds: number of scalings of rows and columns.
+        gate: scores the pairs of items and experts.
 
     >>> from torch import tensor
-    >>> even_prices(tensor([[[2.0, 0.0], [1.0, 0.0]]]), tensor([[True, True]]), 50).diff().item()
-    1.5
+    >>> scores, real = tensor([[[2.0, 0.0], [1.0, 0.0]]]), tensor([[True, True]])
+    >>> column_potentials(scores, real, rounds=50).diff().item()
+    1.5000
     """
 
     traits = Traits(per_item=False, causal=False, convex=False)
@@ -50,10 +50,10 @@ class Sinkhorn(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         if rounds < 1:
-            raise OptionError("rounds", rounds, "an integer of at least 1")
+            raise OptionError("rounds", rounds, "an integer >= 1")
         self.k = k
         self.rounds = rounds
-        self.weigh = _sure if k == 1 else probability
+        self.weigh = _sigmoid_weights if k == 1 else softmax_weights
         self.gate = self.build_gate(gate)
 
     def forward(self, items: Items) -> Routing:
@@ -61,20 +61,20 @@ class Sinkhorn(Router):
         scores = logits.detach()
         if self.training:
             grouped = items.grouped(scores)
-            prices = even_prices(grouped, items.grouped(items.real()), self.rounds)
-            scores = (grouped + prices).view_as(logits)
+            potentials = column_potentials(grouped, items.grouped(items.real()), self.rounds)
+            scores = (grouped + potentials).view_as(logits)
         expert = top_k(scores, self.k)
-        weight = self.weigh(pick(self.gate, items, logits, expert), logits)
+        weight = self.weigh(self.gate.pick(items, logits, expert), logits)
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)
 
 
-def even_prices(scores: Tensor, real: Tensor, rounds: int) -> Tensor:
-    """``v``, ``(G, 1, E)``: with it the plan's columns are even, all ``n / E`` of ``n`` items.
+def column_potentials(scores: Tensor, real: Tensor, rounds: int) -> Tensor:
+    """``v``, ``(G, 1, E)``: all columns of the plan sum to ``n / E`` for ``n`` items.
 
     Args:
         scores: ``(G, L, E)``.
         real: ``(G, L)`` bool, False for padding.
-        rounds: how often rows and columns are scaled.
+        rounds: number of scalings of rows and columns.
     """
     scores = scores.masked_fill(~real.unsqueeze(-1), 0.0)
     absent = torch.zeros_like(scores).masked_fill(~real.unsqueeze(-1), -torch.inf)
@@ -87,5 +87,5 @@ def even_prices(scores: Tensor, real: Tensor, rounds: int) -> Tensor:
     return v.nan_to_num(posinf=0.0)
 
 
-def _sure(chosen: Tensor, logits: Tensor) -> Tensor:
+def _sigmoid_weights(chosen: Tensor, logits: Tensor) -> Tensor:
     return chosen.sigmoid()

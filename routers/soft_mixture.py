@@ -1,4 +1,4 @@
-"""Every item takes every expert, softly."""
+"""Dense mixture of experts."""
 
 import math
 from collections.abc import Mapping
@@ -6,23 +6,23 @@ from typing import Any, ClassVar
 
 from ._router import ROUTERS, Router
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("soft_mixture")
 class SoftMixture(Router):
-    """Every item takes every expert, weighted by a softmax: a dynamic routing network.
+    """Each item uses every expert, weighted by a softmax: a dynamic routing network.
 
     ``y = sum_e softmax(h / T)_e FFN_e(x)``.
-    Source: Jacobs et al. 1991, equation 1 (Neural Computation 3:79). All experts run on all
-    items, so it costs ``E / K`` times what top-K does.
+    Source: Jacobs et al. 1991, equation 1 (Neural Computation 3:79). All experts process
+    all items, at ``E / K`` times the cost of top-K.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        temperature: ``T``, above 0; lower is sharper.
-        gate: what scores the experts.
+        temperature: ``T``, > 0; lower is sharper.
+        gate: scores the experts.
 
     >>> import torch
     >>> SoftMixture(4, 8)(Items(torch.randn(5, 4))).load.tolist()
@@ -38,7 +38,7 @@ class SoftMixture(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < temperature < math.inf:
-            raise OptionError("temperature", temperature, "a finite number above 0")
+            raise OptionError("temperature", temperature, "a finite number > 0")
         self.temperature = temperature
         self.gate = self.build_gate(gate)
 

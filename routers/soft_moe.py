@@ -1,4 +1,4 @@
-"""Experts work on slots, each a soft mean of a group's items."""
+"""Soft MoE: experts process slots, which are soft means of items."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -7,17 +7,17 @@ import torch
 
 from ._router import ROUTERS, Router, Traits
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("soft_moe")
 class SoftMoE(Router):
-    """Experts work on slots, each a soft mean of a group's items.
+    """Each expert processes slots, weighted means of a group's items.
 
     ``L = norm(X) (s norm(Phi))``; dispatch is its softmax over items, combine that over slots.
-    The default gate is that scoring. Every expert computes ``slots`` rows per group, whatever
-    the group's length. Each slot sees the whole group, so causal tasks refuse this router.
+    The default gate computes these scores. Every expert computes ``slots`` rows per group of any
+    length. Each slot depends on the whole group, so causal tasks reject this router.
 
     Source: Puigcerver et al. 2023, 2308.00951.
 
@@ -25,7 +25,7 @@ class SoftMoE(Router):
         dim: ``D``.
         num_experts: ``E``.
         slots: slots per expert.
-        gate: what scores items against slots.
+        gate: scores items against slots.
 
     >>> router = SoftMoE(4, 8, slots=2)
     >>> router(Items(torch.randn(5, 4))).load.tolist()
@@ -45,7 +45,7 @@ class SoftMoE(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if slots < 1:
-            raise OptionError("slots", slots, "an integer of at least 1")
+            raise OptionError("slots", slots, "an integer >= 1")
         self.slots = slots
         self.gate = self.build_gate(gate, num_experts * slots)
 
@@ -53,7 +53,7 @@ class SoftMoE(Router):
         scores = self.gate(items)
         grouped = items.grouped(scores)
         real = items.grouped(items.real()).unsqueeze(-1)
-        # a finite floor, and zeros after it: a group of padding alone must not give NaN
+        # a finite minimum, then zeros: a group of padding only must not give NaN
         floor = torch.finfo(scores.dtype).min
         dispatch = grouped.masked_fill(~real, floor).softmax(1) * real
         combine = grouped.softmax(2) * real

@@ -1,31 +1,31 @@
-"""Every item takes the experts that a sparse projection leaves with a weight."""
+"""Sparsemax routing."""
 
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ._router import ROUTERS, Router
-from .blocks.sparse_projection import entmax
+from .blocks import entmax
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("sparsemax")
 class Sparsemax(Router):
-    """Every item takes the experts that sparsemax gives a weight: as many as it needs.
+    """Each item selects the experts with a positive sparsemax weight.
 
     ``p = argmin_{p in simplex} |p - h / T|^2 = [h / T - tau]_+``; the support of ``p`` is the
-    selected set, ``p`` the weights. An expert that is left out gets no gradient from the item.
+    selected set, ``p`` the weights. Other experts get no gradient from the item.
 
     Source: Martins and Astudillo 2016, 1602.02068, equation 2 and algorithm 1, in place of the
-    softmax of a gate. That paper balances nothing.
+    softmax of a gate; the paper has no balance loss.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        temperature: ``T``, above 0; lower keeps fewer experts.
-        gate: what scores the experts.
+        temperature: ``T``, > 0; lower values select fewer experts.
+        gate: scores the experts.
 
     >>> import torch
     >>> router = Sparsemax(3, 3)
@@ -43,7 +43,7 @@ class Sparsemax(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < temperature < math.inf:
-            raise OptionError("temperature", temperature, "a finite number above 0")
+            raise OptionError("temperature", temperature, "a finite number > 0")
         self.temperature = temperature
         self.gate = self.build_gate(gate)
 

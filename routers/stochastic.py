@@ -1,31 +1,30 @@
-"""A random expert for every item, drawn anew at every step."""
+"""Control: random experts for every item at every step."""
 
 import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.seeds import seeded
-from .blocks.selection import check_k, top_k
+from .blocks import check_k, seeded_generator, top_k
 from .routing import Items, Routing
 
 
 @ROUTERS.register("stochastic")
 class Stochastic(Router):
-    """Control: every item takes K experts by lot; nothing is learned, all experts train alike.
+    """Control: each item is assigned to K random experts; nothing is learned.
 
     ``e ~ Uniform(experts)`` with weight ``1 / K``, drawn for each item at each training step. In
-    eval the lots are those of ``seed``, without replacement until every expert had its turn: the
-    ``i``-th real item of any group draws the same each time, so that no result depends on chance
-    or on batch-mates.
+    eval ``seed`` determines the draws, without replacement until every expert has been drawn: the
+    ``i``-th unpadded item of any group always has the same experts, so that results are
+    deterministic and independent of other items.
 
-    Source: THOR, Zuo et al. 2021, 2110.04260, section 3; its consistency loss, which compares two
-    passes of the whole network, is none of a router's.
+    Source: THOR, Zuo et al. 2021, 2110.04260, section 3; without its consistency loss, which
+    compares two passes of the whole network.
 
     Args:
-        dim: ``D``, not used.
+        dim: ``D``, unused.
         num_experts: ``E``.
         k: experts per item.
-        seed: of the lots in eval.
+        seed: random seed of the draws in eval.
 
     >>> router = Stochastic(4, 8).eval()
     >>> x = torch.zeros(16, 4)
@@ -38,7 +37,7 @@ class Stochastic(Router):
     def __init__(self, dim: int, num_experts: int, *, k: int = 1, seed: int = 0) -> None:
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
-        seeded(seed)
+        seeded_generator(seed)
         self.k = k
         self.seed = seed
 
@@ -51,8 +50,8 @@ class Stochastic(Router):
         return top_k(torch.rand(len(items), self.num_experts, device=items.x.device), self.k)
 
     def _fixed(self, items: Items) -> Tensor:
-        """Lots by place in the group: one shuffle of the experts after the other."""
-        e, generator = self.num_experts, seeded(self.seed)
+        """Experts by position in the group, from consecutive shuffles of all experts."""
+        e, generator = self.num_experts, seeded_generator(self.seed)
         shuffles = torch.rand(items.group_length // e + 1, e, generator=generator).argsort(1)
         place = items.grouped(items.real().long()).cumsum(1).flatten().sub(1).clamp_min(0)
         turn = (place.unsqueeze(1) + torch.arange(self.k, device=place.device)) % e

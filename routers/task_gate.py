@@ -1,4 +1,4 @@
-"""One gate per task over experts that all tasks share."""
+"""Multi-gate routing by task: one gate per task over shared experts."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -6,29 +6,28 @@ from typing import Any, ClassVar
 import torch
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.required_inputs import given_tasks
-from .blocks.selection import check_several, renormalized, top_k
+from .blocks import check_k_above_one, renormalized_weights, require_tasks, top_k
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import ConfigError, OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("task_gate")
 class TaskGate(Router):
-    """Every task has a gate of its own over shared experts; an item goes by the gate of its task.
+    """Each task has a separate gate over shared experts; an item uses the gate of its task.
 
     ``y = sum_e softmax(h^t)_e FFN_e(x)`` for an item of task ``t``; with ``k`` the softmax is over
-    the ``k`` largest of ``h^t``. Tasks that suit each other come to share experts, others part.
+    the ``k`` largest of ``h^t``.
 
     Source: MMoE, Ma et al. 2018 (KDD, doi 10.1145/3219819.3220007), equations 6 and 7, where every
-    item is of all tasks; for that see ``experts.MultiGateMoE``.
+    item has all tasks; for that see ``experts.MultiGateMoE``.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        tasks: how many there are; items' tasks are numbered from 0.
-        k: experts per item, 2 or more; None for all of them.
-        gate: what scores the experts, with ``tasks * E`` scores; what it has before them is shared.
+        tasks: number of tasks; items' tasks are in [0, tasks).
+        k: experts per item, >= 2; None for all experts.
+        gate: computes ``tasks * E`` scores; its hidden layers are shared.
 
     >>> router = TaskGate(4, 8, tasks=3, k=2)
     >>> router(Items(torch.randn(5, 4), task=torch.tensor([0, 2, 1, 1, 0]))).num_assignments
@@ -49,23 +48,25 @@ class TaskGate(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if tasks < 1:
-            raise OptionError("tasks", tasks, "an integer of at least 1")
+            raise OptionError("tasks", tasks, "an integer >= 1")
         if k is not None:
-            check_several(k, num_experts)
+            check_k_above_one(k, num_experts)
         self.tasks = tasks
         self.k = k or num_experts
         self.gate = self.build_gate(gate, tasks * num_experts)
 
     def forward(self, items: Items) -> Routing:
-        task = given_tasks(items, "task_gate")
+        task = require_tasks(items, "task_gate")
         wrong = task[(task < 0) | (task >= self.tasks)]
         if wrong.numel():
-            allowed = f"a number above all items' tasks, and one is of task {wrong[0].item()}"
-            raise OptionError("tasks", self.tasks, allowed, "Tasks count from 0")
+            raise ConfigError(
+                f"router=task_gate: an item has task {wrong[0].item()}: "
+                f"expected a task in [0, router.tasks={self.tasks})"
+            )
         every = self.gate(items).view(-1, self.tasks, self.num_experts)
         logits = every[torch.arange(len(task), device=task.device), task]
         if self.k == self.num_experts:
             return Routing.by_mask(items, logits.softmax(-1), logits=logits)
         expert = top_k(logits, self.k)
-        weight = renormalized(logits.gather(1, expert), logits)
+        weight = renormalized_weights(logits.gather(1, expert), logits)
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)

@@ -1,4 +1,4 @@
-"""As many experts as it takes to be sure."""
+"""Top-P routing: experts up to a total probability."""
 
 import math
 from collections.abc import Mapping
@@ -7,27 +7,27 @@ from typing import Any, ClassVar
 import torch
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import softmax
+from .blocks import softmax
 from .gates import GateSpec
-from .plugins.errors import OptionError
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("top_p")
 class TopP(Router):
-    """Every item takes its likeliest experts until their probabilities reach a threshold.
+    """Each item selects its most likely experts until their probabilities reach a threshold.
 
     ``S`` is the shortest prefix of ``p = softmax(h)``, sorted, whose sum is at least ``P``;
-    weights are ``p[S]``. Items of which the gate is sure get one expert, others more. Without a
-    loss on the entropy of ``p`` gates would spread to activate more and more experts.
+    weights are ``p[S]``. Confident items have one expert, others more. Without a loss on the
+    entropy of ``p``, gates learn to activate more and more experts.
 
     Source: Huang et al. 2024, 2403.07652, section 3.
 
     Args:
         dim: ``D``.
         num_experts: ``E``.
-        threshold: ``P``, above 0; 1 takes every expert.
-        gate: what scores the experts.
+        threshold: ``P``, in (0, 1]; 1 selects every expert.
+        gate: scores the experts.
 
     >>> router = TopP(3, 3, threshold=0.8)
     >>> _ = router.gate.weight.data.copy_(torch.eye(3))
@@ -45,7 +45,7 @@ class TopP(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < threshold <= 1:
-            raise OptionError("threshold", threshold, "a number above 0, at most 1")
+            raise OptionError("threshold", threshold, "a number in (0, 1]")
         self.threshold = threshold if threshold < 1 else math.inf  # sums may round up to 1
         self.gate = self.build_gate(gate)
 

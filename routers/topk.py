@@ -1,19 +1,18 @@
-"""Every item takes its K best experts."""
+"""Top-K token choice."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ._router import ROUTERS, Router
-from .blocks.noise import jittered
-from .blocks.selection import WEIGHTINGS, check_k, check_learns, top_k
-from .gates import GateSpec, pick
-from .plugins.errors import OptionError
+from .blocks import WEIGHTINGS, build_weighting, check_k, jittered, top_k
+from .gates import GateSpec
+from .plugins import OptionError
 from .routing import Items, Routing
 
 
 @ROUTERS.register("topk")
 class TopK(Router):
-    """Every item takes the K experts it scores highest.
+    """Each item selects the K experts with the highest scores.
 
     ``S = topk(h)``, weighted by ``softmax(h[S])`` or ``softmax(h)[S]``.
     Source: GShard 2006.16668; Switch 2101.03961, equations 1 and 2 (``k=1``,
@@ -24,9 +23,9 @@ class TopK(Router):
         num_experts: ``E``.
         k: experts per item.
         weighting: ``renormalized`` (sums to one; needs ``k`` of 2 or more) or ``probability``.
-        jitter: in training the gate sees ``x`` times a uniform draw from ``1 - jitter`` to
-            ``1 + jitter`` (Switch).
-        gate: what scores the experts.
+        jitter: in training the gate's input is multiplied by uniform noise in
+            ``[1 - jitter, 1 + jitter]`` (Switch).
+        gate: scores the experts.
 
     >>> import torch
     >>> router = TopK(4, 8, k=2)
@@ -50,9 +49,9 @@ class TopK(Router):
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
         if not 0 <= jitter < 1:
-            raise OptionError("jitter", jitter, "a number from 0 to below 1")
+            raise OptionError("jitter", jitter, "a number in [0, 1)")
         self.k = k
-        self.weighting = check_learns(k, weighting)
+        self.weighting = build_weighting(k, weighting)
         self.jitter = jitter
         self.gate = self.build_gate(gate)
         self.set_traits(convex=self.weighting.convex)
@@ -62,5 +61,5 @@ class TopK(Router):
             items = jittered(items, self.jitter)
         logits = self.gate(items)
         expert = top_k(logits, self.k)
-        weight = self.weighting.weigh(pick(self.gate, items, logits, expert), logits)
+        weight = self.weighting.weigh(self.gate.pick(items, logits, expert), logits)
         return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)

@@ -1,26 +1,26 @@
-"""Control: round robin. Perfect balance, no knowledge."""
+"""Control: round robin."""
 
 import torch
 
 from ._router import ROUTERS, Router, Traits
-from .blocks.selection import check_k
+from .blocks import check_k
 from .routing import Items, Routing
 
 
 @ROUTERS.register("uniform")
 class Uniform(Router):
-    """Control: experts in turn, by position; perfect balance, blind to content.
+    """Control: experts in turn by position; perfect balance, independent of content.
 
-    The ``i``-th real item of a group takes experts ``i K``, ``i K + 1`` … modulo ``E``, at every
-    layer. What a learned router gains over this is what looking at content is worth; where
-    positions mean something, as in images of one size, this router knows as much. Groups start
-    over at expert 0, so that no group depends on another.
+    The ``i``-th unpadded item of a group has experts ``i K``, ``i K + 1`` … modulo ``E``, in every
+    layer. The gain of a learned router over this control is the value of routing by content,
+    unless positions are informative, as in images of one size. Each group starts at expert 0, so
+    that groups are independent.
 
-    Source: round robin; with one item per slot it is the fixed "identity" routing that Soft
-    MoE is compared with (Puigcerver et al. 2023, 2308.00951, table 2).
+    Source: round robin; with one item per slot it is the fixed "identity" routing, a
+    baseline of Soft MoE (Puigcerver et al. 2023, 2308.00951, table 2).
 
     Args:
-        dim: ``D``, not used.
+        dim: ``D``, unused.
         num_experts: ``E``.
         k: experts per item, each with weight ``1 / k``.
 

@@ -2,15 +2,15 @@
 
 import sys
 
-from .workers.forkserver import warm_up, will_train
+from .workers.forkserver import is_sweep, warm_up
 
 if __name__ == "__main__":
     try:
-        if will_train(sys.argv[1:]):
-            warm_up()  # first of all: importing takes seconds, and two processes share them
+        if is_sweep(sys.argv[1:]):
+            warm_up()  # its imports take seconds: they run in parallel with those below
 
         from .stages.cli import main
-    except KeyboardInterrupt:  # nothing has begun
+    except KeyboardInterrupt:  # nothing has started
         sys.exit(130)
 
     sys.exit(main(sys.argv[1:]))

@@ -1,21 +1,57 @@
-"""Tasks are what is learnt: data, network, loss and score; and the command that trains."""
+"""Tasks define what is learned: data, network, loss and score; and the command that trains."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from routers.plugins import import_parts
 
-from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
-from .assembly.build import build_backbone, build_task
+from ._task import (
+    BACKBONES,
+    TASKS,
+    Backbone,
+    Batch,
+    Data,
+    Labeling,
+    Layer,
+    MetricSpec,
+    Samples,
+    Score,
+    Task,
+)
+from .assembly.build import (
+    build_backbone,
+    build_control,
+    build_task,
+    prepare_routers,
+    routed_layers,
+)
+from .augmentations import AUGMENTATIONS, Augmentation
 from .config import overrides as overrides
-from .config.compose import CONF, compose, user_path
+from .config.compose import CONF, compose, experiments, to_yaml, user_path
 from .config.schema import Config
-from .running.cli import quiet
+from .multi_target.sharings import SHARINGS, Parts, Trunk
+from .multi_target.weightings import WEIGHTINGS, Weighting
+from .readers import TextSource, read_texts
+from .running.cli import main, quiet
 from .running.compute import Compute
 from .running.launch import RankDiedError, death
 from .running.run_dir import RESULT, read_json, write_json, write_text
 from .running.train import train
-from .running.validate import check_ranges
+from .text.unicode_names import read_names
 from .training.divergence import DivergedError
-from .training.module import RoutedModule
 from .training.signals import StoppedError
+
+if TYPE_CHECKING:
+    from .running.run import Run as Run
+    from .running.validate import check_ranges as check_ranges
+    from .training.module import RoutedModule as RoutedModule
+
+#: Names whose modules import Lightning, which takes longer than all the rest: loaded on first use.
+_LAZY = {
+    "RoutedModule": ".training.module",
+    "Run": ".running.run",
+    "check_ranges": ".running.validate",
+}
 
 register = TASKS.register
 build = TASKS.build
@@ -23,10 +59,22 @@ available = TASKS.available
 
 import_parts(__name__, __path__)
 
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name], __name__), name)
+
+
 __all__ = [
+    "AUGMENTATIONS",
+    "BACKBONES",
     "CONF",
     "RESULT",
+    "SHARINGS",
     "TASKS",
+    "WEIGHTINGS",
+    "Augmentation",
     "Backbone",
     "Batch",
     "Compute",
@@ -36,22 +84,36 @@ __all__ = [
     "Labeling",
     "Layer",
     "MetricSpec",
+    "Parts",
     "RankDiedError",
     "RoutedModule",
+    "Run",
+    "Samples",
     "Score",
     "StoppedError",
     "Task",
+    "TextSource",
+    "Trunk",
+    "Weighting",
     "available",
     "build",
     "build_backbone",
+    "build_control",
     "build_task",
     "check_ranges",
     "compose",
     "death",
+    "experiments",
+    "main",
     "overrides",
+    "prepare_routers",
     "quiet",
     "read_json",
+    "read_names",
+    "read_texts",
     "register",
+    "routed_layers",
+    "to_yaml",
     "train",
     "user_path",
     "write_json",

@@ -1,19 +1,26 @@
-"""The contract of a task: what is learnt, from what, and how well."""
+"""The contract of a task: data, network, loss and score."""
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from experts import GateTopology, MoE
-from routers import Routing
+from routers import ConfigError, OptionError, Routing
 from routers.plugins import Registry
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 #: Named tensors with the same first axis: ``x``, ``y`` and whatever else a task reads.
 Batch = Mapping[str, Tensor]
+
+#: Name of the table of the weights that several gates give to experts; reserved among outputs.
+GATE = "gate"
 
 
 class Layer(Protocol):
@@ -26,7 +33,7 @@ class Layer(Protocol):
 
         Args:
             sample_shape: such as ``(L, D)`` for sequences of tokens.
-            wiring: from the number of experts to who may choose which of them, where the
+            wiring: maps the number of experts to the experts that each gate can choose, if the
                 layer has several gates or inputs; None for one of each.
         """
 
@@ -52,14 +59,14 @@ class Data:
 
 @dataclass(frozen=True)
 class Score:
-    """What a task is judged by: a name and ``maximize`` or ``minimize``."""
+    """The score of a task: its name and ``maximize`` or ``minimize``."""
 
     name: str
     direction: str
 
 
 def output_and_y(output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-    """What most measures read: the output itself and ``batch["y"]``."""
+    """The input of most metrics: the output and ``batch["y"]``."""
     return output, batch["y"]
 
 
@@ -68,22 +75,22 @@ class MetricSpec:
     """A metric and what it reads.
 
     Attributes:
-        metric: of torchmetrics; a single number, or a dict of them by label.
+        metric: a torchmetrics metric; a number, or a dict of numbers by label.
         reads: ``(output, batch) -> (predictions, targets)``.
     """
 
-    metric: Metric
+    metric: "Metric"
     reads: Callable[[Any, Batch], tuple[Tensor, Tensor]] = output_and_y
 
 
 @dataclass(frozen=True)
 class Labeling:
-    """What samples are told apart by, to see which expert works on what.
+    """A labeling of samples, to measure which expert works on which label.
 
     Attributes:
         name: in the singular: ``class``, ``language``.
-        names: of each kind.
-        of: the kind of each sample, ``(B,)``, or of each routed item, in their order; int64.
+        names: of the labels.
+        of: the label of each sample, ``(B,)``, or of each routed item, in their order; int64.
     """
 
     name: str
@@ -91,8 +98,38 @@ class Labeling:
     of: Callable[[Batch], Tensor]
 
 
+@dataclass(frozen=True)
+class Samples:
+    """The data that a backbone is built for.
+
+    Attributes:
+        kind: ``images``, ``texts``, or ``windows`` of a stream of bytes.
+        shape: of the longest or only sample: ``(C, H, W)``, or ``(L,)`` bytes.
+        outputs: number of classes.
+        train: the training split before ``collate``, for statistics such as word frequencies.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    outputs: int
+    train: Batch
+
+
 class Backbone(nn.Module, ABC):
-    """A network with routed layers; it hands their routings up and keeps none."""
+    """A network with routed layers; it returns their routings and stores none.
+
+    A backbone that ``task.model`` can name takes ``(layer, samples, *, options)``: the builder of
+    its routed layers, the data it is for, and its options, which are declared nowhere else.
+    Invalid options raise ``OptionError`` with their bare name.
+
+    Class attributes:
+        reads: the kind of ``Samples`` it works on.
+        routes_tokens: items are patches or bytes; False where whole samples are routed. A
+            backbone that routes patches has the options ``patch`` and ``overlap``.
+    """
+
+    reads: ClassVar[str] = ""
+    routes_tokens: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, batch: Batch) -> tuple[Any, list[Routing]]:
@@ -100,14 +137,22 @@ class Backbone(nn.Module, ABC):
 
 
 class Task(ABC):
-    """What is learnt. The constructor's keyword arguments are the schema of ``task:``.
+    """Data, network, loss and score; the constructor's keyword arguments are its options.
+
+    Required are ``data``, ``backbone``, ``loss`` and ``measures``. A training step calls
+    ``augment`` (training only), ``collate`` and, if a router reads ids, ``describe``, then the
+    network and ``loss``. An evaluation updates ``measures``, combines them with ``overall`` and
+    counts the rows of each expert by ``kinds``. ``features`` describes ids to routers that
+    prepare themselves from the training set.
 
     Class attributes:
-        score: what the task is judged by.
+        score: name and direction of the result.
         causal: an output may not depend on later inputs, so routers must be causal.
         has_ids: batches can be described by content ids, which hash routing needs.
         has_tasks: batches name each sample's task, language or domain in ``task``.
         outputs: names of what is predicted, where it is several things at once.
+        part_defaults: of parts that an option names, defaults other than their own, by option:
+            ``{"model": {"dim": 128}}``; options that the named part does not have are left out.
     """
 
     score: Score
@@ -115,6 +160,7 @@ class Task(ABC):
     has_ids: bool = False
     has_tasks: bool = False
     outputs: tuple[str, ...] = ()
+    part_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     @abstractmethod
     def data(self) -> Data:
@@ -122,7 +168,7 @@ class Task(ABC):
 
     @abstractmethod
     def backbone(self, layer: Layer) -> Backbone:
-        """A network whose routed layers come from ``layer``; asked for after ``data``."""
+        """Build a network whose routed layers come from ``layer``; called after ``data``."""
 
     @abstractmethod
     def loss(self, output: Any, batch: Batch) -> Tensor:
@@ -130,22 +176,22 @@ class Task(ABC):
 
     @abstractmethod
     def measures(self) -> dict[str, MetricSpec]:
-        """All that is measured in evaluation, by name."""
+        """Metrics of an evaluation, by name; the score is one of them, or made by ``overall``."""
 
     def overall(self, values: Mapping[str, float]) -> float:
-        """The score, from what was measured."""
+        """The score, from the values of ``measures``."""
         return values[self.score.name]
 
     def kinds(self) -> tuple[Labeling, ...]:
-        """What samples are told apart by, to see which expert works on what."""
+        """Labelings of samples: which expert works on which class, language or domain."""
         return ()
 
     def augment(self, batch: Batch) -> Batch:
-        """A fresh random variant of a training batch, before ``collate``."""
+        """A random variant of a training batch; called before ``collate``."""
         return batch
 
     def collate(self, batch: Batch) -> Batch:
-        """The batch as the network takes it: scaled, cut to its longest text; all finite."""
+        """The batch as the network reads it: scaled, cut to its longest text, all finite."""
         return batch
 
     def describe(self, batch: Batch) -> Batch:
@@ -153,8 +199,76 @@ class Task(ABC):
         return batch
 
     def features(self, batch: Batch) -> Tensor:
-        """A plain description of what each id names, ``(*ids.shape, F)``."""
+        """A feature vector per id of a described batch, ``(*ids.shape, F)``."""
         return batch["x"]
 
 
 TASKS = Registry("task", Task, group="switchyard.tasks", positional=0)
+
+BACKBONES = Registry("model", Backbone, group="switchyard.backbones", positional=2)
+
+
+@contextmanager
+def keys_complete() -> Iterator[None]:
+    """Mark errors raised inside as naming a complete key, which outer parts do not extend.
+
+    A backbone builds routed layers, whose errors name ``router.k``, not ``task.model.router.k``.
+
+    >>> with keys_complete():
+    ...     raise OptionError("router.k", 9, "an integer in [1, num_experts=8]")
+    Traceback (most recent call last):
+    routers.plugins.errors.ConfigError: router.k=9 is invalid: expected an integer in ...
+    """
+    try:
+        yield
+    except OptionError as error:
+        raise ConfigError(str(error)) from error
+
+
+def complete_part(
+    task: type[Task], option: str, registry: Registry[Any], value: str | Mapping[str, Any]
+) -> dict[str, Any]:
+    """Name and options of the part that an option of a task names, all defaults included.
+
+    Args:
+        task: whose ``part_defaults`` override the defaults of the part, and whose constructor
+            has the default name.
+        option: such as ``model``.
+        registry: the parts that it can name.
+        value: a name, or ``{name: …, option: …}``; either may be left out.
+
+    Raises:
+        OptionError: for an unknown name, or an option that the part does not have.
+    """
+    given = {"name": value} if isinstance(value, str) else dict(value)
+    if "name" not in given:
+        given["name"] = inspect.signature(task).parameters[option].default
+    name = given.pop("name")
+    registry.get_part(name)
+    registry.check_options(name, given)
+    options = registry.options(name)
+    preset = task.part_defaults.get(option, {})
+    known = {key: preset[key] for key in preset if key in options}
+    return {"name": name, **options, **known, **given}
+
+
+def choose_backbone(
+    task: type[Task], kind: str, value: str | Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Name and options of the backbone that the option ``model`` of a task chooses.
+
+    Raises:
+        OptionError: where it does not read samples of this kind.
+    """
+    options = complete_part(task, "model", BACKBONES, value)
+    name = options.pop("name")
+    if backbone_class(name).reads != kind:
+        fitting = ", ".join(each for each in BACKBONES if backbone_class(each).reads == kind)
+        raise OptionError("model", name, f"a backbone for {kind} ({fitting})")
+    return name, options
+
+
+def backbone_class(name: str) -> type[Backbone]:
+    """The class of the backbone called ``name``."""
+    found: Any = BACKBONES[name]
+    return found

@@ -1,6 +1,7 @@
-"""Names of characters, to be told apart by what the characters are."""
+"""Classification of Unicode character names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -19,20 +20,10 @@ class CharNames(Text):
     test. The category ``Lo`` has 39% of them.
 
     Args:
-        model: ``encoder`` (routes bytes), ``bag`` of character n-grams (routes whole names), or
-            ``wide_bag``, a bag with logistic regression beside it (for ``optimizer.name=sgd``).
-        dim: ``D``, a multiple of ``2 * heads``.
-        depth: number of blocks.
-        heads: attention heads of ``encoder``.
-        ngrams: lengths of the n-grams, of ``encoder`` in bytes, of bags in characters.
-        buckets: rows of the table of n-grams; of ``encoder`` for each length.
-        rare: of bags, an n-gram that fewer training texts hold counts as never met: what one
-            text alone has helps to learn it by heart.
-        ngram_dropout: chance, in training, that an n-gram is not looked at.
-        dropout: chance that a value is left out.
-        routed: which blocks of ``encoder`` are routed, from 0; None for all.
-        ids: how many bytes an id, which hash routing looks up, stands for: of ``encoder`` the
-            last ones at an item, of bags the first of the text.
+        model: backbone for texts, a name or ``{name: encoder, depth: 2}``: ``encoder`` routes
+            bytes, ``bag`` and ``wide_bag`` of character n-grams route whole texts.
+        ids: number of bytes that an id, the input of hash routing, stands for: the last ones at
+            an item where bytes are routed, else the first ones of the text.
         max_length: bytes of a name that are read, from its start.
         label_smoothing: of the cross-entropy.
         score: ``accuracy`` or ``macro_f1``.
@@ -41,19 +32,20 @@ class CharNames(Text):
     10308
     """
 
+    part_defaults: ClassVar = {
+        "model": {
+            "depth": 1,
+            "ngrams": (1, 2, 3, 4, 5, 6),
+            "buckets": 2**16,
+            "rare": 1,
+            "dropout": 0.1,
+        }
+    }
+
     def __init__(
         self,
         *,
-        model: str = "bag",
-        dim: int = 64,
-        depth: int = 1,
-        heads: int = 4,
-        ngrams: Sequence[int] = (1, 2, 3, 4, 5, 6),
-        buckets: int = 2**16,
-        rare: int = 1,
-        ngram_dropout: float = 0.5,
-        dropout: float = 0.1,
-        routed: Sequence[int] | None = None,
+        model: str | Mapping[str, Any] = "bag",
         ids: int = 1,
         max_length: int = 128,
         label_smoothing: float = 0.05,
@@ -61,15 +53,6 @@ class CharNames(Text):
     ) -> None:
         super().__init__(
             model=model,
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            ngrams=ngrams,
-            buckets=buckets,
-            rare=rare,
-            ngram_dropout=ngram_dropout,
-            dropout=dropout,
-            routed=routed,
             ids=ids,
             max_length=max_length,
             label_smoothing=label_smoothing,

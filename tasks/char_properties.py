@@ -1,8 +1,9 @@
 """Unicode character names: three properties of a character at once, from the bytes of its name."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +36,8 @@ class CharProperties(MultiTask):
     Args:
         dim: width of the representation and of the experts.
         depth: layers of the trunk.
-        sharing: how targets share it: ``mmoe``, ``ple``, ``shared_bottom`` or ``single``.
-        own: for ``ple``, experts that each target has to itself; the others are shared.
+        sharing: how targets share it, a name or ``{name: ple, own: 2}``: ``mmoe``, ``ple``,
+            ``shared_bottom`` or ``single``.
         tower: hidden width of a target's tower.
         dropout: probability of zeroing what a tower reads.
         gram_dropout: probability of leaving out an n-gram or a word, in training.
@@ -54,26 +55,24 @@ class CharProperties(MultiTask):
         *,
         dim: int = 64,
         depth: int = 1,
-        sharing: str = "mmoe",
-        own: int = 1,
+        sharing: str | Mapping[str, Any] = "mmoe",
         tower: int = 64,
         dropout: float = 0.2,
         gram_dropout: float = 0.4,
-        weighting: str = "fixed",
+        weighting: str | Mapping[str, Any] = "fixed",
         weights: dict[str, float] = {},
     ) -> None:
         super().__init__(
             dim=dim,
             depth=depth,
             sharing=sharing,
-            own=own,
             tower=tower,
             dropout=dropout,
             weighting=weighting,
             weights=weights,
         )
         if not 0 <= gram_dropout < 1:
-            raise OptionError("task.gram_dropout", gram_dropout, "a number from 0 to below 1")
+            raise OptionError("gram_dropout", gram_dropout, "a number in [0, 1)")
         self.gram_dropout = gram_dropout
 
     @property
@@ -106,7 +105,7 @@ class CharProperties(MultiTask):
         return {**batch, "ids": hashes.gather(1, batch["lengths"].unsqueeze(1) - 1).squeeze(1)}
 
     def features(self, batch: Batch) -> Tensor:
-        """How often each byte occurs, ``(B, 256)``."""
+        """Counts of each byte, ``(B, 256)``."""
         counts = torch.zeros(len(batch["x"]), BYTES, device=batch["x"].device)
         return counts.scatter_add(1, batch["x"].long(), batch["mask"].to(counts.dtype))
 

@@ -1,6 +1,6 @@
-"""A user's own text, to be predicted byte by byte."""
+"""A language model of a user's own text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -27,48 +27,22 @@ class LanguageModel(Language):
     Args:
         data: where the text is: ``path`` of a file or folder, or ``hub`` name and ``text``
             column; and ``val`` and ``test``, the fractions to hold out.
-        dim: ``D``, a multiple of ``2 * heads``.
-        depth: number of blocks.
-        heads: attention heads.
+        model: backbone for windows of bytes, a name or ``{name: decoder, depth: 2}``.
         length: bytes in a window.
-        context: bytes that windows share.
-        ngrams: lengths of the byte n-grams a byte is embedded with; ``[1]`` for bytes alone.
-        buckets: rows of the embedding's table for each of these.
-        ngram_dropout: chance, in training, that an n-gram of two or more bytes is not looked at.
-        dropout: chance that a value of the embedding, or of the last block, is left out.
-        routed: which blocks are routed, from 0; None for all. The others are dense.
-        ids: how many last bytes an item's id, which hash routing looks up, stands for.
+        context: bytes that consecutive windows share.
+        ids: number of last bytes that an id, the input of hash routing, stands for.
     """
 
     def __init__(
         self,
         *,
         data: Mapping[str, Any] = {},
-        dim: int = 128,
-        depth: int = 2,
-        heads: int = 4,
+        model: str | Mapping[str, Any] = "decoder",
         length: int = 256,
         context: int = 128,
-        ngrams: Sequence[int] = (1, 2, 3, 4, 5),
-        buckets: int = 2**14,
-        ngram_dropout: float = 0.5,
-        dropout: float = 0.2,
-        routed: Sequence[int] | None = None,
         ids: int = 1,
     ) -> None:
-        super().__init__(
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            length=length,
-            context=context,
-            ngrams=ngrams,
-            buckets=buckets,
-            ngram_dropout=ngram_dropout,
-            dropout=dropout,
-            routed=routed,
-            ids=ids,
-        )
+        super().__init__(model=model, length=length, context=context, ids=ids)
         self.source = source_of(CorpusSource, data)
 
     def corpus(self) -> Splits[Tensor]:
@@ -76,5 +50,5 @@ class LanguageModel(Language):
 
     @cached_property
     def text(self) -> Splits[Tensor]:
-        """What was read, once."""
+        """The text, read once."""
         return read_corpus(self.source)

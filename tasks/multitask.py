@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,23 +11,23 @@ from routers import ConfigError, OptionError
 from routers.plugins import unknown
 
 from ._task import TASKS, Batch, Data
-from .backbones.tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
+from .backbones._tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
 from .bases.multi_target import MultiTask
 from .multi_target.targets import Target
 from .readers import DataError, Splits, Table, TableSource, read_table, source_of
 
 #: Different labels that the scores of each kind of target need: AUC ranks one class above another.
-LEAST = {"binary": 2, "classes": 1, "number": 1}
+MIN_LABELS = {"binary": 2, "classes": 1, "number": 1}
 
 
 @TASKS.register("multitask")
 class TableTargets(MultiTask):
     """Any number of targets from a table with declared columns: CSV, TSV, JSONL or Parquet.
 
-    Categories become vectors, numbers pieces of lines (quantile bins); both say where a value is
-    missing, and are fitted on training rows alone. The sum over columns is routed, a row at a
+    Categories become vectors, numbers pieces of lines (quantile bins); both mark missing
+    values, and are fitted on training rows alone. The sum over columns is routed, a row at a
     time. With ``sharing=views`` each group of columns in ``data.views`` is summed by itself and
-    has experts of its own.
+    has its own expert.
 
     Args:
         data: where the table is, ``path`` of a file or folder or ``hub`` name, and what its columns
@@ -37,19 +37,21 @@ class TableTargets(MultiTask):
             features; ``columns``, all names where there is no header; ``missing``, texts that
             mean a value is missing; ``rare``, a category in fewer training rows counts as
             unseen; ``rows`` to train on at most; ``val`` and ``test``, the fractions to hold
-            out; ``delimiter``, and ``format`` where the suffix does not say it.
+            out; ``delimiter``, and ``format`` of files with another suffix.
         dim: width of the representation and of the experts.
         depth: layers of the trunk.
-        sharing: how targets share it: ``mmoe``, ``ple``, ``views``, ``shared_bottom``, ``single``.
-        own: for ``ple``, experts that each target has to itself; the others are shared.
+        sharing: how targets share it, a name or ``{name: ple, own: 2}``: ``mmoe``, ``ple``,
+            ``views``, ``shared_bottom`` or ``single``.
         tower: hidden width of a target's tower.
         dropout: probability of zeroing what a tower reads.
-        column_dropout: probability of leaving out what a column says, in training.
+        column_dropout: probability of zeroing a column in training.
         bins: of each numeric column.
         ids: the categorical column that hash routing looks up; null for that with most categories.
         weighting: how losses become one: ``fixed``, ``uncertainty`` or ``mgda``.
         weights: factors of the losses by target; 1 for those not named.
     """
+
+    part_defaults: ClassVar = {"sharing": {"own": 2}}
 
     def __init__(
         self,
@@ -57,14 +59,13 @@ class TableTargets(MultiTask):
         data: dict[str, Any] = {},
         dim: int = 64,
         depth: int = 1,
-        sharing: str = "mmoe",
-        own: int = 2,
+        sharing: str | Mapping[str, Any] = "mmoe",
         tower: int = 32,
         dropout: float = 0.1,
         column_dropout: float = 0.1,
         bins: int = 16,
         ids: str | None = None,
-        weighting: str = "fixed",
+        weighting: str | Mapping[str, Any] = "fixed",
         weights: dict[str, float] = {},
     ) -> None:
         self.source = source_of(TableSource, data)
@@ -74,24 +75,24 @@ class TableTargets(MultiTask):
             dim=dim,
             depth=depth,
             sharing=sharing,
-            own=own,
             tower=tower,
             dropout=dropout,
             weighting=weighting,
             weights=weights,
         )
         if not 0 <= column_dropout < 1:
-            raise OptionError("task.column_dropout", column_dropout, "a number from 0 to below 1")
+            raise OptionError("column_dropout", column_dropout, "a number in [0, 1)")
         if bins < 1:
-            raise OptionError("task.bins", bins, "an integer of at least 1")
+            raise OptionError("bins", bins, "an integer >= 1")
         if ids is not None and ids not in self.source.categorical:
-            raise unknown("task.ids", ids, self.source.categorical)
-        if sharing == "views" and not self.source.views:
+            raise unknown("ids", ids, self.source.categorical)
+        shows_views = self.sharing["name"] == "views"
+        if shows_views and not self.source.views:
             raise ConfigError(
                 "task.sharing=views: no views are declared; give groups of columns, "
                 "task.data.views={NAME: [COLUMN, …], …}"
             )
-        self.views: Mapping[str, Sequence[str]] = self.source.views if sharing == "views" else {}
+        self.views: Mapping[str, Sequence[str]] = self.source.views if shows_views else {}
         self.num_views = len(self.views)
         self.column_dropout = column_dropout
         self.bins = bins
@@ -140,7 +141,7 @@ class TableTargets(MultiTask):
 
     @cached_property
     def numbers(self) -> Numbers:
-        """What numeric columns look like in training."""
+        """Statistics of numeric columns in the training split."""
         return fit_numbers(self.table.train.numeric, self.bins)
 
     def _encoder(self, columns: Sequence[str]) -> TableEncoder:
@@ -183,13 +184,13 @@ def _target(
 
 
 def _check_judged(title: str, split: str, table: Table) -> None:
-    """Refuse targets that the rows of a split cannot judge, whose scores would say nothing."""
+    """Refuse targets for which the rows of a split have too few distinct labels to score."""
     of_each = zip(table.target_names, table.target_kinds, table.targets.unbind(1), strict=True)
     for name, kind, labels in of_each:
         found = len(torch.unique(labels[~labels.isnan()]))
-        if found < LEAST[kind]:
+        if found < MIN_LABELS[kind]:
             raise DataError(
                 f"{title}: the {len(labels)} rows of {split} hold {found} of the "
-                f"{LEAST[kind]} values that the score of target {name!r} needs; give more rows, "
-                f"a larger task.data.{split}, or take the target out"
+                f"{MIN_LABELS[kind]} values that the score of target {name!r} needs; give more "
+                f"rows, a larger task.data.{split}, or take the target out"
             )

@@ -1,4 +1,4 @@
-"""Synthetic clusters that each need an expert of their own: a known best routing."""
+"""Synthetic clusters with one best expert each: the best routing is known."""
 
 import hashlib
 import math
@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.classification import MulticlassAccuracy
 
 from routers import OptionError, Routing
 
@@ -20,7 +19,7 @@ SIZES = (8192, 1024, 2048)
 
 @TASKS.register("planted")
 class Planted(Task):
-    """Points of hidden clusters, each with a rule of its own from point to class.
+    """Points of hidden clusters; each cluster has its own rule from point to class.
 
     A point is ``x = Q [m_c, z]``: the mark ``m_c`` of its cluster, content ``z ~ N(0, I)``, and a
     rotation ``Q`` that hides which is which. Its class is the largest of ``W_c z``, a rule that
@@ -54,13 +53,13 @@ class Planted(Task):
     ) -> None:
         for name, value in {"clusters": clusters, "classes": classes}.items():
             if value < 2:
-                raise OptionError(f"task.{name}", value, "an integer of at least 2")
+                raise OptionError(name, value, "an integer >= 2")
         if dim <= clusters:
-            raise OptionError("task.dim", dim, f"an integer above task.clusters={clusters}")
+            raise OptionError("dim", dim, f"an integer > clusters={clusters}")
         if depth < 1:
-            raise OptionError("task.depth", depth, "an integer of at least 1")
+            raise OptionError("depth", depth, "an integer >= 1")
         if not 0 < separation < math.inf:
-            raise OptionError("task.separation", separation, "a finite number above 0")
+            raise OptionError("separation", separation, "a finite number > 0")
         self.clusters = clusters
         self.classes = classes
         self.separation = separation
@@ -100,6 +99,8 @@ class Planted(Task):
         return F.cross_entropy(output, batch["y"])
 
     def measures(self) -> dict[str, MetricSpec]:
+        from torchmetrics.classification import MulticlassAccuracy
+
         return {"accuracy": MetricSpec(MulticlassAccuracy(self.classes, average="micro"))}
 
     def kinds(self) -> tuple[Labeling, ...]:
@@ -113,7 +114,7 @@ class Planted(Task):
 
 
 class _Stack(Backbone):
-    """Routed layers, each beside an identity, and a linear head: the first sees the points."""
+    """Residual routed layers and a linear head; the first layer reads the points."""
 
     def __init__(self, layer: Layer, *, dim: int, depth: int, classes: int) -> None:
         super().__init__()

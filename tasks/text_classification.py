@@ -1,6 +1,6 @@
-"""A user's own texts, to be told apart by their bytes."""
+"""Classification of a user's own texts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ._task import TASKS
@@ -19,21 +19,11 @@ class TextClassification(Text):
     Args:
         data: where the texts are: ``path`` of a file or folder, or ``hub`` name; ``text``,
             ``label`` and ``group``, their columns; ``val`` and ``test``, the fractions to hold
-            out where the data has no such split; ``format`` where the suffix does not say it.
-        model: ``encoder`` (routes bytes), ``bag`` of character n-grams (routes whole texts), or
-            ``wide_bag``, a bag with logistic regression beside it (for ``optimizer.name=sgd``).
-        dim: ``D``, a multiple of ``2 * heads``.
-        depth: number of blocks.
-        heads: attention heads of ``encoder``.
-        ngrams: lengths of the n-grams, of ``encoder`` in bytes, of bags in characters.
-        buckets: rows of the table of n-grams; of ``encoder`` for each length.
-        rare: of bags, an n-gram that fewer training texts hold counts as never met: what one
-            text alone has helps to learn it by heart.
-        ngram_dropout: chance, in training, that an n-gram is not looked at.
-        dropout: chance that a value is left out.
-        routed: which blocks of ``encoder`` are routed, from 0; None for all.
-        ids: how many bytes an id, which hash routing looks up, stands for: of ``encoder`` the
-            last ones at an item, of bags the first of the text.
+            out where the data has no such split; ``format`` of files with another suffix.
+        model: backbone for texts, a name or ``{name: encoder, depth: 2}``: ``encoder`` routes
+            bytes, ``bag`` and ``wide_bag`` of character n-grams route whole texts.
+        ids: number of bytes that an id, the input of hash routing, stands for: the last ones at
+            an item where bytes are routed, else the first ones of the text.
         max_length: bytes of a text that are read, from its start.
         label_smoothing: of the cross-entropy.
         score: ``accuracy`` or ``macro_f1``.
@@ -43,16 +33,7 @@ class TextClassification(Text):
         self,
         *,
         data: Mapping[str, Any] = {},
-        model: str = "encoder",
-        dim: int = 64,
-        depth: int = 2,
-        heads: int = 4,
-        ngrams: Sequence[int] = (1, 2, 3, 4, 5),
-        buckets: int = 2**13,
-        rare: int = 2,
-        ngram_dropout: float = 0.5,
-        dropout: float = 0.2,
-        routed: Sequence[int] | None = None,
+        model: str | Mapping[str, Any] = "encoder",
         ids: int = 1,
         max_length: int = 512,
         label_smoothing: float = 0.1,
@@ -60,15 +41,6 @@ class TextClassification(Text):
     ) -> None:
         super().__init__(
             model=model,
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            ngrams=ngrams,
-            buckets=buckets,
-            rare=rare,
-            ngram_dropout=ngram_dropout,
-            dropout=dropout,
-            routed=routed,
             ids=ids,
             max_length=max_length,
             label_smoothing=label_smoothing,

@@ -22,7 +22,7 @@ _LONG = 60
 class Topics(Language):
     """Predicts Python's help topics byte by byte: about 470,000 bytes of technical English.
 
-    The text differs from one version of Python to the next; its hash says which it was. About
+    The text differs from one version of Python to the next; its hash identifies it. About
     80, 10 and 10% of the bytes train, validate and test. It is cut between topics, and topics
     that share a paragraph are on the same side, for many repeat each other; within a split
     topics follow each other by name.
@@ -34,17 +34,10 @@ class Topics(Language):
     least ``context`` others except at the start. The score is the mean of ``-log2 p``.
 
     Args:
-        dim: ``D``, a multiple of ``2 * heads``.
-        depth: number of blocks.
-        heads: attention heads.
+        model: backbone for windows of bytes, a name or ``{name: decoder, depth: 2}``.
         length: bytes in a window.
-        context: bytes that windows share.
-        ngrams: lengths of the byte n-grams a byte is embedded with; ``[1]`` for bytes alone.
-        buckets: rows of the embedding's table for each of these.
-        ngram_dropout: chance, in training, that an n-gram of two or more bytes is not looked at.
-        dropout: chance that a value of the embedding, or of the last block, is left out.
-        routed: which blocks are routed, from 0; None for all. The others are dense.
-        ids: how many last bytes an item's id, which hash routing looks up, stands for.
+        context: bytes that consecutive windows share.
+        ids: number of last bytes that an id, the input of hash routing, stands for.
 
     >>> corpus = Topics().corpus()
     >>> round(len(corpus.test) / sum(map(len, (corpus.train, corpus.val, corpus.test))), 1)

@@ -1,7 +1,8 @@
 """Two overlaid digits: which is left, which is right, their sum and its parity."""
 
 import hashlib
-import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +10,9 @@ from torch.nn import functional as F
 
 from routers import OptionError
 
-from ._task import TASKS, Batch, Data
-from .backbones.image_ops import content_ids, random_affine
+from ._task import TASKS, Batch, Data, complete_part
+from .augmentations import AUGMENTATIONS
+from .backbones import content_ids
 from .bases.multi_target import MultiTask
 from .digits import Digits
 from .multi_target.targets import Target
@@ -33,21 +35,21 @@ class TwoDigits(MultiTask):
 
     The digits are split as ``task=digits`` splits them, before they are paired: no image of a
     test pair is in a training pair. Pairs are drawn once, the same for every seed; in training
-    each digit is turned and shifted a little anew. Pixels are the brighter of the two.
+    each digit is rotated and shifted at random. Pixels are the brighter of the two.
 
     Source: the idea is MultiMNIST, Sabour et al. 2017, 1710.09829, section 6.
 
     Args:
         dim: width of the representation and of the experts; the convolutions have half of it.
         depth: layers of the trunk.
-        sharing: how targets share it: ``mmoe``, ``ple``, ``shared_bottom`` or ``single``.
-        own: for ``ple``, experts that each target has to itself; the others are shared.
+        sharing: how targets share it, a name or ``{name: ple, own: 2}``: ``mmoe``, ``ple``,
+            ``shared_bottom`` or ``single``.
         tower: hidden width of a target's tower.
         dropout: probability of zeroing what a tower reads.
         weighting: how losses become one: ``fixed``, ``uncertainty`` or ``mgda``.
         weights: factors of the losses by target; 1 for those not named.
         overlap: columns of pixels that both digits cover, of 8.
-        augment: strength of random rotation, scaling and shift in training; 0 for none.
+        augmentation: random variant of training images, a name or ``{name: affine, …}``.
 
     >>> task = TwoDigits()
     >>> test = task.data().test
@@ -58,36 +60,35 @@ class TwoDigits(MultiTask):
     outputs = tuple(target.name for target in _TARGETS)
     targets = _TARGETS
 
+    part_defaults: ClassVar = {"augmentation": {"strength": 0.5}}
+
     def __init__(
         self,
         *,
         dim: int = 64,
         depth: int = 1,
-        sharing: str = "mmoe",
-        own: int = 1,
+        sharing: str | Mapping[str, Any] = "mmoe",
         tower: int = 64,
         dropout: float = 0.1,
-        weighting: str = "fixed",
+        weighting: str | Mapping[str, Any] = "fixed",
         weights: dict[str, float] = {},
         overlap: int = 6,
-        augment: float = 0.5,
+        augmentation: str | Mapping[str, Any] = "affine",
     ) -> None:
         super().__init__(
             dim=dim,
             depth=depth,
             sharing=sharing,
-            own=own,
             tower=tower,
             dropout=dropout,
             weighting=weighting,
             weights=weights,
         )
         if not 0 <= overlap <= 8:
-            raise OptionError("task.overlap", overlap, "an integer from 0 to 8")
-        if not 0 <= augment < math.inf:
-            raise OptionError("task.augment", augment, "a finite number of at least 0")
+            raise OptionError("overlap", overlap, "an integer in [0, 8]")
         self.overlap = overlap
-        self.strength = augment
+        chosen = complete_part(type(self), "augmentation", AUGMENTATIONS, augmentation)
+        self.augmentation = AUGMENTATIONS.build(chosen.pop("name"), **chosen)
 
     def data(self) -> Data:
         base = Digits().data()
@@ -105,10 +106,8 @@ class TwoDigits(MultiTask):
         return PairEncoder(self.dim, columns=16 - self.overlap)
 
     def augment(self, batch: Batch) -> Batch:
-        if not self.strength:
-            return batch
         digits = batch["x"].flatten(0, 1).unsqueeze(1)
-        moved = random_affine(digits, self.strength)
+        moved = self.augmentation(digits)
         return {**batch, "x": moved.view_as(batch["x"])}
 
     def collate(self, batch: Batch) -> Batch:
@@ -122,7 +121,7 @@ class TwoDigits(MultiTask):
 
 
 def _pairs(split: Batch, number: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Pairs of digits ``x`` ``(N, 2, 8, 8)`` and what to say of them, ``y`` ``(N, 4)``."""
+    """Pairs of digits ``x`` ``(N, 2, 8, 8)`` and their targets, ``y`` ``(N, 4)``."""
     which = torch.randint(len(split["y"]), (number, 2), generator=generator)
     digits = split["y"][which]
     total = digits.sum(1)

@@ -1,107 +1,129 @@
-"""What the digits table claims is in its rows: every router, three seeds, and the thresholds."""
+"""The digits table is made from the rows that exist; the release command checks them."""
 
-import csv
-import importlib
-from pathlib import Path
-from statistics import mean
+from dataclasses import replace
 
 import pytest
 
 import routers
+from benchmarks.readme_tables import digits
+from benchmarks.readme_tables.comparison import Comparison, read_rows, write_rows
 
-from .router_samples import traits
-
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-
-#: Those that read a task have no place here; what is given or drawn need not reach a threshold.
-HERE = [name for name in routers.available() if not traits(name).needs_task]
-LEARNED = [name for name in HERE if traits(name).learned]
+KEPT = read_rows(digits.DIGITS.rows)
 
 
 @pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("digits_table")
+def table(tmp_path) -> Comparison:
+    """The comparison with a copy of its rows."""
+    write_rows(tmp_path / "digits.csv", KEPT)
+    return replace(digits.DIGITS, rows=tmp_path / "digits.csv")
 
 
-def column(script, arm, name):
-    return [float(row[name]) for row in script.rows_of(arm)]
+def change(table: Comparison, arm: str, **cells: object) -> None:
+    """Change cells in all rows of an arm."""
+    write_rows(table.rows, [row | cells if row["arm"] == arm else row for row in KEPT])
 
 
-@pytest.mark.parametrize("name", HERE)
-def test_every_router_has_a_row_for_every_seed(script, name):
-    assert [row["seed"] for row in script.rows_of(f"`{name}`")] == ["0", "1", "2"]
-    assert all(0 < value <= 1 for value in column(script, f"`{name}`", "accuracy"))
+def test_every_row_belongs_to_an_arm():
+    assert {row["arm"] for row in KEPT} <= set(digits.DIGITS.arms)
 
 
-@pytest.mark.parametrize("name", LEARNED)
-def test_every_router_that_learns_reaches_the_threshold(script, name):
-    assert mean(column(script, f"`{name}`", "accuracy")) >= 0.97
-
-
-def test_who_is_exempt_is_named(script):
-    said = script.what_is_fixed()
-    exempt = [name for name in routers.available() if name not in LEARNED]
+def test_routers_without_threshold_are_named(table):
+    named = digits.notes(table).split("\n\n")[0]
+    exempt = [name for name in routers.available() if name not in digits.LEARNED]
     assert exempt
-    assert all(f"`{name}`" in said for name in exempt)
-    assert not any(f"`{name}`" in said for name in LEARNED)
+    assert all(f"`{name}`" in named for name in exempt)
+    assert not any(f"`{name}`" in named for name in digits.LEARNED)
 
 
-def test_a_row_is_of_an_arm(script):
-    assert {row["arm"] for row in script.read_rows(script.ROWS)} == set(script.ARMS)
+def test_an_arm_without_rows_is_not_run(table):
+    write_rows(table.rows, [row for row in KEPT if row["arm"] != "`depth`"])
+    assert "| `depth` |" in digits.table()
+    assert "| `depth` |" not in digits.table(table)
+    assert "Not run: `depth`." in digits.notes(table)
+    assert "Balance matters" in digits.notes(table)
 
 
-def test_a_loss_free_bias_balances_at_a_loss_of_at_most_half_a_percent(script):
-    assert mean(column(script, "`sigmoid`", "max_violation")) < 0.2
-    with_bias, without = (
-        column(script, arm, "accuracy") for arm in ("`sigmoid`", "`sigmoid`, no bias")
-    )
-    gains = [one - other for one, other in zip(with_bias, without, strict=True)]
-    assert mean(gains) >= -0.005
+def test_a_note_needs_its_rows(table):
+    write_rows(table.rows, [row for row in KEPT if row["arm"] != "`relu`"])
+    assert "Balance matters" not in digits.notes(table)
 
 
-def test_relu_holds_its_experts_per_item(script):
-    k = routers.ROUTERS.options("relu")["k"]
-    assert mean(column(script, "`relu`", "experts_per_item")) == pytest.approx(k, rel=0.1)
+def test_missing_seeds_are_stated(table):
+    write_rows(table.rows, [r for r in KEPT if r["arm"] != "`depth`" or r["seed"] == "1"])
+    (line,) = [line for line in digits.table(table).splitlines() if "`depth`" in line]
+    assert line.startswith("| `depth` (seeds: 1) | 0.9")
+    assert "±" not in line
 
 
-def without_the_last_row(script, folder):
-    """A copy of the rows that lacks one."""
-    rows = script.read_rows(script.ROWS)
-    with (folder / "digits.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows[:-1])
-    return folder / "digits.csv", rows[-1]
+def complete(table: Comparison) -> Comparison:
+    """Only the arms of which all seeds have rows."""
+    done = {arm: s for arm, s in table.arms.items() if len(table.of(arm)) == len(table.seeds)}
+    return replace(table, arms=done)
 
 
-def test_a_missing_row_is_no_empty_place(script, tmp_path, monkeypatch):
-    copy, last = without_the_last_row(script, tmp_path)
-    monkeypatch.setattr(script, "ROWS", copy)
-    with pytest.raises(SystemExit, match=rf"seeds \[0, 1\] for the arm {last['arm']}"):
-        script.table()
+@pytest.mark.parametrize(
+    ("arm", "cells", "message"),
+    [
+        ("`topk`", {"accuracy": 0.9}, "topk: accuracy 0.9000, expected at least 0.97"),
+        ("`sigmoid`", {"max_violation": 0.3}, "sigmoid: MaxVio 0.300, expected below 0.2"),
+        ("`sigmoid`, no bias", {"accuracy": 1.0}, "sigmoid: its bias costs 0.01"),
+        ("`relu`", {"experts_per_item": 3}, "relu: 3.00 experts per item, expected 2 within 10%"),
+    ],
+)
+def test_the_release_check_finds_what_is_wrong(table, monkeypatch, arm, cells, message):
+    table = complete(table)
+    monkeypatch.setattr(digits, "LEARNED", [n for n in digits.LEARNED if f"`{n}`" in table.arms])
+    assert digits.failures(table) == []
+    change(table, arm, **cells)
+    (failure,) = digits.failures(table)
+    assert failure.startswith(message)
 
 
-def test_arms_are_run_again_by_name(script, tmp_path, monkeypatch):
-    copy, last = without_the_last_row(script, tmp_path)
-    before, ran, written = script.read_rows(copy), [], []
-    monkeypatch.setattr(script, "ROWS", copy)
-    monkeypatch.setattr(script, "run", lambda row: {**before[0], **ran_as(row)})
-    monkeypatch.setattr(script, "write_between", lambda name, text: written.append(name))
-
-    def ran_as(row):
-        ran.append((row["arm"], row["seed"]))
-        return {"accuracy": 0.5, "experts_per_item": 2.0, **row}
-
-    script.main([script.plain(last["arm"])])
-    assert ran == [(last["arm"], seed) for seed in (0, 1, 2)]
-    assert written == ["digits"]
-    after = script.read_rows(copy)
-    others = [row for row in before if row["arm"] != last["arm"]]
-    assert [{k: row[k] for k in others[0]} for row in after[: len(others)]] == others
-    assert [row["accuracy"] for row in after[len(others) :]] == ["0.5"] * 3
+def test_the_release_check_finds_missing_seeds(table):
+    write_rows(table.rows, [r for r in KEPT if r["arm"] != "`depth`" or r["seed"] != "2"])
+    assert "depth: seeds [0, 1], expected [0, 1, 2]" in digits.failures(table)
 
 
-def test_an_arm_that_is_none_is_refused(script):
+def test_the_release_check_fails(monkeypatch):
+    monkeypatch.setattr(digits, "failures", lambda: ["topk: wrong"])
+    with pytest.raises(SystemExit, match="topk: wrong"):
+        digits.main(["--check"])
+
+
+def test_arms_are_trained_again_by_name(table, monkeypatch):
+    trained, written = [], []
+
+    def run(self, row, data=""):
+        trained.append((row["arm"], row["seed"]))
+        return {**KEPT[0], **row, "accuracy": 0.5}
+
+    monkeypatch.setattr(Comparison, "run", run)
+    table.run_command("", lambda: written.append("page"), ["depth"])
+    assert trained == [("`depth`", seed) for seed in (0, 1, 2)]
+    assert written == ["page"]
+    after = read_rows(table.rows)
+    assert [row for row in after if row["arm"] != "`depth`"] == [
+        row for row in KEPT if row["arm"] != "`depth`"
+    ]
+    assert [row["accuracy"] for row in after if row["arm"] == "`depth`"] == ["0.5"] * 3
+
+
+def test_only_missing_runs_are_trained(table, monkeypatch):
+    table = replace(table, arms={"`depth`": table.arms["`depth`"]})
+    current = [{**KEPT[0], **row} for row in table.wanted(table.arms)]
+    write_rows(table.rows, [*current[:1], {**current[1], "config": "outdated"}])
+    trained = []
+
+    def run(self, row, data=""):
+        trained.append(row["seed"])
+        return {**KEPT[0], **row}
+
+    monkeypatch.setattr(Comparison, "run", run)
+    table.run_missing()
+    assert trained == [1, 2]
+    assert [row["config"] for row in table.of("`depth`")] == [row["config"] for row in current]
+
+
+def test_an_unknown_arm_is_refused():
     with pytest.raises(SystemExit, match="arm=reluu: unknown; did you mean 'relu'"):
-        script.main(["reluu"])
+        digits.main(["reluu"])

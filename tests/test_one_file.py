@@ -1,22 +1,18 @@
-"""Adding a router costs one file: everything finds it, and nothing else is edited."""
+"""A part costs one file: commands find it by ``plugins=``, and nothing else is edited."""
 
-import importlib
+import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-import torch
 
-import routers
-from routers.__main__ import main as catalogue
-from routers.plugins import import_parts, load_plugins
-from sweeps.search.space import read_space
-from tasks.config.compose import compose
-from tasks.running.cli import main as train
+ROOT = Path(__file__).resolve().parents[1]
 
-from .tasks.cases import TINY, result_of
-
-FILE = '''\
-"""Items take the experts whose centroids are nearest."""
+FILES = {
+    "nearby": '''\
+"""Routing to the nearest centroids."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -24,7 +20,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from routers import Items, Router, Routing, OptionError, register
+from routers import Items, OptionError, Router, Routing, register
 
 
 @register("nearby")
@@ -43,87 +39,187 @@ class Nearby(Router):
     def __init__(self, dim: int, num_experts: int, *, k: int = 2, heat: float = 1.0) -> None:
         super().__init__(dim, num_experts)
         if not 2 <= k <= num_experts:
-            raise OptionError("router.k", k, f"an integer from 2 to {num_experts}")
+            raise OptionError("k", k, f"an integer in [2, num_experts={num_experts}]")
         self.k = k
         self.heat = heat
         self.centroid = nn.Parameter(torch.randn(num_experts, dim))
 
     def forward(self, items: Items) -> Routing:
-        apart = items.x.unsqueeze(1) - self.centroid
-        logits = -apart.square().mean(-1) / self.heat
+        distance = (items.x.unsqueeze(1) - self.centroid).square().mean(-1)
+        logits = -distance / self.heat
         best = logits.topk(self.k)
         weight = best.values.softmax(-1)
         return Routing.by_item(items, best.indices, weight, self.num_experts, logits=logits)
-'''
-PLUGIN = "plugins=[nearby_file]"
+''',
+    "halved_gate": '''\
+"""A linear gate at half scale."""
+
+from torch import Tensor, nn
+
+from routers import GATES, Gate, Items
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder on the path that holds the file and nothing else; all is forgotten afterwards."""
-    monkeypatch.setattr(routers.ROUTERS, "_parts", dict(routers.ROUTERS._parts))
-    (tmp_path / "nearby_file.py").write_text(FILE)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    importlib.invalidate_caches()
-    assert "nearby" not in routers.available()
-    yield tmp_path
-    sys.modules.pop("nearby_file", None)
+@GATES.register("halved")
+class Halved(Gate):
+    """Half of a linear map."""
+
+    def __init__(self, dim: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, outputs, bias=False)
+
+    def forward(self, items: Items) -> Tensor:
+        return 0.5 * self.linear(items.x)
+''',
+    "peak_loss": '''\
+"""The largest share of an expert."""
+
+from torch import Tensor
+
+from routers import LOSSES, Routing
+from routers.losses import Level, expert_statistics
 
 
-def test_it_is_short():
-    assert len(FILE.splitlines()) <= 40
+@LOSSES.register("peak")
+def peak(routing: Routing, level: Level = "batch") -> Tensor:
+    """The largest mean probability of an expert, times the number of experts."""
+    probs = expert_statistics(routing, level).probs
+    return routing.num_experts * probs.amax(-1).mean()
+''',
+    "busy_metric": '''\
+"""The number of busy experts."""
+
+import torch
+
+from routers import METRICS, Routing, RoutingMetric
 
 
-def test_in_the_catalogue(folder, capsys):
-    assert catalogue(["--plugins", "nearby_file"]) == 0
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "nearby what Every item takes the experts whose centroids are nearest." in shown
-    assert "source after Roy et al. 2020, 2003.05997" in shown
-    assert "cost 0 FLOPs per item, DE parameters" in shown
-    assert "options k=2 heat=1.0" in shown
+@METRICS.register("busy_experts")
+class BusyExperts(RoutingMetric):
+    """How many experts got at least one row."""
+
+    def __init__(self, num_experts: int) -> None:
+        super().__init__(num_experts)
+        self.add_counts("rows", size=[num_experts])
+
+    def update(self, routing: Routing) -> None:
+        self.rows += routing.load
+
+    def compute(self) -> int:
+        return int(torch.count_nonzero(self.rows))
+''',
+    "flat_backbone": '''\
+"""One routed layer over whole images."""
+
+from torch import nn
+
+from tasks import BACKBONES, Backbone, Batch, Layer, Samples
 
 
-def test_in_help_and_in_the_list(folder, capsys):
-    assert train(["--list", PLUGIN]) == 0
-    assert "nearby               Every item takes" in capsys.readouterr().out
-    assert train(["--help", PLUGIN, "router=nearby"]) == 0
-    shown = capsys.readouterr().out
+@BACKBONES.register("flat")
+class Flat(Backbone):
+    """Pixels as one vector, one routed layer, one linear head."""
+
+    reads = "images"
+
+    def __init__(self, layer: Layer, samples: Samples, *, width: int = 16) -> None:
+        super().__init__()
+        self.embed = nn.LazyLinear(width)
+        self.embed(nn.Flatten()(samples_of(samples)))
+        self.layer = layer((width,))
+        self.head = nn.Linear(width, samples.outputs)
+
+    def forward(self, batch: Batch):
+        x, routing = self.layer(self.embed(batch["x"].flatten(1)))
+        return self.head(x), [routing]
+
+
+def samples_of(samples: Samples):
+    import torch
+
+    return torch.zeros(1, *samples.shape)
+''',
+}
+PLUGINS = f"plugins=[{','.join(FILES)}]"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder outside of the project that holds the files and nothing else."""
+    folder = tmp_path_factory.mktemp("parts")
+    for name, text in FILES.items():
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+def run(folder: Path, *arguments: str) -> str:
+    """The output of ``python ARGUMENTS`` in a folder; fails if the command does."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_short(name):
+    assert len(FILES[name].splitlines()) <= 40
+
+
+def test_lists_name_the_parts(folder):
+    shown = run(folder, "-m", "tasks", "--list", PLUGINS)
+    for line in (
+        "nearby               Every item takes the experts whose centroids",
+        "halved               Half of a linear map.",
+        "peak                 The largest mean probability",
+        "busy_experts         How many experts got",
+        "flat                 Pixels as one vector",
+    ):
+        assert line in shown
+
+
+def test_help_shows_options_source_and_losses(folder):
+    shown = run(folder, "-m", "tasks", "--help", PLUGINS, "router=nearby")
     assert "heat=1.0" in shown
     assert "after Roy et al." in shown
     assert "switch: 0.02" in shown
 
 
-def test_in_the_kit(folder, capsys):
-    load_plugins(["nearby_file"])
-    cases = routers.parametrize_with_checks().mark.args[1]
-    own = [case for case in cases if case.id.startswith("nearby-")]
-    assert len(own) == len(cases) / len(routers.available())
-    for case in own:
-        router, check = case.values
-        check(router)
-    assert catalogue(["--plugins", "nearby_file", "check", "nearby"]) == 0
-    assert f"nearby: {len(own)} of {len(own)} checks pass" in capsys.readouterr().out
+def test_the_catalogue_and_the_conformance_kit_take_the_router(folder):
+    shown = " ".join(run(folder, "-m", "routers", "--plugins", "nearby").split())
+    assert "nearby what Every item takes the experts whose centroids are nearest." in shown
+    assert "source after Roy et al. 2020, 2003.05997" in shown
+    assert "options k=2 heat=1.0" in shown
+    shown = run(folder, "-m", "routers", "--plugins", "nearby", "check", "nearby")
+    passed, _, total = shown.partition("nearby: ")[2].split()[:3]
+    assert passed == total
+    assert int(total) >= 52
 
 
-def test_in_training(folder):
-    run = ["router=nearby", "router.heat=1.5", "task=digits", "expert.hidden=16", "out=run"]
-    assert train([*TINY, PLUGIN, *run, "trainer.max_steps=2"]) == 0
-    assert result_of(folder / "run")["router"] == "nearby"
-    assert "heat: 1.5" in (folder / "run" / "config.yaml").read_text()
+def test_a_training_uses_all_parts(folder):
+    command = [
+        *("router=topk", "router.gate=halved", "losses.peak=0.01", "task=digits"),
+        *("task.model=flat", "task.model.width=8", "expert.hidden=16", "moe.num_experts=4"),
+        *("trainer.max_steps=2", "trainer.max_epochs=1", "trainer.progress=false", "out=run"),
+    ]
+    run(folder, "-m", "tasks", PLUGINS, *command)
+    result = json.loads((folder / "run" / "result.json").read_text())
+    assert 1 <= result["load"]["busy_experts"] <= 4
+    config = (folder / "run" / "config.yaml").read_text()
+    assert all(text in config for text in ("halved", "peak: 0.01", "name: flat", "width: 8"))
 
 
-def test_in_the_space_of_a_sweep(folder):
-    space = {each.key: each for each in read_space({}, compose([PLUGIN, "router=nearby"]))}
-    assert space.keys() == {"router.k", "router.heat"}
-    assert space["router.k"].distribution.choices == (2, 3)
-    assert (space["router.heat"].distribution.low, space["router.heat"].default) == (0.5, 1.0)
-
-
-def test_as_a_file_among_ours(folder, monkeypatch):
-    """In the folder ``routers/`` it takes no plugin either: importing the package finds it."""
-    monkeypatch.setattr(routers, "__path__", [*routers.__path__, str(folder)])
-    import_parts("routers", [str(folder)])
-    assert "nearby" in routers.available()
-    assert routers.build("nearby", 4, 8)(routers.Items(torch.zeros(3, 4))).load.sum() == 6
-    sys.modules.pop("routers.nearby_file")
+def test_a_sweep_reads_the_search_space(folder):
+    shown = run(
+        folder,
+        "-c",
+        "from sweeps.search.space import read_space; from tasks import compose\n"
+        "for each in read_space({}, compose(['plugins=[nearby]', 'router=nearby'])):\n"
+        "    print(each.key, each.default)",
+    )
+    assert shown.split() == ["router.k", "2", "router.heat", "1.0"]

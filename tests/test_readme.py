@@ -1,8 +1,7 @@
-"""What README.md shows works as it stands."""
+"""What README.md and the pages under docs/ show works as it stands."""
 
 import importlib
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -10,16 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from tasks.config.compose import compose
+from tasks import compose
+
+from .test_imports import LAYERS
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
 ROUTER_FILE = re.search(r"complete:\n\n```python\n(.*?)```", README, re.DOTALL).group(1)
 COMMANDS = [
     shlex.split(line, comments=True)[3:]
-    for block in re.findall(r"^```\n(.*?)```", README, re.DOTALL | re.MULTILINE)
+    for text in TEXTS.values()
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     for line in block.splitlines()
-    if line.startswith("python -m tasks ") and "resume=" not in line and "plugins=" not in line
+    if not language and line.startswith("python -m tasks ")
+    if "resume=" not in line and "plugins=" not in line
 ]
 
 
@@ -30,6 +35,16 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def test_the_readme_is_short():
+    assert len(README.splitlines()) < 200
+
+
+def test_the_python_example_runs(capsys):
+    (example,) = re.findall(r"## In Python\n\n```python\n(.*?)```", README, re.DOTALL)
+    exec(example, {})
+    assert capsys.readouterr().out.startswith("tensor([")
+
+
 def test_the_router_file_is_short():
     assert len(ROUTER_FILE.splitlines()) < 25
 
@@ -38,7 +53,7 @@ def test_the_router_file_passes_the_kit_and_trains(tmp_path):
     (tmp_path / "nearest.py").write_text(ROUTER_FILE)
     verdict = run(tmp_path, "routers", "check", "nearest:Nearest")
     assert re.search(r"(\d+) of \1 checks pass", verdict)
-    small = ["task.dim=16", "expert.hidden=16", "trainer.max_epochs=1", "trainer.max_steps=3"]
+    small = ["task.model.dim=16", "expert.hidden=16", "trainer.max_epochs=1", "trainer.max_steps=3"]
     shown = run(
         tmp_path, "tasks", "task=digits", "router=nearest", "plugins=[nearest]", "out=o", *small
     )
@@ -52,37 +67,67 @@ def test_commands_compose(command):
 
 
 def test_all_commands_were_found():
-    assert len(COMMANDS) >= 4
+    assert len(COMMANDS) >= 10
 
 
 def test_the_error_it_shows_is_the_one_people_get():
-    shown = re.search(r"^error: (router=topp: .*), …$", README, re.MULTILINE).group(1)
+    shown = re.search(r"^error: (router=topp.*), …$", README, re.MULTILINE).group(1)
     with pytest.raises(ValueError, match=re.escape(shown)):
         compose(["router=topp"])
 
 
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_and_scripts_exist(page):
+    text, folder = TEXTS[page], (ROOT / page).parent
+    links = [
+        link.partition("#")[0]
+        for link in re.findall(r"\]\(([^)]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+        if not link.startswith(("http", "#"))
+    ]
+    assert [link for link in links if not (folder / link).exists()] == []
+    scripts = re.findall(r"\bbenchmarks/[\w/]+\.\w+", text)
+    assert [script for script in scripts if not (ROOT / script).exists()] == []
+
+
+def test_the_map_of_the_code_is_complete():
+    """CONTRIBUTING.md lists the rooms in their order, and every file it names exists."""
+    text = TEXTS["CONTRIBUTING.md"]
+    for package, layers in LAYERS.items():
+        table = text.partition(f"\n### {package}: ")[2].partition("\n#")[0]
+        rooms = [name for name in layers.split() if (ROOT / package / name).is_dir()]
+        assert re.findall(r"^\| `(\w+)/` \|", table, re.MULTILINE) == rooms
+    files = re.findall(r"`((?:routers|experts|tasks|sweeps|tests)/[\w/]+(?:\.py)?)`", text)
+    assert len(files) > 20
+    missing = [file for file in files if "NAME" not in file and not (ROOT / file).exists()]
+    assert missing == []
+    assert [file for file in files if not (ROOT / file).parent.exists()] == []
+
+
 @pytest.mark.parametrize(
-    ("place", "script"),
+    ("page", "name", "script"),
     [
-        ("digits", "digits_table"),
-        ("tasks", "tasks_table"),
-        ("cifar", "cifar_table"),
-        ("census", "census_table"),
-        ("views", "claims_views"),
-        ("sentiment", "claims_sentiment"),
+        ("results_digits", "digits", "readme_tables.digits"),
+        ("tasks", "tasks", "readme_tables.default_training"),
+        ("worked_cases", "cifar", "readme_tables.cifar"),
+        ("worked_cases", "census", "readme_tables.census"),
+        ("worked_cases", "views", "claims.views"),
+        ("worked_cases", "sentiment", "claims.sentiment"),
     ],
 )
-def test_a_table_is_what_its_script_makes_of_the_rows(monkeypatch, place, script):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    table = importlib.import_module(script).table()
+def test_a_table_is_what_its_script_makes_of_the_rows(page, name, script):
+    table = importlib.import_module(f"benchmarks.{script}").table()
     assert len(table.splitlines()) > 3
-    start, end = f"<!-- {place}:start -->\n", f"<!-- {place}:end -->"
-    assert README.partition(start)[2].partition(end)[0].startswith(table)
+    assert between(page, name).startswith(table)
 
 
 def test_the_table_of_speed_is_what_the_bench_left():
-    script = runpy.run_path(str(ROOT / "benchmarks" / "engine_table.py"))
-    rows = script["read_rows"]()
-    assert {row["contestant"] for row in rows} >= {"dense", "topk", "expert_choice"}
-    assert script["table"](rows) in README
-    assert script["settings"](rows) in README
+    script = importlib.import_module("benchmarks.readme_tables.engine")
+    rows = script.read_rows()
+    assert {row["candidate"] for row in rows} >= {"dense", "topk", "expert_choice"}
+    assert between("engine", "engine") == f"{script.table(rows)}\n\n{script.settings(rows)}\n"
+
+
+def between(page: str, name: str) -> str:
+    """The text between two markers of a page."""
+    text = TEXTS[f"docs/{page}.md"]
+    return text.partition(f"<!-- {name}:start -->\n")[2].partition(f"<!-- {name}:end -->")[0]

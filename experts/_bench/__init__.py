@@ -1,8 +1,5 @@
-"""``python -m experts bench``: what a routed layer costs, beside others in the same process."""
+"""``python -m experts bench``: benchmark routed layers against other layers in one process."""
 
-from ._command import add_command
-from ._run import bench
-from ._settings import Settings
-from ._shapes import Shape
+from .command import add_command
 
-__all__ = ["Settings", "Shape", "add_command", "bench"]
+__all__ = ["add_command"]

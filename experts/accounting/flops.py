@@ -1,4 +1,4 @@
-"""Counting the FLOPs that really ran."""
+"""FLOPs measured while code runs."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -14,12 +14,12 @@ Shape = Sequence[int]
 
 
 def _grouped_mm(a: Shape, b: Shape, *rest: Any, **options: Any) -> int:
-    """Rows by stacked matrices, or (for the weights' gradient) rows by rows."""
+    """Rows times stacked matrices, or rows times rows for the gradient of the matrices."""
     return 2 * a[0] * a[1] * b[-1]
 
 
 def _attention(query: Shape, key: Shape, value: Shape, *rest: Any, **options: Any) -> int:
-    """Scores and the mean they weigh; all positions count, seen or masked."""
+    """Scores and their weighted mean; all positions count, masked or not."""
     *batch, length, width = query
     pairs = length * key[-2]
     for axis in batch:
@@ -28,21 +28,21 @@ def _attention(query: Shape, key: Shape, value: Shape, *rest: Any, **options: An
 
 
 def _added_product(into: Shape, a: Shape, b: Shape, *rest: Any, **options: Any) -> int:
-    """A product that is added to what is there."""
+    """A product added in place."""
     return 2 * a[0] * a[1] * b[1]
 
 
-def _dots(x: Shape, table: Shape, row: Shape, *rest: Any, **options: Any) -> int:
-    """A dot product for each pair."""
+def _dots(x: Shape, matrix: Shape, row: Shape, *rest: Any, **options: Any) -> int:
+    """One dot product per pair."""
     return 2 * row[0] * x[1]
 
 
-def _sums(table: Shape, weight: Shape, *rest: Any, **options: Any) -> int:
-    """A row, scaled and added, for each pair."""
-    return 2 * weight[0] * table[1]
+def _sums(matrix: Shape, weight: Shape, *rest: Any, **options: Any) -> int:
+    """One scaled and added row per pair."""
+    return 2 * weight[0] * matrix[1]
 
 
-# torch counts these as nothing
+# torch counts these as 0
 _UNCOUNTED = {
     torch.ops.aten._grouped_mm: _grouped_mm,
     torch.ops.aten.addmm_: _added_product,
@@ -64,11 +64,11 @@ def count_flops(run: Callable[[], object]) -> int:
 
 
 def count_flops_of(modules: Iterable[nn.Module], run: Callable[[], object]) -> int:
-    """Those of the FLOPs of ``run()`` that are spent while a module works.
+    """FLOPs of ``run()`` inside the forward passes of modules.
 
     Args:
-        modules: none inside another.
-        run: what to run.
+        modules: modules of which none contains another.
+        run: a function to call.
 
     >>> one, other = nn.Linear(3, 5), nn.Linear(5, 7)
     >>> count_flops_of([one], lambda: other(one(torch.ones(2, 3))))

@@ -1,4 +1,4 @@
-"""Experts that do nothing, to see what all else costs."""
+"""No-op bank, used to count FLOPs outside the experts."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from ..layers.moe import MoE
 
 
 class NoOpBank(Bank):
-    """Stands in for a bank: takes the same rows, hands them back, and notes their shape.
+    """A replacement for a bank that returns its rows and records their shape.
 
     Attributes:
-        row_shape: of the rows last seen.
+        row_shape: shape of the last rows.
     """
 
     def __init__(self, bank: Bank) -> None:
@@ -22,7 +22,7 @@ class NoOpBank(Bank):
         self.row_axes = bank.row_axes
         self.expert_parameters = tuple(
             f"bank.{name}" for name in bank.expert_parameters
-        )  # merging is not their work
+        )  # merging is not part of the experts
         self.row_shape: tuple[int, ...] = ()
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -38,10 +38,10 @@ class NoOpBank(Bank):
 
 @contextmanager
 def skip_experts(layers: list[MoE]) -> Iterator[list[NoOpBank]]:
-    """Inside, the layers' experts do nothing, and shared ones are left out.
+    """Context manager: the layers' experts are no-ops, and shared experts are removed.
 
-    Experts may work on padding where that is faster. What they cost is their price times their
-    load, ``MoE.expert_flops``; what all else costs can be counted while they are idle.
+    Experts may compute padding if that is faster, so their FLOPs follow from their load by
+    ``MoE.expert_flops``; all other FLOPs can be counted inside this context.
 
     >>> import experts, routers, torch
     >>> layer = MoE(routers.build("topk", 8, 4, k=2), experts.build("mlp", 8, 4))
@@ -49,12 +49,12 @@ def skip_experts(layers: list[MoE]) -> Iterator[list[NoOpBank]]:
     ...     experts.count_flops(lambda: layer(torch.ones(5, 8)))  # the router's 5 * 8 * 4 * 2
     320
     """
-    at_work = [(layer.bank, layer.shared) for layer in layers]
-    idle = [NoOpBank(bank) for bank, _ in at_work]
+    originals = [(layer.bank, layer.shared) for layer in layers]
+    no_ops = [NoOpBank(bank) for bank, _ in originals]
     try:
-        for layer, rest in zip(layers, idle, strict=True):
-            layer.bank, layer.shared = rest, None
-        yield idle
+        for layer, no_op in zip(layers, no_ops, strict=True):
+            layer.bank, layer.shared = no_op, None
+        yield no_ops
     finally:
-        for layer, (bank, shared) in zip(layers, at_work, strict=True):
+        for layer, (bank, shared) in zip(layers, originals, strict=True):
             layer.bank, layer.shared = bank, shared

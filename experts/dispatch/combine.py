@@ -10,7 +10,7 @@ from routers import Routing
 from routers.routing import Combine
 
 from .._bank import Bank
-from ..kernels.dispatch_index import DispatchIndex
+from ..kernels.layouts import DispatchIndex
 from .mix import execute, execution_flops
 
 

@@ -1,4 +1,4 @@
-"""What happens between the two matrices of a feed-forward expert, and its gradient."""
+"""Activations of feed-forward experts, with their gradients."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Activation:
-    """A function and its gradient, for rows of any number.
+    """A function of rows and its gradient.
 
     Attributes:
-        apply: ``(S, U)`` to ``(S, H)``.
-        backward: gradient of the result ``(S, H)``, which it may overwrite, and what went in
-            ``(S, U)``, to the gradient of what went in.
+        apply: input ``(S, U)`` to output ``(S, H)``.
+        backward: gradient of the output ``(S, H)``, which it may overwrite, and the input
+            ``(S, U)``, to the gradient of the input.
     """
 
     apply: Callable[[Tensor], Tensor]
@@ -40,7 +40,7 @@ def _swiglu_backward(grad: Tensor, rows: Tensor) -> Tensor:
     return into
 
 
-#: The exact (erf) form, which costs a quarter of the one by tanh.
+#: The exact (erf) form, which costs a quarter of the tanh approximation.
 GELU = Activation(F.gelu, _gelu_backward)
-#: Halves of a row: the first, through SiLU, scales the second.
+#: SiLU of the first half of a row times the second half.
 SWIGLU = Activation(_swiglu, _swiglu_backward)

@@ -1,4 +1,4 @@
-"""Keeping freed memory, for training on a CPU."""
+"""Settings of the C library's allocator for training on a CPU."""
 
 import ctypes
 import sys
@@ -8,11 +8,11 @@ _NEVER = 2**31 - 1
 
 
 def tune_allocator() -> bool:
-    """Have the C library keep memory that was freed, instead of returning it to the system.
+    """Make the C library keep freed memory instead of returning it to the system.
 
-    By default every tensor of more than 32 MiB is given fresh pages, each zeroed by the system
-    when first touched, which can cost more than the work on them. This holds for the whole
-    process and for good; memory use then stays at its peak. It is never done by an import.
+    By default every tensor of more than 32 MiB gets fresh pages, each zeroed by the system at
+    first touch, which can cost more than the work on them. The setting is permanent for the
+    whole process, whose memory use then stays at its peak. No import calls this function.
 
     Returns:
         Whether it took effect: only glibc has this setting.

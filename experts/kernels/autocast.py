@@ -1,4 +1,4 @@
-"""Autocast, for steps it does not know."""
+"""Autocast for custom autograd functions."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def in_autocast_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Tensors as ``F.linear`` would take them: in autocast's dtype where it is on.
+    """Cast tensors as ``F.linear`` does: to autocast's dtype if it is enabled.
 
     >>> with torch.autocast("cpu", torch.bfloat16):
     ...     in_autocast_dtype(torch.ones(1))[0].dtype
@@ -26,7 +26,7 @@ Backward = Callable[[Any, Tensor], tuple[Tensor | None, ...]]
 
 
 def without_autocast(backward: Backward) -> Backward:
-    """A backward pass in the dtypes of its forward pass, wherever it is called."""
+    """Run a backward pass in the dtypes of its forward pass, wherever it is called."""
 
     @wraps(backward)
     def run(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

@@ -1,4 +1,4 @@
-"""Every item through every expert, without a row per assignment."""
+"""Dense mixtures: every item through every expert, without a row per assignment."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from .activations import Activation
 from .autocast import without_autocast
 
 
-def complete_mixture(
+def dense_mixture(
     x: Tensor, weight: Tensor, up: Tensor, down: Tensor, activation: Activation
 ) -> Tensor:
-    """``y_i = sum_e w_ie FFN_e(x_i)`` over all experts, as if they were one wide network.
+    """``y_i = sum_e w_ie FFN_e(x_i)`` over all experts, computed as one wide network.
 
-    The experts' hidden layers lie side by side, ``(N, E * H)``; scaled by the weights, one
-    product with all ``down`` matrices at once does the sum over experts too.
+    The experts' hidden layers are concatenated, ``(N, E * H)``, and scaled by the weights; one
+    product with all ``down`` matrices then includes the sum over experts.
 
     Args:
         x: ``(N, D)``.
@@ -29,11 +29,11 @@ def complete_mixture(
         ``(N, D)``.
     """
     by_item = weight.view(len(up), len(x)).t().to(x.dtype)
-    y: Tensor = _Complete.apply(x, by_item, up, down, activation)  # type: ignore[no-untyped-call]
+    y: Tensor = _DenseMixture.apply(x, by_item, up, down, activation)  # type: ignore[no-untyped-call]
     return y
 
 
-class _Complete(torch.autograd.Function):
+class _DenseMixture(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, up: Tensor, down: Tensor, activation: Activation

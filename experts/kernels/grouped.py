@@ -1,4 +1,4 @@
-"""One matrix product per expert, as one step."""
+"""One matrix product per expert, as one autograd function."""
 
 from typing import Any
 
@@ -9,8 +9,7 @@ from torch.autograd.function import once_differentiable
 from routers.blocks import uncompiled
 
 from .autocast import in_autocast_dtype, without_autocast
-from .layouts import Layout
-from .plan import sorted_layout
+from .layouts import Layout, sorted_layout
 
 
 @uncompiled

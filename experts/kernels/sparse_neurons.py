@@ -1,4 +1,4 @@
-"""Single neurons, each item its own few: products by index, without a row per assignment."""
+"""A few single neurons per item: products by index, without a row per assignment."""
 
 import mmap
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from routers.blocks import stable_order, uncompiled
 
 from .activations import GELU
 
-_SUM = 0  # the mode of embedding_bag, as its kernels have it
-_LARGE = 2**24  # bytes: below, zeros at once are as fast
+_SUM = 0  # the mode of embedding_bag, as its kernels number it
+_LARGE = 2**24  # bytes; smaller tensors are zeroed as fast directly
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Which item meets which neuron, item by item.
+    """Pairs of items and neurons, ordered by item.
 
     Attributes:
         item: ``(A,)`` int64, in order.
         neuron: ``(A,)`` int64.
         start: ``(N,)`` where each item's pairs begin.
-        count: how many neurons there are, ``E``.
+        count: the number of neurons, ``E``.
     """
 
     item: Tensor
@@ -36,7 +36,7 @@ class Pairs:
 
     @cached_property
     def by_neuron(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The pairs sorted by neuron; the different neurons; where each of them begins."""
+        """The pairs sorted by neuron; the distinct neurons; where each of them begins."""
         order = stable_order(self.neuron, self.count)
         ranked = self.neuron.index_select(0, order)
         first = torch.ones_like(ranked, dtype=torch.bool)
@@ -49,16 +49,15 @@ class Pairs:
 def neurons(x: Tensor, weight: Tensor, into: Tensor, out: Tensor, pairs: Pairs) -> Tensor:
     """``y_i = sum_a w_a gelu(x_i . u_a) v_a`` over the pairs of each item.
 
-    Time and memory follow the pairs, not the number of neurons. Gradients of the tables are
-    dense, for any optimizer, but on a CPU the system gives them memory by the page, where
-    pairs write to them.
+    Time and memory grow with the number of pairs, not of neurons. Gradients of the weights are
+    dense, for any optimizer, but on a CPU the system allocates only the pages that pairs write.
 
     Args:
         x: ``(N, D)``.
         weight: ``(A,)``.
         into: ``u``, ``(E, D)``.
         out: ``v``, ``(E, D)``.
-        pairs: who meets whom.
+        pairs: which item uses which neurons.
 
     Returns:
         ``(N, D)``.
@@ -99,29 +98,29 @@ class _Neurons(torch.autograd.Function):
 
 
 @torch.library.custom_op("switchyard::dots", mutates_args=())
-def dots(x: Tensor, table: Tensor, row: Tensor, start: Tensor, item: Tensor) -> Tensor:
-    """Of each pair's item ``(N, D)`` with its row of a table ``(E, D)``: ``(A,)``.
+def dots(x: Tensor, matrix: Tensor, row: Tensor, start: Tensor, item: Tensor) -> Tensor:
+    """Dot products of each pair's item ``(N, D)`` and row of a matrix ``(E, D)``: ``(A,)``.
 
-    An operation of its own so that FLOPs are counted, and for one that takes no memory.
+    A custom operation so that FLOPs are counted.
     """
     if not len(item):
         return x.new_empty(0)
     found: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-        x, table, row, start, item, _SUM
+        x, matrix, row, start, item, _SUM
     )
     return found
 
 
 @torch.library.custom_op("switchyard::sums", mutates_args=())
-def sums(table: Tensor, weight: Tensor, row: Tensor, start: Tensor) -> Tensor:
-    """Each item's rows of a table ``(E, D)``, weighted and summed: ``(N, D)``."""
+def sums(matrix: Tensor, weight: Tensor, row: Tensor, start: Tensor) -> Tensor:
+    """Weighted sums of each item's rows of a matrix ``(E, D)``: ``(N, D)``."""
     if not len(start):
-        return table.new_empty(0, table.shape[1])
-    return F.embedding_bag(row, table, start, mode="sum", per_sample_weights=weight)
+        return matrix.new_empty(0, matrix.shape[1])
+    return F.embedding_bag(row, matrix, start, mode="sum", per_sample_weights=weight)
 
 
 def _by_neuron(x: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
-    """Each neuron's items ``(N, D)``, weighted and summed: ``(E, D)``."""
+    """Weighted sums of each neuron's items ``(N, D)``: ``(E, D)``."""
     total = _zeros(pairs.count, x)
     if not len(pairs.item):
         return total
@@ -131,7 +130,7 @@ def _by_neuron(x: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
 
 
 def _zeros(count: int, like: Tensor) -> Tensor:
-    """``(count, D)`` zeros; many on a CPU take memory only where they are written to."""
+    """``(count, D)`` zeros; on a CPU large ones take memory only where they are written."""
     size = count * like.shape[1] * like.element_size()
     if like.device.type != "cpu" or size < _LARGE:
         return like.new_zeros(count, like.shape[1])

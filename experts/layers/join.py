@@ -162,7 +162,7 @@ def _total(parts: Sequence[Tensor], index: Sequence[Tensor], topology: GateTopol
 
 
 def _placed(parts: Sequence[Tensor], index: Sequence[Tensor], topology: GateTopology) -> Tensor:
-    """The same of each gate, one after the other."""
+    """``(G, ..., E_g)`` of each gate's own experts, placed among all: ``(G, ..., E)``."""
     grids = [
         part.new_zeros(*part.shape[:-1], topology.num_experts).index_copy(-1, of, part)
         for part, of in zip(parts, index, strict=True)

@@ -1,4 +1,4 @@
-"""Several gates over one bank: every output has a router of its own, experts are shared."""
+"""Several gates over one bank: one router per output, shared experts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,50 +18,52 @@ from .topology import GateTopology
 
 
 class Gates(Router):
-    """Several routers over the experts of one layer, as one with a weight per gate.
+    """Several routers over the experts of one layer, as one router with a weight per gate.
 
-    Items hold all streams side by side, ``(N, S * D)``; every gate sees its own. What gates
-    choose is joined: an expert works once on an item for all gates that chose it.
+    Items hold the concatenated streams, ``(N, S * D)``; every gate reads its own. Assignments are
+    joined: an expert works once on an item for all gates that selected it.
 
     Source: the gates of MMoE, Ma et al. 2018 (KDD, doi 10.1145/3219819.3220007).
 
     Args:
         gates: one per branch, each over as many experts as its branch has.
-        wiring: which stream each reads, and which experts it may choose.
+        topology: the stream and the experts of each gate.
 
     Raises:
-        ConfigError: where the gates do not fit the wiring or each other.
+        ConfigError: if the gates do not fit the topology or each other.
 
     >>> import experts, routers
-    >>> wiring = experts.mmoe(4, tasks=2)
-    >>> gates = Gates([routers.build("soft_mixture", 8, 4) for _ in range(2)], wiring)
+    >>> topology = experts.mmoe(4, tasks=2)
+    >>> gates = Gates([routers.build("soft_mixture", 8, 4) for _ in range(2)], topology)
     >>> gates(Items(torch.randn(5, 8))).weight.shape
     torch.Size([20, 2])
     """
 
-    def __init__(self, gates: Sequence[Router], wiring: GateTopology) -> None:
+    def __init__(self, gates: Sequence[Router], topology: GateTopology) -> None:
         given = [gate.num_experts for gate in gates]
-        wanted = [len(branch.experts) for branch in wiring.branches]
+        wanted = [len(branch.experts) for branch in topology.branches]
         if given != wanted:
-            raise ConfigError(f"gates for {given} experts, but the wiring's branches have {wanted}")
+            raise ConfigError(
+                f"gates have {given} experts: expected {wanted} as the topology's branches"
+            )
         if len({gate.dim for gate in gates}) > 1:
             raise ConfigError(f"gates differ in width: {[gate.dim for gate in gates]}")
-        super().__init__(gates[0].dim, wiring.num_experts)
+        super().__init__(gates[0].dim, topology.num_experts)
         self.gates = nn.ModuleList(gates)
-        self.wiring = wiring
+        self.topology = topology
         self.traits = _combined([gate.traits for gate in gates])
         self.num_counts = sum(gate.num_counts for gate in gates)
 
     def forward(self, items: Items) -> Routing:
-        streams = items.x.chunk(self.wiring.streams, -1)
+        streams = items.x.chunk(self.topology.streams, -1)
         routings = [
             gate(replace(items, x=streams[branch.reads]))
-            for gate, branch in zip(self.gates, self.wiring.branches, strict=True)
+            for gate, branch in zip(self.gates, self.topology.branches, strict=True)
         ]
-        return join(items, routings, self.wiring)
+        return join(items, routings, self.topology)
 
     def adapt(self, load: Tensor) -> None:
-        for gate, branch in zip(self._gates(), self.wiring.branches, strict=True):
+        for gate, branch in zip(self._gates(), self.topology.branches, strict=True):
             gate.adapt(load[list(branch.experts)])
 
     def adapt_from_counts(self, tally: Tensor) -> None:
@@ -79,7 +81,7 @@ class Gates(Router):
 
 
 class MultiGateMoE(MoE):
-    """Several gates over one bank: ``y, routing = MultiGateMoE(gates, bank, wiring)(streams)``.
+    """Several gates over one bank: ``y, routing = MultiGateMoE(gates, bank, topology)(streams)``.
 
     ``y_g = sum_e w_ge(x_g) FFN_e(x_source(e))``; every expert runs once for all gates. The
     routing is over the items, whichever stream an expert works on, with a weight per gate.
@@ -88,16 +90,16 @@ class MultiGateMoE(MoE):
     PLE, Tang et al. 2020 (RecSys, doi 10.1145/3383313.3412236).
 
     Args:
-        gates: routers, one per branch of the wiring and over as many experts as it has.
-        bank: who works.
-        wiring: who reads what, and who may choose whom. See ``mmoe``, ``cgc``, ``views``.
+        gates: routers, one per branch of the topology and over as many experts as it has.
+        bank: the experts.
+        topology: the stream and the experts of each gate. See ``mmoe``, ``cgc``, ``views``.
         shared: a bank whose every expert works on every real item of the last stream, for all
             gates with weight 1.
         settings: ``capacity``, ``drop``, ``rounding``, ``renormalize`` and ``expert_dropout`` as
-            in ``MoE``; they hold for the joint assignments of all gates.
+            in ``MoE``, for the joint assignments of all gates.
 
     Raises:
-        ConfigError: where gates, bank and wiring do not fit.
+        ConfigError: if gates, bank and topology do not fit.
 
     >>> import experts, routers
     >>> gates = [routers.build("topk", 8, 4, k=2) for _ in range(3)]
@@ -111,17 +113,17 @@ class MultiGateMoE(MoE):
         self,
         gates: Sequence[Router],
         bank: Bank,
-        wiring: GateTopology,
+        topology: GateTopology,
         *,
         shared: Bank | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__(Gates(gates, wiring), bank, shared=shared, **settings)
-        self.wiring = wiring
+        super().__init__(Gates(gates, topology), bank, shared=shared, **settings)
+        self.topology = topology
 
     @property
     def num_gates(self) -> int:
-        return self.wiring.num_gates
+        return self.topology.num_gates
 
     @uncompiled
     def forward(
@@ -132,22 +134,24 @@ class MultiGateMoE(MoE):
         ids: Tensor | None = None,
         task: Tensor | None = None,
     ) -> tuple[Tensor, Routing]:
-        """Route, work and combine.
+        """Route the items, run the experts and combine their outputs.
 
         Args:
             x: streams ``(S, ...)``, each as ``MoE`` takes it: ``(S, B, D)`` for vectors.
-            mask: of the items of every stream alike, as in ``MoE``.
-            ids: the same.
-            task: the same.
+            mask: common to all streams, as in ``MoE``.
+            ids: likewise.
+            task: likewise.
 
         Returns:
             ``y`` ``(G, ...)``, one output per gate, 0 at padding; and the routing of the items.
 
         Raises:
-            ValueError: naming the shapes where they do not fit.
+            ValueError: if shapes do not match.
         """
-        if x.shape[:1] != (self.wiring.streams,):
-            raise ValueError(f"x must be ({self.wiring.streams}, ...), got {tuple(x.shape)}")
+        if x.shape[:1] != (self.topology.streams,):
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}: expected ({self.topology.streams}, ...)"
+            )
         streams = [layer_input(self.bank, stream, mask, ids, task) for stream in x]
         side_by_side = torch.cat([stream.items.x for stream in streams], -1)
         routing = self._dropped(self.router(replace(streams[0].items, x=side_by_side)))
@@ -158,12 +162,13 @@ class MultiGateMoE(MoE):
         return y.reshape(len(y), *x.shape[1:]), routing
 
     def _mixed(self, streams: Sequence[LayerInput], routing: Routing) -> Tensor:
-        """Every expert on the rows of its own stream, ``(G, N, ...)``."""
-        read, *others = sorted(set(self.wiring.sources))
+        """Run every expert on the rows of its stream, ``(G, N, ...)``."""
+        read, *others = sorted(set(self.topology.sources))
         if not others:
             return mix(streams[read].rows, routing, self.bank, streams[read].inner)
-        # all streams' rows as items of one routing; each expert's sums lie with its stream
-        n, source = routing.num_items, torch.tensor(self.wiring.sources, device=routing.item.device)
+        # the rows of all streams as items of one routing; an expert's sums are in its stream's part
+        n = routing.num_items
+        source = torch.tensor(self.topology.sources, device=routing.item.device)
         rows = torch.cat([stream.rows for stream in streams])
         inner = [stream.inner for stream in streams if stream.inner is not None]
         spread = replace(
@@ -177,7 +182,7 @@ class MultiGateMoE(MoE):
 
 
 def _combined(traits: Sequence[Traits]) -> Traits:
-    """What several gates promise together: no more than each, and they need what any needs."""
+    """Traits of several gates together: promises that all make, and needs that any has."""
     return Traits(
         learned=any(t.learned for t in traits),
         per_item=all(t.per_item for t in traits),

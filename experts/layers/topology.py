@@ -1,4 +1,4 @@
-"""Several gates over one bank: which gate reads what, and which experts it may choose."""
+"""Topologies of several gates over one bank: the streams and experts of each gate."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -11,8 +11,8 @@ class GateBranch:
     """One gate.
 
     Attributes:
-        reads: the stream it looks at.
-        experts: the experts it may choose, in the order in which it numbers them.
+        reads: the stream that the gate reads.
+        experts: the experts that it can select, in the order of its scores.
     """
 
     reads: int
@@ -23,20 +23,20 @@ class GateBranch:
 class GateTopology:
     """Streams of features, experts that each work on one, and gates that each read one.
 
-    The last stream holds what all share: the only one of a multi-gate mixture, the shared one
-    of progressive extraction, all views together. Shared experts and dense controls work on it.
+    The last stream is common to all: the only one of a multi-gate mixture, the shared one of
+    progressive extraction, all views together. Shared experts and dense controls work on it.
 
     Attributes:
-        streams: ``S``, how many there are.
+        streams: ``S``, the number of streams.
         sources: ``(E,)`` the stream that each expert works on.
         branches: one per gate, and so per output.
 
     Raises:
-        ValueError: where a stream or an expert does not exist, a gate has none or one twice, or
+        ValueError: if a stream or an expert does not exist, a gate has no expert or one twice, or
             an expert has no gate.
 
-    >>> wiring = mmoe(4, tasks=2)
-    >>> wiring.num_experts, wiring.num_gates, wiring.dense().num_experts
+    >>> topology = mmoe(4, tasks=2)
+    >>> topology.num_experts, topology.num_gates, topology.dense().num_experts
     (4, 2, 1)
     """
 
@@ -51,7 +51,9 @@ class GateTopology:
                 raise ValueError(f"stream {stream} does not exist; there are {self.streams}")
         for gate, branch in enumerate(self.branches):
             if not branch.experts or len(set(branch.experts)) < len(branch.experts):
-                raise ValueError(f"gate {gate} has experts {branch.experts}; give each one once")
+                raise ValueError(
+                    f"gate {gate} has experts {branch.experts}: expected each expert once"
+                )
             for expert in branch.experts:
                 if not 0 <= expert < self.num_experts:
                     raise ValueError(
@@ -60,7 +62,7 @@ class GateTopology:
         chosen = set(chain.from_iterable(branch.experts for branch in self.branches))
         if not chosen or len(chosen) < self.num_experts:
             idle = sorted(set(range(self.num_experts)) - chosen)
-            raise ValueError(f"experts {idle} have no gate that may choose them")
+            raise ValueError(f"experts {idle} have no gate that can select them")
 
     @property
     def num_experts(self) -> int:
@@ -73,13 +75,13 @@ class GateTopology:
         return len(self.branches)
 
     def dense(self) -> "GateTopology":
-        """One expert in place of all: it works once on the last stream, for every gate."""
+        """The topology with one expert instead of all: it runs once on the last stream."""
         last = self.streams - 1
         return GateTopology(self.streams, (last,), (GateBranch(last, (0,)),) * self.num_gates)
 
 
 def mmoe(num_experts: int, tasks: int) -> GateTopology:
-    """Multi-gate mixture: every task's gate chooses among all experts; one stream.
+    """Multi-gate mixture: every task's gate selects among all experts; one stream.
 
     Source: MMoE, Ma et al. 2018 (KDD, doi 10.1145/3219819.3220007), equations 6 and 7.
 
@@ -91,7 +93,7 @@ def mmoe(num_experts: int, tasks: int) -> GateTopology:
 
 
 def cgc(num_experts: int, *, tasks: int, shared: int) -> GateTopology:
-    """Customized gate control: a task's gate chooses among its own experts and shared ones.
+    """Customized gate control: a task's gate selects among its own and shared experts.
 
     ``T + 1`` streams: task ``t`` and its own experts use stream ``t``, shared experts the last.
     Experts are numbered task by task, shared ones at the end. This is the last level of
@@ -100,12 +102,12 @@ def cgc(num_experts: int, *, tasks: int, shared: int) -> GateTopology:
     Source: Tang et al. 2020 (RecSys, doi 10.1145/3383313.3412236), section 4.1.
 
     Args:
-        num_experts: ``E``; without the shared ones it splits evenly among the tasks.
+        num_experts: ``E``; the experts that are not shared split evenly among the tasks.
         tasks: ``T``.
-        shared: how many experts all tasks share.
+        shared: the number of experts that all tasks share.
 
     Raises:
-        ConfigError: naming ``moe.num_experts`` where it does not split.
+        ConfigError: if ``num_experts`` does not split.
 
     >>> cgc(5, tasks=2, shared=1).branches
     (GateBranch(reads=0, experts=(0, 1, 4)), GateBranch(reads=1, experts=(2, 3, 4)))
@@ -118,9 +120,9 @@ def cgc(num_experts: int, *, tasks: int, shared: int) -> GateTopology:
 
 
 def cgc_shared(num_experts: int, *, tasks: int, shared: int) -> GateTopology:
-    """All but the last level of progressive extraction: ``cgc`` and a gate for what is shared.
+    """All but the last level of progressive extraction: ``cgc`` and a gate of the shared stream.
 
-    The last gate reads the last stream and chooses among all experts; the ``T + 1`` outputs are
+    The last gate reads the last stream and selects among all experts; the ``T + 1`` outputs are
     the next level's streams.
 
     Source: PLE, Tang et al. 2020 (RecSys, doi 10.1145/3383313.3412236), section 4.2.
@@ -128,7 +130,7 @@ def cgc_shared(num_experts: int, *, tasks: int, shared: int) -> GateTopology:
     Args:
         num_experts: as for ``cgc``.
         tasks: ``T``.
-        shared: how many experts all tasks share.
+        shared: the number of experts that all tasks share.
 
     >>> cgc_shared(5, tasks=2, shared=1).branches[2]
     GateBranch(reads=2, experts=(0, 1, 2, 3, 4))
@@ -139,7 +141,7 @@ def cgc_shared(num_experts: int, *, tasks: int, shared: int) -> GateTopology:
 
 
 def views(num_experts: int, *, num_views: int, tasks: int = 1) -> GateTopology:
-    """An expert, or several, per view (modality, group of features); gates see all views.
+    """One or more experts per view (modality, group of features); gates read all views.
 
     ``V + 1`` streams: one per view, and the last with all views together, which the gates read.
     Experts are numbered view by view.
@@ -150,7 +152,7 @@ def views(num_experts: int, *, num_views: int, tasks: int = 1) -> GateTopology:
         tasks: gates, one output each.
 
     Raises:
-        ConfigError: naming ``moe.num_experts`` where it does not split.
+        ConfigError: if ``num_experts`` does not split.
 
     >>> views(4, num_views=2).sources
     (0, 0, 1, 1)
@@ -159,7 +161,7 @@ def views(num_experts: int, *, num_views: int, tasks: int = 1) -> GateTopology:
         raise OptionError(
             "moe.num_experts",
             num_experts,
-            f"a multiple of {num_views}, so that every view has as many experts as the others",
+            f"a multiple of {num_views}, for the same number of experts per view",
         )
     each = num_experts // num_views
     everyone = tuple(range(num_experts))
@@ -171,13 +173,13 @@ def views(num_experts: int, *, num_views: int, tasks: int = 1) -> GateTopology:
 
 
 def _own_experts(num_experts: int, tasks: int, shared: int) -> int:
-    """How many experts each task has to itself."""
+    """The number of experts of each task that are not shared."""
     own, rest = divmod(num_experts - shared, tasks)
     if rest or own < 1:
         few = ", ".join(str(shared + tasks * n) for n in (1, 2, 3))
         raise OptionError(
             "moe.num_experts",
             num_experts,
-            f"{few} and so on: {shared} shared experts and as many for each of {tasks} tasks",
+            f"{few} or more: {shared} shared experts and equally many for each of {tasks} tasks",
         )
     return own

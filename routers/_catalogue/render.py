@@ -1,67 +1,77 @@
-"""How the catalogue and the verdicts look, in a terminal and in Markdown."""
+"""Formatting of the catalogue and of check results, for a terminal and as Markdown."""
 
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .._router import Router
 from ..conformance.suite import CheckResult
 from ..plugins.registry import Registry
-from .cost import cost_of
+from .cost import DIM, EXPERTS, LENGTH, K, cost_of
 
 #: A full stop that ends a sentence, and not ``et al.``
 _STOP = re.compile(r"(?<!\bal)(?<!\bsec)\.(?=\s|$)")
 _DATED = re.compile(r"\b\d{4}\.\d{4,5}\b|\b(19|20)\d\d\b")
 
 
-def catalogue(parts: Registry) -> RenderableType:
-    """Every router by name: what it does, whose idea it is, promises, cost, options."""
+def catalogue(parts: Registry[Router]) -> RenderableType:
+    """Table of every router: what it does, source, traits, cost and options."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold cyan", no_wrap=True)
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     for name in parts:
         part = parts.get_part(name)
-        cost = cost_of(part)
         table.add_row(name, "what", Text(summary(part)))
         table.add_row("", "source", Text(source(part)))
         table.add_row("", "promises", Text(promises(part)))
-        table.add_row(
-            "", "cost", Text(f"{cost.flops} FLOPs per item, {cost.parameters} parameters")
-        )
+        table.add_row("", "cost", Text("{} FLOPs per item, {} parameters".format(*counts(part))))
         table.add_row("", "options", Text(options(parts.options(name).items())))
         table.add_row()
     return Group(table, Text(f"{len(parts)} routers. {LEGEND}", style="dim"))
 
 
-#: What the formulas mean.
 LEGEND = (
-    "Costs are counted at several sizes and fitted exactly, with default options: D is the width, "
-    "E the experts, K the experts per item, L the items of a group, B the least divisor of E that "
-    "is not below √E; a multiply-add is 2 FLOPs, element-wise work is not counted."
+    f"Costs are counted with width D={DIM}, E={EXPERTS} experts, K={K} experts per item and groups "
+    f"of {LENGTH} items, other options at their defaults. A multiply-add is 2 FLOPs; element-wise "
+    "work is not counted."
 )
 
 
-def markdown(parts: Registry) -> str:
-    """The catalogue as a table for a README, a router in a row."""
+def markdown(parts: Registry[Router]) -> str:
+    """The catalogue as a Markdown table, one router per row."""
     lines = [
         "| router | what it does | source | learned | causal | FLOPs per item | parameters |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in parts:
         part = parts.get_part(name)
-        cost, traits = cost_of(part), vars(getattr(part, "traits", object()))
+        traits = vars(getattr(part, "traits", object()))
         held = ["yes" if traits.get(trait) else "no" for trait in ("learned", "causal")]
-        cells = [f"`{name}`", summary(part), links(part), *held, cost.flops, cost.parameters]
+        cells = [f"`{name}`", summary(part), links(part), *held, *counts(part)]
         lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
-    return "\n".join([*lines, "", f"{len(parts)} routers. {LEGEND}"])
+    return "\n".join([*lines, "", LEGEND])
+
+
+def counts(part: Callable[..., Router]) -> tuple[str, str]:
+    """FLOPs per item and parameters, formatted.
+
+    >>> import routers
+    >>> counts(routers.ROUTERS["topk"])
+    ('32,768', '16,384')
+    """
+    cost = cost_of(part)
+    if cost is None:
+        return "not counted", "not counted"
+    return f"{cost.flops:,.0f}", f"{cost.parameters:,}"
 
 
 def summary(part: object) -> str:
-    """The docstring's first line, without its mark-up.
+    """First line of the docstring, without markup.
 
     >>> summary(Registry)
     'Parts of one kind by name.'
@@ -70,10 +80,10 @@ def summary(part: object) -> str:
 
 
 def source(part: object) -> str:
-    """Whose idea it is: what the docstring says after ``Source:``, to the end of the sentence.
+    """The source of a strategy: the sentence after ``Source:`` in its docstring.
 
     >>> import routers
-    >>> source(routers.routers["expert_choice"])
+    >>> source(routers.ROUTERS["expert_choice"])
     'Zhou et al. 2022, 2202.09368'
     """
     text = " ".join((inspect.getdoc(part) or "").split("Args:")[0].replace("``", "").split())
@@ -85,10 +95,10 @@ def source(part: object) -> str:
 
 
 def links(part: object) -> str:
-    """The papers on arXiv that the source names, as links; the source itself where there are none.
+    """Links to the arXiv papers named in the source; the source text if it names none.
 
     >>> import routers
-    >>> links(routers.routers["expert_choice"])
+    >>> links(routers.ROUTERS["expert_choice"])
     '[2202.09368](https://arxiv.org/abs/2202.09368)'
     """
     named = source(part)
@@ -97,13 +107,13 @@ def links(part: object) -> str:
 
 
 def promises(part: object) -> str:
-    """The declared traits that hold, in words."""
+    """The declared traits that hold, separated by commas."""
     held = [name for name, holds in vars(getattr(part, "traits", object)).items() if holds is True]
     return ", ".join(held).replace("_", " ") or "none"
 
 
 def options(defaults: Iterable[tuple[str, object]]) -> str:
-    """Options as they are written on a command line.
+    """Options as written on a command line.
 
     >>> options({"k": 2, "gate": "linear"}.items())
     'k=2  gate=linear'
@@ -112,7 +122,7 @@ def options(defaults: Iterable[tuple[str, object]]) -> str:
 
 
 def verdicts(router: str, found: list[CheckResult]) -> RenderableType:
-    """A table of checks with the reason and hint of each failure, and a summary line."""
+    """Table of checks with the reason and a hint for each failure, and a summary line."""
     table = Table.grid(padding=(0, 2))
     for verdict in found:
         table.add_row(verdict.check.replace("_", " "), *_outcome(verdict))

@@ -1,7 +1,7 @@
-"""Small additions to torch: compilation limits and float32 state."""
+"""Small additions to torch: compilation limits, float32 state and hooks."""
 
 from .float32_state import Float32State
+from .hooks import call_hooks
 from .no_compile import uncompiled
-from .overrides import drop_outdated, watched
 
-__all__ = ["Float32State", "drop_outdated", "uncompiled", "watched"]
+__all__ = ["Float32State", "call_hooks", "uncompiled"]

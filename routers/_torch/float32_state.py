@@ -1,4 +1,4 @@
-"""State that keeps its type."""
+"""State that stays in float32."""
 
 from collections.abc import Callable
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class Float32State(nn.Module):
-    """A module whose buffers go from device to device but are never cast.
+    """A module whose buffers move between devices but keep their type.
 
-    Small steps vanish in half precision: 0.25 + 0.0005 is 0.25 in bfloat16.
+    Small updates vanish in half precision: 0.25 + 0.0005 is 0.25 in bfloat16.
 
     >>> import torch
     >>> state = Float32State()
@@ -19,5 +19,5 @@ class Float32State(nn.Module):
     """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Float32State":
-        device = fn(torch.zeros(0, dtype=torch.int64)).device  # integers are moved, never cast
+        device = fn(torch.zeros(0, dtype=torch.int64)).device  # integers are moved, not cast
         return super()._apply(lambda values: values.to(device), recurse)  # type: ignore[no-untyped-call]

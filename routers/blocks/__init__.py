@@ -1,64 +1,72 @@
-"""Building blocks of routers: selection, weightings, noise, biases, projections, helpers."""
+"""Building blocks of routers: selection, weights, noise, expert biases, sparse projections."""
 
-from .._torch import Float32State, drop_outdated, uncompiled, watched
+from .._torch import Float32State, call_hooks, uncompiled
 from ..routing import stable_order
-from .expert_bias import BY_LOAD, RULES, Bias, ByProportion, ByQuantile, BySign, check_rule
-from .factorization import branches_of, columns_of, divisors
+from .expert_bias import (
+    LOAD_RULES,
+    UPDATE_RULES,
+    ExpertBias,
+    ProportionalBias,
+    QuantileBias,
+    SignBias,
+    update_rule,
+)
+from .factorization import divisors, num_branches, num_columns
 from .histogram import BINS, histogram, quantile
-from .noise import NoisyScores, Scores, chance_of_top_k, jittered
-from .required_inputs import given_ids, given_tasks
-from .seeds import seeded
+from .noise import NoisyLogits, NoisyScores, jittered, top_k_probability
+from .required_inputs import require_ids, require_tasks
+from .seeds import seeded_generator
 from .selection import (
     WEIGHTINGS,
     Weighting,
+    build_weighting,
     check_k,
-    check_learns,
-    check_several,
-    largest,
-    probability,
-    renormalized,
+    check_k_above_one,
+    renormalized_weights,
     softmax,
+    softmax_weights,
     top_k,
+    top_k_unsorted,
 )
-from .sigmoid_topk import SigmoidTopKBase
+from .sigmoid_topk import SigmoidTopKBase, normalized_sigmoid
 from .sparse_projection import entmax
 
 __all__ = [
     "BINS",
-    "BY_LOAD",
-    "RULES",
+    "LOAD_RULES",
+    "UPDATE_RULES",
     "WEIGHTINGS",
-    "Bias",
-    "ByProportion",
-    "ByQuantile",
-    "BySign",
+    "ExpertBias",
     "Float32State",
+    "NoisyLogits",
     "NoisyScores",
-    "Scores",
+    "ProportionalBias",
+    "QuantileBias",
     "SigmoidTopKBase",
+    "SignBias",
     "Weighting",
-    "branches_of",
-    "chance_of_top_k",
+    "build_weighting",
+    "call_hooks",
     "check_k",
-    "check_learns",
-    "check_rule",
-    "check_several",
-    "columns_of",
+    "check_k_above_one",
     "divisors",
-    "drop_outdated",
     "entmax",
-    "given_ids",
-    "given_tasks",
     "histogram",
     "jittered",
-    "largest",
-    "probability",
+    "normalized_sigmoid",
+    "num_branches",
+    "num_columns",
     "quantile",
-    "renormalized",
-    "seeded",
+    "renormalized_weights",
+    "require_ids",
+    "require_tasks",
+    "seeded_generator",
     "softmax",
+    "softmax_weights",
     "stable_order",
     "top_k",
+    "top_k_probability",
+    "top_k_unsorted",
     "uncompiled",
-    "watched",
+    "update_rule",
 ]

@@ -1,4 +1,4 @@
-"""Balance without a loss: a bias per expert that selects, never weighs, and follows the load."""
+"""Load balancing without a loss: a bias per expert that changes the selection only."""
 
 import math
 from typing import ClassVar
@@ -6,59 +6,60 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .._torch.float32_state import Float32State
-from ..plugins.errors import OptionError, unknown
+from .._torch import Float32State
+from ..plugins import OptionError, unknown
 from .histogram import BINS, histogram, quantile
 
 
-class Bias(Float32State):
-    """What is added to every expert's score where experts are chosen.
+class ExpertBias(Float32State):
+    """A bias added to every expert's score when experts are selected.
 
-    A buffer in float32 that no gradient reaches. It moves once per step, by a rule.
+    A float32 buffer without a gradient, updated once per optimizer step by a subclass's rule.
 
     Args:
         num_experts: ``E``.
         k: experts per item.
-        rate: how far a step goes; None for the rule's own.
+        rate: step size; None for the default of the rule.
 
     Class attributes:
-        rate: the default.
-        most: the largest rate allowed.
+        rate: default step size.
+        max_rate: largest valid step size.
     """
 
     rate: float
-    most: ClassVar[float] = math.inf
+    max_rate: ClassVar[float] = math.inf
     value: Tensor
 
     def __init__(self, num_experts: int, k: int, rate: float | None) -> None:
         super().__init__()
         if rate is not None:
             self.rate = rate
-        if not 0 <= self.rate <= self.most or self.rate == math.inf:
-            most = "upwards, finite" if self.most == math.inf else f"to {self.most:g}"
-            raise OptionError("rate", rate, f"a number from 0 {most}; 0 keeps the bias at 0")
+        if not 0 <= self.rate <= self.max_rate or self.rate == math.inf:
+            closing = ")" if self.max_rate == math.inf else "]"
+            expected = f"a number in [0, {self.max_rate:g}{closing}; 0 keeps the bias at 0"
+            raise OptionError("rate", rate, expected)
         self.k = k
         self.register_buffer("value", torch.zeros(num_experts))
 
     @property
     def num_counts(self) -> int:
-        """As a router's."""
+        """Length of ``counts``, as in ``Router.num_counts``."""
         return 0
 
     def counts(self, scores: Tensor) -> Tensor | None:
-        """What the rule wants to know of the scores ``(N, E)`` of real items."""
+        """Statistics of the scores ``(N, E)`` of unpadded items that the rule reads, or None."""
 
     def adapt(self, load: Tensor) -> None:
-        """Move after a step with this load."""
+        """Update the bias after a step with this load, ``(E,)``."""
 
-    def adapt_from_counts(self, tally: Tensor) -> None:
-        """Move after a step with these tallies."""
+    def adapt_from_counts(self, counts: Tensor) -> None:
+        """Update the bias after a step with this sum of ``counts``."""
 
 
-class BySign(Bias):
+class SignBias(ExpertBias):
     """``b += u sign(mean load - load)`` (Wang et al. 2024, 2408.15664, algorithm 1).
 
-    >>> bias = BySign(3, k=1, rate=0.5)
+    >>> bias = SignBias(3, k=1, rate=0.5)
     >>> bias.adapt(torch.tensor([5, 2, 2]))
     >>> bias.value.tolist()
     [-0.5, 0.5, 0.5]
@@ -70,12 +71,12 @@ class BySign(Bias):
         self.value += self.rate * _excess(load).sign().neg()
 
 
-class ByProportion(Bias):
+class ProportionalBias(ExpertBias):
     """``b += u (mean load - load) / mean load`` (Wang et al. 2024, 2408.15664, section 4.3).
 
-    Relative to the mean, so that a rate holds for any size of batch.
+    Relative to the mean, so that a rate applies to any batch size.
 
-    >>> bias = ByProportion(3, k=1, rate=0.5)
+    >>> bias = ProportionalBias(3, k=1, rate=0.5)
     >>> bias.adapt(torch.tensor([5, 2, 2]))
     >>> [round(b, 4) for b in bias.value.tolist()]
     [-0.3333, 0.1667, 0.1667]
@@ -87,17 +88,17 @@ class ByProportion(Bias):
         self.value -= self.rate * _excess(load) / load.double().mean().clamp_min(1)
 
 
-class ByQuantile(Bias):
-    """``b += u (q - b)``, ``q_e`` the bias that would send a fraction ``K / E`` of items to ``e``.
+class QuantileBias(ExpertBias):
+    """``b += u (q - b)``, with ``q_e`` the bias that sends ``K / E`` of all items to ``e``.
 
-    An item chooses ``e`` where ``s_e + b_e`` reaches its cutoff, the ``K+1``-th largest of
-    ``s + b``; ``q_e`` is the quantile of cutoff minus ``s_e`` over the step's items, and its mean
-    over experts is taken off. It is read from histograms around ``b_e``, so scores may lie as
-    close as float32 tells them apart. Source: quantile balancing, Su 2026,
+    An item selects ``e`` if ``s_e + b_e`` reaches its cutoff, the ``K+1``-th largest of
+    ``s + b``; ``q_e`` is the quantile of cutoff minus ``s_e`` over the step's items, centred over
+    experts. It is estimated from histograms around ``b_e``, which resolve scores as close as
+    float32 allows. Source: quantile balancing, Su 2026,
     https://kexue.fm/archives/11619; by histograms as in the report of Kimi K3, 2026,
     equations 13 and 14.
 
-    >>> bias = ByQuantile(2, k=1, rate=1.0)
+    >>> bias = QuantileBias(2, k=1, rate=1.0)
     >>> scores = torch.linspace(0, 1, 1001).unsqueeze(1) * torch.tensor([0.0, 1.0]) + 0.1
     >>> bias.adapt_from_counts(bias.counts(scores))  # half of the items stay with expert 1
     >>> [round(b, 2) for b in bias.value.tolist()]
@@ -105,7 +106,7 @@ class ByQuantile(Bias):
     """
 
     rate = 0.1
-    most = 1.0
+    max_rate = 1.0
 
     @property
     def num_counts(self) -> int:
@@ -116,25 +117,25 @@ class ByQuantile(Bias):
         biased = scores + self.value
         return histogram(biased.topk(rank, -1).values[:, -1:] - biased)
 
-    def adapt_from_counts(self, tally: Tensor) -> None:
-        if tally.any():
-            goal = self.value + quantile(tally, self.k / len(self.value))
+    def adapt_from_counts(self, counts: Tensor) -> None:
+        if counts.any():
+            goal = self.value + quantile(counts, self.k / len(self.value))
             self.value += self.rate * (goal - goal.mean() - self.value)
 
 
 def _excess(load: Tensor) -> Tensor:
-    """How far each expert's load is above the mean."""
+    """Each expert's load minus the mean load, float64."""
     return load.double() - load.double().mean()
 
 
-#: Rules that need to know the load alone, …
-BY_LOAD: dict[str, type[Bias]] = {"sign": BySign, "proportional": ByProportion}
-#: … and all of them.
-RULES: dict[str, type[Bias]] = {**BY_LOAD, "quantile": ByQuantile}
+#: Rules that read the load only.
+LOAD_RULES: dict[str, type[ExpertBias]] = {"sign": SignBias, "proportional": ProportionalBias}
+#: All rules, by the value of a router's option ``rule``.
+UPDATE_RULES: dict[str, type[ExpertBias]] = {**LOAD_RULES, "quantile": QuantileBias}
 
 
-def check_rule(rule: str, rules: dict[str, type[Bias]]) -> type[Bias]:
-    """The rule that an option names."""
+def update_rule(rule: str, rules: dict[str, type[ExpertBias]]) -> type[ExpertBias]:
+    """The class that the option ``rule`` names; ``OptionError`` if it is not among ``rules``."""
     if rule not in rules:
         raise unknown("rule", rule, rules)
     return rules[rule]

@@ -1,13 +1,13 @@
-"""Experts as a product of two numbers."""
+"""Factorizations of the number of experts."""
 
 import math
 from itertools import count
 
-from ..plugins.errors import OptionError
+from ..plugins import OptionError
 
 
 def divisors(number: int) -> list[int]:
-    """From 1 to the number itself.
+    """All divisors of ``number``, in increasing order.
 
     >>> divisors(12)
     [1, 2, 3, 4, 6, 12]
@@ -16,10 +16,14 @@ def divisors(number: int) -> list[int]:
     return sorted({*small, *(number // d for d in small)})
 
 
-def branches_of(num_experts: int, branches: int) -> int:
-    """How many equal branches the experts form: as told, or for 0 the least not below the root.
+def num_branches(num_experts: int, branches: int) -> int:
+    """The number of equal branches; for 0 the smallest divisor >= ``sqrt(num_experts)``.
 
-    >>> branches_of(12, 0)
+    Raises:
+        OptionError: if ``branches`` does not divide ``num_experts``, or that is prime.
+
+
+    >>> num_branches(12, 0)
     4
     """
     allowed = divisors(num_experts)
@@ -28,8 +32,8 @@ def branches_of(num_experts: int, branches: int) -> int:
         raise OptionError(
             "num_experts",
             num_experts,
-            "a number that splits into equal branches, not a prime one",
-            f"Use {composite} experts, or router.branches={num_experts}",
+            "a composite number, which splits into equal branches",
+            f"Use {composite} experts, or branches={num_experts}",
         )
     branches = branches or min(d for d in allowed if d * d >= num_experts)
     if branches not in allowed:
@@ -38,10 +42,14 @@ def branches_of(num_experts: int, branches: int) -> int:
     return branches
 
 
-def columns_of(num_experts: int) -> int:
-    """The largest divisor not above the root; 1 is refused.
+def num_columns(num_experts: int) -> int:
+    """The largest divisor <= ``sqrt(num_experts)``.
 
-    >>> columns_of(12)
+    Raises:
+        OptionError: if ``num_experts`` is prime.
+
+
+    >>> num_columns(12)
     3
     """
     root = math.isqrt(num_experts)
@@ -51,7 +59,7 @@ def columns_of(num_experts: int) -> int:
         raise OptionError(
             "num_experts",
             num_experts,
-            "a product of two numbers above 1, best a square",
+            "a product of two integers >= 2, ideally a square",
             f"Nearest squares: {', '.join(squares)}",
         )
     return columns

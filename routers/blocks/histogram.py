@@ -1,4 +1,4 @@
-"""Counts by value: small to keep, they add up over batches and ranks, and they know quantiles."""
+"""Histograms that add up over batches and ranks and estimate quantiles."""
 
 import math
 
@@ -7,34 +7,34 @@ from torch import Tensor
 
 #: Bins of each column, half of them below 0.
 BINS = 512
-#: Values nearer to 0 are not told apart; where the outermost bins end.
-NEAR, FAR = 1e-7, 1e4
-#: Beyond ``NEAR`` a bin's width is this share of its distance from 0, about a tenth.
-STEP = 2 * math.log1p(FAR / NEAR) / BINS
+#: Values closer to 0 share the two central bins; values beyond the maximum share the outermost.
+MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-7, 1e4
+#: Relative width of a bin far from 0, about a tenth.
+STEP = 2 * math.log1p(MAX_MAGNITUDE / MIN_MAGNITUDE) / BINS
 
 
 def histogram(values: Tensor) -> Tensor:
-    """How many values of each column lie in each of ``BINS`` bins, ``(E * BINS,)`` int64.
+    """Counts of each column's values in ``BINS`` bins, ``(E * BINS,)`` int64.
 
-    Bins are the finer the nearer to 0, ``+-NEAR (exp(j STEP) - 1)``: whoever counts distances
-    from a running estimate reads the next one as finely as it is near, on any scale.
+    Edges are ``+-MIN_MAGNITUDE (exp(j STEP) - 1)``: bins are finer near 0, so differences from
+    a running estimate are resolved in proportion to their size, on any scale.
 
     Args:
-        values: ``(N, E)``; those beyond ``FAR`` count in the outermost bins.
+        values: ``(N, E)``; those beyond ``MAX_MAGNITUDE`` count in the outermost bins.
     """
     columns = values.shape[1]
-    place = values.sign() * (values.abs() / NEAR).log1p() / STEP + BINS / 2
+    place = values.sign() * (values.abs() / MIN_MAGNITUDE).log1p() / STEP + BINS / 2
     place = place.floor().clamp(0, BINS - 1).long()
     place = place + torch.arange(columns, device=values.device) * BINS
     return torch.bincount(place.flatten(), minlength=columns * BINS)
 
 
 def quantile(counts: Tensor, fraction: float) -> Tensor:
-    """Below which value that fraction of each column lies, even within a bin, ``(E,)`` float64.
+    """The ``fraction`` quantile of each column, interpolated within its bin, ``(E,)`` float64.
 
     Args:
-        counts: of ``histogram``, each column with a value or more.
-        fraction: from 0 to 1.
+        counts: from ``histogram``; every column has at least one value.
+        fraction: in [0, 1].
 
     >>> values = torch.linspace(0, 1, 1000).unsqueeze(1)
     >>> round(quantile(histogram(values), 0.25).item(), 3)
@@ -51,6 +51,6 @@ def quantile(counts: Tensor, fraction: float) -> Tensor:
 
 
 def _edge(place: Tensor) -> Tensor:
-    """Where a bin begins."""
+    """Lower edge of a bin."""
     steps = place.double() - BINS // 2
-    return steps.sign() * NEAR * (steps.abs() * STEP).expm1()
+    return steps.sign() * MIN_MAGNITUDE * (steps.abs() * STEP).expm1()

@@ -1,4 +1,4 @@
-"""Gates with learned noise, and the smooth load it makes possible."""
+"""Noise on a gate's input or scores, and the smooth load that noisy scores allow."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,15 +12,15 @@ from ..routing import Items
 
 
 def jittered(items: Items, amount: float) -> Items:
-    """The items with ``x`` times a uniform draw from ``1 - amount`` to ``1 + amount``."""
+    """Items whose ``x`` is multiplied by uniform noise in ``[1 - amount, 1 + amount]``."""
     if not amount:
         return items
     factor = torch.empty_like(items.x).uniform_(1 - amount, 1 + amount)
     return replace(items, x=items.x * factor)
 
 
-class Scores(NamedTuple):
-    """Scores before and after noise, and the noise's standard deviation, ``(..., E)`` each."""
+class NoisyLogits(NamedTuple):
+    """Logits before and after noise, and the standard deviation of the noise, ``(..., E)`` each."""
 
     clean: Tensor
     noisy: Tensor
@@ -30,13 +30,13 @@ class Scores(NamedTuple):
 class NoisyScores(nn.Module):
     """``H = h + N(0, 1) * softplus(x Wn)`` (Shazeer et al. 2017, equations 3 to 5).
 
-    Noise is drawn in training only. Its scale starts the same for every expert.
+    Noise is drawn in training only. Its scale is initially the same for every expert.
 
     Args:
-        gate: gives the clean scores ``h``.
+        gate: computes the clean scores ``h``.
         dim: ``D``.
-        outputs: how many scores the gate gives.
-        floor: least standard deviation of the noise, so that it never divides by zero.
+        outputs: number of the gate's scores.
+        floor: minimum standard deviation of the noise, which avoids a division by zero.
     """
 
     def __init__(self, gate: Gate, dim: int, outputs: int, floor: float = 1e-2) -> None:
@@ -45,22 +45,22 @@ class NoisyScores(nn.Module):
         self.floor = floor
         self.spread = nn.Parameter(torch.zeros(outputs, dim))
 
-    def forward(self, items: Items) -> Scores:
+    def forward(self, items: Items) -> NoisyLogits:
         clean = self.gate(items)
         std = F.softplus(F.linear(items.x, self.spread.to(items.x.dtype))) + self.floor
         noisy = clean + torch.randn_like(clean) * std if self.training else clean
-        return Scores(clean, noisy, std)
+        return NoisyLogits(clean, noisy, std)
 
 
-def chance_of_top_k(scores: Scores, k: int) -> Tensor:
-    """Probability that each score is among the ``k`` largest if its own noise is drawn again.
+def top_k_probability(scores: NoisyLogits, k: int) -> Tensor:
+    """Probability that each score is among the ``k`` largest when its own noise is resampled.
 
     ``Phi((h_e - threshold) / std_e)``, the threshold being the ``k``-th largest of the *other*
     noisy scores (Shazeer et al. 2017, equations 8 and 9): the ``k+1``-th largest of all for a
-    score that is in, the ``k``-th for one that is not.
+    score among the top ``k``, the ``k``-th largest for any other.
 
     >>> two = torch.tensor([[1.0, 1.0]])
-    >>> chance_of_top_k(Scores(two, two, torch.ones(1, 2)), k=1).tolist()
+    >>> top_k_probability(NoisyLogits(two, two, torch.ones(1, 2)), k=1).tolist()
     [[0.5, 0.5]]
     """
     clean, noisy, std = scores

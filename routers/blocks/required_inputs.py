@@ -1,13 +1,13 @@
-"""What only some items come with."""
+"""Optional inputs that a router requires: content ids and tasks."""
 
 from torch import Tensor
 
-from ..plugins.errors import ConfigError
+from ..plugins import ConfigError
 from ..routing import Items
 
 
-def given_ids(items: Items, router: str) -> Tensor:
-    """The content id of every item, ``(N,)``; without any, a ``ConfigError`` that says how."""
+def require_ids(items: Items, router: str) -> Tensor:
+    """The content id of every item, ``(N,)``; a ``ConfigError`` if there are none."""
     if items.ids is None:
         raise ConfigError(
             f"router={router}: needs ids, the content id of every item; "
@@ -16,8 +16,8 @@ def given_ids(items: Items, router: str) -> Tensor:
     return items.ids
 
 
-def given_tasks(items: Items, router: str) -> Tensor:
-    """The task of every item, ``(N,)``, 0 for padding, whose task may be anything."""
+def require_tasks(items: Items, router: str) -> Tensor:
+    """The task of every item, ``(N,)``, 0 for padding; a ``ConfigError`` if there are none."""
     if items.task is None:
         raise ConfigError(
             f"router={router}: needs the task, language or domain of every item; "

@@ -1,16 +1,21 @@
-"""Lots of a router's own."""
+"""A random generator owned by one router."""
 
 import torch
 
-from ..plugins.errors import OptionError
+from ..plugins import OptionError
 
 
-def seeded(seed: int) -> torch.Generator:
-    """A generator that no other draws from.
+def seeded_generator(seed: int) -> torch.Generator:
+    """A new generator on the CPU, independent of the global one.
 
-    >>> torch.rand(9, generator=seeded(3)).equal(torch.rand(9, generator=seeded(3)))
+    Raises:
+        OptionError: if ``seed`` is not in [0, 2**63).
+
+
+    >>> first, second = (torch.rand(9, generator=seeded_generator(3)) for _ in range(2))
+    >>> first.equal(second)
     True
     """
     if not 0 <= seed < 2**63:
-        raise OptionError("seed", seed, "an integer from 0 to 2**63 - 1")
+        raise OptionError("seed", seed, "an integer in [0, 2**63)")
     return torch.Generator().manual_seed(seed)

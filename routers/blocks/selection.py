@@ -1,4 +1,4 @@
-"""Choosing the K largest, and what the chosen weigh."""
+"""Selection of the K largest scores, and the weights of the selected experts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..plugins.errors import OptionError, unknown
+from ..plugins import OptionError, unknown
 
-#: Measured on CPU: up to so many scores two passes of ``max`` beat one of ``topk`` …
-_FEW = 128
-#: … and from so many on it pays to choose among maxima of blocks first, of so many scores each.
-_MANY, _BLOCK = 1024, 4
-#: A vector register has as many numbers.
-_NARROW = 16
+#: Measured on CPU: up to this width two passes of ``max`` are faster than ``topk``.
+_MAX_WIDTH_TWO_PASSES = 128
+#: Measured on CPU: from this width on, reducing blocks of this many scores first is faster.
+_MIN_WIDTH_BLOCKS, _BLOCK = 1024, 4
+#: Columns that fill a vector register.
+_REGISTER_WIDTH = 16
 
 
 def top_k(scores: Tensor, k: int) -> Tensor:
@@ -29,22 +29,22 @@ def top_k(scores: Tensor, k: int) -> Tensor:
         return scores.max(-1, keepdim=True).indices
     if scores.device.type != "cpu":
         return scores.topk(k, -1).indices
-    if k == 2 and width <= _FEW:
+    if k == 2 and width <= _MAX_WIDTH_TWO_PASSES:
         return _two_largest(scores)
-    if width >= _MANY and width % _BLOCK == 0 and 2 * k * _BLOCK <= width:
+    if width >= _MIN_WIDTH_BLOCKS and width % _BLOCK == 0 and 2 * k * _BLOCK <= width:
         return _by_blocks(scores, k)
     return scores.topk(k, -1).indices
 
 
-def largest(scores: Tensor, k: int) -> Tensor:
+def top_k_unsorted(scores: Tensor, k: int) -> Tensor:
     """Indices of the ``k`` largest along the last axis, ``(..., k)``, in any order.
 
-    >>> sorted(largest(torch.tensor([0.1, 0.9, 0.5]), 2).tolist())
+    >>> sorted(top_k_unsorted(torch.tensor([0.1, 0.9, 0.5]), 2).tolist())
     [1, 2]
     """
     width = scores.shape[-1]
     if scores.device.type != "cpu" or not 0 < k < width or 64 * k <= width:
-        return top_k(scores, k)  # of many it finds a few faster
+        return top_k(scores, k)  # faster for few of many
     split = np.argpartition(scores.detach().numpy(), width - k, axis=-1)
     return torch.from_numpy(split)[..., width - k :]
 
@@ -52,16 +52,16 @@ def largest(scores: Tensor, k: int) -> Tensor:
 def _two_largest(scores: Tensor) -> Tensor:
     first = scores.max(-1, keepdim=True).indices
     second = scores.scatter(-1, first, -torch.inf).max(-1, keepdim=True).indices
-    # where nothing else is finite it comes out again; then any other will do
+    # if all other scores are -inf, max returns the first index again: take any other
     second = torch.where(second == first, (first + 1) % scores.shape[-1], second)
     return torch.cat([first, second], -1)
 
 
 def _by_blocks(scores: Tensor, k: int) -> Tensor:
-    """The ``k`` largest lie in the ``k`` blocks with the largest maxima; choose among those.
+    """Select among the ``k`` blocks with the largest maxima, which contain the ``k`` largest.
 
-    Block ``b`` of ``B`` is every ``B``-th score from ``b`` on, which makes their maxima one
-    vectorised pass.
+    Block ``b`` of ``B`` holds every ``B``-th score from ``b`` on, so that their maxima are one
+    vectorized pass.
     """
     blocks = scores.shape[-1] // _BLOCK
     largest = scores.view(*scores.shape[:-1], _BLOCK, blocks).amax(-2).topk(k, -1).indices
@@ -71,19 +71,19 @@ def _by_blocks(scores: Tensor, k: int) -> Tensor:
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """Along the last axis, ``(..., E)``.
+    """Softmax along the last axis, ``(..., E)``.
 
-    Few columns are first turned into few rows, for the kernel runs over items then: three times
-    faster on a CPU.
+    Few columns are transposed first, so that the kernel vectorizes over items: three times as
+    fast on a CPU.
     """
-    if logits.shape[-1] >= _NARROW:
+    if logits.shape[-1] >= _REGISTER_WIDTH:
         return logits.softmax(-1)
     return logits.movedim(-1, 0).softmax(0).movedim(0, -1)
 
 
 @dataclass(frozen=True)
 class Weighting:
-    """What the chosen experts' outputs count for.
+    """A rule for the weights of the selected experts.
 
     Attributes:
         weigh: ``(chosen logits (..., K), all logits (..., E)) -> weights (..., K)``.
@@ -94,50 +94,47 @@ class Weighting:
     convex: bool
 
 
-def probability(chosen: Tensor, logits: Tensor) -> Tensor:
+def softmax_weights(chosen: Tensor, logits: Tensor) -> Tensor:
     """``softmax(h)[S]`` (Switch)."""
     return (chosen - logits.logsumexp(-1, keepdim=True)).exp()
 
 
-def renormalized(chosen: Tensor, logits: Tensor) -> Tensor:
-    """``softmax(h[S])``, which equals ``softmax(h)[S]`` over its sum (Mixtral)."""
+def renormalized_weights(chosen: Tensor, logits: Tensor) -> Tensor:
+    """``softmax(h[S])``, equal to ``softmax(h)[S]`` divided by its sum (Mixtral)."""
     return softmax(chosen)
 
 
 WEIGHTINGS = {
-    "probability": Weighting(probability, convex=False),
-    "renormalized": Weighting(renormalized, convex=True),
+    "probability": Weighting(softmax_weights, convex=False),
+    "renormalized": Weighting(renormalized_weights, convex=True),
 }
 
 
 def check_k(k: int, among: int, key: str = "k", what: str = "num_experts={}") -> None:
-    """Raise ``ConfigError`` unless ``1 <= k <= among``; ``what`` says whose number that is."""
+    """Raise ``OptionError`` unless ``1 <= k <= among``; ``what`` describes ``among``."""
     if not 1 <= k <= among:
-        raise OptionError(key, k, f"an integer from 1 to {what.format(among)}")
+        raise OptionError(key, k, f"an integer in [1, {what.format(among)}]")
 
 
-#: Why one expert per item teaches a gate nothing where weights are renormalized.
-_ALONE = (
-    "A single weight divided by itself is 1, so the gate would get no gradient from the task; use"
-)
+_NO_GRADIENT = "A single weight divided by itself is 1, so the task gives the gate no gradient; use"
 
 
-def check_several(k: int, num_experts: int) -> None:
-    """Raise ``ConfigError`` unless ``2 <= k <= num_experts``, for weights that sum to one."""
+def check_k_above_one(k: int, num_experts: int) -> None:
+    """Raise ``OptionError`` unless ``2 <= k <= num_experts``, as renormalized weights require."""
     if not 2 <= k <= num_experts:
-        allowed = f"an integer from 2 to num_experts={num_experts}"
-        raise OptionError("k", k, allowed, f"{_ALONE} topk with weighting=probability")
+        expected = f"an integer in [2, num_experts={num_experts}]"
+        raise OptionError("k", k, expected, f"{_NO_GRADIENT} topk with weighting=probability")
 
 
-def check_learns(k: int, weighting: str, key: str = "k") -> Weighting:
-    """The weighting, unless it passes the gate no gradient: one expert, weight always 1."""
+def build_weighting(k: int, weighting: str, key: str = "k") -> Weighting:
+    """The named weighting; ``OptionError`` if it is constant, so that the gate cannot learn."""
     if weighting not in WEIGHTINGS:
         raise unknown("weighting", weighting, WEIGHTINGS)
     if k == 1 and WEIGHTINGS[weighting].convex:
         raise OptionError(
             key,
             k,
-            "an integer of at least 2 where weights are renormalized",
-            f"{_ALONE} router.weighting=probability",
+            "an integer >= 2 with renormalized weights",
+            f"{_NO_GRADIENT} weighting=probability",
         )
     return WEIGHTINGS[weighting]

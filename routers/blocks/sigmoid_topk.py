@@ -1,4 +1,4 @@
-"""Token choice by sigmoid affinities and a bias that balances without a loss."""
+"""Base class of token choice by sigmoid affinities with a load-balancing bias."""
 
 import math
 from abc import abstractmethod
@@ -8,29 +8,29 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .._router import Router
-from ..gates import GateSpec, pick
-from ..plugins.errors import OptionError
+from ..gates import GateSpec
+from ..plugins import OptionError
 from ..routing import Items, Routing
-from .expert_bias import RULES, Bias, check_rule
-from .selection import check_k, check_learns, softmax
+from .expert_bias import UPDATE_RULES, ExpertBias, update_rule
+from .selection import build_weighting, check_k, softmax
 
 
-def renormalized(chosen: Tensor) -> Tensor:
-    """``sigma(h[S]) / sum sigma(h[S])`` along the last axis, also where all of them are tiny."""
+def normalized_sigmoid(chosen: Tensor) -> Tensor:
+    """``sigma(h[S]) / sum sigma(h[S])`` along the last axis, stable where all of them are tiny."""
     return softmax(F.logsigmoid(chosen))
 
 
-WEIGH = {"renormalized": renormalized, "probability": F.sigmoid}
+WEIGH = {"renormalized": normalized_sigmoid, "probability": F.sigmoid}
 
 
 class SigmoidTopKBase(Router):
-    """Each expert's affinity is judged by itself, ``s = sigma(h)``; ``S`` is chosen by ``s + b``.
+    """Independent affinities ``s = sigma(h)``; experts are selected by ``s + b``.
 
-    The bias ``b`` selects and never weighs; a subclass says how experts are selected, and by
-    which of ``rules`` the bias may move.
+    The bias ``b`` changes the selection and never the weights. A subclass implements ``select``
+    and may restrict ``rules``, the update rules of the bias.
     """
 
-    rules: ClassVar[dict[str, type[Bias]]] = RULES
+    rules: ClassVar[dict[str, type[ExpertBias]]] = UPDATE_RULES
 
     def __init__(
         self,
@@ -49,23 +49,23 @@ class SigmoidTopKBase(Router):
         if not 0 < scale < math.inf:
             raise OptionError("scale", scale, "a finite number above 0")
         self.k = k
-        self.convex = check_learns(k, weighting).convex
+        self.convex = build_weighting(k, weighting).convex
         self.weighting = weighting
         self.scale = scale
-        self.bias = check_rule(rule, self.rules)(num_experts, k, rate)
+        self.bias = update_rule(rule, self.rules)(num_experts, k, rate)
         self.num_counts = self.bias.num_counts
         self.gate = self.build_gate(gate)
         self.set_traits(convex=self.convex and scale == 1)
 
     @abstractmethod
     def select(self, scores: Tensor) -> Tensor:
-        """The experts ``(N, K)`` of items with these biased scores ``(N, E)``."""
+        """Select experts ``(N, K)`` by biased scores ``(N, E)``."""
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
         scores = logits.detach().sigmoid()
         expert = self.select(scores + self.bias.value)
-        weight = WEIGH[self.weighting](pick(self.gate, items, logits, expert))
+        weight = WEIGH[self.weighting](self.gate.pick(items, logits, expert))
         counts = self.bias.counts(scores[items.real()]) if self.training else None
         return Routing.by_item(
             items,
@@ -73,7 +73,7 @@ class SigmoidTopKBase(Router):
             self.scale * weight,
             self.num_experts,
             logits=logits,
-            probs=renormalized(logits),
+            probs=normalized_sigmoid(logits),
             extras=None if counts is None else {"counts": counts},
         )
 
@@ -81,6 +81,6 @@ class SigmoidTopKBase(Router):
         if self.training:
             self.bias.adapt(load)
 
-    def adapt_from_counts(self, tally: Tensor) -> None:
+    def adapt_from_counts(self, counts: Tensor) -> None:
         if self.training:
-            self.bias.adapt_from_counts(tally)
+            self.bias.adapt_from_counts(counts)

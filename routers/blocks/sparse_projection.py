@@ -1,23 +1,23 @@
-"""Projections onto the simplex that leave out what scores low, with exact gradients."""
+"""Sparse projections onto the probability simplex, with exact gradients."""
 
 import torch
 from torch import Tensor
 
-#: Halvings of the interval that holds the threshold: enough for the last bit of float64.
-_HALVINGS = 60
+#: Bisection steps: enough for the last bit of float64.
+_BISECTIONS = 60
 
 
 def entmax(logits: Tensor, alpha: float) -> Tensor:
     """``p = [(alpha - 1) h - tau]_+ ^ (1 / (alpha - 1))`` with ``sum p = 1``, along the last axis.
 
-    ``alpha=2`` is sparsemax; towards 1 it becomes the softmax. The threshold ``tau`` is found
-    exactly by sorting where ``alpha`` is 2 (Martins and Astudillo 2016, 1602.02068, algorithm 1)
-    or 1.5 (Peters et al. 2019, 1905.05702, algorithm 2), by bisection elsewhere (algorithm 1 of
-    the latter).
+    ``alpha=2`` is sparsemax, the limit ``alpha -> 1`` the softmax. The threshold ``tau`` is found
+    exactly by sorting for ``alpha=2`` (Martins and Astudillo 2016, 1602.02068, algorithm 1)
+    or 1.5 (Peters et al. 2019, 1905.05702, algorithm 2), by bisection otherwise (algorithm 1
+    of the latter).
 
     Args:
         logits: ``(..., E)``.
-        alpha: above 1, at most 2.
+        alpha: in (1, 2].
 
     Returns:
         ``(..., E)``, exact zeros outside the support.
@@ -29,7 +29,7 @@ def entmax(logits: Tensor, alpha: float) -> Tensor:
     power = 1 / (alpha - 1)
     fixed = scaled.detach()
     tau = _THRESHOLDS.get(alpha, _by_bisection)(fixed, power)
-    # tau moves with the scores so that the sum stays 1: by their mean, weighted with the slopes
+    # the gradient of tau is the mean of the scores' gradients, weighted with the slopes
     rise = (fixed - tau).clamp_min(0)
     slope = torch.where(rise > 0, rise ** (power - 1), 0.0)
     slope = slope / slope.sum(-1, keepdim=True)
@@ -54,10 +54,10 @@ def _by_sorting_squares(scaled: Tensor, power: float) -> Tensor:
 
 
 def _by_bisection(scaled: Tensor, power: float) -> Tensor:
-    """Threshold for any ``alpha``: one expert alone, or all alike, are the ends of the search."""
+    """Threshold for any ``alpha``, between those of a one-hot and of a uniform ``p``."""
     low = torch.full_like(scaled[..., :1], -1.0)
     high = torch.full_like(low, -(scaled.shape[-1] ** (-1 / power)))
-    for _ in range(_HALVINGS):
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         heavy = ((scaled - middle).clamp_min(0) ** power).sum(-1, keepdim=True) >= 1
         low, high = torch.where(heavy, middle, low), torch.where(heavy, high, middle)
@@ -68,12 +68,12 @@ _THRESHOLDS = {2.0: _by_sorting, 1.5: _by_sorting_squares}
 
 
 def _ranked(scaled: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores in falling order, and how many there are up to each."""
+    """Scores in descending order, and the number of scores up to each."""
     ranked = scaled.sort(-1, descending=True).values
     return ranked, torch.arange(1, ranked.shape[-1] + 1, device=ranked.device)
 
 
 def _last_below(tau: Tensor, ranked: Tensor) -> Tensor:
-    """The threshold of the longest prefix whose members all lie above it, ``(..., 1)``."""
+    """The threshold of the longest prefix whose scores all exceed it, ``(..., 1)``."""
     size = (tau < ranked).sum(-1, keepdim=True)
     return tau.gather(-1, size - 1)

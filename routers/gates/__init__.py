@@ -1,8 +1,8 @@
-"""Gates: how an item's features become one score per expert. Any learned router takes any."""
+"""Gates compute one score per expert from an item's features; learned routers accept any gate."""
 
-from ..plugins.registry import import_parts
-from ._base import GATES, Gate, GateSpec, build_gate, pick
+from ..plugins import import_parts
+from ._base import GATES, Gate, GateSpec, build_gate
 
 import_parts(__name__, __path__)
 
-__all__ = ["GATES", "Gate", "GateSpec", "build_gate", "pick"]
+__all__ = ["GATES", "Gate", "GateSpec", "build_gate"]

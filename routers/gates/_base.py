@@ -1,4 +1,4 @@
-"""The contract of a gate, and how an option names one."""
+"""The base class of gates, and the construction of a gate from an option."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -6,9 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from .._torch.overrides import drop_outdated, watched
-from ..plugins.errors import OptionError
-from ..plugins.registry import Registry
+from ..plugins import OptionError, Registry, describe_arguments, record_arguments
 from ..routing import Items
 
 #: ``"linear"``, or ``{"name": "mlp", "hidden": 32}``.
@@ -16,10 +14,10 @@ GateSpec = str | Mapping[str, Any]
 
 
 class Gate(nn.Module, ABC):
-    """Scores: ``items`` to logits ``(N, outputs)``, in float32 or wider.
+    """Maps ``items`` to logits ``(N, outputs)``, in float32 or wider.
 
     Class attributes:
-        per_item: an item's scores depend on that item alone.
+        per_item: an item's scores depend on that item only.
         causal: an item's scores never depend on later items of its group.
     """
 
@@ -28,39 +26,39 @@ class Gate(nn.Module, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        drop_outdated(cls, "pick", Gate)
+        newest = next(base for base in cls.__mro__ if {"forward", "pick"} & vars(base).keys())
+        if "pick" not in vars(newest):  # an inherited ``pick`` would bypass the new ``forward``
+            setattr(cls, "pick", Gate.pick)  # noqa: B010
+        record_arguments(cls)
+
+    def extra_repr(self) -> str:
+        return describe_arguments(self)
 
     @abstractmethod
     def forward(self, items: Items) -> Tensor:
-        """Logits, ``(N, outputs)``."""
+        """Compute logits, ``(N, outputs)``."""
 
     def pick(self, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
-        """The ``chosen`` ones, ``(N, K)``, of the logits that ``forward`` gave for ``items``.
+        """Gather the ``chosen`` logits, ``(N, K)``, of those that ``forward`` returned.
 
-        A gate that can send a gradient to these alone overrides it. It is used by neither a
-        subclass with a ``forward`` of its own nor a gate with hooks.
+        A gate overrides this to back-propagate through the chosen logits only; it must not bypass
+        hooks. A subclass that overrides only ``forward`` does not inherit the override.
         """
         return logits.gather(1, chosen)
-
-
-def pick(gate: Gate, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
-    """The ``chosen`` ones of a gate's logits, ``(N, K)``."""
-    run = Gate.pick if watched(gate) else type(gate).pick
-    return run(gate, items, logits, chosen)
 
 
 GATES = Registry("gate", Gate, group="switchyard.gates", positional=2)
 
 
 def build_gate(spec: GateSpec, dim: int, outputs: int, option: str = "gate") -> Gate:
-    """The gate that an option names; errors are about that ``option``.
+    """Build the gate that ``spec`` specifies; errors name ``option``.
 
     >>> sum(p.numel() for p in build_gate("linear", 16, 4).parameters())
     64
     """
     options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else {**spec}
     try:
-        gate: Gate = GATES.build(options.pop("name", "linear"), dim, outputs, **options)
+        return GATES.build(options.pop("name", "linear"), dim, outputs, **options)
     except OptionError as error:
-        raise error.about(option + error.name.removeprefix(GATES.key), error.problem) from None
-    return gate
+        _, dot, path = error.name.partition(".")
+        raise error.about(option + dot + path, error.problem) from None

@@ -1,4 +1,4 @@
-"""The item, seen with its group."""
+"""Attention gate."""
 
 from typing import ClassVar
 
@@ -6,23 +6,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..plugins.errors import OptionError
+from ..plugins import OptionError
 from ..routing import Items
 from ._base import GATES, Gate
 
 
 @GATES.register("attention")
 class Attention(Gate):
-    """The item and its group's pooled context attend over a key per expert.
+    """Attention of an item and its group's pooled context over one key per expert.
 
     ``c`` is an attention-pooled mean of the group, ``q = x Q + c R`` and
     ``h_e = q . k_e / sqrt(width)``: scaled dot-product attention (Vaswani et al. 2017,
-    equation 1) whose scores are the logits. The context reads the whole group, later items
-    too, so a router with this gate is neither per item nor causal.
+    equation 1) whose scores are the logits. The context depends on the whole group, including
+    later items, so a router with this gate is neither per item nor causal.
 
     Args:
         dim: ``D``.
-        outputs: how many scores.
+        outputs: number of scores.
         width: size of queries and keys.
 
     >>> gate = Attention(4, 2)
@@ -36,7 +36,7 @@ class Attention(Gate):
     def __init__(self, dim: int, outputs: int, *, width: int = 16) -> None:
         super().__init__()
         if width < 1:
-            raise OptionError("width", width, "an integer of at least 1")
+            raise OptionError("width", width, "an integer >= 1")
         self.pool = nn.Parameter(torch.randn(1, dim) * dim**-0.5)
         self.query = nn.Parameter(torch.randn(width, dim) * dim**-0.5)
         self.context = nn.Parameter(torch.randn(width, dim) * dim**-0.5)
@@ -50,7 +50,7 @@ class Attention(Gate):
         grouped = items.grouped(x)
         score = F.linear(grouped, pool)
         if items.mask is not None:
-            # a group of padding alone has no one to attend to: a finite floor keeps it finite
+            # a finite minimum keeps a group of padding only finite
             floor = torch.finfo(score.dtype).min
             score = score.masked_fill(~items.grouped(items.mask).unsqueeze(-1), floor)
         pooled = (score.softmax(1) * grouped).sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Angles instead of dot products."""
+"""Cosine gate."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..plugins.errors import OptionError
+from ..plugins import OptionError
 from ..routing import Items
 from ._base import GATES, Gate
 
@@ -15,14 +15,14 @@ from ._base import GATES, Gate
 class Cosine(Gate):
     """``h_e = cos(P x, c_e) / t`` with a learned temperature (X-MoE).
 
-    X-MoE (Chi et al. 2022, 2204.09179) projects to a low width; ``project=0`` leaves the
-    projection out, which is the scoring of Soft MoE (2308.00951).
+    X-MoE (Chi et al. 2022, 2204.09179) projects to a low width; ``project=0`` omits the
+    projection, as in Soft MoE (2308.00951).
 
     Args:
         dim: ``D``.
-        outputs: how many scores.
+        outputs: number of scores.
         project: width of the projection ``P``; 0 for none.
-        temperature: initial ``t``, above 0.
+        temperature: initial ``t``, > 0.
 
     >>> gate = Cosine(4, 2, project=0, temperature=0.5)
     >>> bool(gate(Items(torch.randn(8, 4))).abs().max() <= 2.0 + 1e-5)
@@ -34,9 +34,9 @@ class Cosine(Gate):
     ) -> None:
         super().__init__()
         if project < 0:
-            raise OptionError("project", project, "an integer of at least 0; 0 for none")
+            raise OptionError("project", project, "an integer >= 0; 0 for none")
         if not 0 < temperature < math.inf:
-            raise OptionError("temperature", temperature, "a finite number above 0")
+            raise OptionError("temperature", temperature, "a finite number > 0")
         width = project or dim
         self.project = nn.Parameter(torch.randn(width, dim) * dim**-0.5) if project else None
         self.centroid = nn.Parameter(torch.randn(outputs, width) * width**-0.5)

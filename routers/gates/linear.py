@@ -1,4 +1,4 @@
-"""One linear map."""
+"""Linear gate."""
 
 import math
 from typing import Any
@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ..plugins.errors import OptionError
+from .._torch import call_hooks
+from ..plugins import OptionError
 from ..routing import Items, stable_order
 from ._base import GATES, Gate
 
@@ -19,9 +20,9 @@ class Linear(Gate):
 
     Args:
         dim: ``D``.
-        outputs: how many scores.
+        outputs: number of scores.
         scale: standard deviation of the initial logits for items of unit variance; 0 starts
-            from perfect balance, as the paper does.
+            with perfect balance, as in the paper.
 
     >>> gate = Linear(4, 2, scale=0.0)
     >>> gate(Items(torch.ones(1, 4))).tolist()
@@ -31,25 +32,28 @@ class Linear(Gate):
     def __init__(self, dim: int, outputs: int, *, scale: float = 0.5) -> None:
         super().__init__()
         if not 0 <= scale < math.inf:
-            raise OptionError("scale", scale, "a finite number of at least 0")
+            raise OptionError("scale", scale, "a finite number >= 0")
         self.weight = nn.Parameter(torch.randn(outputs, dim) * scale * dim**-0.5)
 
     def forward(self, items: Items) -> Tensor:
         return F.linear(items.x, self.weight.to(items.x.dtype))
 
     def pick(self, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
+        if any(call_hooks(self)):
+            return logits.gather(1, chosen)
         return linear_at(items.x, self.weight.to(items.x.dtype), logits, chosen)
 
 
-#: Measured on CPU: from so many scores on, two sparse sums beat the two matrix products.
-_MANY = 256
+#: Measured on CPU: from this number of scores on, two sparse sums are faster than the two
+#: matrix products.
+_MIN_SPARSE = 256
 
 
 def linear_at(x: Tensor, weight: Tensor, logits: Tensor, chosen: Tensor) -> Tensor:
     """``logits.gather(1, chosen)`` for ``logits = F.linear(x, weight)``.
 
-    Where there are many scores the gradient reaches ``x`` and ``weight`` by the ``K`` chosen
-    ones of each item; the ``(N, E)`` gradient of the others, all zeros, is never built.
+    For many scores, the backward pass reads the ``K`` chosen ones of each item only; the mostly
+    zero ``(N, E)`` gradient of all scores is never built.
 
     Args:
         x: ``(N, D)``.
@@ -60,7 +64,7 @@ def linear_at(x: Tensor, weight: Tensor, logits: Tensor, chosen: Tensor) -> Tens
     Returns:
         ``(N, K)``.
     """
-    if weight.shape[0] < _MANY or x.device.type != "cpu":
+    if weight.shape[0] < _MIN_SPARSE or x.device.type != "cpu":
         return logits.gather(1, chosen)
     picked: Tensor = _LinearAt.apply(x, weight, logits.detach(), chosen)  # type: ignore[no-untyped-call]
     return picked

@@ -1,22 +1,22 @@
-"""A small network."""
+"""MLP gate."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..plugins.errors import OptionError
+from ..plugins import OptionError
 from ..routing import Items
 from ._base import GATES, Gate
 
 
 @GATES.register("mlp")
 class MLP(Gate):
-    """``h = gelu(x V) W``: a gate that can draw curved borders between experts.
+    """``h = gelu(x V) W``: a gate with nonlinear boundaries between experts.
 
     Args:
         dim: ``D``.
-        outputs: how many scores.
-        hidden: width of the layer between.
+        outputs: number of scores.
+        hidden: width of the hidden layer.
 
     >>> MLP(4, 2, hidden=3)(Items(torch.ones(5, 4))).shape
     torch.Size([5, 2])
@@ -25,7 +25,7 @@ class MLP(Gate):
     def __init__(self, dim: int, outputs: int, *, hidden: int = 32) -> None:
         super().__init__()
         if hidden < 1:
-            raise OptionError("hidden", hidden, "an integer of at least 1")
+            raise OptionError("hidden", hidden, "an integer >= 1")
         self.inner = nn.Parameter(torch.randn(hidden, dim) * dim**-0.5)
         self.outer = nn.Parameter(torch.randn(outputs, hidden) * hidden**-0.5)
 

@@ -10,7 +10,7 @@ from ..plugins.registry import Registry
 #: ``(routing, **options) -> scalar``; the options are the function's keyword arguments.
 Loss = Callable[..., Tensor]
 
-LOSSES = Registry("losses", base=None, group="switchyard.losses", positional=1)
+LOSSES: Registry[Tensor] = Registry("losses", base=None, group="switchyard.losses", positional=1)
 
 
 def levels_of(loss: Loss) -> tuple[str, ...]:

@@ -9,7 +9,14 @@ from .errors import (
     unknown_option,
 )
 from .registry import Registry, import_parts, load_plugins
-from .signature import check_options, defaults, fits_hint, hint_mismatch
+from .signature import (
+    check_options,
+    defaults,
+    describe_arguments,
+    fits_hint,
+    hint_mismatch,
+    record_arguments,
+)
 
 __all__ = [
     "ConfigError",
@@ -17,12 +24,14 @@ __all__ = [
     "Registry",
     "check_options",
     "defaults",
+    "describe_arguments",
     "fits_hint",
     "hint_mismatch",
     "import_parts",
     "load_plugins",
     "nearest_name",
     "option_errors_under",
+    "record_arguments",
     "unknown",
     "unknown_option",
 ]

@@ -7,7 +7,7 @@ from typing import Self
 
 
 class ConfigError(ValueError):
-    """A setting that cannot work."""
+    """An invalid configuration."""
 
 
 class OptionError(ConfigError):
@@ -18,9 +18,9 @@ class OptionError(ConfigError):
 
     Args:
         name: the option.
-        value: what was given.
+        value: the given value.
         expected: the valid values.
-        cure: a sentence that says what to do, without a full stop.
+        cure: a sentence on how to fix it, without a full stop.
 
     >>> print(OptionError("k", 9, "an integer in [1, num_experts=8]"))
     k=9 is invalid: expected an integer in [1, num_experts=8]
@@ -43,8 +43,7 @@ class OptionError(ConfigError):
         >>> print(OptionError("k", 0, "a positive integer").under("router"))
         router.k=0 is invalid: expected a positive integer
         """
-        name = self.name if self.name.startswith(f"{key}.") else f"{key}.{self.name}"
-        return self.about(name, self.problem)
+        return self.about(f"{key}.{self.name}", self.problem)
 
     def _say(self, name: str, problem: str) -> None:
         self.name, self.problem = name, problem
@@ -85,7 +84,7 @@ def option_errors_under(key: str) -> Iterator[None]:
 
 
 def nearest_name(name: str, allowed: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest match and all valid names."""
+    """The last part of a message about an unknown name: the nearest match and all valid names."""
     names = list(allowed)
     near = get_close_matches(name, names, n=1, cutoff=0.4)
     guess = f"; did you mean {near[0]!r}?" if near else "."

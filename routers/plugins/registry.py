@@ -6,24 +6,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from . import signature
-from .errors import ConfigError, OptionError, option_errors_under, unknown
+from .errors import ConfigError, OptionError, unknown
 
 C = TypeVar("C", bound=Callable[..., Any])
+Part = TypeVar("Part")
 
 
-class Registry(Mapping[str, Callable[..., Any]]):
-    """Parts of one kind by name.
+class Registry(Mapping[str, Any], Generic[Part]):
+    """Parts of one kind, classes or functions, by name; ``build`` constructs one.
 
     Args:
-        key: the config key that chooses among them (``router``); it also names errors.
-        base: the class every part derives from, or None where parts are functions.
+        key: the config key that names a part (``router``), also used in errors.
+        base: the class every part derives from; None if parts are functions.
         group: the entry-point group third parties use (``switchyard.routers``), or None.
-        positional: how many leading constructor arguments are not options.
+        positional: number of leading constructor arguments that are not options.
 
-    >>> shapes = Registry("shape", base=None)
+    >>> shapes: Registry[int] = Registry("shape", base=None)
     >>> @shapes.register("square")
     ... def square(*, side: int = 2) -> int:
     ...     return side**2
@@ -32,16 +33,20 @@ class Registry(Mapping[str, Callable[..., Any]]):
     """
 
     def __init__(
-        self, key: str, base: type | None, group: str | None = None, positional: int = 0
+        self,
+        key: str,
+        base: Callable[..., Part] | None,
+        group: str | None = None,
+        positional: int = 0,
     ) -> None:
         self.key = key
         self.base = base
         self.group = group
         self.positional = positional
-        self._parts: dict[str, Callable[..., Any]] = {}
+        self._parts: dict[str, Any] = {}
 
     def register(self, name: str) -> Callable[[C], C]:
-        """Decorate a part to give it a name; a name that is taken raises ``ConfigError``."""
+        """A decorator that registers a part; ``ConfigError`` if the name is taken."""
 
         def add(part: C) -> C:
             held = self._parts.get(name)
@@ -57,15 +62,15 @@ class Registry(Mapping[str, Callable[..., Any]]):
         return add
 
     def available(self) -> list[str]:
-        """All names, sorted, those of installed plug-ins included."""
+        """All names, sorted, including those of installed plug-ins."""
         return sorted({*self._parts, *self._entry_points()})
 
-    def get_part(self, name: str) -> Callable[..., Any]:
-        """The part called ``name``, or the object at ``package.module:Class``."""
+    def get_part(self, name: str) -> Any:
+        """The part registered as ``name``, or the object at ``package.module:Class``."""
         if not isinstance(name, str):
             kind = type(name).__name__
             raise OptionError(
-                self.key, name, f"a name (this is of type {kind})", 'Try "…" around it'
+                self.key, name, f"a name, not a value of type {kind}", "Put it in quotes"
             )
         entry = self._entry_points().get(name)
         if name in self._parts:
@@ -79,15 +84,29 @@ class Registry(Mapping[str, Callable[..., Any]]):
             return self._check_kind(name, part)
         raise unknown(self.key, name, self.available())
 
-    def build(self, name: str, /, *args: Any, **options: Any) -> Any:
-        """Construct the part called ``name`` after checking every option."""
+    def build(self, name: str, /, *args: Any, **options: Any) -> Part:
+        """Construct the part ``name`` after a check of all ``options``.
+
+        Args:
+            name: a registered name, or ``package.module:Class``.
+            args: the leading arguments, such as ``dim, num_experts``.
+            options: keyword arguments of the part's constructor.
+
+        Raises:
+            ConfigError: for an unknown name, or an unknown, missing or invalid option.
+        """
         part = self.get_part(name)
         self.check_options(name, options)
-        with option_errors_under(self.key):
-            return part(*args, **options)
+        try:
+            built: Part = part(*args, **options)
+        except OptionError as error:
+            if error.name.split(".")[0] not in self.options(name):
+                raise  # about one of args
+            raise error.under(self.key) from error.__cause__
+        return built
 
     def check_options(self, name: str, options: Mapping[str, Any]) -> None:
-        """Raise ``ConfigError`` where ``options`` do not fit the part's signature."""
+        """Raise ``ConfigError`` unless ``options`` match the part's signature."""
         signature.check_options(self.key, self.get_part(name), options, self.positional)
 
     def options(self, name: str) -> dict[str, Any]:
@@ -98,22 +117,24 @@ class Registry(Mapping[str, Callable[..., Any]]):
         return _installed(self.group) if self.group else {}
 
     def _check_same(self, name: str, entry: EntryPoint | None) -> None:
-        """An installed plug-in may not take the name of another part."""
+        """Refuse an entry point with the name of a part defined elsewhere."""
         home = _home(self._parts[name])
         if entry is not None and entry.value.replace(":", ".") != home:
             raise ConfigError(
-                f"{self.key} {name!r}: the installed plug-in {entry.value} has the name of {home}; "
+                f"{self.key} {name!r} names both {home} and the installed plug-in {entry.value}; "
                 f"rename or remove the entry point, or use {self.key}={entry.value}"
             )
 
     def _check_kind(self, name: str, part: Any) -> Any:
-        if self.base and not (isinstance(part, type) and issubclass(part, self.base)):
+        if isinstance(self.base, type) and not (
+            isinstance(part, type) and issubclass(part, self.base)
+        ):
             raise ConfigError(
                 f"{self.key}={name}: {_home(part)} is not a subclass of {_home(self.base)}"
             )
         return part
 
-    def __getitem__(self, name: str) -> Callable[..., Any]:
+    def __getitem__(self, name: str) -> Any:
         return self.get_part(name)
 
     def __iter__(self) -> Iterator[str]:
@@ -124,13 +145,13 @@ class Registry(Mapping[str, Callable[..., Any]]):
 
 
 def load_plugins(modules: Iterable[str]) -> None:
-    """Import each module so that its ``@register`` lines run (``plugins: [their.module]``)."""
+    """Import modules whose ``@register`` lines add parts (``plugins: [their.module]``)."""
     for module in modules:
         _import_module("plugins", module)
 
 
 def import_parts(package: str, path: Iterable[str]) -> None:
-    """Import every public module of a package: the folder listing is the catalogue."""
+    """Import every public module of a package, so that its parts register themselves."""
     import pkgutil
 
     for module in pkgutil.iter_modules(path):
@@ -140,20 +161,20 @@ def import_parts(package: str, path: Iterable[str]) -> None:
 
 @cache
 def _installed(group: str) -> Mapping[str, EntryPoint]:
-    """The entry points of a group; what is installed does not change while a process runs."""
+    """The entry points of a group by name, read once per process."""
     return {entry.name: entry for entry in entry_points(group=group)}
 
 
 def _import_module(key: str, module: str) -> Any:
     if not all(part.isidentifier() for part in module.split(".")):
-        raise OptionError(key, module, "a module's full name, such as their.module")
+        raise OptionError(key, module, "the dotted name of a module, such as their.module")
     with _importing(key, module):
         return importlib.import_module(module)
 
 
 @contextmanager
 def _importing(key: str, name: str) -> Iterator[None]:
-    """Whatever goes wrong in another's module, as an error that says where."""
+    """Convert exceptions raised by an import to a ``ConfigError`` with file and line."""
     module = name.partition(":")[0]
     try:
         yield
@@ -172,7 +193,7 @@ def _importing(key: str, name: str) -> Iterator[None]:
 
 
 def _place(error: Exception) -> str:
-    """File and line of an error."""
+    """File and line where an exception was raised."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "<frozen" not in f.filename]

@@ -1,17 +1,18 @@
-"""Options of a part, checked against the signature of its constructor."""
+"""Options of a part: checks against the signature of its constructor, and their display."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from .errors import ConfigError, nearest_name, unknown_option
+from .errors import OptionError, nearest_name, unknown_option
 
 _PLURAL = (Sequence, list, tuple)
 
 
 def defaults(factory: Callable[..., Any], skip: int) -> dict[str, Any]:
-    """The options a constructor takes beyond its first ``skip`` arguments, with their defaults.
+    """Options of a constructor after its first ``skip`` arguments, with their defaults.
 
     >>> defaults(lambda dim, num_experts, *, k=2: None, skip=2)
     {'k': 2}
@@ -24,16 +25,16 @@ def defaults(factory: Callable[..., Any], skip: int) -> dict[str, Any]:
 def check_options(
     key: str, factory: Callable[..., Any], options: Mapping[str, Any], skip: int
 ) -> None:
-    """Refuse an option that ``factory`` does not have, lacks, or has with another type.
+    """Check that ``options`` are known to ``factory``, complete and of the right types.
 
     Args:
-        key: what the options belong to, as the user wrote it (``router``).
+        key: the config key of the part (``router``), used in errors.
         factory: a class or function whose keyword arguments are the schema.
-        options: what the user gave.
-        skip: how many leading arguments are not options (``dim, num_experts`` are 2).
+        options: the given options.
+        skip: number of leading arguments that are not options (2 for ``dim, num_experts``).
 
     Raises:
-        ConfigError: naming the key, the value, what is allowed and the nearest match.
+        ConfigError: with the key, the value, the valid values and the nearest match.
     """
     allowed = defaults(factory, skip)
     hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
@@ -41,14 +42,16 @@ def check_options(
         if name not in allowed:
             raise unknown_option(key, name, sorted(allowed))
         if name in hints and not fits_hint(value, hints[name]):
-            raise ConfigError(f"{key}.{name}={value}: {hint_mismatch(value, hints[name])}")
+            problem = f"={value}: {hint_mismatch(value, hints[name])}"
+            raise OptionError.about(f"{key}.{name}", problem)
     for name, default in allowed.items():
         if default is inspect.Parameter.empty and name not in options:
-            raise ConfigError(f"{key}.{name}: required; give {key}.{name}={_describe(hints[name])}")
+            expected = _describe(hints[name])
+            raise OptionError.about(f"{key}.{name}", f": required; give {key}.{name}={expected}")
 
 
 def fits_hint(value: Any, hint: Any) -> bool:
-    """Whether a value, as YAML reads it, is of the type a hint asks for.
+    """Whether a value read from YAML has the type of a hint.
 
     >>> fits_hint(1, float), fits_hint(True, float), fits_hint([1, "a"], Sequence[int])
     (True, False, False)
@@ -73,10 +76,10 @@ def fits_hint(value: Any, hint: Any) -> bool:
 
 
 def hint_mismatch(value: Any, hint: Any) -> str:
-    """Why a value does not fit a hint.
+    """The message about a value that does not match a type hint.
 
     >>> hint_mismatch([3], Sequence[str])
-    'expected list of str, got list of int; quote what is meant as text, as in "null"'
+    'expected list of str, got list of int; quote text, as in "null"'
     """
     if get_origin(hint) is Literal:
         return nearest_name(str(value), get_args(hint))
@@ -84,7 +87,7 @@ def hint_mismatch(value: Any, hint: Any) -> str:
     if isinstance(value, list | tuple):
         kinds.append(" and ".join(sorted({type(v).__name__ for v in value})))
     quote = fits_hint("", hint) or (len(kinds) > 1 and fits_hint([""], hint))
-    cure = '; quote what is meant as text, as in "null"' if quote else ""
+    cure = '; quote text, as in "null"' if quote else ""
     return f"expected {_describe(hint)}, got {' of '.join(filter(None, kinds))}{cure}"
 
 
@@ -99,3 +102,36 @@ def _describe(hint: Any) -> str:
     if kind in _PLURAL and get_args(hint):
         return "list of " + _describe(get_args(hint)[0])
     return str(getattr(kind, "__name__", kind)).lower()
+
+
+def record_arguments(cls: type) -> None:
+    """Make the constructor that ``cls`` defines record its arguments for ``describe_arguments``.
+
+    For the ``__init_subclass__`` of a base class of parts.
+    """
+    init = cls.__dict__.get("__init__")
+    if init is None:
+        return
+
+    @wraps(init)
+    def recording(self: Any, *args: Any, **options: Any) -> None:
+        if "_arguments" not in self.__dict__:  # the constructor of a base class is called later
+            call = inspect.signature(init).bind(self, *args, **options)
+            call.apply_defaults()
+            self.__dict__["_arguments"] = dict(list(call.arguments.items())[1:])
+        init(self, *args, **options)
+
+    cls.__init__ = recording  # type: ignore[misc]
+
+
+def describe_arguments(part: object) -> str:
+    """The recorded arguments of a part's constructor, defaults included.
+
+    >>> class Part:
+    ...     def __init__(self, dim: int, *, k: int = 2) -> None: ...
+    >>> record_arguments(Part)
+    >>> describe_arguments(Part(8))
+    'dim=8, k=2'
+    """
+    recorded = vars(part).get("_arguments", {})
+    return ", ".join(f"{name}={value!r}" for name, value in recorded.items())

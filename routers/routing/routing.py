@@ -226,20 +226,21 @@ class Routing:
         Args:
             items: the items routed.
             item: ``(E, C)`` int64.
-            weight: ``(E, C)``.
+            weight: ``(E, C)``, or ``(E, C, T)`` for ``T`` tasks.
             keep: ``(E, C)`` bool, False for places left empty; None if all are filled.
             logits, probs, expected_load, extras: as in ``by_item``.
             experts_per_item: the target; None if it varies.
         """
         e, c = item.shape[0], item.shape[-1]
         _check("item", item, torch.int64, E=e, C=c)
-        _check("weight", weight, None, " as item", E=e, C=c)
+        tasks = {"T": weight.shape[2]} if weight.dim() == 3 else {}
+        _check("weight", weight, None, " as item", E=e, C=c, **tasks)
         if keep is not None:
             _check("keep", keep, torch.bool, " as item", E=e, C=c)
         return cls(
             item.flatten(),
             torch.arange(e, device=item.device).repeat_interleave(c),
-            weight.flatten(),
+            weight.flatten(0, 1),
             len(items),
             e,
             groups=items.groups,
@@ -508,6 +509,18 @@ class Routing:
         if self.fan_in is not None:
             return torch.arange(self.num_assignments, device=self.expert.device)
         return stable_order(self.expert, self.num_experts)
+
+    @cached_property
+    def item_order(self) -> tuple[Tensor | None, Tensor]:
+        """The permutation that sorts the assignments by item, and where each item's begin.
+
+        ``(A,)``, None if they are in that order already; and ``(N,)``.
+        """
+        n, device = self.num_items, self.item.device
+        if self.fan_out is not None:
+            return None, torch.arange(0, n * self.fan_out, self.fan_out, device=device)
+        count = torch.bincount(self.item, minlength=n)
+        return stable_order(self.item, n), count.cumsum(0) - count
 
     @property
     def requested_load(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Composing a sweep's configuration: files, then the command line, then checks."""
+"""Composition of a sweep's configuration: files, then the command line, then checks."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,20 +10,18 @@ from routers import ConfigError, OptionError
 from routers.plugins import nearest_name, unknown
 from tasks import CONF, overrides, user_path
 
-from ..search.halving import PRUNERS
-from ..search.samplers import SAMPLERS
 from .schema import SweepConfig
 
-#: Keys whose value is text whatever YAML makes of it.
-TEXT = ("out", "storage", "sweep")
+#: Keys whose value is text, not YAML.
+TEXT_KEYS = ("out", "storage", "sweep")
 
-#: Stands for what begins a reference while the sweep's own values are read.
-HIDDEN = "\uffff{"
+#: Replaces ``${`` while the sweep's own values are resolved.
+ESCAPED_REFERENCE = "\uffff{"
 
 STUDIES = ("per_arm", "joint")
 
-#: Least values of counts.
-LEAST = {
+#: Smallest values of counts.
+MINIMA = {
     "trials": 1,
     "seeds": 1,
     "patience": 1,
@@ -38,18 +36,18 @@ CURES = {"confirm.first_seed": "Confirmed seeds are fresh, and a search uses 0 t
 
 
 def compose(arguments: Sequence[str]) -> SweepConfig:
-    """The configuration of a sweep.
+    """Compose the configuration of a sweep.
 
     Args:
         arguments: ``key=value``, ``+new=value`` and ``~key``, as on the command line.
 
     Raises:
-        ConfigError: for a key or a value that cannot be.
+        ConfigError: for an unknown key or an invalid value.
 
     >>> compose(["sweep=tiny", "trials=3"]).trials
     3
     """
-    changes = [overrides.parse(text, TEXT, lambda _: False) for text in arguments]
+    changes = [overrides.parse(text, TEXT_KEYS, lambda _: False) for text in arguments]
     config = overrides.load_yaml(CONF / "sweep.yaml")
     name = {key: value for _, key, value in changes}.get("sweep")
     if name is not None:
@@ -64,22 +62,22 @@ def compose(arguments: Sequence[str]) -> SweepConfig:
             raise _unknown_key(key)
         with overrides.explained(f"{sign}{key}={value}"):
             overrides.change(config, sign, key, value)
-    # ${seed} in an override is for each run to fill in, not for the sweep
-    hidden = OmegaConf.create(_in_texts(OmegaConf.to_container(config), "${", HIDDEN))
-    assert isinstance(hidden, DictConfig)
-    made = overrides.typed(hidden, SweepConfig, "conf/sweep.yaml", _unknown_key)
+    # ${seed} in an override is resolved by each run, not by the sweep
+    escaped = OmegaConf.create(_replace(OmegaConf.to_container(config), "${", ESCAPED_REFERENCE))
+    assert isinstance(escaped, DictConfig)
+    composed = overrides.typed(escaped, SweepConfig, "conf/sweep.yaml", _unknown_key)
     for name in ("run", "arms", "space", "objectives", "constraints"):
-        setattr(made, name, _in_texts(getattr(made, name), HIDDEN, "${"))
-    _check(made)
-    return made
+        setattr(composed, name, _replace(getattr(composed, name), ESCAPED_REFERENCE, "${"))
+    _check(composed)
+    return composed
 
 
-def _in_texts(value: Any, old: str, new: str) -> Any:
-    """The value with a piece of text replaced wherever it stands."""
+def _replace(value: Any, old: str, new: str) -> Any:
+    """The value with ``old`` replaced in every text inside it."""
     if isinstance(value, dict):
-        return {key: _in_texts(inner, old, new) for key, inner in value.items()}
+        return {key: _replace(inner, old, new) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_in_texts(inner, old, new) for inner in value]
+        return [_replace(inner, old, new) for inner in value]
     return value.replace(old, new) if isinstance(value, str) else value
 
 
@@ -103,21 +101,25 @@ def _unknown_key(key: str) -> ConfigError:
 
 
 def _check(config: SweepConfig) -> None:
+    from ..search.halving import PRUNERS
+    from ..search.samplers import SAMPLERS
+
     names: dict[str, tuple[str, Iterable[str]]] = {
         "sampler": (config.sampler, SAMPLERS),
         "study": (config.study, STUDIES),
         "pruner.name": (config.pruner.name, PRUNERS),
     }
-    for key, (name, allowed) in names.items():
-        if name not in allowed:
-            raise unknown(key, name, allowed)
-    counts = {key: (getattr(config, key), least) for key, least in LEAST.items()}
+    for key, (name, known) in names.items():
+        if name not in known:
+            raise unknown(key, name, known)
+    counts = {key: (getattr(config, key), minimum) for key, minimum in MINIMA.items()}
     counts["confirm.seeds"] = (config.confirm.seeds, 1)
     counts["confirm.first_seed"] = (config.confirm.first_seed, config.seeds)
     counts["pruner.first"] = (config.pruner.first, 1)
     counts["pruner.factor"] = (config.pruner.factor, 2)
-    for key, (value, least) in counts.items():
-        if value is not None and not value >= least:
-            raise OptionError(key, value, f"at least {least}", CURES.get(key, ""))
+    for key, (value, minimum) in counts.items():
+        if value is not None and not value >= minimum:
+            kind = "a number" if key == "margin" else "an integer"
+            raise OptionError(key, value, f"{kind} >= {minimum}", CURES.get(key, ""))
     if not config.objectives:
         raise OptionError("objectives", "[]", "at least one number of result.json")

@@ -1,4 +1,4 @@
-"""Numbers in ``result.json`` by dotted path: objectives and constraints."""
+"""Objectives and constraints: numbers in ``result.json`` by dotted path."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from routers import ConfigError, OptionError
 from routers.plugins import unknown
 from tasks import Compute, Task
 
-#: A search may not look at the test split, so it reads the same score of validation.
+#: A search must not use the test split: it reads the validation score instead.
 READ_IN_SEARCH = {"score.value": "score.validation"}
 
 Direction = Literal["minimize", "maximize"]
@@ -22,7 +22,7 @@ _CONSTRAINT = re.compile(r"\s*(?P<metric>[^\s<>=]+)\s*(?P<sign><=|>=)\s*(?P<boun
 
 @dataclass(frozen=True)
 class Objective:
-    """A number in ``result.json`` and where it should go.
+    """A number in ``result.json`` to optimize.
 
     Attributes:
         metric: its dotted path.
@@ -34,13 +34,13 @@ class Objective:
 
     @property
     def sign(self) -> float:
-        """What makes smaller better."""
+        """Factor that turns the objective into one to minimize."""
         return -1.0 if self.direction == "maximize" else 1.0
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """``metric <= bound``, or ``>=`` where ``sign`` is -1."""
+    """``metric <= bound``, or ``>=`` if ``sign`` is -1."""
 
     text: str
     metric: str
@@ -48,15 +48,15 @@ class Constraint:
     bound: float
 
     def violation(self, value: float) -> float:
-        """How far a value is outside; at most 0 inside."""
+        """Distance of a value beyond the bound; at most 0 if the constraint holds."""
         return self.sign * (value - self.bound)
 
 
 def read_objectives(written: Sequence[Any], task: Task) -> list[Objective]:
-    """Objectives as they are written in a sweep.
+    """Parse the objectives of a sweep.
 
     Raises:
-        ConfigError: for a metric that no run has, or one whose direction is not said.
+        ConfigError: for a metric that no run has, or one without a known direction.
     """
     found = [_objective(each, task) for each in written]
     metrics = [each.metric for each in found]
@@ -78,7 +78,7 @@ def _objective(written: Any, task: Task) -> Objective:
         direction = task.score.direction
     if direction is None:
         raise ConfigError(
-            f"objectives: {metric}: write where it should go: "
+            f"objectives: {metric}: direction is missing: write "
             f"{{metric: {metric}, direction: minimize}}"
         )
     if direction not in DIRECTIONS:
@@ -87,10 +87,10 @@ def _objective(written: Any, task: Task) -> Objective:
 
 
 def read_constraint(text: str, task: Task) -> Constraint:
-    """``compute.flops_per_item <= 4e6`` as a constraint.
+    """Parse a constraint such as ``compute.flops_per_item <= 4e6``.
 
     Raises:
-        ConfigError: where it is not of this form, or no run has such a number.
+        ConfigError: if it does not have this form, or no run has such a number.
     """
     match = _CONSTRAINT.match(text)
     if match is None:
@@ -107,17 +107,17 @@ def check_metric(key: str, metric: str, task: Task) -> str:
     """The metric, if runs of a task have it.
 
     Raises:
-        ConfigError: naming the nearest one.
+        ConfigError: if they do not, with the nearest name.
     """
-    allowed = known_metrics(task)
-    known = metric in allowed or metric.startswith("layers.")
-    if not known and not any("/" in metric and metric.startswith(f"{a}/") for a in allowed):
-        raise unknown(key, metric, allowed)
+    names = known_metrics(task)
+    known = metric in names or metric.startswith("layers.")
+    if not known and not any("/" in metric and metric.startswith(f"{name}/") for name in names):
+        raise unknown(key, metric, names)
     return metric
 
 
 def known_metrics(task: Task) -> list[str]:
-    """The dotted paths of the numbers that runs of a task have."""
+    """Dotted paths of the numbers that runs of a task have."""
     from routers.metrics import summary_names
 
     compute = [*Compute.__dataclass_fields__, "train_seconds", "items_per_second"]
@@ -131,7 +131,7 @@ def known_metrics(task: Task) -> list[str]:
 
 
 def number_at(result: Any, path: str) -> float | None:
-    """The number at a dotted path, or None where there is none.
+    """The number at a dotted path; None if there is no number.
 
     >>> number_at({"layers": [{"cv": 0.5}]}, "layers.0.cv")
     0.5
@@ -148,7 +148,7 @@ def number_at(result: Any, path: str) -> float | None:
 
 
 def searched(results: Sequence[Any], metric: str) -> float | None:
-    """What a search sees of a metric: its mean over seeds, of validation where it is the score."""
+    """Mean of a metric over seeds as a search sees it: the score is that of validation."""
     values = [number_at(result, READ_IN_SEARCH.get(metric, metric)) for result in results]
     known = [value for value in values if value is not None]
     return fmean(known) if known and len(known) == len(values) else None

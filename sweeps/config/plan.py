@@ -1,4 +1,4 @@
-"""What a sweep will do, all of it known before anything trains."""
+"""Plan of a sweep: everything is resolved and checked before training starts."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,34 +13,32 @@ from tasks import Data, user_path, write_text
 
 from ..search.space import Space, check_keys, describe, read_space
 from ..storage.connect import without_password
-from ..storage.file_lock import alone
-from .arms import Arm, Bench, read_arms
+from ..storage.file_lock import file_lock
+from .arms import Arm, RunChecker, read_arms
 from .objectives import Constraint, Objective, read_constraint, read_objectives
-from .schema import SweepConfig
+from .schema import SWEEP_FILE, SweepConfig
 
-SWEEP = "sweep.yaml"
-
-#: In the sweep's folder; whoever writes files that are not a run's holds it.
+#: Lock file in the sweep's folder, held while files that belong to no run are written.
 LOCK = "lock"
 
-#: What may differ when a sweep goes on: it changes no number.
-MAY_CHANGE = ("workers", "threads", "quiet", "retries", "out", "storage")
+#: Keys that may change when a sweep resumes: they affect no result.
+MUTABLE_KEYS = ("workers", "threads", "quiet", "retries", "out", "storage")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep, checked.
+    """A resolved and checked sweep.
 
     Attributes:
-        config: as it was written.
+        config: the configuration as written.
         name: of the sweep.
-        folder: where everything goes.
-        arms: what is compared, controls last.
-        spaces: what varies, by label of the arm.
-        objectives: the first picks an arm's best trial.
-        constraints: which trials may be picked.
-        data: name and hashes of what is learnt, the same on all machines.
-        notes: what a reader should know before it starts.
+        folder: of all its files.
+        arms: the configurations to compare, controls last.
+        spaces: the search space of each arm, by label.
+        objectives: the first one selects an arm's best trial.
+        constraints: conditions that the selected trials satisfy.
+        data: name and hashes of the task's data, the same on all machines.
+        notes: messages to print before the sweep starts.
     """
 
     config: SweepConfig
@@ -54,16 +52,16 @@ class Plan:
     notes: Sequence[str]
 
     @property
-    def sends(self) -> bool:
-        """Whether results go through the storage, for machines that have another folder."""
+    def uploads(self) -> bool:
+        """Whether results are uploaded to the storage, for machines with another folder."""
         return self.config.storage is not None
 
     def trials_of(self, arm: Arm) -> int:
-        """How many trials an arm has; with nothing to vary they would all be the same."""
+        """Number of trials of an arm: 1 if its space is empty, as all would be the same."""
         return self.config.trials if self.spaces[arm.label] else 1
 
-    def described(self) -> dict[str, Any]:
-        """The plan in plain values: what ``sweep.yaml`` holds."""
+    def to_dict(self) -> dict[str, Any]:
+        """The plan in plain values, as ``sweep.yaml`` holds it."""
         values = asdict(self.config)
         values |= {
             "sweep": self.name,
@@ -87,24 +85,24 @@ class Plan:
 
 
 def make_plan(config: SweepConfig) -> Plan:
-    """Check a sweep and work out what it will do.
+    """Resolve and check a sweep.
 
     Raises:
-        ConfigError: for anything that cannot work.
+        ConfigError: for any invalid setting.
     """
     name = config.sweep or "sweep"
-    bench = Bench()
-    arms, notes = read_arms(config, bench)
+    checker = RunChecker()
+    arms, notes = read_arms(config, checker)
     check_keys(config.space, [arm.run for arm in arms])
     spaces = {arm.label: _space(config, arm) for arm in arms}
     if config.trials > 1 and not any(spaces.values()):
         raise OptionError(
             "trials",
             config.trials,
-            "1: there is nothing to vary, as the space of every arm is empty",
+            "1, as the space of every arm is empty: there is nothing to vary",
             "Name ranges in space, as in space={optimizer.lr: {low: 1e-4, high: 1e-2, log: true}}",
         )
-    task = bench.task(arms[0].run)
+    task = checker.task(arms[0].run)
     if config.trials > 1:
         same = [label for label, space in spaces.items() if not space]
         notes += [f"{label} has nothing to vary: one trial" for label in same]
@@ -126,56 +124,56 @@ def _hashes(data: Data) -> dict[str, str | None]:
 
 
 def open_folder(plan: Plan) -> None:
-    """Make the sweep's folder, or see that it holds this very sweep.
+    """Create the sweep's folder, or check that it holds this sweep.
 
     Raises:
-        ConfigError: where it cannot be written, or holds another sweep or anything else.
+        ConfigError: if it cannot be written, or holds another sweep or other files.
     """
     folder = plan.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        others = {path.name for path in folder.iterdir()} - {f"{SWEEP}.part", LOCK}
-        if others and not (folder / SWEEP).exists():  # it is written first
+        others = {path.name for path in folder.iterdir()} - {f"{SWEEP_FILE}.part", LOCK}
+        if others and not (folder / SWEEP_FILE).exists():  # it is written first
             raise ConfigError(
-                f"out={folder}: is not empty (it holds {min(others)}), and holds no sweep; "
-                "choose another out"
+                f"out={folder}: the folder is not empty (it holds {min(others)}) and holds no "
+                "sweep; choose another out"
             )
-        with alone(folder / LOCK):
-            _write_or_compare(plan, folder / SWEEP)
+        with file_lock(folder / LOCK):
+            _write_or_compare(plan, folder / SWEEP_FILE)
     except OSError as error:
         raise ConfigError(f"out={folder}: cannot be written ({error.strerror})") from error
 
 
 def _write_or_compare(plan: Plan, path: Path) -> None:
     if not path.exists():
-        write_text(path, OmegaConf.to_yaml(OmegaConf.create(plan.described())))
+        write_text(path, OmegaConf.to_yaml(OmegaConf.create(plan.to_dict())))
         return
     before = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    refuse_changes(f"out={plan.folder}", _plain(before), _plain(plan.described()))
+    check_unchanged(f"out={plan.folder}", _as_json_values(before), _as_json_values(plan.to_dict()))
 
 
-def refuse_changes(where: str, before: Any, now: Any) -> None:
-    """Raise ``ConfigError`` where a sweep is not the one that began, and show the difference."""
-    one, other = dict(_flat("", _kept(before))), dict(_flat("", _kept(now)))
+def check_unchanged(where: str, before: Any, now: Any) -> None:
+    """Raise ``ConfigError`` that shows the difference if a sweep is not the one that started."""
+    one, other = dict(_flat("", _immutable(before))), dict(_flat("", _immutable(now)))
     keys = [key for key in {**one, **other} if one.get(key, "-") != other.get(key, "-")]
     if written := [key for key in keys if not key.startswith("resolved")]:
         keys = written  # the rest follows from them
     if keys:
-        lines = [f"  {key}: {one.get(key, '-')} there, {other.get(key, '-')} now" for key in keys]
+        lines = [f"  {key}: was {one.get(key, '-')}, is {other.get(key, '-')}" for key in keys]
         raise ConfigError(
-            f"{where}: holds another sweep; only {', '.join(MAY_CHANGE[:-2])} may change. "
-            "Undo this, or choose another out (and in a storage that sweeps share another name, "
-            "which is that of the sweep's own file, sweep=NAME.yaml):\n" + "\n".join(lines)
+            f"{where}: holds another sweep; only {', '.join(MUTABLE_KEYS[:-2])} may change. "
+            "Undo the change, or choose another out (if several sweeps share the storage, also "
+            "another name, which is that of the file, sweep=NAME.yaml):\n" + "\n".join(lines)
         )
 
 
 def comparable(plan: Plan) -> str:
-    """What makes two sweeps the same, as text."""
-    return json.dumps(_kept(_plain(plan.described())), sort_keys=True)
+    """The settings that two runs of the same sweep have in common, as JSON."""
+    return json.dumps(_immutable(_as_json_values(plan.to_dict())), sort_keys=True)
 
 
-def _kept(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in MAY_CHANGE}
+def _immutable(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in MUTABLE_KEYS}
 
 
 def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
@@ -188,8 +186,8 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
     return [(prefix, json.dumps(value))]
 
 
-def _plain(value: Any) -> Any:
-    """Through JSON, so that what was written and what was read compare."""
+def _as_json_values(value: Any) -> Any:
+    """Convert by JSON, so that written and loaded values are comparable."""
     return json.loads(json.dumps(value))
 
 

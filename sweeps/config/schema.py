@@ -1,12 +1,15 @@
-"""The typed shape of a sweep's configuration; ``conf/sweep.yaml`` holds the values."""
+"""Typed schema of a sweep's configuration; ``conf/sweep.yaml`` holds the values."""
 
 from dataclasses import dataclass
 from typing import Any
 
+#: The resolved configuration in a sweep's folder.
+SWEEP_FILE = "sweep.yaml"
+
 
 @dataclass
 class PrunerConfig:
-    """Which trials stop before their end."""
+    """Trials that stop before their last epoch."""
 
     name: str
     first: int
@@ -15,7 +18,7 @@ class PrunerConfig:
 
 @dataclass
 class ConfirmConfig:
-    """Fresh runs of what the search found."""
+    """Fresh runs of the best trials."""
 
     seeds: int
     first_seed: int
@@ -23,7 +26,7 @@ class ConfirmConfig:
 
 @dataclass
 class SweepConfig:
-    """A sweep, as it is written; ``_plan`` makes of it what will run."""
+    """A sweep as written; `make_plan` resolves it."""
 
     run: list[str]
     arms: Any  # list of router names, or label to overrides, or null

@@ -1,5 +1,5 @@
 """The report of a sweep: one HTML page that needs nothing else, and its figures as files."""
 
-from .write import REPORT, write_report
+from .build import REPORT, write_report
 
 __all__ = ["REPORT", "write_report"]

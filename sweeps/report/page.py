@@ -1,63 +1,75 @@
-"""The page: parts from top to bottom, in one file that needs nothing else."""
+"""The page: one HTML file that needs nothing else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Template
+from typing import Any
 
-from .board import board_section
-from .experts_part import load_section, who_section
-from .html import join, tag
-from .inks import DARK, LIGHT, declarations
-from .learning import gates_section, learning_section
-from .material import Material
-from .notes import glossary_section, methods_section
-from .search_part import search_section
-from .section import Section
-from .top import headline, top
-from .tradeoffs import tradeoff_section
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-#: Each makes a part of the page, or None where a sweep has nothing for it.
-SECTIONS: Sequence[Callable[[Material], Section | None]] = (
-    board_section,
-    tradeoff_section,
-    learning_section,
-    load_section,
-    who_section,
-    gates_section,
-    search_section,
-    methods_section,
-    glossary_section,
-)
+from .data import ReportData
+from .figures.figure import printable
+from .figures.palette import DARK, LIGHT, css_variables
+from .figures.render import Drawing
+from .figures.style import MARKERS, marker_path
+from .formatting import compact, counted, fixed
+from .sections.header import header
+from .sections.section import Section
+
+_FOLDER = Path(__file__).parent
 
 
-def sections(material: Material) -> list[Section]:
-    """The parts that this sweep has something for."""
-    return [part for make in SECTIONS if (part := make(material)) is not None]
+def render_page(data: ReportData, sections: Sequence[Section], drawings: Sequence[Drawing]) -> str:
+    """Return the page.
 
-
-def page(material: Material, parts: Sequence[Section]) -> str:
-    """The whole page, with its parts below the answer."""
-    links = [tag("li", tag("a", part.title, href=f"#{part.name}")) for part in parts]
-    contents = tag("nav", tag("ul", *links), class_="toc", aria_label="Contents")
-    body = join(
-        tag("header", top(material), contents, class_="page"),
-        tag("main", *(part.html() for part in parts)),
+    Args:
+        data: of the sweep.
+        sections: from top to bottom.
+        drawings: of the figures of all sections.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return Template(_asset("page.html")).substitute(
-        title=join(headline(material)), css=_css(), js=_asset("page.js"), body=body
+    environment.filters |= {
+        "compact": compact,
+        "counted": counted,
+        "fixed": fixed,
+        "marker_id": MARKERS.index,
+    }
+    return environment.get_template("page.html.jinja").render(
+        data=data,
+        header=header(data),
+        sections=sections,
+        drawings={each.figure.name: _trusted(each) for each in drawings},
+        markers={number: marker_path(marker, 10.0) for number, marker in enumerate(MARKERS)},
+        css=Markup(_themes() + _read("page.css")),
+        script=Markup(_read("page.js")),
     )
 
 
-def _css() -> str:
-    light, dark = declarations(LIGHT), declarations(DARK)
-    themes = (
+def _trusted(drawing: Drawing) -> Mapping[str, Any]:
+    """Return a figure with the panels that matplotlib wrote, which are not to be escaped."""
+    return {"figure": drawing.figure, "panels": [Markup(panel) for panel in drawing.panels]}
+
+
+def _finalize(value: object) -> object:
+    return printable(value) if type(value) is str else value
+
+
+def _themes() -> str:
+    light, dark = css_variables(LIGHT), css_variables(DARK)
+    return (
         f":root{{color-scheme:light;{light}}}\n"
         "@media screen and (prefers-color-scheme:dark)"
         f"{{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
         f"@media screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}\n"
     )
-    return themes + _asset("page.css")
 
 
-def _asset(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")

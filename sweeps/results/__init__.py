@@ -1,1 +1,1 @@
-"""Results of a sweep: directory, ranking, leaderboard and tables."""
+"""Results of a sweep: its folder, ranking, leaderboard and scaling law."""

@@ -1,16 +1,16 @@
-"""Numbers as people read them."""
+"""Formatting of numbers in tables."""
 
 import math
 from collections.abc import Iterable
 
 from ..statistics.intervals import Interval
 
-#: What a gap in a table looks like.
+#: Text of a missing value.
 NONE = "-"
 
 
 def decimals(widths: Iterable[float]) -> int:
-    """Digits behind the point that a column needs: two of half its shortest interval.
+    """Decimal places of a column: two significant digits of half its shortest interval.
 
     >>> decimals([0.06, 0.03])
     3
@@ -20,7 +20,7 @@ def decimals(widths: Iterable[float]) -> int:
 
 
 def with_interval(mean: float, interval: Interval, digits: int) -> str:
-    """A mean and the range it is known to.
+    """A mean with its interval.
 
     >>> with_interval(0.95, Interval(0.9252, 0.9748), 3)
     '0.950 [0.925, 0.975]'
@@ -33,7 +33,7 @@ def with_interval(mean: float, interval: Interval, digits: int) -> str:
 
 
 def plain(value: float | None, digits: int) -> str:
-    """A number, or a dash where there is none.
+    """A number, or a dash if it is missing.
 
     >>> plain(1.25, 1), plain(None, 1)
     ('1.2', '-')
@@ -42,7 +42,7 @@ def plain(value: float | None, digits: int) -> str:
 
 
 def compact(value: float) -> str:
-    """Three digits and a unit.
+    """Three significant digits and a unit.
 
     >>> compact(3_343_616), compact(1024), compact(0.5)
     ('3.34M', '1.02k', '0.5')
@@ -51,12 +51,12 @@ def compact(value: float) -> str:
         return NONE
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= 0.9995 * size:
-            return f"{_three(value / size)}{unit}"
-    return _three(value)
+            return f"{_three_digits(value / size)}{unit}"
+    return _three_digits(value)
 
 
-def _three(value: float) -> str:
-    """Three significant digits, never in exponents for what is shown here."""
+def _three_digits(value: float) -> str:
+    """Three significant digits, without an exponent from 0.001 on."""
     if value and abs(value) < 1e-3:
         return f"{value:.2e}"
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"

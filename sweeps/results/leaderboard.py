@@ -1,4 +1,4 @@
-"""The leaderboard as a table to read, to cite and to compute with."""
+"""Leaderboard of a sweep in CSV, Markdown, LaTeX and plain text."""
 
 import csv
 import io
@@ -10,27 +10,26 @@ from typing import Any
 
 from tasks import write_text
 
-from ..statistics.intervals import ENOUGH_TO_RESAMPLE
+from ..statistics.intervals import MIN_BOOTSTRAP_VALUES
 from ..statistics.paired_tests import sign_flip
-from ..statistics.verdicts import LEAST_SEEDS, LEVEL
+from ..statistics.verdicts import LEVEL, MIN_SEEDS
 from .formatting import NONE, compact, decimals, plain, with_interval
-from .latex import latex_table
-from .markdown import escape, markdown_table
 from .ranking import Standing, metrics_of, standings
 from .sweep_dir import Sweep, read_sweep
+from .tables import escape_markdown, latex_table, markdown_table
 
 CSV, MARKDOWN, LATEX = "leaderboard.csv", "leaderboard.md", "leaderboard.tex"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the tables that people read.
+    """A column of the Markdown, LaTeX and plain tables.
 
     Attributes:
-        title: above it.
-        text: of a row, from the standing and the digits that scores are shown with.
-        right: aligned to the right, as numbers are.
-        wide: left out where a terminal has little room.
+        title: of the column.
+        text: function of the standing and the decimal places of scores that returns the cell.
+        right: whether it is aligned to the right, as numbers are.
+        wide: whether it is omitted from the narrow table for terminals.
     """
 
     title: str
@@ -43,16 +42,16 @@ def write_leaderboard(folder: Path) -> str:
     """Write ``leaderboard.csv``, ``.md`` and ``.tex`` of a sweep; returns a plain table.
 
     Args:
-        folder: of the sweep; the files go there, each whole or not at all.
+        folder: of the sweep, and of the files; each is written atomically.
 
     Raises:
-        ConfigError: where it is no sweep's.
+        ConfigError: if it is not the folder of a sweep.
     """
     return write_tables(read_sweep(folder), folder)
 
 
 def write_tables(sweep: Sweep, folder: Path) -> str:
-    """The same for a sweep that was read, or several merged into one, to any folder."""
+    """Write the tables of a sweep, or of several merged into one, to any folder."""
     rows = standings(sweep)
     write_text(folder / CSV, csv_text(sweep, rows))
     write_text(folder / MARKDOWN, markdown_text(sweep, rows))
@@ -61,7 +60,7 @@ def write_tables(sweep: Sweep, folder: Path) -> str:
 
 
 def columns(sweep: Sweep) -> list[Column]:
-    """What is shown of every arm."""
+    """Columns of the leaderboard."""
     main = sweep.objectives[0].metric
     extra = [o.metric for o in sweep.objectives[1:] if o.metric not in SHOWN]
     return [
@@ -77,7 +76,7 @@ def columns(sweep: Sweep) -> list[Column]:
     ]
 
 
-#: Costs that every table shows, and what they are called there.
+#: Costs in every table, with their titles.
 SHOWN = {
     "load.max_violation": "MaxVio",
     "compute.flops_per_item": "FLOPs",
@@ -87,16 +86,16 @@ SHOWN = {
 
 
 _SEARCH = (
-    "search* is what the search saw of the same configuration: the best of many trials, on "
-    "validation data, and so biased; no verdict rests on it."
+    "search* is the validation score of the same configuration in the search: the best of many "
+    "trials, so optimistically biased; verdicts do not use it."
 )
 
 
 def csv_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
-    """Every number in full, one line per arm; a blank is a number that is not there."""
+    """CSV with one line per arm and numbers in full precision; missing numbers are blank."""
     text = io.StringIO()
     records = [_record(sweep, row) for row in rows]
-    names = dict.fromkeys(name for record in records for name in record)  # arms tune other keys
+    names = dict.fromkeys(name for record in records for name in record)  # arms tune different keys
     writer = csv.DictWriter(text, sorted(names, key="command".__eq__), lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
@@ -104,23 +103,25 @@ def csv_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
 
 
 def markdown_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
-    """A table, what it means, and the command of every row."""
+    """Markdown table with notes and the command of every row."""
     table = markdown_table(columns(sweep), _cells(columns(sweep), rows))
     commands = "".join(
-        f"\n{escape(row.arm.label)}:\n\n    {row.arm.command}\n" for row in rows if row.arm.command
+        f"\n{escape_markdown(row.arm.label)}:\n\n    {row.arm.command}\n"
+        for row in rows
+        if row.arm.command
     )
-    return f"{table}\n{escape(notes(sweep, rows))}\n{commands}"
+    return f"{table}\n{escape_markdown(notes(sweep, rows))}\n{commands}"
 
 
 def latex_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
-    """A booktabs table to ``\\input``, with the commands as comments."""
+    """LaTeX table for ``\\input``, with the commands as comments."""
     commands = [f"{row.arm.label}: {row.arm.command}" for row in rows if row.arm.command]
     cells = _cells(columns(sweep), rows)
     return latex_table(columns(sweep), cells, notes(sweep, rows), commands)
 
 
 def plain_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
-    """The columns that matter most, aligned, for a terminal."""
+    """Table of the main columns for a terminal."""
     shown = [column for column in columns(sweep) if not column.wide]
     lines = [[column.title for column in shown], *_cells(shown, rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
@@ -135,27 +136,27 @@ def plain_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
 
 
 def notes(sweep: Sweep, rows: Sequence[Standing]) -> str:
-    """What the numbers are and how sure they are, in sentences."""
+    """Explanation of the numbers and of their uncertainty."""
     ranked = [row for row in rows if row.rank is not None]
     most = max((len(row.scores) for row in rows), default=0)
-    kind = "Student's" if most < ENOUGH_TO_RESAMPLE else "BCa bootstrap"
-    said = [
+    kind = "Student's" if most < MIN_BOOTSTRAP_VALUES else "BCa bootstrap"
+    sentences = [
         f"{sweep.score} is the mean over fresh seeds with its 95 % interval ({kind}).",
         _SEARCH,
     ]
     tested = [row for row in ranked if row.group]
     if len(tested) > 1:
         pairs = len(tested) * (len(tested) - 1) // 2
-        said.append(
+        sentences.append(
             f"Verdicts are against {ranked[0].arm.label}, by paired tests over seeds at "
             f"{LEVEL:.0%} with Holm's correction over all {pairs} pairs; arms that share a letter "
-            "were not told apart."
+            "are not significantly different."
         )
         if sweep.margin:
-            said.append(f"Equivalent: surely less than {sweep.margin:g} apart.")
+            sentences.append(f"Equivalent: significantly less than {sweep.margin:g} apart.")
     if not tested:
-        said.append(f"No verdicts: they take {LEAST_SEEDS} seeds that all arms share.")
-    return " ".join(said)
+        sentences.append(f"No verdicts: they need {MIN_SEEDS} seeds that all arms share.")
+    return " ".join(sentences)
 
 
 def _cells(shown: Sequence[Column], rows: Sequence[Standing]) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Where each arm of a sweep stands: its confirmed numbers, its rank, and what is sure of it."""
+"""Ranking of the arms of a sweep: confirmed results, ranks and verdicts."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -9,11 +9,11 @@ from statistics import fmean
 from ..config.objectives import Objective
 from ..statistics.intervals import Interval, bootstrap_interval, interquartile_mean, mean_interval
 from ..statistics.paired_tests import probability_of_improvement
-from ..statistics.pareto import pareto
-from ..statistics.verdicts import TOO_FEW, Verdict, Verdicts, Word, judge
-from .sweep_dir import Arm, Sweep
+from ..statistics.pareto import pareto_front
+from ..statistics.verdicts import TOO_FEW, Verdict, Verdicts, Word, compare_all
+from .sweep_dir import ArmResults, Sweep
 
-#: What is told of every arm beside its objectives.
+#: Metrics reported for every arm in addition to the objectives.
 COSTS = (
     "load.max_violation",
     "compute.flops_per_item",
@@ -22,13 +22,13 @@ COSTS = (
     "compute.train_seconds",
 )
 
-#: The first arm, where all others are worse, and where some may not be.
+#: Verdict on the first arm: all others are worse, or some may not be.
 BEST, LEADS = "best", "leads"
 
 
 @dataclass(frozen=True)
 class Standing:
-    """An arm among the others.
+    """An arm in the ranking.
 
     Attributes:
         arm: with its runs.
@@ -36,17 +36,17 @@ class Standing:
         scores: its main objective by seed.
         mean: of the scores; NaN without any.
         interval: of the mean, 95 %.
-        bootstrap: the same by resampling, too short for few seeds.
+        bootstrap: the same by the bootstrap, too short for few seeds.
         iqm: interquartile mean.
-        verdict: against the first.
-        says: its word; ``best`` or ``leads`` for the first itself.
-        group: letters; arms that share one were not told apart.
-        improvement: chance that a run of it beats a run of the first.
-        means: of every objective and cost, by metric; NaN where runs have none.
-        front: not dominated by another confirmed arm, and within all constraints.
+        verdict: comparison with the first arm.
+        says: the verdict as text; ``best`` or ``leads`` for the first arm itself.
+        group: letters; arms that share one are not significantly different.
+        improvement: probability that a run outscores a run of the first arm.
+        means: of every objective and cost, by metric; NaN if runs do not have it.
+        front: whether it satisfies all constraints and no confirmed arm dominates it.
     """
 
-    arm: Arm
+    arm: ArmResults
     rank: int | None
     scores: Mapping[int, float]
     mean: float
@@ -62,33 +62,32 @@ class Standing:
 
 
 def verdicts_of(sweep: Sweep, metric: str | None = None) -> Verdicts:
-    """What is said of every pair of complete arms, on the main objective or another.
+    """Compare all pairs of complete arms on the main objective or another one.
 
-    The margin is one of scores: on another metric than the main one no arms are called
-    equivalent.
+    The margin applies to the main objective: on other metrics no arms are called equivalent.
     """
     main = sweep.objectives[0]
     objective = main
     if metric is not None:
         objective = next(each for each in sweep.objectives if each.metric == metric)
     tested = {arm.label: arm.numbers(objective.metric) for arm in _complete(sweep, objective)}
-    return judge(tested, objective, sweep.margin if objective == main else 0.0)
+    return compare_all(tested, objective, sweep.margin if objective == main else 0.0)
 
 
 def standings(sweep: Sweep) -> list[Standing]:
-    """All arms, best first; those whose runs are incomplete come last, without a rank."""
+    """All arms, best first; arms with incomplete runs come last, without a rank."""
     main = sweep.objectives[0]
     scores = {arm.label: arm.numbers(main.metric) for arm in sweep.arms}
     ranked = sorted(
         _complete(sweep, main), key=lambda arm: main.sign * _mean(scores[arm.label].values())
     )
-    ranks = {arm.label: place for place, arm in enumerate(ranked, start=1)}
+    ranks = {arm.label: rank for rank, arm in enumerate(ranked, start=1)}
     verdicts = verdicts_of(sweep)
     leader = ranked[0].label if ranked else ""
     front = _front(sweep)
     rest = [arm for arm in sweep.arms if arm.label not in ranks]
 
-    def standing(arm: Arm) -> Standing:
+    def standing(arm: ArmResults) -> Standing:
         own = scores[arm.label]
         values = list(own.values())
         verdict = verdicts.of(arm.label, leader)
@@ -111,8 +110,8 @@ def standings(sweep: Sweep) -> list[Standing]:
     return [standing(arm) for arm in (*ranked, *rest)]
 
 
-def _complete(sweep: Sweep, objective: Objective) -> list[Arm]:
-    """Arms whose planned runs are all there, with a number each."""
+def _complete(sweep: Sweep, objective: Objective) -> list[ArmResults]:
+    """Arms that have all planned runs, with a number in each."""
     return [
         arm
         for arm in sweep.arms
@@ -121,7 +120,7 @@ def _complete(sweep: Sweep, objective: Objective) -> list[Arm]:
 
 
 def _lead(verdicts: Verdicts, ranks: Mapping[str, int]) -> str:
-    """What is said of the first."""
+    """Verdict on the first arm as text."""
     leader, *others = ranks
     if not verdicts.seeds or not others:
         return TOO_FEW.word.value if not verdicts.seeds else LEADS
@@ -139,7 +138,7 @@ def metrics_of(sweep: Sweep) -> list[str]:
     return list(dict.fromkeys([*(each.metric for each in sweep.objectives), *COSTS]))
 
 
-def _means(sweep: Sweep, arm: Arm) -> dict[str, float]:
+def _means(sweep: Sweep, arm: ArmResults) -> dict[str, float]:
     return {metric: _mean(arm.numbers(metric).values()) for metric in metrics_of(sweep)}
 
 
@@ -150,13 +149,13 @@ def _front(sweep: Sweep) -> dict[str, bool]:
         return {}
     values = [[_mean(arm.numbers(o.metric).values()) for o in sweep.objectives] for arm in arms]
     allowed = [
-        all(_kept(arm, text) for text in sweep.config.get("constraints") or ()) for arm in arms
+        all(_satisfies(arm, text) for text in sweep.config.get("constraints") or ()) for arm in arms
     ]
-    found = pareto(values, [objective.sign for objective in sweep.objectives], allowed)
+    found = pareto_front(values, [objective.sign for objective in sweep.objectives], allowed)
     return {arm.label: on for arm, on in zip(arms, found, strict=True)}
 
 
-def _kept(arm: Arm, constraint: str) -> bool:
+def _satisfies(arm: ArmResults, constraint: str) -> bool:
     metric, sign, bound = re.split(r"\s*(<=|>=)\s*", constraint.strip(), maxsplit=1)
     value = _mean(arm.numbers(metric).values())
     return value <= float(bound) if sign == "<=" else value >= float(bound)

@@ -1,4 +1,4 @@
-"""The learning rate of a larger model, from the best rates of smaller ones."""
+"""Scaling law of the learning rate: prediction for a larger model from smaller ones."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from routers import ConfigError, OptionError
 from ..statistics.intervals import Interval
 from .sweep_dir import read_sweep
 
-#: What is read from an arm's best trial.
+#: The tuned parameter.
 RATE = "optimizer.lr"
 
-#: What a size is counted in.
+#: The metric of model size.
 SIZE = "compute.active_parameters"
 
-#: A line has two parameters; its spread takes a third point.
-LEAST_POINTS = 3
+#: A line has two parameters; its residuals need a third point.
+MIN_POINTS = 3
 
-#: Predictions beyond this multiple of the largest size measured are called far.
+#: Predictions beyond this multiple of the largest measured size get a warning.
 FAR = 10.0
 
 
@@ -33,7 +33,7 @@ class Point:
     Attributes:
         size: active parameters.
         rate: the learning rate.
-        source: which sweep and arm it is of.
+        source: its sweep and arm.
     """
 
     size: float
@@ -42,46 +42,46 @@ class Point:
 
 
 @dataclass(frozen=True)
-class ScaleLaw:
+class ScalingLaw:
     """``rate = exp(intercept) * size ** slope``, fitted in logarithms.
 
     Attributes:
-        slope: change of log rate per change of log size.
+        slope: change of log rate per unit of log size.
         intercept: of log rate, at one parameter.
-        spread: standard deviation of log rates about the line.
+        deviation: standard deviation of log rates around the line.
         points: number of them.
         centre: mean log size.
-        squares: sum of squares of log sizes about it.
-        largest: size measured.
+        squares: sum of squared deviations of log sizes from ``centre``.
+        largest: the largest measured size.
     """
 
     slope: float
     intercept: float
-    spread: float
+    deviation: float
     points: int
     centre: float
     squares: float
     largest: float
 
     def rate(self, size: float) -> float:
-        """The learning rate that the line gives a model."""
+        """Predict the learning rate of a model."""
         return float(np.exp(self.intercept + self.slope * np.log(size)))
 
     def interval(self, size: float, confidence: float = 0.95) -> Interval:
-        """Where the best rate of one more model lies: Student's prediction interval.
+        """Student's prediction interval of the best learning rate of another model.
 
-        It grows with the distance from the sizes measured, and holds for errors of log rates
-        that are normal, of one spread, and independent: half the distance between neighbouring
-        rates of a coarse search is part of them.
+        It grows with the distance from the measured sizes, and assumes errors of log rates that
+        are normal, independent and of equal variance. The grid of a coarse search adds errors of
+        half the distance between neighbouring rates.
         """
-        away = (np.log(size) - self.centre) ** 2 / self.squares
-        error = self.spread * np.sqrt(1 + 1 / self.points + away)
+        distance = (np.log(size) - self.centre) ** 2 / self.squares
+        error = self.deviation * np.sqrt(1 + 1 / self.points + distance)
         reach = stats.t.ppf((1 + confidence) / 2, self.points - 2) * error
         middle = np.log(self.rate(size))
         return Interval(float(np.exp(middle - reach)), float(np.exp(middle + reach)))
 
 
-def fit(points: Sequence[Point]) -> ScaleLaw:
+def fit(points: Sequence[Point]) -> ScalingLaw:
     """Ordinary least squares of log learning rate on log active parameters.
 
     A power law, as DeepSeek-AI (2024, 2401.02954), eq. 1, fit to the best rate by compute.
@@ -90,7 +90,7 @@ def fit(points: Sequence[Point]) -> ScaleLaw:
         points: at least 3, of at least 2 sizes.
 
     Raises:
-        ConfigError: for fewer, or for sizes or rates that are not above 0.
+        ConfigError: for fewer points, or for sizes or rates that are not above 0.
 
     >>> law = fit([Point(1e4, 1e-2), Point(1e5, 5e-3), Point(1e6, 1e-3)])
     >>> round(law.slope, 4), round(law.rate(1e7), 6)
@@ -99,21 +99,23 @@ def fit(points: Sequence[Point]) -> ScaleLaw:
     for point in points:
         for name, value in (("size", point.size), ("learning rate", point.rate)):
             if not (value > 0 and np.isfinite(value)):
-                raise OptionError(f"scale: {point.source or 'point'}: {name}", value, "above 0")
+                raise OptionError(
+                    f"scale: {point.source or 'point'}: {name}", value, "a number > 0"
+                )
     sizes = {point.size for point in points}
-    if len(points) < LEAST_POINTS or len(sizes) < 2:
+    if len(points) < MIN_POINTS or len(sizes) < 2:
         raise ConfigError(
-            f"scale: {len(points)} best learning rates of {len(sizes)} sizes; a line and its "
-            f"spread take {LEAST_POINTS}, of 2 sizes or more: sweep {RATE} at more sizes"
+            f"scale: {len(points)} best learning rates of {len(sizes)} sizes: expected at least "
+            f"{MIN_POINTS} of at least 2 sizes; sweep {RATE} at more sizes"
         )
     x = np.log([point.size for point in points])
     y = np.log([point.rate for point in points])
     line = stats.linregress(x, y)
-    left = y - line.intercept - line.slope * x
-    return ScaleLaw(
+    residuals = y - line.intercept - line.slope * x
+    return ScalingLaw(
         slope=float(line.slope),
         intercept=float(line.intercept),
-        spread=float(np.sqrt((left**2).sum() / (len(points) - 2))),
+        deviation=float(np.sqrt((residuals**2).sum() / (len(points) - 2))),
         points=len(points),
         centre=float(x.mean()),
         squares=float(((x - x.mean()) ** 2).sum()),
@@ -125,7 +127,7 @@ def read_points(folders: Sequence[Path]) -> dict[str, list[Point]]:
     """The best learning rates of arms by label, one point for each sweep that tuned one.
 
     Raises:
-        ConfigError: for a folder that is no sweep's, or where no arm tuned its rate.
+        ConfigError: for a folder without a sweep, or if no arm tuned its learning rate.
     """
     found = defaultdict(list)
     for folder in folders:
@@ -143,23 +145,23 @@ def read_points(folders: Sequence[Path]) -> dict[str, list[Point]]:
 
 
 def scale_report(folders: Sequence[Path], at: float) -> str:
-    """The scale law of every arm that enough sweeps tuned, for the command line.
+    """Text with the scaling law of every arm that enough sweeps tuned.
 
     Raises:
-        ConfigError: where no arm has points enough; that of the arm with the most says why.
+        ConfigError: if no arm has enough points; the message is about the arm with the most.
     """
     found = read_points(folders)
-    enough = {label: points for label, points in found.items() if len(points) >= LEAST_POINTS}
+    enough = {label: points for label, points in found.items() if len(points) >= MIN_POINTS}
     if not enough:
-        return scale_text(max(found.values(), key=len), at)  # raises, saying what is missing
+        return scale_text(max(found.values(), key=len), at)  # raises
     return "\n\n".join(f"{label}\n{scale_text(points, at)}" for label, points in enough.items())
 
 
 def scale_text(points: Sequence[Point], at: float) -> str:
-    """What the fit says about a model of ``at`` active parameters, in a few lines.
+    """Text with the points, the fit, and the prediction for ``at`` active parameters.
 
     Raises:
-        ConfigError: where there is too little to fit, or ``at`` is no size.
+        ConfigError: if there are too few points, or ``at`` is not above 0.
 
     >>> points = [Point(1e4, 1e-2), Point(1e5, 4e-3), Point(1e6, 1e-3)]
     >>> print(scale_text(points, at=2e6))
@@ -167,7 +169,7 @@ def scale_text(points: Sequence[Point], at: float) -> str:
              10,000           0.01
             100,000          0.004
           1,000,000          0.001
-    learning rate = 1.08 * parameters^-0.500, times or divided by 1.2 about the line
+    learning rate = 1.08 * parameters^-0.500, within a factor of 1.2 (one standard deviation)
     at 2,000,000 active parameters: 0.000765, 95 % interval 2.09e-05 to 0.028
     """
     if not (at > 0 and np.isfinite(at)):
@@ -181,12 +183,12 @@ def scale_text(points: Sequence[Point], at: float) -> str:
     ]
     lines.append(
         f"learning rate = {np.exp(law.intercept):.3g} * parameters^{law.slope:.3f}, "
-        f"times or divided by {np.exp(law.spread):.2g} about the line"
+        f"within a factor of {np.exp(law.deviation):.2g} (one standard deviation)"
     )
     lines.append(
         f"at {at:,.0f} active parameters: {law.rate(at):.3g}, "
         f"95 % interval {near.low:.3g} to {near.high:.3g}"
     )
     if at > FAR * law.largest:
-        lines.append(f"that is {at / law.largest:.0f} times the largest size measured: far")
+        lines.append(f"warning: that is {at / law.largest:.0f} times the largest measured size")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Reading what a sweep left: the arms, what confirmed them, and what was searched."""
+"""Reader of a sweep's folder: arms, confirmed runs and trials of the search."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,34 +13,32 @@ from tasks import RESULT, overrides, read_json
 
 from ..config.arms import slug
 from ..config.objectives import DIRECTIONS, Objective, number_at
+from ..config.schema import SWEEP_FILE
 
-#: The configuration in a sweep's folder.
-SWEEP = "sweep.yaml"
-
-#: What an arm's confirmed folder says of it.
-ARM = "arm.json"
+#: File in the folder of a confirmed arm that describes it.
+ARM_FILE = "arm.json"
 
 TRIALS, CONFIRMED = "trials", "confirmed"
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One side of a comparison, with its confirmed runs.
+class ArmResults:
+    """Results of an arm: its confirmed runs and its trials.
 
     Attributes:
-        label: what it is called.
+        label: its name in tables.
         slug: the name of its folders.
-        control: whether it is there to be beaten.
-        overrides: what tells it from other arms, tuned values included.
-        command: what runs it again.
+        control: whether it is a baseline to beat.
+        overrides: what distinguishes it from other arms, including tuned values.
+        command: repeats its first run.
         params: of its best trial, by key.
-        search: what the search saw of that trial, by metric: the best of many, so biased.
-        pareto: whether that trial lies on the front of the search.
-        planned: seeds that are to confirm it.
-        seeds: that have, in order.
+        search: values of that trial in the search, by metric: the best of many, so biased.
+        pareto: whether that trial lies on the Pareto front of the search.
+        planned: number of seeds to confirm it.
+        seeds: that are finished, in order.
         runs: their ``result.json``, in the order of ``seeds``.
         folders: of those runs.
-        trials: of the search: ``{"number", "folder", "runs"}``, with what is finished of each.
+        trials: of the search: ``{"number", "folder", "runs"}``, with the finished runs of each.
     """
 
     label: str
@@ -59,46 +57,46 @@ class Arm:
 
     @property
     def complete(self) -> bool:
-        """Whether all planned seeds are there."""
+        """Whether all planned seeds are finished."""
         return len(self.runs) >= self.planned
 
     def numbers(self, metric: str) -> dict[int, float]:
-        """A metric of the confirmed runs by seed, where it is a number."""
+        """A metric of the confirmed runs by seed, if it is a number."""
         found = {s: number_at(run, metric) for s, run in zip(self.seeds, self.runs, strict=True)}
         return {seed: value for seed, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Sweeps that can be compared, mostly one.
+    """Results of a sweep, or of several merged sweeps.
 
     Attributes:
-        config: of the first.
-        objectives: of all; the first is the main one.
-        margin: scores nearer than this are equivalent.
-        arms: of all, with different labels.
+        config: of the first sweep.
+        objectives: of all sweeps; the first is the main one.
+        margin: scores closer than this are equivalent.
+        arms: of all sweeps, with different labels.
         folders: of the sweeps.
     """
 
     config: Mapping[str, Any]
     objectives: tuple[Objective, ...]
     margin: float
-    arms: tuple[Arm, ...]
+    arms: tuple[ArmResults, ...]
     folders: tuple[Path, ...] = field(default=())
 
     @property
     def score(self) -> str:
-        """What the main objective is called: a task's own word for its score."""
+        """Title of the main objective: the task's name of its score."""
         metric = self.objectives[0].metric
         names = {run["score"]["name"] for arm in self.arms for run in arm.runs}
         return names.pop() if metric == "score.value" and len(names) == 1 else metric
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """What a sweep left so far; one that still runs, or was cut off, has arms without all runs.
+    """Read the results of a sweep; if it has not finished, some arms lack runs.
 
     Raises:
-        ConfigError: for a folder that is no sweep's, or whose ``sweep.yaml`` is damaged.
+        ConfigError: for a folder without a sweep, or a damaged ``sweep.yaml``.
     """
     folder = Path(folder)
     config = _config(folder)
@@ -120,22 +118,22 @@ def read_sweep(folder: Path) -> Sweep:
 
 
 def read_sweeps(folders: Sequence[Path]) -> Sweep:
-    """Several sweeps as one: a label that two of them use gets the sweep's name behind it.
+    """Read several sweeps as one; the sweep's name is appended to labels that two of them use.
 
     Raises:
-        ConfigError: where one is no sweep, or their objectives or data differ, so that no
-            number of one compares with the other's.
+        ConfigError: if a folder has no sweep, or if objectives or data differ, so that results
+            are not comparable.
     """
     if not folders:
-        raise ConfigError("report: name at least one folder of a sweep")
+        raise ConfigError("report: expected at least one folder of a sweep")
     unique = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
     given = {Path(folder).resolve(): Path(folder) for folder in folders}
     found = [read_sweep(given[folder]) for folder in unique]
     first = found[0]
     for other in found[1:]:
-        _refuse_other(first, other)
+        _check_same_objectives(first, other)
     arms = _merged_arms(found)
-    _refuse_other_data(arms)
+    _check_same_data(arms)
     return replace(
         first,
         margin=max(sweep.margin for sweep in found),
@@ -146,14 +144,14 @@ def read_sweeps(folders: Sequence[Path]) -> Sweep:
 
 def _config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: there is no such folder; name the out of a sweep")
-    path = folder / SWEEP
+        raise ConfigError(f"{folder}: no such folder: expected the out of a sweep")
+    path = folder / SWEEP_FILE
     if not path.exists():
-        inside = sorted(each.parent.name for each in folder.glob(f"*/{SWEEP}"))
+        inside = sorted(each.parent.name for each in folder.glob(f"*/{SWEEP_FILE}"))
         hint = f"; did you mean {folder / inside[0]}?" if inside else ""
         if (folder / RESULT).exists():
             hint = "; it is one run of python -m tasks"
-        raise ConfigError(f"{folder}: holds no {SWEEP}, so it is not the folder of a sweep{hint}")
+        raise ConfigError(f"{folder}: not the folder of a sweep, as it holds no {SWEEP_FILE}{hint}")
     loaded = OmegaConf.to_container(overrides.load_yaml(path), resolve=True)
     assert isinstance(loaded, dict)
     return {str(key): value for key, value in loaded.items()}
@@ -162,17 +160,17 @@ def _config(folder: Path) -> dict[str, Any]:
 def _planned(folder: Path, config: Mapping[str, Any]) -> int:
     confirm = config.get("confirm")
     if not isinstance(confirm, Mapping) or not isinstance(confirm.get("seeds"), int):
-        raise ConfigError(f"{folder / SWEEP}: confirm.seeds is missing; the file is damaged")
+        raise ConfigError(f"{folder / SWEEP_FILE}: confirm.seeds is missing; the file is damaged")
     return int(confirm["seeds"])
 
 
 def _known(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the sweep itself says of its arms, by slug, so that one that never began is seen."""
+    """Arms in the sweep's configuration, by slug, including those that never started."""
     arms = config.get("resolved") or config.get("arms") or {}
     found = {}
     for label in arms:
-        said = arms[label] if isinstance(arms, Mapping) else {}
-        about = dict(said) if isinstance(said, Mapping) else {"overrides": said}
+        entry = arms[label] if isinstance(arms, Mapping) else {}
+        about = dict(entry) if isinstance(entry, Mapping) else {"overrides": entry}
         found[str(about.get("slug", slug(str(label))))] = {**about, "arm": str(label)}
     return found
 
@@ -183,10 +181,10 @@ def _folders(parent: Path) -> list[Path]:
 
 def _arm(
     name: str, known: Mapping[str, Any], planned: int, home: Path | None, searched: Path | None
-) -> Arm:
-    about = {**known, **((_read(home / ARM) if home is not None else None) or {})}
+) -> ArmResults:
+    about = {**known, **((_read(home / ARM_FILE) if home is not None else None) or {})}
     runs = _by_seed(home) if home is not None else {}
-    return Arm(
+    return ArmResults(
         label=str(about["arm"]),
         slug=name,
         control=bool(about.get("control", False)),
@@ -210,7 +208,7 @@ def _trial(folder: Path) -> dict[str, Any]:
 
 
 def _by_seed(home: Path) -> dict[int, tuple[Path, dict[str, Any]]]:
-    """Finished runs by seed; one that goes on, or whose result cannot be read, is not there."""
+    """Finished runs by seed, without running ones and those whose result cannot be read."""
     found = {}
     for path in home.glob("seed-*"):
         number, run = path.name.removeprefix("seed-"), _read(path / RESULT)
@@ -228,11 +226,11 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _objectives(
-    folder: Path, config: Mapping[str, Any], arms: Sequence[Arm]
+    folder: Path, config: Mapping[str, Any], arms: Sequence[ArmResults]
 ) -> tuple[Objective, ...]:
     written = config.get("objectives")
     if not isinstance(written, list) or not written:
-        raise ConfigError(f"{folder / SWEEP}: objectives is missing; the file is damaged")
+        raise ConfigError(f"{folder / SWEEP_FILE}: objectives is missing; the file is damaged")
     score = next((run["score"]["direction"] for arm in arms for run in arm.runs), "maximize")
     return tuple(_objective(each, score) for each in written)
 
@@ -243,23 +241,23 @@ def _objective(written: Any, score: str) -> Objective:
     default = score if metric.startswith("score.") else "minimize"
     direction = str(fields.get("direction") or default)
     if direction not in DIRECTIONS:
-        raise unknown(f"{SWEEP}: objectives: {metric}: direction", direction, DIRECTIONS)
+        raise unknown(f"{SWEEP_FILE}: objectives: {metric}: direction", direction, DIRECTIONS)
     return Objective(metric, DIRECTIONS[direction])
 
 
-def _refuse_other(first: Sweep, other: Sweep) -> None:
+def _check_same_objectives(first: Sweep, other: Sweep) -> None:
     if first.objectives != other.objectives:
         named = [
             ", ".join(f"{o.direction} {o.metric}" for o in s.objectives) for s in (first, other)
         ]
         raise ConfigError(
             f"{first.folders[0]} and {other.folders[0]}: their objectives differ ({named[0]}; "
-            f"{named[1]}), so they make no common report; report each alone"
+            f"{named[1]}), so they cannot share a report; report each separately"
         )
 
 
-def _refuse_other_data(arms: Sequence[Arm]) -> None:
-    """Scores on different data do not compare."""
+def _check_same_data(arms: Sequence[ArmResults]) -> None:
+    """Raise ``ConfigError`` if arms ran on different data: scores are not comparable."""
     seen: dict[Any, str] = {}
     for arm in arms:
         for run in arm.runs:
@@ -271,11 +269,11 @@ def _refuse_other_data(arms: Sequence[Arm]) -> None:
         (one, a), (other, b) = list(seen.items())[:2]
         raise ConfigError(
             f"{a} and {b} ran on different data ({one[0]}, {other[0]}; sha256 {str(one[1])[:8]}, "
-            f"{str(other[1])[:8]}), so they do not compare; report each sweep alone"
+            f"{str(other[1])[:8]}), so they are not comparable; report each sweep separately"
         )
 
 
-def _merged_arms(sweeps: Sequence[Sweep]) -> tuple[Arm, ...]:
+def _merged_arms(sweeps: Sequence[Sweep]) -> tuple[ArmResults, ...]:
     labels = [arm.label for sweep in sweeps for arm in sweep.arms]
     names = _names([sweep.folders[0] for sweep in sweeps])
     merged = []
@@ -289,6 +287,6 @@ def _merged_arms(sweeps: Sequence[Sweep]) -> tuple[Arm, ...]:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """The folders' names, or their paths where those are the same."""
+    """Names of the folders, or their paths if names repeat."""
     names = [folder.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]

@@ -1,4 +1,4 @@
-"""Successive halving by rungs of our own, for one objective and for several."""
+"""Asynchronous successive halving for one objective or several."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ Values = Sequence[float]
 
 
 def rungs(first: int, factor: int, epochs: int) -> list[int]:
-    """Epochs at which trials are compared, the last epoch left out.
+    """Epochs at which trials are compared, without the last epoch.
 
     >>> rungs(1, 3, 27)
     [1, 3, 9]
@@ -19,20 +19,22 @@ def rungs(first: int, factor: int, epochs: int) -> list[int]:
     return found
 
 
-def among_best(own: Values, others: Sequence[Values], factor: int) -> bool:
-    """Whether a trial is of the best ``1/factor`` of those that reached its rung.
+def is_among_best(own: Values, others: Sequence[Values], factor: int) -> bool:
+    """Whether a trial is among the best ``1/factor`` of those that reached its rung.
 
-    The first ``factor - 1`` trials at a rung have too few to be compared with and go on
-    (asynchronous successive halving, Li et al. 2018, 1810.05934). Several objectives are
+    The first ``factor - 1`` trials at a rung always continue, as there are too few to compare
+    with (asynchronous successive halving, Li et al. 2018, 1810.05934). Several objectives are
     compared by the number of trials that dominate one.
 
     Args:
-        own: values to minimise.
-        others: of the other trials at this rung.
-        factor: one of so many goes on.
+        own: values to minimize.
+        others: values of the other trials at this rung.
+        factor: one trial of ``factor`` continues.
 
-    >>> among_best([0.3], [[0.1], [0.2], [0.4]], factor=2), among_best([0.3], [[0.1]], factor=3)
-    (False, True)
+    >>> is_among_best([0.3], [[0.1], [0.2], [0.4]], factor=2)
+    False
+    >>> is_among_best([0.3], [[0.1]], factor=3)
+    True
     """
     everyone = [own, *others]
     if len(everyone) < factor:
@@ -43,17 +45,17 @@ def among_best(own: Values, others: Sequence[Values], factor: int) -> bool:
 
 
 def dominates(one: Values, other: Values) -> bool:
-    """Whether ``one`` is nowhere larger and somewhere smaller."""
+    """Whether ``one`` is nowhere larger than ``other`` and somewhere smaller."""
     pairs = list(zip(one, other, strict=True))
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 
-def never(own: Values, others: Sequence[Values], factor: int) -> bool:
-    """Every trial goes on."""
+def always(own: Values, others: Sequence[Values], factor: int) -> bool:
+    """True: every trial continues."""
     return True
 
 
-#: Whether a trial goes on.
+#: Function that decides whether a trial continues.
 Pruner = Callable[[Values, Sequence[Values], int], bool]
 
-PRUNERS: dict[str, Pruner] = {"none": never, "halving": among_best}
+PRUNERS: dict[str, Pruner] = {"none": always, "halving": is_among_best}

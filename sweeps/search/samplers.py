@@ -1,4 +1,4 @@
-"""Samplers by name, seeded afresh for every trial."""
+"""Samplers by name, seeded separately for every trial."""
 
 import hashlib
 import warnings
@@ -11,8 +11,8 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-#: From a seed to a sampler. A grid is laid out in the queue of trials, so that nothing is left
-#: to draw.
+#: Factories of samplers from a seed. The points of a grid are enqueued, so its sampler draws
+#: nothing.
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, group=True),
     "nsgaii": lambda seed: NSGAIISampler(seed=seed, population_size=20),
@@ -22,16 +22,16 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 }
 
 
-class Reseeded(BaseSampler):
-    """A fresh sampler for every trial, seeded by the trial's number.
+class ReseededSampler(BaseSampler):
+    """A new sampler for every trial, seeded by the trial's number.
 
-    What a trial draws depends on the seed, the study, its number and the trials finished
-    before it, and not on how often the sweep was stopped on its way.
+    Suggestions depend only on the seed, the study, the trial number and the finished trials;
+    resuming a sweep does not change them.
 
     Args:
         name: of the sampler.
         seed: of the sweep.
-        study: a name that tells this study's draws from those of others.
+        study: name that makes the suggestions of studies independent.
     """
 
     def __init__(self, name: str, seed: int, study: str) -> None:
@@ -40,7 +40,7 @@ class Reseeded(BaseSampler):
         self._inner: BaseSampler = RandomSampler(seed=0)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._inner = self._fresh(trial)
+        self._inner = self._sampler(trial)
         self._inner.before_trial(study, trial)
 
     def infer_relative_search_space(
@@ -60,9 +60,9 @@ class Reseeded(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        # a trial that died while it drew goes on with what is left to draw
-        fresh = self._fresh(trial, param_name)
-        return fresh.sample_independent(study, trial, param_name, param_distribution)
+        # a trial that died between two suggestions resumes with the next one
+        sampler = self._sampler(trial, param_name)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self,
@@ -71,10 +71,10 @@ class Reseeded(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        self._fresh(trial).after_trial(study, trial, state, values)
+        self._sampler(trial).after_trial(study, trial, state, values)
 
-    def _fresh(self, trial: FrozenTrial, of: str = "") -> BaseSampler:
-        text = repr((*self._key, trial.number, of)).encode()
+    def _sampler(self, trial: FrozenTrial, param: str = "") -> BaseSampler:
+        text = repr((*self._key, trial.number, param)).encode()
         seed = int.from_bytes(hashlib.sha256(text).digest()[:4])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -1,4 +1,4 @@
-"""What a search varies: ranges of routers and experts, widened or narrowed by the sweep."""
+"""Search spaces: ranges of routers and experts, which a sweep may override."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,30 +20,29 @@ from routers import ConfigError, OptionError
 from routers.plugins import Registry, nearest_name
 from tasks import Config
 
-#: Sections whose part may itself be chosen by a search: ``expert: [mlp, glu]``.
-PARTS: dict[str, Registry] = {"router": routers.ROUTERS, "expert": experts.EXPERTS}
+#: Sections whose part a search may choose: ``expert: [mlp, glu]``.
+PARTS: dict[str, Registry[Any]] = {"router": routers.ROUTERS, "expert": experts.EXPERTS}
 
-#: The parameter of a joint study that chooses the arm.
+#: Parameter of a joint study that selects the arm.
 ARM = "arm"
 
 #: Parameters and the values they must have.
-When = tuple[tuple[str, Any], ...]
+Condition = tuple[tuple[str, Any], ...]
 
-_RANGE = {"low", "high", "log", "step"}
+_RANGE_KEYS = {"low", "high", "log", "step"}
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One thing to vary.
+    """One parameter of a search space.
 
     Attributes:
         name: of the parameter in the study.
-        key: of the run's configuration.
+        key: in the run's configuration.
         written: a list of choices, or ``low``, ``high`` and so on.
-        distribution: the same for Optuna; choices that are not plain values as JSON.
-        default: the arm's own value, in the distribution's terms; None where it is not
-            active in the first trial.
-        when: the parameters and values it depends on.
+        distribution: the same for Optuna; choices that are not scalars are JSON.
+        default: the arm's value, as the distribution represents it.
+        when: parameters and values on which this one depends.
     """
 
     name: str
@@ -51,10 +50,10 @@ class Dimension:
     written: Any
     distribution: BaseDistribution
     default: Any
-    when: When = ()
+    when: Condition = ()
 
     def suggest(self, trial: Trial) -> Any:
-        """The value of this trial."""
+        """Suggest the value of a trial."""
         return _SUGGEST[type(self.distribution)](trial, self.name, self.distribution)
 
 
@@ -68,22 +67,22 @@ _SUGGEST: dict[type[BaseDistribution], Any] = {
 
 
 def read_space(written: Mapping[str, Any], run: Config) -> list[Dimension]:
-    """The space of an arm.
+    """Build the search space of an arm.
 
     Args:
-        written: the sweep's ``space``; keys that the arm does not have are for other arms.
+        written: the sweep's ``space``; keys that the arm does not have apply to other arms.
         run: the arm's configuration, which holds the defaults.
 
     Raises:
-        ConfigError: for ranges that cannot be, or that leave out the arm's default.
+        ConfigError: for ranges that are invalid or do not contain the arm's default.
     """
-    ranges = {**_own(run), **written}
+    ranges = {**_part_spaces(run), **written}
     chosen = {part: ranges.pop(part) for part in PARTS if isinstance(ranges.get(part), list)}
     found: list[Dimension] = []
     for part, names in chosen.items():
         found += _part_choice(part, names, run, ranges)
     for key, value in ranges.items():
-        if value is None or _silent(key, run) or not has_key(run, key):
+        if value is None or _is_unused(key, run) or not has_key(run, key):
             continue
         found.append(_dimension(key, key, value, default_of(run, key), ()))
     return found
@@ -100,8 +99,8 @@ def check_keys(written: Mapping[str, Any], runs: Sequence[Config]) -> None:
         raise ConfigError(f"space: {key}: no arm has it; {nearest_name(key, allowed)}")
 
 
-def _own(run: Config) -> dict[str, Any]:
-    """What the router and the expert say of themselves."""
+def _part_spaces(run: Config) -> dict[str, Any]:
+    """The search spaces that the router and the expert define."""
     found: dict[str, Any] = {}
     for part, registry in PARTS.items():
         name = getattr(run, part)["name"]
@@ -110,14 +109,14 @@ def _own(run: Config) -> dict[str, Any]:
     return found
 
 
-def _silent(key: str, run: Config) -> bool:
-    """A dense control has no router, and the width of its expert is matched."""
+def _is_unused(key: str, run: Config) -> bool:
+    """Whether a key has no effect: a dense control has no router and a matched expert width."""
     dense = run.moe.control is not None
     return dense and (key.startswith(("router.", "moe.", "losses.")) or key == "expert.hidden")
 
 
 def _part_choice(part: str, names: Any, run: Config, ranges: dict[str, Any]) -> Iterator[Dimension]:
-    """Which part, and then its options, each under its own name in the study."""
+    """The choice of a part, then options of each part under separate names in the study."""
     own = getattr(run, part)["name"]
     yield _dimension(part, part, names, own, ())
     for option in [key for key in ranges if key.startswith(f"{part}.")]:
@@ -134,9 +133,9 @@ def _part_choice(part: str, names: Any, run: Config, ranges: dict[str, Any]) -> 
             yield _dimension(f"{name}/{key}", key, value, default, ((part, name),))
 
 
-def _dimension(name: str, key: str, written: Any, default: Any, when: When) -> Dimension:
+def _dimension(name: str, key: str, written: Any, default: Any, when: Condition) -> Dimension:
     distribution = _distribution(key, written, default)
-    value = _plain(default)
+    value = _as_choice(default)
     if isinstance(distribution, FloatDistribution) and isinstance(value, int | float):
         value = float(value)
     try:
@@ -145,8 +144,8 @@ def _dimension(name: str, key: str, written: Any, default: Any, when: When) -> D
         inside = False
     if not inside:
         raise ConfigError(
-            f"space: {key}={_shown(written)}: leaves out the default {default}, which is always "
-            f"the first trial; widen it, or set {key} in run or in the arm"
+            f"space: {key}={_to_json(written)} excludes the default {default}, which the first "
+            f"trial uses; widen the range, or set {key} in run or in the arm"
         )
     return Dimension(name, key, written, distribution, value, when)
 
@@ -154,13 +153,15 @@ def _dimension(name: str, key: str, written: Any, default: Any, when: When) -> D
 def _distribution(key: str, written: Any, default: Any) -> BaseDistribution:
     if isinstance(written, Sequence) and not isinstance(written, str):
         if not written:
-            raise OptionError(f"space: {key}", "[]", "a list of choices; null leaves the key alone")
-        return CategoricalDistribution([_plain(choice) for choice in written])
-    if not isinstance(written, Mapping) or not {"low", "high"} <= written.keys() <= _RANGE:
+            raise OptionError(
+                f"space: {key}", "[]", "a list of choices; null removes the key from the space"
+            )
+        return CategoricalDistribution([_as_choice(choice) for choice in written])
+    if not isinstance(written, Mapping) or not {"low", "high"} <= written.keys() <= _RANGE_KEYS:
         raise OptionError(
             f"space: {key}",
-            _shown(written),
-            "a list of choices, or {low: …, high: …} with log: true or step: … if wanted, or null",
+            _to_json(written),
+            "a list of choices, or {low: …, high: …} with optional log: true or step: …, or null",
         )
     low, high = written["low"], written["high"]
     log, step = written.get("log", False), written.get("step")
@@ -170,45 +171,44 @@ def _distribution(key: str, written: Any, default: Any) -> BaseDistribution:
             return IntDistribution(low, high, log=log, step=step or 1)
         return FloatDistribution(float(low), float(high), log=log, step=step)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"space: {key}={_shown(written)}: {error}") from error
+        raise ConfigError(f"space: {key}={_to_json(written)}: {error}") from error
 
 
-def _plain(value: Any) -> Any:
-    """A choice as Optuna stores it."""
+def _as_choice(value: Any) -> Any:
+    """Convert a value to a type that Optuna stores."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return json.dumps(value)
 
 
-def _shown(value: Any) -> str:
+def _to_json(value: Any) -> str:
     return json.dumps(value, default=str)
 
 
 def suggest(space: Space, trial: Trial) -> dict[str, Any]:
-    """The values of a trial, by the names of the study."""
+    """Suggest the values of a trial, by parameter names of the study."""
     values: dict[str, Any] = {}
     for dimension in space:
-        if _active(dimension, values):
+        if _is_active(dimension, values):
             values[dimension.name] = dimension.suggest(trial)
     return values
 
 
 def defaults(space: Space, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The values of the first trial, beside those that are given."""
+    """Default values of the active parameters, which ``given`` overrides."""
     values: dict[str, Any] = {}
     for dimension in space:
-        if _active(dimension, values):
-            own = dimension.default
-            values[dimension.name] = (given or {}).get(dimension.name, own)
+        if _is_active(dimension, values):
+            values[dimension.name] = (given or {}).get(dimension.name, dimension.default)
     return values
 
 
-def _active(dimension: Dimension, values: Mapping[str, Any]) -> bool:
+def _is_active(dimension: Dimension, values: Mapping[str, Any]) -> bool:
     return all(values.get(name) == value for name, value in dimension.when)
 
 
 def as_overrides(space: Space, values: Mapping[str, Any]) -> list[str]:
-    """The values of a trial, as for ``python -m tasks``.
+    """Convert the values of a trial to overrides for ``python -m tasks``.
 
     >>> lr = Dimension("optimizer.lr", "optimizer.lr", [], FloatDistribution(0, 1), 0.1)
     >>> as_overrides([lr], {"optimizer.lr": 0.25})
@@ -226,7 +226,7 @@ def grid(space: Space) -> list[dict[str, Any]]:
     """Every combination of choices, the defaults first.
 
     Raises:
-        ConfigError: for a range, which has no end of points.
+        ConfigError: for a range, which has no finite set of points.
     """
     for dimension in space:
         if not isinstance(dimension.distribution, CategoricalDistribution):
@@ -242,15 +242,15 @@ def grid(space: Space) -> list[dict[str, Any]]:
     for values in product(*choices):
         point: dict[str, Any] = {}
         for dimension, value in zip(space, values, strict=True):
-            if _active(dimension, point):
+            if _is_active(dimension, point):
                 point[dimension.name] = value
         if point not in points:
             points.append(point)
     return points
 
 
-def joined(spaces: Mapping[str, Space]) -> list[Dimension]:
-    """One space that also chooses the arm; every arm's parameters have names of their own."""
+def join_spaces(spaces: Mapping[str, Space]) -> list[Dimension]:
+    """One space that also selects the arm; names of parameters begin with the arm's label."""
     labels = list(spaces)
     arm = Dimension(ARM, ARM, labels, CategoricalDistribution(labels), labels[0])
     found = [arm]
@@ -262,10 +262,10 @@ def joined(spaces: Mapping[str, Space]) -> list[Dimension]:
 
 
 def describe(space: Space) -> dict[str, Any]:
-    """The space in plain values, for a file and for comparing."""
+    """The space in plain values, to write and to compare."""
     return {
         dimension.name: {
-            "range": json.loads(_shown(dimension.written)),
+            "range": json.loads(_to_json(dimension.written)),
             "default": dimension.default,
         }
         for dimension in space
@@ -273,18 +273,18 @@ def describe(space: Space) -> dict[str, Any]:
 
 
 def has_key(run: Config, key: str) -> bool:
-    """Whether a run's configuration has a key; every known loss can be weighed."""
+    """Whether a run's configuration has a key; every known loss has a weight."""
     head, _, leaf = key.partition(".")
     return key in _keys(run) or (head == "losses" and leaf in routers.LOSSES.available())
 
 
 def default_of(run: Config, key: str) -> Any:
-    """The value of a run's key; a loss it does not use weighs 0."""
+    """The value of a run's key; a loss that the run does not use has weight 0."""
     return _keys(run).get(key, 0.0)
 
 
 def _keys(run: Config) -> dict[str, Any]:
-    """Every key of a configuration that can be varied, with its value."""
+    """Every key of a configuration that a search can vary, with its value."""
     found: dict[str, Any] = {}
     for section in ("task", "router", "expert", "moe", "losses", "optimizer", "trainer"):
         values = getattr(run, section)

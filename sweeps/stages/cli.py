@@ -1,29 +1,18 @@
-"""``python -m sweeps``: a comparison from the command line."""
+"""Command line of ``python -m sweeps``; modules that a command needs load when it runs."""
 
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from omegaconf import OmegaConf
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from routers import ConfigError, OptionError
 from tasks import user_path
 
-from ..config.compose import compose
 from ..config.help import help_text, list_text
-from ..config.plan import LOCK, Plan, make_plan
-from ..report.write import write_pages, write_report
-from ..results.leaderboard import write_leaderboard, write_tables
-from ..results.scaling_law import scale_report
-from ..results.sweep_dir import read_sweep, read_sweeps
-from ..storage.connect import PROXY_PORT, study_url, without_password
-from ..storage.file_lock import alone
-from ..storage.proxy import PORTS, serve
-from ..workers.pool import StoppedSweepError
-from ..workers.progress import LiveTable, LogLines
-from .sweep import run_sweep
+
+if TYPE_CHECKING:
+    from ..config.plan import Plan
 
 BAD_CONFIG = 2
 FAILED = 1
@@ -36,52 +25,78 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_CONFIG
-    except StoppedSweepError as stop:
-        print(f"stopped by {stop}; the same command goes on", file=sys.stderr)
-        return 128 + stop.signum
     except KeyboardInterrupt:
-        print("stopped by SIGINT; the same command goes on", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return _stopped(signal.SIGINT)
 
 
 def _command(arguments: Sequence[str]) -> int:
     flags = [text for text in arguments if text.startswith("-")]
     rest = [text for text in arguments if text not in flags]
-    words = {"--help": help_text, "-h": help_text, "--list": list_text}
-    if unknown := set(flags) - {*words, "--cfg"}:
-        raise ConfigError(f"{min(unknown)}: unknown; allowed: --help, --list, --cfg")
+    texts = {"--help": help_text, "-h": help_text, "--list": list_text}
+    if unknown := set(flags) - {*texts, "--cfg"}:
+        raise ConfigError(f"{min(unknown)} is unknown: expected --help, --list or --cfg")
     for flag in flags:
-        if flag in words:
-            print(words[flag]())
+        if flag in texts:
+            print(texts[flag]())
             return 0
     if rest and rest[0] in COMMANDS:
         return COMMANDS[rest[0]](rest[1:])
+    from ..config.compose import compose
+
     config = compose(rest)
     if "--cfg" in flags:
+        from omegaconf import OmegaConf
+
         print(OmegaConf.to_yaml(OmegaConf.structured(config)), end="")
         return 0
+    from ..config.plan import make_plan
+
     return _sweep(make_plan(config))
 
 
-def _sweep(plan: Plan) -> int:
+def _sweep(plan: "Plan") -> int:
+    from rich.console import Console
+
+    from ..config.plan import LOCK
+    from ..report.build import write_report
+    from ..results.leaderboard import write_leaderboard
+    from ..storage.connect import study_url, without_password
+    from ..storage.file_lock import file_lock
+    from ..workers.pool import StoppedSweepError
+    from ..workers.progress import LiveTable, LogLines
+    from .sweep import run_sweep
+
     console = Console()
     for note in plan.notes:
-        console.print(note, soft_wrap=True, highlight=False, markup=False)
+        print(note)
     if not plan.config.quiet:
         url = without_password(study_url(plan.config.storage, plan.folder))
-        console.print(f"Watch the study in a browser: optuna-dashboard {url}", soft_wrap=True)
-    board = console.is_terminal and not plan.config.quiet
-    watch = (LiveTable if board else LogLines)(console, plan.config.workers)
-    missing = run_sweep(plan, watch)
-    with alone(plan.folder / LOCK):  # machines that share the folder end at the same time
-        _show(console, write_leaderboard(plan.folder), write_report(plan.folder))
+        print(f"Watch the study in a browser: optuna-dashboard {url}")
+    is_live = console.is_terminal and not plan.config.quiet
+    reporter = (LiveTable if is_live else LogLines)(console, plan.config.workers)
+    try:
+        missing = run_sweep(plan, reporter)
+    except StoppedSweepError as stop:
+        return _stopped(stop.signum)
+    with file_lock(plan.folder / LOCK):  # machines that share the folder end at the same time
+        _show(write_leaderboard(plan.folder), write_report(plan.folder))
     for line in missing:
         print(f"error: {line}", file=sys.stderr)
     return FAILED if missing else 0
 
 
+def _stopped(signum: int) -> int:
+    name = signal.Signals(signum).name
+    print(f"stopped by {name}; run the same command again to continue", file=sys.stderr)
+    return 128 + signum
+
+
 def _report(arguments: Sequence[str]) -> int:
-    """``report DIR… [out=DIR]``: tables and report anew, of several sweeps as one."""
+    """``report DIR… [out=DIR]``: rewrite tables and report, of several sweeps as one."""
+    from ..report.build import write_pages
+    from ..results.leaderboard import write_tables
+    from ..results.sweep_dir import read_sweep, read_sweeps
+
     folders, settings = _folders_and_settings(arguments)
     if not folders or settings.keys() - {"out"}:
         raise ConfigError("report: expected report DIR… [out=DIR], each DIR the folder of a sweep")
@@ -89,12 +104,14 @@ def _report(arguments: Sequence[str]) -> int:
     to = out or (folders[0] if len(folders) == 1 else Path.cwd())
     sweep = read_sweep(folders[0]) if len(folders) == 1 else read_sweeps(folders)
     to.mkdir(parents=True, exist_ok=True)
-    _show(Console(), write_tables(sweep, to), write_pages(sweep, to))
+    _show(write_tables(sweep, to), write_pages(sweep, to))
     return 0
 
 
 def _scale(arguments: Sequence[str]) -> int:
     """``scale DIR… at=N``: the learning rate of a model of N active parameters."""
+    from ..results.scaling_law import scale_report
+
     folders, settings = _folders_and_settings(arguments)
     if not folders or settings.keys() != {"at"}:
         raise ConfigError("scale: expected scale DIR… at=N, N the larger model's active parameters")
@@ -108,27 +125,30 @@ def _scale(arguments: Sequence[str]) -> int:
 
 def _proxy(arguments: Sequence[str]) -> int:
     """``proxy storage=URL [host=HOST] [port=PORT]``: serve a database to many workers."""
+    from ..storage.connect import PROXY_PORT
+    from ..storage.proxy import PORTS, serve
+
     folders, settings = _folders_and_settings(arguments)
     if folders or "storage" not in settings or settings.keys() - {"storage", "host", "port"}:
         raise ConfigError("proxy: expected proxy storage=URL [host=HOST] [port=PORT]")
     port = settings.get("port", str(PROXY_PORT))
     if not (port.isdecimal() and int(port) in PORTS):
-        raise OptionError("port", port, f"an integer from {PORTS[0]} to {PORTS[-1]}")
-    serve(settings["storage"], settings.get("host", "localhost"), int(port), Console())
+        raise OptionError("port", port, f"an integer in [{PORTS[0]}, {PORTS[-1]}]")
+    serve(settings["storage"], settings.get("host", "localhost"), int(port))
     return 0
 
 
 def _folders_and_settings(arguments: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
-    """What a command is given: folders, and ``key=value``."""
+    """Split the arguments of a command into folders and ``key=value``."""
     folders = [user_path(text) for text in arguments if "=" not in text]
     return folders, dict(text.split("=", 1) for text in arguments if "=" in text)
 
 
-def _show(console: Console, table: str, report: Path) -> None:
-    """The leaderboard, and where the report is."""
-    console.print(table, soft_wrap=True, highlight=False, markup=False)
-    console.print(f"The report is {report}", soft_wrap=True, highlight=False, markup=False)
+def _show(table: str, report: Path) -> None:
+    """Print the leaderboard and the path of the report."""
+    print(table)
+    print(f"The report is {report}")
 
 
-#: Words that come first and ask for something else than a sweep.
+#: First words that select another command than a sweep.
 COMMANDS = {"report": _report, "scale": _scale, "proxy": _proxy}

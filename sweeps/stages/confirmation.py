@@ -1,4 +1,4 @@
-"""Confirmation: the best of the search once more, with seeds it has not seen."""
+"""Confirmation stage: the best trials of the search, rerun with fresh seeds."""
 
 import math
 import shlex
@@ -17,12 +17,12 @@ from tasks import RESULT, read_json, write_json
 from ..config.arms import Arm
 from ..config.objectives import number_at
 from ..config.plan import LOCK, Plan
-from ..search.halving import dominates
-from ..storage.file_lock import Lock, alone
-from ..workers.artifacts import RECORDS, pack
-from ..workers.exchange import download_missing, upload_missing
+from ..statistics.pareto import pareto_front
+from ..storage.file_lock import Lock, file_lock
+from ..workers.artifacts import CONFIRMED_FILES, encode
 from ..workers.job import Job
-from ..workers.queue import Queue, Stage, TrialSpec
+from ..workers.queue import Queue, TrialSpec
+from ..workers.stage import Stage
 from .search import QUIET, SearchStage, threads
 
 #: The study of confirmed runs, within the sweep.
@@ -31,14 +31,14 @@ CONFIRMED = "confirmed"
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is confirmed: a trial of an arm.
+    """A trial of an arm to confirm.
 
     Attributes:
-        label: what it is called; an arm's best has the arm's label.
-        slug: of its folder.
+        label: its name in tables; the best trial of an arm has the arm's label.
+        slug: the name of its folder.
         arm: of the trial.
-        trial: its best, or another one of the Pareto front.
-        pareto: whether no trial of any arm is better in everything.
+        trial: the arm's best one, or another one of the Pareto front.
+        pareto: whether no trial of any arm dominates it.
     """
 
     label: str
@@ -48,56 +48,60 @@ class Candidate:
     pareto: bool
 
 
-def candidates(plan: Plan, lines: Sequence[SearchStage]) -> list[Candidate]:
-    """Every arm's best trial, and after them the rest of the Pareto front.
+def select_candidates(plan: Plan, stages: Sequence[SearchStage]) -> list[Candidate]:
+    """Every arm's best trial, then the rest of the Pareto front.
 
-    Arms none of whose trials completed within the constraints have none.
+    An arm without a complete trial within the constraints has no candidate.
     """
-    fit = [
-        (line.arm(trial), trial) for line in lines for trial in line.queue.trials() if _fit(trial)
+    valid = [
+        (stage.arm(trial), trial)
+        for stage in stages
+        for trial in stage.queue.trials()
+        if _is_valid(trial)
     ]
     signs = [objective.sign for objective in plan.objectives]
-    values = [[s * v for s, v in zip(signs, trial.values, strict=True)] for _, trial in fit]
-    front = [not any(dominates(other, own) for other in values) for own in values]
-    found: list[Candidate] = []
+    values = [[s * v for s, v in zip(signs, trial.values, strict=True)] for _, trial in valid]
+    front = pareto_front([trial.values for _, trial in valid], signs)
+    best: list[Candidate] = []
     rest: list[Candidate] = []
     for arm in plan.arms:
-        own = [i for i, (of, _) in enumerate(fit) if of.label == arm.label]
-        own.sort(key=lambda i: (values[i], fit[i][1].number))
-        told: list[list[float]] = []
+        own = [i for i, (of, _) in enumerate(valid) if of.label == arm.label]
+        own.sort(key=lambda i: (values[i], valid[i][1].number))
+        seen: list[list[float]] = []
         for rank, i in enumerate(own):
-            trial = fit[i][1]
+            trial = valid[i][1]
             if rank == 0:
-                found.append(Candidate(arm.label, arm.slug, arm, trial, front[i]))
-            elif front[i] and values[i] not in told:  # an equal one adds nothing to the front
+                best.append(Candidate(arm.label, arm.slug, arm, trial, front[i]))
+            elif front[i] and values[i] not in seen:  # equal values add nothing to the front
                 name = f"{arm.label}, trial {trial.number}"
                 rest.append(Candidate(name, f"{arm.slug}-{trial.number:04d}", arm, trial, True))
-            told.append(values[i])
-    return found + rest
+            seen.append(values[i])
+    return best + rest
 
 
-def _fit(trial: FrozenTrial) -> bool:
+def _is_valid(trial: FrozenTrial) -> bool:
     within = all(value <= 0 for value in trial.constraints.values())
     return trial.state == TrialState.COMPLETE and within
 
 
 class ConfirmStage(Stage):
-    """Fresh runs of all candidates, the same seeds for each.
+    """Fresh runs of all candidates, with the same seeds for each.
 
     Args:
         plan: of the sweep.
-        storage: where studies are kept.
-        lock: whoever changes a study holds it.
-        found: the candidates.
+        storage: of the studies.
+        lock: held while a study changes.
+        candidates: the trials to confirm.
     """
 
     title = CONFIRMED
+    files = CONFIRMED_FILES
 
     def __init__(
-        self, plan: Plan, storage: BaseStorage, lock: Lock, found: Sequence[Candidate]
+        self, plan: Plan, storage: BaseStorage, lock: Lock, candidates: Sequence[Candidate]
     ) -> None:
         self.plan = plan
-        self.found = {candidate.slug: candidate for candidate in found}
+        self.candidates = {candidate.slug: candidate for candidate in candidates}
         self.queue = Queue(
             f"{plan.name}/{CONFIRMED}",
             storage,
@@ -106,81 +110,72 @@ class ConfirmStage(Stage):
             lock=lock,
             retries=plan.config.retries,
         )
-        with alone(plan.folder / LOCK):
-            for candidate in found:
-                _write_about(plan, candidate)
+        with file_lock(plan.folder / LOCK):
+            for candidate in candidates:
+                _write_arm_file(plan, candidate)
         self.queue.fill(
             TrialSpec({}, {"candidate": slug, "seed": seed})
             for seed in seeds(plan)
-            for slug in self.found
+            for slug in self.candidates
         )
         for trial in self.queue.trials():
-            self.of(trial)  # refuses what is no run of this sweep
+            self.candidate(trial)  # raises for runs that are not of this sweep
 
-    def draw(self, trial: Trial) -> None:
-        """Nothing is drawn: the search is over."""
+    def suggest(self, trial: Trial) -> None:
+        """Do nothing: the parameters are those of the candidate."""
 
     def job(self, trial: Trial) -> Job:
-        candidate, config = self.of(trial), self.plan.config
-        seed, folder = trial.user_attrs["seed"], self.folder(trial)
+        candidate, config = self.candidate(trial), self.plan.config
+        (folder,) = self.run_dirs(trial)
         overrides = [*config.run, *_overrides(candidate), *QUIET, threads(config, candidate.arm)]
         return Job(
             log=folder.with_name(f"{folder.name}.txt"),
-            runs=[(folder, [*overrides, f"seed={seed}"])],
+            runs=[(folder, [*overrides, f"seed={trial.user_attrs['seed']}"])],
         )
 
     def finish(self, trial: Trial) -> str:
-        if self.plan.sends:
-            self.queue.keep(trial, pack([self.folder(trial)], RECORDS))
-        value = number_at(read_json(self.folder(trial) / RESULT), "score.value")
+        (folder,) = self.run_dirs(trial)
+        if self.plan.uploads:
+            self.queue.set_attrs(trial, encode([folder], self.files))
+        value = number_at(read_json(folder / RESULT), "score.value")
         if value is None or not math.isfinite(value):
             self.queue.fail(trial, "score.value: not a number in the result")
             return "score.value is not a number"
         self.queue.tell(trial, TrialState.COMPLETE, [value])
         return f"test score {value:.4g}"
 
-    def upload_missing(self) -> None:
-        """Send what ended before other machines shared the storage."""
-        upload_missing(self.queue, self._paths, RECORDS)
-
-    def gather(self) -> list[str]:
-        return download_missing(self.queue, self._paths, self.name_of)
-
     def name_of(self, number: int) -> str:
         attrs = self.queue.trials()[number].user_attrs
         return f"{attrs['candidate']} seed {attrs['seed']}"
 
     def failures(self) -> list[str]:
-        """Runs that are missing from the answer, and why."""
+        """A message for each run that failed."""
         return [
             f"{self.name_of(trial.number)}: {trial.user_attrs.get('error', 'failed')}"
             for trial in self.queue.trials()
             if trial.state == TrialState.FAIL
         ]
 
-    def of(self, trial: Trial | FrozenTrial) -> Candidate:
-        """Whose run it is.
+    def candidate(self, trial: Trial | FrozenTrial) -> Candidate:
+        """The candidate of a run.
 
         Raises:
-            ConfigError: where it is none of this sweep; the storage may hold anything, and runs
-                are written where candidate and seed say.
+            ConfigError: if it is not of this sweep; the storage may contain anything, and
+                candidate and seed determine where runs are written.
         """
         slug, seed = trial.user_attrs.get("candidate"), trial.user_attrs.get("seed")
-        if slug in list(self.found) and isinstance(seed, int) and seed in seeds(self.plan):
-            return self.found[slug]
+        if slug in list(self.candidates) and isinstance(seed, int) and seed in seeds(self.plan):
+            return self.candidates[slug]
         raise ConfigError(
             f"storage: trial {trial.number} of the study {self.queue.name!r} is of candidate "
-            f"{slug!r} and seed {seed!r}; this sweep has {', '.join(self.found)} and seeds from "
-            f"{seeds(self.plan)[0]} to {seeds(self.plan)[-1]}. Choose another storage, or a sweep "
-            "of another name"
+            f"{slug!r} and seed {seed!r}; this sweep has {', '.join(self.candidates)} and seeds "
+            f"from {seeds(self.plan)[0]} to {seeds(self.plan)[-1]}. Choose another storage, or a "
+            "sweep of another name"
         )
 
-    def folder(self, trial: Trial | FrozenTrial) -> Path:
-        """Of a run."""
-        return _home(self.plan, self.of(trial)) / f"seed-{trial.user_attrs['seed']}"
-
-    def _paths(self, trial: Trial | FrozenTrial) -> list[Path]:
-        return [self.folder(trial)]
+    def run_dirs(self, trial: Trial | FrozenTrial) -> list[Path]:
+        folder = _folder(self.plan, self.candidate(trial))
+        return [folder / f"seed-{trial.user_attrs['seed']}"]
 
 
 def seeds(plan: Plan) -> range:
@@ -189,7 +184,7 @@ def seeds(plan: Plan) -> range:
     return range(confirm.first_seed, confirm.first_seed + confirm.seeds)
 
 
-def _home(plan: Plan, candidate: Candidate) -> Path:
+def _folder(plan: Plan, candidate: Candidate) -> Path:
     return plan.folder / "confirmed" / candidate.slug
 
 
@@ -197,7 +192,7 @@ def _overrides(candidate: Candidate) -> list[str]:
     return list(candidate.trial.user_attrs["overrides"])
 
 
-def _write_about(plan: Plan, candidate: Candidate) -> None:
+def _write_arm_file(plan: Plan, candidate: Candidate) -> None:
     overrides, trial = _overrides(candidate), candidate.trial
     command = ["python", "-m", "tasks", *plan.config.run, *overrides, f"seed={seeds(plan)[0]}"]
     values = zip(plan.objectives, trial.values, strict=True)
@@ -208,10 +203,10 @@ def _write_about(plan: Plan, candidate: Candidate) -> None:
         "overrides": overrides,
         "command": shlex.join(command),
         "trial": trial.number,
-        "params": dict(sorted(trial.params.items())),  # a proxy gives them in any order
+        "params": dict(sorted(trial.params.items())),  # a proxy returns them in any order
         "search": {objective.metric: value for objective, value in values},
         "pareto": candidate.pareto,
     }
-    path = _home(plan, candidate) / "arm.json"
+    path = _folder(plan, candidate) / "arm.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, about)

@@ -1,4 +1,4 @@
-"""The search: trials of an arm, or of all arms in a joint study."""
+"""Search stage: trials of an arm, or of all arms in a joint study."""
 
 import json
 import math
@@ -17,18 +17,18 @@ from tasks import RESULT, read_json
 
 from ..config.arms import Arm
 from ..config.objectives import searched
-from ..config.plan import Plan, comparable, refuse_changes
+from ..config.plan import Plan, check_unchanged, comparable
 from ..search.halving import PRUNERS, rungs
-from ..search.samplers import Reseeded
-from ..search.space import ARM, Space, as_overrides, defaults, grid, joined, suggest
+from ..search.samplers import ReseededSampler
+from ..search.space import ARM, Space, as_overrides, defaults, grid, join_spaces, suggest
 from ..storage.file_lock import Lock
-from ..workers.artifacts import OF_SEARCH, pack
-from ..workers.exchange import download_missing, upload_missing
+from ..workers.artifacts import SEARCH_FILES, encode
 from ..workers.job import Job
-from ..workers.queue import Queue, Stage, TrialSpec
+from ..workers.queue import Queue, TrialSpec
+from ..workers.stage import Stage
 from .study_id import check_same_study
 
-#: Settings of every run of a sweep: nobody watches its bar.
+#: Settings of every run of a sweep, which has no terminal for a progress bar.
 QUIET = ("trainer.progress=false",)
 
 
@@ -37,13 +37,15 @@ class SearchStage(Stage):
 
     Args:
         plan: of the sweep.
-        storage: where studies are kept.
-        lock: whoever changes a study holds it.
+        storage: of the studies.
+        lock: held while a study changes.
         title: of the study, within the sweep.
         arms: by label; several in a joint study.
-        space: what varies.
-        places: one for each trial.
+        space: the search space.
+        specs: one for each trial.
     """
+
+    files = SEARCH_FILES
 
     def __init__(
         self,
@@ -53,30 +55,29 @@ class SearchStage(Stage):
         title: str,
         arms: Mapping[str, Arm],
         space: Space,
-        places: Sequence[TrialSpec],
+        specs: Sequence[TrialSpec],
     ) -> None:
         config = plan.config
         self.plan = plan
         self.title = title
         self.arms = arms
         self.space = space
-        name = f"{plan.name}/{title}"
         self.queue = Queue(
-            name,
+            f"{plan.name}/{title}",
             storage,
             directions=[objective.direction for objective in plan.objectives],
-            sampler=Reseeded(config.sampler, config.seed, title),
+            sampler=ReseededSampler(config.sampler, config.seed, title),
             lock=lock,
             retries=config.retries,
-            ended=lambda: self.exhausted,
+            is_closed=lambda: self.exhausted,
         )
         with lock():
-            _refuse_another(self.queue, plan)
-            check_same_study(self.queue.study, plan.folder, self._begun)
-        self.queue.name_values([objective.metric for objective in plan.objectives])
-        self.queue.fill(places)
+            _check_plan(self.queue, plan)
+            check_same_study(self.queue.study, plan.folder, self._has_runs)
+        self.queue.set_metric_names([objective.metric for objective in plan.objectives])
+        self.queue.fill(specs)
 
-    def draw(self, trial: Trial) -> None:
+    def suggest(self, trial: Trial) -> None:
         values = suggest(self.space, trial)
         arm = self.arm(trial)
         trial.set_user_attr("arm", arm.label)
@@ -85,58 +86,60 @@ class SearchStage(Stage):
     def job(self, trial: Trial) -> Job:
         config, arm = self.plan.config, self.arm(trial)
         overrides = [*config.run, *trial.user_attrs["overrides"], *QUIET, threads(config, arm)]
-        folder = self.folder(trial)
         halving = config.pruner.name != "none"
         epochs = arm.run.trainer.max_epochs
         return Job(
-            log=folder / "output.txt",
-            runs=[(path, [*overrides, f"seed={seed}"]) for seed, path in self.runs(folder)],
+            log=self.folder(trial) / "output.txt",
+            runs=[
+                (path, [*overrides, f"seed={seed}"])
+                for seed, path in enumerate(self.run_dirs(trial))
+            ],
             metrics=[objective.metric for objective in self.plan.objectives],
             rungs=rungs(config.pruner.first, config.pruner.factor, epochs) if halving else (),
         )
 
     def finish(self, trial: Trial) -> str:
-        runs = self._paths(trial)
-        if self.plan.sends:
-            self.queue.keep(trial, pack(runs, OF_SEARCH))
+        runs = self.run_dirs(trial)
+        if self.plan.uploads:
+            self.queue.set_attrs(trial, encode(runs, self.files))
         results = [read_json(path / RESULT) for path in runs]
         objectives = self.plan.objectives
         values = {each.metric: searched(results, each.metric) for each in objectives}
         bounds = {each: searched(results, each.metric) for each in self.plan.constraints}
-        missing = [name for name, value in values.items() if not _finite(value)]
-        missing += [each.metric for each, value in bounds.items() if not _finite(value)]
+        missing = [name for name, value in values.items() if not _is_finite(value)]
+        missing += [each.metric for each, value in bounds.items() if not _is_finite(value)]
         if missing:
             reason = f"{', '.join(missing)}: not a number in the results"
             self.queue.fail(trial, reason)
             return reason
-        with suppress(UpdateFinishedTrialError):  # it was taken for dead, and ended elsewhere
+        with suppress(UpdateFinishedTrialError):  # it was declared dead and finished elsewhere
             for each, value in bounds.items():
                 if each.text not in trial.constraints:
                     trial.set_constraint(each.text, each.violation(float(value or 0)))
         self.queue.tell(trial, TrialState.COMPLETE, [float(v or 0) for v in values.values()])
         return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
 
-    def goes_on(self, trial: Trial, epoch: int, values: Mapping[str, float]) -> bool:
+    def should_continue(self, trial: Trial, epoch: int, values: Mapping[str, float]) -> bool:
         known = [each for each in self.plan.objectives if each.metric in values]
         own = [each.sign * values[each.metric] for each in known]
         key = f"rung {epoch}"
-        self.queue.keep(trial, {key: own})
+        self.queue.set_attrs(trial, {key: own})
         others = [
             other.user_attrs[key]
             for other in self.queue.trials()
             if key in other.user_attrs and other.number != trial.number
         ]
         if not all(map(math.isfinite, own)):
-            return True  # it will fail in its own words
+            return True  # the run fails later, with an error that explains it
         pruner = self.plan.config.pruner
         return PRUNERS[pruner.name](own, others, pruner.factor)
 
     @property
-    def open(self) -> bool:
-        return self.queue.open and not (self.exhausted and self.queue.idle)
+    def is_open(self) -> bool:
+        return self.queue.is_open and not (self.exhausted and self.queue.idle)
 
     @property
-    def takes_more(self) -> bool:
+    def accepts_trials(self) -> bool:
         return not self.exhausted
 
     def best(self) -> float | None:
@@ -146,12 +149,12 @@ class SearchStage(Stage):
 
     @property
     def exhausted(self) -> bool:
-        """Whether so many trials in a row were no better that no more are started."""
+        """Whether ``patience`` trials in a row were no better, so that no more start."""
         patience = self.plan.config.patience
         return patience is not None and self.since_better() >= patience
 
     def since_better(self) -> int:
-        """Finished trials since the last one that was better in the first objective."""
+        """Number of trials finished after the best one by the first objective."""
         sign = self.plan.objectives[0].sign
         best, since = math.inf, 0
         for trial in sorted(self.queue.trials(), key=_finished_at):
@@ -161,109 +164,88 @@ class SearchStage(Stage):
         return since
 
     def arm(self, trial: Trial | FrozenTrial) -> Arm:
-        """What a trial tries out."""
+        """The arm of a trial."""
         label = trial.params.get(ARM, next(iter(self.arms)))
         return self.arms[label]
 
     def folder(self, trial: Trial | FrozenTrial) -> Path:
-        """Where a trial's runs lie."""
+        """The folder of a trial."""
         return self.plan.folder / "trials" / self.arm(trial).slug / f"{trial.number:04d}"
 
-    def runs(self, folder: Path) -> list[tuple[int, Path]]:
-        """Seeds and folders of a trial's runs."""
-        return [(seed, folder / f"seed-{seed}") for seed in range(self.plan.config.seeds)]
-
-    def upload_missing(self) -> None:
-        """Send what ended before other machines shared the storage."""
-        upload_missing(self.queue, self._paths, OF_SEARCH)
-
-    def gather(self) -> list[str]:
-        return download_missing(self.queue, self._paths, self.name_of)
+    def run_dirs(self, trial: Trial | FrozenTrial) -> list[Path]:
+        """Folders of a trial's runs, for seeds from 0."""
+        folder = self.folder(trial)
+        return [folder / f"seed-{seed}" for seed in range(self.plan.config.seeds)]
 
     @property
-    def _begun(self) -> bool:
-        """Whether runs lie here."""
+    def _has_runs(self) -> bool:
+        """Whether the sweep's folder has runs of these arms."""
         slugs = [arm.slug for arm in self.arms.values()]
         return any(any((self.plan.folder / "trials" / slug).glob("*/seed-*")) for slug in slugs)
 
-    def _paths(self, trial: Trial | FrozenTrial) -> list[Path]:
-        return [path for _, path in self.runs(self.folder(trial))]
 
-
-def search_lines(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchStage]:
-    """A line for each arm, or one for all of them."""
-    return STUDIES[plan.config.study](plan, storage, lock)
+def search_stages(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchStage]:
+    """One stage for each arm, or one for all of them."""
+    build = {"per_arm": _per_arm, "joint": _joint}[plan.config.study]
+    return build(plan, storage, lock)
 
 
 def _per_arm(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchStage]:
-    lines = []
+    stages = []
     for arm in plan.arms:
         space = plan.spaces[arm.label]
-        places = _places(plan, space, plan.trials_of(arm))
-        lines.append(SearchStage(plan, storage, lock, arm.label, {arm.label: arm}, space, places))
-    return lines
+        specs = _specs(plan, space, plan.trials_of(arm))
+        stages.append(SearchStage(plan, storage, lock, arm.label, {arm.label: arm}, space, specs))
+    return stages
 
 
 def _joint(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchStage]:
-    space = joined(plan.spaces)
+    space = join_spaces(plan.spaces)
     trials = sum(plan.trials_of(arm) for arm in plan.arms)
-    firsts = [_place(defaults(space, {ARM: arm.label})) for arm in plan.arms]
-    places = [*firsts, *_places(plan, space, trials)[1:]][:trials]
-    places += [_place({})] * (trials - len(places))
+    firsts = [TrialSpec(defaults(space, {ARM: arm.label}), {}) for arm in plan.arms]
+    specs = [*firsts, *_specs(plan, space, trials)[1:]][:trials]
+    specs += [TrialSpec({}, {})] * (trials - len(specs))
     arms = {arm.label: arm for arm in plan.arms}
-    return [SearchStage(plan, storage, lock, "joint", arms, space, places)]
+    return [SearchStage(plan, storage, lock, "joint", arms, space, specs)]
 
 
-STUDIES = {"per_arm": _per_arm, "joint": _joint}
+def _specs(plan: Plan, space: Space, trials: int) -> list[TrialSpec]:
+    """The points of a grid; else the defaults, then trials that the sampler suggests."""
+    if plan.config.sampler == "grid":
+        points = _grid_points(space, trials)
+    else:
+        points = [defaults(space), *({} for _ in range(trials - 1))]
+    return [TrialSpec(params, {}) for params in points]
 
 
-def _places(plan: Plan, space: Space, trials: int) -> list[TrialSpec]:
-    """The defaults, then what the sampler draws, or the points of a grid."""
-    lay_out = LAYOUTS.get(plan.config.sampler, _drawn)
-    return [_place(params) for params in lay_out(space, trials)]
-
-
-def _drawn(space: Space, trials: int) -> list[dict[str, Any]]:
-    return [defaults(space), *({} for _ in range(trials - 1))]
-
-
-def _all_points(space: Space, trials: int) -> list[dict[str, Any]]:
+def _grid_points(space: Space, trials: int) -> list[dict[str, Any]]:
     points = grid(space)
     if len(points) > trials:
-        raise OptionError(
-            "trials", trials, f"at least {len(points)}, the points of the largest grid"
-        )
+        expected = f"an integer >= {len(points)}, the number of points of the largest grid"
+        raise OptionError("trials", trials, expected)
     return points
 
 
-#: What is in line from the start, where that is not the sampler's to draw.
-LAYOUTS = {"grid": _all_points}
-
-
-def _place(params: Mapping[str, Any]) -> TrialSpec:
-    return TrialSpec(params, {})
-
-
-def _refuse_another(queue: Queue, plan: Plan) -> None:
-    """A study of this name may be another sweep's, in a storage that sweeps share."""
-    own = comparable(plan)
-    kept = queue.study.user_attrs.get("plan")
-    if kept is None and not queue.trials():
-        queue.study.set_user_attr("plan", own)
+def _check_plan(queue: Queue, plan: Plan) -> None:
+    """Raise ``ConfigError`` if another sweep that shares the storage owns the study."""
+    current = comparable(plan)
+    stored = queue.study.user_attrs.get("plan")
+    if stored is None and not queue.trials():
+        queue.study.set_user_attr("plan", current)
         return
-    if kept is None:
+    if stored is None:
         raise ConfigError(f"storage: the study {queue.name!r} is not of a sweep; choose another")
-    refuse_changes(f"storage: the study {queue.name!r}", json.loads(kept), json.loads(own))
+    check_unchanged(f"storage: the study {queue.name!r}", json.loads(stored), json.loads(current))
 
 
 def threads(config: Any, arm: Arm) -> str:
-    """The share of a worker in the machine's threads, at most what the arm asks for."""
-    whole = config.threads or len(os.sched_getaffinity(0))
-    share = max(1, whole // config.workers)
+    """Override for a worker's share of the machine's threads, at most what the arm requests."""
+    total = config.threads or len(os.sched_getaffinity(0))
+    share = max(1, total // config.workers)
     return f"trainer.threads={min(share, arm.run.trainer.threads or share)}"
 
 
-def _finite(value: float | None) -> bool:
+def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 

@@ -1,4 +1,4 @@
-"""A sweep from its plan to its answer."""
+"""Execution of a sweep: search, then confirmation."""
 
 from collections.abc import Sequence
 
@@ -10,100 +10,101 @@ from routers import ConfigError
 
 from ..config.plan import LOCK, Plan, open_folder
 from ..storage.connect import (
-    LOST,
+    STORAGE_ERRORS,
     STUDY,
-    lock_of,
     lock_study,
     open_storage,
     study_url,
+    sweep_lock,
     without_password,
 )
-from ..storage.file_lock import alone
+from ..storage.file_lock import file_lock
 from ..workers.pool import Pool
 from ..workers.progress import ProgressReporter
-from .confirmation import ConfirmStage, candidates
-from .search import SearchStage, search_lines
+from .confirmation import ConfirmStage, select_candidates
+from .search import SearchStage, search_stages
 
 
-def run_sweep(plan: Plan, watch: ProgressReporter) -> list[str]:
-    """Search, confirm, and leave everything in the sweep's folder; goes on where it stopped.
+def run_sweep(plan: Plan, reporter: ProgressReporter) -> list[str]:
+    """Run the search and the confirmation of a sweep; resumes a sweep that stopped.
 
-    Machines that share the storage share the work. Each brings the others' results into its
-    folder at the end.
+    Machines that share the storage share the trials. Each downloads the results of the others to
+    its folder at the end.
 
     Args:
         plan: of the sweep.
-        watch: shows what happens.
+        reporter: displays the progress.
 
     Returns:
-        What is missing from the answer, a line for each; empty where all is there.
+        A message for each run that is missing from the results; empty if all are present.
 
     Raises:
-        ConfigError: where folder or storage cannot be used, or hold another sweep.
-        StoppedSweepError: where a signal asked to stop.
+        ConfigError: if folder or storage cannot be used, or hold another sweep.
+        StoppedSweepError: if a signal stopped the sweep.
     """
     open_folder(plan)
     with open_storage(plan.config.storage, plan.folder) as storage:
         try:
-            return _worked_off(plan, watch, storage)
-        except LOST as error:
-            return [_lost(plan, error)]
+            return _run_stages(plan, reporter, storage)
+        except STORAGE_ERRORS as error:
+            return [_storage_message(plan, error)]
 
 
-def _worked_off(plan: Plan, watch: ProgressReporter, storage: BaseStorage) -> list[str]:
-    _refuse_orphans(plan, storage)
-    lock = lock_of(plan.config.storage, plan.folder, storage, plan.name)
-    lines = search_lines(plan, storage, lock)
-    if plan.sends:
-        for line in lines:
-            line.upload_missing()
-    with watch.showing("search", lines):
-        Pool(plan.config.workers, watch).run_all(lines)
-    found = candidates(plan, lines)
-    confirmed = ConfirmStage(plan, storage, lock, found)
-    if plan.sends:
-        confirmed.upload_missing()
-    with watch.showing("confirmation", [confirmed]):
-        Pool(plan.config.workers, watch).run_all([confirmed])
-    with alone(plan.folder / LOCK):
-        absent = [text for line in (*lines, confirmed) for text in line.gather()]
-    missing = {arm.label for arm in plan.arms} - {candidate.arm.label for candidate in found}
+def _run_stages(plan: Plan, reporter: ProgressReporter, storage: BaseStorage) -> list[str]:
+    _check_studies_exist(plan, storage)
+    lock = sweep_lock(plan.config.storage, plan.folder, storage, plan.name)
+    searches = search_stages(plan, storage, lock)
+    if plan.uploads:
+        for stage in searches:
+            stage.upload_missing()
+    with reporter.reporting("search", searches):
+        Pool(plan.config.workers, reporter).run_all(searches)
+    candidates = select_candidates(plan, searches)
+    confirmation = ConfirmStage(plan, storage, lock, candidates)
+    if plan.uploads:
+        confirmation.upload_missing()
+    with reporter.reporting("confirmation", [confirmation]):
+        Pool(plan.config.workers, reporter).run_all([confirmation])
+    with file_lock(plan.folder / LOCK):
+        absent = [text for stage in (*searches, confirmation) for text in stage.download_missing()]
+    missing = {arm.label for arm in plan.arms} - {candidate.arm.label for candidate in candidates}
     return [
-        *(f"{label}: {_why(lines, label)}" for label in sorted(missing)),
-        *confirmed.failures(),
+        *(f"{label}: {_why_unconfirmed(searches, label)}" for label in sorted(missing)),
+        *confirmation.failures(),
         *absent,
     ]
 
 
-def _lost(plan: Plan, error: Exception) -> str:
+def _storage_message(plan: Plan, error: Exception) -> str:
     shown = without_password(study_url(plan.config.storage, plan.folder))
     cause = error.__cause__ or error
-    words = str(cause.details() if isinstance(cause, grpc.Call) else cause).splitlines()
+    lines = str(cause.details() if isinstance(cause, grpc.Call) else cause).splitlines()
     return (
-        f"storage={shown}: failed ({next(iter(words), type(cause).__name__)}); what it holds is "
-        "not lost, and trials left checkpoints: the same command goes on once it answers again"
+        f"storage={shown}: failed ({next(iter(lines), type(cause).__name__)}); no results are "
+        "lost, and trials wrote checkpoints: when the storage answers again, run the same command "
+        "to continue"
     )
 
 
-def _refuse_orphans(plan: Plan, storage: BaseStorage) -> None:
-    """Runs whose study is gone would be taken for those of a new one."""
-    begun = any((plan.folder / "trials").glob("*/*/seed-*"))
-    own = f"{plan.name}/"
-    names = [name for name in optuna.get_all_study_names(storage) if name.startswith(own)]
-    if begun and not {*names} - {lock_study(plan.name)}:
+def _check_studies_exist(plan: Plan, storage: BaseStorage) -> None:
+    """Raise ``ConfigError`` for runs without a study: a new study would adopt their results."""
+    has_runs = any((plan.folder / "trials").glob("*/*/seed-*"))
+    prefix = f"{plan.name}/"
+    names = [name for name in optuna.get_all_study_names(storage) if name.startswith(prefix)]
+    if has_runs and not {*names} - {lock_study(plan.name)}:
         raise ConfigError(
-            f"out={plan.folder}: holds trials, and the storage no study of them; bring back "
+            f"out={plan.folder}: holds trials, but the storage has no study of them; restore "
             f"{STUDY} (or the storage), or choose another out"
         )
 
 
-def _why(lines: Sequence[SearchStage], label: str) -> str:
-    """Why an arm has nothing to confirm."""
+def _why_unconfirmed(stages: Sequence[SearchStage], label: str) -> str:
+    """The reason why no trial of an arm was confirmed."""
     trials = [
         trial
-        for line in lines
-        for trial in line.queue.trials()
-        if trial.state.is_finished() and line.arm(trial).label == label
+        for stage in stages
+        for trial in stage.queue.trials()
+        if trial.state.is_finished() and stage.arm(trial).label == label
     ]
     errors = [trial.user_attrs["error"] for trial in trials if "error" in trial.user_attrs]
     if errors:

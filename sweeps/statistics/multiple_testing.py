@@ -1,4 +1,4 @@
-"""Correcting p-values for how many were looked at."""
+"""Correction of p-values for multiple testing."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ import numpy as np
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values, in the order given (Holm 1979).
 
-    Compared with a level, they call any true null hypothesis false no more often than that,
-    however the tests depend on each other. The i-th smallest of m is multiplied by m - i + 1,
-    and none falls below a smaller one's.
+    Rejecting hypotheses whose adjusted p-value is at most a level bounds the chance of any false
+    rejection by that level, for any dependence between the tests. The i-th smallest of m p-values
+    is multiplied by m - i + 1, then made monotone.
 
     Args:
         p_values: of all tests of the family, without NaN.
@@ -20,7 +20,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """
     p = np.asarray(p_values, dtype=np.float64)
     if np.isnan(p).any():
-        raise ValueError("holm: a p-value is NaN; leave out what was not tested")
+        raise ValueError("holm: a p-value is NaN; remove comparisons that were not tested")
     order = np.argsort(p, kind="stable")
     raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     adjusted = np.empty_like(p)

@@ -1,4 +1,4 @@
-"""Two arms on the same seeds: how much they differ, and what that is worth."""
+"""Paired tests of two arms on the same seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
-from .variance_moderation import ROUNDING, Array, Spread
+from .variance_moderation import ROUNDING, Array, VariancePrior
 
-#: Up to so many seeds all flips of signs are tried; 2¹⁴ is a few milliseconds.
-MOST_FLIPS = 14
+#: With at most this many seeds all sign flips are enumerated; 2¹⁴ take a few milliseconds.
+MAX_FLIPS = 14
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A difference of two arms and how well it is known.
+    """The difference of two arms, with its variance.
 
     Attributes:
-        differences: the first arm less the second on each seed, in units of the score.
+        differences: the first arm minus the second on each seed, in units of the score.
         variance: of such a difference.
-        degrees: of freedom of that variance.
-        prior: those of them that all other arms lend.
+        degrees: degrees of freedom of the variance.
+        prior: the part of ``degrees`` that comes from all arms of the sweep.
     """
 
     differences: tuple[float, ...]
@@ -30,28 +30,28 @@ class Pair:
 
     @property
     def seeds(self) -> int:
-        """How many both arms ran with."""
+        """Number of seeds."""
         return len(self.differences)
 
     @property
     def difference(self) -> float:
-        """Its mean over seeds."""
+        """Mean difference over seeds."""
         return sum(self.differences) / self.seeds
 
     @property
     def standard_error(self) -> float:
-        """Of the mean difference."""
+        """Standard error of the mean difference."""
         return float(np.sqrt(self.variance / self.seeds))
 
 
-def compare(first: Array, second: Array, common: Spread) -> Pair:
+def compare(first: Array, second: Array, prior: VariancePrior) -> Pair:
     """The difference of two arms whose scores, ``(seeds,)`` each, are paired by seed.
 
-    With nothing in ``common`` it is what the paired t test reads. Otherwise its variance is
-    drawn to what all arms share, ``(d0 s0² + d s²) / (d0 + d)`` on ``d0 + d`` degrees of
-    freedom: the moderated t of Smyth (2004), made for few samples of many things.
+    Without prior degrees of freedom this is the paired t test. Otherwise the variance is shrunk
+    towards that of all arms, ``(d0 s0² + d s²) / (d0 + d)`` on ``d0 + d`` degrees of freedom:
+    the moderated t test of Smyth (2004).
 
-    >>> pair = compare(np.array([3.0, 5, 4]), np.array([2.0, 3, 3]), Spread(0.0, 0.0))
+    >>> pair = compare(np.array([3.0, 5, 4]), np.array([2.0, 3, 3]), VariancePrior(0.0, 0.0))
     >>> pair.differences, round(pair.variance, 4), pair.degrees
     ((1.0, 2.0, 1.0), 0.3333, 2.0)
     """
@@ -60,20 +60,20 @@ def compare(first: Array, second: Array, common: Spread) -> Pair:
     if own <= ROUNDING * float(max((first**2).max(), (second**2).max())):
         own = 0.0
     degrees = len(differences) - 1
-    total = degrees + common.degrees
+    total = degrees + prior.degrees
     return Pair(
         differences=tuple(differences.tolist()),
-        variance=(common.degrees * common.variance + degrees * own) / total,
+        variance=(prior.degrees * prior.variance + degrees * own) / total,
         degrees=total,
-        prior=common.degrees,
+        prior=prior.degrees,
     )
 
 
 def p_different(pair: Pair) -> float:
-    """Two-sided p that arms without a difference would look at least this different.
+    """Two-sided p-value of the hypothesis that two arms do not differ.
 
-    Where all seeds show the very same difference there is no spread to measure it by, and the
-    t test would be certain after two seeds; the sign-flip test then has the word.
+    If all seeds show the same difference its variance is 0, and the t test would reject after two
+    seeds; the sign-flip test is used instead.
 
     >>> round(p_different(Pair((1.0, 2.0, 1.0), 1 / 3, 2.0)), 4)
     0.0572
@@ -84,10 +84,11 @@ def p_different(pair: Pair) -> float:
 
 
 def p_equivalent(pair: Pair, margin: float) -> float:
-    """p that arms that differ by ``margin`` or more would look at least this alike.
+    """p-value of the hypothesis that two arms differ by ``margin`` or more.
 
-    Two one-sided tests (Schuirmann 1987): the larger of their p, against ``-margin`` and
-    against ``margin``. Without spread it is the least p a sign-flip test of one side has.
+    Two one-sided tests (Schuirmann 1987): the larger of their p-values, against ``-margin`` and
+    against ``margin``. If the variance is 0 it is the smallest p-value of a one-sided sign-flip
+    test.
 
     Args:
         pair: of the arms.
@@ -103,42 +104,42 @@ def p_equivalent(pair: Pair, margin: float) -> float:
 
 
 def _tail(t: float, degrees: float) -> float:
-    """Chance that Student's t is above; a hundred times faster than the distribution object."""
+    """Upper tail of Student's t; a hundred times faster than ``scipy.stats.t.sf``."""
     return float(special.stdtr(degrees, -t))
 
 
 def sign_flip(differences: Sequence[float]) -> float:
-    """Exact two-sided p of the mean under all flips of signs (Fisher 1935).
+    """Exact two-sided p-value of the mean under all sign flips (Fisher 1935).
 
-    It holds its level for any differences that are symmetric about 0, as those of two equal
-    arms are, whatever their distribution. Its least p is ``2 / 2**n``: 1/4 for 3 seeds, 1/16
-    for 5; it takes 6 to fall below 0.05, so it cannot be the one test of few seeds. For over
-    14 seeds 9,999 random flips stand for all.
+    The test keeps its level for any differences that are symmetric about 0, as those of two equal
+    arms are, whatever their distribution. Its smallest p-value is ``2 / 2**n``: 1/4 for 3 seeds,
+    1/16 for 5; it needs 6 seeds to fall below 0.05, so it is not the default test. For more than
+    14 seeds 9,999 random flips replace the enumeration.
 
     >>> sign_flip([1.0, 2.0, 3.0])
     0.25
     """
     if not any(differences):
         return 1.0
-    every = len(differences) <= MOST_FLIPS
+    enumerate_all = len(differences) <= MAX_FLIPS
     found = stats.permutation_test(
         (np.asarray(differences),),
         np.mean,
         permutation_type="samples",
-        n_resamples=np.inf if every else 9_999,
+        n_resamples=np.inf if enumerate_all else 9_999,
         rng=np.random.default_rng(0),
     )
     return float(found.pvalue)
 
 
 def probability_of_improvement(first: Sequence[float], second: Sequence[float]) -> float:
-    """Chance that a run of the first scores above a run of the second; a tie is half a win.
+    """Probability that a run of the first arm outscores one of the second; ties count half.
 
     The Mann-Whitney U over the number of pairs of runs, as in Agarwal et al. (2021,
-    2108.13264), for one task. 0.5 where neither is better; NaN without runs.
+    2108.13264), for one task. 0.5 if neither is better; NaN without runs.
 
     >>> probability_of_improvement([3, 4, 5], [1, 3, 4])
-    0.7777777777777778
+    0.7778
     """
     if not len(first) or not len(second):
         return np.nan

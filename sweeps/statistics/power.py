@@ -1,60 +1,62 @@
-"""How many seeds it takes to see a difference."""
+"""Statistical power: the number of seeds needed to detect a difference."""
 
 import numpy as np
 from scipy import stats
 
 from .paired_tests import Pair
 
-#: More seeds than that are no answer.
-MOST_SEEDS = 1_000
+#: Larger numbers of seeds are not reported.
+MAX_SEEDS = 1_000
 
 
-def power(difference: float, spread: float, seeds: int, level: float, prior: float = 0) -> float:
-    """Chance that a two-sided paired t test finds a true difference, the right way round.
+def t_test_power(
+    difference: float, deviation: float, seeds: int, level: float, prior: float = 0
+) -> float:
+    """Probability that a two-sided paired t test finds a true difference with the right sign.
 
     Args:
         difference: the true mean difference.
-        spread: standard deviation of the difference on one seed, above 0.
+        deviation: standard deviation of the difference on one seed, above 0.
         seeds: number of pairs.
-        level: the test's, such as 0.05, or less where it is one of many.
-        prior: degrees of freedom known beforehand.
+        level: of the test, such as 0.05, or less if it is one of many.
+        prior: degrees of freedom of the variance prior.
 
-    >>> round(power(1.0, 1.0, seeds=10, level=0.05), 4)
+    >>> round(t_test_power(1.0, 1.0, seeds=10, level=0.05), 4)
     0.8031
     """
     degrees = seeds - 1 + prior
-    shift = abs(difference) / spread * np.sqrt(seeds)
-    bar = stats.t.isf(level / 2, degrees)
-    return float(stats.nct.sf(bar, degrees, shift))
+    shift = abs(difference) / deviation * np.sqrt(seeds)
+    critical = stats.t.isf(level / 2, degrees)
+    return float(stats.nct.sf(critical, degrees, shift))
 
 
 def seeds_needed(pair: Pair, level: float, wanted: float = 0.8) -> int | None:
-    """Least number of seeds that would find the difference seen, were it the true one.
+    """Smallest number of seeds that detects the observed difference, if it is the true one.
 
-    None where over 1,000 would not do, as for no difference at all. A difference seen is a rough
-    guess at the true one: take the number as an order of magnitude.
+    None if 1,000 seeds are not enough. The observed difference is a rough estimate of the true
+    one: the result is an order of magnitude.
 
     Args:
-        pair: with the difference and its spread.
-        level: of the test that is to find it.
-        wanted: the chance to find it.
+        pair: with the difference and its variance.
+        level: of the test.
+        wanted: the power to reach.
 
     >>> seeds_needed(Pair((1.0, 0.0, 2.0), 1.0, 2.0), level=0.05)
     10
     """
     if pair.difference == 0:
         return None
-    if pair.variance == 0:  # found as soon as there are seeds enough for the sign-flip test
+    if pair.variance == 0:  # the sign-flip test decides
         return int(np.ceil(1 - np.log2(level)))
-    spread = float(np.sqrt(pair.variance))
+    deviation = float(np.sqrt(pair.variance))
 
-    def finds(seeds: int) -> bool:
-        return power(pair.difference, spread, seeds, level, pair.prior) >= wanted
+    def is_enough(seeds: int) -> bool:
+        return t_test_power(pair.difference, deviation, seeds, level, pair.prior) >= wanted
 
-    if not finds(MOST_SEEDS):
+    if not is_enough(MAX_SEEDS):
         return None
-    low, high = 1, MOST_SEEDS  # power grows with seeds: halve the range
+    low, high = 1, MAX_SEEDS  # power grows with seeds: halve the range
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if finds(middle) else (middle, high)
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
     return high

@@ -1,4 +1,4 @@
-"""How much arms vary from seed to seed, where each ran with few seeds."""
+"""Variance moderation: a variance estimate shared by all arms of a sweep."""
 
 from dataclasses import dataclass
 
@@ -8,53 +8,53 @@ from scipy import optimize, special
 
 Array = npt.NDArray[np.float64]
 
-#: Below this share of the scores' size a variance is rounding of floats, not spread.
+#: Relative to squared scores, smaller variances are rounding errors.
 ROUNDING = 1e-20
 
 
 @dataclass(frozen=True)
-class Spread:
-    """What all arms together say about how much one of them varies.
+class VariancePrior:
+    """Prior of the variance of a pair's difference, estimated from all arms.
 
     Attributes:
         variance: of a difference of two arms on one seed.
-        degrees: of freedom that this knowledge is worth beside a pair's own; 0 for none.
+        degrees: degrees of freedom of the prior; 0 for no prior.
     """
 
     variance: float
     degrees: float
 
 
-def common_spread(scores: Array) -> Spread:
-    """What the spread of all arms is worth for the spread of any two.
+def estimate_prior(scores: Array) -> VariancePrior:
+    """Estimate a prior of the variance of differences from the variances of all arms.
 
-    Seeds shift all arms alike (a block each); what is left over gives each arm a variance.
-    The closer those agree, the more degrees of freedom their pooled value is worth: the
-    empirical Bayes estimate of Smyth (2004, doi 10.2202/1544-6115.1027). Half of it
-    is granted: with few arms of unequal spread the full value makes too many differences.
-    Two arms have but one difference, and get nothing.
+    Seeds shift all arms alike (one block each); the residuals give each arm a variance. The
+    closer these agree, the more degrees of freedom their pooled value has: the empirical Bayes
+    estimate of Smyth (2004, doi 10.2202/1544-6115.1027). Half of them are used: with few arms of
+    unequal variance all of them reject too often. Two arms have only one difference, so no
+    prior.
 
     Args:
         scores: ``(arms, seeds)``, at least two seeds.
 
-    >>> spread = common_spread(np.array([[1.0, 2, 3], [2, 2, 5], [4, 3, 4]]))
-    >>> round(spread.variance, 4), round(spread.degrees, 4)
+    >>> prior = estimate_prior(np.array([[1.0, 2, 3], [2, 2, 5], [4, 3, 4]]))
+    >>> round(prior.variance, 4), round(prior.degrees, 4)
     (1.5556, 1.0)
     """
     arms, seeds = scores.shape
     if arms < 3:
-        return Spread(0.0, 0.0)
-    left = scores - scores.mean(1, keepdims=True) - scores.mean(0) + scores.mean()
-    squares = (left**2).sum(1)
+        return VariancePrior(0.0, 0.0)
+    residuals = scores - scores.mean(1, keepdims=True) - scores.mean(0) + scores.mean()
+    squares = (residuals**2).sum(1)
     pooled = float(squares.sum()) / ((arms - 1) * (seeds - 1))
     if pooled <= ROUNDING * float((scores**2).max()):
-        return Spread(0.0, 0.0)
+        return VariancePrior(0.0, 0.0)
     own_degrees = (seeds - 1) * (arms - 1) / arms
-    variances = np.maximum(squares / own_degrees, 1e-8 * pooled)  # an arm that never varies
+    variances = np.maximum(squares / own_degrees, 1e-8 * pooled)  # arms with variance 0
     excess = np.log(variances).var(ddof=1) - special.polygamma(1, own_degrees / 2)
-    most = (arms - 2) * (seeds - 1)  # what the other arms have
-    degrees = most if excess <= 0 else min(most, 2 * inverse_trigamma(float(excess)))
-    return Spread(2 * pooled, degrees / 2)
+    limit = (arms - 2) * (seeds - 1)  # degrees of freedom of the other arms
+    degrees = limit if excess <= 0 else min(limit, 2 * inverse_trigamma(float(excess)))
+    return VariancePrior(2 * pooled, degrees / 2)
 
 
 def inverse_trigamma(value: float) -> float:

@@ -1,4 +1,4 @@
-"""What can be said of each pair of arms, once all that was looked at is paid for."""
+"""Pairwise comparison of arms, corrected for multiple testing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,21 +8,21 @@ from itertools import combinations
 import numpy as np
 
 from ..config.objectives import Objective
-from .compact_letters import letters
+from .compact_letter_display import compact_letter_display
 from .multiple_testing import holm
 from .paired_tests import Pair, compare, p_different, p_equivalent
 from .power import seeds_needed
-from .variance_moderation import common_spread
+from .variance_moderation import estimate_prior
 
-#: Of all that is called different where nothing is, at most this share of sweeps.
+#: Familywise error rate: in at most this share of sweeps any equal arms are called different.
 LEVEL = 0.05
 
-#: Fewer seeds say too little about spread.
-LEAST_SEEDS = 3
+#: Fewer seeds do not estimate the variance.
+MIN_SEEDS = 3
 
 
 class Word(StrEnum):
-    """What is said of an arm against another."""
+    """Result of the comparison of an arm with another."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -36,14 +36,15 @@ OPPOSITE = {Word.BETTER: Word.WORSE, Word.WORSE: Word.BETTER}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of a first arm against a second.
+    """Comparison of a first arm with a second.
 
     Attributes:
-        word: of the first: better, worse …
-        pair: their difference, first less second; None for too few seeds.
-        p: that arms without a difference look so different, after Holm over all pairs.
-        p_equivalent: that arms as far apart as the margin look so alike, after Holm too.
-        level: of this one test, at its strictest.
+        word: the result for the first arm: better, worse …
+        pair: their difference, first minus second; None for too few seeds.
+        p: p-value of the hypothesis of no difference, after Holm over all pairs.
+        p_equivalent: p-value of the hypothesis of a difference of at least the margin, after
+            Holm over all pairs.
+        level: of this test, at its strictest.
     """
 
     word: Word
@@ -54,12 +55,12 @@ class Verdict:
 
     @property
     def seeds_needed(self) -> int | None:
-        """To find the difference seen with 80 % chance, were it the true one.
+        """Seeds that detect the observed difference with 80 % power, if it is the true one.
 
-        None if more than 1,000, or unknown; never fewer than the least that are tested.
+        None if more than 1,000, or unknown; at least `MIN_SEEDS`.
         """
         found = None if self.pair is None else seeds_needed(self.pair, self.level)
-        return None if found is None else max(found, LEAST_SEEDS)
+        return None if found is None else max(found, MIN_SEEDS)
 
 
 TOO_FEW = Verdict(Word.TOO_FEW)
@@ -67,13 +68,13 @@ TOO_FEW = Verdict(Word.TOO_FEW)
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What is said of every pair.
+    """Comparisons of all pairs of arms.
 
     Attributes:
         pairs: verdicts by the two labels, in one order of the two.
-        groups: letters by label: arms that share one were not told apart. Empty for arms with
-            too few seeds.
-        seeds: all tested arms ran with; empty where there were too few.
+        groups: letters by label: arms that share one are not significantly different. Empty for
+            arms with too few seeds.
+        seeds: that all tested arms have; empty if too few.
     """
 
     pairs: Mapping[tuple[str, str], Verdict]
@@ -81,91 +82,92 @@ class Verdicts:
     seeds: tuple[int, ...]
 
     def of(self, first: str, second: str) -> Verdict:
-        """What is said of the first against the second."""
+        """Comparison of the first arm with the second."""
         if (first, second) in self.pairs:
             return self.pairs[first, second]
         if (second, first) in self.pairs:
-            return _turned(self.pairs[second, first])
+            return _swapped(self.pairs[second, first])
         return TOO_FEW
 
 
-def judge(
+def compare_all(
     scores: Mapping[str, Mapping[int, float]],
     objective: Objective,
     margin: float,
     level: float = LEVEL,
 ) -> Verdicts:
-    """Tell arms apart by a moderated paired t test, with Holm over all pairs.
+    """Compare all pairs of arms by moderated paired t tests with Holm's correction.
 
-    All pairs, not only those with the best: which arm looks best is decided by the same numbers,
-    so the best against the last of ten is the largest of 45 differences. In a sweep where no
-    arm differs any two are called different in at most ``level`` of cases; tests/sweeps holds
-    that to account for normal and skewed scores. Two arms are tested by the plain paired t
-    test. An exact permutation test would assume less, but cannot reach 0.05 with 5 seeds.
+    All pairs are tested, not only those with the best arm: the same scores select the best arm, so
+    the best against the last of ten is the largest of 45 differences. If no arms differ, any pair
+    is called different in at most ``level`` of sweeps; tests/sweeps checks that for normal and
+    skewed scores. Two arms are compared by the plain paired t test. An exact permutation test
+    would assume less, but cannot reach 0.05 with 5 seeds.
 
-    The words: ``equivalent within margin`` where both one-sided tests, after Holm, say so, even
-    if the small difference is certain; else ``better`` or ``worse`` where the difference is
-    found; else ``not distinguishable``. It speaks of the confirmed configurations: how lucky
-    the search was that found them is not in the spread over seeds.
+    A pair is ``equivalent within margin`` if both one-sided tests reject after Holm's correction,
+    even if the small difference is significant; else ``better`` or ``worse`` if the difference is
+    significant; else ``not distinguishable``. The comparison is of the confirmed configurations:
+    the variance over seeds does not include that of the search.
 
     Args:
-        scores: by label, then by seed; only arms that are complete. They are compared on the
-            seeds that all have; if these are fewer than 3 no verdict is reached.
-        objective: which way is better.
-        margin: the largest difference that does not matter; 0 calls none equivalent.
-        level: of the tests.
+        scores: by label, then by seed, of complete arms. They are compared on the seeds that all
+            share; with fewer than 3 there are no verdicts.
+        objective: defines which direction is better.
+        margin: the largest irrelevant difference; 0 calls no arms equivalent.
+        level: familywise error rate.
 
     >>> one = {1: 0.90, 2: 0.91, 3: 0.90, 4: 0.92, 5: 0.91}
     >>> other = {1: 0.95, 2: 0.96, 3: 0.94, 4: 0.96, 5: 0.95}
-    >>> judge({"x": one, "y": other}, Objective("score.value", "maximize"), 0.01).of("x", "y").word
+    >>> objective = Objective("score.value", "maximize")
+    >>> compare_all({"x": one, "y": other}, objective, margin=0.01).of("x", "y").word
     <Word.WORSE: 'worse'>
     """
     shared = sorted(set.intersection(*(set(each) for each in scores.values()))) if scores else []
-    if len(shared) < LEAST_SEEDS:
+    if len(shared) < MIN_SEEDS:
         return Verdicts({}, dict.fromkeys(scores, ""), ())
     goodness = -objective.sign * np.array([[each[s] for s in shared] for each in scores.values()])
     labels = list(scores)
     pairs = _pairs(labels, goodness)
-    words = _words(list(pairs.values()), margin, level, objective.sign)
-    verdicts = dict(zip(pairs, words, strict=True))
-    best_first = [labels[place] for place in np.argsort(-goodness.mean(1), kind="stable")]
-    apart = [names for names, verdict in verdicts.items() if verdict.word in OPPOSITE]
-    return Verdicts(verdicts, letters(best_first, apart), tuple(shared))
+    results = _verdicts(list(pairs.values()), margin, level, objective.sign)
+    verdicts = dict(zip(pairs, results, strict=True))
+    best_first = [labels[index] for index in np.argsort(-goodness.mean(1), kind="stable")]
+    different = [names for names, verdict in verdicts.items() if verdict.word in OPPOSITE]
+    return Verdicts(verdicts, compact_letter_display(best_first, different), tuple(shared))
 
 
 def _pairs(labels: Sequence[str], goodness: np.ndarray) -> dict[tuple[str, str], Pair]:
-    common = common_spread(goodness)
+    prior = estimate_prior(goodness)
     return {
-        (labels[i], labels[j]): compare(goodness[i], goodness[j], common)
+        (labels[i], labels[j]): compare(goodness[i], goodness[j], prior)
         for i, j in combinations(range(len(labels)), 2)
     }
 
 
-def _words(pairs: Sequence[Pair], margin: float, level: float, sign: float) -> list[Verdict]:
-    """Verdicts on differences in goodness, told in units of the score."""
+def _verdicts(pairs: Sequence[Pair], margin: float, level: float, sign: float) -> list[Verdict]:
+    """Verdicts from differences in goodness, converted to units of the score."""
     different = holm([p_different(pair) for pair in pairs])
-    alike = holm([p_equivalent(pair, margin) for pair in pairs])
+    equivalent = holm([p_equivalent(pair, margin) for pair in pairs])
     return [
         Verdict(
-            word=_word(pair, p, p_alike, level),
+            word=_word(pair, p, p_same, level),
             pair=pair if sign < 0 else _negated(pair),
             p=p,
-            p_equivalent=p_alike,
+            p_equivalent=p_same,
             level=level / len(pairs),
         )
-        for pair, p, p_alike in zip(pairs, different, alike, strict=True)
+        for pair, p, p_same in zip(pairs, different, equivalent, strict=True)
     ]
 
 
-def _word(pair: Pair, different: float, alike: float, level: float) -> Word:
-    if alike <= level:
+def _word(pair: Pair, p: float, p_same: float, level: float) -> Word:
+    if p_same <= level:
         return Word.EQUIVALENT
-    if different <= level:
+    if p <= level:
         return Word.BETTER if pair.difference > 0 else Word.WORSE
     return Word.UNCLEAR
 
 
-def _turned(verdict: Verdict) -> Verdict:
+def _swapped(verdict: Verdict) -> Verdict:
     assert verdict.pair is not None
     word = OPPOSITE.get(verdict.word, verdict.word)
     return replace(verdict, word=word, pair=_negated(verdict.pair))

@@ -1,4 +1,4 @@
-"""Where studies are kept: SQLite in the sweep's folder, a database or a proxy by its URL."""
+"""Connection to the storage of a sweep: SQLite in its folder, a database or a proxy by URL."""
 
 import logging
 import re
@@ -20,50 +20,50 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLA
 
 from routers import ConfigError
 
-from .file_lock import Lock, alone
+from .file_lock import Lock, file_lock
 from .liveness import LivenessMonitor
 from .storage_lock import GRACE_SECONDS, StorageLock
 
 STUDY = "study.db"
 
 #: Seconds to wait for a database that another process writes to.
-PATIENCE_SECONDS = 120
+BUSY_SECONDS = 120
 
 #: Seconds to wait for a proxy to answer.
 PROXY_SECONDS = 20
 
-#: Where a proxy listens if nothing else is said.
+#: Default port of a proxy.
 PROXY_PORT = 13000
 
-#: Backends whose URL may leave out the driver.
+#: Drivers of backends whose URL may omit the driver.
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
-#: How often opening is tried again: machines that begin at once all make the same tables.
-RETRIES = 4
+#: Attempts to open a database: machines that start at the same time all create the tables.
+MAX_ATTEMPTS = 4
 
-#: What a query of a URL may hold that is nobody's business, as in ``password=``.
+#: Secrets in the query of a URL, such as ``password=``.
 SECRET = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
 
-#: What is raised where a storage no longer answers.
-LOST = (StorageInternalError, SQLAlchemyError, RpcError)
+#: Errors of a storage that no longer answers.
+STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError, RpcError)
 
 
 @contextmanager
 def open_storage(url: str | None, folder: Path) -> Iterator[BaseStorage]:
-    """The storage of a sweep, for as long as it is needed.
+    """Open the storage of a sweep; it is closed at the end of the context.
 
     Args:
         url: of a database or a proxy, or None for SQLite in the folder.
         folder: of the sweep.
 
     Raises:
-        ConfigError: where it cannot be opened or written.
+        ConfigError: if it cannot be opened or written.
     """
-    quiet_optuna()
+    silence_optuna()
     shown = study_url(url, folder)
     try:
-        place = _place(shown)
-        storage, close = _OPENERS.get(place.get_backend_name(), _open_server)(place)
+        parsed = _parse(shown)
+        storage, close = _OPENERS.get(parsed.get_backend_name(), _open_server)(parsed)
     except (ValueError, SQLAlchemyError, ImportError, RuntimeError, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(
@@ -77,40 +77,40 @@ def open_storage(url: str | None, folder: Path) -> Iterator[BaseStorage]:
         close()
 
 
-#: A storage, and what to call when it is no longer needed.
+#: A storage and the function that closes it.
 Opened = tuple[BaseStorage, Callable[[], None]]
 
 
-def _place(url: str) -> URL:
-    place = make_url(url)
-    return place.set(drivername=DRIVERS.get(place.drivername, place.drivername))
+def _parse(url: str) -> URL:
+    parsed = make_url(url)
+    return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
 
 
 def _open_server(url: URL) -> Opened:
-    for _ in range(RETRIES):
+    for _ in range(MAX_ATTEMPTS):
         with suppress(IntegrityError, ProgrammingError):
-            return _connected(url)
+            return _connect(url)
         time.sleep(0.2)
-    return _connected(url)
+    return _connect(url)
 
 
-def _connected(url: URL) -> Opened:
-    # a connection that the server or the network dropped meanwhile is made anew
-    lasting = {"pool_pre_ping": True}
-    storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=lasting)
+def _connect(url: URL) -> Opened:
+    # pool_pre_ping replaces connections that the server or the network dropped
+    options = {"pool_pre_ping": True}
+    storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
     return storage, storage.engine.dispose
 
 
 def _open_sqlite(url: URL) -> Opened:
-    patience = {"connect_args": {"timeout": PATIENCE_SECONDS}}
-    with alone(_beside(url)):
-        storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=patience)
+    options = {"connect_args": {"timeout": BUSY_SECONDS}}
+    with file_lock(_lock_path(url)):
+        storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
         _prepare_sqlite(storage)
     return storage, storage.engine.dispose
 
 
-def _beside(url: URL) -> Path:
-    """The lock of a file: whoever can share the file can share it."""
+def _lock_path(url: URL) -> Path:
+    """The lock file of an SQLite file, in the same folder: all users of the file can share it."""
     if not url.database or url.database == ":memory:":
         raise ConnectionError("a sweep must outlive its process; name a file")
     file = Path(url.database)
@@ -133,38 +133,28 @@ def _open_proxy(url: URL) -> Opened:
 _OPENERS = {"sqlite": _open_sqlite, "grpc": _open_proxy}
 
 
-def lock_of(url: str | None, folder: Path, storage: BaseStorage, name: str) -> Lock:
-    """What lets one process at a time change the trials of a sweep, on all its machines.
+def sweep_lock(url: str | None, folder: Path, storage: BaseStorage, name: str) -> Lock:
+    """The lock that lets one process at a time change the trials of a sweep, on all machines.
 
     Args:
         url: of the storage, or None for SQLite in the folder.
         folder: of the sweep.
-        storage: that was opened.
+        storage: the opened storage.
         name: of the sweep.
     """
-    place = _place(study_url(url, folder))
-    return _LOCKS.get(place.get_backend_name(), _turn)(place, storage, name)
+    parsed = _parse(study_url(url, folder))
+    if parsed.get_backend_name() == "sqlite":  # fast, and released as soon as its holder is dead
+        return partial(file_lock, _lock_path(parsed))
+    return StorageLock(lock_study(name), storage, LivenessMonitor(GRACE_SECONDS)).acquire
 
 
 def lock_study(name: str) -> str:
-    """The study that is the lock of a sweep, and holds no runs."""
+    """Name of the study that serves as the lock of a sweep and has no runs."""
     return f"{name}/lock"
 
 
-def _turn(url: URL, storage: BaseStorage, name: str) -> Lock:
-    return StorageLock(lock_study(name), storage, LivenessMonitor(GRACE_SECONDS)).alone
-
-
-def _file(url: URL, storage: BaseStorage, name: str) -> Lock:
-    return partial(alone, _beside(url))
-
-
-#: A file's lock is quick, and free as soon as its holder is dead.
-_LOCKS = {"sqlite": _file}
-
-
 def study_url(url: str | None, folder: Path) -> str:
-    """Where the studies of a sweep are.
+    """The URL of the storage of a sweep.
 
     >>> study_url(None, Path("runs/digits"))
     'sqlite:///runs/digits/study.db'
@@ -173,7 +163,7 @@ def study_url(url: str | None, folder: Path) -> str:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown and written down.
+    """Replace the secrets in a URL, to print or store it.
 
     >>> without_password("postgresql+psycopg://me:secret@host/study")
     'postgresql+psycopg://me:***@host/study'
@@ -183,43 +173,43 @@ def without_password(url: str) -> str:
     'postgresql:/***@host/study'
     """
     try:
-        place = make_url(url)
-        shown = place.render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):  # not a URL, or with a port that is no number
-        return _after_secrets(url)
-    if "@" in (place.host or "") or re.search(":.*@", place.database or ""):
-        return _after_secrets(url)  # part of a password was read as something else
+        parsed = make_url(url)
+        shown = parsed.render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):  # not a URL, or its port is not a number
+        return _without_userinfo(url)
+    if "@" in (parsed.host or "") or re.search(":.*@", parsed.database or ""):
+        return _without_userinfo(url)  # part of a password was parsed as something else
     return SECRET.sub(r"\1***", shown)
 
 
-def _after_secrets(url: str) -> str:
-    """What follows the last place where a password of what is no good URL may end."""
+def _without_userinfo(url: str) -> str:
+    """The part of a malformed URL after the last position where a password may end."""
     rest = re.sub(r"^[\w+.-]*:/*", "", url)
     scheme = url[: len(url) - len(rest)]
-    before, at, place = rest.rpartition("@")
+    before, at, host = rest.rpartition("@")
     if "?" in before:  # then the last @ may be part of a query
         return f"{scheme}***"
-    place, asked, _ = place.partition("?")
-    return f"{scheme}{'***@' if at else ''}{place}{'?***' if asked else ''}"
+    host, query, _ = host.partition("?")
+    return f"{scheme}{'***@' if at else ''}{host}{'?***' if query else ''}"
 
 
-def quiet_optuna() -> None:
-    """Errors only: the sweep says what happens in its own words."""
+def silence_optuna() -> None:
+    """Show errors of Optuna only: the sweep prints its own messages."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
 
 
 def _prepare_sqlite(storage: RDBStorage) -> None:
-    """Let several processes write in turn, and lose nothing when one is killed.
+    """Let several processes write in turn, and lose no data if one is killed.
 
-    A transaction takes the lock where it begins. The driver takes it at the first write, so two
-    processes could both read that a trial is waiting, and both run it. A log of writes ahead
-    costs one flush of the disk where a journal costs several.
+    A transaction takes the lock when it begins. The driver takes it at the first write, so two
+    processes could both read that a trial is waiting, and both run it. A write-ahead log costs
+    one flush of the disk; a journal costs several.
     """
 
     @event.listens_for(storage.engine, "connect")
     def connect(connection: sqlite3.Connection, record: object) -> None:
-        connection.isolation_level = None  # transactions are ours
+        connection.isolation_level = None  # begin() starts transactions
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
 
@@ -227,4 +217,4 @@ def _prepare_sqlite(storage: RDBStorage) -> None:
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    storage.engine.dispose()  # connections from before
+    storage.engine.dispose()  # close the connections made without these settings

@@ -1,18 +1,17 @@
-"""One process at a time in what must not be done twice."""
+"""File lock: mutual exclusion among processes that share a folder."""
 
 import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-#: What is done while it is held, is done by one process at a time. Who holds it may not take it
-#: again.
+#: Factory of a context that one process at a time can enter. It is not reentrant.
 Lock = Callable[[], AbstractContextManager[None]]
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Wait for a lock; the system lets go of it however this process ends."""
+def file_lock(path: Path) -> Iterator[None]:
+    """Wait for a lock; the operating system releases it however this process ends."""
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

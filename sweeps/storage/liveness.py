@@ -1,4 +1,4 @@
-"""Who works on a trial, and whether they still live."""
+"""Worker identity and liveness detection for running trials."""
 
 import os
 import socket
@@ -7,33 +7,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-#: A trial is marked as worked on this often.
-BEAT_SECONDS = 15.0
+#: Seconds between two heartbeats of a running trial.
+HEARTBEAT_SECONDS = 15.0
 
-#: A worker elsewhere that has not marked its trial for so long is dead.
+#: A worker on another host that has sent no heartbeat for this many seconds counts as dead.
 GRACE_SECONDS = 180.0
 
-#: A name for this machine, in place of one that it finds.
-MACHINE = "SWITCHYARD_MACHINE"
+#: Environment variable that replaces the detected host id.
+HOST_ID_VARIABLE = "SWITCHYARD_MACHINE"
 
 
-def machine() -> str:
-    """Where numbers of processes mean the same: a host since its start, or a container on it.
+def host_id() -> str:
+    """Identifier of the scope of process ids: a boot of a host, or a container on it.
 
-    Hosts may share a name and containers a kernel, so both are part of it.
+    Hosts may share a name and containers a kernel, so the identifier has both.
     """
-    named = os.environ.get(MACHINE)
-    return named or " ".join([socket.gethostname(), _kernel_start(), _process_space()])
+    override = os.environ.get(HOST_ID_VARIABLE)
+    return override or " ".join([socket.gethostname(), _boot_id(), _pid_namespace()])
 
 
-def _kernel_start() -> str:
+def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return "?"
 
 
-def _process_space() -> str:
+def _pid_namespace() -> str:
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -41,47 +41,49 @@ def _process_space() -> str:
 
 
 def worker_identity() -> dict[str, Any]:
-    """This process, so that another one can tell whether it still lives."""
+    """Identity of this process, by which other processes determine whether it is alive."""
     pid = os.getpid()
-    return {"host": machine(), "pid": pid, "start": start_time(pid)}
+    return {"host": host_id(), "pid": pid, "start": start_time(pid)}
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None for one that is gone."""
+    """Start time of a process in clock ticks since boot; None if it has ended."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    fields = text.rpartition(")")[2].split()  # the name before it may hold anything
+    fields = text.rpartition(")")[2].split()  # the process name may contain anything
     return None if fields[0] in ("Z", "X") else int(fields[19])
 
 
 class LivenessMonitor:
-    """Tells dead workers from living ones.
+    """Detects dead workers.
 
-    On this machine a process is alive if its number and start time are. Of one elsewhere only
-    its marks are seen: by this machine's clock, so that clocks need not agree.
+    On this host a process is alive if its pid and start time match. On other hosts only
+    heartbeats are visible; their age is measured by this host's clock, so clocks need not agree.
 
     Args:
-        grace: seconds without a new mark after which a worker elsewhere is dead.
+        grace: seconds without a new heartbeat after which a worker on another host is dead.
     """
 
     def __init__(self, grace: float | None = None) -> None:
         self.grace = GRACE_SECONDS if grace is None else grace
         self._seen: dict[tuple[str, int], tuple[Any, float]] = {}
 
-    def dead(self, study: str, number: int, claim: Mapping[str, Any] | None, mark: Any) -> bool:
-        """Whether nobody works on a running trial any more.
+    def is_dead(
+        self, study: str, number: int, claim: Mapping[str, Any] | None, heartbeat: Any
+    ) -> bool:
+        """Whether the worker of a running trial is dead.
 
         Args:
-            study: of the trial.
+            study: name of the trial's study.
             number: of the trial.
-            claim: of who works on it; None where that is not known, and only marks tell.
-            mark: what changes while it is worked on.
+            claim: identity of the worker; None if unknown, then only heartbeats count.
+            heartbeat: a value that changes while the worker is alive.
         """
-        if claim is not None and claim["host"] == machine() and claim["start"] is not None:
+        if claim is not None and claim["host"] == host_id() and claim["start"] is not None:
             return start_time(claim["pid"]) != claim["start"]
-        now = (claim, mark)
+        now = (claim, heartbeat)
         known, since = self._seen.get((study, number), (None, 0.0))
         if known != now:
             self._seen[study, number] = (now, time.monotonic())

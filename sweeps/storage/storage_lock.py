@@ -1,4 +1,4 @@
-"""One process at a time among machines that share a database and no folder."""
+"""Storage lock: mutual exclusion among machines that share a database but no folder."""
 
 import random
 import time
@@ -12,51 +12,52 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from .liveness import LivenessMonitor, worker_identity
 
-#: Seconds between two looks at a lock that another process holds, on average.
-LOOK_SECONDS = 0.03
+#: Average seconds between two attempts to acquire a lock that another process holds.
+POLL_SECONDS = 0.03
 
-#: A holder elsewhere that has not let go for so long is dead. Who waits for the lock marks no
-#: trials: this is well below what these are given.
+#: A holder on another host that has not released the lock for this many seconds counts as dead.
+#: A process that waits for the lock sends no heartbeats, so this is well below the grace of trials.
 GRACE_SECONDS = 30.0
 
 
 class StorageLock:
-    """A lock that is a trial: every storage lets one process alone start it.
+    """A lock that is a trial: every storage lets only one process start it.
 
-    Who holds the lock has the trial running. A trial whose process died is failed, which also
-    one process alone can do, and another one takes its place: of several the first that has not
-    failed counts.
+    The holder of the lock has the trial running. If the holder dies, exactly one process marks
+    its trial FAILED, and a new trial replaces it; the first trial that has not failed is the
+    lock.
 
-    That it is one process alone is as sure as the witness. One elsewhere that holds the lock for
-    longer than its grace, asleep perhaps, is taken for dead while it lives, and then two work at
-    once; so is a process that takes the lock in the moment between the last look at a dead one's
-    and its failing. What is done under the lock has to bear that, however rare.
+    Mutual exclusion is as reliable as the liveness monitor. A holder on another host that keeps
+    the lock longer than the grace period (a suspended process, for instance) counts as dead, and
+    then two processes work at once. The same happens if a process acquires the lock between the
+    last check of a dead holder and the update that marks its trial FAILED. Code under the lock
+    must tolerate this, however rare.
 
     Args:
-        name: of its study.
-        storage: where it is.
-        witness: tells whether who holds it still lives.
+        name: of the lock's study.
+        storage: of the study.
+        liveness: detects that the holder died.
     """
 
-    def __init__(self, name: str, storage: BaseStorage, witness: LivenessMonitor) -> None:
+    def __init__(self, name: str, storage: BaseStorage, liveness: LivenessMonitor) -> None:
         self.name = name
         self.storage = storage
-        self.witness = witness
+        self.liveness = liveness
         optuna.create_study(study_name=name, storage=storage, load_if_exists=True)
         self._study = storage.get_study_id_from_name(name)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Wait for the lock, and hold it meanwhile."""
-        held = self._taken()
+    def acquire(self) -> Iterator[None]:
+        """Wait for the lock and hold it in the context."""
+        trial = self._acquire()
         try:
             yield
         finally:
-            with suppress(UpdateFinishedTrialError):  # this process was taken for dead
-                self.storage.set_trial_user_attr(held, "claim", None)
-                self.storage.set_trial_state_values(held, TrialState.WAITING)
+            with suppress(UpdateFinishedTrialError):  # another process declared this one dead
+                self.storage.set_trial_user_attr(trial, "claim", None)
+                self.storage.set_trial_state_values(trial, TrialState.WAITING)
 
-    def _taken(self) -> int:
+    def _acquire(self) -> int:
         while True:
             trial = self._current()
             number = trial._trial_id
@@ -65,11 +66,11 @@ class StorageLock:
                     if self.storage.set_trial_state_values(number, TrialState.RUNNING):
                         self.storage.set_trial_user_attr(number, "claim", worker_identity())
                         return number
-                elif self._dead(trial) and self._dead(self.storage.get_trial(number)):
-                    # the second look is at what may have changed hands since the first was read
+                elif self._is_dead(trial) and self._is_dead(self.storage.get_trial(number)):
+                    # the second check reads the trial again: the lock may have changed hands
                     self.storage.set_trial_state_values(number, TrialState.FAIL)
                     continue
-            time.sleep(2 * LOOK_SECONDS * random.random())
+            time.sleep(2 * POLL_SECONDS * random.random())
 
     def _current(self) -> FrozenTrial:
         states = (TrialState.WAITING, TrialState.RUNNING)
@@ -77,6 +78,6 @@ class StorageLock:
             self.storage.create_new_trial(self._study, create_trial(state=TrialState.WAITING))
         return min(trials, key=lambda trial: trial.number)
 
-    def _dead(self, trial: FrozenTrial) -> bool:
-        taken = str(trial.datetime_start)
-        return self.witness.dead(self.name, trial.number, trial.user_attrs.get("claim"), taken)
+    def _is_dead(self, trial: FrozenTrial) -> bool:
+        start = str(trial.datetime_start)
+        return self.liveness.is_dead(self.name, trial.number, trial.user_attrs.get("claim"), start)

@@ -1,1 +1,1 @@
-"""Trials in worker processes."""
+"""Worker processes of a sweep: queue, pool, jobs, artifacts and progress."""

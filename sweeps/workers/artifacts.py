@@ -1,4 +1,4 @@
-"""Files of finished runs, sent through the storage to machines that have other folders."""
+"""Artifacts: files of finished runs, stored as attributes for machines with other folders."""
 
 import base64
 import hashlib
@@ -6,34 +6,41 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from optuna.trial import FrozenTrial, TrialState
+
 from tasks import RESULT
 
-#: What is sent of a run, and what of one that is not shown: text, and little of it.
-RECORDS = ("config.yaml", "command.txt", "metrics.csv", "confusion.csv", RESULT)
-OF_SEARCH = ("config.yaml", "command.txt", RESULT)
+from .queue import Queue
 
-#: The attribute that says which pieces a parcel has, and what their names begin with.
-PARCEL = "files"
+#: Files of a confirmed run, and of a run of the search, that are uploaded: small and text.
+CONFIRMED_FILES = ("config.yaml", "command.txt", "metrics.csv", "confusion.csv", RESULT)
+SEARCH_FILES = ("config.yaml", "command.txt", RESULT)
 
-#: Characters of one of them: fewer than any database takes.
-PIECE = 40_000
+#: The attribute that lists the chunks of an artifact, and the prefix of their names.
+ARTIFACT = "files"
+
+#: Characters of a chunk: fewer than the limit of any database.
+CHUNK_SIZE = 40_000
+
+#: Function that returns the folders of a trial's runs.
+RunDirs = Callable[[FrozenTrial], Sequence[Path]]
 
 
-class DamagedParcelError(ValueError):
-    """What was sent cannot be opened."""
+class DamagedArtifactError(ValueError):
+    """An artifact in the storage cannot be read."""
 
 
-def pack(runs: Iterable[Path], names: Sequence[str]) -> dict[str, Any]:
-    """Files of a trial's runs as attributes of the trial; what a run has not is left out.
+def encode(runs: Iterable[Path], names: Sequence[str]) -> dict[str, Any]:
+    """Convert files of a trial's runs to attributes of the trial; missing files are omitted.
 
-    Pieces are named by what they are pieces of, so those of two parcels never mix, and the one
-    attribute that tells of them comes last.
+    The names of chunks contain a hash of the artifact, so chunks of two artifacts never mix. The
+    attribute that lists the chunks comes last.
 
-    >>> pack([], [])
+    >>> encode([], [])
     {'files c3359cf5bac9b705 0': 'eJyLjgUAARUAuQ==', 'files': ['c3359cf5bac9b705', 1]}
     """
     contents = [
@@ -41,85 +48,144 @@ def pack(runs: Iterable[Path], names: Sequence[str]) -> dict[str, Any]:
         for run in runs
     ]
     text = base64.b64encode(zlib.compress(json.dumps(contents).encode())).decode()
-    starts = range(0, len(text), PIECE)
-    prefix = _digest(text)
-    pieces = {_piece(prefix, i): text[start : start + PIECE] for i, start in enumerate(starts)}
-    return {**pieces, PARCEL: [prefix, len(pieces)]}
+    starts = range(0, len(text), CHUNK_SIZE)
+    digest = _digest(text)
+    chunks = {_chunk(digest, i): text[start : start + CHUNK_SIZE] for i, start in enumerate(starts)}
+    return {**chunks, ARTIFACT: [digest, len(chunks)]}
 
 
-def unpack(attrs: Mapping[str, Any], runs: Sequence[Path]) -> bool:
-    """Put a trial's runs where they are missing; returns whether a parcel was sent.
+def download(attrs: Mapping[str, Any], runs: Sequence[Path]) -> bool:
+    """Write the runs of a trial that are missing here; returns whether there is an artifact.
 
-    A run of which another result lies here, or none, was begun here and ended elsewhere, where
-    its result was told. It keeps all it has, under another name.
+    If a run exists here with another result or without one, it started here and finished
+    elsewhere: its folder is kept under another name.
 
     Raises:
-        DamagedParcelError: where it cannot be opened; nothing was put anywhere.
+        DamagedArtifactError: if the artifact cannot be read; no file is written.
 
-    >>> unpack({}, [])
+    >>> download({}, [])
     False
     """
-    if PARCEL not in attrs:
+    if ARTIFACT not in attrs:
         return False
-    for run, files in zip(runs, _opened(attrs, len(runs)), strict=True):
-        if not _lies_here(run, files):
-            _put(run, files)
+    for run, files in zip(runs, _read(attrs, len(runs)), strict=True):
+        if not _has_result(run, files[RESULT]):
+            _write(run, files)
     return True
 
 
-def readable(attrs: Mapping[str, Any], count: int) -> bool:
-    """Whether a parcel of so many runs is here and can be opened.
+def upload_missing(queue: Queue, run_dirs: RunDirs, names: Sequence[str]) -> None:
+    """Upload runs that exist only here: they finished before other machines shared the storage.
 
-    >>> readable(pack([], []), 0), readable(pack([], []), 1), readable({}, 0)
-    (True, False, False)
+    A finished trial accepts no attributes, so the artifacts become attributes of the study.
     """
+    late = queue.study.user_attrs
+    for trial in queue.trials():
+        runs = run_dirs(trial)
+        sources = (trial.user_attrs, _attrs_of(trial, late))
+        uploaded = any(_is_readable(attrs, len(runs)) for attrs in sources)
+        if trial.state == TrialState.COMPLETE and not uploaded and _all_exist(runs):
+            for key, value in encode(runs, names).items():
+                queue.study.set_user_attr(f"{trial.number} {key}", value)
+
+
+def download_missing(queue: Queue, run_dirs: RunDirs, name_of: Callable[[int], str]) -> list[str]:
+    """Download runs of other machines; returns a message for each run that is missing."""
+    late = queue.study.user_attrs
+    missing = []
+    for trial in queue.trials():
+        if not trial.state.is_finished():
+            continue
+        runs = run_dirs(trial)
+        damage = _download_first([trial.user_attrs, _attrs_of(trial, late)], runs)
+        if trial.state == TrialState.COMPLETE and not _all_exist(runs):
+            missing.append(
+                f"{name_of(trial.number)}: {damage or 'was never uploaded'}; run the same command "
+                f"with this storage on the machine that has its files ({_host(trial)}), then here "
+                "again"
+            )
+    return missing
+
+
+def _download_first(sources: Sequence[Mapping[str, Any]], runs: Sequence[Path]) -> str:
+    """Download the first readable artifact; returns the error if there are only damaged ones."""
+    damage = ""
+    for attrs in sources:
+        try:
+            if download(attrs, runs):
+                return ""
+        except DamagedArtifactError as error:
+            damage = str(error)
+    return damage
+
+
+def _attrs_of(trial: FrozenTrial, late: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of the study that belong to a trial."""
+    prefix = f"{trial.number} "
+    return {key.removeprefix(prefix): v for key, v in late.items() if key.startswith(prefix)}
+
+
+def _is_readable(attrs: Mapping[str, Any], count: int) -> bool:
+    """Whether there is an artifact of ``count`` runs that can be read."""
     try:
-        return PARCEL in attrs and len(_opened(attrs, count)) == count
-    except DamagedParcelError:
+        return ARTIFACT in attrs and len(_read(attrs, count)) == count
+    except DamagedArtifactError:
         return False
 
 
-def _opened(attrs: Mapping[str, Any], count: int) -> list[dict[str, bytes]]:
-    """Contents by name, for each of so many runs; names that no parcel has are left out."""
+def _read(attrs: Mapping[str, Any], count: int) -> list[dict[str, bytes]]:
+    """Contents by file name for each of ``count`` runs; unknown file names are dropped."""
     try:
-        prefix, pieces = attrs[PARCEL]
-        text = "".join(attrs[_piece(prefix, i)] for i in range(pieces))
+        digest, chunks = attrs[ARTIFACT]
+        text = "".join(attrs[_chunk(digest, i)] for i in range(chunks))
         contents = json.loads(zlib.decompress(base64.b64decode(text)))
-        files = [{n: t.encode() for n, t in texts.items() if n in RECORDS} for texts in contents]
+        files = [
+            {name: text.encode() for name, text in texts.items() if name in CONFIRMED_FILES}
+            for texts in contents
+        ]
     except (ValueError, TypeError, KeyError, AttributeError, zlib.error, RecursionError) as error:
-        raise DamagedParcelError("what was sent cannot be opened") from error
-    if _digest(text) != prefix or len(files) != count or any(RESULT not in each for each in files):
-        raise DamagedParcelError("what was sent is not what was packed")
+        raise DamagedArtifactError("its artifact cannot be read") from error
+    if _digest(text) != digest or len(files) != count or any(RESULT not in each for each in files):
+        raise DamagedArtifactError("its artifact is not the uploaded one")
     return files
 
 
-def _piece(prefix: str, number: int) -> str:
-    return f"{PARCEL} {prefix} {number}"
+def _chunk(digest: str, number: int) -> str:
+    return f"{ARTIFACT} {digest} {number}"
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _lies_here(run: Path, files: Mapping[str, bytes]) -> bool:
+def _all_exist(runs: Sequence[Path]) -> bool:
+    return all((run / RESULT).is_file() for run in runs)
+
+
+def _has_result(run: Path, result: bytes) -> bool:
     path = run / RESULT
-    return path.is_file() and path.read_bytes() == files[RESULT]
+    return path.is_file() and path.read_bytes() == result
 
 
-def _put(run: Path, files: Mapping[str, bytes]) -> None:
+def _write(run: Path, files: Mapping[str, bytes]) -> None:
     part = run.with_name(f"{run.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     for name, content in files.items():
         (part / name).write_bytes(content)
     if run.exists():
-        os.replace(run, _free(run))
+        os.replace(run, _unused_name(run))
     os.replace(part, run)
 
 
-def _free(run: Path) -> Path:
-    """A name beside a run that nothing has."""
+def _unused_name(run: Path) -> Path:
+    """A path in the same folder that does not exist."""
     number = 0
     while (path := run.with_name(f"{run.name}.unfinished-{number}")).exists():
         number += 1
     return path
+
+
+def _host(trial: FrozenTrial) -> str:
+    claim = trial.user_attrs.get("claim")
+    return str(claim.get("host")) if isinstance(claim, dict) else "another host"

@@ -1,33 +1,33 @@
-"""The process that trials are forked from, which has imported what they need."""
+"""Fork server: the process that trials are forked from, with their imports already done."""
 
 import multiprocessing
 import signal
 from collections.abc import Sequence
 from multiprocessing import forkserver
 
-#: Imported once, by that process alone.
+#: Modules that the fork server imports.
 PRELOAD = ["sweeps.workers.preload"]
 
 
 def warm_up() -> None:
-    """Start it; its imports then go on beside those of the process that asks.
+    """Start the fork server; its imports then run in parallel with those of this process.
 
-    Ctrl-C is not for it: it ignores that from its start, and ends with who started it.
+    The fork server ignores SIGINT and ends together with the process that started it.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which it inherits
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server inherits this
     try:
         forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def will_train(arguments: Sequence[str]) -> bool:
-    """Whether a command line is a sweep: ``key=value`` and nothing else.
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Whether a command line starts a sweep: ``key=value`` and nothing else.
 
-    >>> will_train(["sweep=routers", "out=runs/routers"]), will_train(["report", "runs/routers"])
+    >>> is_sweep(["sweep=routers", "out=runs/routers"]), is_sweep(["report", "runs/routers"])
     (True, False)
-    >>> will_train(["sweep=routers", "--cfg"])
+    >>> is_sweep(["sweep=routers", "--cfg"])
     False
     """
     return all("=" in text and not text.startswith("-") for text in arguments)

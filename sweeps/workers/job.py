@@ -1,4 +1,4 @@
-"""What one process trains: the runs of a trial, one after another."""
+"""Job of one worker process: the runs of a trial, trained one after another."""
 
 import multiprocessing
 import os
@@ -16,9 +16,9 @@ import tasks
 from routers import ConfigError
 from tasks import DivergedError, RankDiedError, StoppedError
 
-from ..storage.file_lock import alone
+from ..storage.file_lock import file_lock
 
-#: What a process says of its end.
+#: Outcomes of a job.
 DONE, FAILED, STOPPED, PRUNED, DIED = "done", "failed", "stopped", "pruned", "died"
 
 
@@ -27,9 +27,9 @@ class Job:
     """The runs of a trial.
 
     Attributes:
-        log: what its process prints; beside it is the lock of who trains.
+        log: file for the output of the process; its lock file is in the same folder.
         runs: a folder and its overrides for each seed.
-        metrics: compared at rungs, as ``result.json`` names them.
+        metrics: compared at rungs, named as in ``result.json``.
         rungs: epochs after which the first run is compared with other trials.
     """
 
@@ -44,12 +44,12 @@ class PrunedError(Exception):
 
 
 class Rungs:
-    """Asks at each rung whether to go on; to be told of every validation.
+    """Validation callback that asks at each rung whether to continue.
 
     Args:
         epochs: the rungs.
-        metrics: to be compared.
-        ask: from an epoch and the values to whether to go on.
+        metrics: to compare.
+        ask: function of the epoch and the values that returns whether to continue.
 
     >>> rungs = Rungs([2], ["score.value"], lambda epoch, values: values["score.value"] > 0.5)
     >>> rungs(1, {"score.value": 0.1})
@@ -75,8 +75,8 @@ class Rungs:
 
 
 def work(job: Job, link: Connection) -> None:
-    """Train a job in this process, which does nothing else, and say how it ended."""
-    os.setsid()  # Ctrl-C is for the sweep, which asks its trials to stop
+    """Train a job in this process, which does nothing else, and send its outcome."""
+    os.setsid()  # Ctrl-C reaches only the sweep, which asks its trials to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     job.log.parent.mkdir(parents=True, exist_ok=True)
@@ -85,10 +85,10 @@ def work(job: Job, link: Connection) -> None:
     os.dup2(output.fileno(), 2)
     sys.stdout = sys.stderr = output
     tasks.quiet()
-    with alone(job.log.with_suffix(".lock")):  # a process that lost its sweep may be leaving
+    with file_lock(job.log.with_suffix(".lock")):  # a process whose sweep died may still run
         link.send(_outcome(job, link))
     output.flush()
-    os._exit(0)  # all is written; taking an interpreter down orderly takes a quarter of a second
+    os._exit(0)  # everything is written; a regular interpreter exit takes a quarter of a second
 
 
 def _outcome(job: Job, link: Connection) -> tuple[str, Any]:
@@ -108,7 +108,7 @@ def _outcome(job: Job, link: Connection) -> tuple[str, Any]:
         return DIED, str(error)
     except (ConfigError, DivergedError, OSError) as error:
         return FAILED, str(error)
-    except Exception as error:  # a part of anyone's may raise anything; all of it is in the log
+    except Exception as error:  # plugins may raise anything; the traceback is in the log
         sys.excepthook(type(error), error, error.__traceback__)
         return FAILED, f"{type(error).__name__}: {error} (see {job.log})"
     return DONE, None
@@ -121,7 +121,7 @@ def _train(folder: Path, overrides: Sequence[str], rungs: Rungs | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """A trial whose sweep was killed leaves a checkpoint and ends."""
+    """Stop the trial, which writes a checkpoint, if its sweep was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

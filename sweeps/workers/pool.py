@@ -1,4 +1,4 @@
-"""Trials in processes of their own, so that one that dies, dies alone."""
+"""Pool that runs each trial in its own process, so that a crash affects only that trial."""
 
 import multiprocessing
 import signal
@@ -9,48 +9,39 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
 
 from tasks import death
 
-from ..storage.liveness import BEAT_SECONDS
+from ..storage.liveness import HEARTBEAT_SECONDS
 from .forkserver import warm_up
 from .job import DIED, DONE, FAILED, PRUNED, STOPPED, work
-from .queue import Stage
+from .progress import CRASHED, ProgressReporter
+from .stage import Stage
 
-#: Seconds between two looks at what other processes do.
-LOOK_SECONDS = 0.5
+#: Seconds between two checks of the trials of other processes.
+POLL_SECONDS = 0.5
 
-#: Seconds between two looks for trials of dead processes.
+#: Seconds between two searches for trials of dead processes.
 REAP_SECONDS = 5.0
 
 
 class StoppedSweepError(Exception):
-    """A signal asked the sweep to stop; its trials left checkpoints."""
+    """A signal stopped the sweep; its trials wrote checkpoints."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
 
 
-class Watcher(Protocol):
-    """Is told what happens."""
-
-    def started(self, line: Stage, trial: Trial) -> None: ...
-
-    def ended(self, line: Stage, number: int, how: str, words: str) -> None: ...
-
-    def tick(self) -> None: ...
-
-
 @dataclass
-class Running:
+class RunningTrial:
     """A trial and the process that trains it."""
 
-    line: Stage
+    stage: Stage
     trial: Trial
     process: ForkServerProcess
     link: Connection
@@ -58,153 +49,151 @@ class Running:
 
 
 class Pool:
-    """So many trials at a time.
+    """A fixed number of worker processes.
 
     Args:
-        workers: how many.
-        watcher: is told what happens.
+        workers: trials at a time.
+        reporter: receives the progress of trials.
     """
 
-    def __init__(self, workers: int, watcher: Watcher) -> None:
+    def __init__(self, workers: int, reporter: ProgressReporter) -> None:
         self.workers = workers
-        self.watcher = watcher
+        self.reporter = reporter
         self.context = multiprocessing.get_context("forkserver")
         warm_up()
-        self.running: list[Running] = []
+        self.running: list[RunningTrial] = []
         self.signum: int | None = None
-        self._reaped_at = self._beat_at = -float("inf")
+        self._last_reap = self._last_heartbeat = -float("inf")
 
-    def run_all(self, lines: Sequence[Stage]) -> None:
-        """Work until nothing is left in these lines, here or elsewhere.
+    def run_all(self, stages: Sequence[Stage]) -> None:
+        """Run trials until none of these stages has any left, here or in other processes.
 
         Raises:
-            StoppedSweepError: where a signal asked to stop.
+            StoppedSweepError: if a signal stopped the sweep.
         """
-        with self._listening():
+        with self._signal_handlers():
             try:
                 while self.signum is None:
-                    self._look_after(lines)
-                    while len(self.running) < self.workers and self._start_next(lines):
+                    self._reap_and_heartbeat(stages)
+                    while len(self.running) < self.workers and self._start_next(stages):
                         pass
                     if not self.running:
-                        if not any(line.open for line in lines):
+                        if not any(stage.is_open for stage in stages):
                             return
-                        time.sleep(LOOK_SECONDS)  # another process has the last ones
-                    self._listen()
-                    self.watcher.tick()
+                        time.sleep(POLL_SECONDS)  # another process runs the last trials
+                    self._poll()
+                    self.reporter.tick()
                 raise StoppedSweepError(self.signum)
             finally:
                 self._stop_all()
 
-    def _look_after(self, lines: Sequence[Stage]) -> None:
+    def _reap_and_heartbeat(self, stages: Sequence[Stage]) -> None:
         now = time.monotonic()
-        if now - self._reaped_at > REAP_SECONDS:
-            self._reaped_at = now
-            for line in lines:
-                for number in line.queue.reap():
-                    self.watcher.ended(
-                        line, number, "mark_crashed", "its sweep was killed; back in line"
-                    )
-        if now - self._beat_at > BEAT_SECONDS:
-            self._beat_at = now
+        if now - self._last_reap > REAP_SECONDS:
+            self._last_reap = now
+            for stage in stages:
+                for number in stage.queue.reap():
+                    self.reporter.ended(stage, number, CRASHED, "its sweep was killed; requeued")
+        if now - self._last_heartbeat > HEARTBEAT_SECONDS:
+            self._last_heartbeat = now
             for each in self.running:
-                each.line.queue.heartbeat(each.trial, time.time())
+                each.stage.queue.heartbeat(each.trial, time.time())
 
-    def _start_next(self, lines: Sequence[Stage]) -> bool:
-        """Start a trial of the line that has started fewest, so that all get on alike."""
-        for line in sorted(lines, key=lambda line: line.queue.started):
-            if not line.takes_more:
+    def _start_next(self, stages: Sequence[Stage]) -> bool:
+        """Start a trial of the stage that has started fewest, so that all advance equally."""
+        for stage in sorted(stages, key=lambda stage: stage.queue.num_started):
+            if not stage.accepts_trials:
                 continue
-            trial = line.queue.claim()
+            trial = stage.queue.claim()
             if trial is not None:
-                self._start(line, trial)
+                self._start(stage, trial)
                 return True
         return False
 
-    def _start(self, line: Stage, trial: Trial) -> None:
+    def _start(self, stage: Stage, trial: Trial) -> None:
         try:
-            line.draw(trial)
-        except UpdateFinishedTrialError:  # who was taken for dead has just ended it
+            stage.suggest(trial)
+        except UpdateFinishedTrialError:  # its former process, declared dead, has just finished it
             return
         here, there = self.context.Pipe()
-        process = self.context.Process(target=work, args=(line.job(trial), there))
+        process = self.context.Process(target=work, args=(stage.job(trial), there))
         process.start()
         there.close()
-        self.running.append(Running(line, trial, process, here))
-        self.watcher.started(line, trial)
+        self.running.append(RunningTrial(stage, trial, process, here))
+        self.reporter.started(stage, trial)
 
-    def _listen(self) -> None:
-        """Wait a moment for trials to say something, or to end."""
-        links: dict[Any, Running] = {each.link: each for each in self.running}
-        ends: dict[Any, Running] = {each.process.sentinel: each for each in self.running}
-        for ready in wait([*links, *ends], timeout=LOOK_SECONDS):
+    def _poll(self) -> None:
+        """Wait briefly for messages of trials and for the end of processes."""
+        links: dict[Any, RunningTrial] = {each.link: each for each in self.running}
+        ends: dict[Any, RunningTrial] = {each.process.sentinel: each for each in self.running}
+        for ready in wait([*links, *ends], timeout=POLL_SECONDS):
             if ready in links:
-                self._hear(links[ready])
+                self._receive(links[ready])
             elif ends[ready] in self.running:
-                self._hear(ends[ready])
+                self._receive(ends[ready])
                 self._end(ends[ready])
 
-    def _hear(self, each: Running) -> None:
+    def _receive(self, each: RunningTrial) -> None:
         try:
             while each.outcome is None and each.link.poll():
                 kind, content = each.link.recv()
                 if kind == "rung":
-                    each.link.send(each.line.goes_on(each.trial, *content))
+                    each.link.send(each.stage.should_continue(each.trial, *content))
                 else:
                     each.outcome = (kind, content)
-        except (EOFError, OSError):  # it is dead or dying: its end tells
-            each.process.join(timeout=LOOK_SECONDS)
+        except (EOFError, OSError):  # the process is ending, and its exit code has the reason
+            each.process.join(timeout=POLL_SECONDS)
 
-    def _end(self, each: Running) -> None:
+    def _end(self, each: RunningTrial) -> None:
         each.process.join()
         self.running.remove(each)
         each.link.close()
         kind, content = each.outcome or (DIED, death(each.process.exitcode))
-        words = ENDS[kind](self, each, content)
+        message = _HANDLERS[kind](self, each, content)
         each.process.close()
-        self.watcher.ended(each.line, each.trial.number, kind, words)
+        self.reporter.ended(each.stage, each.trial.number, kind, message)
 
-    def _done(self, each: Running, content: Any) -> str:
-        return each.line.finish(each.trial)
+    def _done(self, each: RunningTrial, content: Any) -> str:
+        return each.stage.finish(each.trial)
 
-    def _failed(self, each: Running, content: Any) -> str:
-        each.line.queue.fail(each.trial, content)
+    def _failed(self, each: RunningTrial, content: Any) -> str:
+        each.stage.queue.fail(each.trial, content)
         return str(content)
 
-    def _pruned(self, each: Running, content: Any) -> str:
-        each.line.queue.prune(each.trial)
+    def _pruned(self, each: RunningTrial, content: Any) -> str:
+        each.stage.queue.prune(each.trial)
         return "others were better at this rung"
 
-    def _stopped(self, each: Running, content: Any) -> str:
-        each.line.queue.requeue(each.trial)
+    def _stopped(self, each: RunningTrial, content: Any) -> str:
+        each.stage.queue.requeue(each.trial)
         return "stopped with a checkpoint"
 
-    def _died(self, each: Running, content: Any) -> str:
+    def _died(self, each: RunningTrial, content: Any) -> str:
         if self.signum is not None:
             return self._stopped(each, content)
-        back = each.line.queue.mark_crashed(each.trial, content)
-        return f"{content}; " + ("back in line" if back else "too often, given up")
+        requeued = each.stage.queue.mark_crashed(each.trial, content)
+        return f"{content}; " + ("requeued" if requeued else "failed after too many retries")
 
     def _stop_all(self) -> None:
-        """Ask what runs to leave a checkpoint, and wait for it."""
+        """Ask running trials to write a checkpoint, and wait for them."""
         self.signum = self.signum or signal.SIGTERM
         for each in self.running:
             each.process.terminate()
         while self.running:
-            self._listen()
+            self._poll()
 
     @contextmanager
-    def _listening(self) -> Iterator[None]:
+    def _signal_handlers(self) -> Iterator[None]:
         """The first signal asks all trials to stop, a second one kills them."""
         self.signum = None
 
-        def ask(signum: int, frame: FrameType | None) -> None:
+        def stop(signum: int, frame: FrameType | None) -> None:
             if self.signum is not None:
                 for each in self.running:
                     each.process.kill()
             self.signum = signum
 
-        before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
@@ -212,8 +201,8 @@ class Pool:
                 signal.signal(signum, handler)
 
 
-#: What follows from how a process ended.
-ENDS = {
+#: Methods that handle the outcomes of a job.
+_HANDLERS = {
     DONE: Pool._done,
     FAILED: Pool._failed,
     PRUNED: Pool._pruned,

@@ -1,9 +1,9 @@
-"""What trials need, imported once by the process they are forked from."""
+"""Imports that trials need, done once by the fork server."""
 
 import gc
 import importlib
 
-#: Beside what importing a job brings along: what a run imports on its way.
+#: A job's module, and modules that a run imports while it trains.
 MODULES = (
     "sweeps.workers.job",
     "tasks",
@@ -16,6 +16,6 @@ MODULES = (
 for name in MODULES:
     importlib.import_module(name)
 
-# collecting garbage writes to every object, and so copies the memory that trials share
+# garbage collection writes to every object, which would copy the memory that trials share
 gc.collect()
 gc.freeze()

@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: plain lines, or a live table."""
+"""Progress of a sweep on the console: log lines or a live table."""
 
 import time
 from abc import ABC, abstractmethod
@@ -11,83 +11,87 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from .queue import Stage
+from .job import DIED, DONE, FAILED
+from .stage import Stage
 
-#: Ends of trials that are told in words beside the table: they need someone's eye.
-TOLD = ("failed", "died", "mark_crashed")
+#: Outcome of a trial whose sweep was killed.
+CRASHED = "crashed"
+
+#: Outcomes that are printed next to the live table, as they need attention.
+PRINTED = (FAILED, DIED, CRASHED)
 
 
 class ProgressReporter(ABC):
-    """Is told what happens, and shows it.
+    """Receives the progress of trials and displays it.
 
     Args:
-        console: where.
-        workers: trials at a time, for the time left.
+        console: to print to.
+        workers: trials at a time, to estimate the remaining time.
     """
 
     def __init__(self, console: Console, workers: int) -> None:
         self.console = console
         self.workers = workers
-        self.lines: Sequence[Stage] = ()
-        self.what = ""
-        self.since: dict[tuple[int, int], float] = {}
+        self.stages: Sequence[Stage] = ()
+        self.phase = ""
+        self.start_times: dict[tuple[int, int], float] = {}
         self.seconds: list[float] = []
 
     @contextmanager
-    def showing(self, what: str, lines: Sequence[Stage]) -> Iterator[None]:
-        """Show the trials of these lines meanwhile."""
-        self.what, self.lines, self.since, self.seconds = what, lines, {}, []
-        with self.shown():
+    def reporting(self, phase: str, stages: Sequence[Stage]) -> Iterator[None]:
+        """Display the trials of these stages in the context."""
+        self.phase, self.stages, self.start_times, self.seconds = phase, stages, {}, []
+        with self.display():
             yield
 
     @abstractmethod
     @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Whatever is drawn while a part of the sweep runs."""
+    def display(self) -> Iterator[None]:
+        """Context in which the display is active."""
         yield
 
-    def started(self, line: Stage, trial: Trial) -> None:
-        """A trial began."""
-        self.since[id(line), trial.number] = time.monotonic()
+    def started(self, stage: Stage, trial: Trial) -> None:
+        """Record that a trial started."""
+        self.start_times[id(stage), trial.number] = time.monotonic()
 
-    def ended(self, line: Stage, number: int, how: str, words: str) -> None:
-        """A trial came to its end, or its process did."""
-        began = self.since.pop((id(line), number), None)
-        if began is not None and how == "done":
-            self.seconds.append(time.monotonic() - began)
+    def ended(self, stage: Stage, number: int, outcome: str, message: str) -> None:
+        """Record that a trial or its process ended."""
+        start = self.start_times.pop((id(stage), number), None)
+        if start is not None and outcome == DONE:
+            self.seconds.append(time.monotonic() - start)
 
     def tick(self) -> None:
-        """A moment has passed."""
+        """Update the display; called at least twice a second."""
         return
 
     def counts(self) -> tuple[int, int]:
-        """Trials that ended, and all of them."""
-        trials = [trial for line in self.lines for trial in line.queue.trials()]
+        """Number of finished trials and of all trials."""
+        trials = [trial for stage in self.stages for trial in stage.queue.trials()]
         return sum(trial.state.is_finished() for trial in trials), len(trials)
 
-    def left(self) -> str:
-        """The expected time left, in words."""
-        done, whole = self.counts()
-        if not self.seconds or done == whole:
+    def remaining(self) -> str:
+        """The expected remaining time as text; empty if unknown."""
+        done, total = self.counts()
+        if not self.seconds or done == total:
             return ""
-        return f"about {duration((whole - done) * fmean(self.seconds) / self.workers)} left"
+        return f"about {duration((total - done) * fmean(self.seconds) / self.workers)} left"
 
 
 class LogLines(ProgressReporter):
-    """A line for each trial that ends: for logs."""
+    """Prints a line for each trial that ends."""
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
-        done, whole = self.counts()
-        if done < whole:
-            self._print(f"{self.what}: {whole - done} of {whole} trials to do")
+    def display(self) -> Iterator[None]:
+        done, total = self.counts()
+        if done < total:
+            self._print(f"{self.phase}: {total - done} of {total} trials to do")
         yield
 
-    def ended(self, line: Stage, number: int, how: str, words: str) -> None:
-        super().ended(line, number, how, words)
-        done, whole = self.counts()
-        name = line.name_of(number)
-        parts = [f"{self.what} {done}/{whole}", f"{name} {how}: {words}", self.left()]
+    def ended(self, stage: Stage, number: int, outcome: str, message: str) -> None:
+        super().ended(stage, number, outcome, message)
+        done, total = self.counts()
+        name = stage.name_of(number)
+        parts = [f"{self.phase} {done}/{total}", f"{name} {outcome}: {message}", self.remaining()]
         self._print("  ".join(part for part in parts if part))
 
     def _print(self, text: str) -> None:
@@ -95,22 +99,22 @@ class LogLines(ProgressReporter):
 
 
 class LiveTable(ProgressReporter):
-    """One row for each line, redrawn as trials end."""
+    """Shows one row for each stage, updated as trials end."""
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
+    def display(self) -> Iterator[None]:
         with Live(self._table(), console=self.console, auto_refresh=False, transient=True) as live:
             self._live = live
             yield
 
-    def ended(self, line: Stage, number: int, how: str, words: str) -> None:
-        super().ended(line, number, how, words)
-        if how in TOLD:
-            self.console.print(f"{line.name_of(number)} {how}: {words}", soft_wrap=True)
+    def ended(self, stage: Stage, number: int, outcome: str, message: str) -> None:
+        super().ended(stage, number, outcome, message)
+        if outcome in PRINTED:
+            self.console.print(f"{stage.name_of(number)} {outcome}: {message}", soft_wrap=True)
         self._draw()
 
-    def started(self, line: Stage, trial: Trial) -> None:
-        super().started(line, trial)
+    def started(self, stage: Stage, trial: Trial) -> None:
+        super().started(stage, trial)
         self._draw()
 
     def tick(self) -> None:
@@ -120,26 +124,26 @@ class LiveTable(ProgressReporter):
         self._live.update(self._table(), refresh=True)
 
     def _table(self) -> Table:
-        done, whole = self.counts()
-        title = f"{self.what}  {done} of {whole} trials  {self.left()}"
+        done, total = self.counts()
+        title = f"{self.phase}  {done} of {total} trials  {self.remaining()}"
         table = Table(title=title, title_justify="left")
         for name in ("", "done", "running", "failed", "best"):
             table.add_column(name, justify="left" if not name else "right")
         now = time.monotonic()
-        for line in self.lines:
-            trials = line.queue.trials()
-            ended = [trial for trial in trials if trial.state.is_finished()]
-            failed = sum(trial.state == TrialState.FAIL for trial in ended)
-            runs = [
-                f"{number} ({duration(now - began)})"
-                for (of, number), began in self.since.items()
-                if of == id(line)
+        for stage in self.stages:
+            trials = stage.queue.trials()
+            finished = [trial for trial in trials if trial.state.is_finished()]
+            failed = sum(trial.state == TrialState.FAIL for trial in finished)
+            running = [
+                f"{number} ({duration(now - start)})"
+                for (of, number), start in self.start_times.items()
+                if of == id(stage)
             ]
-            best = line.best()
+            best = stage.best()
             table.add_row(
-                line.title,
-                f"{len(ended)}/{len(trials)}",
-                ", ".join(runs),
+                stage.title,
+                f"{len(finished)}/{len(trials)}",
+                ", ".join(running),
                 str(failed or ""),
                 "" if best is None else f"{best:.4g}",
             )
@@ -147,7 +151,7 @@ class LiveTable(ProgressReporter):
 
 
 def duration(seconds: float) -> str:
-    """A time that a person reads at a glance.
+    """Format a time with a unit.
 
     >>> duration(42.3), duration(150), duration(7300)
     ('42 s', '2.5 min', '2.0 h')

@@ -1,4 +1,4 @@
-"""From a configuration to the task and its network."""
+"""Construction of the task and its network from a configuration."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,38 +12,39 @@ from torch import Tensor
 import experts
 from experts import GateTopology, MoE
 from routers import ConfigError
+from routers.plugins import option_errors_under
 
-from .._task import TASKS, Backbone, Batch, Layer, Task
+from .._task import TASKS, Backbone, Batch, Layer, Task, keys_complete
 from ..config.schema import Config
 from ..loading.batches import InOrder
 from ..loading.seeds import mix_seed
 from .dense_control import CONTROLS, Call, matched
-from .moe_layer import assembled
+from .moe_layer import build_layer
 
 
 def part(section: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A section as the part's name and its options."""
+    """Split a section into the name of the part and its options."""
     options = dict(section)
     return options.pop("name"), options
 
 
 def build_task(config: Config) -> Task:
-    """The task that ``config.task`` names."""
+    """Build the task that ``config.task`` names."""
     name, options = part(config.task)
     task: Task = TASKS.build(name, **options)
     return task
 
 
 def build_backbone(config: Config, task: Task) -> Backbone:
-    """The task's network with the router and experts of the configuration.
+    """Build the network of the task with the router and experts of the configuration.
 
-    The same seed gives the same weights to everything that is not routed, whichever router
-    and experts are chosen.
+    With the same seed, all layers that are not routed have the same weights for every choice of
+    router and experts.
 
     Raises:
-        ConfigError: where task, router and experts do not fit together.
+        ConfigError: if task, router and experts do not fit together.
     """
-    with _seeded(config.seed, 0):
+    with _seeded(config.seed, 0), option_errors_under("task"):
         backbone = task.backbone(_layers(config))
     layers = routed_layers(backbone)
     for layer in layers:
@@ -52,12 +53,12 @@ def build_backbone(config: Config, task: Task) -> Backbone:
 
 
 def routed_layers(backbone: Backbone) -> list[MoE]:
-    """The routed layers of a network, first layer first."""
+    """The routed layers of a network, in their order."""
     return [module for module in backbone.modules() if isinstance(module, MoE)]
 
 
 def prepare_routers(backbone: Backbone, task: Task, train: Batch) -> None:
-    """Show the routers what the training set holds; only those that read ids look."""
+    """Show the training set to the routers that read ids."""
     readers = [layer.router for layer in routed_layers(backbone) if layer.router.traits.needs_ids]
     if not readers:
         return
@@ -67,7 +68,7 @@ def prepare_routers(backbone: Backbone, task: Task, train: Batch) -> None:
 
 
 def _real_ids(task: Task, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Ids and features of what is not padding, ``(M,)`` and ``(M, F)``."""
+    """Ids and features of all items but padding, ``(M,)`` and ``(M, F)``."""
     batch = task.describe(task.collate(batch))
     ids, features = batch["ids"], task.features(batch)
     mask = batch.get("mask")
@@ -77,16 +78,16 @@ def _real_ids(task: Task, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) -> Backbone:
-    """The task's network with dense layers that cost what those of ``routed`` cost.
+    """Build the network of the task with dense layers that cost as much as those of ``routed``.
 
     Args:
-        config: with ``moe.control``.
-        task: what is learnt.
+        config: has ``moe.control``.
+        task: the task.
         routed: the network to match, its routers prepared.
-        batch: described training data; costs are those of a pass over it.
+        batch: prepared training data; costs are those of a pass over it.
 
     Raises:
-        ConfigError: where nothing is routed, or no dense layer costs as much.
+        ConfigError: if nothing is routed, or no dense layer costs as much.
     """
     assert config.moe.control is not None
     cost = CONTROLS[config.moe.control]
@@ -94,7 +95,7 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
     if not layers:
         raise ConfigError(
             f"moe.control={config.moe.control}: the network of task={config.task['name']} has no "
-            "routed layer to stand in for; remove it, or choose options of task that route"
+            "routed layer to replace; remove it, or choose options of the task that route"
         )
     with _calls(layers) as calls, torch.no_grad():
         routed.eval()(batch)
@@ -105,11 +106,11 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
         sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None = None
     ) -> MoE:
         dense = None if wiring is None else wiring(config.moe.num_experts).dense()
-        around = partial(assembled, router=("uniform", {"k": 1}), wiring=dense)
-        with _seeded(config.seed, next(built)):
+        around = partial(build_layer, router=("uniform", {"k": 1}), wiring=dense)
+        with _seeded(config.seed, next(built)), keys_complete():
             return matched(*next(pairs), cost, part(config.expert), around)
 
-    with _seeded(config.seed, 0):
+    with _seeded(config.seed, 0), option_errors_under("task"):
         return task.backbone(layer)
 
 
@@ -127,7 +128,7 @@ def _layers(config: Config) -> Layer:
 
 @contextmanager
 def _calls(layers: list[MoE]) -> Iterator[list[Call]]:
-    """Collects what each layer is called with."""
+    """Record the arguments of each layer's calls."""
     calls: list[Call] = []
 
     def note(_: MoE, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -145,6 +146,15 @@ def _layer(
     config: Config, sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None
 ) -> MoE:
     settings = config.moe
+    topology = None if wiring is None else wiring(settings.num_experts)
+    with keys_complete():
+        return _routed_layer(config, sample_shape, topology)
+
+
+def _routed_layer(
+    config: Config, sample_shape: tuple[int, ...], topology: GateTopology | None
+) -> MoE:
+    settings = config.moe
     expert_name, expert_options = part(config.expert)
     dim = sample_shape[0] if len(sample_shape) == 3 else sample_shape[-1]
     bank = experts.build(expert_name, dim, settings.num_experts, **expert_options)
@@ -157,10 +167,10 @@ def _layer(
     shared = None
     if settings.shared:
         shared = experts.build(expert_name, dim, settings.shared, **expert_options)
-    return assembled(
+    return build_layer(
         bank,
         router=part(config.router),
-        wiring=None if wiring is None else wiring(settings.num_experts),
+        wiring=topology,
         shared=shared,
         capacity=settings.capacity,
         drop=settings.drop,
@@ -179,7 +189,7 @@ def _check_fits(layer: MoE, task: Task, config: Config) -> None:
         )
     if traits.needs_task and not task.has_tasks:
         raise ConfigError(
-            f"router={name}: needs to know every sample's task, language or domain, and "
+            f"router={name}: needs the task, language or domain of each sample, and "
             f"task={config.task['name']} has none; choose a task that has, or another router"
         )
     if task.causal and not traits.causal:
@@ -201,7 +211,7 @@ def _check_fits(layer: MoE, task: Task, config: Config) -> None:
 
 @contextmanager
 def _seeded(seed: int, place: int) -> Iterator[None]:
-    """Draws inside depend on ``(seed, place)`` alone and leave the caller's generator alone."""
+    """Seed random draws inside by ``(seed, place)``; the generator outside is left unchanged."""
     with torch.random.fork_rng():
         torch.manual_seed(mix_seed(seed, place))
         yield

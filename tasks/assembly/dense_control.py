@@ -1,4 +1,4 @@
-"""Dense control arms: what a routed layer must beat at equal cost."""
+"""Dense control arms of equal cost, which a routed layer should beat."""
 
 from collections.abc import Callable
 from typing import Any
@@ -54,7 +54,7 @@ def matched(
     """One expert for all items, as wide as brings its ``cost`` nearest to that of ``routed``.
 
     Args:
-        routed: the layer to stand in for.
+        routed: the layer to replace.
         call: what it was called with in a pass over real data.
         cost: what to match.
         expert: name and options of the expert, whose ``hidden`` is varied.

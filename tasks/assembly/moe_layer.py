@@ -1,4 +1,4 @@
-"""A bank and the routers in front of it, one or one per gate, as a layer."""
+"""A routed layer: a bank of experts and a router, or a router per gate."""
 
 from typing import Any
 
@@ -6,23 +6,22 @@ import routers
 from experts import Bank, GateTopology, MoE, MultiGateMoE
 
 
-def assembled(
+def build_layer(
     bank: Bank, *, router: tuple[str, dict[str, Any]], wiring: GateTopology | None, **settings: Any
 ) -> MoE:
-    """The layer around ``bank``.
+    """Build the layer around ``bank``.
 
     Args:
-        bank: who works.
-        router: name and options of the gate, or of every gate.
-        wiring: who may choose whom, where there are several gates or streams; None for one
-            gate over all experts.
-        settings: of ``MoE``.
+        bank: the experts.
+        router: name and options of the router, or of the router of every gate.
+        wiring: the experts that each gate can choose, and its input; None for one gate over all.
+        settings: keyword arguments of ``MoE``.
 
     Raises:
-        ConfigError: where the parts do not fit.
+        ConfigError: if the parts do not fit together.
 
     >>> import experts
-    >>> assembled(experts.build("mlp", 8, 4), router=("topk", {"k": 2}), wiring=None).num_gates
+    >>> build_layer(experts.build("mlp", 8, 4), router=("topk", {"k": 2}), wiring=None).num_gates
     1
     """
     name, options = router

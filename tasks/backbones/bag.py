@@ -1,6 +1,6 @@
 """A text as a bag of hashed character n-grams, then routed layers over whole texts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,12 +8,15 @@ from torch.nn import functional as F
 
 from routers import Routing
 
-from .._task import Backbone, Batch, Layer
+from .._task import BACKBONES, Backbone, Batch, Layer, Samples
 from ..text.char_ngrams import character_grams
+from ._blocks import check_rates
+from ._document_frequency import check_bag, inverse_document_frequency
 
 
+@BACKBONES.register("bag")
 class Bag(Backbone):
-    """The weighted mean of a text's n-gram vectors, routed layers beside identities, a head.
+    """The weighted mean of a text's n-gram vectors, residual routed layers, a linear head.
 
     ``v = sum_g w_g e_g / |w|`` over the n-grams ``g`` of a text, ``w_g`` the rarity of ``g``;
     then ``v += MoE(drop(v))`` for each layer. What is routed is the whole text: the batch is
@@ -24,37 +27,44 @@ class Bag(Backbone):
 
     Args:
         layer: builds the routed layer for samples of shape ``(D,)``.
-        rarity: ``(buckets,)``, the weight of each n-gram.
-        orders: lengths of the n-grams, in characters.
+        samples: texts, and how many classes they have.
         dim: ``D``.
         depth: number of routed layers.
-        classes: outputs.
-        ngram_dropout: chance, in training, that an n-gram is not looked at.
-        dropout: chance that a value is left out before a routed layer and the head.
+        ngrams: lengths of the n-grams, in characters.
+        buckets: rows of the table of hashed n-grams.
+        rare: an n-gram in fewer training texts than this is ignored, since the network would
+            only memorize those texts by it.
+        ngram_dropout: probability of ignoring an n-gram in training.
+        dropout: probability of zeroing a value before a routed layer and the head.
     """
 
+    reads = "texts"
     rarity: Tensor
 
     def __init__(
         self,
         layer: Layer,
+        samples: Samples,
         *,
-        rarity: Tensor,
-        orders: Sequence[int],
-        dim: int,
-        depth: int,
-        classes: int,
-        ngram_dropout: float,
-        dropout: float,
+        dim: int = 64,
+        depth: int = 2,
+        ngrams: Sequence[int] = (1, 2, 3, 4, 5),
+        buckets: int = 2**13,
+        rare: int = 2,
+        ngram_dropout: float = 0.5,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        self.orders = tuple(orders)
+        check_bag(dim, depth, ngrams, buckets, rare)
+        check_rates(ngram_dropout=ngram_dropout, dropout=dropout)
+        self.ngrams = tuple(ngrams)
+        rarity = inverse_document_frequency(samples.train, self.ngrams, buckets, rare)
         self.register_buffer("rarity", rarity.to(torch.get_default_dtype()))
         self.table = nn.Parameter(torch.randn(len(rarity), dim) * 0.05)
         self.ngram_dropout = nn.Dropout(ngram_dropout)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(layer((dim,)) for _ in range(depth))
-        self.head = nn.Linear(dim, classes)
+        self.head = nn.Linear(dim, samples.outputs)
 
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """Bytes ``batch["x"]`` ``(B, L)`` to logits ``(B, classes)``."""
@@ -68,30 +78,7 @@ class Bag(Backbone):
 
     def embed(self, x: Tensor, mask: Tensor) -> Tensor:
         """Bytes ``(B, L)`` to the vectors of the texts, ``(B, D)``."""
-        grams, real = character_grams(x, mask, self.orders, len(self.rarity))
+        grams, real = character_grams(x, mask, self.ngrams, len(self.rarity))
         weight = self.ngram_dropout(self.rarity[grams] * real)
         weight = F.normalize(weight, dim=1)
         return F.embedding_bag(grams, self.table, per_sample_weights=weight, mode="sum")
-
-
-def inverse_document_frequency(grams: Iterable[Tensor], buckets: int, rare: int = 0) -> Tensor:
-    """``ln((1 + N) / (1 + n_g)) + 1`` for the ``n_g`` of ``N`` texts that hold ``g``.
-
-    Args:
-        grams: of each text, any shape, repeats allowed.
-        buckets: hashes are below this.
-        rare: what fewer texts hold gets 0.
-
-    Returns:
-        ``(buckets,)`` float32.
-
-    >>> rarity = inverse_document_frequency([torch.tensor([0, 0]), torch.tensor([0, 1])], 2)
-    >>> [round(value, 2) for value in rarity.tolist()]  # ln(3 / 3) + 1 and ln(3 / 2) + 1
-    [1.0, 1.41]
-    """
-    texts = 0
-    counts = torch.zeros(buckets)
-    for found in grams:
-        counts[found] += 1  # repeats write the same number
-        texts += 1
-    return torch.where(counts < rare, 0.0, torch.log((1 + texts) / (1 + counts)) + 1)

@@ -3,36 +3,39 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers import Routing
+from routers import OptionError, Routing
 
-from .._task import Backbone, Batch, Layer
+from .._task import BACKBONES, Backbone, Batch, Layer, Samples
 
 
+@BACKBONES.register("convnet")
 class ConvNet(Backbone):
-    """A convolution, then blocks of one routed layer each beside an identity, then a head.
+    """A convolution, residual routed layers, and a linear head.
 
     The router sees an image's channels averaged over space, so each image takes its own path
     through the network (dynamic routing).
 
     Args:
         layer: builds the routed layer for samples of shape ``(D, H, W)``.
-        channels: of the images.
-        size: height and width of the images; halved once after the first convolution.
+        samples: images, and how many classes they have; their sides are halved once, after the
+            first convolution.
         dim: ``D``.
         depth: number of routed blocks.
-        classes: outputs.
     """
 
-    def __init__(
-        self, layer: Layer, *, channels: int, size: int, dim: int, depth: int, classes: int
-    ) -> None:
+    reads = "images"
+
+    def __init__(self, layer: Layer, samples: Samples, *, dim: int = 64, depth: int = 2) -> None:
         super().__init__()
+        for name, value in {"dim": dim, "depth": depth}.items():
+            if value < 1:
+                raise OptionError(name, value, "an integer >= 1")
+        channels, height, width = samples.shape
         self.stem = nn.Conv2d(channels, dim, 3, padding=1)
-        inner = size // 2
         self.norms = nn.ModuleList(nn.GroupNorm(1, dim) for _ in range(depth))
-        self.layers = nn.ModuleList(layer((dim, inner, inner)) for _ in range(depth))
+        self.layers = nn.ModuleList(layer((dim, height // 2, width // 2)) for _ in range(depth))
         self.norm = nn.GroupNorm(1, dim)
-        self.head = nn.Linear(dim * 4, classes)
+        self.head = nn.Linear(dim * 4, samples.outputs)
 
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """``batch["x"]`` ``(B, channels, H, W)`` to logits ``(B, classes)``."""

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from routers import Routing
 
-from .._task import Backbone, Batch, Layer
-from ..text.bytes import BYTES
+from .._task import BACKBONES, Backbone, Batch, Layer, Samples
 from ..text.ngram_embedding import NgramEmbedding
-from .attention import rotary, to_past
-from .blocks import Blocks
+from ._attention import rotary, to_past
+from ._blocks import Blocks, check_blocks, check_ngrams, check_rates, check_rotary
 
 
+@BACKBONES.register("decoder")
 class Decoder(Backbone):
     """Byte n-gram embeddings, rotary positions, routed causal blocks, a linear head.
 
@@ -21,37 +21,44 @@ class Decoder(Backbone):
 
     Args:
         layer: builds the routed layer for samples of shape ``(L, D)``.
-        length: bytes in a window, ``L``.
-        dim: ``D``.
+        samples: windows of bytes.
+        dim: ``D``, a multiple of ``2 * heads``.
         depth: number of blocks.
         heads: attention heads.
-        ngrams: lengths of the n-grams a byte is embedded with.
+        ngrams: lengths of the byte n-grams that a byte is embedded with; ``[1]`` for bytes alone.
         buckets: rows of the embedding's table for each length.
-        ngram_dropout: chance, in training, that an n-gram of two or more bytes is not looked at.
-        dropout: chance that a value of the embedding, or of the last block, is left out.
-        routed: which blocks are routed, from 0; None for all.
+        ngram_dropout: probability of ignoring an n-gram of two or more bytes in training.
+        dropout: probability of zeroing a value of the embedding, or of the last block.
+        routed: indices of the routed blocks, from 0; None for all. The others are dense.
     """
+
+    reads = "windows"
+    routes_tokens = True
 
     def __init__(
         self,
         layer: Layer,
+        samples: Samples,
         *,
-        length: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        ngrams: Sequence[int],
-        buckets: int,
-        ngram_dropout: float,
-        dropout: float,
-        routed: Sequence[int] | None,
+        dim: int = 128,
+        depth: int = 2,
+        heads: int = 4,
+        ngrams: Sequence[int] = (1, 2, 3, 4, 5),
+        buckets: int = 2**14,
+        ngram_dropout: float = 0.5,
+        dropout: float = 0.2,
+        routed: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        check_blocks(dim, depth, heads, routed)
+        check_rotary(dim, heads)
+        check_ngrams(ngrams, buckets)
+        check_rates(ngram_dropout=ngram_dropout, dropout=dropout)
         self.embed = NgramEmbedding(dim, ngrams, buckets, dropout=ngram_dropout)
         self.dropout = nn.Dropout(dropout)
         self.blocks = Blocks(
             layer,
-            length=length,
+            length=samples.shape[0],
             dim=dim,
             depth=depth,
             heads=heads,
@@ -59,7 +66,7 @@ class Decoder(Backbone):
             routed=routed,
         )
         self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, BYTES)
+        self.head = nn.Linear(dim, samples.outputs)
 
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """Bytes ``batch["x"]`` ``(B, L)`` to logits of the next ones, ``(B, L, 256)``."""

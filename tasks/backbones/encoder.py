@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from routers import Routing
 
-from .._task import Backbone, Batch, Layer
+from .._task import BACKBONES, Backbone, Batch, Layer, Samples
 from ..text.ngram_embedding import NgramEmbedding
-from .attention import rotary, to_all
-from .blocks import Blocks
+from ._attention import rotary, to_all
+from ._blocks import Blocks, check_blocks, check_ngrams, check_rates, check_rotary
 
 
+@BACKBONES.register("encoder")
 class Encoder(Backbone):
     """Byte n-gram embeddings, rotary positions, routed blocks, mean and largest value, a head.
 
@@ -23,39 +24,44 @@ class Encoder(Backbone):
 
     Args:
         layer: builds the routed layer for samples of shape ``(L, D)``.
-        length: bytes in a text at most, ``L``.
-        orders: lengths of the byte n-grams a byte is embedded with.
-        buckets: rows of the embedding's table for each length.
-        dim: ``D``.
+        samples: texts, and how many classes they have.
+        dim: ``D``, a multiple of ``2 * heads``.
         depth: number of blocks.
         heads: attention heads.
-        classes: outputs.
-        ngram_dropout: chance, in training, that an n-gram of two or more bytes is not looked at.
-        dropout: chance that a value of the embedding, or of the pooled text, is left out.
-        routed: which blocks are routed, from 0; None for all.
+        ngrams: lengths of the byte n-grams that a byte is embedded with.
+        buckets: rows of the embedding's table for each length.
+        ngram_dropout: probability of ignoring an n-gram of two or more bytes in training.
+        dropout: probability of zeroing a value of the embedding, or of the pooled text.
+        routed: indices of the routed blocks, from 0; None for all. The others are dense.
     """
+
+    reads = "texts"
+    routes_tokens = True
 
     def __init__(
         self,
         layer: Layer,
+        samples: Samples,
         *,
-        length: int,
-        orders: Sequence[int],
-        buckets: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        classes: int,
-        ngram_dropout: float,
-        dropout: float,
-        routed: Sequence[int] | None,
+        dim: int = 64,
+        depth: int = 2,
+        heads: int = 4,
+        ngrams: Sequence[int] = (1, 2, 3, 4, 5),
+        buckets: int = 2**13,
+        ngram_dropout: float = 0.5,
+        dropout: float = 0.2,
+        routed: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.embed = NgramEmbedding(dim, orders, buckets, dropout=ngram_dropout)
+        check_blocks(dim, depth, heads, routed)
+        check_rotary(dim, heads)
+        check_ngrams(ngrams, buckets)
+        check_rates(ngram_dropout=ngram_dropout, dropout=dropout)
+        self.embed = NgramEmbedding(dim, ngrams, buckets, dropout=ngram_dropout)
         self.dropout = nn.Dropout(dropout)
         self.blocks = Blocks(
             layer,
-            length=length,
+            length=samples.shape[0],
             dim=dim,
             depth=depth,
             heads=heads,
@@ -63,7 +69,7 @@ class Encoder(Backbone):
             routed=routed,
         )
         self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(2 * dim, classes)
+        self.head = nn.Linear(2 * dim, samples.outputs)
 
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """Bytes ``batch["x"]`` ``(B, L)`` to logits ``(B, classes)``."""

@@ -9,43 +9,46 @@ from torch.nn import functional as F
 
 from routers import Routing
 
-from .._task import Backbone, Batch, Layer
+from .._task import BACKBONES, Backbone, Batch, Layer, Samples
+from ._blocks import check_blocks
 
 #: Images are halved until no side is longer; on such the routed blocks work.
 INNER = 8
 
 
+@BACKBONES.register("resnet")
 class ResNet(Backbone):
     """Stages that halve the image, then routed blocks, mean pooling and a linear head.
 
     A stage is a convolution and a residual block of two, with batch norm and ReLU. A routed
-    block is a batch norm and a routed layer beside an identity; its router sees an image's
+    block is a batch norm and a residual routed layer; its router sees an image's
     channels averaged over space, so each image takes its own path.
 
     Source: He et al. 2015, 1512.03385; the order of norm and identity is that of 1603.05027.
 
     Args:
         layer: builds the routed layer for samples of shape ``(D, H, W)``.
-        channels: of the images.
-        size: height and width of the images; halved until none is above 8.
+        samples: images, and how many classes they have; their sides are halved until none is
+            above 8.
         dim: ``D``; before the last halving half of it, before that a quarter.
         depth: number of blocks after the stages.
-        classes: outputs.
-        routed: which blocks are routed, from 0; None for all. The others are dense.
+        routed: indices of the routed blocks, from 0; None for all. The others are dense.
     """
+
+    reads = "images"
 
     def __init__(
         self,
         layer: Layer,
+        samples: Samples,
         *,
-        channels: int,
-        size: tuple[int, int],
-        dim: int,
-        depth: int,
-        classes: int,
+        dim: int = 128,
+        depth: int = 4,
         routed: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        check_blocks(dim, depth, 1, routed)
+        channels, *size = samples.shape
         halvings = _halvings(max(size))
         widths = [max(dim >> min(left, 2), 1) for left in range(halvings, -1, -1)]
         shape = (dim, *(max(side >> halvings, 1) for side in size))
@@ -54,10 +57,10 @@ class ResNet(Backbone):
         self.norms = nn.ModuleList(nn.BatchNorm2d(dim) for _ in range(depth))
         chosen = range(depth) if routed is None else routed
         self.layers = nn.ModuleList(
-            layer(shape) if block in chosen else Plain(dim) for block in range(depth)
+            layer(shape) if block in chosen else ConvolutionPair(dim) for block in range(depth)
         )
         self.norm = nn.BatchNorm2d(dim)
-        self.head = nn.Linear(dim, classes)
+        self.head = nn.Linear(dim, samples.outputs)
 
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """``batch["x"]`` ``(B, channels, H, W)`` to logits ``(B, classes)``."""
@@ -90,8 +93,8 @@ class Convolution(nn.Module):
         return F.relu(self.norm(self.conv(x)))
 
 
-class Plain(nn.Module):
-    """What a block has where it is not routed: two convolutions."""
+class ConvolutionPair(nn.Module):
+    """Two convolutions: the dense layer of a block that is not routed."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -109,7 +112,7 @@ class Stage(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.enter = Convolution(inputs, outputs)
-        self.inner = Plain(outputs)
+        self.inner = ConvolutionPair(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         window = [min(side, 2) for side in x.shape[2:]]  # a side of 1 stays
@@ -119,7 +122,7 @@ class Stage(nn.Module):
 
 
 def _halvings(side: int) -> int:
-    """How often a side is halved, rounding down, until it is at most ``INNER``.
+    """Number of halvings, rounding down, until a side is at most ``INNER``.
 
     >>> [_halvings(side) for side in (8, 9, 28, 32, 224)]
     [0, 1, 2, 2, 5]

@@ -1,56 +1,68 @@
 """A vision transformer whose feed-forward layers are routed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from routers import Routing
+from routers import OptionError, Routing
 
-from .._task import Backbone, Batch, Layer
-from .blocks import Blocks
+from .._task import BACKBONES, Backbone, Batch, Layer, Samples
+from ._blocks import Blocks, check_blocks
+from ._image_ops import patches
 
 
+@BACKBONES.register("vit")
 class ViT(Backbone):
-    """Overlapping patches, learned positions, routed blocks, mean pooling, a linear head.
+    """Vision transformer: patches, learned positions, routed blocks, mean pooling, linear head.
 
     Source: Dosovitskiy et al. 2021, 2010.11929; routed as in V-MoE, 2106.05974.
 
     Args:
         layer: builds the routed layer for samples of shape ``(L, D)``.
-        cut: images ``(B, C, H, W)`` to patches ``(B, L, P)``.
-        patch_dim: values in a patch, ``P``.
-        length: patches in an image, ``L``.
-        dim: ``D``.
+        samples: images, and how many classes they have.
+        dim: ``D``, a multiple of ``heads``.
         depth: number of blocks.
         heads: attention heads.
-        classes: outputs.
-        routed: which blocks are routed, from 0; None for all.
+        patch: side of a patch, in pixels.
+        overlap: pixels that neighbouring patches share; even.
+        routed: indices of the routed blocks, from 0; None for all. The others are dense.
     """
+
+    reads = "images"
+    routes_tokens = True
 
     def __init__(
         self,
         layer: Layer,
+        samples: Samples,
         *,
-        cut: Callable[[Tensor], Tensor],
-        patch_dim: int,
-        length: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        classes: int,
+        dim: int = 64,
+        depth: int = 2,
+        heads: int = 4,
+        patch: int = 4,
+        overlap: int = 0,
         routed: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.cut = cut
-        self.embed = nn.Linear(patch_dim, dim)
+        check_blocks(dim, depth, heads, routed)
+        channels, *sides = samples.shape
+        if not 1 <= patch <= min(sides):
+            size = "x".join(map(str, sides))
+            raise OptionError("patch", patch, f"an integer in [1, {min(sides)}]: images are {size}")
+        if not 0 <= overlap < patch or overlap % 2:
+            raise OptionError("overlap", overlap, f"an even integer in [0, patch={patch})")
+        self.patch = patch
+        self.overlap = overlap
+        length = patches(torch.zeros(1, *samples.shape), patch, overlap).shape[1]
+        self.embed = nn.Linear(channels * patch**2, dim)
         self.position = nn.Parameter(torch.randn(length, dim) * 0.02)
         self.blocks = Blocks(layer, length=length, dim=dim, depth=depth, heads=heads, routed=routed)
         self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, classes)
+        self.head = nn.Linear(dim, samples.outputs)
 
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """``batch["x"]`` ``(B, C, H, W)`` to logits ``(B, classes)``."""
-        x = self.embed(self.cut(batch["x"])) + self.position
+        x = self.embed(patches(batch["x"], self.patch, self.overlap).flatten(2)) + self.position
         x, routings = self.blocks(x, ids=batch.get("ids"), task=batch.get("task"))
         return self.head(self.norm(x).mean(1)), routings

@@ -1,4 +1,4 @@
-"""Logistic regression on the TF-IDF of hashed character n-grams, and routed layers beside it."""
+"""Logistic regression on the TF-IDF of hashed character n-grams, next to routed layers."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,10 @@ from torch.nn import functional as F
 
 from routers import Routing
 
-from .._task import Backbone, Batch, Layer
+from .._task import BACKBONES, Backbone, Batch, Layer, Samples
 from ..text.char_ngrams import character_grams
+from ._blocks import check_rates
+from ._document_frequency import check_bag, inverse_document_frequency
 
 #: What the linear model's weights are multiplied by: plain descent takes steps 3 times as long
 #: in them as in the rest of the network, as the small inputs of a linear model ask for, and a
@@ -18,6 +20,7 @@ from ..text.char_ngrams import character_grams
 _WIDE = 1.75
 
 
+@BACKBONES.register("wide_bag")
 class WideBag(Backbone):
     """A linear model of a text's n-grams, plus what routed layers make of their vectors.
 
@@ -27,43 +30,50 @@ class WideBag(Backbone):
     part and the head start at 0; ``e_g`` at standard normals, so that ``v`` is a random
     projection of the text with values of variance 1.
 
-    Source: Cheng et al. 2016, 1606.07792, for wide beside deep; Joulin et al. 2016, 1607.01759,
+    Source: Cheng et al. 2016, 1606.07792, for wide and deep parts; Joulin et al. 2016, 1607.01759,
     for the n-grams.
 
     Args:
         layer: builds the routed layer for samples of shape ``(D,)``.
-        rarity: ``(buckets,)``, the inverse document frequency of each n-gram.
-        orders: lengths of the n-grams, in characters.
+        samples: texts, and how many classes they have.
         dim: ``D``.
         depth: number of routed layers.
-        classes: outputs.
-        ngram_dropout: chance, in training, that an n-gram is not looked at.
-        dropout: chance that a value is left out before a routed layer and the head.
+        ngrams: lengths of the n-grams, in characters.
+        buckets: rows of the table of hashed n-grams.
+        rare: an n-gram in fewer training texts than this is ignored, since the network would
+            only memorize those texts by it.
+        ngram_dropout: probability of ignoring an n-gram in training.
+        dropout: probability of zeroing a value before a routed layer and the head.
     """
 
+    reads = "texts"
     rarity: Tensor
 
     def __init__(
         self,
         layer: Layer,
+        samples: Samples,
         *,
-        rarity: Tensor,
-        orders: Sequence[int],
-        dim: int,
-        depth: int,
-        classes: int,
-        ngram_dropout: float,
-        dropout: float,
+        dim: int = 64,
+        depth: int = 2,
+        ngrams: Sequence[int] = (1, 2, 3, 4, 5),
+        buckets: int = 2**13,
+        rare: int = 2,
+        ngram_dropout: float = 0.5,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        self.orders = tuple(orders)
+        check_bag(dim, depth, ngrams, buckets, rare)
+        check_rates(ngram_dropout=ngram_dropout, dropout=dropout)
+        self.ngrams = tuple(ngrams)
+        rarity = inverse_document_frequency(samples.train, self.ngrams, buckets, rare)
         self.register_buffer("rarity", rarity.to(torch.get_default_dtype()))
-        self.wide = nn.Parameter(torch.zeros(len(rarity), classes))
+        self.wide = nn.Parameter(torch.zeros(len(rarity), samples.outputs))
         self.table = nn.Parameter(torch.randn(len(rarity), dim))
         self.ngram_dropout = nn.Dropout(ngram_dropout)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(layer((dim,)) for _ in range(depth))
-        self.head = nn.Linear(dim, classes)
+        self.head = nn.Linear(dim, samples.outputs)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -81,7 +91,7 @@ class WideBag(Backbone):
 
     def weighed(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Bytes ``(B, L)`` to n-grams ``(B, G)`` and their weights, of length 1 in each text."""
-        grams, real = character_grams(x, mask, self.orders, len(self.rarity))
+        grams, real = character_grams(x, mask, self.ngrams, len(self.rarity))
         grams, weight = tf_idf(grams, real, self.rarity)
         return grams, F.normalize(self.ngram_dropout(weight), dim=1)
 

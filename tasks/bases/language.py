@@ -1,8 +1,8 @@
 """Language models over bytes: everything but where the text comes from."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,13 +10,22 @@ from torch.nn import functional as F
 
 from routers import ConfigError, OptionError
 
-from .._task import Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
-from ..backbones.blocks import check_blocks
-from ..backbones.decoder import Decoder
-from ..metrics.bits_per_byte import UNSCORED, BitsPerByte
+from .._task import (
+    Backbone,
+    Batch,
+    Data,
+    Labeling,
+    Layer,
+    MetricSpec,
+    Samples,
+    Score,
+    Task,
+    choose_backbone,
+)
+from ..backbones import BACKBONES
 from ..readers import Splits
 from ..text.byte_classes import CLASSES, class_of, features_of
-from ..text.bytes import covering, windows
+from ..text.bytes import BYTES, UNSCORED, covering, windows
 from ..text.ngram_embedding import ngram_hashes
 
 
@@ -31,20 +40,13 @@ class Language(Task):
     ``-log2 p`` over these, in bits per byte.
 
     Args:
-        dim: ``D``, a multiple of ``2 * heads``.
-        depth: number of blocks.
-        heads: attention heads.
+        model: backbone for windows of bytes, a name or ``{name: decoder, depth: 2}``.
         length: bytes in a window.
-        context: bytes that windows share.
-        ngrams: lengths of the byte n-grams a byte is embedded with; ``[1]`` for bytes alone.
-        buckets: rows of the embedding's table for each of these.
-        ngram_dropout: chance, in training, that an n-gram of two or more bytes is not looked at.
-        dropout: chance that a value of the embedding, or of the last block, is left out.
-        routed: which blocks are routed, from 0; None for all. The others are dense.
-        ids: how many last bytes an item's id, which hash routing looks up, stands for.
+        context: bytes that consecutive windows share.
+        ids: number of last bytes that an id, the input of hash routing, stands for.
 
     Raises:
-        ConfigError: naming the option that cannot be.
+        ConfigError: naming the option that is invalid.
     """
 
     score = Score("bits_per_byte", "minimize")
@@ -54,49 +56,21 @@ class Language(Task):
     def __init__(
         self,
         *,
-        dim: int = 128,
-        depth: int = 2,
-        heads: int = 4,
+        model: str | Mapping[str, Any] = "decoder",
         length: int = 256,
         context: int = 128,
-        ngrams: Sequence[int] = (1, 2, 3, 4, 5),
-        buckets: int = 2**14,
-        ngram_dropout: float = 0.5,
-        dropout: float = 0.2,
-        routed: Sequence[int] | None = None,
         ids: int = 1,
     ) -> None:
-        check_blocks(dim, depth, heads, routed)
-        if dim % (2 * heads):
-            raise OptionError("task.dim", dim, f"a multiple of twice task.heads={heads}")
         if length < 2:
-            raise OptionError("task.length", length, "an integer of at least 2")
+            raise OptionError("length", length, "an integer >= 2")
         if not 0 <= context < length:
-            raise OptionError("task.context", context, f"an integer from 0 to below {length}")
-        if not ngrams or min(ngrams) < 1 or len(set(ngrams)) < len(ngrams):
-            raise OptionError("task.ngrams", list(ngrams), "different integers of at least 1")
-        if buckets < 1:
-            raise OptionError("task.buckets", buckets, "an integer of at least 1")
-        for key, rate in {"ngram_dropout": ngram_dropout, "dropout": dropout}.items():
-            if not 0 <= rate < 1:
-                raise OptionError(f"task.{key}", rate, "a number from 0 to below 1")
+            raise OptionError("context", context, f"an integer in [0, length={length})")
         if ids < 1:
-            raise OptionError("task.ids", ids, "an integer of at least 1")
+            raise OptionError("ids", ids, "an integer >= 1")
+        self.model, self.options = choose_backbone(type(self), "windows", model)
         self.length = length
         self.context = context
         self.ids = ids
-        self.network = partial(
-            Decoder,
-            length=length,
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            ngrams=tuple(ngrams),
-            buckets=buckets,
-            ngram_dropout=ngram_dropout,
-            dropout=dropout,
-            routed=routed,
-        )
 
     @abstractmethod
     def corpus(self) -> Splits[Tensor]:
@@ -123,12 +97,17 @@ class Language(Task):
         )
 
     def backbone(self, layer: Layer) -> Backbone:
-        return self.network(layer)
+        samples = Samples(
+            "windows", (self.length,), BYTES, self._train_windows(self.corpus().train)
+        )
+        return BACKBONES.build(self.model, layer, samples, **self.options)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output.flatten(0, 1), batch["y"].flatten(), ignore_index=UNSCORED)
 
     def measures(self) -> dict[str, MetricSpec]:
+        from ..metrics.bits_per_byte import BitsPerByte
+
         return {self.score.name: MetricSpec(BitsPerByte())}
 
     def kinds(self) -> tuple[Labeling, ...]:

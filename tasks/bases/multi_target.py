@@ -1,4 +1,4 @@
-"""What all tasks with several targets have in common: network, losses and scores."""
+"""Tasks with several targets: network, losses and scores."""
 
 import math
 from abc import abstractmethod
@@ -9,14 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from routers import OptionError
-from routers.plugins import unknown, unknown_option
+from routers.plugins import unknown_option
 
-from .._task import Backbone, Batch, Labeling, Layer, MetricSpec, Score, Task
-from ..metrics.specialization import GATE
-from ..multi_target.network import MultiTaskNet, Outputs, Parts
-from ..multi_target.sharing import SHARINGS
+from .._task import GATE, Backbone, Batch, Labeling, Layer, MetricSpec, Score, Task, complete_part
+from ..multi_target.network import MultiTaskNet, Outputs
+from ..multi_target.sharings import SHARINGS, Parts
 from ..multi_target.targets import Target, kind_of, losses_of
-from ..multi_target.weighting import WEIGHTINGS
+from ..multi_target.weightings import WEIGHTINGS
 
 
 class MultiTask(Task):
@@ -25,20 +24,19 @@ class MultiTask(Task):
     ``batch["y"]`` is ``(B, T)`` float, NaN where a sample lacks a label: that label then takes
     no part in loss or scores. A sample is routed as a whole. The score, ``overall``, is the mean
     over targets of AUC (two classes), accuracy (more classes) or, for numbers, 1 less the mean
-    absolute error relative to that of always saying the mean.
+    absolute error relative to that of always predicting the mean.
 
     Args:
         dim: width of the representation and of the experts.
         depth: layers of the trunk.
-        sharing: how targets share it: ``mmoe`` (all experts shared, a gate per target), ``ple``
-            (experts of a target's own and shared ones; CGC with a depth of 1), ``views`` (an
-            expert per view of the data, one gate), or without routing ``shared_bottom`` and
-            ``single`` (a network per target), whose trunks have as many parameters in all as
-            that of ``mmoe``.
-        own: for ``ple``, experts that each target has to itself; the others are shared.
+        sharing: how targets share it, a name or ``{name: ple, own: 2}``: ``mmoe`` (all experts
+            shared, a gate per target), ``ple`` (experts per target and shared ones; CGC with a
+            depth of 1), ``views`` (an expert per view of the data, one gate), or without routing
+            ``shared_bottom`` and ``single`` (a network per target).
         tower: hidden width of a target's tower.
         dropout: probability of zeroing what a tower reads.
-        weighting: how losses become one: ``fixed``, ``uncertainty`` or ``mgda``.
+        weighting: how losses become one, a name or ``{name: …}``: ``fixed``, ``uncertainty`` or
+            ``mgda``.
         weights: factors of the losses by target, beforehand; 1 for those not named.
 
     Attributes:
@@ -55,38 +53,32 @@ class MultiTask(Task):
         *,
         dim: int,
         depth: int,
-        sharing: str,
-        own: int,
+        sharing: str | Mapping[str, Any],
         tower: int,
         dropout: float,
-        weighting: str,
+        weighting: str | Mapping[str, Any],
         weights: Mapping[str, float],
     ) -> None:
-        for key, value in {"dim": dim, "depth": depth, "own": own, "tower": tower}.items():
+        for key, value in {"dim": dim, "depth": depth, "tower": tower}.items():
             if value < 1:
-                raise OptionError(f"task.{key}", value, "an integer of at least 1")
-        if sharing not in SHARINGS:
-            raise unknown("task.sharing", sharing, SHARINGS)
-        if weighting not in WEIGHTINGS:
-            raise unknown("task.weighting", weighting, WEIGHTINGS)
+                raise OptionError(key, value, "an integer >= 1")
         if not 0 <= dropout < 1:
-            raise OptionError("task.dropout", dropout, "a number from 0 to below 1")
+            raise OptionError("dropout", dropout, "a number in [0, 1)")
         if GATE in self.outputs:
-            raise OptionError("target", GATE, "any other name: results say by it what gates chose")
+            raise OptionError("target", GATE, "another name: this one is reserved for gates")
         _check_weights(weights, self.outputs)
         self.dim = dim
         self.depth = depth
-        self.own = own
         self.tower = tower
         self.dropout = dropout
-        self.sharing = SHARINGS[sharing]
-        self.weighting = WEIGHTINGS[weighting]
+        self.sharing = complete_part(type(self), "sharing", SHARINGS, sharing)
+        self.weighting = complete_part(type(self), "weighting", WEIGHTINGS, weighting)
         self.weights = weights
 
     @property
     @abstractmethod
     def targets(self) -> tuple[Target, ...]:
-        """What is predicted; known once the data is."""
+        """The targets; known once the data is read."""
 
     @abstractmethod
     def encoder(self) -> nn.Module:
@@ -99,13 +91,17 @@ class MultiTask(Task):
             targets=self.targets,
             dim=self.dim,
             depth=self.depth,
-            own=self.own,
             views=self.num_views,
             tower=self.tower,
             dropout=self.dropout,
         )
-        encoder, trunk = self.sharing(parts)
-        return MultiTaskNet(parts, encoder, trunk, self.weighting(self.targets))
+        sharing: Any = SHARINGS[self.sharing["name"]]
+        encoder = sharing.encoder(parts)
+        trunk = SHARINGS.build(self.sharing["name"], parts, **_options(self.sharing))
+        weighting = WEIGHTINGS.build(
+            self.weighting["name"], self.targets, **_options(self.weighting)
+        )
+        return MultiTaskNet(parts, encoder, trunk, weighting)
 
     def loss(self, output: Outputs, batch: Batch) -> Tensor:
         losses = losses_of(self.targets, output.logits, batch["y"])
@@ -130,14 +126,18 @@ class MultiTask(Task):
         )
 
 
+def _options(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name != "name"}
+
+
 def _check_weights(weights: Mapping[str, float], targets: Sequence[str]) -> None:
     """Refuse factors of what is no target, or that are not above 0."""
     for name, weight in weights.items():
         if name not in targets:
-            raise unknown_option("task.weights", name, targets)
+            raise unknown_option("weights", name, targets)
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
         if not number or not 0 < weight < math.inf:
-            raise OptionError(f"task.weights.{name}", weight, "a finite number above 0")
+            raise OptionError(f"weights.{name}", weight, "a finite number > 0")
 
 
 def _of_target(target: Target, index: int, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,19 @@ from omegaconf import DictConfig, OmegaConf
 import experts
 import routers
 from routers import ConfigError
-from routers.plugins import Registry, load_plugins, nearest_name, unknown
+from routers.plugins import (
+    Registry,
+    load_plugins,
+    nearest_name,
+    option_errors_under,
+    unknown,
+)
 
-from .._task import TASKS
+from .._task import TASKS, complete_part
+from ..augmentations import AUGMENTATIONS
+from ..backbones import BACKBONES
+from ..multi_target.sharings import SHARINGS
+from ..multi_target.weightings import WEIGHTINGS
 from . import overrides as grammar
 from .losses import read_losses, written_losses
 from .overrides import Change, check_type, explained, load_yaml
@@ -24,7 +34,22 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 CONFIG = "config.yaml"
 
 #: Sections that name a part; ``router=topk`` is short for ``router.name=topk``.
-PARTS: dict[str, Registry] = {"task": TASKS, "router": routers.ROUTERS, "expert": experts.EXPERTS}
+PARTS: dict[str, Registry[Any]] = {
+    "task": TASKS,
+    "router": routers.ROUTERS,
+    "expert": experts.EXPERTS,
+}
+
+#: Options of a task that name a part; ``task.model=vit`` is short for ``task.model.name=vit``.
+TASK_PARTS: dict[str, Registry[Any]] = {
+    "model": BACKBONES,
+    "augmentation": AUGMENTATIONS,
+    "sharing": SHARINGS,
+    "weighting": WEIGHTINGS,
+}
+
+#: All keys that name a part, outer ones first.
+PART_KEYS = (*PARTS, *(f"task.{option}" for option in TASK_PARTS))
 
 #: Keys whose value is text whatever YAML makes of it: ``out=12345`` is a folder.
 TEXT = ("out", "resume", "experiment")
@@ -35,7 +60,7 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
 
     Args:
         overrides: ``key=value``, ``+new=value`` and ``~key``, as on the command line.
-        base: what they apply to; None for the files under ``conf/``.
+        base: the configuration they apply to; None for the files under ``conf/``.
 
     Raises:
         ConfigError: for anything that cannot work, before anything is built.
@@ -45,7 +70,7 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
     """
     # a part's name starts its options afresh, so names come first, wherever they were written
     parsed = [grammar.parse(text, TEXT, _names_part) for text in overrides]
-    changes = sorted(parsed, key=lambda change: not _names_part(change[1]))
+    changes = sorted(parsed, key=_order)
     config = base if base is not None else _from_files(changes)
     of_losses = [change for change in changes if _head(change[1]) == "losses"]
     for change in changes:
@@ -55,6 +80,7 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
     load_plugins(typed.plugins)
     for key, registry in PARTS.items():
         _complete(key, registry, getattr(typed, key))
+    _complete_task_parts(typed.task)
     typed.losses = _losses(config, of_losses, typed.router["name"])
     return typed
 
@@ -79,32 +105,40 @@ def user_path(text: str) -> Path:
 
 
 def _names_part(key: str) -> bool:
-    return key.removesuffix(".name") in PARTS
+    return key.removesuffix(".name") in PART_KEYS
+
+
+def _order(change: Change) -> int:
+    """Position of a change: a part is named before its options are set, a task before its parts."""
+    key = change[1].removesuffix(".name")
+    return PART_KEYS.index(key) if key in PART_KEYS else len(PART_KEYS)
 
 
 def _from_files(changes: Sequence[Change]) -> DictConfig:
     chosen = {key: value for _, key, value in changes}
     layers = [load_yaml(CONF / "base.yaml")]
     if chosen.get("experiment") is not None:
-        layers.append(_experiment(chosen["experiment"]))
+        layers += _experiment(chosen["experiment"])
     task = chosen.get("task", chosen.get("task.name"))
     for layer in reversed(layers):
         task = task or OmegaConf.select(layer, "task.name")
     path = CONF / "task" / f"{task}.yaml"
     if path.exists():
         layers.insert(1, load_yaml(path))
+    for layer in layers:
+        _expand_names(layer)
     config = layers[0]
     for layer in layers[1:]:
-        for key in PARTS:
+        for key in PART_KEYS:
             _forget_options(config, key, OmegaConf.select(layer, f"{key}.name"))
         config = _merge(config, layer)
     return config
 
 
-def _experiment(name: str) -> DictConfig:
-    """A file under ``conf/experiment`` by name, or any file by its path.
+def _experiment(name: str, derived: Sequence[Path] = ()) -> list[DictConfig]:
+    """Load a file under ``conf/experiment`` by name, or any file by its path, after its ``base``.
 
-    The configuration in a run's folder says what ran, so that it can run again, elsewhere.
+    The configuration in a run's folder is such a file too: it repeats the run elsewhere.
     """
     path = user_path(name)
     if path.suffix != ".yaml" or not path.is_file():
@@ -117,9 +151,12 @@ def _experiment(name: str) -> DictConfig:
     if resume := layer.pop("resume", None):
         raise ConfigError(
             f"{path}: resume={resume} in an experiment; an experiment is a new run: "
-            f"remove it, or go on with python -m tasks resume={resume}"
+            f"remove it, or continue the run with python -m tasks resume={resume}"
         )
-    return layer
+    base = layer.pop("base", None)
+    if path in derived:
+        raise ConfigError(f"{path}: base leads back to this file; remove it here or there")
+    return [*(_experiment(base, [*derived, path]) if base else ()), layer]
 
 
 def _merge(config: DictConfig, layer: DictConfig) -> DictConfig:
@@ -131,7 +168,15 @@ def _merge(config: DictConfig, layer: DictConfig) -> DictConfig:
 def _forget_options(config: DictConfig, key: str, name: Any) -> None:
     """Options belong to the part they were set for: another name starts afresh."""
     if name is not None and OmegaConf.select(config, f"{key}.name") != name:
-        config[key] = {"name": name}
+        OmegaConf.update(config, key, {"name": name}, merge=False, force_add=True)
+
+
+def _expand_names(config: DictConfig) -> None:
+    """Write every ``part: NAME`` of a file as ``part: {name: NAME}``."""
+    for key in PART_KEYS:
+        value = OmegaConf.select(config, key)
+        if isinstance(value, str):
+            OmegaConf.update(config, key, {"name": value}, merge=False)
 
 
 def _head(key: str) -> str:
@@ -148,7 +193,7 @@ def _apply(config: DictConfig, sign: str, key: str, value: Any) -> None:
 
 
 def _change(config: DictConfig, sign: str, key: str, value: Any) -> None:
-    if sign != "~" and key in PARTS and not isinstance(value, dict):
+    if sign != "~" and key in PART_KEYS and not isinstance(value, dict):
         key = f"{key}.name"
     if sign != "~" and _names_part(key):
         _forget_options(config, key.removesuffix(".name"), value)
@@ -160,15 +205,37 @@ def _unknown_key(key: str) -> ConfigError:
     return ConfigError(f"{key}: {nearest_name(_head(key), allowed)}")
 
 
-def _complete(key: str, registry: Registry, section: dict[str, Any]) -> None:
-    """Check the options of a part and write its defaults beside them."""
+def _complete(key: str, registry: Registry[Any], section: dict[str, Any]) -> None:
+    """Check the options of a part and add its defaults."""
     if "name" not in section:
         raise ConfigError(f"{key}.name: required; allowed: {', '.join(registry.available())}")
     name = section["name"]
     given = {option: value for option, value in section.items() if option != "name"}
     registry.get_part(name)
+    if key == "task":
+        _refuse_moved(registry.options(name), given)
     registry.check_options(name, given)
     section.update({**registry.options(name), **given})
+
+
+def _refuse_moved(options: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse an option of the task that belongs to one of its parts, and name its new key."""
+    for option in given.keys() - options.keys():
+        for part, registry in TASK_PARTS.items():
+            if part in options and any(option in registry.options(name) for name in registry):
+                raise ConfigError(
+                    f"task.{option}: unknown; did you mean 'task.{part}.{option}'? "
+                    f"Write task.{part}.{option}={given[option]}"
+                )
+
+
+def _complete_task_parts(section: dict[str, Any]) -> None:
+    """Check the parts that options of the task name and add their defaults."""
+    task: Any = TASKS.get_part(section["name"])
+    for option, registry in TASK_PARTS.items():
+        if option in section:
+            with option_errors_under("task"):
+                section[option] = complete_part(task, option, registry, section[option])
 
 
 def _losses(config: DictConfig, changes: Sequence[Change], router: str) -> dict[str, Any]:

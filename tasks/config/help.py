@@ -4,18 +4,19 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
+from typing import Any
 
 import routers
 from routers.plugins import Registry
 
-from .compose import CONF, PARTS, experiments, to_yaml
+from .compose import CONF, PARTS, TASK_PARTS, experiments, to_yaml
 from .schema import Config
 
 USAGE = """\
 Train one model with a router of your choice.
 
   python -m tasks task=NAME router=NAME expert=NAME [key=value …]
-  python -m tasks resume=DIR              go on where a run stopped
+  python -m tasks resume=DIR              resume a stopped run
 
   key=value   set a key           +key=value  add a key that is not there
   ~key        remove a key        experiment=NAME  start from conf/experiment/NAME.yaml, or
@@ -26,7 +27,7 @@ Train one model with a router of your choice.
   --help      this text; with router=NAME and the like, also their options
 
 Exit codes: 0 done, 1 training failed, 2 the configuration cannot work,
-130 and 143 stopped by a signal (resume=DIR goes on).
+130 and 143 stopped by a signal (resume=DIR continues).
 """
 
 
@@ -43,6 +44,7 @@ def list_text() -> str:
     """Every name that a configuration can use, with a line on each."""
     registries = {
         **PARTS,
+        **{f"task.{option}": registry for option, registry in TASK_PARTS.items()},
         "router.gate": routers.GATES,
         "losses": routers.LOSSES,
         "metrics": routers.METRICS,
@@ -64,12 +66,12 @@ def _opening_comment(text: str) -> Iterator[str]:
     return takewhile(lambda line: line.startswith("#"), text.splitlines())
 
 
-def _line(registry: Registry, name: str) -> str:
+def _line(registry: Registry[Any], name: str) -> str:
     summary = (inspect.getdoc(registry[name]) or "").partition("\n")[0]
     return f"  {name:20} {summary}\n"
 
 
-def _options(registry: Registry, name: str) -> str:
+def _options(registry: Registry[Any], name: str) -> str:
     doc = inspect.getdoc(registry.get_part(name)) or ""
     options = "".join(f"  {key}={value}\n" for key, value in registry.options(name).items())
     return f"{doc.partition('>>>')[0].strip()}\n\nOptions and defaults:\n{options or '  none'}"

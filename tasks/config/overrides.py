@@ -118,7 +118,7 @@ def check_type(key: str, value: Any, hint: Any) -> None:
 
 @contextmanager
 def explained(setting: str = "") -> Iterator[None]:
-    """What OmegaConf refuses inside, as an error about the setting."""
+    """Turn errors of OmegaConf into a ``ConfigError`` about the setting."""
     try:
         yield
     except OmegaConfBaseException as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass
 class MoEConfig:
-    """What holds for every routed layer."""
+    """Settings of every routed layer."""
 
     num_experts: int
     capacity: float | None
@@ -31,7 +31,7 @@ class OptimizerConfig:
 
 @dataclass
 class TrainerConfig:
-    """How long and on what; names are those of Lightning's ``Trainer`` where it has them."""
+    """Duration and hardware; names are those of Lightning's ``Trainer`` if it has them."""
 
     max_epochs: int
     max_steps: int
@@ -65,7 +65,7 @@ class Config:
 
 
 def arm_name(config: Config) -> str:
-    """What a run tries out: its router, or the dense control matched to it."""
+    """The arm of a run: its router, or the dense control matched to it."""
     if config.moe.control is not None:
         return f"dense_{config.moe.control}"
     return str(config.router["name"])

@@ -15,7 +15,7 @@ WHOLE = Rank()
 
 
 def num_rows(split: Batch) -> int:
-    """How many samples a split has.
+    """Number of samples in a split.
 
     >>> num_rows({"x": torch.zeros(5, 2)})
     5
@@ -24,17 +24,17 @@ def num_rows(split: Batch) -> int:
 
 
 class Batches:
-    """Batches of a split, shuffled anew each epoch; its state is an epoch and a position.
+    """Batches of a split, reshuffled each epoch; the state is an epoch and a position.
 
     Slicing tensors costs a hundredth of a worker process's overhead. The order depends on
     ``(seed, epoch)`` alone, so every router sees the same data in the same order, and a
-    resumed run goes on with the very next batch.
+    resumed run continues with the next batch.
 
     Args:
         split: named tensors with the same first axis.
         size: of a batch; a last, shorter batch is left out.
         seed: of the order.
-        rank: whose share of every batch is handed out.
+        rank: the process whose share of every batch is returned.
 
     >>> batches = Batches({"x": torch.arange(5)}, size=2, seed=0)
     >>> len(batches), sum(len(batch["x"]) for batch in batches)
@@ -73,11 +73,11 @@ class Batches:
             yield {name: values[rows] for name, values in self.split.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the next batch is; Lightning knows the epoch."""
+        """Position of the next batch; Lightning stores the epoch."""
         return {"position": self.position % len(self)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
         self.start = self.position = state["position"]
 
 
@@ -87,8 +87,8 @@ class InOrder:
     Args:
         split: named tensors with the same first axis.
         size: of a batch.
-        ranks: whose shares of every batch are handed out, one after another; of the last batch
-            there may be none for some.
+        ranks: processes whose shares of every batch are returned, one after another; the last
+            batch may have no share for some.
 
     >>> [len(batch["x"]) for batch in InOrder({"x": torch.arange(5)}, size=2)]
     [2, 2, 1]
@@ -102,7 +102,7 @@ class InOrder:
 
     def __len__(self) -> int:
         whole, rest = divmod(self.rows, self.size)
-        return sum(whole + (rank.number < rest) for rank in self.ranks)
+        return sum(whole + (rank.rank < rest) for rank in self.ranks)
 
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, self.rows, self.size):

@@ -1,4 +1,4 @@
-"""Which of several devices a process works with, and what its share of a batch is."""
+"""The rank of a process among those that train a run, and its share of a batch."""
 
 from dataclasses import dataclass
 
@@ -9,29 +9,29 @@ from .._task import Batch
 
 @dataclass(frozen=True)
 class Rank:
-    """One of the processes that train a run together; the only one, unless told otherwise.
+    """One of the processes that train a run; by default the only one.
 
     Attributes:
-        number: from 0.
-        of: how many there are.
+        rank: index of the process, from 0.
+        world_size: number of processes.
     """
 
-    number: int = 0
-    of: int = 1
+    rank: int = 0
+    world_size: int = 1
 
     def share(self, rows: Tensor) -> Tensor:
-        """The part of some rows that is this rank's: as even as can be, in their order.
+        """The part of some rows that belongs to this process, in their order.
 
         >>> import torch
-        >>> [Rank(number, of=3).share(torch.arange(5)).tolist() for number in range(3)]
+        >>> [Rank(rank, world_size=3).share(torch.arange(5)).tolist() for rank in range(3)]
         [[0, 1], [2, 3], [4]]
         """
-        return rows.tensor_split(self.of)[self.number]
+        return rows.tensor_split(self.world_size)[self.rank]
 
     def share_of(self, batch: Batch) -> Batch:
-        """The same part of all that a batch holds."""
+        """The part of a batch that belongs to this process."""
         return {name: self.share(values) for name, values in batch.items()}
 
     def all(self) -> list["Rank"]:
-        """All ranks of the run, this one among them."""
-        return [Rank(number, self.of) for number in range(self.of)]
+        """All ranks of the run, this one included."""
+        return [Rank(rank, self.world_size) for rank in range(self.world_size)]

@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-#: A target that is not scored.
-UNSCORED = -100
+from ..text.bytes import UNSCORED
 
 
 class BitsPerByte(Metric):
@@ -35,7 +34,7 @@ class BitsPerByte(Metric):
 
         Args:
             logits: ``(B, L, 256)``.
-            target: ``(B, L)`` int64, ``UNSCORED`` where nothing is scored.
+            target: ``(B, L)`` int64, ``UNSCORED`` where a byte is not scored.
         """
         wide = torch.promote_types(logits.dtype, torch.float32)
         loss = F.cross_entropy(

@@ -7,9 +7,6 @@ from torchmetrics import Metric
 from routers import Routing
 from routers.routing import Merge, Slots
 
-#: The table that says which expert each of several gates weighs most.
-GATE = "gate"
-
 
 class ExpertTable(Metric):
     """Sums tables with a row for each expert and a column for each kind.

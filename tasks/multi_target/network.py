@@ -1,50 +1,20 @@
 """A network for several targets: encoder, trunk, and a tower per target."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from routers import Routing
 
-from .._task import Backbone, Batch, Layer
+from .._task import Backbone, Batch
+from .sharings import Parts, Trunk
 from .targets import Target, kind_of
-from .weighting import Weighting
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a network for several targets is made of.
-
-    Attributes:
-        encoder: makes a module from a batch to its representation: ``(B, D)``, or ``(V + 1, B, D)``
-            for ``V`` views of it and, last, all of them together.
-        layer: builds routed layers.
-        targets: ``T`` of them.
-        dim: ``D``.
-        depth: layers of the trunk.
-        own: experts that a target has to itself, where some are.
-        views: ``V``; 0 where the encoder has none.
-        tower: hidden width of the towers.
-        dropout: probability of zeroing what a tower reads.
-    """
-
-    encoder: Callable[[], nn.Module]
-    layer: Layer
-    targets: tuple[Target, ...]
-    dim: int
-    depth: int
-    own: int
-    views: int
-    tower: int
-    dropout: float
+from .weightings import Weighting
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the network says of a batch.
+    """Output of the network for a batch.
 
     Attributes:
         logits: of each target, ``(B, O)``.
@@ -55,14 +25,6 @@ class Outputs:
     logits: tuple[Tensor, ...]
     shared: Tensor
     weighting: Weighting
-
-
-class Trunk(nn.Module, ABC):
-    """From the representation of a batch to a representation per target."""
-
-    @abstractmethod
-    def forward(self, shared: Tensor, ids: Tensor | None) -> tuple[Tensor, list[Routing]]:
-        """``(T, B, D)``, or what stretches to that shape, and the routings."""
 
 
 class MultiTaskNet(Backbone):
@@ -85,7 +47,7 @@ class MultiTaskNet(Backbone):
         self.weighting = weighting
 
     def forward(self, batch: Batch) -> tuple[Outputs, list[Routing]]:
-        """What is said of every target, and one routing per routed layer."""
+        """Logits of every target, and one routing per routed layer."""
         shared = self.encoder(batch)
         trunk, routings = self.trunk(shared, batch.get("ids"))
         of_target = trunk.expand(len(self.towers), *trunk.shape[1:])
@@ -102,19 +64,3 @@ def _tower(parts: Parts, target: Target) -> nn.Module:
         nn.GELU(),
         nn.Linear(parts.tower, kind_of(target).outputs(target)),
     )
-
-
-class SideBySide(nn.Module):
-    """Several encoders of the same batch, ``(T, B, D)``.
-
-    Args:
-        encoders: of each target.
-    """
-
-    def __init__(self, encoders: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.encoders = nn.ModuleList(encoders)
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Every encoder's representation."""
-        return torch.stack([encoder(batch) for encoder in self.encoders])

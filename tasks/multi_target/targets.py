@@ -1,21 +1,18 @@
-"""What several tasks predict of a sample: kinds of targets, their losses and their scores."""
+"""Targets of a sample: their kinds, losses and scores."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MeanAbsoluteError, Metric
-from torchmetrics.classification import (
-    BinaryAccuracy,
-    BinaryAUROC,
-    MulticlassAccuracy,
-    MulticlassRecall,
-)
 
 from routers import OptionError
 from routers.plugins import unknown
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 
 @dataclass(frozen=True)
@@ -48,11 +45,11 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """How targets of a kind are learnt and scored.
+class TargetKind:
+    """Loss and metrics of a kind of target.
 
     Attributes:
-        outputs: width ``O`` of what the network says about such a target.
+        outputs: width ``O`` of the network's output for such a target.
         losses: outputs ``(B, O)`` and labels ``(B,)`` to ``(B,)``.
         read: outputs ``(B, O)`` and labels ``(B,)``, NaN where there is none, to predictions
             and labels as its metrics take them.
@@ -64,13 +61,13 @@ class Kind:
     outputs: Callable[[Target], int]
     losses: Callable[[Target, Tensor, Tensor], Tensor]
     read: Callable[[Target, Tensor, Tensor], tuple[Tensor, Tensor]]
-    metrics: Callable[[Target], dict[str, Metric]]
+    metrics: Callable[[Target], dict[str, "Metric"]]
     merit: Callable[[Target, float], float]
     log_likelihood: float
 
 
-def kind_of(target: Target) -> Kind:
-    """How a target is learnt and scored."""
+def kind_of(target: Target) -> TargetKind:
+    """Loss and metrics of a target."""
     return KINDS[target.kind]
 
 
@@ -85,7 +82,7 @@ def losses_of(targets: Sequence[Target], outputs: Sequence[Tensor], y: Tensor) -
     >>> one, other = Target("a", "binary"), Target("b", "number")
     >>> outputs = [torch.zeros(2, 1), torch.tensor([[1.0], [5.0]])]
     >>> losses_of([one, other], outputs, torch.tensor([[1.0, 3.0], [0.0, torch.nan]])).tolist()
-    [0.6931471824645996, 4.0]
+    [0.6931, 4.0]
     """
     of_each = zip(targets, outputs, y.unbind(1), strict=True)
     return torch.stack([_mean_loss(*of_target) for of_target in of_each])
@@ -117,7 +114,9 @@ def _probability(target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tenso
     return outputs.squeeze(1).double().sigmoid(), _classes(labels)
 
 
-def _binary_metrics(target: Target) -> dict[str, Metric]:
+def _binary_metrics(target: Target) -> dict[str, "Metric"]:
+    from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
+
     return {
         "auc": BinaryAUROC(ignore_index=UNKNOWN),
         "accuracy": BinaryAccuracy(ignore_index=UNKNOWN),
@@ -135,32 +134,15 @@ def _most_likely(target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tenso
     return outputs.argmax(1), _classes(labels)
 
 
-def _class_metrics(target: Target) -> dict[str, Metric]:
+def _class_metrics(target: Target) -> dict[str, "Metric"]:
+    from torchmetrics.classification import MulticlassAccuracy
+
+    from ..metrics.recall_by_class import RecallByClass
+
     return {
         "accuracy": MulticlassAccuracy(len(target.classes), average="micro", ignore_index=UNKNOWN),
         "recall": RecallByClass(target.classes),
     }
-
-
-class RecallByClass(MulticlassRecall):
-    """Recall of each class under its plain name; torchmetrics' wrapper puts its own before it.
-
-    Args:
-        classes: their names.
-
-    >>> metric = RecallByClass(("cat", "dog"))
-    >>> metric.update(torch.tensor([0, 1, 0]), torch.tensor([0, 1, 1]))
-    >>> {name: value.item() for name, value in metric.compute().items()}
-    {'cat': 1.0, 'dog': 0.5}
-    """
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        super().__init__(len(classes), average=None, ignore_index=UNKNOWN)
-        self.classes = tuple(classes)
-
-    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
-        """Recalls by class."""
-        return dict(zip(self.classes, super().compute(), strict=True))
 
 
 # ---- numbers ----
@@ -172,11 +154,13 @@ def _squared_errors(target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
 
 def _number(target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     known = ~labels.isnan()
-    said = outputs.squeeze(1).double() * target.scale + target.mean
-    return said[known], labels[known].double()
+    predicted = outputs.squeeze(1).double() * target.scale + target.mean
+    return predicted[known], labels[known].double()
 
 
-def _number_metrics(target: Target) -> dict[str, Metric]:
+def _number_metrics(target: Target) -> dict[str, "Metric"]:
+    from torchmetrics import MeanAbsoluteError
+
     return {"error": MeanAbsoluteError()}
 
 
@@ -194,8 +178,8 @@ def _itself(target: Target, value: float) -> float:
 
 
 #: What a target can be.
-KINDS: Mapping[str, Kind] = {
-    "binary": Kind(
+KINDS: Mapping[str, TargetKind] = {
+    "binary": TargetKind(
         outputs=_one,
         losses=_binary_losses,
         read=_probability,
@@ -203,7 +187,7 @@ KINDS: Mapping[str, Kind] = {
         merit=_itself,
         log_likelihood=1.0,
     ),
-    "classes": Kind(
+    "classes": TargetKind(
         outputs=lambda target: len(target.classes),
         losses=_class_losses,
         read=_most_likely,
@@ -211,7 +195,7 @@ KINDS: Mapping[str, Kind] = {
         merit=_itself,
         log_likelihood=1.0,
     ),
-    "number": Kind(
+    "number": TargetKind(
         outputs=_one,
         losses=_squared_errors,
         read=_number,

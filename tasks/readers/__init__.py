@@ -4,7 +4,15 @@ from .corpus import read_corpus
 from .error import DataError
 from .images import read_images
 from .kinds import Images, Table, Texts
-from .source import CorpusSource, ImageSource, Source, TableSource, Target, TextSource, source_of
+from .source import (
+    CorpusSource,
+    ImageSource,
+    Source,
+    TableSource,
+    TargetColumn,
+    TextSource,
+    source_of,
+)
 from .split import Splits
 from .table import read_table
 from .texts import read_texts
@@ -18,7 +26,7 @@ __all__ = [
     "Splits",
     "Table",
     "TableSource",
-    "Target",
+    "TargetColumn",
     "TextSource",
     "Texts",
     "read_corpus",

@@ -11,7 +11,7 @@ from .coded import Coded, meaning, value_text
 from .columns import Rows, numbers
 from .error import DataError, nearest
 from .labels import need_two, sorted_names
-from .source import KEY, Target
+from .source import KEY, TargetColumn
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Answers:
     classes: tuple[str, ...]
 
 
-def answers(rows: Rows, name: str, target: Target, column: Coded) -> Answers:
-    """What a target asks for.
+def answers(rows: Rows, name: str, target: TargetColumn, column: Coded) -> Answers:
+    """Labels of a target.
 
     Raises:
         DataError: where training rows do not show what is asked for, or another row shows a
@@ -37,11 +37,11 @@ def answers(rows: Rows, name: str, target: Target, column: Coded) -> Answers:
     return _KINDS[target.kind](rows, f"{KEY}.targets.{name}", target, column)
 
 
-def _number(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
+def _number(rows: Rows, key: str, target: TargetColumn, column: Coded) -> Answers:
     return Answers(numbers(rows, column, target.column), ())
 
 
-def _classes(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
+def _classes(rows: Rows, key: str, target: TargetColumn, column: Coded) -> Answers:
     names = sorted_names(set(_seen(rows, column)))
     known = {text: place for place, text in enumerate(names)}
     values = column.spread([known.get(text, -1) for text in column.values], np.nan)
@@ -50,12 +50,12 @@ def _classes(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
         text = column.values[column.codes[row]]
         raise DataError(
             f"{rows.place(int(row))}, column {target.column!r}: the class {text!r} is in no "
-            f"training row; {nearest(text, names)}. Mend or remove the row"
+            f"training row; {nearest(text, names)}. Fix or remove the row"
         )
     return _of_two(rows, target, Answers(values, names))
 
 
-def _binary(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
+def _binary(rows: Rows, key: str, target: TargetColumn, column: Coded) -> Answers:
     sides = {"positive": target.positive, "negative": target.negative}
     for side, given in sides.items():
         if given is not None:
@@ -70,8 +70,8 @@ def _binary(rows: Rows, key: str, target: Target, column: Coded) -> Answers:
             return _of_two(rows, target, Answers(spread, names[side]))
     if len(_seen(rows, column)) > 2:
         raise DataError(
-            f"{rows.title}, column {target.column!r}: more than two values; say which are 1 with "
-            f"{key}.positive=VALUE. {nearest('', _seen(rows, column))}"
+            f"{rows.title}, column {target.column!r}: more than two values; choose "
+            f"those that are 1 with {key}.positive=VALUE. {nearest('', _seen(rows, column))}"
         )
     return _classes(rows, key, target, column)
 
@@ -96,8 +96,8 @@ def _meant(rows: Rows, key: str, value: Any, column: Coded) -> list[str]:
     return alike
 
 
-def _of_two(rows: Rows, target: Target, found: Answers) -> Answers:
-    """The same, where the training rows have two classes at least."""
+def _of_two(rows: Rows, target: TargetColumn, found: Answers) -> Answers:
+    """The same for training rows with two or more classes."""
     values = found.values[rows.cut.train]
     there = values[~np.isnan(values)].astype(np.int64)
     if not len(there):

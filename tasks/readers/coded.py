@@ -54,7 +54,7 @@ def coded(values: Sequence[Any], missing: Sequence[str], place: Place) -> Coded:
         row = next(i for i, value in enumerate(values) if isinstance(value, list | dict))
         raise DataError(
             f"{place(row)}: holds a {type(values[row]).__name__} where one value belongs; "
-            "spread it over columns of its own"
+            "give each part its own column"
         ) from error
     texts = {value: value_text(value) for value in distinct}
     present = [text for text in dict.fromkeys(texts.values()) if text not in missing]
@@ -82,7 +82,7 @@ def value_text(value: Any) -> str:
 
 
 def meaning(text: str) -> str | float:
-    """What a value means where it stands unquoted in YAML, so that ``positive=yes`` finds yes.
+    """The texts that an unquoted YAML value can mean, so that ``positive=yes`` finds yes.
 
     >>> meaning("yes") == meaning("True") == meaning("1.0"), meaning("si")
     (True, 'si')
@@ -95,7 +95,7 @@ def meaning(text: str) -> str | float:
 _WORDS = {"true": 1.0, "yes": 1.0, "on": 1.0, "false": 0.0, "no": 0.0, "off": 0.0}
 
 #: Numbers are kept in single precision, and so are their differences.
-_MOST = 1e38
+MAX_NUMBER = 1e38
 
 
 def number(text: str) -> float | None:
@@ -108,4 +108,4 @@ def number(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if abs(value) <= _MOST and "_" not in text else None
+    return value if abs(value) <= MAX_NUMBER and "_" not in text else None

@@ -55,7 +55,7 @@ def numbers(rows: Rows, column: Coded, name: str) -> npt.NDArray[np.float64]:
             text = column.values[code]
             raise DataError(
                 f"{rows.place(column.first(code))}, column {name!r}: {text!r} is no number "
-                f"up to 1e38; mend it, or add it to {KEY}.missing if it means a missing value"
+                f"up to 1e38; fix it, or add it to {KEY}.missing if it means a missing value"
             )
     values = column.spread([value for value in parsed if value is not None], np.nan)
     if np.isnan(values[rows.cut.train]).all():

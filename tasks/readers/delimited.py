@@ -14,11 +14,11 @@ from .source import KEY
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How delimited text is laid out.
+class Dialect:
+    """Dialect of delimited text.
 
     Attributes:
-        delimiter: between fields, or None for what the format says.
+        delimiter: between fields, or None for that of the format.
         trim: leave out spaces before fields.
         columns: names of the columns where the text has no header.
     """
@@ -28,23 +28,23 @@ class Layout:
     columns: Sequence[str] | None = None
 
 
-def comma_separated(path: Path, layout: Layout) -> Sheet:
+def comma_separated(path: Path, dialect: Dialect) -> Sheet:
     """Fields between commas, quoted where need be (RFC 4180)."""
-    return _delimited(path, layout, layout.delimiter or ",", csv.QUOTE_MINIMAL)
+    return _delimited(path, dialect, dialect.delimiter or ",", csv.QUOTE_MINIMAL)
 
 
-def tab_separated(path: Path, layout: Layout) -> Sheet:
+def tab_separated(path: Path, dialect: Dialect) -> Sheet:
     """Fields between tabs, never quoted: a quotation mark is text."""
-    return _delimited(path, layout, layout.delimiter or "\t", csv.QUOTE_NONE)
+    return _delimited(path, dialect, dialect.delimiter or "\t", csv.QUOTE_NONE)
 
 
-def _delimited(path: Path, layout: Layout, delimiter: str, quoting: Literal[0, 3]) -> Sheet:
+def _delimited(path: Path, dialect: Dialect, delimiter: str, quoting: Literal[0, 3]) -> Sheet:
     text = read_bytes(path).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter,
         quoting=quoting,
-        skipinitialspace=layout.trim,
+        skipinitialspace=dialect.trim,
         strict=True,
     )
     rows, lines, line = [], [], 1
@@ -57,11 +57,11 @@ def _delimited(path: Path, layout: Layout, delimiter: str, quoting: Literal[0, 3
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{path}, line {line}: cannot be read ({error}); mend the line or its quotes"
+            f"{path}, line {line}: cannot be read ({error}); fix the line or its quotes"
         ) from error
     finally:
         csv.field_size_limit(limit)
-    names = layout.columns
+    names = dialect.columns
     if names is None:
         names = [name.strip(" \t") for name in rows.pop(0)] if rows else []
         lines = lines[1:]
@@ -83,5 +83,5 @@ def _check_fields(
         if len(row) != len(names):
             raise DataError(
                 f"{path}, line {line}: {len(row)} fields where {len(names)} columns are named; "
-                "mend the line, its quotes or the delimiter"
+                "fix the line, its quotes or the delimiter"
             )

@@ -17,16 +17,17 @@ class DataError(ConfigError):
 
 @contextmanager
 def reading(place: object) -> Iterator[None]:
-    """Whatever a decoder raises, as an error that names the file (and row) it worked on."""
+    """Turn any error of a decoder into a ``DataError`` that names the file and the row."""
     try:
         yield
     except MemoryError:
         raise
-    except Exception as error:  # decoders of damaged files raise anything
+    except Exception as error:  # decoders of corrupt files raise anything
         lines = str(error).splitlines() or [""]
         raise DataError(
             f"{place}: cannot be read ({type(error).__name__}: {lines[0]}); "
-            "it is damaged, cut short or not what its name says: get it again or leave it out"
+            "the file is corrupt, truncated or has the wrong extension: download it again or "
+            "exclude it"
         ) from error
 
 
@@ -41,7 +42,7 @@ def needed(module: str, extra: str, why: str) -> Any:
 
 
 def check_installed(module: str, extra: str, why: str) -> None:
-    """The same without the time an import takes."""
+    """Raise the same error without importing the module."""
     package = module.partition(".")[0]
     if find_spec(package) is None:
         raise DataError(
@@ -50,7 +51,7 @@ def check_installed(module: str, extra: str, why: str) -> None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What to say of a name that is not among the known ones.
+    """The end of a message about an unknown name: nearest match and known names.
 
     >>> nearest("txet", ["label", "text"])
     "did you mean 'text'? There are: label, text"

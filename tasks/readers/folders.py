@@ -14,7 +14,7 @@ Classes = dict[str, dict[Path, str]]
 def class_files(source: Source, belongs: Callable[[Path], bool]) -> Classes:
     """Files of class folders by split, sorted; nothing where there is no such folder.
 
-    ``ROOT/cat/…`` is to be split; ``ROOT/train/cat/…`` beside ``ROOT/test/…`` is split already.
+    ``ROOT/cat/…`` is to be split; ``ROOT/train/cat/…`` next to ``ROOT/test/…`` is split already.
 
     Raises:
         DataError: naming a class folder that holds no such file.

@@ -72,7 +72,7 @@ def _plain(column: Any) -> Sequence[Any]:
 
 
 def _works_offline() -> bool:
-    """Whether the user told the hub's library to use what it has already downloaded."""
+    """Whether the hub's library is set to use downloaded data only."""
     return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in _OFFLINE)
 
 

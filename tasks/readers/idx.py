@@ -20,17 +20,17 @@ def find_idx(source: ImageSource) -> Files:
 
 
 def read_idx(source: ImageSource, files: Files) -> Pictures:
-    """Images and, from the files beside them, their labels."""
+    """Images and, from files in the same folder, their labels."""
     pixels, labels, parts, used = {}, {}, {}, {}
     for split, paths in files.items():
         pairs = [(path, _labels_of(path)) for path in paths]
-        for path, beside in pairs:
+        for path, labels_path in pairs:
             pixels[str(path)] = _array(path, axes=3)[:, None]
-            labels[str(path)] = _array(beside, axes=1).tolist()
+            labels[str(path)] = _array(labels_path, axes=1).tolist()
             count, named = len(pixels[str(path)]), len(labels[str(path)])
             if count != named:
                 raise DataError(
-                    f"{beside}: {named} labels for the {count} images of {path}; "
+                    f"{labels_path}: {named} labels for the {count} images of {path}; "
                     "get the pair of files again"
                 )
         parts[split] = sum(len(pixels[str(path)]) for path in paths)
@@ -44,7 +44,7 @@ def _labels_of(images: Path) -> Path:
     for path in sorted(choices):
         if path.exists():
             return path
-    raise DataError(f"{images}: no labels beside it; put {name} into the same folder")
+    raise DataError(f"{images}: no file of labels in its folder; put {name} there")
 
 
 def _array(path: Path, axes: int) -> npt.NDArray[np.uint8]:
@@ -53,14 +53,14 @@ def _array(path: Path, axes: int) -> npt.NDArray[np.uint8]:
     if content[:4] != expected:
         raise DataError(
             f"{path}: begins with {content[:4].hex(' ')}, an IDX file of bytes with {axes} axes "
-            f"with {expected.hex(' ')}; get it again or leave it out"
+            f"with {expected.hex(' ')}; download it again or exclude it"
         )
     start = 4 + 4 * axes
     shape = tuple(int(n) for n in np.frombuffer(content[4:start].ljust(4 * axes, b"\0"), ">u4"))
     size = int(np.prod(shape, dtype=object))
     if len(content) - start != size:
         raise DataError(
-            f"{path}: holds {max(len(content) - start, 0)} values where its header says "
-            f"{' x '.join(map(str, shape))} = {size}; get it again"
+            f"{path}: holds {max(len(content) - start, 0)} values, but its header declares "
+            f"{' x '.join(map(str, shape))} = {size}; download it again"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

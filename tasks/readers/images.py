@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .delimited import Layout
+from .delimited import Dialect
 from .error import DataError
 from .folders import class_files
 from .hub import hub_sheets
@@ -33,7 +33,7 @@ _LABEL_COLUMNS = ("label", "labels", "fine_label")
 def read_images(source: ImageSource) -> Splits[Images]:
     """Images with labels: a folder per class, Parquet as on the hub, IDX pairs, or ``.npz``.
 
-    All images have one size; the first one says whether they are gray or in colour.
+    All images have one size; the first one decides between gray and colour.
 
     Raises:
         DataError: naming file, row and cure.
@@ -66,7 +66,7 @@ def _find_parquet(source: ImageSource) -> Files:
 
 
 def _read_parquet(source: ImageSource, files: Files) -> Pictures:
-    return _from_sheets(source, sheets_of(source, files, Layout()))
+    return _from_sheets(source, sheets_of(source, files, Dialect()))
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
-from .delimited import Layout
+from .delimited import Dialect
 from .error import DataError, reading
 from .paths import read_bytes
 from .sheets import Sheet
 
 
-def json_lines(path: Path, layout: Layout) -> Sheet:
+def json_lines(path: Path, dialect: Dialect) -> Sheet:
     """An object a line; a key that a line lacks is a missing value."""
     text = read_bytes(path).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     rows, lines = [], []

@@ -1,4 +1,4 @@
-"""What readers hand over: tensors, names and nothing else."""
+"""Results of readers: tensors and names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ def encode(
 ) -> tuple[Codes, tuple[str, ...]]:
     """Numbers and names of labels.
 
-    Names are those declared beside the data, for labels 0, 1, …; else those of the training
+    Names are those declared with the data, for labels 0, 1, …; else those of the training
     rows, sorted (whole numbers by their value).
 
     Args:
@@ -61,7 +61,7 @@ def need_two(title: str, what: str, codes: npt.NDArray[Any], names: Sequence[str
     if len(np.unique(codes)) < 2:
         raise DataError(
             f"{title}: every training row has the {what} {names[int(codes[0])]!r}; "
-            "nothing can be learnt from it: give rows of two classes or more"
+            "nothing can be learned: give rows of two or more classes"
         )
 
 
@@ -113,10 +113,10 @@ def _escaped(text: str) -> bool:
 def _not_known(what: str, text: str, names: Sequence[str], declared: bool) -> str:
     if declared:
         return (
-            f"the {what} {text} is out of range; allowed is 0 to {len(names) - 1} "
-            f"({listed(names)}): mend or remove the row"
+            f"the {what} {text} is out of range; expected an integer in [0, {len(names) - 1}] "
+            f"({listed(names)}): fix or remove the row"
         )
     return (
         f"the {what} {text!r} is in no training row; {nearest(text, names)}. "
-        "Mend or remove the row, or add such rows to the training file"
+        "Fix or remove the row, or add such rows to the training file"
     )

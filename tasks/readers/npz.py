@@ -53,7 +53,7 @@ def _pairs(files: Files) -> list[tuple[str, tuple[str, Any], tuple[str, Any]]]:
 
 def _arrays(path: Path) -> Arrays:
     if not path.stat().st_size:
-        raise DataError(f"{path}: the file is empty; get it again or leave it out")
+        raise DataError(f"{path}: the file is empty; download it again or exclude it")
     with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 
@@ -80,7 +80,7 @@ def _checked_labels(place: str, values: npt.NDArray[Any], count: int) -> list[An
         row = int(np.flatnonzero(values < 0)[0])
         raise DataError(
             f"{place}, row {row + 1}: the label {values[row]} is out of range; "
-            "allowed is 0 and above: mend or remove the row"
+            "expected an integer >= 0: fix or remove the row"
         )
     labels: list[Any] = values.tolist()
     return labels

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from routers.plugins import unknown
 
-from .delimited import Layout, comma_separated, tab_separated
+from .delimited import Dialect, comma_separated, tab_separated
 from .error import DataError
 from .hub import hub_sheets
 from .jsonl import json_lines
@@ -14,7 +14,7 @@ from .paths import Files, digest, empty, existing, files_of, suffix_of
 from .sheets import Sheet, Sheets
 from .source import KEY, Source
 
-Format = Callable[[Path, Layout], Sheet]
+Format = Callable[[Path, Dialect], Sheet]
 
 #: How files are read, by the name of their format.
 FORMATS: Mapping[str, Format] = {
@@ -36,7 +36,7 @@ _SUFFIXES = {
 }
 
 
-def open_sheets(source: Source, layout: Layout, format: str | None = None) -> Sheets:
+def open_sheets(source: Source, dialect: Dialect, format: str | None = None) -> Sheets:
     """The rows of a source.
 
     Raises:
@@ -45,23 +45,23 @@ def open_sheets(source: Source, layout: Layout, format: str | None = None) -> Sh
     if source.hub is not None:
         return hub_sheets(source)
     if format is not None and format not in FORMATS:
-        raise unknown(f"{KEY}.format", format, FORMATS)
+        raise DataError(str(unknown(f"{KEY}.format", format, FORMATS)))
     alone = format is not None or existing(source).is_file()
     files = files_of(source, _any if alone else is_record_file)
     if not files:
         raise empty(source, f"files such as train.parquet and test.parquet, or {_SHOWN}")
-    return sheets_of(source, files, layout, format)
+    return sheets_of(source, files, dialect, format)
 
 
-def sheets_of(source: Source, files: Files, layout: Layout, format: str | None = None) -> Sheets:
+def sheets_of(source: Source, files: Files, dialect: Dialect, format: str | None = None) -> Sheets:
     """The rows of files that are already found."""
     readers = {p: FORMATS[format or _format(p)] for split in files.values() for p in split}
-    by_split = {split: [readers[p](p, layout) for p in paths] for split, paths in files.items()}
+    by_split = {split: [readers[p](p, dialect) for p in paths] for split, paths in files.items()}
     return Sheets(source, by_split, existing(source).name, digest(files))
 
 
 def is_record_file(path: Path) -> bool:
-    """Whether the suffix says that a file holds rows with named columns."""
+    """Whether the suffix is that of a file with named columns."""
     return suffix_of(path) in _SUFFIXES
 
 
@@ -73,7 +73,7 @@ def _format(path: Path) -> str:
     suffix = suffix_of(path)
     if suffix not in _SUFFIXES:
         raise DataError(
-            f"{path}: the suffix {suffix!r} tells no format; "
+            f"{path}: the suffix {suffix!r} has no known format; "
             f"give {KEY}.format={'|'.join(FORMATS)}, or rename the file"
         )
     return _SUFFIXES[suffix]

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .delimited import Layout
+from .delimited import Dialect
 from .error import DataError, needed, reading
 from .sheets import Sheet
 
 
-def parquet(path: Path, layout: Layout) -> Sheet:
+def parquet(path: Path, dialect: Dialect) -> Sheet:
     """A Parquet file; columns are read when they are asked for."""
     pq = needed("pyarrow.parquet", "data", str(path))
     if not path.stat().st_size:
-        raise DataError(f"{path}: the file is empty; get it again or leave it out")
+        raise DataError(f"{path}: the file is empty; download it again or exclude it")
     with reading(path):
         file = pq.ParquetFile(path)
         schema, rows = file.schema_arrow, file.metadata.num_rows
@@ -73,7 +73,7 @@ def _values(column: Any) -> list[Any]:
 
 
 def _label_names(schema: Any) -> dict[str, tuple[str, ...]]:
-    """Names of labels, as the hub notes them beside a table."""
+    """Names of labels, as the hub stores them with a table."""
     note = (schema.metadata or {}).get(b"huggingface")
     if note is None:
         return {}

@@ -12,7 +12,7 @@ from .error import DataError, listed, reading
 from .source import Source
 from .split import SPLITS
 
-#: Words in the name of a file or folder that say which split it holds.
+#: Words in the name of a file or folder that mark its split.
 _WORDS = {
     "train": "train",
     "training": "train",
@@ -48,13 +48,13 @@ def existing(source: Source) -> Path:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What a folder holds, sorted, without hidden files."""
+    """Paths in a folder, sorted, without hidden files."""
     with reading(folder):
         return sorted(p for p in folder.iterdir() if not p.name.startswith((".", "__")))
 
 
 def suffix_of(path: Path) -> str:
-    """What kind of file it is, compressed or not.
+    """The format of a file, compressed or not.
 
     >>> suffix_of(Path("a.CSV.gz"))
     '.csv'
@@ -75,7 +75,7 @@ def split_of(path: Path) -> str | None:
 def by_split(
     files: Sequence[Path], source: Source, named_after: Callable[[Path], str | None] = split_of
 ) -> Files:
-    """Files by the split their names tell.
+    """Files by the split in their names.
 
     Where none is named after the training split, files named after no split are it; and files
     of one split alone are all there is, to be split.
@@ -115,13 +115,13 @@ def empty(source: Source, expected: str) -> DataError:
     """The error for a path at which nothing can be read."""
     path = existing(source)
     if path.is_file():
-        return DataError(f"{source.title}: its name tells no format; expected {expected}")
+        return DataError(f"{source.title}: its name has no known format; expected {expected}")
     there = [inner.name for inner in visible(path)]
     return DataError(f"{source.title}: holds {listed(there)}; expected {expected}")
 
 
 def read_bytes(path: Path) -> bytes:
-    """What a file holds, decompressed.
+    """Read a file, decompressed.
 
     Raises:
         DataError: where it cannot be read, or is empty.
@@ -131,7 +131,7 @@ def read_bytes(path: Path) -> bytes:
         if _is_gzip(path):
             content = gzip.decompress(content)
     if not content:
-        raise DataError(f"{path}: the file is empty; get it again or leave it out")
+        raise DataError(f"{path}: the file is empty; download it again or exclude it")
     return content
 
 

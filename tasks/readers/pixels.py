@@ -28,7 +28,7 @@ def decode(images: Iterable[bytes], count: int, place: Place, channels: int | No
         channels: 1 or 3 to convert all; None for what the first one has.
 
     Raises:
-        DataError: naming an image that is damaged, or of another size or mode than the first.
+        DataError: naming an image that is corrupt, or of another size or mode than the first.
     """
     pil = needed("PIL.Image", "data", place(0))
     pixels = np.empty((0, 0, 0, 0), np.uint8)

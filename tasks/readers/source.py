@@ -1,4 +1,4 @@
-"""What ``task.data.*`` may hold."""
+"""Options of ``task.data``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,17 +7,19 @@ from typing import Any, ClassVar, TypeVar
 from routers import ConfigError, OptionError
 from routers.plugins import check_options, unknown
 
+from .._task import keys_complete
+
 KEY = "task.data"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where data comes from and how it is split.
+    """Location of data and fractions of its split.
 
     Attributes:
         path: a file or folder of the user's; or
         hub: a data set of the Hugging Face hub, ``NAME`` or ``NAME:CONFIG``.
-        val, test: fractions of the training rows, where the data has no such split of its own.
+        val, test: fractions of the training rows, if the data has no such split.
 
     Raises:
         ConfigError: where not exactly one of ``path`` and ``hub`` is given, or a fraction is
@@ -38,7 +40,7 @@ class Source:
             )
         for name, value in (("val", self.val), ("test", self.test)):
             if not 0 < value < 1:
-                raise OptionError(f"{KEY}.{name}", value, "a fraction above 0 and below 1")
+                raise OptionError(f"{KEY}.{name}", value, "a number in (0, 1)")
         if self.val + self.test >= 1:
             raise ConfigError(
                 f"{KEY}: val={self.val} and test={self.test} leave no row to train on; "
@@ -76,8 +78,8 @@ class TextSource(Source):
 
     Attributes:
         text, label: their columns.
-        group: column of what scores are told apart by, such as the language; or None.
-        format: of files whose suffix does not say it: ``csv``, ``tsv``, ``jsonl``, ``parquet``.
+        group: column to score by group, such as the language; or None.
+        format: of files with another suffix: ``csv``, ``tsv``, ``jsonl``, ``parquet``.
     """
 
     text: str = "text"
@@ -98,11 +100,11 @@ class CorpusSource(Source):
 
 
 @dataclass(frozen=True)
-class Target:
-    """What a table is asked for.
+class TargetColumn:
+    """A target column of a table.
 
     Attributes:
-        column: where it stands.
+        column: its name.
         kind: ``binary``, ``classes`` or ``number``.
         positive: of a binary target, the value or values that are 1; all others are 0.
         negative: or those that are 0; all others are 1.
@@ -122,14 +124,14 @@ class TableSource(Source):
 
     Attributes:
         categorical, numeric: columns that are features.
-        targets: by name, each with the fields of ``Target``.
-        views: named groups of feature columns, each an input of its own; may be empty.
+        targets: by name, each with the fields of ``TargetColumn``.
+        views: named groups of feature columns, each a separate input; may be empty.
         columns: names of all columns, for delimited text without a header.
-        delimiter: between columns of delimited text; by default as the suffix says.
+        delimiter: between columns of delimited text; None for that of the suffix.
         missing: fields that mean a value is missing, as an empty one always does.
         rare: a category in fewer training rows than this counts as unseen.
         rows: train on at most so many rows, or on all.
-        format: of files whose suffix does not say it: ``csv``, ``tsv``, ``jsonl``, ``parquet``.
+        format: of files with another suffix: ``csv``, ``tsv``, ``jsonl``, ``parquet``.
     """
 
     categorical: Sequence[str] = ()
@@ -148,9 +150,9 @@ class TableSource(Source):
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise OptionError(f"{KEY}.delimiter", self.delimiter, "one character")
         if self.rare < 1:
-            raise OptionError(f"{KEY}.rare", self.rare, "an integer of at least 1")
+            raise OptionError(f"{KEY}.rare", self.rare, "an integer >= 1")
         if self.rows is not None and self.rows < 1:
-            raise OptionError(f"{KEY}.rows", self.rows, "an integer of at least 1, or null")
+            raise OptionError(f"{KEY}.rows", self.rows, "an integer >= 1, or null")
         if not self.features:
             raise ConfigError(
                 f"{KEY}: no column is declared as a feature; give {KEY}.categorical=[NAME, …] "
@@ -176,7 +178,7 @@ class TableSource(Source):
         return (*self.categorical, *self.numeric)
 
     @property
-    def specs(self) -> dict[str, Target]:
+    def specs(self) -> dict[str, TargetColumn]:
         """The targets, checked."""
         return {name: _target(f"{KEY}.targets.{name}", t) for name, t in self.targets.items()}
 
@@ -198,17 +200,18 @@ def source_of(kind: type[S], options: Mapping[str, Any], key: str = KEY) -> S:
     >>> source_of(ImageSource, {"path": "photos", "val": 0.2}).val
     0.2
     """
-    check_options(key, kind, options, skip=0)
-    return kind(**options)
+    with keys_complete():
+        check_options(key, kind, options, skip=0)
+        return kind(**options)
 
 
-def _target(key: str, options: Any) -> Target:
+def _target(key: str, options: Any) -> TargetColumn:
     if not isinstance(options, Mapping):
         raise OptionError(key, options, "a mapping such as {column: NAME, kind: binary}")
-    check_options(key, Target, options, skip=0)
-    target = Target(**options)
-    if target.kind not in Target.KINDS:
-        raise unknown(f"{key}.kind", target.kind, Target.KINDS)
+    check_options(key, TargetColumn, options, skip=0)
+    target = TargetColumn(**options)
+    if target.kind not in TargetColumn.KINDS:
+        raise unknown(f"{key}.kind", target.kind, TargetColumn.KINDS)
     sides = [side for side in ("positive", "negative") if getattr(target, side) is not None]
     if len(sides) > 1:
         raise ConfigError(f"{key}: positive and negative are both given; give one of them")

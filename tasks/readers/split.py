@@ -1,4 +1,4 @@
-"""Which rows train, which validate, which test: decided once and the same everywhere."""
+"""Deterministic split of rows into training, validation and test."""
 
 import hashlib
 from collections.abc import Callable, Mapping

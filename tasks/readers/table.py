@@ -11,7 +11,7 @@ from torch import Tensor
 from .answers import answers
 from .coded import Coded, coded
 from .columns import Rows, categories, numbers
-from .delimited import Layout
+from .delimited import Dialect
 from .kinds import Table
 from .open import open_sheets
 from .source import KEY, TableSource
@@ -27,8 +27,8 @@ def read_table(source: TableSource) -> Splits[Table]:
     Raises:
         DataError: naming file, row, column and cure.
     """
-    layout = Layout(source.delimiter, trim=True, columns=source.columns)
-    sheets = open_sheets(source, layout, source.format)
+    dialect = Dialect(source.delimiter, trim=True, columns=source.columns)
+    sheets = open_sheets(source, dialect, source.format)
 
     def column(key: str, name: str) -> Coded:
         return coded(sheets.column(f"{KEY}.{key}", name), missing, sheets.place)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .delimited import Layout
+from .delimited import Dialect
 from .error import DataError
 from .folders import class_files
 from .kinds import Texts
@@ -67,7 +67,7 @@ def _rows(source: TextSource) -> _Rows:
 
 
 def _from_sheets(source: TextSource) -> _Rows:
-    sheets = open_sheets(source, Layout(), source.format)
+    sheets = open_sheets(source, Dialect(), source.format)
     texts = sheets.column(f"{KEY}.text", source.text)
     labels = sheets.column(f"{KEY}.label", source.label)
     group = None if source.group is None else sheets.column(f"{KEY}.group", source.group)
@@ -99,7 +99,7 @@ def _from_folders(source: TextSource) -> _Rows:
 
 
 def is_text_file(path: Path) -> bool:
-    """Whether the suffix says ``.txt``, compressed or not."""
+    """Whether the suffix is ``.txt``, compressed or not."""
     return suffix_of(path) == ".txt"
 
 
@@ -108,7 +108,7 @@ def _bytes(text: Any, place: Place, row: int) -> bytes:
         text = _encoded(text)
     if not isinstance(text, bytes):
         shown = "missing" if text is None else f"{type(text).__name__}, not text"
-        raise DataError(f"{place(row)}: the text is {shown}; mend or remove the row")
+        raise DataError(f"{place(row)}: the text is {shown}; fix or remove the row")
     if not text:
         raise DataError(f"{place(row)}: the text is empty; fill or remove the row")
     return text

@@ -6,30 +6,34 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from routers import ConfigError
 from routers.plugins import load_plugins
 
 from ..config.compose import PARTS, compose, to_yaml
 from ..config.help import help_text, list_text
+from ..config.schema import Config
 from ..training.divergence import DivergedError
 from ..training.signals import StoppedError
 from .launch import RankDiedError, RankError
 from .result_table import print_result
 from .resume import configuration, resumed, resumed_from
-from .run import Run
 from .run_dir import (
     CHECKPOINT,
     RESULT,
     add_command,
-    held,
     last_checkpoint,
-    new_folder,
+    locked,
+    new_run_dir,
     read_json,
     update_config,
 )
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .run import Run
 
 BAD_CONFIG = 2
 FAILED = 1
@@ -61,35 +65,42 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _train(overrides: Sequence[str]) -> int:
+    folder = resumed_from(overrides)
+    config = compose(overrides) if folder is None else resumed(folder, overrides)
+    # the training machinery takes seconds to import: errors of the configuration come first
+    from rich.console import Console
+
+    from .run import Run
+
     quiet()
     console = Console()
-    folder = resumed_from(overrides)
     if folder is not None:
-        return _go_on(folder, overrides, console)
-    run = Run(compose(overrides))
-    with new_folder(run.config) as folder:
+        return _resume(folder, config, overrides, console)
+    run = Run(config)
+    with new_run_dir(run.config) as folder:
         return _work(run, folder, None, overrides, console)
 
 
-def _go_on(folder: Path, overrides: Sequence[str], console: Console) -> int:
-    config = resumed(folder, overrides)
+def _resume(folder: Path, config: Config, overrides: Sequence[str], console: "Console") -> int:
+    from .run import Run
+
     if (folder / RESULT).exists():
         if len(overrides) > 1:
             raise ConfigError(
                 f"resume={folder}: finished already, so {' '.join(overrides)} changes nothing; "
                 "start a new run with another out"
             )
-        console.print(f"{folder} is finished already; nothing was left to do.", soft_wrap=True)
+        console.print(f"{folder} is finished already; nothing is left to do.", soft_wrap=True)
         print_result(console, read_json(folder / RESULT), folder)
         return 0
-    with held(f"resume={folder}", folder):
+    with locked(f"resume={folder}", folder):
         run = Run(config)
         checkpoint = last_checkpoint(folder, run.module)
         return _work(run, folder, checkpoint, overrides, console)
 
 
 def _work(
-    run: Run, folder: Path, checkpoint: Path | None, overrides: Sequence[str], console: Console
+    run: "Run", folder: Path, checkpoint: Path | None, overrides: Sequence[str], console: "Console"
 ) -> int:
     try:
         update_config(folder, run.config)
@@ -102,13 +113,13 @@ def _work(
         return _stopped(folder, signal.SIGINT)
     except (RankDiedError, RankError) as error:
         return _failed(
-            f"{error}; go on from the last checkpoint with: python -m tasks resume={folder}"
+            f"{error}; resume from the last checkpoint with: python -m tasks resume={folder}"
         )
     except DivergedError as error:
         return _failed(f"{error}. {_kept(folder)}")
     except OSError as error:
         return _failed(
-            f"{folder}: {error.strerror or error}; when that is mended, go on with: "
+            f"{folder}: {error.strerror or error}; fix the problem, then resume with: "
             f"python -m tasks resume={folder}"
         )
     print_result(console, result, folder)
@@ -117,7 +128,7 @@ def _work(
 
 def _stopped(folder: Path, signum: int) -> int:
     name = signal.Signals(signum).name
-    print(f"stopped by {name}; go on with: python -m tasks resume={folder}", file=sys.stderr)
+    print(f"stopped by {name}; resume with: python -m tasks resume={folder}", file=sys.stderr)
     return 128 + signum
 
 
@@ -127,7 +138,7 @@ def _failed(message: str) -> int:
 
 
 def _kept(folder: Path) -> str:
-    """What a run that diverged leaves, and what to try: a resumed one would keep its rate."""
+    """The last good checkpoint of a run that diverged, and a cure; resuming keeps the rate."""
     path = folder / CHECKPOINT
     kept = f"The last good checkpoint is {path}. " if path.exists() else ""
     return f"{kept}Start a new run with a lower optimizer.lr and another out, or look at the data"

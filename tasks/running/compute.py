@@ -1,9 +1,9 @@
-"""What a model costs: parameters, active parameters, FLOPs; counted, not estimated."""
+"""Cost of a model, counted: parameters, active parameters and FLOPs."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,7 +14,9 @@ from .._task import Batch
 from ..assembly.build import routed_layers
 from ..assembly.dense_control import num_parameters
 from ..loading.batches import InOrder
-from ..training.module import RoutedModule
+
+if TYPE_CHECKING:
+    from ..training.module import RoutedModule
 
 #: Names and shapes of the tensors in a batch.
 _Shapes = tuple[tuple[str, tuple[int, ...]], ...]
@@ -31,7 +33,7 @@ class Compute:
         router_parameters: those of the routers.
         flops_per_item: forward FLOPs per sample (a multiply-add is 2), averaged over the
             samples evaluated: a counted pass for all but the experts, and for these their
-            price times the load they had; rows of padding are no one's work.
+            price times the load they had; rows of padding are not counted.
         router_flops_per_item: those of them that routers take.
     """
 
@@ -43,7 +45,7 @@ class Compute:
 
 
 @torch.no_grad()
-def measure(module: RoutedModule, batches: InOrder) -> Compute:
+def measure(module: "RoutedModule", batches: InOrder) -> Compute:
     """The cost of a module that has just been evaluated on ``batches``.
 
     Args:
@@ -79,7 +81,7 @@ def measure(module: RoutedModule, batches: InOrder) -> Compute:
 
 
 def _pass(
-    module: RoutedModule, layers: list[MoE], batch: Batch
+    module: "RoutedModule", layers: list[MoE], batch: Batch
 ) -> tuple[list[Routing], list[NoOpBank], int, int]:
     """Routings of a pass, what stood in for the experts, FLOPs of all else and of routers."""
     routings: list[Routing] = []

@@ -1,4 +1,4 @@
-"""``python -m tasks.running.ddp_worker ORDER``: one process of a run on several devices."""
+"""``python -m tasks.running.ddp_worker CONFIG``: one process of a run on several devices."""
 
 import io
 import json
@@ -25,33 +25,33 @@ from .cli import quiet
 from .launch import RankError, WorkerConfig
 from .run import Run
 
-#: Ends of a run that whoever started it knows what to do with.
+#: Errors that the parent reports to the user.
 KNOWN = (ConfigError, DivergedError, StoppedError, OSError)
 
 
 class Link:
-    """The connection to the process that started this one, which ends with it.
+    """The connection to the parent; the worker ends when it is closed.
 
     Attributes:
-        signum: of a signal which that process got, and which asks to stop.
+        signum: signal that asks to stop, passed on by the parent.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.signum: int | None = None
-        threading.Thread(target=self._hear, daemon=True).start()
+        threading.Thread(target=self._receive, daemon=True).start()
 
     def listen(self) -> None:
-        """It always does."""
+        """Do nothing: the link always listens."""
 
     def uninstall(self) -> None:
-        """It always does."""
+        """Do nothing: the link always listens."""
 
-    def tell(self, epoch: int, values: dict[str, float]) -> None:
-        """Say what a validation came to."""
+    def send_validation(self, epoch: int, values: dict[str, float]) -> None:
+        """Send the values of a validation."""
         self.connection.send((epoch, values))
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         try:
             while True:
                 self.signum = self.connection.recv()
@@ -60,9 +60,9 @@ class Link:
 
 
 def main(text: str) -> None:
-    """Train; never returns, for who started this ends it when all ranks are done.
+    """Train, then wait: the parent ends all workers when the last one is done.
 
-    So no rank sees another one's connection closed before that one said why.
+    So no worker sees the connection of a peer closed before that peer reported its error.
     """
     order = WorkerConfig(**json.loads(text))
     link = Link(Connection(order.link))
@@ -76,22 +76,22 @@ def main(text: str) -> None:
 
 
 def _end(order: WorkerConfig, link: Link) -> Exception | None:
-    """How the run ended."""
-    rank, folder = Rank(order.number, order.of), Path(order.folder)
+    """Train and return the error that ended the run, or None."""
+    rank, folder = Rank(order.rank, order.world_size), Path(order.folder)
     try:
         run = Run(compose([], base=load_yaml(folder / CONFIG)), rank)
-        torch.set_num_threads(max(1, torch.get_num_threads() // rank.of))
+        torch.set_num_threads(max(1, torch.get_num_threads() // rank.world_size))
         init_process_group(rank, order.port, run.config.trainer.accelerator)
         console = Console() if order.draws else Console(file=io.StringIO())
         checkpoint = None if order.checkpoint is None else Path(order.checkpoint)
-        fitted = run.fit(folder, checkpoint, console, link, link.tell)
-        if rank.number == 0:
+        fitted = run.fit(folder, checkpoint, console, link, link.send_validation)
+        if rank.rank == 0:
             run.write(folder, *fitted)
     except KNOWN as error:
         return error
     except Exception as error:
         sys.excepthook(type(error), error, error.__traceback__)
-        return RankError(f"device {rank.number}: {type(error).__name__}: {error}")
+        return RankError(f"device {rank.rank}: {type(error).__name__}: {error}")
     return None
 
 

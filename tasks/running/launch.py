@@ -1,10 +1,9 @@
-"""A run on several devices: a process for each of them, and one that looks after these.
+"""A run on several devices: one worker process per device, and a parent that supervises them.
 
-The process that was asked for the run trains nothing itself. So it always sees a rank that dies,
-even where the others wait for that one inside a kernel, and a signal always reaches it. Ranks
-end with it, however it ends: they see that their link is closed. What they say is a pair for
-every validation, None at their end, or the error that ended them; what they are told is the
-number of a signal that asks them to stop.
+The parent does not train. So it always notices a worker that dies, even if the others wait for
+it inside a kernel, and signals always reach it. Workers end with the parent, however it ends:
+their link is closed. A worker sends a pair for every validation, None when it is done, or the
+error that ended it; the parent sends the number of a signal that asks it to stop.
 """
 
 import fcntl
@@ -21,50 +20,49 @@ from dataclasses import asdict, dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch.distributed as dist
-
-from ..training.callbacks import OnValidation
-from ..training.devices import HOST
 from ..training.signals import Signals
 from .run_dir import RESULT, read_json
 
-#: Held by the ranks, so that those of a killed run are gone before it goes on.
+if TYPE_CHECKING:
+    from ..training.callbacks import OnValidation
+
+#: A lock that workers hold: those of a killed run must be gone before it resumes.
 RANKS = "ranks.lock"
 
-#: Seconds between two looks for a signal.
+#: Seconds between two checks for a signal.
 LOOK_SECONDS = 0.2
 
-#: A rank that fails may do so because another one died: so long that one's end is waited for.
+#: Seconds to wait for the death of another worker, which may have made this one fail.
 CAUSE_SECONDS = 3.0
 
 
 class RankError(RuntimeError):
-    """A rank failed in a way that is nobody's known mistake; its traceback is in the output."""
+    """A worker failed with an unexpected error; its traceback is in the output."""
 
 
 class RankDiedError(RuntimeError):
-    """The process of a rank is gone; the run can go on from its last checkpoint."""
+    """A worker process died; the run can resume from its last checkpoint."""
 
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What a rank's process is told at its start.
+    """Arguments of a worker process.
 
     Attributes:
         folder: of the run; its configuration is there.
-        checkpoint: what to go on from.
-        number, of: the rank.
-        port: of the store where ranks init_process_group.
-        link: file descriptor of the connection to the process that started it.
+        checkpoint: the checkpoint to resume from.
+        rank, world_size: of the process.
+        port: of the store where ranks meet.
+        link: file descriptor of the connection to the parent.
         draws: whether there is a terminal for the progress bar.
     """
 
     folder: str
     checkpoint: str | None
-    number: int
-    of: int
+    rank: int
+    world_size: int
     port: int
     link: int
     draws: bool
@@ -76,46 +74,50 @@ class WorkerConfig:
 
 @dataclass(frozen=True)
 class Worker:
-    """A rank's process, as who started it sees it."""
+    """A worker process, as the parent sees it."""
 
-    number: int
+    rank: int
     process: subprocess.Popen[bytes]
     link: Connection
 
     def died(self) -> RankDiedError:
         """The error for its end."""
-        return RankDiedError(f"device {self.number}: {death(self.process.wait())}")
+        return RankDiedError(f"device {self.rank}: {death(self.process.wait())}")
 
 
 def launch(
-    folder: Path, devices: int, checkpoint: Path | None, draws: bool, tell: OnValidation | None
+    folder: Path,
+    devices: int,
+    checkpoint: Path | None,
+    draws: bool,
+    on_validation: "OnValidation | None",
 ) -> dict[str, Any]:
     """Train the run in a folder on several devices; returns what ``result.json`` holds.
 
     Args:
         folder: of the run, with its configuration.
         devices: how many.
-        checkpoint: what to go on from.
+        checkpoint: the checkpoint to resume from.
         draws: whether to draw a progress bar.
-        tell: is told of every validation.
+        on_validation: called after every validation.
 
     Raises:
-        RankDiedError: where a process is gone.
-        RankError: where one failed in a way of its own.
-        Exception: whatever else ends a run on one device, and what ``tell`` raises.
+        RankDiedError: if a worker died.
+        RankError: if a worker failed with an unexpected error.
+        Exception: any error that ends a run on one device, or that ``on_validation`` raises.
     """
     stop = Signals()
     stop.listen()
     try:
-        with _members(folder, devices, checkpoint, draws) as members:
-            _look_after(members, stop, tell)
+        with _workers(folder, devices, checkpoint, draws) as workers:
+            _supervise(workers, stop, on_validation)
     finally:
         stop.uninstall()
     return dict(read_json(folder / RESULT))
 
 
 def death(exitcode: int | None) -> str:
-    """How a process died, in words.
+    """Describe how a process died.
 
     >>> death(-9)
     'killed by SIGKILL; out of memory, perhaps'
@@ -126,78 +128,84 @@ def death(exitcode: int | None) -> str:
     return f"killed by {name}" + ("; out of memory, perhaps" if name == "SIGKILL" else "")
 
 
-def _look_after(members: Sequence[Worker], stop: Signals, tell: OnValidation | None) -> None:
-    """Until all are done."""
-    by_link: dict[Any, Worker] = {member.link: member for member in members}
-    told = False
+def _supervise(
+    workers: Sequence[Worker], stop: Signals, on_validation: "OnValidation | None"
+) -> None:
+    """Wait until all workers are done."""
+    by_link: dict[Any, Worker] = {worker.link: worker for worker in workers}
+    asked = False
     while by_link:
-        if stop.signum is not None and not told:
-            told = True
-            with suppress(OSError):  # where it is gone, the next look says how
-                members[0].link.send(stop.signum)  # it alone keeps checkpoints
+        if stop.signum is not None and not asked:
+            asked = True
+            with suppress(OSError):  # a dead worker is found below
+                workers[0].link.send(stop.signum)  # only rank 0 writes checkpoints
         for link in wait(list(by_link), LOOK_SECONDS):
-            said = _heard(by_link[link])
-            if isinstance(said, RankError):
-                raise _cause(by_link.values(), said)
-            if isinstance(said, BaseException):
-                raise said
-            if said is None:
+            message = _receive(by_link[link])
+            if isinstance(message, RankError):
+                raise _cause(by_link.values(), message)
+            if isinstance(message, BaseException):
+                raise message
+            if message is None:
                 del by_link[link]
-            elif tell is not None:
-                tell(*said)
+            elif on_validation is not None:
+                on_validation(*message)
 
 
-def _heard(member: Worker) -> Any:
-    """What a rank says; of one that is gone, that it died."""
+def _receive(worker: Worker) -> Any:
+    """The next message of a worker, or the error that it died."""
     try:
-        return member.link.recv()
+        return worker.link.recv()
     except (EOFError, OSError):
-        return member.died()
+        return worker.died()
 
 
-def _cause(members: Iterable[Worker], error: RankError) -> BaseException:
-    """What else went wrong within a moment, for a rank fails where another one is gone."""
-    links: dict[Any, Worker] = {member.link: member for member in members}
+def _cause(workers: Iterable[Worker], error: RankError) -> BaseException:
+    """Prefer the error of the rank that died over the secondary errors of its peers."""
+    links: dict[Any, Worker] = {worker.link: worker for worker in workers}
     until = time.monotonic() + CAUSE_SECONDS
     while links and (left := until - time.monotonic()) > 0:
         for link in wait(list(links), left):
-            said = _heard(links.pop(link))
-            if isinstance(said, BaseException) and not isinstance(said, RankError):
-                return said
+            message = _receive(links.pop(link))
+            if isinstance(message, BaseException) and not isinstance(message, RankError):
+                return message
     return error
 
 
 @contextmanager
-def _members(
+def _workers(
     folder: Path, devices: int, checkpoint: Path | None, draws: bool
 ) -> Iterator[list[Worker]]:
-    """The processes of all ranks, which are gone in the end."""
+    """Start a worker per rank; all are ended on exit."""
     with ExitStack() as held:
         lock = held.enter_context((folder / RANKS).open("a"))
         fcntl.flock(lock, fcntl.LOCK_EX)
         store = _store(devices)
-        members: list[Worker] = []
-        held.callback(_end_all, members)
-        for number in range(devices):
+        workers: list[Worker] = []
+        held.callback(_end_all, workers)
+        for rank in range(devices):
             here, there = Pipe()
             held.callback(here.close)
             order = WorkerConfig(
                 folder=str(folder),
                 checkpoint=None if checkpoint is None else str(checkpoint),
-                number=number,
-                of=devices,
+                rank=rank,
+                world_size=devices,
                 port=store.port,
                 link=there.fileno(),
                 draws=draws,
             )
             with there:
                 process = _start(order, (there.fileno(), lock.fileno()))
-            members.append(Worker(number, process, here))
-        yield members
+            workers.append(Worker(rank, process, here))
+        yield workers
 
 
 def _store(devices: int) -> Any:
-    """Where the ranks meet; nobody else's machine can reach it."""
+    """The store where ranks meet, reachable from this machine only."""
+    import torch.distributed as dist
+
+    from ..training.devices import HOST
+
     door = socket.create_server((HOST, 0))
     port = door.getsockname()[1]
     return dist.TCPStore(  # type: ignore[attr-defined]
@@ -224,7 +232,7 @@ def _start(order: WorkerConfig, inherited: Sequence[int]) -> subprocess.Popen[by
 
 @contextmanager
 def _blocked(signals: set[signal.Signals]) -> Iterator[None]:
-    """Processes started inside never get these signals, whatever handlers they have for them."""
+    """Block signals, for processes started inside as well."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
@@ -233,15 +241,15 @@ def _blocked(signals: set[signal.Signals]) -> Iterator[None]:
 
 
 def _defaults() -> dict[str, str]:
-    """Of the environment: ranks talk within this machine, no warning of unused parameters."""
+    """Environment variables: ranks communicate within this machine, without warnings."""
     (loopback, *_) = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
     within = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), loopback)
     return {"TORCH_CPP_LOG_LEVEL": "ERROR", **within}
 
 
-def _end_all(members: Sequence[Worker]) -> None:
-    """What they had to keep is kept, by renames."""
-    for member in members:
-        member.process.kill()
-    for member in members:
-        member.process.wait()
+def _end_all(workers: Sequence[Worker]) -> None:
+    """Kill all workers; files are written by renames, so none is left half-written."""
+    for worker in workers:
+        worker.process.kill()
+    for worker in workers:
+        worker.process.wait()

@@ -1,4 +1,4 @@
-"""Models too large for the machine, said before training."""
+"""Conversion of out-of-memory errors during model construction to ``ConfigError``."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,13 +7,13 @@ import torch
 
 from routers import ConfigError
 
-#: What torch says when a size is more than there is, or more than it can count.
+#: Words in torch's errors about sizes beyond the memory or the integer range.
 _SIGNS = ("allocate", "Storage size", "Overflow")
 
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Turns torch's ways of saying that memory is short into a ``ConfigError``.
+    """Turn torch's errors about memory into a ``ConfigError``.
 
     >>> with enough_memory():
     ...     torch.empty(2**60)
@@ -27,6 +27,6 @@ def enough_memory() -> Iterator[None]:
         if not short and not any(sign in str(error) for sign in _SIGNS):
             raise
         raise ConfigError(
-            "the model does not fit in memory; lower moe.num_experts, expert.hidden, task.dim "
-            "or task.depth"
+            "the model does not fit in memory; lower moe.num_experts, expert.hidden or the "
+            "width and depth of the network"
         ) from error

@@ -1,15 +1,18 @@
-"""What a run says at its end."""
+"""The table that a run prints when it ends."""
 
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 
-def print_result(console: Console, result: dict[str, Any], folder: Path) -> None:
+def print_result(console: "Console", result: dict[str, Any], folder: Path) -> None:
     """A short table: how accurate, how balanced, how expensive."""
+    from rich.table import Table
+
     score, load, compute = result["score"], result["load"], result["compute"]
     table = Table(
         title=f"{result['task']} · {result['router']} · {result['expert']} · seed {result['seed']}",
@@ -46,7 +49,7 @@ def _decimal(value: float | None) -> str:
     return "nan" if value is None else f"{value:.4f}"
 
 
-def _add_balance(table: Table, load: dict[str, Any], layers: list[dict[str, Any]]) -> None:
+def _add_balance(table: "Table", load: dict[str, Any], layers: list[dict[str, Any]]) -> None:
     table.add_row("load CV", f"{load['cv']:.3f}", "0 is perfect balance")
     table.add_row("MaxVio", f"{load['max_violation']:.3f}", "busiest expert above the mean")
     table.add_row("load entropy", f"{load['entropy']:.3f}", "1 is perfect balance")

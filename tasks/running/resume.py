@@ -1,4 +1,4 @@
-"""Going on where a run stopped: what its folder says, and the little that may change."""
+"""Resuming a run: its stored configuration, and the few keys that may change."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from ..config.compose import CONFIG, compose, user_path
 from ..config.overrides import load_yaml
 from ..config.schema import Config
 
-#: What a run may change on its way; anything else would make it another run.
+#: Keys that a resumed run may change; with any other it would be a new run.
 MAY_CHANGE = tuple(
     f"trainer.{name}"
     for name in (
@@ -25,7 +25,7 @@ MAY_CHANGE = tuple(
 
 
 def configuration(overrides: Sequence[str]) -> Config:
-    """The configuration that a command line asks for: of a new run, or of a resumed one."""
+    """The configuration of a command line: of a new run, or of a resumed one."""
     folder = resumed_from(overrides)
     return compose(overrides) if folder is None else resumed(folder, overrides)
 
@@ -46,7 +46,7 @@ def resumed_from(overrides: Sequence[str]) -> Path | None:
 
 
 def resumed(folder: Path, overrides: Sequence[str]) -> Config:
-    """The configuration that a run goes on with.
+    """The configuration of a resumed run.
 
     Raises:
         ConfigError: for a change that would make it another run.

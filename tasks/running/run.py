@@ -56,7 +56,9 @@ class Run:
             torch.set_num_threads(config.trainer.threads)
         if config.trainer.tune_allocator and not tune_allocator():
             raise OptionError(
-                "trainer.tune_allocator", "true", "false here: only glibc has this setting"
+                "trainer.tune_allocator",
+                "true",
+                "false on this machine: only glibc has this setting",
             )
         self.config = config
         self.rank = rank or Rank(0, config.trainer.devices)
@@ -68,7 +70,7 @@ class Run:
             raise OptionError(
                 "trainer.batch_size",
                 config.trainer.batch_size,
-                f"an integer from 1 to {self.batches.rows}, the training samples there are",
+                f"an integer in [1, {self.batches.rows}], the number of training samples",
             )
         self._check_rows()
         with enough_memory():
@@ -79,14 +81,14 @@ class Run:
             first = next(iter(self._in_order(self.data.train, self.rank.all())))
             batch = self.task.describe(self.task.collate(first))
             backbone = build_control(config, self.task, backbone, batch)
-            losses = {}  # a single expert has no one to be in balance with
+            losses = {}  # a single expert is always balanced
         self.module = RoutedModule(
             self.task,
             backbone,
             losses,
             config.optimizer,
             total_steps=_total_steps(config.trainer, len(self.batches)),
-            devices=self.rank.of,
+            devices=self.rank.world_size,
         )
         self._try_out()
 
@@ -95,7 +97,7 @@ class Run:
         folder: Path,
         checkpoint: Path | None,
         console: Console,
-        tell: OnValidation | None = None,
+        on_validation: OnValidation | None = None,
     ) -> dict[str, Any]:
         """Train, evaluate, and write ``result.json``; returns what it holds.
 
@@ -103,11 +105,13 @@ class Run:
             folder: of the run.
             checkpoint: to go on from.
             console: where a progress bar goes, if it is a terminal.
-            tell: is told of every validation while training; what it raises ends the run.
+            on_validation: called after every validation; an error that it raises ends the run.
         """
-        if self.rank.of > 1:
-            return launch(folder, self.rank.of, checkpoint, console.is_terminal, tell)
-        return self.write(folder, *self.fit(folder, checkpoint, console, Signals(), tell))
+        if self.rank.world_size > 1:
+            return launch(
+                folder, self.rank.world_size, checkpoint, console.is_terminal, on_validation
+            )
+        return self.write(folder, *self.fit(folder, checkpoint, console, Signals(), on_validation))
 
     def fit(
         self,
@@ -115,12 +119,12 @@ class Run:
         checkpoint: Path | None,
         console: Console,
         stop: Stop,
-        tell: OnValidation | None,
+        on_validation: OnValidation | None,
     ) -> tuple[Record, dict[str, float]]:
         """Train and evaluate as one of the processes of the run.
 
         Args:
-            folder, checkpoint, console, tell: as for ``train``; only the first rank uses them.
+            folder, checkpoint, console, on_validation: as for ``train``, used by rank 0 only.
             stop: asks to stop.
 
         Returns:
@@ -129,9 +133,9 @@ class Run:
         record = Record(self.config.trainer.log_every_n_steps)
         callbacks: list[Callback] = [Reseed(self.config.seed, self.rank), record]
         loggers: list[Logger] = []
-        if self.rank.number == 0:
+        if self.rank.rank == 0:
             loggers = self._loggers(folder, checkpoint)
-            callbacks += self._watchers(folder, console, stop, tell)
+            callbacks += self._watchers(folder, console, stop, on_validation)
         trainer = self._trainer(folder, loggers, callbacks)
         with warnings.catch_warnings():
             # the loader slices tensors: worker processes would only slow it down
@@ -161,14 +165,14 @@ class Run:
         return [csv, board]
 
     def _watchers(
-        self, folder: Path, console: Console, stop: Stop, tell: OnValidation | None
+        self, folder: Path, console: Console, stop: Stop, on_validation: OnValidation | None
     ) -> list[Callback]:
         """Callbacks of the first rank alone."""
         watchers: list[Callback] = [Checkpoints(folder / "checkpoints", stop)]
         if self.config.trainer.progress:
             watchers.append(ProgressBar(console))
-        if tell is not None:
-            watchers.append(ReportValidation(tell))
+        if on_validation is not None:
+            watchers.append(ReportValidation(on_validation))
         return watchers
 
     def _in_order(self, split: Batch, ranks: Sequence[Rank]) -> InOrder:
@@ -197,14 +201,14 @@ class Run:
         )
 
     def _check_rows(self) -> None:
-        """Every rank must have something to evaluate, for they exchange what they measured."""
+        """Require samples to evaluate on every rank, since ranks exchange their metrics."""
         for name in SPLITS[1:]:
             rows = num_rows(getattr(self.data, name))
-            if rows < self.rank.of:
+            if rows < self.rank.world_size:
                 raise OptionError(
                     "trainer.devices",
-                    self.rank.of,
-                    f"an integer from 1 to {rows}, the samples in {name}",
+                    self.rank.world_size,
+                    f"an integer in [1, {rows}], the samples in {name}",
                 )
 
     def _try_out(self) -> None:
@@ -218,9 +222,7 @@ class Run:
             raise
         except ValueError as error:
             names = (f"{key}={getattr(self.config, key)['name']}" for key in PARTS)
-            raise ConfigError(
-                f"{', '.join(names)}: these do not fit is_distributed: {error}"
-            ) from error
+            raise ConfigError(f"{', '.join(names)}: these do not fit together: {error}") from error
         self.module.train()
 
     def _result(self, record: Record, validation: dict[str, float]) -> dict[str, Any]:

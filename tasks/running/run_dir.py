@@ -30,14 +30,14 @@ LOCK = "lock"
 
 
 @contextmanager
-def new_folder(config: Config) -> Iterator[Path]:
+def new_run_dir(config: Config) -> Iterator[Path]:
     """The new folder of a run, held for this process.
 
     Raises:
         ConfigError: where it cannot be written, or holds anything.
     """
     out = _empty_folder(config)
-    with held(f"out={out}", out):
+    with locked(f"out={out}", out):
         _refuse_used(out)  # another run may have been faster
         with _writing(f"out={out}"):
             write_text(out / CONFIG, to_yaml(config))
@@ -45,7 +45,7 @@ def new_folder(config: Config) -> Iterator[Path]:
 
 
 @contextmanager
-def held(setting: str, folder: Path) -> Iterator[None]:
+def locked(setting: str, folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder; the system lets go of it however this one ends.
 
     Raises:
@@ -70,27 +70,29 @@ def add_command(folder: Path, arguments: Sequence[str]) -> None:
 
 
 def update_config(folder: Path, config: Config) -> None:
-    """Let the folder say what runs from now on."""
+    """Store the configuration that runs from now on."""
     text = to_yaml(config)
     if (folder / CONFIG).read_text(encoding="utf-8") != text:
         write_text(folder / CONFIG, text)
 
 
 def last_checkpoint(folder: Path, model: nn.Module) -> Path | None:
-    """The checkpoint to go on from, or None where a run stopped before its first.
+    """The checkpoint to resume from, or None if a run stopped before its first.
 
     Args:
         folder: of the run.
         model: what the checkpoint must fit.
 
     Raises:
-        ConfigError: where the checkpoint is gone or damaged, or is another model's.
+        ConfigError: if the checkpoint is missing or corrupt, or belongs to another model.
     """
     path = folder / CHECKPOINT
     if not path.exists():
         # it comes before any metric, and its folder comes with it
         if path.parent.exists() or (folder / METRICS).exists():
-            raise ConfigError(f"resume={folder}: {path} is missing; start anew with another out")
+            raise ConfigError(
+                f"resume={folder}: {path} is missing; start a new run with another out"
+            )
         return None
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -98,12 +100,12 @@ def last_checkpoint(folder: Path, model: nn.Module) -> Path | None:
     except Exception as error:  # zip, pickle, end of file … all mean the same to the user
         raise ConfigError(
             f"resume={folder}: {path} cannot be read ({type(error).__name__}); "
-            "it is damaged: start anew with another out"
+            "the file is corrupt: start a new run with another out"
         ) from error
     if shapes != {name: values.shape for name, values in model.state_dict().items()}:
         raise ConfigError(
             f"resume={folder}: {path} holds another model than {CONFIG} describes; "
-            "start anew with another out"
+            "start a new run with another out"
         )
     return path
 
@@ -121,7 +123,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds."""
+    """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -134,7 +136,7 @@ def _json_safe(value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """What a number depends on beside the configuration."""
+    """Versions of everything else that results depend on."""
     names = ("torch", "lightning", "torchmetrics", "omegaconf", "numpy", "scikit-learn")
     found = {name: _version(name) for name in ("switchyard", *names)}
     return {"python": platform.python_version(), **found}
@@ -171,7 +173,8 @@ def _refuse_used(out: Path) -> None:
         raise ConfigError(f"out={out}: holds a finished run; choose another out, or remove it")
     if CONFIG in names:
         raise ConfigError(
-            f"out={out}: holds an unfinished run; go on with resume={out}, or choose another out"
+            f"out={out}: holds an unfinished run; continue it with resume={out}, or choose "
+            "another out"
         )
     if names - {LOCK}:
         raise ConfigError(

@@ -1,36 +1,37 @@
-"""Train into a folder from Python: start, go on, or read what is finished."""
+"""Training into a folder from Python: start, resume, or read a finished run."""
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from ..config.compose import CONFIG, compose
-from ..training.callbacks import OnValidation
 from .resume import resumed
-from .run import Run
 from .run_dir import (
     RESULT,
     add_command,
-    held,
     last_checkpoint,
-    new_folder,
+    locked,
+    new_run_dir,
     read_json,
     update_config,
 )
 
+if TYPE_CHECKING:
+    from ..training.callbacks import OnValidation
 
-def train(out: Path, overrides: Sequence[str], tell: OnValidation | None = None) -> dict[str, Any]:
-    """The result of the run in a folder, which starts or goes on as far as that needs.
+
+def train(
+    out: Path, overrides: Sequence[str], on_validation: "OnValidation | None" = None
+) -> dict[str, Any]:
+    """Train the run in a folder to its end and return its result.
 
     Args:
-        out: the run's folder. A finished run is read, an unfinished one goes on from its last
-            checkpoint, and is the run its folder says, whatever ``overrides`` are.
+        out: the run's folder. A finished run is read. An unfinished one resumes from its last
+            checkpoint with its stored configuration; ``overrides`` are ignored.
         overrides: ``key=value`` as for ``python -m tasks``, without ``out``.
-        tell: is told of every validation while training: the epoch, from 1, and values as
-            ``result.json`` names them; what it raises ends the training.
+        on_validation: called after every validation with the epoch, from 1, and values named
+            as in ``result.json``; an error that it raises ends the training.
 
     Returns:
         What ``result.json`` holds.
@@ -41,20 +42,24 @@ def train(out: Path, overrides: Sequence[str], tell: OnValidation | None = None)
         StoppedError: where a signal stopped it; a checkpoint is there.
         RankDiedError: where one of its processes is gone, on several devices.
     """
+    from rich.console import Console
+
+    from .run import Run
+
     silent = Console(file=io.StringIO())
     if (out / RESULT).exists():
         return dict(read_json(out / RESULT))
     if not (out / CONFIG).exists():
         arguments = [*overrides, f"out={out}"]
         run = Run(compose(arguments))
-        with new_folder(run.config) as folder:
+        with new_run_dir(run.config) as folder:
             add_command(folder, arguments)
-            return run.train(folder, None, silent, tell)
-    with held(f"out={out}", out):
+            return run.train(folder, None, silent, on_validation)
+    with locked(f"out={out}", out):
         if (out / RESULT).exists():  # while this one waited
             return dict(read_json(out / RESULT))
         run = Run(resumed(out, [f"resume={out}"]))
         checkpoint = last_checkpoint(out, run.module)
         update_config(out, run.config)
         add_command(out, [f"resume={out}"])
-        return run.train(out, checkpoint, silent, tell)
+        return run.train(out, checkpoint, silent, on_validation)

@@ -1,4 +1,4 @@
-"""Settings that no part checks for itself: their ranges and names, in two tables."""
+"""Ranges and names of the settings that no part checks."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -18,42 +18,42 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true")
 
 
 class Range(NamedTuple):
-    """Which values are allowed, and how to say so."""
+    """A range of values and its description."""
 
     holds: Callable[[float], bool]
-    words: str
+    description: str
 
 
-def _from(least: int, unless: str = "") -> Range:
-    return Range(lambda value: value >= least, f"an integer of at least {least}{unless}")
+def _from(minimum: int, unless: str = "") -> Range:
+    return Range(lambda value: value >= minimum, f"an integer >= {minimum}{unless}")
 
 
-def _up_to(least: int, most: int) -> Range:
-    return Range(lambda value: least <= value <= most, f"an integer from {least} to {most}")
+def _between(low: int, high: int) -> Range:
+    return Range(lambda value: low <= value <= high, f"an integer in [{low}, {high}]")
 
 
-#: More experts in a layer than any machine holds; a slip of the finger has more.
-MOST_EXPERTS = 2**20
+#: Largest number of experts in a layer; more is taken for a typing error.
+MAX_EXPERTS = 2**20
 
-_AT_LEAST_ZERO = Range(lambda value: 0 <= value < math.inf, "a finite number of at least 0")
-_BELOW_ONE = Range(lambda value: 0 <= value < 1, "a number from 0 to below 1")
+_NON_NEGATIVE = Range(lambda value: 0 <= value < math.inf, "a finite number >= 0")
+_BELOW_ONE = Range(lambda value: 0 <= value < 1, "a number in [0, 1)")
 
 RANGES = {
     "seed": _from(0),
     "trainer.max_epochs": _from(1),
-    "trainer.max_steps": Range(lambda v: v > 0 or v == -1, "a positive integer, or -1 for all"),
+    "trainer.max_steps": Range(lambda v: v > 0 or v == -1, "an integer >= 1, or -1 for all"),
     "trainer.batch_size": _from(1),
     "trainer.devices": _from(1),
     "trainer.accumulate_grad_batches": _from(1),
-    "trainer.gradient_clip_val": _AT_LEAST_ZERO,
+    "trainer.gradient_clip_val": _NON_NEGATIVE,
     "trainer.threads": _from(1, ", or null for torch's choice"),
     "trainer.log_every_n_steps": _from(1),
-    "moe.num_experts": _up_to(1, MOST_EXPERTS),
-    "moe.capacity": Range(lambda value: 0 < value < math.inf, "a number above 0, or null"),
-    "moe.shared": _up_to(0, MOST_EXPERTS),
+    "moe.num_experts": _between(1, MAX_EXPERTS),
+    "moe.capacity": Range(lambda value: 0 < value < math.inf, "a number > 0, or null"),
+    "moe.shared": _between(0, MAX_EXPERTS),
     "moe.expert_dropout": _BELOW_ONE,
-    "optimizer.lr": Range(lambda value: 0 < value < math.inf, "a finite number above 0"),
-    "optimizer.weight_decay": _AT_LEAST_ZERO,
+    "optimizer.lr": Range(lambda value: 0 < value < math.inf, "a finite number > 0"),
+    "optimizer.weight_decay": _NON_NEGATIVE,
     "optimizer.warmup": _BELOW_ONE,
 }
 
@@ -73,7 +73,7 @@ def check_ranges(config: Config) -> None:
     for key, allowed in RANGES.items():
         value = attrgetter(key)(config)
         if value is not None and not allowed.holds(value):
-            raise OptionError(key, value, allowed.words)
+            raise OptionError(key, value, allowed.description)
     for key, names in NAMES.items():
         name = attrgetter(key)(config)
         if name is not None and name not in names:

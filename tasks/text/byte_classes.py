@@ -1,4 +1,4 @@
-"""What a byte is: a letter, a digit, a space, …"""
+"""Classes of bytes: letter, digit, space, …"""
 
 import string
 

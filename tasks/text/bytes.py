@@ -8,6 +8,9 @@ from torch import Tensor
 #: How many different bytes there are.
 BYTES = 256
 
+#: The target of a byte that neither a loss nor a metric counts.
+UNSCORED = -100
+
 
 def stream(text: bytes) -> Tensor:
     """Bytes as ``(n,)`` uint8.

@@ -20,7 +20,7 @@ def character_grams(
 
     A character is a byte with the continuation bytes of UTF-8 after it (three at most; what is
     not UTF-8 is cut by the same rule). Texts get a space at both ends; an n-gram may begin and
-    end with a space but holds none inside, so that beginnings and ends of words are told apart.
+    end with a space but holds none inside, which distinguishes beginnings and ends of words.
     Letters of ASCII and Latin-1 are made small. As scikit-learn's ``char_wb`` analyser, after
     Joulin et al. 2016, 1607.01759, for the hashing.
 
@@ -86,7 +86,7 @@ def _small(value: Tensor) -> Tensor:
 
 
 def _later(values: Tensor, step: int) -> Tensor:
-    """What stands ``step`` places later in each row, 0 after the end."""
+    """Shift each row left by ``step``, with 0 after the end."""
     return F.pad(values, (0, step))[:, step:]
 
 

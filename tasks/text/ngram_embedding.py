@@ -57,8 +57,8 @@ class NgramEmbedding(nn.Module):
         orders: lengths ``n`` of the n-grams.
         buckets: rows of the table for each order; single bytes have 256.
         width: of a row; None for a quarter of ``D``.
-        dropout: chance that an n-gram of two or more bytes is not looked at, in training: a new
-            text has many that were never met.
+        dropout: probability of ignoring an n-gram of two or more bytes in training: a new text has
+            many unseen ones.
 
     >>> embed = NgramEmbedding(8, orders=(1, 2, 3), buckets=256)
     >>> embed(torch.tensor([[97, 98, 99]], dtype=torch.uint8)).shape
@@ -100,7 +100,7 @@ class NgramEmbedding(nn.Module):
         return self.out(found.flatten(-2))
 
     def _kept(self, found: Tensor) -> Tensor:
-        """What each n-gram counts for, ``(B, L, n, 1)``: 0 if dropped, and 1 on average."""
+        """Weight of each n-gram, ``(B, L, n, 1)``: 0 if dropped, and 1 on average."""
         kept = F.dropout(found.new_ones(*found.shape[:-1], 1), self.dropout)
         single = [place for place, order in enumerate(self.orders) if order == 1]
         return kept.index_fill(2, torch.tensor(single, device=kept.device, dtype=torch.long), 1.0)

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-#: Names made from the code point by rule alone, which say nothing a rule would not.
+#: Prefixes of names that follow from the code point by a rule, and so carry no information.
 _BY_RULE = ("CJK UNIFIED IDEOGRAPH-", "CJK COMPATIBILITY IDEOGRAPH-", "HANGUL SYLLABLE ")
 
 #: Of the names, for validation and for test each.

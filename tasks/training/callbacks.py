@@ -31,7 +31,7 @@ class Reseed(Callback):
 
     def __init__(self, seed: int, rank: Rank) -> None:
         self.seed = seed
-        self.place = (rank.number,) if rank.number else ()
+        self.place = (rank.rank,) if rank.rank else ()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int

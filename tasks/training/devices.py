@@ -50,7 +50,7 @@ def check_devices(devices: int, accelerator: str, batch_size: int) -> None:
         raise OptionError(
             "trainer.devices",
             devices,
-            f"an integer from 1 to {count}, the devices torch sees for "
+            f"an integer in [1, {count}], the devices torch sees for "
             f"trainer.accelerator={accelerator}",
         )
     if batch_size % devices:
@@ -63,10 +63,10 @@ def check_devices(devices: int, accelerator: str, batch_size: int) -> None:
 
 def strategies(rank: Rank) -> dict[str, Any]:
     """What Lightning's ``Trainer`` is told of the devices."""
-    if rank.of == 1:
+    if rank.world_size == 1:
         return {"devices": 1}
     return {
-        "devices": rank.of,
+        "devices": rank.world_size,
         "strategy": DDPWithoutBarriers(rank),
         "use_distributed_sampler": False,  # every rank reads its own share already
     }
@@ -115,19 +115,19 @@ class OneMachine(ClusterEnvironment):
         return False
 
     def world_size(self) -> int:
-        return self.rank.of
+        return self.rank.world_size
 
     def set_world_size(self, size: int) -> None:
-        assert size == self.rank.of
+        assert size == self.rank.world_size
 
     def global_rank(self) -> int:
-        return self.rank.number
+        return self.rank.rank
 
     def set_global_rank(self, rank: int) -> None:
-        assert rank == self.rank.number
+        assert rank == self.rank.rank
 
     def local_rank(self) -> int:
-        return self.rank.number
+        return self.rank.rank
 
     def node_rank(self) -> int:
         return 0
@@ -141,9 +141,9 @@ def init_process_group(rank: Rank, port: int, accelerator: str) -> None:
         port: on this machine, of the store that whoever started the ranks keeps.
         accelerator: what they train on.
     """
-    store = dist.TCPStore(HOST, port, rank.of, is_master=False)  # type: ignore[attr-defined]
+    store = dist.TCPStore(HOST, port, rank.world_size, is_master=False)  # type: ignore[attr-defined]
     cuda = accelerator != "cpu" and torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(rank.number)
+        torch.cuda.set_device(rank.rank)
     backend = "nccl" if cuda else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank.number, world_size=rank.of)
+    dist.init_process_group(backend, store=store, rank=rank.rank, world_size=rank.world_size)

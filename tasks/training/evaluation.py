@@ -12,9 +12,8 @@ from experts import MoE
 from routers import LayerMetrics, Routing, average_over_layers
 from routers.blocks import Float32State
 
-from .._task import Batch, Labeling, MetricSpec, Task
+from .._task import GATE, Batch, Labeling, MetricSpec, Task
 from ..metrics.specialization import (
-    GATE,
     ExpertTable,
     mass_by_task,
     normalized_mutual_information,

@@ -15,9 +15,8 @@ from torch.utils._pytree import tree_leaves
 import experts
 import routers
 from experts import Bank, MoE
-from experts.kernels.gemm_cost import PRICES
-from experts.kernels.layouts import Layout
-from experts.kernels.plan import plan_for
+from experts.kernels.gemm_cost import GEMM_COSTS
+from experts.kernels.layouts import Layout, plan_for
 from routers import ConfigError, Items, Router, Routing
 
 DIM = 8
@@ -155,10 +154,10 @@ def planned(base: int | None = None, rounded: bool = False) -> Iterator[list[Lay
         patch.setattr("experts.kernels.feed_forward.plan_for", watched)
         patch.setattr("torch.get_num_threads", lambda: 1)
         if base is not None:
-            prices = {dtype: replace(price, rounded=rounded) for dtype, price in PRICES.items()}
-            patch.setattr("experts.kernels.plan.PRICES", prices)
-            patch.setattr("experts.kernels.plan.may_batch", lambda *given: True)
-            patch.setattr("experts.kernels.plan.base_rows", lambda *given: base)
+            prices = {dtype: replace(price, rounded=rounded) for dtype, price in GEMM_COSTS.items()}
+            patch.setattr("experts.kernels.layouts.GEMM_COSTS", prices)
+            patch.setattr("experts.kernels.layouts.may_batch", lambda *given: True)
+            patch.setattr("experts.kernels.layouts.base_rows", lambda *given: base)
         yield taken
 
 

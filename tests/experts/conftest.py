@@ -5,7 +5,7 @@ import torch
 @pytest.fixture
 def unpadded(monkeypatch):
     """No rows of padding, so that what ran is what was useful."""
-    monkeypatch.setattr("experts.kernels.plan.base_rows", lambda *given: 0)
+    monkeypatch.setattr("experts.kernels.layouts.base_rows", lambda *given: 0)
 
 
 @pytest.fixture

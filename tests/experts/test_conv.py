@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from experts import mix
-from experts.dispatch.reference import mix_reference
+from experts import mix, mix_reference
 from routers import Items, Routing
 
 from .cases import DIM, EXPERTS, bank_of

@@ -1,4 +1,4 @@
-"""What an oracle is given, and the few sums that several of them need. NumPy alone."""
+"""The input of an oracle, and sums that several oracles need, in NumPy only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Case:
-    """A batch, and a router's numbers.
+    """A batch, and a router's parameters, options and random numbers.
 
     Attributes:
         x: ``(N, D)`` float64.
@@ -18,10 +18,10 @@ class Case:
         ids: ``(N,)``.
         task: ``(N,)``.
         num_experts: ``E``.
-        options: the router's options, defaults among them.
+        options: the router's options, including defaults.
         state: its parameters and buffers by name.
-        training: whether it is being trained.
-        draws: what it drew at random, in order.
+        training: whether the router is in training mode.
+        draws: the router's random draws, in order.
     """
 
     x: np.ndarray

@@ -23,5 +23,5 @@ def weights(case: Case) -> np.ndarray:
 
 
 def probs(case: Case) -> np.ndarray:
-    """Of the gate that tells experts apart; the other one has no distribution."""
+    """Scores of the gate over experts; the gate of depth has no distribution."""
     return softmax_rows(case, case.scores())

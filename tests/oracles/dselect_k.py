@@ -1,4 +1,4 @@
-"""Selectors that spell an expert's number in smooth bits: Hazimeh et al. 2021, 2106.03760."""
+"""Selectors that encode an expert in smooth bits: Hazimeh et al. 2021, 2106.03760."""
 
 import math
 

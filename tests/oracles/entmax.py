@@ -10,7 +10,10 @@ OPTIONS = [{}, {"alpha": 1.2}, {"alpha": 1.8}, {"alpha": 2.0}]
 def _entmax(h: np.ndarray, alpha: float) -> np.ndarray:
     """By halving the interval in which ``tau`` lies until nothing is left of it."""
     z = (alpha - 1) * h
-    low, high = z.max() - 1, z.max()  # the largest alone sums to 1, nobody to 0
+    low, high = (
+        z.max() - 1,
+        z.max(),
+    )  # the largest alone sums to 1 at the lower end, none to 0 at the upper
     for _ in range(200):
         tau = (low + high) / 2
         total = (np.maximum(z - tau, 0) ** (1 / (alpha - 1))).sum()

@@ -1,4 +1,4 @@
-"""Another router as it was drawn: what that one's oracle says (2303.01610)."""
+"""Another router with its initial parameters: the oracle of that router (2303.01610)."""
 
 from collections.abc import Callable
 from dataclasses import replace

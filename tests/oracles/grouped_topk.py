@@ -1,4 +1,4 @@
-"""As ``sigmoid``, from the groups of experts with the best two: DeepSeek-V3, section 2.1.2."""
+"""``sigmoid`` within the groups with the largest sum of two scores: DeepSeek-V3, section 2.1.2."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A given table from task to experts, which share the item evenly (DEMix, 2108.05036)."""
+"""A given table from task to experts, with equal weights (DEMix, 2108.05036)."""
 
 import numpy as np
 

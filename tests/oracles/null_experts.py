@@ -1,4 +1,4 @@
-"""Top K over real and null experts, of which null ones do nothing: 2406.13233 and 2410.07348."""
+"""Top K over real and null experts, without the output of null ones: 2406.13233 and 2410.07348."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The top K of a gate that stays as it was drawn, softmax over the chosen (2303.01610)."""
+"""The top K of a gate with its initial parameters, softmax over the selected (2303.01610)."""
 
 import numpy as np
 

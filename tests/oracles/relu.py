@@ -16,5 +16,5 @@ def weights(case: Case) -> np.ndarray:
 
 
 def probs(case: Case) -> np.ndarray:
-    """Gate mass as shares; nothing where there is none."""
+    """Weights divided by their sum; zeros if it is 0."""
     return shares(weights(case))

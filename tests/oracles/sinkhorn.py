@@ -1,4 +1,4 @@
-"""Items choose from a plan with even columns: Clark et al. 2022, 2202.01169, appendix B.2.1."""
+"""A plan with equal column sums: Clark et al. 2022, 2202.01169, appendix B.2.1."""
 
 import numpy as np
 

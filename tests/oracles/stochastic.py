@@ -1,4 +1,4 @@
-"""K experts by lot, equally: THOR, Zuo et al. 2021, 2110.04260, section 3.
+"""K random experts with equal weights: THOR, Zuo et al. 2021, 2110.04260, section 3.
 
 The lots are numbers in [0, 1) for every expert, of which the K largest win. In evaluation rows of
 lots order the experts, one row after the other: the i-th real item of a group has the i-th expert

@@ -1,4 +1,4 @@
-"""Routers and terms beside public implementations: ``pip install -e '.[oracles]'``.
+"""Routers and losses compared with public implementations: ``pip install -e '.[oracles]'``.
 
 Numbers that other people's code gives for the same parameters and the same items; where a library
 counts otherwise than we do, the factor between is stated.

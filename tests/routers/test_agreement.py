@@ -1,4 +1,4 @@
-"""Votes counted by hand, and what stays true of them."""
+"""Rounds of agreement computed by hand, and their invariants."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 
 import routers
 from routers import ConfigError, Items
-from routers.agreement import Votes
+from routers.agreement import AgreementRounds
 from routers.routing import Combine
 
 
@@ -38,14 +38,16 @@ def test_votes_by_hand(rounds):
     prior = [0.3, 0.1, -0.4]
     outputs = torch.tensor([said], dtype=torch.float64)
     weight = torch.tensor([softmax(prior)], dtype=torch.float64)
-    found = Votes(rounds, squash=True).combine(outputs, weight)[0]
+    found = AgreementRounds(rounds, squash=True).combine(outputs, weight)[0]
     assert found.tolist() == pytest.approx(by_hand(said, prior, rounds), abs=1e-12)
 
 
 def test_squash_keeps_the_direction_and_shortens():
     outputs = torch.tensor([[[3.0, 4.0]]])
     weight = torch.ones(1, 1)
-    plain, short = (Votes(1, squash).combine(outputs, weight)[0] for squash in (False, True))
+    plain, short = (
+        AgreementRounds(1, squash).combine(outputs, weight)[0] for squash in (False, True)
+    )
     assert plain.tolist() == [3.0, 4.0]
     assert short.norm().item() == pytest.approx(25 / 26)  # of a length of 5
     assert (short / short.norm()).tolist() == pytest.approx([0.6, 0.8])
@@ -55,7 +57,8 @@ def test_who_disagrees_loses_its_say():
     outputs = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]])
     even = torch.full((1, 3), 1 / 3)
     heard = [
-        Votes(rounds, squash=False).combine(outputs, even)[0, 0].item() for rounds in (1, 2, 9)
+        AgreementRounds(rounds, squash=False).combine(outputs, even)[0, 0].item()
+        for rounds in (1, 2, 9)
     ]
     assert heard[0] == pytest.approx(1 / 3)
     assert heard[0] < heard[1] < heard[2] < 1
@@ -66,7 +69,7 @@ def test_outputs_learn_from_the_last_round_alone():
     torch.manual_seed(0)
     outputs = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     weight = torch.rand(2, 3, dtype=torch.float64).softmax(-1)
-    y = Votes(3, squash=False).combine(outputs, weight)
+    y = AgreementRounds(3, squash=False).combine(outputs, weight)
     (gradient,) = torch.autograd.grad(y.sum(), outputs)
     assert torch.allclose(gradient, gradient[..., :1].expand_as(gradient))  # c, for every feature
     assert torch.allclose(gradient[..., 0].sum(1), torch.ones(2, dtype=torch.float64))
@@ -75,7 +78,7 @@ def test_outputs_learn_from_the_last_round_alone():
 def test_items_without_an_expert_get_nothing_and_stay_finite():
     outputs = torch.zeros(1, 3, 2, requires_grad=True)
     weight = torch.zeros(1, 3, requires_grad=True)
-    y = Votes(3, squash=True).combine(outputs, weight)
+    y = AgreementRounds(3, squash=True).combine(outputs, weight)
     y.sum().backward()
     assert not y.any()
     assert outputs.grad.isfinite().all()
@@ -86,8 +89,8 @@ def test_an_expert_that_was_left_out_is_not_heard():
     said = torch.randn(1, 3, 2, generator=torch.Generator().manual_seed(1))
     said[0, 2] = 0.0
     weight = torch.tensor([[0.5, 0.25, 0.0]])
-    without = Votes(3, squash=True).combine(said[:, :2], weight[:, :2])
-    assert torch.allclose(Votes(3, squash=True).combine(said, weight), without)
+    without = AgreementRounds(3, squash=True).combine(said[:, :2], weight[:, :2])
+    assert torch.allclose(AgreementRounds(3, squash=True).combine(said, weight), without)
 
 
 def test_bad_options():
@@ -97,4 +100,4 @@ def test_bad_options():
 
 def test_the_rule_travels_with_the_routing():
     routing = routers.build("agreement", 4, 4, rounds=2)(Items(torch.randn(6, 4)))
-    assert routing.limit(0.5).execution == Combine(Votes(2, squash=True))
+    assert routing.limit(0.5).execution == Combine(AgreementRounds(2, squash=True))

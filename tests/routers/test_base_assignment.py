@@ -1,4 +1,4 @@
-"""BASE: assignments against all there are, against SciPy, and against greed."""
+"""BASE: assignments compared with all possible ones, SciPy's and greedy ones."""
 
 from itertools import product
 
@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 import routers
 from routers import Items
-from routers.base_assignment import auction, dealt_out
+from routers.base_assignment import auction, balanced_assignment
 
 
 def total(scores: np.ndarray, expert: np.ndarray) -> float:
@@ -52,7 +52,7 @@ def test_best_of_all_assignments(n):
         for expert in product(range(3), repeat=n)
         if np.bincount(expert, minlength=3).max() <= places
     )
-    found = dealt_out(torch.from_numpy(scores)).numpy()
+    found = balanced_assignment(torch.from_numpy(scores)).numpy()
     assert np.bincount(found, minlength=3).max() <= places
     assert total(scores, found) == pytest.approx(best, rel=1e-12)
     nearly = auction(scores, places)
@@ -63,7 +63,7 @@ def test_best_of_all_assignments(n):
 @pytest.mark.parametrize("kind", KINDS)
 def test_scipys_optimum_on_256_by_16(kind):
     scores = score_sets(256, 16)[kind]
-    found = dealt_out(torch.from_numpy(scores)).numpy()
+    found = balanced_assignment(torch.from_numpy(scores)).numpy()
     assert np.bincount(found, minlength=16).tolist() == [16] * 16
     assert total(scores, found) == pytest.approx(optimum(scores), rel=1e-9)
 
@@ -122,5 +122,5 @@ def test_padding_takes_no_place():
 
 def test_scores_that_are_no_numbers_are_left_to_others_to_report():
     scores = torch.full((8, 2), torch.nan)
-    assert torch.bincount(dealt_out(scores)).tolist() == [4, 4]
-    assert torch.bincount(dealt_out(scores.repeat(50, 1))).tolist() == [200, 200]
+    assert torch.bincount(balanced_assignment(scores)).tolist() == [4, 4]
+    assert torch.bincount(balanced_assignment(scores.repeat(50, 1))).tolist() == [200, 200]

@@ -1,4 +1,4 @@
-"""Batch priority: who is turned away, and what the noise is."""
+"""Batch priority: dropped items, and the noise."""
 
 import pytest
 import torch
@@ -63,8 +63,8 @@ def test_the_noise_has_a_deviation_of_one_over_experts():
 
 def test_bad_options():
     with pytest.raises(
-        ConfigError, match=r"router\.capacity=0 is invalid: expected a finite number above 0"
+        ConfigError, match=r"router\.capacity=0 is invalid: expected a finite number > 0"
     ):
         routers.build("batch_priority", 4, 4, capacity=0)
-    with pytest.raises(ConfigError, match=r"router\.k=1.*use router\.weighting=probability"):
+    with pytest.raises(ConfigError, match=r"router\.k=1.*use weighting=probability"):
         routers.build("batch_priority", 4, 4, k=1, weighting="renormalized")

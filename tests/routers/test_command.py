@@ -81,8 +81,8 @@ def test_check_with_options(capsys):
     assert main(["check", "uniform", "k=3"]) == 0
     assert "uniform k=3: " in capsys.readouterr().out
     assert main(["check", "topk", "k=1"]) == 1  # a combination that no size takes
-    assert "use router.weighting=probability" in " ".join(capsys.readouterr().out.split())
-    for wrong, said in (("kk=1", "did you mean 'k'"), ("k", "allowed is key=value")):
+    assert "use weighting=probability" in " ".join(capsys.readouterr().out.split())
+    for wrong, said in (("kk=1", "did you mean 'k'"), ("k", "expected key=value")):
         assert main(["check", "topk", wrong]) == 2
         assert said in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Depth: who goes through, with what weight, and to which experts."""
+"""Depth: the processed items, their weights and their experts."""
 
 import math
 
@@ -69,5 +69,5 @@ def test_later_items_push_earlier_ones_aside_and_it_says_so():
 
 @pytest.mark.parametrize("share", [0.0, 1.5])
 def test_share_out_of_range(share):
-    with pytest.raises(ConfigError, match=r"router\.share=.*above 0, at most 1"):
+    with pytest.raises(ConfigError, match=r"router\.share=.*in \(0, 1\]"):
         routers.build("depth", 4, 4, share=share)

@@ -1,4 +1,4 @@
-"""DSelect-k: smooth bits, exact zeros, codes that nobody has, and its losses."""
+"""DSelect-k: smooth bits, exact zeros, unused codes, and its losses."""
 
 import math
 
@@ -77,7 +77,7 @@ def test_most_bits_of_a_new_gate_can_move_wherever_a_sweep_looks():
 
 
 def test_codes_of_nobody_take_weight_away():
-    # 3 experts, two bits half on: each code a quarter, one of them nobody's
+    # 3 experts, two bits half on: each code a quarter, one of them unused
     routing = routed([0.0, 0.0, 0.0], 3, 1)
     assert routing.weight.tolist() == [0.25, 0.25, 0.25]
     torch.testing.assert_close(routing.probs, torch.full((1, 3), 1 / 3))
@@ -107,7 +107,7 @@ def test_selector_reach_by_hand():
 
 
 def test_reach_pulls_back_towards_experts():
-    router = router_of([0.3, 0.3, 0.0], 3, 1)  # mostly at code 3, which nobody has
+    router = router_of([0.3, 0.3, 0.0], 3, 1)  # mostly at code 3, which no expert has
     LOSSES["selector_reach"](router(Items(torch.ones(1, 1)))).backward()
     assert (router.gate.weight.grad[:2] > 0).all()  # descent turns both bits down
 

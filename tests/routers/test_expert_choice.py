@@ -1,4 +1,4 @@
-"""Expert choice against a slow computation, and what it cannot promise."""
+"""Expert choice compared with a slow computation, and its traits."""
 
 import math
 

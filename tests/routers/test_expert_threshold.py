@@ -1,4 +1,4 @@
-"""Expert thresholds: items pass bars, bars follow quantiles, nobody looks at others."""
+"""Expert thresholds: items above thresholds, thresholds follow quantiles, items are independent."""
 
 import pytest
 import torch
@@ -78,14 +78,14 @@ def test_the_start_draws_no_lots_of_its_own():
 
 
 def test_a_gate_that_tells_no_item_apart_is_refused():
-    with pytest.raises(ConfigError, match=r"router\.gate=a gate that scores all items alike"):
+    with pytest.raises(ConfigError, match=r"router\.gate=a gate with equal scores for all items"):
         routers.build("expert_threshold", 4, 8, gate={"name": "linear", "scale": 0.0})
 
 
 def test_first_steps_count_alike_later_ones_fade():
     bar, means = Threshold(torch.tensor([0.3, 0.3]), decay=0.75), []
     for new in (1.0, 0.0, 0.5, 0.5, 0.0):
-        bar.follow(torch.tensor([new, 0.0]))
+        bar.update(torch.tensor([new, 0.0]))
         means.append(bar.value[0].item())
     assert means == pytest.approx([1.0, 0.5, 0.5, 0.5, 0.375])
 

@@ -1,4 +1,4 @@
-"""Gumbel top-K: draws by the gate's probabilities, gradients by the relaxation."""
+"""Gumbel top-K: samples of the gate's distribution, gradients of the relaxation."""
 
 import io
 
@@ -7,7 +7,7 @@ import torch
 
 import routers
 from routers import ConfigError, Items
-from routers.gumbel import LEAST
+from routers.gumbel import MIN_TEMPERATURE
 
 # softmax of (log 1, log 3, log 6) is (.1, .3, .6)
 X = torch.tensor([[1.0, 3.0, 6.0]]).log()
@@ -77,7 +77,7 @@ def test_the_temperature_falls_to_its_floor():
 
 def test_weights_are_numbers_at_the_least_temperature():
     torch.manual_seed(0)
-    router = identity_router(temperature=LEAST, floor=LEAST)
+    router = identity_router(temperature=MIN_TEMPERATURE, floor=MIN_TEMPERATURE)
     weight = router(Items(1e4 * torch.randn(50, 3))).weight
     torch.testing.assert_close(weight, torch.full((100,), 1 / 2))
 

@@ -1,4 +1,4 @@
-"""Hash routing: what each table does, and what it needs."""
+"""Hash routing: the tables and their requirements."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Merged experts: parts, weights, and the load they count for."""
+"""Merged experts: parts, weights and load."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""ReLU routing: its rule, the price that follows the number of active experts, and its losses."""
+"""ReLU routing: weights, updates of the sparsity coefficient, and losses."""
 
 import pytest
 import torch
@@ -107,7 +107,7 @@ def test_the_penalty_lowers_scores_above_zero_alone():
 def test_without_a_price_it_says_what_to_do():
     routing = routers.build("topk", 3, 3)(Items(X))
     for name in ("sparsity", "balanced_sparsity"):
-        with pytest.raises(ConfigError, match=r"losses\.sparsity.*router=relu"):
+        with pytest.raises(ConfigError, match=rf"losses\.{name}: .*router=relu"):
             LOSSES[name](routing)
 
 

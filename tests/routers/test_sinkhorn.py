@@ -1,4 +1,4 @@
-"""Sinkhorn: the plan against slow scaling, its choices, and logits of any size."""
+"""Sinkhorn: the plan compared with slow scaling, the selection, and logits of any size."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 import routers
 from routers import ConfigError, Items
-from routers.sinkhorn import even_prices
+from routers.sinkhorn import column_potentials
 
 
 def slow_plan(scores: np.ndarray, rounds: int) -> np.ndarray:
@@ -32,7 +32,7 @@ def test_the_plan_is_that_of_slow_scaling(rounds):
     scores = np.random.default_rng(0).normal(size=(9, 4))
     expected = slow_plan(scores, rounds)
     h = torch.from_numpy(scores).unsqueeze(0)
-    v = even_prices(h, torch.ones(1, 9, dtype=torch.bool), rounds)
+    v = column_potentials(h, torch.ones(1, 9, dtype=torch.bool), rounds)
     ratio = torch.from_numpy(expected).log() - h[0] - v[0]  # what is left is a row's own scale
     assert ratio.std(1, correction=0).max() < 1e-9
 
@@ -91,7 +91,7 @@ def test_large_logits_are_spread_too():
     torch.manual_seed(0)
     x = torch.randn(64, 4) * 10 + torch.tensor([1e4, 0.0, 0.0, 0.0])
     real = torch.ones(1, 64, dtype=torch.bool)
-    v = even_prices(x.unsqueeze(0), real, 20)
+    v = column_potentials(x.unsqueeze(0), real, 20)
     assert v.isfinite().all()
     load = torch.bincount((x + v[0]).argmax(1), minlength=4)
     assert load.max() < 30  # 16 each would be even
@@ -114,7 +114,5 @@ def test_it_promises_little():
 
 
 def test_rounds_out_of_range():
-    with pytest.raises(
-        ConfigError, match=r"router\.rounds=0 is invalid: expected an integer of at least 1"
-    ):
+    with pytest.raises(ConfigError, match=r"router\.rounds=0 is invalid: expected an integer >= 1"):
         routers.build("sinkhorn", 3, 3, rounds=0)

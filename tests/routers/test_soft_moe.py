@@ -1,4 +1,4 @@
-"""Soft MoE against a slow computation of the paper's equations."""
+"""Soft MoE compared with a slow computation of the paper's equations."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A gate per task: whose gate decides, all experts or the best, and what is refused."""
+"""A gate per task: the gate in use, all experts or the top K, and invalid options."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_the_task_of_padding_may_be_anything():
 
 @pytest.mark.parametrize("task", [-1, 2])
 def test_an_unknown_task_is_named(task):
-    with pytest.raises(ConfigError, match=rf"router\.tasks=2: .*one is of task {task}"):
+    with pytest.raises(ConfigError, match=rf"has task {task}: .*router\.tasks=2\)"):
         router_of()(Items(X, task=torch.tensor([0, 1, task])))
 
 

@@ -1,4 +1,4 @@
-"""Top-p: the shortest prefix that is sure enough."""
+"""Top-P: the shortest prefix with enough probability."""
 
 import pytest
 import torch

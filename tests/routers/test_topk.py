@@ -1,4 +1,4 @@
-"""Top-K: two weightings, the top-one trap, jitter."""
+"""Top-K: two weightings, the pitfall of one expert, jitter."""
 
 import pytest
 import torch
@@ -58,9 +58,7 @@ def test_chosen_are_the_k_largest(k, n, seed):
     ],
 )
 def test_one_renormalized_expert_is_refused_with_a_cure(name, options):
-    with pytest.raises(
-        ConfigError, match=r"k=1.*2.*use (router\.|topk with )weighting=probability"
-    ):
+    with pytest.raises(ConfigError, match=r"k=1.*2.*use (topk with )?weighting=probability"):
         routers.build(name, 8, 8, **options)
 
 
@@ -71,9 +69,9 @@ def test_one_expert_with_its_probability_learns():
     assert router.gate.weight.grad.norm() > 1e-3
 
 
-@pytest.mark.parametrize(("k", "allowed"), [(0, "from 1"), (4, "num_experts=3")])
+@pytest.mark.parametrize(("k", "allowed"), [(0, r"\[1, num_experts=3\]"), (4, "num_experts=3")])
 def test_k_out_of_range(k, allowed):
-    with pytest.raises(ConfigError, match=rf"router.k={k}: .*{allowed}"):
+    with pytest.raises(ConfigError, match=rf"router.k={k} .*{allowed}"):
         routers.build("topk", 3, 3, k=k)
 
 

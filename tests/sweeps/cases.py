@@ -10,8 +10,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 import routers
-from sweeps.stages.cli import main
-from tasks.config.compose import compose
+from sweeps import main
+from tasks import compose
 
 from ..router_samples import layout, traits
 
@@ -33,8 +33,8 @@ ARMS = (
 
 RUN = (
     "task=digits",
-    "task.dim=16",
-    "task.depth=2",
+    "task.model.dim=16",
+    "task.model.depth=2",
     "expert.hidden=16",
     "trainer.max_epochs=1",
     "trainer.max_steps=2",

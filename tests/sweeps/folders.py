@@ -22,7 +22,7 @@ STEPS = range(20, 201, 20)
 
 @dataclass(frozen=True)
 class FakeArm:
-    """What an arm of the sweep comes out with.
+    """Results of an arm of the sweep.
 
     Attributes:
         label: as the sweep names it.
@@ -72,7 +72,7 @@ def write_sweep(
     trials: int = 3,
     task: str = "digits",
 ) -> Path:
-    """Write a sweep as ``python -m sweeps`` leaves it, less the study; returns its folder."""
+    """Write a sweep as ``python -m sweeps`` does, without the study; returns its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "sweep": folder.name,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port that no process listens on."""
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         return int(opened.getsockname()[1])
@@ -31,7 +31,7 @@ def postgres_programs() -> Path | None:
 
 @contextmanager
 def postgres(programs: Path) -> Iterator[str]:
-    """The URL of a database of its own, on loopback; gone afterwards."""
+    """The URL of a new database on loopback, removed afterwards."""
     port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="switchyard-postgres-"))
     user = _someone()

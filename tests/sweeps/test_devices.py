@@ -1,4 +1,4 @@
-"""Trials that train on several devices: processes of their own, which die and stop alone."""
+"""Trials that train on several devices, whose processes die and stop separately."""
 
 import os
 import signal
@@ -8,17 +8,15 @@ import pytest
 from optuna.trial import TrialState
 
 from routers import ConfigError
-from sweeps.config.compose import compose
-from sweeps.config.plan import make_plan
-from sweeps.stages.search import SearchStage
+from sweeps import compose, make_plan
 
 from ..tasks.ranks import no_ranks_left, ranks_of, until
 from .cases import TINY, confirmed, states, sweep, trials_of
 
 RUN = (
     "task=digits",
-    "task.dim=16",
-    "task.depth=2",
+    "task.model.dim=16",
+    "task.model.depth=2",
     "expert.hidden=16",
     "trainer.accelerator=cpu",
     "trainer.devices=2",
@@ -50,7 +48,7 @@ def test_killed_pruned_and_stopped(tmp_path, monkeypatch, capsys):
     out = tmp_path / "x"
     asked = []
 
-    def only_the_first(line, trial, epoch, values):
+    def only_the_first(stage, trial, epoch, values):
         asked.append((trial.number, epoch, sorted(values)))
         return trial.number == 0
 
@@ -61,7 +59,7 @@ def test_killed_pruned_and_stopped(tmp_path, monkeypatch, capsys):
         until(lambda: ranks_of(out / "confirmed" / "topk" / "seed-1000"))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(SearchStage, "goes_on", only_the_first)
+    monkeypatch.setattr("sweeps.stages.search.SearchStage.should_continue", only_the_first)
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(disturb)
         assert sweep(out, *SWEEP) == 128 + signal.SIGTERM
@@ -69,7 +67,7 @@ def test_killed_pruned_and_stopped(tmp_path, monkeypatch, capsys):
     assert asked == [(0, 1, ["score.value"]), (1, 1, ["score.value"])]
     assert states(out, "topk") == [TrialState.COMPLETE, TrialState.PRUNED]
     assert trials_of(out, "topk")[0].user_attrs["deaths"] == 1
-    assert "device 1: killed by SIGKILL; out of memory, perhaps; back in line" in (
+    assert "device 1: killed by SIGKILL; out of memory, perhaps; requeued" in (
         capsys.readouterr().out
     )
     run = out / "trials" / "topk" / "0000" / "seed-0"

@@ -10,7 +10,7 @@ from multiprocessing import forkserver
 
 from optuna.trial import TrialState
 
-from sweeps.stages.cli import main
+from sweeps import main
 from sweeps.workers.forkserver import warm_up
 
 from .cases import ARMS, TINY, confirmed, intact, states, sweep, trials_of
@@ -71,7 +71,7 @@ def _sweep(arguments, address):
 
 
 def _trials():
-    """Processes that train: forked by the server, each with a session of its own."""
+    """Processes that train: forked by the server, each in its own session."""
     server = str(forkserver._forkserver._forkserver_pid)
     found = []
     for entry in os.scandir("/proc"):

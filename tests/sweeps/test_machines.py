@@ -1,4 +1,4 @@
-"""One sweep on two machines that share a storage, and no folder."""
+"""One sweep on two machines that share a storage but no folder."""
 
 import os
 import signal
@@ -9,13 +9,12 @@ import time
 import pytest
 from optuna.trial import TrialState
 
-from sweeps.storage import liveness
-from sweeps.storage.connect import open_storage
-from sweeps.storage.liveness import MACHINE
-from sweeps.workers.artifacts import PARCEL
+from sweeps import open_storage
 from sweeps.workers.queue import Queue
 
 from .cases import ARMS, TINY, confirmed, sweep
+
+HOST_ID_VARIABLE = "SWITCHYARD_MACHINE"
 
 
 def on_machine(name, out, *more):
@@ -23,7 +22,7 @@ def on_machine(name, out, *more):
     return subprocess.Popen(
         [sys.executable, "-m", "sweeps", *TINY, f"out={out}", *more],
         stdout=subprocess.DEVNULL,
-        env={**os.environ, MACHINE: name},
+        env={**os.environ, HOST_ID_VARIABLE: name},
     )
 
 
@@ -38,29 +37,29 @@ def all_trials(url):
 
 
 def hosts(trials):
-    """Machines that have, or had, a trial."""
+    """Machines that have or had a trial."""
     claims = [trial.user_attrs.get("claim") for study in trials.values() for trial in study]
     return {claim["host"] for claim in claims if claim}
 
 
 def results(out):
-    """The text of every run's result, by place."""
+    """The text of every run's result, by path."""
     return {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("result.json")}
 
 
 @pytest.mark.parametrize("server", ["database", "proxied"])
-def test_two_machines_with_a_folder_each_write_the_same_answer(
+def test_two_machines_with_a_folder_each_write_the_same_results(
     tmp_path, request, monkeypatch, server
 ):
     url = request.getfixturevalue(server)
     one, other = tmp_path / "one", tmp_path / "other"
     more = (f"storage={url}", "trials=3")
     helper = on_machine("helper", other, *more)
-    monkeypatch.setenv(MACHINE, "main")
+    monkeypatch.setenv(HOST_ID_VARIABLE, "main")
     claim = Queue.claim
 
     def claim_and_wait(queue):
-        """With a trial of its own, so that each has one however fast the other is."""
+        """Claim a trial and wait, so that each machine has one, however fast the other is."""
         trial = claim(queue)
         while helper.poll() is None and "helper" not in hosts(all_trials(url)):
             time.sleep(0.05)
@@ -85,15 +84,15 @@ def test_two_machines_with_a_folder_each_write_the_same_answer(
 
 
 def test_a_dead_machine_s_trials_are_done_by_another(tmp_path, database, monkeypatch):
-    """It is killed while it trains; nobody here can look for its processes."""
-    monkeypatch.setattr(liveness, "GRACE_SECONDS", 3.0)
+    """It is killed while it trains; its processes are not visible here."""
+    monkeypatch.setattr("sweeps.storage.liveness.GRACE_SECONDS", 3.0)
     more = (
         "sweep=tiny",  # another name in the same database
         f"storage={database}",
         "arms=[topk]",
         "controls=[]",
         "confirm.seeds=1",
-        "run=[task=digits,task.dim=16,task.depth=2,expert.hidden=16,trainer.max_steps=40]",
+        "run=[task=digits,task.model.dim=16,task.model.depth=2,expert.hidden=16,trainer.max_steps=40]",
     )
     dying = on_machine("dying", tmp_path / "dying", *more)
     running = []
@@ -105,7 +104,7 @@ def test_a_dead_machine_s_trials_are_done_by_another(tmp_path, database, monkeyp
         ]
     os.kill(dying.pid, signal.SIGKILL)
     dying.wait()
-    monkeypatch.setenv(MACHINE, "living")
+    monkeypatch.setenv(HOST_ID_VARIABLE, "living")
     assert sweep(tmp_path / "living", *more) == 0
     trials = all_trials(database)["tiny/topk"]
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
@@ -113,9 +112,9 @@ def test_a_dead_machine_s_trials_are_done_by_another(tmp_path, database, monkeyp
     assert confirmed(tmp_path / "living") == {"topk": [1000]}
 
 
-def test_a_sweep_on_its_own_sends_nothing(tmp_path):
+def test_a_sweep_without_a_shared_storage_uploads_nothing(tmp_path):
     out = tmp_path / "x"
     assert sweep(out, "arms=[topk]", "controls=[]", "trials=1", "confirm.seeds=1", "space={}") == 0
     every = [t for study in all_trials(f"sqlite:///{out}/study.db").values() for t in study]
     assert len(every) == 2
-    assert not [key for trial in every for key in trial.user_attrs if key.startswith(PARCEL)]
+    assert not [key for trial in every for key in trial.user_attrs if key.startswith("files")]

@@ -1,4 +1,4 @@
-"""Whole sweeps of seconds, through the command."""
+"""Complete sweeps of seconds, run by the command."""
 
 import csv
 import json
@@ -6,15 +6,15 @@ import json
 import pytest
 from optuna.trial import TrialState
 
-from sweeps.results.leaderboard import CSV, SHOWN
-from sweeps.workers.pool import Pool, StoppedSweepError
+from sweeps import StoppedSweepError
+from sweeps.workers.pool import Pool
 
 from .cases import ARMS, RUN, confirmed, drawn, intact, states, sweep, trials_of
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A sweep that nobody disturbed."""
+    """A sweep without interruption."""
     out = tmp_path_factory.mktemp("sweep") / "whole"
     assert sweep(out) == 0
     return out
@@ -57,13 +57,13 @@ def test_the_best_trial_is_confirmed(whole):
 
 
 def test_twice_the_same(whole, tmp_path):
-    """To the last digit of every number but those of the clock."""
+    """In every digit of all numbers except times."""
     again = tmp_path / "again"
     assert sweep(again) == 0
     for arm in ARMS:
         assert drawn(again, arm) == drawn(whole, arm)
-    (clock,) = {metric for metric, title in SHOWN.items() if title.endswith(" s")}
-    one, other = (_rows(out / CSV) for out in (whole, again))
+    clock = "compute.train_seconds"
+    one, other = (_rows(out / "leaderboard.csv") for out in (whole, again))
     assert [row.pop(clock) for row in one] != [row.pop(clock) for row in other]
     assert one == other
     assert len(one) == len(ARMS)
@@ -87,8 +87,8 @@ def test_again_is_nothing_to_do(whole, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "shown"),
     [
-        ("trials=3", "trials: 2 there, 3 now"),
-        ("space.optimizer\\.lr.high=2e-2", "high: 0.01 there, 0.02 now"),
+        ("trials=3", "trials: was 2, is 3"),
+        ("space.optimizer\\.lr.high=2e-2", "high: was 0.01, is 0.02"),
         ("controls=[random_fixed]", "random_fixed"),
     ],
 )
@@ -99,13 +99,13 @@ def test_another_sweep_is_refused(whole, capsys, change, shown):
     assert shown in capsys.readouterr().err
 
 
-def test_stopped_at_any_trial_it_goes_on_the_same(whole, tmp_path, monkeypatch):
-    """One worker draws the same trials, however often it is stopped."""
+def test_a_sweep_stopped_at_every_trial_has_the_same_results(whole, tmp_path, monkeypatch):
+    """One worker suggests the same trials, however often it is stopped."""
     out = tmp_path / "stopped"
     start = Pool._start
 
-    def once(pool, line, trial):
-        start(pool, line, trial)
+    def once(pool, stage, trial):
+        start(pool, stage, trial)
         if not trial.user_attrs.get("stopped"):
             trial.set_user_attr("stopped", True)
             pool.signum = 15
@@ -152,17 +152,17 @@ def test_stopped_says_so(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(Pool, "run_all", stop)
     assert sweep(tmp_path / "x") == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "run the same command again to continue" in capsys.readouterr().err
 
 
 def _rows(path):
-    """A table as it is written, every cell a text."""
+    """Rows of a table, every cell as text."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def _untimed(table):
-    """Less the column of seconds."""
+    """The table without the column of seconds."""
     rows = [line.split("|") for line in table.splitlines()]
     (seconds,) = {row.index(" train s ") for row in rows if " train s " in row}
     return [row[:seconds] + row[seconds + 1 :] for row in rows]

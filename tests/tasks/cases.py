@@ -13,13 +13,10 @@ import pytest
 import torch
 
 import routers
-from tasks.running.cli import main
-from tasks.training.module import RoutedModule
+from tasks import TASKS, RoutedModule, main
 
-#: Small enough to train in a fraction of a second.
-TINY = (
-    "task.dim=16",
-    "task.depth=2",
+#: Enough to train for a fraction of a second.
+BRIEF = (
     "trainer.max_epochs=1",
     "trainer.max_steps=6",
     "trainer.batch_size=64",
@@ -27,6 +24,15 @@ TINY = (
     "trainer.threads=1",
     "trainer.progress=false",
 )
+
+
+def tiny(task: str = "digits") -> tuple[str, ...]:
+    """A small network of a task, trained briefly."""
+    section = "task.model" if "model" in TASKS.options(task) else "task"
+    return (f"{section}.dim=16", f"{section}.depth=2", *BRIEF)
+
+
+TINY = tiny()
 NARROW = "expert.hidden=16"
 
 #: The routers that digits can use: its samples are not of several tasks or languages.
@@ -42,7 +48,8 @@ def train(out: Path, *overrides: str) -> dict[str, Any]:
 
 def train_any(out: Path, *overrides: str) -> dict[str, Any]:
     """The same for experts that have no width."""
-    assert main([*TINY, f"out={out}", *overrides]) == 0
+    named = [text.removeprefix("task=") for text in overrides if text.startswith("task=")]
+    assert main([*tiny(*named), f"out={out}", *overrides]) == 0
     return result_of(out)
 
 

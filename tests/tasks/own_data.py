@@ -51,7 +51,7 @@ def table(folder: Path) -> list[str]:
     draw = random.Random(0)
     with (folder / "table.csv").open("w", newline="") as file:
         lines = csv.writer(file)
-        lines.writerow(["colour", "size", "sold", "sparsity_coefficient"])
+        lines.writerow(["colour", "size", "sold", "price"])
         for _ in range(200):
             colour, size = draw.choice(["red", "green", "?"]), draw.random()
             sold = ["no", "yes"][colour == "red" or size > 0.7]
@@ -61,7 +61,7 @@ def table(folder: Path) -> list[str]:
         "task.data.categorical=[colour]",
         "task.data.numeric=[size]",
         "task.data.targets.sold={column: sold, kind: binary, positive: 'yes'}",
-        "task.data.targets.sparsity_coefficient={column: price, kind: number}",
+        "task.data.targets.price={column: price, kind: number}",
     ]
 
 

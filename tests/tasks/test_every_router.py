@@ -5,8 +5,7 @@ import math
 import pytest
 
 import routers
-from tasks import TASKS
-from tasks.running.cli import main
+from tasks import TASKS, main
 
 from .cases import NARROW, ROUTERS, TINY, result_of, train
 

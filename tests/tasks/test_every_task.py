@@ -5,18 +5,23 @@ import math
 
 import pytest
 
-from tasks import TASKS
-from tasks.running.cli import main
+from tasks import TASKS, main
 
 from ..router_samples import layout, one_of_each, traits
-from .cases import TINY, result_of
+from .cases import result_of, tiny
 from .own_data import OWN_DATA
 
 #: One of each layout, and one that reads ids; what reads a task is tried where there is one.
 KINDS = one_of_each(
     lambda name: traits(name).needs_ids or layout(name), lambda name: not traits(name).needs_task
 )
-SMALL = [text for text in TINY if "max_steps" not in text and "batch_size" not in text]
+
+
+def small(task):
+    """A small network of a task, with the usual batches and steps."""
+    return [text for text in tiny(task) if "max_steps" not in text and "batch_size" not in text]
+
+
 STEPS = ["trainer.max_steps=12", "trainer.max_epochs=12", "trainer.batch_size=16"]
 
 #: What evaluates large splits sooner: more of small samples at once, or shorter windows.
@@ -43,7 +48,7 @@ def causal_only(task):
 @pytest.mark.parametrize("router", KINDS)
 @pytest.mark.parametrize("task", TASKS.available())
 def test_trains(tmp_path, capsys, own_data, task, router):
-    command = [f"task={task}", f"router={router}", *own_data.get(task, []), *SMALL]
+    command = [f"task={task}", f"router={router}", *own_data.get(task, []), *small(task)]
     command += [*STEPS, *SOONER.get(task, [])]
     code = main([*command, "expert.hidden=16", f"out={tmp_path / 'run'}"])
     if causal_only(task) and not traits(router).causal:

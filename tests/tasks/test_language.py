@@ -6,9 +6,8 @@ import torch
 import experts
 import routers
 from routers import ConfigError
-from tasks.assembly.build import build_backbone, build_task, routed_layers
+from tasks import build_backbone, build_task, compose, routed_layers
 from tasks.bases.language import Language
-from tasks.config.compose import compose
 from tasks.readers import Splits
 
 from .cases import TINY, result_of, train
@@ -73,7 +72,7 @@ def test_later_bytes_change_no_earlier_logit(router, capacity):
 
 @pytest.mark.parametrize("expert", EXPERTS)
 def test_no_expert_leaks(expert):
-    task, backbone = network(f"expert={expert}", "task.routed=[1]", "moe.shared=2")
+    task, backbone = network(f"expert={expert}", "task.model.routed=[1]", "moe.shared=2")
     assert largest_leak(task, backbone) < 1e-9
 
 
@@ -111,21 +110,21 @@ def test_the_alarm_rings(monkeypatch, overrides):
     [
         (["router=expert_choice"], "router=expert_choice: its routes depend on later items"),
         (["router=soft_moe"], "router=soft_moe: its routes depend on later items"),
-        (["router=mapped"], "router=mapped: needs to know every sample's task"),
+        (["router=mapped"], "router=mapped: needs the task, language or domain of each sample"),
         (["router=topk", "router.gate=attention"], "router=topk: its routes depend on later"),
         (["expert=gru"], "expert=gru: works on whole sequences, later items included"),
         (["moe.capacity=1.0", "moe.drop=choice"], r"moe\.drop=choice: looks at later items"),
-        (["task.routed=[2]"], r"task\.routed=\[2\]: .* from 0 to 1"),
-        (["task.dim=12"], r"task\.dim=12: .*twice task\.heads=4"),
+        (["task.model.routed=[2]"], r"task\.model\.routed=\[2\] is invalid: .*\[0, depth=2\)"),
+        (["task.model.dim=12"], r"task\.model\.dim=12 is invalid: .* 2 \* heads=8"),
         (["task.length=1"], r"task\.length=1"),
-        (["task.context=256"], r"task\.context=256: .* from 0 to below 256"),
+        (["task.context=256"], r"task\.context=256 is invalid: .* \[0, length=256\)"),
         (["task.context=-1"], r"task\.context=-1"),
-        (["task.ngrams=[]"], r"task\.ngrams=\[\]"),
-        (["task.ngrams=[0,1]"], r"task\.ngrams=\[0, 1\]"),
-        (["task.ngrams=[2,2]"], r"task\.ngrams=\[2, 2\]"),
-        (["task.buckets=0"], r"task\.buckets=0"),
-        (["task.dropout=1.0"], r"task\.dropout=1\.0"),
-        (["task.ngram_dropout=-0.1"], r"task\.ngram_dropout=-0\.1"),
+        (["task.model.ngrams=[]"], r"task\.model\.ngrams=\[\]"),
+        (["task.model.ngrams=[0,1]"], r"task\.model\.ngrams=\[0, 1\]"),
+        (["task.model.ngrams=[2,2]"], r"task\.model\.ngrams=\[2, 2\]"),
+        (["task.model.buckets=0"], r"task\.model\.buckets=0"),
+        (["task.model.dropout=1.0"], r"task\.model\.dropout=1\.0"),
+        (["task.model.ngram_dropout=-0.1"], r"task\.model\.ngram_dropout=-0\.1"),
         (["task.ids=0"], r"task\.ids=0"),
     ],
 )
@@ -204,7 +203,7 @@ def test_too_little_text(sizes, match):
 
 
 def test_chosen_blocks_are_routed():
-    _, backbone = network("task.depth=4", "task.routed=[1,3]")
+    _, backbone = network("task.model.depth=4", "task.model.routed=[1,3]")
     assert len(routed_layers(backbone)) == 2
     x = torch.randint(0, 256, (2, 8))
     assert len(backbone({"x": x})[1]) == 2

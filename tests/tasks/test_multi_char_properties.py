@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from routers import ConfigError
-from tasks.assembly.build import build_backbone, build_task
+from tasks import build_backbone, build_task, compose
 from tasks.char_properties import WORDS, CharProperties, word_ids
-from tasks.config.compose import compose
 
 from ..router_samples import layout, one_of_each, traits
 from .cases import NARROW, train

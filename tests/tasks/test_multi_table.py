@@ -11,10 +11,14 @@ import torch
 from omegaconf import OmegaConf
 
 from routers import ConfigError
-from tasks._task import Batch
-from tasks.assembly.build import build_backbone, build_task
-from tasks.backbones.tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
-from tasks.config.compose import CONF, compose
+from tasks import CONF, Batch, build_backbone, build_task, compose
+from tasks.backbones._tabular import (
+    Numbers,
+    TableEncoder,
+    ViewsEncoder,
+    encode_numbers,
+    fit_numbers,
+)
 
 from ..router_samples import is_sum, layout, one_of_each, traits
 from .cases import NARROW, checkpoint_of, train
@@ -160,7 +164,7 @@ def file(tmp_path):
     path = tmp_path / "table.csv"
     with path.open("w", newline="") as out:
         lines = csv.writer(out)
-        lines.writerow(["a", "b", "n", "m", "yes", "kind", "sparsity_coefficient"])
+        lines.writerow(["a", "b", "n", "m", "yes", "kind", "price"])
         for row in range(400):
             a, b, kind = torch.randint(3, (3,), generator=generator).tolist()
             n, m = torch.randn(2, generator=generator).tolist()
@@ -183,7 +187,7 @@ def settings(file):
         "targets": {
             "yes": {"column": "yes", "kind": "binary", "positive": "y"},
             "kind": {"column": "kind", "kind": "classes"},
-            "sparsity_coefficient": {"column": "sparsity_coefficient", "kind": "number"},
+            "price": {"column": "price", "kind": "number"},
         },
         "views": {"left": ["a", "n"], "right": ["b"], "last": ["m"]},
     }
@@ -191,7 +195,7 @@ def settings(file):
 
 
 def own(sharing):
-    return {"ple": ("task.own=1",), "views": ("moe.num_experts=6",)}.get(sharing, ())
+    return {"ple": ("task.sharing.own=1",), "views": ("moe.num_experts=6",)}.get(sharing, ())
 
 
 @pytest.mark.parametrize("sharing", ["mmoe", "ple", "views", "shared_bottom", "single"])

@@ -3,8 +3,7 @@
 import pytest
 
 from routers import ConfigError
-from tasks.config.compose import compose
-from tasks.running.run import Run
+from tasks import Run, compose
 
 from ..router_samples import traits
 from .cases import NARROW, ROUTERS, TINY

@@ -85,13 +85,13 @@ def test_the_best_routing_scores_one(data):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("clusters", 1, "at least 2"),
-        ("classes", 0, "at least 2"),
-        ("dim", 8, "above task.clusters=8"),
-        ("depth", 0, "at least 1"),
-        ("separation", 0.0, "above 0"),
+        ("clusters", 1, ">= 2"),
+        ("classes", 0, ">= 2"),
+        ("dim", 8, "> clusters=8"),
+        ("depth", 0, ">= 1"),
+        ("separation", 0.0, "> 0"),
     ],
 )
 def test_options(option, value, message):
-    with pytest.raises(ConfigError, match=rf"task\.{option}={value}: .*{message}"):
+    with pytest.raises(ConfigError, match=rf"task\.{option}={value} is invalid: .*{message}"):
         build("planted", **{option: value})

@@ -8,8 +8,7 @@ import pytest
 import experts
 import routers
 from routers.__main__ import main as check
-from tasks import TASKS
-from tasks.running.cli import main
+from tasks import TASKS, main
 
 from .cases import TINY, result_of
 
@@ -66,7 +65,7 @@ class MyDigits(Digits):
 LOSS = '''\
 from routers import LOSSES
 
-@losses.register("my_loss")
+@LOSSES.register("my_loss")
 def my_loss(routing):
     """The square of the largest gate mass."""
     return routing.importance.max() ** 2

@@ -13,13 +13,12 @@ from torch.nn.functional import normalize
 import experts
 import routers
 from routers import ConfigError
-from tasks.assembly.build import build_backbone, build_task, prepare_routers
-from tasks.backbones.bag import inverse_document_frequency
+from tasks import RoutedModule, build_backbone, build_task, compose, prepare_routers
+from tasks.backbones._document_frequency import inverse_document_frequency
 from tasks.backbones.wide_bag import _WIDE, tf_idf
-from tasks.config.compose import compose
+from tasks.text.bytes import pad
 from tasks.text.char_ngrams import character_grams
 from tasks.text_classification import TextClassification
-from tasks.training.module import RoutedModule
 
 from .cases import TINY, result_of, train_any
 
@@ -195,7 +194,7 @@ def test_without_a_group_there_is_no_task(folder):
     options = settings(folder, "task.data.group=null", "router=mapped")
     config = compose(list(options))
     task = build_task(config)
-    with pytest.raises(ConfigError, match="router=mapped: needs to know"):
+    with pytest.raises(ConfigError, match="router=mapped: needs the task"):
         build_backbone(config, task)
 
 
@@ -204,21 +203,21 @@ def test_without_a_group_there_is_no_task(folder):
     [
         ("model=bags", "did you mean 'bag'"),
         ("score=f1", "task.score=f1"),
-        ("ngrams=[0,1]", "task.ngrams"),
-        ("ngrams=[2,2]", "task.ngrams"),
-        ("dim=12", "twice task.heads=4"),
+        ("model.ngrams=[0,1]", "task.model.ngrams"),
+        ("model.ngrams=[2,2]", "task.model.ngrams"),
+        ("model.dim=12", "a multiple of 2 * heads=8"),
         ("max_length=0", "task.max_length=0"),
-        ("buckets=0", "task.buckets=0"),
-        ("rare=0", "task.rare=0"),
-        ("ngram_dropout=1.0", "task.ngram_dropout=1.0"),
-        ("routed=[7]", "task.routed"),
+        ("model.buckets=0", "task.model.buckets=0"),
+        ("model={name: bag, rare: 0}", "task.model.rare=0"),
+        ("model.ngram_dropout=1.0", "task.model.ngram_dropout=1.0"),
+        ("model.routed=[7]", "task.model.routed"),
         ("data.txt=x", "did you mean 'text'"),
         ("data.path=null", "task.data.path=FILE_OR_FOLDER"),
     ],
 )
 def test_bad_options(folder, override, message):
     with pytest.raises(ConfigError) as error:
-        build_task(compose(list(settings(folder, f"task.{override}"))))
+        built(folder, f"task.{override}")
     assert message in str(error.value)
 
 
@@ -267,11 +266,16 @@ def test_bytes_that_are_not_utf8_are_kept():
 
 def test_rarity_counts_texts():
     generator = torch.Generator().manual_seed(0)
-    grams = [torch.randint(0, 9, (n,), generator=generator) for n in (1, 5, 20, 3)]
-    found = inverse_document_frequency(grams, 10)
-    common = inverse_document_frequency(grams, 10, rare=2)
-    for bucket in range(10):
-        holding = sum(bucket in gram for gram in grams)
+    letters = [torch.randint(97, 106, (n,), generator=generator).tolist() for n in (1, 5, 20, 3)]
+    x, lengths = pad([bytes(text) for text in letters], 20)
+    texts = {"x": x, "length": lengths}
+    found = inverse_document_frequency(texts, (1,), 997)
+    common = inverse_document_frequency(texts, (1,), 997, rare=2)
+    for letter in range(97, 106):
+        holding = sum(letter in text for text in letters)
+        grams, real = character_grams(torch.tensor([[letter]]), torch.tensor([[True]]), (1,), 997)
+        bucket = grams[0, 1]  # after the space at the start
+        assert real[0, 1]
         expected = np.log(5 / (1 + holding)) + 1
         assert found[bucket].item() == pytest.approx(expected)
         assert common[bucket].item() == pytest.approx(expected if holding >= 2 else 0)
@@ -284,7 +288,8 @@ def test_weights_are_those_of_scikit_learn():
     real = torch.rand(20, 12, generator=generator) < 0.7
     real[3] = False
     texts = [row[keep] for row, keep in zip(grams, real, strict=True)]
-    rarity = inverse_document_frequency(texts, 9).double()
+    holding = torch.stack([text.bincount(minlength=9) > 0 for text in texts]).sum(0)
+    rarity = torch.log((1 + len(texts)) / (1 + holding.double())) + 1
     once, weight = tf_idf(grams, real, rarity)
     found = torch.zeros(20, 9).double().scatter_add(1, once, normalize(weight, dim=1))
     counts = np.stack([text.bincount(minlength=9).numpy() for text in texts])
@@ -295,11 +300,11 @@ def test_weights_are_those_of_scikit_learn():
 
 def test_a_wide_bag_is_linear_at_first(folder):
     """What is routed starts at 0: logits are those of the n-grams' weights, by hand."""
-    _, task, backbone, few = built(folder, "task.model=wide_bag", "task.ngrams=[1,2]")
+    _, task, backbone, few = built(folder, "task.model=wide_bag", "task.model.ngrams=[1,2]")
     torch.nn.init.normal_(backbone.wide)
     batch = task.collate(few)
     output, _ = plain(backbone, batch)
-    grams, real = character_grams(batch["x"], batch["mask"], (1, 2), task.buckets)
+    grams, real = character_grams(batch["x"], batch["mask"], (1, 2), task.options["buckets"])
     expected = []
     for row, keep in zip(grams, real, strict=True):
         found, times = row[keep].unique(return_counts=True)

@@ -10,7 +10,7 @@ import torch
 from tasks.topics import Topics, related, split
 
 BASELINE = runpy.run_path(
-    str(Path(__file__).resolve().parents[2] / "benchmarks" / "ngram_baseline.py")
+    str(Path(__file__).resolve().parents[2] / "benchmarks" / "baselines" / "ngram.py")
 )
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from routers import ConfigError
-from tasks.config.compose import compose
+from tasks import compose
 
 
 def losses(*overrides):

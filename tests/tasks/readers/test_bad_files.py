@@ -122,7 +122,7 @@ def test_format_that_does_not_exist(tmp_path):
 def test_truncated_gzip(tmp_path):
     path = write(tmp_path / "a.csv.gz", TEXTS)
     cut_short(path)
-    check(refused_texts(path), "a.csv.gz: cannot be read (EOFError", "get it again")
+    check(refused_texts(path), "a.csv.gz: cannot be read (EOFError", "download")
 
 
 def test_damaged_gzip(tmp_path):
@@ -130,13 +130,17 @@ def test_damaged_gzip(tmp_path):
     content = bytearray(path.read_bytes())
     content[-6] ^= 255  # of the check sum
     path.write_bytes(content)
-    check(refused_texts(path), "a.csv.gz: cannot be read (BadGzipFile", "get it again")
+    check(refused_texts(path), "a.csv.gz: cannot be read (BadGzipFile", "download")
     check(refused_texts(write(tmp_path / "b.csv", TEXTS).rename(tmp_path / "b.csv.gz")), "b.csv.gz")
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.csv.gz", "a.parquet"])
 def test_empty_file(tmp_path, name):
-    check(refused_texts(write(tmp_path / name, b"")), f"{name}: the file is empty", "get it again")
+    check(
+        refused_texts(write(tmp_path / name, b"")),
+        f"{name}: the file is empty",
+        "download",
+    )
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.parquet", "train-images-idx3-ubyte"])
@@ -166,7 +170,7 @@ def test_truncated_archive(tmp_path, name, share):
     else:
         write_parquet(path, {"img": PNGS, "label": LABELS})
     cut_short(path, share)
-    check(refused_images(path), f"{name}: cannot be read (", "get it again")
+    check(refused_images(path), f"{name}: cannot be read (", "download")
 
 
 def test_parquet_damaged_inside(tmp_path):
@@ -174,7 +178,7 @@ def test_parquet_damaged_inside(tmp_path):
     content = bytearray(path.read_bytes())
     content[4:40] = bytes(36)  # the first page's header; the end of the file is whole
     path.write_bytes(content)
-    check(refused_images(path), "a.parquet, column 'img': cannot be read (", "get it again")
+    check(refused_images(path), "a.parquet, column 'img': cannot be read (", "download")
 
 
 def test_npz_damaged_inside(tmp_path):
@@ -182,7 +186,7 @@ def test_npz_damaged_inside(tmp_path):
     content = bytearray((tmp_path / "a.npz").read_bytes())
     content[300] ^= 255  # a pixel, and not its check sum
     (tmp_path / "a.npz").write_bytes(content)
-    check(refused_images(tmp_path / "a.npz"), "a.npz: cannot be read (BadZipFile", "get it again")
+    check(refused_images(tmp_path / "a.npz"), "a.npz: cannot be read (BadZipFile", "download")
 
 
 def test_npz_without_an_image(tmp_path):
@@ -229,7 +233,7 @@ def test_missing_columns_of_images(tmp_path):
 def test_line_of_other_length(tmp_path, row, fields):
     path = write(tmp_path / "a.csv", 'text,label\n"two\nlines",b\n\n' + row + "\nx,a\n")
     text = refused_texts(path)
-    check(text, "a.csv, line 5: ", "mend the line")
+    check(text, "a.csv, line 5: ", "fix the line")
     if fields:
         check(text, f"{fields} fields where 2 columns are named", "delimiter")
 
@@ -337,7 +341,7 @@ def test_truncated_image(tmp_path, kind):
     images = [encoded(image, kind) for image in pixels(20, 32, 32)]
     images[6] = images[6][: len(images[6]) // 2]
     path = write_parquet(tmp_path / "a.parquet", {"img": images, "label": LABELS})
-    check(refused_images(path), "a.parquet, row 7: cannot be read (OSError", "get it again")
+    check(refused_images(path), "a.parquet, row 7: cannot be read (OSError", "download")
 
 
 def test_image_that_is_none(tmp_path):
@@ -385,14 +389,14 @@ def test_image_of_another_mode(tmp_path):
 def test_idx_of_another_magic_number(tmp_path):
     write_idx(tmp_path, "train-", IMAGES, TWO)
     path = write(tmp_path / "train-images-idx3-ubyte", idx(IMAGES, magic=0x801))
-    check(refused_images(path), f"{path}: begins with 00 00 08 01", "00 00 08 03", "get it again")
+    check(refused_images(path), f"{path}: begins with 00 00 08 01", "00 00 08 03", "download")
 
 
 def test_idx_with_values_missing(tmp_path):
     write_idx(tmp_path, "train-", IMAGES, TWO)
     path = tmp_path / "train-images-idx3-ubyte"
     cut_short(path)
-    check(refused_images(path), str(path), "20 x 6 x 5 = 600", "get it again")
+    check(refused_images(path), str(path), "20 x 6 x 5 = 600", "download")
     path.write_bytes(idx(IMAGES)[:6])
     check(refused_images(path), str(path), "holds 0 values")
 
@@ -405,7 +409,7 @@ def test_idx_of_other_counts(tmp_path):
 
 def test_idx_without_labels(tmp_path):
     write(tmp_path / "train-images-idx3-ubyte", idx(IMAGES))
-    check(refused_images(tmp_path), "no labels beside it", "train-labels-idx1-ubyte")
+    check(refused_images(tmp_path), "no file of labels in its folder", "train-labels-idx1-ubyte")
 
 
 @pytest.mark.parametrize(

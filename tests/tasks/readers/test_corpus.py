@@ -71,7 +71,7 @@ def test_too_short(tmp_path):
 def test_truncated(tmp_path):
     path = write(tmp_path / "book.txt.gz", TEXT)
     cut_short(path)
-    with pytest.raises(DataError, match=r"book\.txt\.gz: cannot be read \(EOFError.*get it again"):
+    with pytest.raises(DataError, match=r"book\.txt\.gz: cannot be read \(EOFError.*download"):
         read(path)
 
 

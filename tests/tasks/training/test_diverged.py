@@ -3,10 +3,8 @@
 import pytest
 import torch
 
-from tasks import Backbone
-from tasks.running.cli import main
+from tasks import Backbone, RoutedModule, main
 from tasks.training.divergence import first_bad_place
-from tasks.training.module import RoutedModule
 
 from ..cases import NARROW, TINY, checkpoint_of
 

@@ -8,10 +8,8 @@ import torch
 from torchmetrics import Metric
 
 from routers import Routing
-from tasks.config.compose import compose
-from tasks.running.run import Run
+from tasks import RoutedModule, Run, compose
 from tasks.training.adaptation import Adaptation
-from tasks.training.module import RoutedModule
 
 from ..cases import NARROW, TINY, assert_same, checkpoint_of, result_of, rows_of, train
 

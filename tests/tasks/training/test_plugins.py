@@ -7,9 +7,7 @@ import pytest
 
 import routers
 from sweeps.config.objectives import known_metrics
-from tasks.config.compose import compose
-from tasks.running.cli import main
-from tasks.running.run import Run
+from tasks import Run, compose, main
 
 from ..cases import NARROW, TINY, result_of, train
 

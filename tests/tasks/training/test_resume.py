@@ -7,9 +7,8 @@ import signal
 import pytest
 from lightning.pytorch import Trainer
 
-from tasks.config.compose import compose, load_yaml
-from tasks.running.cli import main
-from tasks.training.module import RoutedModule
+from tasks import RoutedModule, compose, main
+from tasks.config.compose import load_yaml
 
 from ..cases import (
     NARROW,
@@ -229,7 +228,7 @@ def test_ctrl_c_outside_of_the_loops(uninterrupted, tmp_path, monkeypatch, capsy
         patch.setattr(place, ctrl_c)
         assert main([*TINY, NARROW, f"out={out}", *SETTINGS]) == 130
     assert (
-        capsys.readouterr().err == f"stopped by SIGINT; go on with: python -m tasks resume={out}\n"
+        capsys.readouterr().err == f"stopped by SIGINT; resume with: python -m tasks resume={out}\n"
     )
     assert main([f"resume={out}"]) == 0
     assert_same_run(out, uninterrupted(*SETTINGS))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.running.cli import main
+from tasks import main
 
 from ..cases import NARROW, TINY, assert_same_run, checkpoint_of, train
 

@@ -34,7 +34,7 @@ def one_threshold(patch):
         threshold = scores.noisy.topk(k, -1).values[..., -1:]
         return torch.special.ndtr((scores.clean - threshold) / scores.std)
 
-    patch.setattr("routers.noisy_topk.chance_of_top_k", chance)
+    patch.setattr("routers.noisy_topk.top_k_probability", chance)
 
 
 class NoNoiseInEval(NoisyTopK):

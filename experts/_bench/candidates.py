@@ -1,0 +1,216 @@
+"""Candidates of the benchmark: layer sizes, the interface of a candidate, and our routed layers."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+import routers
+from routers import Items
+
+from .._bank import EXPERTS
+from ..layers.moe import MoE
+
+MAX_MIXED_EXPERTS = 8  # a dense mixture costs E / K times as much as the other layers
+SLOT_GROUP = 256  # tokens that share slots in soft_moe
+_BISECTIONS = 30
+_SKEW_BATCHES = 5
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a layer and its batch: ``N`` tokens, ``D`` width, ``H`` hidden width of an expert,
+    ``E`` experts, ``K`` experts per token.
+
+    >>> print(Shape(4096, 256, 1024, 8, 2))
+    N=4096 D=256 H=1024 E=8 K=2
+    """
+
+    tokens: int
+    dim: int
+    hidden: int
+    num_experts: int
+    k: int
+
+    @property
+    def flops(self) -> int:
+        """Forward FLOPs per token of ``K`` experts with two matrices; a multiply-add is 2."""
+        return 4 * self.k * self.dim * self.hidden
+
+    @property
+    def gated_hidden(self) -> int:
+        """Hidden width, a multiple of 8, at which three matrices cost as much as two of ``H``.
+
+        >>> Shape(1, 1, 1024, 8, 2).gated_hidden
+        680
+        """
+        return max(8, 8 * round(self.hidden * 2 / 3 / 8))
+
+    @property
+    def gated_flops(self) -> int:
+        """Forward FLOPs per token of ``K`` experts with three matrices of ``gated_hidden``."""
+        return 6 * self.k * self.dim * self.gated_hidden
+
+    def __str__(self) -> str:
+        sizes = (self.tokens, self.dim, self.hidden, self.num_experts, self.k)
+        return " ".join(f"{axis}={size}" for axis, size in zip("NDHEK", sizes, strict=True))
+
+
+#: Sizes for ``over=shapes``, from few large experts to many small ones.
+SHAPES: Mapping[int, Shape] = MappingProxyType(
+    {
+        1: Shape(4096, 256, 1024, 8, 2),
+        2: Shape(4096, 512, 1024, 64, 2),
+        3: Shape(4096, 256, 256, 64, 4),
+        4: Shape(2048, 64, 128, 8, 2),
+        5: Shape(8192, 128, 256, 256, 2),
+        6: Shape(4096, 128, 128, 1024, 4),
+    }
+)
+
+#: Sizes for ``over=experts``: constant work per token, growing number of experts.
+GROWTH: Sequence[Shape] = tuple(Shape(4096, 128, 128, 2**power, 4) for power in range(3, 13))
+
+
+class SkipBenchmark(Exception):  # noqa: N818 - a skip is no error, as in unittest.SkipTest
+    """Raised by a factory whose candidate cannot run at a shape or is not installed."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A layer to benchmark.
+
+    Args:
+        label: display name in tables and plots.
+        module: owner of the parameters.
+        forward: maps ``x (N, D)`` to ``y (N, D)``, router included.
+        flops: active forward FLOPs per token of the experts, without routers and slot averages;
+            a multiply-add is 2.
+        note: differences from the other candidates, printed below the tables.
+        prepare: transforms each round's batch before the timed part.
+        patience: seconds; a candidate whose fastest step is slower runs fewer rounds.
+        load_ratio: load of the busiest expert relative to the mean, if ``prepare`` sets it.
+    """
+
+    label: str
+    module: nn.Module
+    forward: Callable[[Tensor], Tensor]
+    flops: int
+    note: str = ""
+    prepare: Callable[[Tensor], Tensor] = torch.Tensor.detach
+    patience: float = math.inf
+    load_ratio: float | None = None
+
+
+#: Builds a candidate at a shape, with parameters of a dtype on a device; may raise
+#: ``SkipBenchmark``.
+Factory = Callable[[Shape, torch.dtype, torch.device], Candidate]
+
+
+def topk(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
+    """Each token selects its K best experts."""
+    layer = _moe("topk", shape, k=shape.k).to(device, dtype)
+    return Candidate("topk", layer, lambda x: layer(x)[0], shape.flops)
+
+
+def topk_glu(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
+    """Top-K routing to gated experts, the kind that most other libraries have."""
+    bank = EXPERTS.build("glu", shape.dim, shape.num_experts, hidden=shape.gated_hidden)
+    router = routers.build("topk", shape.dim, shape.num_experts, k=shape.k)
+    layer = MoE(router, bank).to(device, dtype)
+    note = "SwiGLU experts of hidden width 2/3 H, in multiples of 8"
+    return Candidate("topk, glu", layer, lambda x: layer(x)[0], shape.gated_flops, note)
+
+
+def expert_choice(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
+    """Each expert selects ``K * N / E`` tokens."""
+    layer = _moe("expert_choice", shape, factor=float(shape.k)).to(device, dtype)
+    return Candidate("expert_choice", layer, lambda x: layer(x)[0], shape.flops)
+
+
+def soft_mixture(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
+    """Each token is processed by all experts."""
+    if shape.num_experts > MAX_MIXED_EXPERTS:
+        raise SkipBenchmark(
+            f"it runs all experts on all tokens, and E={shape.num_experts} "
+            f"exceeds {MAX_MIXED_EXPERTS}"
+        )
+    layer = _moe("soft_mixture", shape).to(device, dtype)
+    flops = shape.flops * shape.num_experts // shape.k
+    note = "all experts process all tokens"
+    return Candidate("soft_mixture", layer, lambda x: layer(x)[0], flops, note)
+
+
+def soft_moe(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
+    """Slots over groups of tokens, as many slots as top-K routing has assignments."""
+    if shape.tokens % SLOT_GROUP:
+        raise SkipBenchmark(f"N={shape.tokens} is not a multiple of the group size {SLOT_GROUP}")
+    slots, rest = divmod(SLOT_GROUP * shape.k, shape.num_experts)
+    if rest or not slots:
+        raise SkipBenchmark(f"{SLOT_GROUP} * K / E slots per expert is not a positive integer")
+    layer = _moe("soft_moe", shape, slots=slots).to(device, dtype)
+    return Candidate(
+        "soft_moe",
+        layer,
+        lambda x: layer(x.view(-1, SLOT_GROUP, shape.dim))[0].view_as(x),
+        shape.flops,
+        f"groups of {SLOT_GROUP} tokens, {SLOT_GROUP} * K / E slots per expert; "
+        "FLOPs exclude the slot averages",
+    )
+
+
+def _moe(router: str, shape: Shape, **options: float) -> MoE:
+    bank = EXPERTS.build("mlp", shape.dim, shape.num_experts, hidden=shape.hidden)
+    return MoE(routers.build(router, shape.dim, shape.num_experts, **options), bank)
+
+
+@torch.no_grad()
+def load_ratio(router: nn.Module, x: Tensor) -> float:
+    """Load of the busiest expert divided by the mean load, from 1 to ``E / K``."""
+    load = router(Items(x)).load.double()
+    return float(load.max() / load.mean())
+
+
+def skewed(
+    topk: Candidate, target: float, draw: Callable[[], Tensor], generator: torch.Generator
+) -> Candidate:
+    """The same layer on batches shifted so that its busiest expert has ``target`` times the mean.
+
+    ``draw`` returns a fresh batch; ``load_ratio`` of the result is a median over five of them.
+    """
+    router = topk.module.get_submodule("router")
+    shift = skew_shift(router, draw(), target, generator)
+    reached = median(load_ratio(router, draw() + shift) for _ in range(_SKEW_BATCHES))
+    label = f"{topk.label}, skew {target:g}"
+    return replace(topk, label=label, prepare=shift.add, load_ratio=reached)
+
+
+def skew_shift(router: nn.Module, x: Tensor, target: float, generator: torch.Generator) -> Tensor:
+    """Smallest shift ``(D,)`` of all tokens at which the load ratio reaches ``target``.
+
+    The shift is a multiple of one random direction, found by bisection: it favours the experts
+    whose gate vectors align with the direction.
+
+    Args:
+        router: a top-K router.
+        x: ``(N, D)``, the batch used for calibration.
+        target: load ratio, from 1 to ``E / K``. The shift is 0 if ``x`` reaches it already.
+        generator: source of the direction, on the CPU.
+    """
+    direction = torch.randn(x.shape[-1], generator=generator).to(x.device, x.dtype)
+    low, high = 0.0, 1.0
+    if load_ratio(router, x) >= target:
+        return torch.zeros_like(direction)
+    while load_ratio(router, x + high * direction) < target and high < 2**_BISECTIONS:
+        high *= 2
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        if load_ratio(router, x + middle * direction) < target:
+            low = middle
+        else:
+            high = middle
+    return high * direction

@@ -1,0 +1,296 @@
+"""Running the benchmark: which candidates, over what, and where results go."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from routers import ConfigError
+
+from . import baselines, candidates
+from .candidates import GROWTH, SHAPES, Candidate, Factory, Shape, SkipBenchmark
+from .environment import Environment, columns, headline, record, set_up
+from .memory import Peak, measure_peak
+from .plot import growth_plot, ratio_plot, render
+from .settings import DTYPES, Settings, check
+from .tables import Cost, Measurement, csv_text, growth_table, notes, remarks, shape_table
+from .timing import benchmark, failure, stable_heap_clock, step, wall_clock
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: All candidates by name, in the order of tables and plots.
+CANDIDATES: Mapping[str, Factory] = MappingProxyType(
+    {
+        "dense": baselines.dense,
+        "topk": candidates.topk,
+        "topk_glu": candidates.topk_glu,
+        "expert_choice": candidates.expert_choice,
+        "soft_mixture": candidates.soft_mixture,
+        "soft_moe": candidates.soft_moe,
+        "loop": baselines.loop,
+        "mixtral_eager": baselines.mixtral_eager,
+        "mixtral_grouped_mm": baselines.mixtral_grouped_mm,
+        "pytorch_mixtures": baselines.pytorch_mixtures,
+        "st_moe": baselines.st_moe,
+    }
+)
+
+#: Candidates that always run.
+REQUIRED = ("dense", "topk")
+
+
+class BenchmarkError(Exception):
+    """The dense baseline or a size of ``over=experts`` failed, so no ratio can be reported."""
+
+
+def run_bench(
+    settings: Settings,
+    console: Console,
+    *,
+    factories: Mapping[str, Factory] = CANDIDATES,
+    shapes: Mapping[int, Shape] = SHAPES,
+    growth: Sequence[Shape] = GROWTH,
+) -> None:
+    """Run the benchmark; prints tables to the console and writes files to ``settings.out``.
+
+    Sets the number of threads and, if configured, the allocator of the whole process.
+
+    Args:
+        settings: values of the right types, validated here before anything runs.
+        console: output for tables.
+        factories: candidates by name, among them ``dense`` and ``topk``.
+        shapes: sizes for ``over=shapes``, by number.
+        growth: sizes for ``over=experts``, which differ only in ``E``.
+
+    Raises:
+        ConfigError: for an invalid setting.
+        BenchmarkError: if the dense baseline fails.
+        OSError: if results cannot be written.
+    """
+    check(settings, shapes, factories)
+    folder = _make_folder(settings.out)
+    environment = set_up(settings)
+    torch.manual_seed(settings.seed)
+    run = BenchmarkRun(settings, environment, factories, folder, console)
+    run.print(f"writing results to {folder}")
+    if settings.over == "experts":
+        over_experts(run, growth)
+    else:
+        over_shapes(run, {number: shapes[number] for number in settings.shapes})
+    run.write("json", json.dumps(record(settings, environment), indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class BenchmarkRun:
+    """One run of the command: validated settings, candidates by name, and where output goes."""
+
+    settings: Settings
+    environment: Environment
+    factories: Mapping[str, Factory]
+    folder: Path
+    console: Console
+
+    @property
+    def headline(self) -> str:
+        """Conditions of all measurements, on one line."""
+        return headline(self.settings, self.environment)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of layers and batches."""
+        return torch.device(self.settings.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of parameters and batches."""
+        return DTYPES[self.settings.dtype]
+
+    def batches(self, shape: Shape) -> tuple[Callable[[], Tensor], torch.Generator]:
+        """A function that returns a fresh batch ``(N, D)``, and its generator.
+
+        The generator is on the CPU, so that all devices get the same batches.
+        """
+        generator = torch.Generator().manual_seed(self.settings.seed)
+
+        def draw() -> Tensor:
+            batch = torch.randn(shape.tokens, shape.dim, generator=generator)
+            return batch.to(self.device, self.dtype)
+
+        return draw, generator
+
+    def measure(
+        self, name: str, shape: Shape, factories: Mapping[str, Factory]
+    ) -> list[Measurement]:
+        """Measure candidates side by side at the shape of this name; one row per factory, in order.
+
+        Raises:
+            BenchmarkError: if the dense baseline fails.
+        """
+        built, absent = self._build(shape, factories)
+        _require_dense(name, absent)
+        draw, _ = self.batches(shape)
+        gradient = draw()
+        make_clock = stable_heap_clock if self.environment.allocator == "tuned" else wall_clock
+        clock = make_clock(torch.get_device_module(self.device).synchronize)
+        timings = benchmark(built, draw, gradient, self.settings.rounds, clock)
+        peaks = {}
+        for key in [key for key in built if timings[key].error is None]:
+            try:
+                peaks[key] = self._peak(built[key], draw(), gradient)
+            except Exception as error:  # as in the timed rounds
+                timings[key].error = failure(error)
+        absent |= {key: each.error for key, each in timings.items() if each.error is not None}
+        _require_dense(name, absent)
+        rows = []
+        for key in factories:
+            if key not in built:
+                rows.append(Measurement(name, shape, key, label=key, absent=absent[key]))
+                continue
+            c, cost = built[key], None
+            work = c.flops / shape.flops
+            if key not in absent:
+                cost = Cost.of(timings[key], timings["dense"], work, peaks[key])
+            about = (c.label, absent.get(key, ""), c.note, c.flops, work, c.load_ratio)
+            rows.append(Measurement(name, shape, key, *about, cost))
+        return rows
+
+    def print(self, *lines: str | Table) -> None:
+        """Print tables, and lines of text without interpreting markup."""
+        for line in lines:
+            self.console.print(line, markup=False)
+
+    def write(self, extension: str, content: str | bytes) -> None:
+        """Replace an output file, named by what was varied, the device and the dtype.
+
+        The content is written to a temporary file first, then renamed.
+        """
+        settings = self.settings
+        stem = f"{settings.over}-{settings.device}-{settings.dtype}"
+        path = self.folder / f"{stem}.{extension}"
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(part, path)
+
+    def write_csv(self, rows: Sequence[Measurement]) -> None:
+        """Write all measurements so far."""
+        self.write("csv", csv_text(rows, columns(self.settings, self.environment)))
+
+    def write_plot(self, figure: "Figure") -> None:
+        """Write a plot as PNG and SVG."""
+        for extension, image in render(figure).items():
+            self.write(extension, image)
+
+    def _build(
+        self, shape: Shape, factories: Mapping[str, Factory]
+    ) -> tuple[dict[str, Candidate], dict[str, str]]:
+        """Candidates that can run, and reasons for those that cannot, by name."""
+        built, absent = {}, {}
+        for name, factory in factories.items():
+            torch.manual_seed(self.settings.seed)
+            try:
+                built[name] = factory(shape, self.dtype, self.device)
+            except SkipBenchmark as reason:
+                absent[name] = f"skipped: {reason}"
+            except Exception as error:  # other libraries may raise any type
+                absent[name] = failure(error)
+        return built, absent
+
+    def _peak(self, candidate: Candidate, batch: Tensor, gradient: Tensor) -> Peak:
+        x = candidate.prepare(batch).detach().requires_grad_()
+
+        def work() -> list[Tensor]:
+            step(candidate, x, gradient)
+            return [p.grad for p in candidate.module.parameters() if p.grad is not None]
+
+        try:
+            return measure_peak(self.device, work)
+        finally:
+            candidate.module.zero_grad(set_to_none=True)
+
+
+def _require_dense(shape: str, absent: Mapping[str, str]) -> None:
+    if "dense" in absent:
+        raise BenchmarkError(
+            f"shape {shape}: dense {absent['dense']}; no ratio can be reported "
+            "without the dense baseline"
+        )
+
+
+def over_shapes(run: BenchmarkRun, shapes: Mapping[int, Shape]) -> None:
+    """Measure candidates at one shape after another; results are saved after each shape."""
+    rows: list[Measurement] = []
+    for number, shape in shapes.items():
+        # no progress bar: redrawing it would take time from what is measured
+        run.print(f"measuring shape {number} …")
+        found = run.measure(str(number), shape, _selected(run, shape))
+        rows += found
+        run.write_csv(rows)
+        run.print(shape_table(found, run.headline), *remarks(found))
+    run.print(*notes(rows))
+    run.write_plot(ratio_plot(rows, run.headline))
+
+
+def over_experts(run: BenchmarkRun, sizes: Sequence[Shape]) -> None:
+    """Measure ``topk`` at growing numbers of experts.
+
+    All sizes share the same rounds, so that disturbances of the machine affect them alike.
+    """
+    factories = {f"E={size.num_experts}": _fixed(run.factories["topk"], size) for size in sizes}
+    _, *found = run.measure("E", sizes[0], {"dense": run.factories["dense"], **factories})
+    for row in found:
+        if row.absent:
+            raise BenchmarkError(f"topk with {row.candidate} {row.absent}; no growth is reported")
+    rows = [
+        replace(row, shape=row.candidate, sizes=size, candidate="topk")
+        for row, size in zip(found, sizes, strict=True)
+    ]
+    run.write_csv(rows)
+    run.print(growth_table(rows, run.headline), *notes(rows))
+    run.write_plot(growth_plot(rows, run.headline))
+
+
+def _selected(run: BenchmarkRun, shape: Shape) -> dict[str, Factory]:
+    """Factories to run, in the order of the registry; ``topk_skewed`` follows ``topk``."""
+    names = run.settings.candidates
+    selected = {}
+    for name, factory in run.factories.items():
+        if names is None or name in (*REQUIRED, *names):
+            selected[name] = factory
+        if name == "topk" and run.settings.skew is not None:
+            selected["topk_skewed"] = partial(_skewed, run, run.settings.skew)
+    return selected
+
+
+def _skewed(
+    run: BenchmarkRun, skew: float, shape: Shape, dtype: torch.dtype, device: torch.device
+) -> Candidate:
+    topk = run.factories["topk"](shape, dtype, device)
+    return candidates.skewed(topk, skew, *run.batches(shape))
+
+
+def _fixed(factory: Factory, shape: Shape) -> Factory:
+    """A factory that always builds at ``shape``."""
+    return lambda _, dtype, device: factory(shape, dtype, device)
+
+
+def _make_folder(out: str) -> Path:
+    folder = Path(out).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"out={out} is invalid: expected a writable folder ({error.strerror})"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"out={out} is invalid: expected a writable folder")
+    return folder

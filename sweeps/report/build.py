@@ -1,0 +1,55 @@
+"""Writing the report of a sweep: the page and the files of its figures."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks import write_text
+
+from ..results.sweep_dir import Sweep, read_sweep, read_sweeps
+
+#: Names in the folder of a sweep.
+REPORT, FIGURES = "report.html", "figures"
+
+
+def write_report(folder: Path | Sequence[Path], to: Path | None = None) -> Path:
+    """Write ``report.html`` and ``figures/``; return the path of the page.
+
+    Args:
+        folder: of a sweep, or of several that become one report.
+        to: folder of the page; by default that of the sweep, for several the current one.
+
+    Raises:
+        ConfigError: for a folder without a sweep, or sweeps that cannot be compared.
+    """
+    if isinstance(folder, Path):
+        return write_pages(read_sweep(folder), to or folder)
+    if len(folder) == 1:
+        return write_report(folder[0], to)
+    return write_pages(read_sweeps(folder), to or Path.cwd())
+
+
+def write_pages(sweep: Sweep, folder: Path) -> Path:
+    """Write the report of a sweep that was read, or of several merged into one."""
+    # matplotlib and Jinja are imported only when a report is written
+    from .data import collect
+    from .figures.render import render
+    from .page import render_page
+    from .sections import make_sections
+
+    data = collect(sweep)
+    sections = make_sections(data)
+    drawings = [render(figure) for section in sections for figure in section.figures]
+    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    for drawing in drawings:
+        path = folder / FIGURES / drawing.figure.name
+        write_text(path.with_suffix(".svg"), drawing.svg)
+        _write_bytes(path.with_suffix(".pdf"), drawing.pdf)
+    write_text(folder / REPORT, render_page(data, sections, drawings))
+    return folder / REPORT
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    os.replace(part, path)

@@ -1,0 +1,152 @@
+"""The data of a report, read once."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from ..config.objectives import READ_IN_SEARCH, Objective
+from ..results.formatting import decimals
+from ..results.ranking import Standing, standings
+from ..results.sweep_dir import ArmResults, Sweep
+from .confusion import ExpertTable, read_tables
+from .figures.style import ArmStyle, arm_styles
+from .logs import Log, read_log
+from .studies import StudyData, read_studies
+
+#: Short names of metrics; others are called by their path.
+_NAMES = {
+    "load.max_violation": "max violation",
+    "load.cv": "load CV",
+    "load.dropped": "dropped",
+    "compute.flops_per_item": "FLOPs per item",
+    "compute.parameters": "parameters",
+    "compute.active_parameters": "active parameters",
+    "compute.train_seconds": "training seconds",
+}
+
+
+@dataclass(frozen=True)
+class ArmData:
+    """An arm with its style, its numbers and its logs."""
+
+    standing: Standing
+    style: ArmStyle
+
+    @property
+    def arm(self) -> ArmResults:
+        """The arm as the sweep left it."""
+        return self.standing.arm
+
+    @property
+    def label(self) -> str:
+        """Its name in the sweep."""
+        return self.arm.label
+
+    @cached_property
+    def logs(self) -> list[Log]:
+        """The logs of its confirmed runs."""
+        return [read_log(folder) for folder in self.arm.folders]
+
+    @cached_property
+    def tables(self) -> list[ExpertTable]:
+        """The expert tables of its first confirmed run."""
+        return read_tables(self.arm.folders[0]) if self.arm.folders else []
+
+    @property
+    def routed(self) -> bool:
+        """Whether a layer has several experts; the load of a dense layer is not interesting."""
+        layers = (layer for run in self.arm.runs for layer in run.get("layers", ()))
+        return any(len(layer["load"]) > 1 for layer in layers)
+
+    @property
+    def locations(self) -> set[tuple[Path, str]]:
+        """Folder of its sweep and its name there, from the folders of its runs and trials."""
+        trials = [trial["folder"] for trial in self.arm.trials[:1]]
+        inside = [*(path.parent for path in self.arm.folders[:1]), *(p.parent for p in trials)]
+        return {(path.parent.parent.resolve(), path.name) for path in inside}
+
+    def trials_of(self, studies: Sequence[StudyData]) -> list[FrozenTrial]:
+        """Return its trials in the studies; an empty list where the storage is gone."""
+        return [
+            trial
+            for study in studies
+            for name, trials in study.trials.items()
+            if (study.folder, name) in self.locations
+            for trial in trials
+        ]
+
+    def mean(self, metric: str) -> float | None:
+        """Return the mean of a metric over confirmed runs; None without any."""
+        values = self.arm.numbers(metric).values()
+        return fmean(values) if values else None
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """A sweep with its arms, best first, and the studies of its search."""
+
+    sweep: Sweep
+    arms: Sequence[ArmData]
+    studies: Sequence[StudyData]
+
+    @cached_property
+    def standings(self) -> list[Standing]:
+        """The rows of the leaderboard."""
+        return [each.standing for each in self.arms]
+
+    @cached_property
+    def runs(self) -> list[Mapping[str, Any]]:
+        """The results of all confirmed runs."""
+        return [run for each in self.arms for run in each.arm.runs]
+
+    @cached_property
+    def decimals(self) -> int:
+        """Number of decimals of scores."""
+        return decimals(row.interval.width for row in self.standings)
+
+    @property
+    def main(self) -> Objective:
+        """The objective that ranks the arms."""
+        return self.sweep.objectives[0]
+
+    @cached_property
+    def styles(self) -> Mapping[str, ArmStyle]:
+        """The style of each arm by label."""
+        return {each.label: each.style for each in self.arms}
+
+    def name_of(self, metric: str) -> str:
+        """Return a short name of a metric."""
+        if metric == self.main.metric:
+            return self.sweep.score
+        return _NAMES.get(metric, metric)
+
+
+def searched_as(metric: str) -> str:
+    """Return the metric that the search reads instead: it never sees the test split."""
+    return READ_IN_SEARCH.get(metric, metric)
+
+
+def base_labels(sweep: Sweep) -> dict[str, str]:
+    """Return the arm that each arm belongs to: further trials of a front carry its slug."""
+    labels = {arm.slug: arm.label for arm in sweep.arms}
+    found = {}
+    for arm in sweep.arms:
+        further = re.fullmatch(r"(.+)-\d{4}", arm.slug)
+        known = further is not None and not arm.trials
+        found[arm.label] = labels.get(further[1], arm.label) if known and further else arm.label
+    return found
+
+
+def collect(sweep: Sweep) -> ReportData:
+    """Collect the data for the report of a sweep."""
+    bases = base_labels(sweep)
+    styles = arm_styles([(arm.label, bases[arm.label], arm.control) for arm in sweep.arms])
+    arms = [ArmData(standing, styles[standing.arm.label]) for standing in standings(sweep)]
+    studies = [study for folder in sweep.folders for study in read_studies(folder)]
+    return ReportData(sweep, arms, studies)

@@ -1,0 +1,1 @@
+"""Figures of the report: each is drawn once by matplotlib, for the page, SVG files and PDF."""

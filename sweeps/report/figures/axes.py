@@ -1,0 +1,155 @@
+"""What panels share: scales with their ticks, dots and boxes."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from matplotlib.axes import Axes
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from ..formatting import compact
+from .figure import one_line
+from .palette import LIGHT
+from .style import ArmStyle
+from .svg import TIP
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Limits of an axis with at most ``bins`` intervals between its ticks.
+
+    Ticks of a ``log`` scale are powers of ten and their multiples, those of a ``whole`` one are
+    whole numbers.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+    bins: int = 4
+
+    @cached_property
+    def _locator(self) -> MaxNLocator | LogLocator:
+        if not self.log:
+            return MaxNLocator(nbins=self.bins, steps=[1, 2, 5, 10], integer=self.whole)
+        ratio = self.high / self.low
+        return LogLocator(subs=(1,) if ratio > 1e3 else (1, 3) if ratio > 30 else (1, 2, 5))
+
+    @cached_property
+    def ticks(self) -> list[float]:
+        """A few round values inside."""
+        found = self._locator.tick_values(self.low, self.high)
+        return [float(tick) for tick in found if self.low <= tick <= self.high]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The ticks as text, all with the same number of decimals."""
+        if self.log or self.high >= 1000:
+            return [compact(tick) for tick in self.ticks]
+        step = min((b - a for a, b in zip(self.ticks, self.ticks[1:], strict=False)), default=1.0)
+        places = max(0, -math.floor(math.log10(step) + 1e-9))
+        return [f"{tick:.{places}f}".replace("-", "\N{MINUS SIGN}") for tick in self.ticks]
+
+    def inside(self, value: float) -> float:
+        """The nearest value within the limits."""
+        return min(max(value, self.low), self.high)
+
+    def set_x(self, axes: Axes) -> None:
+        """Make it the horizontal axis."""
+        if self.log:
+            axes.set_xscale("log")
+            axes.set_xticks([], minor=True)
+        axes.set_xlim(self.low, self.high)
+        axes.set_xticks(self.ticks, self.labels)
+
+    def set_y(self, axes: Axes) -> None:
+        """Make it the vertical axis."""
+        if self.log:
+            axes.set_yscale("log")
+            axes.set_yticks([], minor=True)
+        axes.set_ylim(self.low, self.high)
+        axes.set_yticks(self.ticks, self.labels)
+
+
+def linear(
+    values: Iterable[float], *, pad: float = 0.08, zero: bool = False, bins: int = 4
+) -> Scale:
+    """Return a scale that holds all finite values, with some space.
+
+    Args:
+        values: to be shown.
+        pad: space at both ends, as a share of the range.
+        zero: includes 0, without space below it.
+        bins: most intervals between ticks.
+
+    >>> linear([1.0, 3.0], pad=0.0).labels, linear([2.0, 4.0], pad=0.5, zero=True).high
+    (['1.0', '1.5', '2.0', '2.5', '3.0'], 6.0)
+    """
+    finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    if zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    flat = high - low <= 1e-9 * max(abs(low), abs(high))
+    space = (0.05 * abs(high) or 1.0) if flat else pad * (high - low)
+    return Scale(low if zero and low == 0 else low - space, high + space, bins=bins)
+
+
+def log_or_linear(values: Sequence[float], *, bins: int = 4) -> Scale:
+    """Return a logarithmic scale where positive values span more than a factor of four.
+
+    >>> log_or_linear([1.0, 2.0]).log, log_or_linear([1.0, 20.0]).labels
+    (False, ['1', '3', '10'])
+    """
+    finite = [v for v in values if math.isfinite(v)]
+    if not finite or min(finite) <= 0 or max(finite) < 4 * min(finite):
+        return linear(finite, pad=0.1, bins=bins)
+    space = (max(finite) / min(finite)) ** 0.08
+    return Scale(min(finite) / space, max(finite) * space, log=True)
+
+
+def counts(highest: float) -> Scale:
+    """Return a scale of whole numbers from 0, such as steps.
+
+    >>> counts(2).labels
+    ['0', '1', '2']
+    """
+    return Scale(0.0, max(1.0, highest), whole=True)
+
+
+def hide_axes(axes: Axes) -> None:
+    """Hide grid, axis line and tick marks; labels of ticks stay."""
+    axes.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def add_dots(
+    axes: Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    style: ArmStyle,
+    *,
+    radius: float,
+    filled: bool = True,
+    tip: str = "",
+) -> None:
+    """Draw the marker of an arm at points; ``tip`` is shown on hover."""
+    color, paper = LIGHT[style.color], LIGHT["paper"]
+    (dots,) = axes.plot(x, y, style.marker, markersize=2 * radius, zorder=3)
+    dots.set_markerfacecolor(color if filled else paper)
+    dots.set_markeredgecolor(paper if filled else color)
+    dots.set_markeredgewidth(0.8 if filled else 1.3)
+    if tip:
+        dots.set_gid(f"{TIP}{one_line(tip)}")
+
+
+def add_boxes(
+    axes: Axes, boxes: Sequence[tuple[float, float, float, float]], color: str, alpha: float
+) -> None:
+    """Draw rectangles ``(x, y, width, height)`` of one colour as a single path."""
+    corners = [[(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)] for x, y, w, h in boxes]
+    path = Path.make_compound_path(*(Path(each, closed=True) for each in corners))
+    axes.add_patch(PathPatch(path, facecolor=LIGHT[color], alpha=alpha, linewidth=0))

@@ -1,0 +1,119 @@
+"""Small multiples of curves over training: one panel per arm, the others in grey behind it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from matplotlib.axes import Axes
+
+from ..formatting import compact
+from ..logs import Curve
+from .axes import Scale, add_dots, counts, linear
+from .figure import Figure, Panel
+from .palette import LIGHT
+from .style import LAYER_DASHES, SMALL_TEXT, ArmStyle
+
+_HEIGHT, _MARGINS = 142.0, (34.0, 18.0, 8.0, 30.0)
+_PLOT = _HEIGHT - 38.0
+_LINE = 10.0  # between the names of two layers
+_MAX_BACKGROUND_POINTS = 40
+
+
+def curve_figure(
+    name: str,
+    title: str,
+    caption: str,
+    curves: Mapping[str, Sequence[Curve]],
+    styles: Mapping[str, ArmStyle],
+    *,
+    from_zero: bool = False,
+    background: bool = False,
+) -> Figure | None:
+    """Return a panel per arm that has curves, all with the same axes; None without any.
+
+    Args:
+        name, title, caption: of the figure.
+        curves: of each arm; several are layers.
+        styles: of each arm.
+        from_zero: whether the vertical axis has to show 0.
+        background: whether the other arms' curves are drawn in grey.
+    """
+    shown = {label: each for label, each in curves.items() if each}
+    if not shown:
+        return None
+    flat = [curve for each in shown.values() for curve in each]
+    x = counts(max(step for curve in flat for step in curve.steps))
+    y = linear((v for curve in flat for v in (*curve.low, *curve.high)), zero=from_zero)
+    panels = []
+    for label, own in shown.items():
+        others = [c for other, each in shown.items() if other != label for c in each]
+        draw = partial(_draw, own, others if background else [], styles[label], x, y)
+        alt = _words(title, label, own)
+        panels.append(Panel(label, alt, draw, _HEIGHT, margins=_MARGINS, arm=label))
+    return Figure(name, title, caption, panels)
+
+
+def _draw(
+    own: Sequence[Curve],
+    others: Sequence[Curve],
+    style: ArmStyle,
+    x: Scale,
+    y: Scale,
+    axes: Axes,
+) -> None:
+    x.set_x(axes)
+    y.set_y(axes)
+    axes.set_xlabel("step", loc="right")
+    axes.plot(*_joined(others), color=LIGHT["others"], linewidth=0.9)
+    color = LIGHT[style.color]
+    for number, curve in enumerate(own):
+        if len(curve.steps) == 1:
+            add_dots(axes, curve.steps, curve.mean, style, radius=4)
+            continue
+        if curve.low != curve.mean or curve.high != curve.mean:
+            band = [*curve.high, *reversed(curve.low)]
+            axes.fill(
+                [*curve.steps, *reversed(curve.steps)], band, color=color, alpha=0.18, linewidth=0
+            )
+        dash = LAYER_DASHES[number % len(LAYER_DASHES)]
+        axes.plot(curve.steps, curve.mean, color=color, linewidth=1.7, linestyle=dash)
+    _name_layers(own, x, y, axes)
+
+
+def _joined(curves: Sequence[Curve]) -> tuple[list[float], list[float]]:
+    """Return all curves as one line with gaps and with fewer points, to keep the page small."""
+    x: list[float] = []
+    y: list[float] = []
+    for curve in curves:
+        every = -(-len(curve.steps) // _MAX_BACKGROUND_POINTS)
+        x += [*curve.steps[::every], math.nan]
+        y += [*curve.mean[::every], math.nan]
+    return x, y
+
+
+def _name_layers(own: Sequence[Curve], x: Scale, y: Scale, axes: Axes) -> None:
+    """Write names at the ends of the curves, pushed apart, if there is room for all."""
+    ends = sorted((curve.mean[-1], curve.name) for curve in own if curve.name)
+    if not 2 <= len(ends) <= _PLOT // _LINE:
+        return
+    floor = -_LINE
+    for number, (value, name) in enumerate(ends):
+        height = _PLOT * (value - y.low) / (y.high - y.low)
+        floor = min(max(height, floor + _LINE), _PLOT - _LINE * (len(ends) - 1 - number))
+        axes.annotate(
+            name,
+            (1, floor / _PLOT),
+            xycoords="axes fraction",
+            xytext=(4, 0),
+            textcoords="offset points",
+            verticalalignment="center_baseline",
+            size=SMALL_TEXT,
+        )
+
+
+def _words(title: str, label: str, own: Sequence[Curve]) -> str:
+    ends = "; ".join(
+        f"{curve.name or 'value'} from {compact(curve.mean[0])} to {compact(curve.mean[-1])}"
+        for curve in own
+    )
+    return f"{title}, {label}: {ends}"

@@ -1,0 +1,127 @@
+"""SVG as matplotlib writes it, made small, and cut into panels for the page."""
+
+import re
+from collections.abc import Mapping, Sequence
+from xml.etree.ElementTree import Element, SubElement, fromstring, tostring
+
+from .palette import with_variables
+
+#: Prefixes of the group ids (``Artist.set_gid``) that mark a panel, and a text shown on hover.
+PANEL, TIP = "panel:", "tip:"
+
+_FONTS = "Helvetica, Arial, Liberation Sans, sans-serif"
+_SVG, _HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
+_DROPPED = {"metadata", "style", "clipPath", "defs"}
+_NUMBER = re.compile(r"-?\d+\.\d+")
+_SPACE = re.compile(r"\s*([A-Za-z])\s*")
+
+
+def simplified(text: str) -> Element:
+    """Parse what matplotlib wrote, without the groups, ids and digits that nothing needs.
+
+    Markers are written out where matplotlib refers to a definition: every panel then stands for
+    itself.
+    """
+    root = fromstring(text)
+    markers = {
+        f"#{element.get('id')}": element
+        for definitions in root.iter(f"{_SVG}defs")
+        for element in definitions.iter(f"{_SVG}path")
+    }
+    svg = Element("svg")
+    svg.extend(new for child in root for new in _simplify(child, markers))
+    return svg
+
+
+def document(svg: Element, width: float, height: float, title: str, description: str) -> str:
+    """A file with light colours, for print."""
+    root = Element(
+        "svg",
+        {
+            "xmlns": "http://www.w3.org/2000/svg",
+            "viewBox": f"0 0 {_short(width)} {_short(height)}",
+            "width": _short(width),
+            "height": _short(height),
+            "font-family": _FONTS,
+            "stroke-linejoin": "round",
+        },
+    )
+    SubElement(root, "title").text = title
+    SubElement(root, "desc").text = description
+    root.extend(svg)
+    return tostring(root, encoding="unicode")
+
+
+def panels(
+    svg: Element, boxes: Sequence[tuple[float, float, float, float]], words: Sequence[str]
+) -> list[str]:
+    """Each panel as an element for the page, in the colours of its theme.
+
+    Args:
+        svg: simplified, of the whole figure.
+        boxes: left, top, width and height of each panel.
+        words: text alternative of each panel.
+    """
+    groups = {group.get("id"): group for group in svg.iter("g")}
+    found = []
+    for number, (box, alt) in enumerate(zip(boxes, words, strict=True)):
+        view = " ".join(map(_short, box))
+        root = Element("svg", {"viewBox": view, "role": "img", "aria-label": alt})
+        root.extend(groups[f"{PANEL}{number}"])
+        for element in root.iter():
+            if "style" in element.attrib:
+                element.set("style", with_variables(element.attrib["style"]))
+        found.append(tostring(root, encoding="unicode"))
+    return found
+
+
+def _simplify(element: Element, markers: Mapping[str, Element]) -> list[Element]:
+    """Return the elements that replace one that matplotlib wrote."""
+    tag = element.tag.removeprefix(_SVG)
+    if tag in _DROPPED:
+        return []
+    if tag == "use":
+        return [_marker(element, markers[element.attrib[_HREF]])]
+    children = [new for child in element for new in _simplify(child, markers)]
+    name = element.get("id", "")
+    if tag == "g" and not name.startswith((PANEL, TIP)):
+        return children
+    new = Element(tag, {"id": name} if name.startswith(PANEL) else {})
+    if name.startswith(TIP):
+        SubElement(new, "title").text = name.removeprefix(TIP)
+    new.text = (element.text or "").strip() or None
+    new.extend(children)
+    if "d" in element.attrib:
+        new.set("d", _path(element.attrib["d"], 1))
+    for key in ("x", "y"):
+        if key in element.attrib:
+            new.set(key, _short(float(element.attrib[key])))
+    if "style" in element.attrib:
+        new.set("style", _style(element.attrib["style"]))
+    return [new]
+
+
+def _marker(use: Element, path: Element) -> Element:
+    place = ",".join(_short(float(use.attrib[key])) for key in ("x", "y"))
+    style = _style(f"{path.get('style', '')};{use.get('style', '')}")
+    return Element(
+        "path",
+        {"d": _path(path.attrib["d"], 2), "transform": f"translate({place})", "style": style},
+    )
+
+
+def _style(text: str) -> str:
+    """Declarations without spaces, the last of each property; the font is that of the page."""
+    pairs = (part.split(":", 1) for part in text.split(";") if ":" in part)
+    found = {name.strip(): value.strip() for name, value in pairs}
+    found.pop("font-family", None)
+    return ";".join(f"{name}:{value}" for name, value in found.items())
+
+
+def _path(commands: str, digits: int) -> str:
+    rounded = _NUMBER.sub(lambda m: _short(float(m[0]), digits), commands)
+    return _SPACE.sub(r"\1", rounded).strip()
+
+
+def _short(value: float, digits: int = 1) -> str:
+    return f"{round(value, digits) + 0.0:g}"

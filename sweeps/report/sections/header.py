@@ -1,0 +1,120 @@
+"""The header: the question, the answer, and the facts behind it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ...results.ranking import BEST, Standing
+from ...statistics.verdicts import Word
+from ..data import ReportData, base_labels
+from ..formatting import compact, counted, fixed, listed
+
+_MAX_NAMES = 6
+_DIRECTIONS = {"maximize": "more is better", "minimize": "less is better"}
+
+
+def header(data: ReportData) -> dict[str, Any]:
+    """Return the values of the header's template."""
+    ranked = [row for row in data.standings if row.rank is not None]
+    return {
+        "sweep": listed([folder.resolve().name for folder in data.sweep.folders]),
+        "headline": headline(data),
+        "best": ranked[0] if ranked else None,
+        "verb": "is best" if ranked and ranked[0].says == BEST else "leads",
+        "found": _found(data, ranked[0]) if ranked else "",
+        "verdicts": _verdicts(data, ranked[1:]),
+        "alone": len(ranked) == 1,
+        "incomplete": listed(
+            [
+                f"{row.arm.label} ({len(row.scores)} of {row.arm.planned} seeds)"
+                for row in data.standings
+                if row.rank is None
+            ]
+        ),
+        "facts": [(name, text) for name, text in _facts(data) if text],
+    }
+
+
+def headline(data: ReportData) -> str:
+    """Return what was compared, in one line."""
+    tasks = sorted({str(run.get("task")) for run in data.runs})
+    bases = base_labels(data.sweep)
+    own = [each for each in data.arms if bases[each.label] == each.label]
+    controls = sum(each.arm.control for each in own)
+    parts = [counted(len(own) - controls, "router")]
+    parts += [counted(controls, "control")] if controls else []
+    return f"{listed(parts)} on {listed(tasks) or 'a task'}"
+
+
+def _found(data: ReportData, row: Standing) -> str:
+    """Return the score of an arm with its interval."""
+    mean = f"{data.sweep.score} {fixed(row.mean, data.decimals)}"
+    seeds = counted(len(row.scores), "seed")
+    if not row.interval.width > 0:
+        return f"{mean} ({seeds})"
+    low, high = (fixed(end, data.decimals) for end in (row.interval.low, row.interval.high))
+    return f"{mean} (95% interval {low} to {high}, {seeds})"
+
+
+def _verdicts(data: ReportData, others: Sequence[Standing]) -> list[tuple[list[str], int, str]]:
+    """Return labels, number of labels left out, and verdict of the arms behind the first."""
+    labels: dict[str, list[str]] = {}
+    for row in others:
+        labels.setdefault(row.verdict.word, []).append(row.arm.label)
+    if len(labels.get(Word.WORSE, [])) == len(others) > 1:
+        return [([], 0, "Every other arm is worse.")]
+    texts = {
+        Word.EQUIVALENT: f"equivalent to it within {compact(data.sweep.margin)}",
+        Word.UNCLEAR: "not distinguishable from it",
+        Word.WORSE: "worse",
+        Word.TOO_FEW: "not compared because of too few seeds",
+        Word.BETTER: "better on the seeds that both share",
+    }
+    found = []
+    for word, text in texts.items():
+        if names := labels.get(word):
+            shown = names if len(names) <= _MAX_NAMES else names[: _MAX_NAMES - 1]
+            verb = "is" if len(names) == 1 else "are"
+            found.append((shown, len(names) - len(shown), f"{verb} {text}."))
+    return found
+
+
+def _facts(data: ReportData) -> list[tuple[str, str]]:
+    sweep, config = data.sweep, data.sweep.config
+    objectives = (
+        f"{data.name_of(o.metric)} ({_DIRECTIONS[o.direction]})" for o in sweep.objectives
+    )
+    seeds = sorted({seed for each in data.arms for seed in each.arm.seeds})
+    return [
+        ("Data", _distinct(map(_data, data.runs))),
+        ("Objectives", ", ".join(objectives)),
+        ("Constraints", ", ".join(map(str, config.get("constraints") or ()))),
+        ("Search", _budget(config)),
+        ("Fresh seeds", ", ".join(map(str, seeds))),
+        ("Every run", " ".join(map(str, config.get("run") or ()))),
+        ("Equivalence margin", f"{compact(sweep.margin)} {sweep.score}" if sweep.margin else ""),
+        ("Versions", _distinct(map(_versions, data.runs))),
+    ]
+
+
+def _budget(config: Mapping[str, Any]) -> str:
+    trials, seeds = config.get("trials"), config.get("seeds") or 1
+    if not isinstance(trials, int):
+        return ""
+    of = f"{counted(trials, 'trial')} per arm"
+    joint = ", all arms in one study" if config.get("study") == "joint" else ""
+    return f"{of}, {counted(seeds, 'seed')} each, sampler {config.get('sampler')}{joint}"
+
+
+def _data(run: Mapping[str, Any]) -> str:
+    data = run.get("data", {})
+    rows = ", ".join(f"{count:,} {split}" for split, count in (data.get("rows") or {}).items())
+    parts = (str(data.get("name")), f"sha256 {str(data.get('sha256'))[:12]}", rows)
+    return " · ".join(part for part in parts if part)
+
+
+def _versions(run: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in run.get("versions", {}).items())
+
+
+def _distinct(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(texts))

@@ -1,0 +1,80 @@
+"""The leaderboard: scores with intervals, verdicts, and the command that repeats each arm."""
+
+import math
+from itertools import groupby
+
+from ...results.ranking import BEST, LEADS, Standing, metrics_of
+from ...statistics.verdicts import Word
+from ..data import ReportData
+from ..figures.intervals import IntervalRow, interval_figure
+from ..formatting import compact, fixed
+from .section import Section
+
+#: Shown below a row, not in it.
+_DETAILS = ("compute.active_parameters", "compute.train_seconds")
+_INCOMPLETE = "incomplete"
+
+#: Title and note of each group of arms, by verdict.
+_GROUPS = {
+    BEST: ("Best", "all others are worse"),
+    LEADS: ("Leader", "the best mean, but not certainly the best arm"),
+    Word.EQUIVALENT: ("Equivalent to the leader", "the difference is below the margin"),
+    Word.UNCLEAR: ("Not distinguishable from the leader", "more seeds may show a difference"),
+    Word.WORSE: ("Worse than the leader", "after correction for all comparisons"),
+    Word.BETTER: ("Better than the leader on shared seeds", ""),
+    Word.TOO_FEW: ("Too few seeds to compare", "a comparison needs three that all arms share"),
+    _INCOMPLETE: ("Incomplete", "not ranked"),
+}
+
+
+def leaderboard_section(data: ReportData) -> Section | None:
+    """Return a row for each arm, best first, grouped by verdict; None without any score."""
+    rows = [_interval(data, row) for row in data.standings if row.scores]
+    if not rows:
+        return None
+    metrics = [m for m in metrics_of(data.sweep)[1:] if m not in _DETAILS]
+    known = [m for m in metrics if any(math.isfinite(row.means[m]) for row in data.standings)]
+    groups = [
+        (*_GROUPS[verdict], list(members))
+        for verdict, members in groupby(data.standings, key=_verdict)
+    ]
+    context = {
+        "groups": groups,
+        "metrics": known,
+        "panels": {row.label: number for number, row in enumerate(rows)},
+        "details": {row.arm.label: _details(data, row) for row in data.standings},
+    }
+    figure = interval_figure(rows, data.sweep.score)
+    return Section("leaderboard", "Leaderboard", [figure], template="leaderboard", context=context)
+
+
+def _interval(data: ReportData, row: Standing) -> IntervalRow:
+    known = math.isfinite(row.interval.low)
+    low, high = (row.interval.low, row.interval.high) if known else (row.mean, row.mean)
+    label = row.arm.label
+    return IntervalRow(label, data.styles[label], row.mean, low, high, list(row.scores.values()))
+
+
+def _verdict(row: Standing) -> str:
+    return _INCOMPLETE if row.rank is None else row.says
+
+
+def _details(data: ReportData, row: Standing) -> list[tuple[str, str]]:
+    """Return names and values of the numbers that a row has no room for."""
+    verdict, places = row.verdict, data.decimals
+    found = [
+        ("single seeds", ", ".join(fixed(v, places) for v in row.scores.values())),
+        ("interquartile mean", fixed(row.iqm, places) if row.scores else ""),
+    ]
+    if verdict.pair is not None and row.says not in (BEST, LEADS):
+        needed = verdict.seeds_needed
+        found += [
+            ("difference to the leader", fixed(verdict.pair.difference, places)),
+            ("p of a difference (Holm)", compact(verdict.p)),
+            ("p of equivalence (Holm)", compact(verdict.p_equivalent)),
+            ("probability of beating the leader", f"{row.improvement:.0%}"),
+            ("seeds to distinguish them", "over 1000" if needed is None else f"{needed}"),
+        ]
+    found += [(data.name_of(m), compact(row.means[m])) for m in _DETAILS]
+    found.append(("tuned", ", ".join(f"{name}={v}" for name, v in row.arm.params.items())))
+    return [(name, text) for name, text in found if text]

@@ -1,0 +1,117 @@
+"""The search: its progress, its promises against confirmed scores, and all trials."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from ...config.objectives import number_at
+from ..data import ArmData, ReportData, searched_as
+from ..figures.importance import importance_figure
+from ..figures.search import ArmSearch, search_figure
+from ..studies import MIN_TRIALS, StudyData
+from .section import Section
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Score of an arm's best trial in the search, and its means over fresh seeds.
+
+    Attributes:
+        arm: the arm.
+        searched: what the search measured.
+        confirmed: the same metric over fresh seeds.
+        main: the main objective over fresh seeds.
+    """
+
+    arm: ArmData
+    searched: float
+    confirmed: float
+    main: float | None
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial in the table: mean of each objective over its runs, and its parameters."""
+
+    arm: ArmData
+    number: int
+    state: str
+    values: list[float | None]
+    params: dict[str, Any]
+
+
+def search_section(data: ReportData) -> Section | None:
+    """Return search against confirmation, progress, importances and the table of trials."""
+    progress = search_figure(
+        [_search(data, each) for each in data.arms],
+        data.styles,
+        data.main.direction == "maximize",
+        "Every finished trial and the best so far; dashed: mean of the best trial's settings "
+        "over fresh seeds, on the same split.",
+    )
+    importance = importance_figure(
+        [(_title(data, study), study.importances) for study in data.studies],
+        data.styles,
+        f"Share of the variance of {data.sweep.score} over trials that each parameter "
+        f"explains (fANOVA), for searches with at least {MIN_TRIALS} finished trials.",
+    )
+    figures = [figure for figure in (progress, importance) if figure is not None]
+    promises = _promises(data)
+    trials = [row for each in data.arms for row in _trials(data, each)]
+    if not (promises or figures or trials):
+        return None
+    context = {
+        "promises": promises,
+        "same_metric": data.main.metric == searched_as(data.main.metric),
+        "gap": fmean(p.confirmed - p.searched for p in promises) if promises else 0.0,
+        "trials": trials,
+        "complete": sum(row.state == "complete" for row in trials),
+        "parameters": list(dict.fromkeys(name for row in trials for name in row.params)),
+    }
+    return Section("search", "Search", figures, template="search", context=context)
+
+
+def _title(data: ReportData, study: StudyData) -> str:
+    """Return the arm that a study searched; a joint study searches all of them."""
+    locations = {(study.folder, name) for name in study.trials}
+    labels = [each.label for each in data.arms if each.locations & locations]
+    return labels[0] if len(labels) == 1 else "all arms together"
+
+
+def _search(data: ReportData, each: ArmData) -> ArmSearch:
+    metric = searched_as(data.main.metric)
+    values = {trial["number"]: _mean(trial["runs"], metric) for trial in each.arm.trials}
+    trials = sorted((n, v) for n, v in values.items() if n is not None and v is not None)
+    return ArmSearch(each.label, trials, each.mean(metric))
+
+
+def _promises(data: ReportData) -> list[Promise]:
+    main = data.main.metric
+    metric = searched_as(main)
+    found = []
+    for each in data.arms:
+        searched = each.arm.search.get(main, each.arm.search.get(metric))
+        confirmed = each.mean(metric)
+        if searched is not None and confirmed is not None:
+            found.append(Promise(each, searched, confirmed, each.mean(main)))
+    return found
+
+
+def _trials(data: ReportData, each: ArmData) -> list[TrialRow]:
+    """Return all trials of an arm: those of its study, or else those with a folder."""
+    metrics = [searched_as(objective.metric) for objective in data.sweep.objectives]
+    folders = {trial["number"]: trial["runs"] for trial in each.arm.trials}
+    known = {trial.number: trial for trial in each.trials_of(data.studies)}
+    rows = []
+    for number in sorted({n for n in (*folders, *known) if n is not None}):
+        runs, trial = folders.get(number, []), known.get(number)
+        state = trial.state.name.lower() if trial else "complete" if runs else "unfinished"
+        values = [_mean(runs, metric) for metric in metrics]
+        rows.append(TrialRow(each, number, state, values, dict(trial.params) if trial else {}))
+    return rows
+
+
+def _mean(runs: Iterable[Any], metric: str) -> float | None:
+    values = [value for run in runs if (value := number_at(run, metric)) is not None]
+    return fmean(values) if values else None

@@ -1,0 +1,56 @@
+"""Trade-offs: the arms that no other arm beats on two objectives at once."""
+
+from itertools import combinations
+
+from ...config.objectives import Objective
+from ...statistics.pareto import pareto_front
+from ..data import ReportData
+from ..figures.figure import Panel
+from ..figures.pareto import Axis, ParetoPoint, pareto_figure, pareto_panel
+from .section import Section
+
+#: Shown whether or not they are objectives.
+_ALWAYS = (
+    Objective("compute.flops_per_item", "minimize"),
+    Objective("load.max_violation", "minimize"),
+)
+_MAX_PANELS = 6
+
+
+def tradeoff_section(data: ReportData) -> Section | None:
+    """Return score against FLOPs, score against imbalance, imbalance against FLOPs, and more."""
+    objectives = list(data.sweep.objectives)
+    metrics = {each.metric for each in objectives}
+    axes = [*objectives, *(each for each in _ALWAYS if each.metric not in metrics)]
+    pairs = sorted(combinations(range(len(axes)), 2), key=sum)
+    made = [_panel(data, axes[other], axes[one]) for one, other in pairs]
+    panels = [panel for panel in made if panel is not None][:_MAX_PANELS]
+    if not panels:
+        return None
+    figure = pareto_figure(
+        panels,
+        "Means over fresh seeds. Filled: no other arm is at least as good in both and better in "
+        "one; the dashed line bounds the area that these arms dominate. Hollow and grey: "
+        "dominated.",
+    )
+    note = (
+        "Fronts are computed from means and ignore their intervals: arms that the leaderboard "
+        "does not distinguish may change sides with other seeds."
+    )
+    return Section("tradeoffs", figure.title, [figure], [note])
+
+
+def _panel(data: ReportData, across: Objective, up: Objective) -> Panel | None:
+    """Return a plane with all arms that have both numbers; None where they are all equal."""
+    ranked = [each for each in data.arms if each.standing.rank is not None]
+    means = [(each, each.mean(across.metric), each.mean(up.metric)) for each in ranked]
+    known = [(each, x, y) for each, x, y in means if x is not None and y is not None]
+    if len({x for _, x, _ in known}) < 2 and len({y for _, _, y in known}) < 2:
+        return None
+    front = pareto_front([(x, y) for _, x, y in known], (across.sign, up.sign))
+    points = [
+        ParetoPoint(each.label, each.style, x, y, on)
+        for (each, x, y), on in zip(known, front, strict=True)
+    ]
+    axes = [Axis(data.name_of(o.metric), o.direction == "maximize") for o in (across, up)]
+    return pareto_panel(points, *axes)

@@ -1,0 +1,80 @@
+"""Trials and parameter importances of the search, from the Optuna studies of a sweep."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from routers import ConfigError
+
+from ..config.arms import slug
+from ..results.sweep_dir import read_sweep
+from ..storage.connect import STUDY, open_storage
+
+#: With fewer finished trials importance is noise.
+MIN_TRIALS = 10
+_MIN_SHARE = 0.005
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """The trials of one study.
+
+    Attributes:
+        folder: of its sweep.
+        trials: all that were started, by slug of their arm.
+        importances: share of each parameter in the variance of the main objective; empty with
+            too few trials.
+    """
+
+    folder: Path
+    trials: Mapping[str, Sequence[FrozenTrial]]
+    importances: Mapping[str, float] = field(default_factory=dict)
+
+
+def read_studies(folder: Path) -> list[StudyData]:
+    """Read the studies of a sweep; an empty list where their storage cannot be reached."""
+    config = read_sweep(folder).config
+    url = config.get("storage")
+    if url is None and not (folder / STUDY).exists():
+        return []
+    own = f"{config['sweep']}/"
+    try:
+        with open_storage(url, folder) as storage:
+            names = [name for name in optuna.get_all_study_names(storage) if name.startswith(own)]
+            studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
+            found = [_read(folder.resolve(), study) for study in studies]
+    except (ConfigError, SQLAlchemyError):
+        return []
+    return [each for each in found if each.trials]
+
+
+def _read(folder: Path, study: Study) -> StudyData:
+    trials: dict[str, list[FrozenTrial]] = {}
+    for trial in study.get_trials(deepcopy=False):
+        if "arm" in trial.user_attrs:  # set by the search; confirmation runs have none
+            trials.setdefault(slug(trial.user_attrs["arm"]), []).append(trial)
+    return StudyData(folder, trials, _importances(study) if trials else {})
+
+
+def _importances(study: Study) -> dict[str, float]:
+    done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    if len(done) < MIN_TRIALS or len({trial.values[0] for trial in done}) < 2:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of experimental features
+        try:
+            shares = get_param_importances(
+                study,
+                evaluator=FanovaImportanceEvaluator(seed=0),
+                target=lambda trial: trial.values[0],
+            )
+        except (ValueError, RuntimeError):  # no parameter that all trials share, or varies
+            return {}
+    return {name: share for name, share in shares.items() if share >= _MIN_SHARE}

@@ -1,0 +1,72 @@
+"""Stage of a sweep: a queue of trials, and what its trials train."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from optuna.trial import FrozenTrial, Trial
+
+from . import artifacts
+from .job import Job
+from .queue import Queue
+
+
+class Stage(ABC):
+    """A queue from which a pool takes trials.
+
+    Attributes:
+        queue: the trials.
+        title: name of this stage in messages.
+        files: names of the files of a run that are uploaded to a shared storage.
+    """
+
+    queue: Queue
+    title: str
+    files: ClassVar[Sequence[str]]
+
+    @abstractmethod
+    def suggest(self, trial: Trial) -> None:
+        """Suggest the parameters of a trial."""
+
+    @abstractmethod
+    def job(self, trial: Trial) -> Job:
+        """The runs to train for a trial."""
+
+    @abstractmethod
+    def finish(self, trial: Trial) -> str:
+        """Finish a trial with the results of its runs; returns a summary."""
+
+    @abstractmethod
+    def run_dirs(self, trial: Trial | FrozenTrial) -> list[Path]:
+        """Folders of a trial's runs."""
+
+    def should_continue(self, trial: Trial, epoch: int, values: Mapping[str, float]) -> bool:
+        """Whether a trial continues after a rung."""
+        return True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether trials remain to run or to wait for."""
+        return self.queue.is_open
+
+    @property
+    def accepts_trials(self) -> bool:
+        """Whether waiting trials should start."""
+        return True
+
+    def name_of(self, number: int) -> str:
+        """Name of a trial in messages."""
+        return f"{self.title} trial {number}"
+
+    def best(self) -> float | None:
+        """The best value so far, if the stage optimizes one."""
+        return None
+
+    def upload_missing(self) -> None:
+        """Upload runs that finished before other machines shared the storage."""
+        artifacts.upload_missing(self.queue, self.run_dirs, self.files)
+
+    def download_missing(self) -> list[str]:
+        """Download runs of other machines; returns a message for each run that is missing."""
+        return artifacts.download_missing(self.queue, self.run_dirs, self.name_of)

@@ -1,0 +1,66 @@
+"""Random mirror images and shifts."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from routers import OptionError
+
+from ._base import AUGMENTATIONS, Augmentation
+
+
+@AUGMENTATIONS.register("flip_crop")
+class FlipCrop(Augmentation):
+    """Mirrors images left to right and crops them out of a border of zeros, at random.
+
+    Args:
+        flip: probability of a mirror image; 0 where left and right differ in meaning.
+        crop: largest shift, as a fraction of each side; 0 for none.
+    """
+
+    def __init__(self, *, flip: float = 0.5, crop: float = 0.125) -> None:
+        if not 0 <= flip <= 1:
+            raise OptionError("flip", flip, "a number in [0, 1]")
+        if not 0 <= crop < 1:
+            raise OptionError("crop", crop, "a number in [0, 1)")
+        self.flip = flip
+        self.crop = crop
+
+    def __call__(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        reach = (round(self.crop * height), round(self.crop * width))
+        return random_crop(random_flip(x, self.flip), reach)
+
+
+def random_flip(x: Tensor, chance: float) -> Tensor:
+    """Each image mirrored left to right, or unchanged.
+
+    Args:
+        x: ``(B, C, H, W)`` of any type.
+        chance: probability of a mirror image.
+
+    >>> random_flip(torch.tensor([[[[1, 2, 3]]]]), chance=1.0).tolist()
+    [[[[3, 2, 1]]]]
+    """
+    mirrored = torch.rand(len(x), device=x.device) < chance
+    return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
+
+
+def random_crop(x: Tensor, reach: tuple[int, int]) -> Tensor:
+    """Each image shifted at random, with zeros where it leaves the frame.
+
+    Source: He et al. 2015, 1512.03385, section 4.2 (4 pixels around 32x32).
+
+    Args:
+        x: ``(B, C, H, W)`` of any type.
+        reach: largest shift in pixels, vertical and horizontal.
+
+    >>> random_crop(torch.ones(1, 1, 8, 8, dtype=torch.uint8), (1, 1)).shape
+    torch.Size([1, 1, 8, 8])
+    """
+    count, _, *size = x.shape
+    (down, right), (height, width) = reach, size
+    framed = F.pad(x, (right, right, down, down))
+    windows = framed.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, 2 down + 1, …, H, W)
+    top, left = (torch.randint(2 * most + 1, (count,), device=x.device) for most in reach)
+    return windows[torch.arange(count, device=x.device), :, top, left]

@@ -1,0 +1,169 @@
+"""Tables for networks: a vector for every category, pieces of lines for numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .._task import Batch
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Statistics of numeric columns in the training split.
+
+    Attributes:
+        mean, std: ``(F,)``.
+        edges: ``(F, Q + 1)``, never falling.
+    """
+
+    mean: Tensor
+    std: Tensor
+    edges: Tensor
+
+    def of(self, columns: Sequence[int]) -> "Numbers":
+        """Of some of the columns."""
+        some = list(columns)
+        return Numbers(self.mean[some], self.std[some], self.edges[some])
+
+
+def fit_numbers(x: Tensor, bins: int) -> Numbers:
+    """Means, deviations and bins of columns, of what is there.
+
+    The edges are quantiles of the different values: one that most rows have, such as 0, takes
+    one edge and not most of them.
+
+    Args:
+        x: ``(N, F)`` of the training split, NaN where nothing is.
+        bins: ``Q``.
+
+    >>> fit_numbers(torch.tensor([[0.0], [0.0], [0.0], [1.0], [8.0]]), bins=2).edges.tolist()
+    [[0.0, 1.0, 8.0]]
+    """
+    columns = [_fit_column(column[~column.isnan()].double(), bins) for column in x.unbind(1)]
+    mean, std, edges = zip(*columns, strict=True) if columns else ((), (), ())
+    return Numbers(_stack(mean), _stack(std), _stack(edges).view(x.shape[1], bins + 1))
+
+
+def _fit_column(values: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
+    if not len(values):
+        values = values.new_zeros(1)
+    at = torch.linspace(0, 1, bins + 1, dtype=values.dtype)
+    std = values.std(correction=0)
+    return values.mean(), torch.where(std > 0, std, 1.0), torch.unique(values).quantile(at)
+
+
+def _stack(values: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(values)).float() if values else torch.zeros(0)
+
+
+def encode_numbers(x: Tensor, missing: Tensor, numbers: Numbers) -> Tensor:
+    """Numbers as ``(B, F, Q + 2)``: filled part of every bin, standardised value, missing or not.
+
+    A value fills the bins below it with 1, its own in proportion, those above with 0: a linear
+    layer then draws any curve with kinks at the edges. All 0 but the last where nothing is.
+    Source: Gorishniy et al. 2022, 2203.05556, equation 1.
+
+    Args:
+        x: ``(B, F)``, anything where nothing is.
+        missing: ``(B, F)`` bool, True there.
+        numbers: as fitted.
+
+    >>> numbers = fit_numbers(torch.tensor([[0.0], [1.0], [8.0]]), bins=2)
+    >>> x, missing = torch.tensor([[4.5], [0.0]]), torch.tensor([[False], [True]])
+    >>> encode_numbers(x, missing, numbers)[:, 0, [0, 1, 3]].tolist()
+    [[1.0, 0.5, 0.0], [0.0, 0.0, 1.0]]
+    """
+    low, high = numbers.edges[:, :-1], numbers.edges[:, 1:]
+    width = torch.where(high > low, high - low, torch.inf)
+    filled = ((x.unsqueeze(-1) - low) / width).clamp(0, 1)
+    standard = ((x - numbers.mean) / numbers.std).clamp(-5, 5).unsqueeze(-1)
+    encoded = torch.cat([filled, standard], -1).masked_fill(missing.unsqueeze(-1), 0.0)
+    return torch.cat([encoded, missing.unsqueeze(-1).to(encoded.dtype)], -1)
+
+
+class TableEncoder(nn.Module):
+    """Rows to ``(B, D)``: the sum of a vector per column.
+
+    Args:
+        categories: number of codes of each categorical column that is read.
+        numbers: of the numeric columns that are read.
+        categorical: which columns of ``batch["categorical"]`` are read.
+        numeric: which columns of ``batch["x"]`` are read.
+        dim: ``D``.
+        dropout: probability of leaving a column out, in training; 0 leaves all in.
+    """
+
+    offsets: Tensor
+    mean: Tensor
+    std: Tensor
+    edges: Tensor
+
+    def __init__(
+        self,
+        categories: Sequence[int],
+        numbers: Numbers,
+        *,
+        categorical: Sequence[int],
+        numeric: Sequence[int],
+        dim: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.categorical = list(categorical)
+        self.numeric = list(numeric)
+        self.dropout = dropout
+        starts = torch.tensor([0, *categories], dtype=torch.int64).cumsum(0)
+        self.register_buffer("offsets", starts[:-1])
+        for name in ("mean", "std", "edges"):
+            self.register_buffer(name, getattr(numbers, name))
+        pieces = numbers.edges.shape[1] + 1
+        self.codes = nn.Parameter(torch.randn(int(starts[-1]), dim) * len(self) ** -0.5)
+        self.lines = nn.Parameter(
+            torch.randn(len(self.numeric), pieces, dim) * (len(self) * pieces) ** -0.5
+        )
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def __len__(self) -> int:
+        """Number of columns."""
+        return len(self.categorical) + len(self.numeric)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Columns ``categorical`` int64, ``x`` and ``missing`` bool of a batch to ``(B, D)``."""
+        codes = batch["categorical"][:, self.categorical] + self.offsets
+        pieces = encode_numbers(
+            batch["x"][:, self.numeric],
+            batch["missing"][:, self.numeric],
+            Numbers(self.mean, self.std, self.edges),
+        )
+        stays = F.dropout(self.bias.new_ones(len(codes), len(self)), self.dropout, self.training)
+        of_codes, of_lines = stays[:, : codes.shape[1]], stays[:, codes.shape[1] :]
+        starts = torch.arange(len(codes), device=codes.device) * codes.shape[1]
+        x = F.embedding_bag(
+            codes.flatten(),
+            self.codes,
+            starts,  # given, so that there may be no categorical column at all
+            mode="sum",
+            per_sample_weights=of_codes.flatten(),
+        )
+        pieces = pieces.to(x.dtype) * of_lines.unsqueeze(-1).to(x.dtype)
+        return x + self.bias + pieces.flatten(1) @ self.lines.flatten(0, 1)
+
+
+class ViewsEncoder(nn.Module):
+    """A representation per view, and the sum of all last, ``(V + 1, B, D)``.
+
+    Args:
+        views: an encoder of each.
+    """
+
+    def __init__(self, views: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.views = nn.ModuleList(views)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Every view's representation, and their sum."""
+        x = torch.stack([view(batch) for view in self.views])
+        return torch.cat([x, x.sum(0, keepdim=True)])

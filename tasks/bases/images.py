@@ -1,0 +1,105 @@
+"""Classes of images: everything but where the images come from."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from routers import OptionError
+from routers.plugins import unknown
+
+from .._task import (
+    Backbone,
+    Batch,
+    Layer,
+    Samples,
+    Score,
+    Task,
+    backbone_class,
+    choose_backbone,
+    complete_part,
+)
+from ..augmentations import AUGMENTATIONS
+from ..backbones import BACKBONES, content_ids, patches
+
+
+class ImageTask(Task):
+    """Predicts the class of an image.
+
+    Args:
+        model: backbone for images, a name or ``{name: vit, depth: 2}``.
+        ids: input of hash routing: quantized ``content``, or ``position`` of a patch.
+        augmentation: random variant of training images, a name or ``{name: affine, …}``.
+        label_smoothing: of the cross-entropy.
+
+    Raises:
+        ConfigError: naming the option that is invalid.
+    """
+
+    score = Score("accuracy", "maximize")
+    has_ids = True
+
+    def __init__(
+        self,
+        *,
+        model: str | Mapping[str, Any],
+        ids: str,
+        augmentation: str | Mapping[str, Any],
+        label_smoothing: float,
+    ) -> None:
+        self.model, self.options = choose_backbone(type(self), "images", model)
+        self.routes_patches = backbone_class(self.model).routes_tokens
+        self.ids_of = {"content": _content}
+        if self.routes_patches:
+            self.ids_of["position"] = _position
+        if ids not in self.ids_of:
+            raise unknown("ids", ids, self.ids_of)
+        if not 0 <= label_smoothing < 1:
+            raise OptionError("label_smoothing", label_smoothing, "a number in [0, 1)")
+        self.ids = ids
+        chosen = complete_part(type(self), "augmentation", AUGMENTATIONS, augmentation)
+        self.augmentation = AUGMENTATIONS.build(chosen.pop("name"), **chosen)
+        self.label_smoothing = label_smoothing
+
+    @property
+    @abstractmethod
+    def samples(self) -> Samples:
+        """Shape, classes and training split of the images."""
+
+    def backbone(self, layer: Layer) -> Backbone:
+        return BACKBONES.build(self.model, layer, self.samples, **self.options)
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)
+
+    def augment(self, batch: Batch) -> Batch:
+        return {**batch, "x": self.augmentation(batch["x"])}
+
+    def describe(self, batch: Batch) -> Batch:
+        return {**batch, "ids": self.ids_of[self.ids](self.tiles(batch))}
+
+    def features(self, batch: Batch) -> Tensor:
+        return self.tiles(batch).flatten(-3)
+
+    def pixels(self, batch: Batch) -> Tensor:
+        """The images of a batch with values in [0, 1], ``(B, C, H, W)``."""
+        return batch["x"]
+
+    def tiles(self, batch: Batch) -> Tensor:
+        """The images or patches that are routed, ``(B, …, C, H, W)`` with values in [0, 1]."""
+        x = self.pixels(batch)
+        if not self.routes_patches:
+            return x
+        return patches(x, self.options["patch"], self.options.get("overlap", 0))
+
+
+def _content(tiles: Tensor) -> Tensor:
+    """Ids of tiles ``(..., C, H, W)``."""
+    return content_ids(tiles.mean(-3), levels=4)
+
+
+def _position(tiles: Tensor) -> Tensor:
+    return torch.arange(tiles.shape[1], device=tiles.device).expand(tiles.shape[:2])

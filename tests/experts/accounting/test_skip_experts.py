@@ -1,0 +1,102 @@
+"""Experts without rows: a gradient of zero, never none, and no price in the graph."""
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+
+import experts
+from experts import grouped_linear
+
+from ..cases import ROW_SHAPES, bank_of, graph_nodes, rows_for
+
+# kinds of work that no single kernel does for all experts: one step per expert, never more
+ONE_STEP_EACH = {"conv", "null"}
+
+
+@pytest.mark.parametrize("load", [[0, 0, 0, 0, 0], [3, 0, 0, 0, 0]])
+@pytest.mark.parametrize("bank", experts.available())
+def test_ddp_safe_idle_experts_get_zero_gradients(bank, load):
+    bank = bank_of(bank, num_experts=5)
+    y = bank(rows_for(bank, sum(load)), torch.tensor(load))
+    y.square().sum().backward()
+    for name, p in bank.named_parameters():
+        assert p.grad is not None, name
+        assert sum(load) or not p.grad.any(), name
+        if p.shape[0] == 5:  # stacked: one slice per expert
+            assert not p.grad[1:].any(), name
+            assert p.grad[0].any() == (load[0] > 0), name
+
+
+def test_ddp_step_with_idle_experts_on_two_processes(tmp_path):
+    """Plain DDP refuses parameters without a gradient; here rank 1 uses other experts."""
+    mp.spawn(_on_one_of_two, args=(str(tmp_path / "meeting"),), nprocs=2)
+
+
+def _on_one_of_two(rank: int, meeting: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
+    # its module is gone before the group is: one that outlives it ends the group's thread while
+    # it holds the interpreter's lock, which that thread may be waiting for
+    _ddp_step(rank)
+    dist.destroy_process_group()
+
+
+def _ddp_step(rank: int) -> None:
+    bank = bank_of("mlp", num_experts=5)
+    parallel = DistributedDataParallel(bank)
+    load = torch.tensor([[3, 0, 0, 0, 0], [0, 0, 2, 0, 1]][rank])
+    for _ in range(2):
+        parallel(rows_for(bank, 3, seed=rank).detach(), load).square().sum().backward()
+    assert [bool(grad.any()) for grad in bank.up.grad] == [True, False, True, False, True]
+
+
+@pytest.mark.parametrize("bank", experts.available())
+def test_graph_does_not_grow_with_experts(bank):
+    """Indexing a stacked weight once per expert makes the backward pass quadratic in E."""
+    nodes = {}
+    for num_experts in (2, 16):
+        wide = bank_of(bank, num_experts)
+        rows = rows_for(wide, 32)
+        nodes[num_experts] = graph_nodes(wide(rows, torch.full((num_experts,), 32 // num_experts)))
+    if bank in ONE_STEP_EACH:
+        assert len(nodes[16]) <= 16 * 8
+    else:
+        assert len(nodes[16]) == len(nodes[2])
+    assert "SelectBackward0" not in nodes[16]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("inputs", "outputs"), [(8, 16), (3, 5), (1, 8)])
+def test_grouped_linear_on_either_path(inputs, outputs, dtype):
+    torch.manual_seed(0)
+    load = torch.tensor([0, 3, 0, 1, 0])
+    rows = torch.randn(4, inputs, dtype=dtype, requires_grad=True)
+    weight = torch.randn(5, inputs, outputs, dtype=dtype, requires_grad=True)
+    out = grouped_linear(rows, weight, load)
+    expected = torch.stack([rows[0], rows[1], rows[2], rows[3]]).unsqueeze(1)
+    expected = (expected @ weight[[1, 1, 1, 3]]).squeeze(1)
+    torch.testing.assert_close(out, expected, rtol=0.02, atol=0.02)
+    probe = torch.randn(4, outputs, dtype=dtype)
+    got = torch.autograd.grad(out, [rows, weight], probe)
+    wanted = torch.autograd.grad(expected, [rows, weight], probe)
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=0.02, atol=0.02)
+    assert not got[1][[0, 2, 4]].any()
+
+
+@pytest.mark.parametrize("bank", experts.available())
+def test_no_rows_at_all(bank):
+    bank = bank_of(bank)
+    y = bank(torch.zeros(0, *ROW_SHAPES[bank.row_axes]), torch.zeros(4, dtype=torch.long))
+    assert y.shape == (0, *ROW_SHAPES[bank.row_axes])
+
+
+@pytest.mark.parametrize("bank", experts.available())
+def test_an_experts_rows_depend_on_that_expert_alone(bank):
+    bank = bank_of(bank)
+    rows = rows_for(bank, 6).detach()
+    together = bank(rows, torch.tensor([1, 2, 0, 3]))
+    alone = bank(rows[3:], torch.tensor([0, 0, 0, 3]))
+    torch.testing.assert_close(together[3:], alone)

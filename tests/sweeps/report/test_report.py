@@ -1,0 +1,432 @@
+"""The page of a sweep: whole, true to the tables, safe, and readable without a network."""
+
+import csv
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections import Counter
+from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import optuna
+import pytest
+
+from routers import ConfigError
+from sweeps.report import write_report
+from sweeps.report.figures import render as rendering
+from sweeps.report.figures.figure import Figure, Panel
+from sweeps.report.figures.label_placement import overlap, place_labels
+from sweeps.report.figures.palette import ARM_COLORS, DARK, LIGHT
+from sweeps.report.figures.pareto import Axis, ParetoPoint, front_line
+from sweeps.report.figures.style import ArmStyle, arm_styles
+from sweeps.report.logs import Curve, curve, read_log
+from sweeps.results.leaderboard import write_leaderboard
+
+from ..folders import ARMS, FakeArm, write_sweep
+
+VOID = {"meta", "br", "col", "link", "input", "img", "hr"}
+NASTY = "<script>alert(1)</script> & \"quoted\" 'too' </style>"
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Page(HTMLParser):
+    """Checks nesting while it reads, and keeps what tests look at."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[tuple[str, str]] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), (tag, names)
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append((self.open[-1] if self.open else "", data))
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+    def shown(self) -> str:
+        return "".join(data for tag, data in self.text if tag not in ("script", "style"))
+
+
+@pytest.fixture(autouse=True)
+def no_pdf(monkeypatch):
+    """PDF files take half of the time, and one test looks at them."""
+    monkeypatch.setattr(rendering, "as_pdf", lambda sheet, title: b"")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_sweep(tmp_path_factory.mktemp("sweeps") / "small")
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    write_report(folder)
+    return Page((folder / "report.html").read_text())
+
+
+def report(folder: Path) -> Page:
+    return Page(write_report(folder).read_text())
+
+
+def test_anchors_and_ids(page):
+    ids = Counter(attrs["id"] for _, attrs in page.tags if attrs.get("id"))
+    assert max(ids.values()) == 1
+    links = [attrs["href"] for attrs in (*page.named("a"), *page.named("use"))]
+    assert links
+    assert all(link.startswith("#") for link in links)
+    assert all(link.removeprefix("#") in ids for link in links)
+
+
+def test_nothing_is_fetched(folder, page):
+    sources = [
+        value
+        for tag, attrs in page.tags
+        for name, value in attrs.items()
+        if name in ("src", "srcset", "data", "action", "poster") or (name == "href" and tag != "a")
+        if tag != "use"
+    ]
+    assert sources == ["data:,"]  # the icon, so that a browser asks for none
+    text = (folder / "report.html").read_text()
+    assert not re.search(r"https?:|src=|@import|url\(|fetch\(|XMLHttp|import\(", text)
+    assert "default-src 'none'" in text
+
+
+def test_every_arm_has_its_row_and_command(page):
+    shown = page.shown()
+    for arm in ARMS:
+        assert arm.label in shown
+    commands = [data for tag, data in page.text if tag == "code"]
+    assert len(commands) == len(ARMS)
+    assert all(command.startswith("python -m tasks task=digits") for command in commands)
+
+
+def test_numbers_are_those_of_the_csv(folder, page):
+    write_leaderboard(folder)
+    with (folder / "leaderboard.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    cells = [attrs for attrs in page.named("td") if "data-value" in attrs and attrs.get("role")]
+    of_board = cells[: len(cells) - len([c for c in cells if c.get("class") == "state"])]
+    names = [c["data-value"] for c in of_board if c.get("class") == "name"]
+    scores = [float(c["data-value"]) for c in of_board if c.get("class") == "n score"]
+    assert names == [row["arm"] for row in rows]
+    assert scores == [float(row["score.value"]) for row in rows]
+    by_label = [
+        [float(c["data-value"]) for c in of_board if c.get("data-label") == label]
+        for label in ("max violation", "FLOPs per item", "seeds")
+    ]
+    assert by_label == [
+        [float(row[name]) for row in rows]
+        for name in ("load.max_violation", "compute.flops_per_item", "seeds")
+    ]
+    for row in rows:
+        assert f"{float(row['score.value']):.3f} [{float(row['low']):.3f}" in page.shown()
+
+
+def test_the_answer_names_leader_equals_and_losers(page):
+    shown = page.shown()
+    assert "expert_choice leads with accuracy 0.967" in shown
+    assert "topk and dense, equal FLOPs are not distinguishable from it." in shown
+    assert "random_fixed is worse." in shown
+
+
+def test_figures_lie_beside_it(folder, page):
+    names = {path.name for path in (folder / "figures").iterdir()}
+    assert {
+        f"{name}.svg" for name in ("scores", "pareto", "learning", "load", "specialization")
+    } <= names
+    for path in (folder / "figures").glob("*.svg"):
+        root = ET.fromstring(path.read_text())
+        drawn = [part for part in root.iter() if part.tag.endswith(("path", "text"))]
+        assert len(drawn) > 10
+        assert "var(" not in path.read_text()  # what prints knows no themes
+        assert not re.search(r"nan|inf\b", " ".join(part.get("d", "") for part in drawn))
+
+
+def draw_all_marks(axes):
+    axes.plot([0, 90], [0, 40], linestyle="--", color=LIGHT["ink"])
+    axes.fill([0, 5, 0], [0, 5, 5], alpha=0.5, color=LIGHT["arm0"])
+    axes.text(1, 1, "names $x$ 名")
+
+
+def test_a_figure_as_pdf(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    panels = [Panel("one", "words", draw_all_marks), Panel("a \ud800 \x07", "", draw_all_marks)]
+    first = rendering.render(Figure("all", "All", "caption", panels)).pdf
+    assert first.startswith(b"%PDF")
+    assert b"/FontFile2" in first  # fonts are inside, as TrueType
+    assert rendering.render(Figure("all", "All", "caption", panels)).pdf == first
+
+
+def test_a_figure_is_the_same_on_the_page_and_in_its_file():
+    drawing = rendering.render(Figure("all", "All", "c", [Panel("one", "words", draw_all_marks)]))
+    (panel,) = drawing.panels
+    on_page, in_file = ET.fromstring(panel), ET.fromstring(drawing.svg)
+    lines = [
+        {part.get("d") for part in root.iter() if part.tag.endswith("path")}
+        for root in (on_page, in_file)
+    ]
+    assert lines[0]
+    assert lines[0] <= lines[1]
+    assert "names $x$ 名" in [part.text for part in on_page.iter("text")]
+    assert on_page.get("aria-label") == "words"
+
+
+def test_figures_ignore_the_settings_of_the_user():
+    figure = Figure("all", "All", "caption", [Panel("one", "words", draw_all_marks)])
+    before = rendering.render(figure).svg
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "text.usetex": True}):
+        assert rendering.render(figure).svg == before
+
+
+def test_written_twice_it_is_the_same(folder, page):
+    paths = [folder / "report.html", *(folder / "figures").glob("*.svg")]
+    before = [path.read_bytes() for path in paths]
+    write_report(folder)
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_what_users_wrote_is_escaped(tmp_path):
+    arms = [FakeArm("topk"), FakeArm(NASTY, (0.9, 0.91, 0.92), params=((NASTY, NASTY),))]
+    page = report(write_sweep(tmp_path / "nasty", arms, task=NASTY))
+    assert NASTY in page.shown()
+    assert len(page.named("script")) == 1
+    assert len(page.named("style")) == 1
+
+
+def test_a_label_of_several_lines_stays_at_its_place(tmp_path):
+    arms = [FakeArm("top\nk", imbalance=0.0), FakeArm("hash", (0.8, 0.8, 0.81))]
+    report(write_sweep(tmp_path / "lines", arms))
+    root = ET.fromstring((tmp_path / "lines" / "figures" / "pareto.svg").read_text())
+    named = [part for part in root.iter() if part.text == "top k"]
+    assert named
+    assert all(float(part.get("x")) > 0 and float(part.get("y")) > 0 for part in named)
+
+
+def test_control_characters_leave_valid_text(tmp_path):
+    folder = write_sweep(tmp_path / "odd", [FakeArm("to\x07pk"), FakeArm("hash")])
+    assert "to\N{REPLACEMENT CHARACTER}pk" in report(folder).shown()
+
+
+@pytest.mark.parametrize(("arms", "experts"), [(3, 32), (17, 2)])
+def test_any_number_of_arms_and_experts(tmp_path, arms, experts):
+    long = "a name that goes on and on, " * 4
+    made = [
+        FakeArm(f"{long}{i}", (0.9 + i / 200, 0.91, 0.9), i / 10, 1e6 * (1 + i), experts=experts)
+        for i in range(arms)
+    ]
+    page = report(write_sweep(tmp_path / "many", made, trials=0))
+    assert all(arm.label in page.shown() for arm in made)
+    assert sum(attrs.get("class") == "arm-rows" for attrs in page.named("tbody")) == arms
+
+
+def test_one_objective_no_trials_missing_seeds(tmp_path):
+    only = [{"metric": "score.value", "direction": "maximize"}]
+    arms = [FakeArm("topk"), FakeArm("hash", (0.9, None, 0.92)), FakeArm("uniform", (None,) * 3)]
+    shown = report(write_sweep(tmp_path / "gaps", arms, objectives=only, trials=0)).shown()
+    assert "Incomplete and therefore not ranked: hash (2 of 3 seeds) and uniform (0 of 3" in shown
+    assert "All trials" not in shown
+
+
+def test_nothing_confirmed_yet(tmp_path):
+    page = report(write_sweep(tmp_path / "empty", [FakeArm("topk", (None,) * 3)]))
+    assert "nothing to rank" in page.shown()
+
+
+def test_numbers_that_are_none(tmp_path):
+    """NaN scores and balances come back from result.json as null."""
+    folder = write_sweep(tmp_path / "nan", [FakeArm("topk"), FakeArm("hash")])
+    for path in (folder / "confirmed" / "hash").glob("seed-*/result.json"):
+        number = r'("(value|max_violation|cv|flops_per_item)"): [-\d.e]+'
+        path.write_text(re.sub(number, r"\1: null", path.read_text()))
+    metrics = folder / "confirmed" / "topk" / "seed-1000" / "metrics.csv"
+    metrics.write_text(re.sub(r"0\.\d+", "nan", metrics.read_text()))
+    page = report(folder)
+    drawn = " ".join(attrs.get("d") or "" for attrs in page.named("path"))
+    assert "nan" not in drawn
+    assert "hash (0 of 3 seeds)" in page.shown()
+
+
+def test_curves_leave_out_blanks_and_average_seeds(tmp_path):
+    texts = ("step,a\n1,1\n2,nan\n3,\n4,2\n", "step,a\n1,3\n4,inf\n5,6\n")
+    logs = []
+    for name, text in zip("xy", texts, strict=True):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.csv").write_text(text)
+        logs.append(read_log(tmp_path / name))
+    assert curve(logs, "a") == Curve(
+        "", [1, 4, 5], [2.0, 2.0, 6.0], [1.0, 2.0, 6.0], [3.0, 2.0, 6.0]
+    )
+    assert curve(logs, "b") is None
+
+
+def test_a_run_without_its_tables(tmp_path):
+    folder = write_sweep(tmp_path / "bare")
+    for name in ("metrics.csv", "confusion.csv"):
+        for path in folder.rglob(name):
+            path.unlink()
+    shown = report(folder).shown()
+    assert "Leaderboard" in shown
+    assert "Expert specialization" not in shown
+    assert "Learning curves" not in shown
+
+
+def test_several_sweeps_become_one(tmp_path):
+    one = write_sweep(tmp_path / "one", ARMS[:2])
+    two = write_sweep(tmp_path / "two", [FakeArm("hash"), FakeArm("topk", (0.9, 0.9, 0.91))])
+    page = Page(write_report([one, two], tmp_path / "both").read_text())
+    assert all(label in page.shown() for label in ("topk (one)", "topk (two)", "hash"))
+    assert not (one / "report.html").exists()
+
+
+def test_no_sweep(tmp_path):
+    with pytest.raises(ConfigError, match="sweep"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_the_study_tells_parameters_and_their_importance(tmp_path):
+    folder = write_sweep(tmp_path / "studied", ARMS[:2], trials=12)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        study_name="studied/topk",
+        storage=f"sqlite:///{folder / 'study.db'}",
+        directions=["maximize"],
+        sampler=optuna.samplers.RandomSampler(seed=0),
+    )
+
+    def value(trial):
+        trial.set_user_attr("arm", "topk")
+        rate = trial.suggest_float("optimizer.lr", 0.0, 1.0)
+        return rate + 1e-3 * trial.suggest_float("moe.capacity", 0.0, 1.0)
+
+    study.optimize(value, n_trials=12)
+    page = report(folder)
+    words = " ".join(attrs.get("aria-label") or "" for attrs in page.named("svg"))
+    assert int(re.search(r"topk: optimizer\.lr (\d+)%", words)[1]) > 90
+    assert "Importance of parameters" in page.shown()
+    assert "moe.capacity" in [data for tag, data in page.text if tag == "th"]
+
+
+def test_pictures_have_words(page):
+    for attrs in page.named("svg"):
+        hidden = attrs.get("aria-hidden") == "true"
+        assert hidden or (attrs["role"] == "img" and attrs["aria-label"])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_browser_has_nothing_to_complain_of(folder, page, tmp_path):
+    done = subprocess.run(
+        [
+            CHROMIUM,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--window-size=375,800",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=2000",
+            "--dump-dom",
+            (folder / "report.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "expert_choice" in done.stdout
+    assert 'class="copy"' in done.stdout  # the script ran to its end
+    assert "CONSOLE" not in done.stderr
+
+
+def test_names_in_a_plane_do_not_touch():
+    draw = np.random.default_rng(0)
+    points = [(x, y) for x, y in draw.uniform(20, 400, (30, 2))]
+    names = [f"router number {i}" for i in range(30)]
+    placed = [p.box for p in place_labels(points, names, (0, 0, 420, 420), 11) if p is not None]
+    assert len(placed) > 20
+    assert not any(overlap(a, b) for a, b in combinations(placed, 2))
+    dots = [(x - 4, y - 4, x + 4, y + 4) for x, y in points]
+    assert not any(overlap(a, b) for a in placed for b in dots)
+    assert all(a[0] >= 0 and a[1] >= 0 and a[2] <= 420 and a[3] <= 420 for a in placed)
+
+
+def test_no_two_arms_look_the_same():
+    arms = [(f"r{i}", f"r{i}", False) for i in range(40)] + [("u", "u", True), ("v", "v", True)]
+    styles = arm_styles([*arms, ("r0, trial 3", "r0", False)])
+    assert len(set(styles.values())) == len(styles)
+    assert styles["r0, trial 3"].color == styles["r0"].color
+    assert styles["u"].color == styles["v"].color == "control"
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_colors_stand_out_from_the_paper(theme):
+    def luminance(color: str) -> float:
+        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def contrast(name: str) -> float:
+        low, high = sorted((luminance(theme[name]), luminance(theme["paper"])))
+        return (high + 0.05) / (low + 0.05)
+
+    assert min(contrast(name) for name in ("ink", "muted")) > 4.5  # text, by WCAG 2.1
+    drawn = ["control", "dominated", *(f"arm{i}" for i in range(ARM_COLORS))]
+    assert min(map(contrast, drawn)) > 3
+
+
+def test_dominated_arms_are_hollow_and_the_front_is_not(tmp_path):
+    arms = [FakeArm("good", (0.95,) * 3, 0.0), FakeArm("bad", (0.8,) * 3, 2.0)]
+    folder = write_sweep(tmp_path / "two", arms)
+    report(folder)
+    root = ET.fromstring((folder / "figures" / "pareto.svg").read_text())
+    fills = {
+        group[0].text.split(":")[0]: re.search(r"fill:([^;]+)", group[1].get("style"))[1]
+        for group in root.iter()
+        if len(group) and group[0].tag.endswith("title") and group[0].text != "Trade-offs"
+    }
+    assert fills == {"good": LIGHT["arm0"], "bad": LIGHT["paper"]}
+
+
+def test_the_front_line_passes_the_worse_corner():
+    style = ArmStyle("arm0", "o")
+    front = [ParetoPoint(f"{x}", style, x, y, True) for x, y in ((1.0, 1.0), (2.0, 3.0))]
+    less, more = Axis("cost", False), Axis("score", True)
+    assert front_line(front, less, more) == [(1.0, 1.0), (2.0, 1.0), (2.0, 3.0)]
+    assert front_line(front[::-1], more, less) == [(2.0, 3.0), (1.0, 3.0), (1.0, 1.0)]
+
+
+def test_every_color_of_a_figure_follows_the_theme(folder, page):
+    drawn = " ".join(
+        attrs.get("style") or "" for tag, attrs in page.tags if tag in ("path", "text", "use")
+    )
+    assert "var(--arm0)" in drawn
+    assert not re.search(r"#[0-9a-f]{3}|rgb|black|white", drawn)
+
+
+def test_the_command_starts_without_drawing_libraries():
+    code = (
+        "import sys; import sweeps.stages.cli, sweeps.report; "
+        "print(*[n for n in sys.modules if n.startswith(('sweeps.report.', 'jinja2'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["sweeps.report.build"]

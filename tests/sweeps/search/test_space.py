@@ -1,0 +1,115 @@
+"""Search spaces: their sources, and errors."""
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from routers import ConfigError
+from sweeps.search.space import (
+    as_overrides,
+    check_keys,
+    defaults,
+    grid,
+    join_spaces,
+    read_space,
+    suggest,
+)
+from tasks import compose
+
+LR = {"optimizer.lr": {"low": 1e-3, "high": 1e-2, "log": True}}
+
+
+def space(written, *overrides):
+    return read_space(written, compose(["task=digits", *overrides]))
+
+
+def asked(given):
+    """A trial of a separate study, as in a sweep."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return study.ask()
+
+
+def test_a_router_brings_its_own():
+    found = {each.key: each for each in space({}, "router=soft_mixture")}
+    assert found.keys() == {"router.temperature"}
+    assert found["router.temperature"].distribution == FloatDistribution(0.1, 10.0, log=True)
+    assert found["router.temperature"].default == 1.0
+
+
+def test_the_sweep_widens_narrows_and_leaves_out():
+    found = {
+        each.key: each.distribution
+        for each in space({**LR, "router.k": [1, 2, 4], "router.weighting": None}, "router=topk")
+    }
+    assert found["router.k"] == CategoricalDistribution([1, 2, 4])
+    assert found.keys() == {"router.k", "optimizer.lr"}
+    (whole,) = space({"trainer.batch_size": {"low": 16, "high": 64}}, "router=uniform")
+    assert whole.distribution == IntDistribution(16, 64)
+
+
+def test_ranges_of_other_arms_are_left_alone():
+    assert [each.key for each in space({"router.k": [1, 2]}, "router=hash")] == ["router.table"]
+
+
+def test_a_dense_control_has_no_router_to_vary():
+    found = space(LR, "router=topk", "moe.control=iso_flop")
+    assert [each.key for each in found] == ["optimizer.lr"]
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ({"router.k": []}, "a list of choices"),
+        ({"router.k": 3}, "a list of choices"),
+        ({"router.k": {"low": 1}}, "a list of choices"),
+        ({"router.k": [1, 4]}, "excludes the default 2"),
+        ({"optimizer.lr": {"low": 0.5, "high": 0.1}}, "low"),
+        ({"optimizer.lr": {"low": 0.5, "high": 1.0}}, "excludes the default 0.002"),
+    ],
+)
+def test_refused(written, words):
+    with pytest.raises(ConfigError, match=words):
+        space(written, "router=topk")
+
+
+def test_a_key_that_no_arm_has():
+    runs = [compose(["router=topk"]), compose(["router=hash"])]
+    check_keys({"router.table": ["random"]}, runs)
+    with pytest.raises(ConfigError, match=r"router\.kk: no arm has it.*'router\.k'"):
+        check_keys({"router.kk": [1]}, runs)
+
+
+def test_values_become_overrides_that_a_run_takes():
+    found = space({**LR, "losses.z": {"low": 0.0, "high": 0.1}}, "router=topk")
+    values = suggest(found, asked(found))
+    config = compose(["router=topk", *as_overrides(found, values)])
+    assert config.optimizer.lr == values["optimizer.lr"]
+    assert config.losses["z"] == values["losses.z"]
+    assert config.router["k"] == values["router.k"]
+    assert compose(["router=topk", *as_overrides(found, defaults(found))]).router["k"] == 2
+
+
+def test_experts_may_be_chosen_too():
+    found = space({"expert": ["mlp", "glu", "low_rank"]}, "router=uniform")
+    assert defaults(found) == {"expert": "mlp"}
+    values = suggest(found, asked(found))
+    expected = compose(["router=uniform", *as_overrides(found, values)])
+    assert expected.expert["name"] == values["expert"]
+
+
+def test_parameters_of_other_arms_do_not_show_in_a_joint_study():
+    spaces = {"a": space({}, "router=soft_mixture"), "b": space({}, "router=expert_choice")}
+    whole = join_spaces(spaces)
+    assert defaults(whole, {"arm": "b"}) == {"arm": "b", "b/router.factor": 2.0}
+    values = suggest(whole, asked(whole))
+    assert {name.partition("/")[0] for name in values if name != "arm"} == {values["arm"]}
+
+
+def test_a_grid_begins_with_the_defaults():
+    found = space({}, "router=topk")
+    points = grid(found)
+    assert points[0] == defaults(found)
+    assert len(points) == 4
+    assert len({tuple(point.items()) for point in points}) == 4
+    with pytest.raises(ConfigError, match="not a range"):
+        grid(space(LR, "router=topk"))

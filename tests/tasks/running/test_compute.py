@@ -1,0 +1,186 @@
+"""What a result says the model costs is what it costs, to the last unit."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import experts
+from experts.accounting.flops import _UNCOUNTED
+from tasks import Run, compose
+from tasks.assembly.dense_control import CONTROLS
+from tasks.config.compose import load_yaml
+from tasks.loading.batches import InOrder
+
+from ...router_samples import one_of_each, traits
+from ..cases import NARROW, ROUTERS, TINY, checkpoint_of, train_any
+
+pytestmark = pytest.mark.usefixtures("unpadded")
+
+DIM, HIDDEN, EXPERTS, DEPTH, TOKENS = 16, 16, 8, 2, 16
+LIMITED = [
+    ("topk", "moe.capacity=0.6"),
+    ("topk", "moe.shared=2"),
+    ("topk", "router.gate=attention"),
+    ("topk", "router.k=1", "router.weighting=probability"),
+]
+
+
+def row_dims(bank):
+    return len(experts.build(bank, DIM, EXPERTS).row_axes)
+
+
+def options_for(bank):
+    """Overrides that give a bank a task it can work on, small."""
+    narrow = ["expert.hidden=16"] if "hidden" in experts.EXPERTS.options(bank) else []
+    model = {1: [], 2: ["task.model=vit"], 3: ["task.model=convnet"]}[row_dims(bank)]
+    return [f"expert={bank}", *narrow, *model]
+
+
+def measured(out):
+    """FLOPs of the trained model on every test sample, in the batches it was evaluated in."""
+    run = Run(compose([], base=load_yaml(out / "config.yaml")))
+    run.module.load_state_dict(checkpoint_of(out)["state_dict"])
+    module = run.module.eval()
+    counter = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
+    with torch.no_grad(), counter:
+        for batch in InOrder(run.data.test, run.config.trainer.batch_size):
+            module.backbone(module.prepare_batch(batch))
+    return counter.get_total_flops()
+
+
+def assert_exact(out, result):
+    flops = result["compute"]["flops_per_item"] * 360
+    assert round(flops) == measured(out)
+    assert flops == pytest.approx(round(flops), abs=1e-3)
+
+
+@pytest.mark.parametrize("bank", experts.available())
+def test_flops_of_every_bank(tmp_path, bank):
+    result = train_bank(tmp_path / "run", bank, "trainer.max_steps=3")
+    assert_exact(tmp_path / "run", result)
+
+
+@pytest.mark.parametrize(
+    ("settings", "gates"),
+    [
+        (["router=topk"], 1),
+        (["router=noisy_topk"], 2),
+        (["router=soft_moe"], TOKENS / EXPERTS),  # so many slots; what fills them is the layer's
+        (["router=hash"], 0),
+    ],
+    ids=str,
+)
+def test_flops_of_routers_are_those_of_their_gates(tmp_path, settings, gates):
+    compute = train_bank(tmp_path / "run", "mlp", *settings, "trainer.max_steps=1")["compute"]
+    assert compute["router_flops_per_item"] == DEPTH * TOKENS * 2 * DIM * EXPERTS * gates
+
+
+def train_bank(out, bank, *overrides):
+    return train_any(out, *options_for(bank), *overrides)
+
+
+@pytest.mark.parametrize("model", ["vit", "conv"])
+@pytest.mark.parametrize("router", ROUTERS)
+def test_flops_of_every_router(tmp_path, router, model):
+    bank = {"vit": "mlp", "conv": "conv"}[model]
+    result = train_bank(tmp_path / "run", bank, f"router={router}", "trainer.max_steps=1")
+    assert_exact(tmp_path / "run", result)
+
+
+def test_flops_of_a_gate_that_looks_at_the_batch(tmp_path):
+    result = train_bank(tmp_path / "run", "conv", "router.gate=attention", "trainer.max_steps=1")
+    assert_exact(tmp_path / "run", result)
+
+
+@pytest.mark.parametrize("settings", LIMITED, ids=" ".join)
+def test_flops_of_other_settings(tmp_path, settings):
+    router, *rest = settings
+    result = train_bank(tmp_path / "run", "mlp", f"router={router}", *rest, "trainer.max_steps=1")
+    assert_exact(tmp_path / "run", result)
+
+
+def test_parameters_by_hand(tmp_path):
+    compute = train_bank(tmp_path / "run", "mlp", "trainer.max_steps=1")["compute"]
+    router = EXPERTS * DIM
+    expert = 2 * DIM * HIDDEN
+    norm = 2 * DIM
+    attention = DIM * 3 * DIM + 3 * DIM + DIM * DIM + DIM
+    block = 2 * norm + attention + router + EXPERTS * expert
+    embedding = 16 * DIM + DIM + TOKENS * DIM  # patches of 16 pixels, and positions
+    total = embedding + DEPTH * block + norm + DIM * 10 + 10
+    assert compute["parameters"] == total
+    assert compute["router_parameters"] == DEPTH * router
+    assert compute["active_parameters"] == total - DEPTH * expert * 6  # 2 of 8 work
+
+
+def test_dropped_and_shared_experts_count_as_active_for_what_they_do(tmp_path):
+    compute = train_bank(
+        tmp_path / "run", "mlp", "router=soft_moe", "moe.shared=1", "trainer.max_steps=1"
+    )["compute"]
+    assert compute["active_parameters"] == compute["parameters"]
+
+
+@pytest.mark.parametrize("bank", ["mlp", "glu"])
+def test_dense_control_of_equal_flops(tmp_path, bank):
+    routed = train_bank(tmp_path / "routed", bank, "trainer.max_steps=1")
+    dense = train_bank(tmp_path / "dense", bank, "moe.control=iso_flop", "trainer.max_steps=1")
+    gap = dense["compute"]["flops_per_item"] - routed["compute"]["flops_per_item"]
+    matrices = {"mlp": 2, "glu": 3}[bank]
+    unit = 2 * matrices * DIM * TOKENS  # FLOPs of one hidden unit on one image
+    assert abs(gap) <= DEPTH * unit
+    assert dense["router"] == "dense_iso_flop"
+    assert dense["matched_to"] == "topk"
+    assert routed["matched_to"] is None
+    assert all(len(layer["load"]) == 1 for layer in dense["layers"])
+    assert_exact(tmp_path / "dense", dense)
+
+
+def test_dense_control_of_equal_parameters(tmp_path):
+    routed = train_bank(tmp_path / "routed", "mlp", "trainer.max_steps=1")
+    dense = train_bank(
+        tmp_path / "dense", "mlp", "moe.control=iso_parameter", "trainer.max_steps=1"
+    )
+    gap = dense["compute"]["parameters"] - routed["compute"]["parameters"]
+    assert abs(gap) <= DEPTH * 2 * DIM
+    assert dense["router"] == "dense_iso_parameter"
+    assert dense["compute"]["active_parameters"] == dense["compute"]["parameters"]
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("router", ROUTERS)
+def test_every_router_has_its_dense_controls(router, control):
+    tiny = [text for text in TINY if "max_steps" not in text]
+    arms = [
+        Run(compose([*tiny, NARROW, f"router={router}", *more]))
+        for more in ([], [f"moe.control={control}"])
+    ]
+    assert not arms[1].module.auxiliary_loss.losses
+    batch = next(iter(InOrder(arms[0].data.test, 64)))
+    cost = {"iso_flop": flops_of, "iso_parameter": parameters_of}[control]
+    routed, dense = (cost(run.module.eval(), batch) for run in arms)
+    assert dense == pytest.approx(routed, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "router",
+    one_of_each(
+        lambda name: (traits(name).needs_ids, traits(name).causal),
+        lambda name: not traits(name).needs_task,
+    ),
+)
+def test_controls_match_what_real_data_costs(router):
+    settings = [*TINY, NARROW, f"router={router}", "moe.capacity=1.0"]
+    routed, dense = (
+        Run(compose([*settings, *more])).module.eval() for more in ([], ["moe.control=iso_flop"])
+    )
+    batch = next(iter(InOrder(Run(compose(settings)).data.train, 64)))
+    assert flops_of(dense, batch) == pytest.approx(flops_of(routed, batch), rel=0.05)
+
+
+def flops_of(module, batch):
+    with torch.no_grad():
+        return experts.count_flops(lambda: module.backbone(module.prepare_batch(batch)))
+
+
+def parameters_of(module, batch):
+    return sum(p.numel() for p in module.backbone.parameters())
