@@ -213,7 +213,7 @@ def numbers_of(routing: Routing) -> dict[str, Tensor]:
 def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
     """The output ``(N, T, D)`` of fixed linear experts, one assignment at a time.
 
-    ``T`` is 1 unless weights are ``(A, T)``, or a blend has a ``combine`` for each task.
+    ``T`` is 1 unless weights are ``(A, T)``, or slots have a ``combine`` for each task.
     """
     generator = torch.Generator().manual_seed(7)
     dim = x.shape[1]
@@ -238,7 +238,8 @@ def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
         return torch.stack([execution.combiner.combine(outputs, w) for w in grid.unbind(-1)], 1)
     if not isinstance(execution, Slots):
         return out
-    combine = execution.combine.view(-1, *execution.dispatch.shape)  # (T, G, L, S)
+    combine = execution.combine  # (G, L, S) or (T, G, L, S)
+    combine = combine if combine.dim() > execution.dispatch.dim() else combine.unsqueeze(0)
     slots = out.view(*execution.dispatch.shape[::2], dim)
     return torch.einsum("tgls,gsd->gltd", combine, slots).flatten(0, 1)
 
