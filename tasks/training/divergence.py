@@ -1,4 +1,4 @@
-"""Where a number first stopped being finite."""
+"""Detection of the first place with a number that is not finite."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,12 +9,12 @@ from .._task import Backbone, Batch
 
 
 class DivergedError(RuntimeError):
-    """Training cannot go on: a loss, a value or a parameter is not finite."""
+    """Training cannot continue: a loss, a value or a parameter is not finite."""
 
 
 @torch.no_grad()
 def first_bad_place(backbone: Backbone, batch: Batch) -> str:
-    """The first place, in the order of work, that makes non-finite values out of finite ones.
+    """The first place, in order of execution, that turns finite values into non-finite ones.
 
     >>> class Broken(Backbone):
     ...     def __init__(self):
@@ -58,13 +58,13 @@ def first_bad_place(backbone: Backbone, batch: Batch) -> str:
 
 
 def _bad_rows(values: Tensor) -> list[int]:
-    """The first few rows that hold something not finite."""
+    """The first rows with a number that is not finite, at most 5."""
     bad = ~values.reshape(len(values), -1).isfinite().all(1)
     return bad.nonzero().flatten()[:5].tolist()
 
 
 def bad_parameter(module: nn.Module) -> str | None:
-    """The first parameter that is not finite, or None where all are."""
+    """The first parameter that is not finite, or None if all are finite."""
     for name, parameter in module.named_parameters():
         if not _finite(parameter):
             layer, _, leaf = name.removeprefix("backbone.").rpartition(".")

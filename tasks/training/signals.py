@@ -1,4 +1,4 @@
-"""Who asks a run to stop: a signal."""
+"""Signals that ask a run to stop."""
 
 import signal
 from types import FrameType
@@ -17,23 +17,23 @@ class StoppedError(Exception):
 
 
 class Stop(Protocol):
-    """What tells a run to stop.
+    """A source of requests to stop a run.
 
     Attributes:
-        signum: of the signal that asked for it; None where none did.
+        signum: the signal that requested the stop; None before any request.
     """
 
     signum: int | None
 
     def listen(self) -> None:
-        """From now on, until told otherwise; a second time changes nothing."""
+        """Start listening, until ``uninstall``; a second call has no effect."""
 
     def uninstall(self) -> None:
-        """Leave signals as they were."""
+        """Restore the previous signal handlers."""
 
 
 class Signals:
-    """SIGINT and SIGTERM to this process; a second one ends it at once."""
+    """SIGINT and SIGTERM to this process; a second signal ends it at once."""
 
     def __init__(self) -> None:
         self.signum: int | None = None

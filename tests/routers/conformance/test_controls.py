@@ -1,4 +1,4 @@
-"""Routers that route by lot, by what comes next, or as they began."""
+"""Routers that route at random, by what comes next, or as they began."""
 
 import pytest
 import torch
