@@ -1,7 +1,7 @@
 """The contract of a metric of one routed layer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 import torch
@@ -16,9 +16,15 @@ from ..routing.routing import Routing
 Value = float | int | list[int] | None
 
 
-def mean(values: Sequence[float]) -> float:
+def mean(values: Iterable[float]) -> float:
     """Arithmetic mean."""
-    return sum(values) / len(values)
+    listed = list(values)
+    return sum(listed) / len(listed)
+
+
+def total(values: Iterable[float]) -> float:
+    """Sum."""
+    return sum(values)
 
 
 class RoutingMetric(Metric, ABC):
@@ -36,7 +42,7 @@ class RoutingMetric(Metric, ABC):
     """
 
     full_state_update = False
-    over_layers: ClassVar[Callable[[Sequence[float]], float] | None] = staticmethod(mean)
+    over_layers: ClassVar[Callable[[Iterable[float]], float] | None] = staticmethod(mean)
 
     def __init__(self, num_experts: int) -> None:
         super().__init__(compute_with_cache=False)  # metrics of a group are updated together

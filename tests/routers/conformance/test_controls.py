@@ -146,7 +146,7 @@ def test_frozen_promises_what_the_router_promises():
 
 @pytest.mark.parametrize("of", [n for n in routers.available() if not traits(n).learned])
 def test_what_learns_nothing_cannot_be_frozen(of):
-    with pytest.raises(ConfigError, match=rf"router\.of={of}: .*trait learned"):
+    with pytest.raises(ConfigError, match=rf"router\.of={of} is invalid: .*trait learned"):
         built("frozen", of=of)
 
 

@@ -59,7 +59,7 @@ LOSSES = (
 # deterministic, with every auxiliary loss
 EXACT = (
     "task=odd_parts:OddDigits",
-    "task.augment=0",
+    "task.augmentation.strength=0",
     "router=odd_parts:Averaging",
     f"losses={{{LOSSES}}}",
     "optimizer.lr=0.01",
@@ -152,7 +152,7 @@ def test_devices_divide_the_batches_of_one():
 LONG = (
     "trainer.batch_size=32",
     "trainer.max_steps=-1",
-    "task.augment=1.0",
+    "task.augmentation.strength=1.0",
     TWO,
 )
 

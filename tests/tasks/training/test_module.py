@@ -74,7 +74,7 @@ def test_auxiliary_losses_are_weighted_and_summed_over_layers(batch):
 
 
 def test_loss_is_the_tasks_plus_the_auxiliary_loss(batch):
-    run = run_of("losses={switch: 0.5}", "task.augment=0")
+    run = run_of("losses={switch: 0.5}", "task.augmentation.strength=0")
     output, routings = run.module.backbone(batch)
     expected = run.task.loss(output, batch) + run.module.auxiliary_loss(routings)
     torch.testing.assert_close(run.module.training_step(batch, 0), expected)
