@@ -1,4 +1,4 @@
-"""What happens around training steps: seeds, logs, time."""
+"""Callbacks around training steps: seeds, logs, time."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Checkpoints a run can go on from exactly."""
+"""Checkpoints from which a run continues exactly."""
 
 import os
 import time
@@ -12,7 +12,7 @@ from .callbacks import stepped
 from .divergence import DivergedError, bad_parameter
 from .signals import Stop, StoppedError
 
-#: A checkpoint is written at least this often, beside every end of an epoch.
+#: A checkpoint is written at least this often, and at every end of an epoch.
 CHECKPOINT_SECONDS = 60.0
 
 
@@ -20,7 +20,7 @@ class Checkpoints(Callback):
     """``last.ckpt`` at every epoch's end, every minute, and when the run is asked to stop.
 
     It is written only where the optimizer has just stepped, so that no gradient is pending,
-    and after an epoch's last batch only when that has been validated: from there a run goes on
+    and after an epoch's last batch only when that has been validated: from there a run continues
     as if it had never stopped. It is written under another name and renamed, and never from
     parameters that are not finite, so the one that is there is always good.
 

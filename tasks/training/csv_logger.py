@@ -1,4 +1,4 @@
-"""A metrics table that survives kills and goes on after a resume."""
+"""A metrics table that survives kills and continues after a resume."""
 
 import csv
 import os

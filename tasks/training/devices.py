@@ -62,7 +62,7 @@ def check_devices(devices: int, accelerator: str, batch_size: int) -> None:
 
 
 def strategies(rank: Rank) -> dict[str, Any]:
-    """What Lightning's ``Trainer`` is told of the devices."""
+    """Arguments of Lightning's ``Trainer`` that describe the devices."""
     if rank.world_size == 1:
         return {"devices": 1}
     return {
@@ -138,7 +138,7 @@ def init_process_group(rank: Rank, port: int, accelerator: str) -> None:
 
     Args:
         rank: this process.
-        port: on this machine, of the store that whoever started the ranks keeps.
+        port: on this machine, of the store that the launcher of the ranks keeps.
         accelerator: what they train on.
     """
     store = dist.TCPStore(HOST, port, rank.world_size, is_master=False)  # type: ignore[attr-defined]

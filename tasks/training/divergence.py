@@ -1,4 +1,4 @@
-"""Where a number first stopped being finite."""
+"""The first place of a number that is not finite."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,7 +9,7 @@ from .._task import Backbone, Batch
 
 
 class DivergedError(RuntimeError):
-    """Training cannot go on: a loss, a value or a parameter is not finite."""
+    """Training cannot continue: a loss, a value or a parameter is not finite."""
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Who asks a run to stop: a signal."""
+"""Signals that ask a run to stop."""
 
 import signal
 from types import FrameType
@@ -17,16 +17,16 @@ class StoppedError(Exception):
 
 
 class Stop(Protocol):
-    """What tells a run to stop.
+    """A request to stop a run.
 
     Attributes:
-        signum: of the signal that asked for it; None where none did.
+        signum: of the signal that asked for it; None without one.
     """
 
     signum: int | None
 
     def listen(self) -> None:
-        """From now on, until told otherwise; a second time changes nothing."""
+        """Listen until ``uninstall``; a second call changes nothing."""
 
     def uninstall(self) -> None:
         """Leave signals as they were."""

@@ -338,7 +338,7 @@ def test_levels_at_balance(name, options):
     assert value(name, even, **options) == pytest.approx(expected, abs=8 * EPS)
 
 
-# ---- every loss beside NumPy, one number at a time ----
+# ---- every loss against NumPy, one number at a time ----
 
 
 def np_softmax(h):
