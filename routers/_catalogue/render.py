@@ -133,5 +133,5 @@ def verdicts(router: str, found: list[CheckResult]) -> RenderableType:
 def _outcome(verdict: CheckResult) -> tuple[Text, Text]:
     if verdict.failure is None:
         return Text(verdict.note or "pass", style="dim" if verdict.note else "green"), Text()
-    why = Text(f"why   {verdict.failure.why}\nmend  {verdict.failure.mend}")
+    why = Text(f"why   {verdict.failure.why}\nhint  {verdict.failure.hint}")
     return Text("FAIL", style="bold red"), why

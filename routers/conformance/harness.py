@@ -1,4 +1,4 @@
-"""What the conformance checks share: a router to try, items to route, routes to compare."""
+"""Tools of the conformance checks: a router under test, items to route, routes to compare."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from ..routing import Combine, Items, Routing, Slots
 #: ``(dim, num_experts) -> Router``.
 Factory = Callable[..., Router]
 
-#: ``(D, E)`` to try; a router may refuse some with ``ConfigError``.
+#: ``(D, E)`` to test; a router may refuse some with ``ConfigError``.
 SIZES = [(7, 5), (9, 16), (8, 4), (6, 6), (5, 8)]
 
 #: ``(L, G)``: items per group and groups.
@@ -28,25 +28,25 @@ TASKS = 2
 
 
 class CheckError(AssertionError):
-    """A promise that was not kept: ``why`` it is one, and how to ``mend`` it."""
+    """A broken contract or trait: ``why`` states what failed, ``hint`` how to fix it."""
 
-    def __init__(self, why: str, mend: str) -> None:
-        super().__init__(f"{why}\n  mend: {mend}")
+    def __init__(self, why: str, hint: str) -> None:
+        super().__init__(f"{why}\n  hint: {hint}")
         self.why = why
-        self.mend = mend
+        self.hint = hint
 
 
-def require(kept: object, why: str, mend: str) -> None:
+def require(kept: object, why: str, hint: str) -> None:
     """Raise ``CheckError`` unless ``kept``."""
     if not kept:
-        raise CheckError(why, mend)
+        raise CheckError(why, hint)
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """The global generator at ``seed`` inside, and as it was before outside."""
+    """Seed the global generator inside and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # the CPU's alone: nothing here is elsewhere
+        torch.default_generator.manual_seed(seed)  # the CPU's alone: everything here runs there
         yield
 
 
@@ -59,7 +59,7 @@ class RouterUnderTest:
     num_experts: int
 
     def build(self, seed: int = 0) -> Router:
-        """A fresh router as its constructor leaves it."""
+        """A fresh router, as constructed."""
         with seeded(seed):
             return self.factory(self.dim, self.num_experts)
 
@@ -113,8 +113,8 @@ def subjects(factory: Factory, most: int = 2) -> list[RouterUnderTest]:
             found.append(subject)
     require(
         found,
-        f"it refuses every num_experts of {[e for _, e in SIZES]}: {'; '.join(refusals)}",
-        "choose defaults that fit at least one of these",
+        f"the router refuses every num_experts of {[e for _, e in SIZES]}: {'; '.join(refusals)}",
+        "choose default options that work for at least one of these",
     )
     return found[:most]
 
@@ -123,7 +123,7 @@ def subjects(factory: Factory, most: int = 2) -> list[RouterUnderTest]:
 
 
 def with_mask(items: Items, mask: Tensor | None) -> Items:
-    """The same items, those where ``mask`` is False being padding."""
+    """The same items, with those where ``mask`` is False as padding."""
     return Items(items.x, items.groups, mask, items.ids, items.task)
 
 
@@ -154,11 +154,11 @@ def pick(items: Items, index: Tensor, groups: int) -> Items:
     return Items(items.x[index], groups, mask, ids, task)
 
 
-# ---- what a routing says ----
+# ---- readings of a routing ----
 
 
 def routes(routing: Routing) -> Tensor:
-    """Where each item goes and with what weight, one row per item, ``(N, ...)``."""
+    """Experts and weights of each item, one row per item, ``(N, ...)``."""
     if isinstance(routing.execution, Slots):
         dispatch, combine = routing.execution.dispatch, routing.execution.combine
         per_task = combine.unbind() if combine.dim() > dispatch.dim() else [combine]
@@ -177,7 +177,7 @@ def rows_of(routing: Routing) -> int:
 
 
 def same(one: Tensor, other: Tensor, tolerance: float = 1e-9) -> bool:
-    """Whether two tensors have one shape and, within ``tolerance``, one content."""
+    """Whether two tensors have equal shapes and, within ``tolerance``, equal values."""
     return one.shape == other.shape and torch.allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
@@ -213,7 +213,7 @@ def numbers_of(routing: Routing) -> dict[str, Tensor]:
 def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
     """The output ``(N, T, D)`` of fixed linear experts, one assignment at a time.
 
-    ``T`` is 1 unless weights are ``(A, T)``, or a blend has a ``combine`` for each task.
+    ``T`` is 1 unless weights are ``(A, T)``, or slots have a ``combine`` for each task.
     """
     generator = torch.Generator().manual_seed(7)
     dim = x.shape[1]
@@ -238,7 +238,8 @@ def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
         return torch.stack([execution.combiner.combine(outputs, w) for w in grid.unbind(-1)], 1)
     if not isinstance(execution, Slots):
         return out
-    combine = execution.combine.view(-1, *execution.dispatch.shape)  # (T, G, L, S)
+    combine = execution.combine  # (G, L, S) or (T, G, L, S)
+    combine = combine if combine.dim() > execution.dispatch.dim() else combine.unsqueeze(0)
     slots = out.view(*execution.dispatch.shape[::2], dim)
     return torch.einsum("tgls,gsd->gltd", combine, slots).flatten(0, 1)
 
@@ -249,7 +250,7 @@ def state_of(router: Router) -> dict[str, Tensor]:
 
 
 def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
-    """Names whose tensors are not what they were."""
+    """Names of tensors that differ, or that only one side has."""
     return sorted(
         name
         for name in before.keys() | after.keys()
@@ -258,5 +259,5 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
 
 
 def copied(router: Router) -> Router:
-    """A deep copy, so that no check leaves traces for the next."""
+    """A deep copy, so that checks do not affect each other."""
     return copy.deepcopy(router)

@@ -1,4 +1,4 @@
-"""The conformance kit: does a router keep what every router promises?"""
+"""The list of conformance checks, and functions that run them on a router."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from .checks.adaptation import (
     check_adapt_balances,
     check_adapt_moves_buffers,
     check_adapt_selects,
-    check_tally,
+    check_counts,
 )
 from .checks.capacity import check_capacity, check_capacity_is_causal, check_drops_keep_weights
 from .checks.gradients import (
@@ -22,11 +22,11 @@ from .checks.gradients import (
 )
 from .checks.learning import check_idle_experts, check_options_learn
 from .checks.losses import check_expected_load, check_loss_values
-from .checks.memory import check_nothing_kept, check_terms_stand_alone
+from .checks.memory import check_losses_are_independent, check_nothing_kept
 from .checks.metadata import (
-    check_balance_names,
+    check_default_losses,
     check_docstring,
-    check_space,
+    check_search_space,
     check_traits_declared,
 )
 from .checks.padding import (
@@ -46,10 +46,10 @@ from .checks.scores import (
     check_work_is_bounded,
 )
 from .checks.shapes import (
-    check_balance_term,
     check_empty_and_single,
     check_layout_fields,
     check_shapes_and_ranges,
+    check_switch_at_balance,
     check_weights_sum_as_declared,
 )
 from .checks.state import (
@@ -71,16 +71,16 @@ from .checks.traits import (
 )
 from .harness import CheckError, Factory, RouterUnderTest, seeded, subjects
 
-#: Raises ``CheckError``; returns why it had nothing to look at, or None.
+#: Raises ``CheckError``; returns why it did not apply, or None.
 Check = Callable[[RouterUnderTest], str | None]
 
 CHECKS: list[Check] = [
-    check_work_is_bounded,  # first, for with a router that never ends no other check ends
+    check_work_is_bounded,  # first: with a forward pass that does not end, no other check ends
     check_docstring,
     check_traits_declared,
     check_traits_may_only_shrink,
-    check_space,
-    check_balance_names,
+    check_search_space,
+    check_default_losses,
     check_shapes_and_ranges,
     check_layout_fields,
     check_weights_sum_as_declared,
@@ -102,7 +102,7 @@ CHECKS: list[Check] = [
     check_forward_keeps_state,
     check_nothing_kept,
     check_adapt,
-    check_tally,
+    check_counts,
     check_adapt_moves_buffers,
     check_adapt_selects,
     check_adapt_balances,
@@ -119,9 +119,9 @@ CHECKS: list[Check] = [
     check_drops_keep_weights,
     check_capacity_is_causal,
     check_empty_and_single,
-    check_balance_term,
+    check_switch_at_balance,
     check_loss_values,
-    check_terms_stand_alone,
+    check_losses_are_independent,
     check_expected_load,
     check_bf16,
     check_full_precision_inside,
@@ -136,12 +136,12 @@ Candidate = str | type[Router] | Factory
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found.
+    """The result of one check on one router.
 
     Attributes:
         check: its name, such as ``causal``.
-        note: why there was nothing to look at, such as ``not promised``; empty otherwise.
-        failure: what was broken and how to mend it; None where the check passed.
+        note: why the check did not apply, such as ``not declared``; empty otherwise.
+        failure: what failed and how to fix it; None if the check passed.
     """
 
     check: str
@@ -158,7 +158,7 @@ def check_router(router: Candidate, **options: Any) -> None:
         options: of the constructor.
 
     Raises:
-        CheckError: an ``AssertionError`` that lists all that failed, why, and how to mend it.
+        CheckError: an ``AssertionError`` that lists every failed check with its reason and a hint.
 
     >>> check_router("uniform", k=1)
     """
@@ -166,14 +166,14 @@ def check_router(router: Candidate, **options: Any) -> None:
     if broken:
         lines = [f"{v.check}: {v.failure}" for v in broken]
         why = f"{label(router)} fails {len(broken)} of {len(CHECKS)} checks\n" + "\n".join(lines)
-        raise CheckError(why, "what each check above says, from the top")
+        raise CheckError(why, "fix the failures in the order listed")
 
 
 def run_checks(router: Candidate, **options: Any) -> list[CheckResult]:
-    """Every check's verdict on a router, in order; where a pass does not end, that one alone."""
+    """The result of every check in order; stops after a forward pass that does not end."""
     found = []
     for check in CHECKS:
-        found.append(_verdict(check, router, options))
+        found.append(_result(check, router, options))
         if isinstance(found[-1].failure, EndlessError):
             break
     return found
@@ -183,8 +183,8 @@ def parametrize_with_checks(candidates: Iterable[Candidate] | None = None) -> Ca
     """A pytest decorator that runs a test once for every router and every check.
 
     Args:
-        candidates: what to check, each as for ``check_router``; every registered router by
-            default.
+        candidates: routers to check, each as for ``check_router``; by default every registered
+            router.
 
     ::
 
@@ -192,10 +192,10 @@ def parametrize_with_checks(candidates: Iterable[Candidate] | None = None) -> Ca
         def test_conformance(router, check):
             check(router)
     """
-    import pytest  # a tool of the tests, not of the package
+    import pytest  # needed by tests only
 
     chosen = ROUTERS.available() if candidates is None else candidates
-    tried = [(router, cache(partial(_endless, router))) for router in chosen]  # each asked once
+    tried = [(router, cache(partial(_endless, router))) for router in chosen]  # each run once
     return pytest.mark.parametrize(
         ("router", "check"),
         [
@@ -211,27 +211,27 @@ def parametrize_with_checks(candidates: Iterable[Candidate] | None = None) -> Ca
 
 
 def _endless(router: Candidate) -> EndlessError | None:
-    """What says that a pass does not end; None where all do, or where something else is wrong."""
-    failure = _verdict(check_work_is_bounded, router, {}).failure
+    """The error of a forward pass that does not end; None if all end or fail otherwise."""
+    failure = _result(check_work_is_bounded, router, {}).failure
     return failure if isinstance(failure, EndlessError) else None
 
 
 def _run_if_it_ends(
     check: Check, endless: Callable[[], EndlessError | None], router: Candidate
 ) -> str | None:
-    """Run a check in every size, unless it would hang; checks may come in any order, or alone."""
+    """Run a check in every size unless it would hang; checks may run in any order."""
     if (failure := endless()) is not None:
-        raise EndlessError(failure.why, failure.mend)
+        raise EndlessError(failure.why, failure.hint)
     return _run(check, router)
 
 
 def label(router: Candidate) -> str:
-    """What to call a candidate in reports."""
+    """The name of a candidate in reports."""
     return str(getattr(router, "__name__", router))
 
 
 def name(check: Check) -> str:
-    """What to call a check in reports.
+    """The name of a check in reports.
 
     >>> name(CHECKS[0])
     'work_is_bounded'
@@ -243,7 +243,7 @@ def _run(check: Check, router: Candidate, **options: Any) -> str | None:
     """Run a check in every size; the note of the last."""
     note = None
     for subject in subjects(_factory(router, options)):
-        with seeded(0):  # what a check draws is the same every time, and the caller's stays
+        with seeded(0):  # reproducible, and the caller's generator is left alone
             note = check(subject)
     return note
 
@@ -254,14 +254,14 @@ def _factory(router: Candidate, options: dict[str, Any]) -> Factory:
     return partial(router, **options)
 
 
-def _verdict(check: Check, router: Candidate, options: dict[str, Any]) -> CheckResult:
+def _result(check: Check, router: Candidate, options: dict[str, Any]) -> CheckResult:
     try:
         return CheckResult(name(check), note=_run(check, router, **options) or "")
     except CheckError as broken:
         return CheckResult(name(check), failure=broken)
-    except Exception as error:  # whatever a router raises is a finding, not the end of the report
+    except Exception as error:  # an error of a router is a result of the check
         failure = CheckError(
-            f"{type(error).__name__}: {error}", "make the router run on what this check gives it"
+            f"{type(error).__name__}: {error}", "let the router accept the items of this check"
         )
         failure.__cause__ = error
         return CheckResult(name(check), failure=failure)

@@ -42,7 +42,7 @@ def test_check_that_passes(capsys):
     assert main(["check", "uniform"]) == 0
     shown = capsys.readouterr().out
     assert "FAIL" not in shown
-    assert "not promised" in shown
+    assert "not declared" in shown
     assert f"uniform: {len(CHECKS)} of {len(CHECKS)} checks pass" in shown
 
 
@@ -58,7 +58,7 @@ def test_check_that_fails_from_the_current_folder(tmp_path):
     assert done.returncode == 1, done.stderr
     shown = " ".join(done.stdout.split())
     assert "gradients FAIL why the task sends no gradient to w" in shown
-    assert "mend weigh the experts' outputs" in shown
+    assert "hint weigh the experts' outputs" in shown
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Checks of ``adapt``: what follows the load is a buffer, is saved, selects and never weighs."""
+"""Checks of ``adapt``: adapted state is a saved buffer that selects experts and sets no weight."""
 
 import torch
 from torch import Tensor
@@ -22,62 +22,61 @@ def check_adapt(subject: RouterUnderTest) -> None:
             require(
                 first.isfinite().all(),
                 f"after adapt({load.tolist()}) weights are not finite",
-                "allow for a step without items; move by a bounded step",
+                "handle a step without items; change state by a bounded step",
             )
             require(
                 torch.equal(first, second),
-                "after adapt(load) eval gives two routes for one input",
-                "let adapt move buffers, and only there",
+                "after adapt(load), eval gives two routes for one input",
+                "change buffers in adapt, and nowhere else",
             )
 
 
-def check_tally(subject: RouterUnderTest) -> str | None:
-    """In training alone a routing carries ``num_counts`` counts, where the router asks for any."""
+def check_counts(subject: RouterUnderTest) -> str | None:
+    """A routing holds ``num_counts`` counts in training, and none in eval."""
     size = subject.router().num_counts
-    check = _check_counts if size else _check_no_tally
+    check = _require_counts if size else _require_no_counts
     for items in subject.batches():
         check(subject.in_training(items).extras.get("counts"), size)
         require(
             "counts" not in subject.in_eval(items).extras,
-            "a routing carries a tally in eval, where nothing is adapted",
+            "a routing holds counts in eval, where nothing is adapted",
             'give extras={"counts": ...} if self.training',
         )
-    return None if size else "asks for no tally"
+    return None if size else "has no counts"
 
 
-def _check_no_tally(tally: Tensor | None, size: int) -> None:
+def _require_no_counts(tally: Tensor | None, size: int) -> None:
     require(
         tally is None,
-        f"a routing carries a tally, but num_counts is {size}, so nobody gives it back",
-        "declare num_counts, or leave tally out",
+        f"a routing holds counts, but num_counts is {size}, so adapt_from_counts never gets them",
+        "declare num_counts, or leave counts out",
     )
 
 
-def _check_counts(tally: Tensor | None, size: int) -> None:
+def _require_counts(tally: Tensor | None, size: int) -> None:
     shape = None if tally is None else (tally.dtype, *tally.shape)
     require(
         shape == (torch.int64, size),
-        f"routing.extras['counts'] is {shape}, not int64 ({size},) as num_counts says",
-        "count in whole numbers, which add up over batches and ranks; count none where "
-        "there is no item",
+        f"routing.extras['counts'] is {shape}, expected int64 ({size},) from num_counts",
+        "count in integers, which add up over batches and ranks; count nothing for padding",
     )
 
 
 def check_adapt_moves_buffers(subject: RouterUnderTest) -> str | None:
-    """What ``adapt`` moves is no parameter, keeps float32 and is in the state dict."""
+    """State that ``adapt`` changes is not a parameter, stays float32 and is saved."""
     router, moved = _moved(subject)
     if not moved:
         return "adapts nothing"
     parameters = moved & dict(router.named_parameters()).keys()
     require(
         not parameters,
-        f"adapt moves {', '.join(sorted(parameters))}, which the optimizer moves as well",
+        f"adapt changes {', '.join(sorted(parameters))}, which the optimizer changes as well",
         "make it a buffer: self.register_buffer(name, torch.zeros(...))",
     )
     unsaved = moved - router.state_dict().keys()
     require(
         not unsaved,
-        f"adapt moves {', '.join(sorted(unsaved))}, which no checkpoint holds",
+        f"adapt changes {', '.join(sorted(unsaved))}, which no checkpoint holds",
         "register the buffer without persistent=False",
     )
     for when, other in (("", subject.router()), (" in a bf16 module", subject.router().bfloat16())):
@@ -90,15 +89,15 @@ def check_adapt_moves_buffers(subject: RouterUnderTest) -> str | None:
         ]
         require(
             not coarse,
-            f"adapt moves {', '.join(coarse)}, of {state[coarse[0]].dtype if coarse else ''}{when}:"
-            " small steps vanish",
-            "keep it in float32, in a submodule routers.Float32State, whose buffers are not cast",
+            f"adapt changes {', '.join(coarse)}, of {state[coarse[0]].dtype if coarse else ''}"
+            f"{when}: small steps vanish",
+            "keep it in float32, in a routers.blocks.Float32State, whose buffers are never cast",
         )
     return None
 
 
 def check_adapt_selects(subject: RouterUnderTest) -> str | None:
-    """A bias per expert selects and never weighs, nor does it show in ``logits`` or ``probs``."""
+    """A bias per expert changes selection, but no weight, no ``logits`` and no ``probs``."""
     router, moved = _moved(subject)
     before = subject.router().double().eval()
     if not _per_expert(subject, before, moved):
@@ -109,20 +108,20 @@ def check_adapt_selects(subject: RouterUnderTest) -> str | None:
         first, second = getattr(one, name), getattr(other, name)
         require(
             first is None or one.candidates is not None or same(first, second),
-            f"routing.{name} changes with {', '.join(sorted(moved))}, which adapt moves",
-            f"select by score + bias, and give {name} without it: losses would fight the bias",
+            f"routing.{name} depends on {', '.join(sorted(moved))}, which adapt changes",
+            f"select by score + bias and leave the bias out of {name}: losses would oppose it",
         )
     stayed = (one.assigned_mask == other.assigned_mask).all(1)
     require(
         same(routes(one)[stayed], routes(other)[stayed]),
-        f"weights change with {', '.join(sorted(moved))}, which adapt moves, where choices do not",
-        "the bias selects and never weighs: weight = scores.gather(1, expert), without it",
+        f"weights of unchanged choices depend on {', '.join(sorted(moved))}, which adapt changes",
+        "use the bias to select, not to weigh: weight = scores.gather(1, expert), without it",
     )
     return None
 
 
 def check_adapt_balances(subject: RouterUnderTest) -> str | None:
-    """A bias per expert that follows the load makes it more even, not less."""
+    """A bias per expert that follows the load makes the load more even."""
     router, moved = _moved(subject)
     fresh = subject.router().double()
     if not _per_expert(subject, fresh, moved):
@@ -135,7 +134,7 @@ def check_adapt_balances(subject: RouterUnderTest) -> str | None:
     last = _spread(router.eval()(items))
     require(
         last <= max(first, 1.5),
-        f"{STEPS} steps of adapt on one batch take the largest load from {first:.2f} to "
+        f"{STEPS} steps of adapt on one batch change the largest load from {first:.2f} to "
         f"{last:.2f} times the mean",
         "raise the bias of experts below the mean load and lower that of those above",
     )
@@ -143,7 +142,7 @@ def check_adapt_balances(subject: RouterUnderTest) -> str | None:
 
 
 def _moved(subject: RouterUnderTest) -> tuple[Router, set[str]]:
-    """A router after many steps whose load was its own, and what they moved."""
+    """A router after many adapted steps, and the names of the state that changed."""
     router = subject.router().double().train()
     before = state_of(router)
     with torch.no_grad():
@@ -154,7 +153,7 @@ def _moved(subject: RouterUnderTest) -> tuple[Router, set[str]]:
 
 
 def step(router: Router, routing: Routing) -> None:
-    """Tell a router what a training step tells it: the load, and the tally where it keeps one."""
+    """Adapt a router as a training step does: to the load, and to the counts if it has any."""
     router.adapt(routing.requested_load)
     if router.num_counts:
         router.adapt_from_counts(routing.extras["counts"])

@@ -1,4 +1,4 @@
-"""Checks of what a capacity gives away: how much, that weights stay, and nobody looks ahead."""
+"""Checks of capacity: the number of kept assignments, their weights, and causality."""
 
 import torch
 from torch import Tensor
@@ -12,15 +12,17 @@ from .shapes import CONSTRUCT
 def check_capacity(subject: RouterUnderTest) -> None:
     """``routing.limit`` keeps ``ceil(factor * K n_g / E)`` per group and expert, in every order.
 
-    ``K`` is the budget. Where there is none it is the group's mean, and in the order of
-    positions, which may not know that mean, nothing is checked but that none are added.
+    ``K`` is ``experts_per_item``, or else the group's mean. The order ``position`` cannot know
+    that mean; there, the check only requires that no assignment is added.
     """
     for items in subject.batches():
         for route in (subject.in_training, subject.in_eval):
             routing = route(items)
             if not routing.supports_dropping:
                 require(
-                    routing.limit(0.5) is routing, "limit changed a blend or a merge", CONSTRUCT
+                    routing.limit(0.5) is routing,
+                    "limit changed slots or merged experts",
+                    CONSTRUCT,
                 )
                 continue
             for order in DROP_ORDERS:
@@ -29,7 +31,7 @@ def check_capacity(subject: RouterUnderTest) -> None:
                 require(
                     same(routes(routing.limit(0.5, order)), routes(routing.limit(0.5, order))),
                     f"limit(0.5, {order!r}) is not deterministic",
-                    "seed the drop order from the routing",
+                    "derive the random order from the routing",
                 )
 
 
@@ -55,13 +57,13 @@ def _check_limited(routing: Routing, kept: Routing, factor: float, order: str) -
     )
     require(
         torch.equal(kept.requested_load, routing.requested_load),
-        f"limit({factor}, {order!r}) changed the demand",
-        "leave requested to Routing.drop",
+        f"limit({factor}, {order!r}) changed the requested load",
+        "let Routing.drop set requested",
     )
 
 
 def check_drops_keep_weights(subject: RouterUnderTest) -> str | None:
-    """A capacity deletes edges; it scales the weights that stay only where it is told to."""
+    """A capacity deletes assignments and rescales the remaining weights only on request."""
     for items in subject.batches():
         routing = subject.in_eval(items)
         if not routing.supports_dropping:
@@ -71,8 +73,8 @@ def check_drops_keep_weights(subject: RouterUnderTest) -> str | None:
             kept = _weights(routing.limit(0.5, order))
             require(
                 all(before.get(pair) == weight for pair, weight in kept.items()),
-                f"limit(0.5, {order!r}) changed a weight that stays",
-                "drop edges alone: weights are scaled where renormalize=True asks for it",
+                f"limit(0.5, {order!r}) changed a weight that it keeps",
+                "only drop assignments: weights are rescaled only with renormalize=True",
             )
     return None
 
@@ -83,9 +85,9 @@ def _weights(routing: Routing) -> dict[tuple[int, int], object]:
 
 
 def check_capacity_is_causal(subject: RouterUnderTest) -> str | None:
-    """Trait ``causal``: under a capacity in the order of position it is kept as well."""
+    """Trait ``causal`` also holds under a capacity in the order ``position``."""
     if not subject.router().traits.causal:
-        return "not promised"
+        return "not declared"
     length, groups = 7, 3
     plain = subject.items(length, groups)
     place = torch.arange(len(plain)) % length
@@ -97,10 +99,10 @@ def check_capacity_is_causal(subject: RouterUnderTest) -> str | None:
                 one, two = (_kept(subject, each, factor, early) for each in (items, other))
                 require(
                     same(one, two),
-                    f"limit({factor}) drops others of the first {cut} items where later ones "
-                    "change, though causal is declared",
+                    f"causal is declared, but which of the first {cut} items limit({factor}) drops "
+                    "depends on later items",
                     "the order position is first come, first served: sort by place and not by "
-                    "weight; and count no assignments of later items into the capacity, see "
+                    "weight, and do not count assignments of later items for the capacity, see "
                     "Routing.experts_per_item",
                 )
     return None

@@ -1,4 +1,4 @@
-"""Checks of what a router learns from: the gradient through the mixture's output."""
+"""Checks of the gradient from the mixture's output to the router's parameters."""
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ def check_gradients(subject: RouterUnderTest) -> None:
     require(
         trained,
         "learned is declared, but no parameter requires a gradient",
-        "make what is learned an nn.Parameter, or declare traits = Traits(learned=False)",
+        "make the learned tensor an nn.Parameter, or declare traits = Traits(learned=False)",
     )
     output = _output(router, subject.items(8, 3))
     found = gradients(router, output)
@@ -42,16 +42,16 @@ def check_gradients(subject: RouterUnderTest) -> None:
         require(
             size > TINY * max(1.0, abs(output.item())),
             f"the task sends no gradient to {name} (norm {size:.2g})",
-            "weigh the experts' outputs by what the parameter computes; a single weight divided "
-            "by itself is always 1, so with one expert per item use the probability itself",
+            "weigh the experts' outputs by a value computed from the parameter; a single weight "
+            "divided by itself is always 1, so with one expert per item use the probability",
         )
 
 
 def check_gradients_are_exact(subject: RouterUnderTest) -> str | None:
-    """Trait ``exact_gradients``: where choices stay, gradients equal finite differences."""
+    """Trait ``exact_gradients``: gradients equal finite differences while choices do not change."""
     router = subject.router().double().train()
     if not (router.traits.learned and router.traits.exact_gradients):
-        return "not promised"
+        return "not declared"
     plain = subject.items(6, 2)
     for items in (plain, with_mask(plain, random_mask(plain))):
         found = gradients(router, _output(router, items))
@@ -64,18 +64,18 @@ def check_gradients_are_exact(subject: RouterUnderTest) -> str | None:
             require(
                 measured is None or abs(measured - claimed) <= 1e-5 * max(1.0, abs(measured)),
                 f"along a direction in {name} the output's slope is {measured}, "
-                f"its gradient says {claimed}",
+                f"but its gradient gives {claimed}",
                 "look for detach(), .data or an in-place change between parameter and weight; "
-                "where a surrogate is meant, declare traits = Traits(exact_gradients=False)",
+                "for an intended surrogate, declare traits = Traits(exact_gradients=False)",
             )
     return None
 
 
 def check_finite_gradients(subject: RouterUnderTest) -> str | None:
-    """Every balance term and the output give finite gradients, with padded groups too."""
+    """Every loss and the output give finite gradients, also with padded groups."""
     router = subject.router().double().train()
     if not router.traits.learned:
-        return "not promised"
+        return "not declared"
     items = subject.items(4, 3)
     padded_group = torch.arange(len(items)) >= items.group_length
     for what, mask in (
@@ -89,9 +89,9 @@ def check_finite_gradients(subject: RouterUnderTest) -> str | None:
 
 
 def check_finite_from_zero(subject: RouterUnderTest) -> str | None:
-    """All parameters at zero, as some papers start: no term or gradient is NaN."""
+    """With all parameters at zero, as some papers initialize, no loss or gradient is NaN."""
     if not subject.router().traits.learned:
-        return "not promised"
+        return "not declared"
     items = subject.items(6, 2)
     router = copied(subject.router()).double().train()
     with torch.no_grad():
@@ -103,7 +103,7 @@ def check_finite_from_zero(subject: RouterUnderTest) -> str | None:
 
 
 def require_finite_gradients(router: Router, items: Items, what: str) -> None:
-    """Raise ``CheckError`` where a term or the output has a gradient that is not finite."""
+    """Raise ``CheckError`` if a loss or the output has a gradient that is not finite."""
     fresh = copied(router)
     with seeded(1):
         routing = fresh(items)
@@ -112,26 +112,26 @@ def require_finite_gradients(router: Router, items: Items, what: str) -> None:
         require(
             value.isfinite().all() and not bad,
             f"{name} is {value.item():.4g} {what}, its gradient is not finite in {bad}",
-            "take no square root or division that can meet 0; mask with a finite floor",
+            "avoid square roots and divisions of 0; mask with a finite floor",
         )
 
 
 def _output(router: Router, items: Items) -> Tensor:
-    """A scalar that depends on all of the mixture's output, noise from a fixed seed."""
+    """A scalar that depends on the whole output of the mixture, with noise from a fixed seed."""
     with seeded(1):
         routing = router(items)
     return probed(routing, items)
 
 
 def probed(routing: Routing, items: Items) -> Tensor:
-    """A scalar that depends on all of the mixture's output."""
+    """A scalar that depends on the whole output of the mixture."""
     y = toy_mixture(routing, items.x)
     probe = torch.randn(y.shape, generator=torch.Generator().manual_seed(5), dtype=y.dtype)
     return (y * probe).sum()
 
 
 def gradients(router: Router, value: Tensor) -> dict[str, Tensor]:
-    """Of a scalar, by parameter; 0 where it does not depend on one."""
+    """Gradients of a scalar by parameter; 0 for parameters that it does not depend on."""
     trained = {name: p for name, p in router.named_parameters() if p.requires_grad}
     if not value.requires_grad:
         return {name: torch.zeros_like(p) for name, p in trained.items()}
@@ -143,7 +143,7 @@ def gradients(router: Router, value: Tensor) -> dict[str, Tensor]:
 
 
 def _difference(router: Router, items: Items, name: str, direction: Tensor) -> float | None:
-    """The central difference along ``direction``; None where every step changes a choice."""
+    """The central difference along ``direction``; None if every step size changes a choice."""
     chosen = _chosen(router, items)
     for step in (1e-5, 1e-6, 1e-7):
         ahead, behind = (_moved(router, name, sign * step * direction) for sign in (1, -1))

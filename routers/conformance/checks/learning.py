@@ -1,4 +1,4 @@
-"""Checks that every way to set a router up learns, and that idle parts of it do no harm."""
+"""Checks that a router learns with every option, and with experts that get no items."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -16,29 +16,29 @@ from .metadata import ends
 
 
 def check_options_learn(subject: RouterUnderTest) -> str | None:
-    """With one expert per item, and with all that ``space`` offers, the task reaches the gate."""
+    """With each choice of ``search_space`` and with ``k=1``, the gradient reaches the gate."""
     kind = type(subject.build())
     if not kind.traits.learned:
-        return "not promised"
+        return "not declared"
     for options in _settings(kind):
         chosen = RouterUnderTest(partial(kind, **options), subject.dim, subject.num_experts)
         try:
             chosen.build()
         except ConfigError:
-            continue  # what cannot learn has to be refused: that is one way to keep the promise
+            continue  # refusing an option that cannot learn is correct
         try:
             check_gradients(chosen)
         except CheckError as broken:
             given = ", ".join(f"{name}={value}" for name, value in options.items())
             raise CheckError(
                 f"with {given}: {broken.why}",
-                f"refuse what cannot learn with ConfigError; or {broken.mend}",
+                f"refuse an option that cannot learn with ConfigError; or {broken.hint}",
             ) from broken
     return None
 
 
 def _settings(kind: type[Router]) -> Iterator[Mapping[str, Any]]:
-    """Each choice of ``space``, both ends of a range, alone and with one expert per item."""
+    """Each choice of ``search_space``, both ends of a range, alone and with ``k=1``."""
     listed = [
         {name: choice} for name, choices in kind.search_space.items() for choice in ends(choices)
     ]
@@ -49,11 +49,11 @@ def _settings(kind: type[Router]) -> Iterator[Mapping[str, Any]]:
 
 
 def check_idle_experts(subject: RouterUnderTest) -> str | None:
-    """Where a batch is one item, all parameters stay in the graph: DDP breaks on unused ones."""
+    """All parameters stay in the graph for a batch of one item: DDP fails on unused ones."""
     router = subject.router().double().train()
     trained = {name: p for name, p in router.named_parameters() if p.requires_grad}
     if not trained:
-        return "nothing to learn"
+        return "no parameters"
     many = subject.items(3, 2)
     for items in (subject.items(1), with_mask(many, torch.arange(len(many)) == 0)):
         with seeded(1):
@@ -70,9 +70,9 @@ def check_idle_experts(subject: RouterUnderTest) -> str | None:
         unused = [name for name, g in zip(trained, found, strict=True) if g is None]
         require(
             not unused,
-            f"with one real item {', '.join(unused)} take no part in the weights: "
+            f"with one real item the weights do not depend on {', '.join(unused)}: "
             "DistributedDataParallel refuses unused parameters",
-            "compute the scores of all experts, or of all tasks, at once and pick from them: "
-            "then what nobody chose gets a gradient of 0",
+            "compute the scores of all experts, or of all tasks, at once and select from them: "
+            "scores that are not selected then get a gradient of 0",
         )
     return None

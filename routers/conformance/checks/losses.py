@@ -1,4 +1,4 @@
-"""Checks of what losses say of a router's routings, by slow sums over single assignments."""
+"""Checks of losses against slow sums over single assignments."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ DRAWS = 200
 
 
 def check_loss_values(subject: RouterUnderTest) -> None:
-    """Balance terms count every choice, before drops, and each item once."""
+    """Losses count every choice, before drops, and each item once."""
     for items in subject.batches():
         for route in (subject.in_training, subject.in_eval):
             routing = route(items)
@@ -21,16 +21,16 @@ def check_loss_values(subject: RouterUnderTest) -> None:
             found, limited = loss_values(routing), loss_values(routing.limit(0.5))
             for name, value in found.items():
                 slow = _SLOW[name](routing) if name in _SLOW else value.item()
-                _require_close(name, value.item(), slow, "by its definition it is")
-                _require_close(name, limited[name].item(), slow, "before drops it was")
+                _require_close(name, value.item(), slow, "but its definition gives")
+                _require_close(name, limited[name].item(), slow, "but before drops it was")
 
 
 def _require_close(name: str, value: float, expected: float, what: str) -> None:
     require(
         abs(value - expected) <= 1e-6 * max(1.0, abs(expected)),
         f"losses.{name} is {value:.6g}, {what} {expected:.6g}",
-        "count all K choices and not the first alone, count before drops, average over real "
-        "items, and read probs as it is; or give probs, logits and weights that belong together",
+        "count all K choices and not only the first, count before drops, average over real "
+        "items, and read probs as given; or give probs, logits and weights that are consistent",
     )
 
 
@@ -59,7 +59,7 @@ def _importance(routing: Routing) -> float:
 
 
 def _z(routing: Routing) -> float:
-    """``mean_i logsumexp(h_i)^2``; of several gates or heads the mean over all of them."""
+    """``mean_i logsumexp(h_i)^2``, the mean over gates or heads."""
     if routing.logits is None or "log_partition" in routing.extras:
         assert routing.log_partition is not None
         scales = routing.unpadded(routing.log_partition).flatten().tolist()
@@ -91,10 +91,10 @@ _SLOW: dict[str, Callable[[Routing], float]] = {
 
 
 def check_expected_load(subject: RouterUnderTest) -> str | None:
-    """Trait ``expects_load``: over many draws of noise the expected load is the load."""
+    """Trait ``expects_load``: the mean load over many draws of noise is the expected load."""
     router = subject.router().double().train()
     if not router.traits.expects_load:
-        return "not promised"
+        return "not declared"
     items = subject.items(6, 2)
     with seeded(1), torch.no_grad():
         routings = [router(items) for _ in range(DRAWS)]
@@ -104,10 +104,10 @@ def check_expected_load(subject: RouterUnderTest) -> str | None:
     worst = (gap.mean(0).abs() - allowed).argmax().item()
     require(
         (gap.mean(0).abs() <= allowed).all(),
-        f"over {DRAWS} draws expert {worst} is expected to have {gap[:, worst].mean():+.2f} items "
-        "more than it gets",
+        f"over {DRAWS} draws the expected load of expert {worst} differs from its mean load by "
+        f"{gap[:, worst].mean():+.2f} items",
         "an expert's threshold is the K-th largest of the other scores: the (K+1)-th of all where "
-        "it is in, the K-th where it is not; and divide by the noise's standard deviation",
+        "it is chosen, else the K-th; and divide by the noise's standard deviation",
     )
     return None
 

@@ -1,4 +1,4 @@
-"""Checks that nothing but the routing remembers a forward pass."""
+"""Checks that a forward pass leaves no state outside the routing."""
 
 import gc
 import weakref
@@ -14,9 +14,9 @@ from ..harness import RouterUnderTest, loss_values, require, seeded
 
 
 def check_nothing_kept(subject: RouterUnderTest) -> None:
-    """Once the routing is gone, so is all that was computed: no global list, no ``self.last``."""
+    """No tensor outlives its routing: no global list, no ``self.last``."""
     router = subject.router().double().train()
-    _forward(router, subject)  # what is cached the first time may be
+    _forward(router, subject)  # a first pass may fill caches
     with _Made() as made:
         _forward(router, subject)
     held = made.alive(router)
@@ -27,8 +27,8 @@ def check_nothing_kept(subject: RouterUnderTest) -> None:
         not held,
         f"a forward pass leaves {len(held)} tensors behind, of shapes "
         f"{sorted({tuple(t.shape) for t in held})[:3]}",
-        "return all there is to say in the routing; keep no loss, score or activation on the "
-        "module or in a list",
+        "return everything in the routing; keep no loss, score or activation on the module or "
+        "in a list",
     )
 
 
@@ -38,7 +38,7 @@ def _forward(router: Router, subject: RouterUnderTest) -> None:
 
 
 class _Made(TorchFunctionMode):
-    """Remembers, weakly, every tensor that torch returned."""
+    """Weak references to every tensor that torch returned."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,14 +51,14 @@ class _Made(TorchFunctionMode):
         return result
 
     def alive(self, router: Router) -> list[Tensor]:
-        """Those still there, beside what the router owns."""
+        """The tensors that still exist, except those that the router owns."""
         own = {id(tensor) for tensor in (*router.parameters(), *router.buffers())}
         there = {id(t): t for t in (ref() for ref in self.made) if t is not None}
         return [tensor for key, tensor in there.items() if key not in own]
 
 
-def check_terms_stand_alone(subject: RouterUnderTest) -> None:
-    """A balance term reads one layer's routing: others, seen before, change nothing."""
+def check_losses_are_independent(subject: RouterUnderTest) -> None:
+    """A loss depends on one routing only, not on routings it was called with before."""
     one, other = (subject.in_training(subject.items(6, 2, seed=seed)) for seed in (0, 99))
     first = loss_values(one)
     loss_values(other)
@@ -67,7 +67,7 @@ def check_terms_stand_alone(subject: RouterUnderTest) -> None:
         require(
             torch.equal(value, again[name]),
             f"losses.{name} of one routing is {value.item():.6g}, and {again[name].item():.6g} "
-            "after another was seen",
+            "after a call with another routing",
             "keep no sum over calls or layers: pooled over layers, a collapsed layer hides behind "
-            "one that collapsed elsewhere; whoever trains adds the terms up",
+            "one that collapsed elsewhere; the training loop adds the losses of layers",
         )

@@ -1,4 +1,4 @@
-"""Checks of what a router says about itself."""
+"""Checks of a router's documentation and declarations."""
 
 import inspect
 import re
@@ -15,16 +15,16 @@ SOURCE = re.compile(r"\b\d{4}\.\d{4,5}\b|\b(19|20)\d\d\b|https?://|doi", re.IGNO
 
 
 def check_docstring(subject: RouterUnderTest) -> None:
-    """The class says in one line what it does, names its source, and shows a result."""
+    """The docstring has a one-line summary, a source and a doctest."""
     kind = type(subject.build())
     doc = inspect.getdoc(kind) if kind.__doc__ else None
-    require(doc, "the class has no docstring", "say what it does, with source and doctest")
+    require(doc, "the class has no docstring", "describe the strategy, with source and doctest")
     assert doc is not None
     summary = doc.split("\n\n")[0]
     require(
         "\n" not in summary,
-        "the docstring does not start with one line by itself",
-        "the catalogue shows the first line: follow it by an empty one",
+        "the docstring does not start with a summary of one line",
+        "the catalogue shows the first line: put an empty line after it",
     )
     require(
         SOURCE.search(doc),
@@ -45,32 +45,32 @@ def check_traits_declared(subject: RouterUnderTest) -> None:
         )
 
 
-def check_space(subject: RouterUnderTest) -> None:
-    """``space`` names options of the constructor, with values that can be built."""
+def check_search_space(subject: RouterUnderTest) -> None:
+    """``search_space`` names options of the constructor, with valid values."""
     kind = type(subject.build())
     options = defaults(kind, skip=2)
     for name, choices in kind.search_space.items():
         require(
             name in options,
-            f"space names {name!r}, which the constructor does not take",
-            f"its options are: {', '.join(options) or 'none'}",
+            f"search_space names {name!r}, which the constructor does not take",
+            f"the constructor's options are: {', '.join(options) or 'none'}",
         )
         for value in ends(choices):
             refusal = _refusal(kind, {name: value})
             require(
                 refusal is None,
-                f"space offers {name}={value}, but no size takes it: {refusal}",
-                "offer values that work beside the other options' defaults",
+                f"search_space has {name}={value}, but no tested size accepts it: {refusal}",
+                "list values that work with the defaults of the other options",
             )
 
 
 def ends(choices: Any) -> list[Any]:
-    """What to try of a space's entry: all of a list, both ends of a range."""
+    """The values of a search space's entry to test: all of a list, both ends of a range."""
     if not isinstance(choices, Mapping):
         return list(choices)
     require(
         choices.keys() >= {"low", "high"} and choices["low"] < choices["high"],
-        f"a range in space is {dict(choices)}",
+        f"a range in search_space is {dict(choices)}",
         "a range has low, high and optionally log",
     )
     return [choices["low"], choices["high"]]
@@ -88,19 +88,21 @@ def _refusal(kind: type[Router], options: Mapping[str, Any]) -> ConfigError | No
     return last
 
 
-def check_balance_names(subject: RouterUnderTest) -> None:
-    """``balance`` names losses that this router's routings have what it takes for."""
+def check_default_losses(subject: RouterUnderTest) -> None:
+    """``default_losses`` names losses that can be computed from this router's routings."""
     routing = subject.in_training(subject.items(6, 2))
     for name, weight in type(subject.build()).default_losses.items():
         require(
             name in LOSSES.available(),
-            f"balance names {name!r}, which is no loss",
+            f"default_losses names {name!r}, which is no loss",
             f"losses are: {', '.join(LOSSES.available())}",
         )
-        require(weight > 0, f"balance weighs {name} by {weight}", "give a weight above 0")
+        require(
+            weight > 0, f"default_losses gives {name} the weight {weight}", "give a weight above 0"
+        )
         value = LOSSES[name](routing)
         require(
             value.dim() == 0 and value.isfinite(),
             f"losses.{name} is {value} on this router's routings",
-            "name a loss that reads what the router gives",
+            "name a loss whose fields the router provides",
         )

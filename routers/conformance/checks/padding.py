@@ -1,4 +1,4 @@
-"""Checks that padding reaches nobody and counts nowhere."""
+"""Checks that padding is never routed, read or counted."""
 
 import torch
 
@@ -17,20 +17,20 @@ from ..harness import (
 
 
 def check_padding_is_not_routed(subject: RouterUnderTest) -> None:
-    """Padding has no assignment, takes no part in a slot and gets nothing back."""
+    """Padding has no assignment, contributes to no slot and receives nothing from slots."""
     for items in subject.batches():
         for route in (subject.in_training, subject.in_eval):
             reached = routes(route(items))[~items.real()]
             require(
                 not reached.any(),
                 "an item of padding was routed",
-                "make the routing with by_item, by_expert or by_mask, which drop padding; a "
-                "blend must be 0 in the rows of padding",
+                "construct the routing with by_item, by_expert or by_mask, which drop padding; for "
+                "slots, dispatch and combine must be 0 in the rows of padding",
             )
 
 
 def check_padding_is_not_read(subject: RouterUnderTest) -> None:
-    """What padding contains changes no route, no load, no loss and no metric."""
+    """The content of padding changes no route, load, loss or metric."""
     plain = subject.items(6, 3)
     items = with_mask(plain, random_mask(plain))
     noise = subject.items(6, 3, seed=99)
@@ -42,7 +42,7 @@ def check_padding_is_not_read(subject: RouterUnderTest) -> None:
             route(other),
             items,
             other,
-            "changes with what padding contains",
+            "changes with the content of padding",
             "leave padding out of every reduction over items: use items.real()",
         )
 
@@ -73,13 +73,13 @@ def check_full_mask_is_no_mask(subject: RouterUnderTest) -> None:
         subject.in_eval(items),
         full,
         items,
-        "changes when a mask of True is given",
-        "let both paths end in the same computation",
+        "changes with a mask of True",
+        "compute both cases in the same way",
     )
 
 
 def check_padded_groups(subject: RouterUnderTest) -> None:
-    """A group, or a batch, of padding alone: every statistic is finite."""
+    """Every loss and metric is finite with a group, or a batch, of padding only."""
     items = subject.items(4, 3)
     first = torch.arange(len(items)) >= items.group_length
     for mask in (first, torch.zeros_like(first)):
@@ -90,16 +90,16 @@ def check_padded_groups(subject: RouterUnderTest) -> None:
                 require(
                     value.isfinite().all(),
                     f"{name} is {value.tolist()} with {int(mask.sum())} real items",
-                    "allow for groups without a real item: finite floors, clamped counts",
+                    "handle groups without real items: finite floors, clamped counts",
                 )
 
 
 def _require_same(
-    one: Routing, other: Routing, items: Items, others: Items, what: str, mend: str
+    one: Routing, other: Routing, items: Items, others: Items, what: str, hint: str
 ) -> None:
     rows = routes(one)[items.real()], routes(other)[others.real()]
-    require(same(*rows), f"a route {what}", mend)
+    require(same(*rows), f"a route {what}", hint)
     first, second = numbers_of(one), numbers_of(other)
     for name in first.keys() | second.keys():
         both = name in first and name in second
-        require(both and same(first[name], second[name]), f"{name} {what}", mend)
+        require(both and same(first[name], second[name]), f"{name} {what}", hint)

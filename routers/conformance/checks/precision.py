@@ -1,4 +1,4 @@
-"""Checks that routers decide in float32, whatever surrounds them."""
+"""Checks that routers compute in float32 or wider, also under autocast."""
 
 import torch
 from torch import Tensor
@@ -6,14 +6,14 @@ from torch import Tensor
 from ...routing import Items, Routing
 from ..harness import RouterUnderTest, require, routes, same
 
-MEND = (
-    "compute scores from items.x as it comes, cast parameters with .to(items.x.dtype), and cast "
-    "nothing down; Router.__call__ has already switched autocast off"
+HINT = (
+    "compute scores from items.x in its own type, cast parameters with .to(items.x.dtype), and "
+    "cast nothing down; Router.__call__ has already disabled autocast"
 )
 
 
 def check_bf16(subject: RouterUnderTest) -> None:
-    """bf16 input and autocast change no choice, and no score comes in half precision."""
+    """bf16 input and autocast change no route, and no score is in half precision."""
     router = subject.router().eval()
     for wide in subject.batches():
         half = _cast(wide, torch.bfloat16)
@@ -24,13 +24,13 @@ def check_bf16(subject: RouterUnderTest) -> None:
             _require_full_precision(other, what)
             require(
                 same(routes(full), routes(other), 1e-6),
-                f"{what} changes routes that the same numbers in float32 have",
-                MEND,
+                f"{what} gives other routes than the same numbers in float32",
+                HINT,
             )
 
 
 def check_full_precision_inside(subject: RouterUnderTest) -> str | None:
-    """Scores are finer than bf16: nothing is rounded on the way, and cast back."""
+    """Scores are not rounded to bf16 inside and cast back."""
     router = subject.router().eval()
     items = _cast(subject.items(7), torch.float32)
     rounded = _cast(_cast(items, torch.bfloat16), torch.float32)
@@ -42,13 +42,13 @@ def check_full_precision_inside(subject: RouterUnderTest) -> str | None:
         return "scores do not read x"
     require(
         not torch.equal(scores, from_rounded),
-        "rounding x to bf16 changes no score, so x is rounded inside",
-        MEND,
+        "rounding x to bf16 changes no score, so x is rounded inside the router",
+        HINT,
     )
     require(
         not torch.equal(scores, scores.bfloat16().to(scores.dtype)),
         "every score is a bf16 number, so scores are rounded",
-        MEND,
+        HINT,
     )
     return None
 
@@ -68,5 +68,5 @@ def _require_full_precision(routing: Routing, what: str) -> None:
         require(
             value is None or value.dtype in (torch.float32, torch.float64),
             f"routing.{name} is {value.dtype if value is not None else None} with {what}",
-            MEND,
+            HINT,
         )

@@ -1,4 +1,4 @@
-"""Checks of scores on their way to weights: one softmax, no change in place, no overflow."""
+"""Checks of scores: one softmax, no change in place, no overflow."""
 
 import inspect
 import math
@@ -16,9 +16,9 @@ from ...losses import entropies
 from ...routing import Items, Routing, Slots
 from ..harness import CheckError, Factory, RouterUnderTest, numbers_of, require, same, seeded
 
-ONCE = "take one softmax, over the scores: what is already a distribution needs none"
-SHARP = 30.0  # what parameters are scaled by, so that a softmax is nearly one-hot
-MOST_CALLS = 20_000  # of torch in one forward pass; the longest strategy here needs about 1,000
+ONCE = "take one softmax, of the scores; a distribution needs none"
+SHARP = 30.0  # scale of parameters that makes a softmax nearly one-hot
+MAX_CALLS = 20_000  # of torch in one forward pass; the longest strategy here needs about 1,000
 
 
 def check_softmax_once(subject: RouterUnderTest) -> str | None:
@@ -66,13 +66,13 @@ def _require_weights_once(routing: Routing) -> None:
     require(
         not many.any() or not same(grid[many], twice, 1e-6) or same(twice, flat, 1e-4),
         "the weights are the softmax of the chosen probabilities, a softmax of a softmax: they "
-        "are nearly equal whatever the scores say",
+        "are nearly equal for any scores",
         f"weigh by p[S] / p[S].sum() or by softmax(logits[S]); {ONCE}",
     )
 
 
 def _require_sharp(routing: Routing) -> None:
-    """Where the softmax of scores is nearly one-hot, ``probs`` is not nearly uniform."""
+    """``probs`` is not nearly uniform if the softmax of the scores is nearly one-hot."""
     assert routing.logits is not None
     width = routing.logits.shape[-1]
     widest = max(math.log(width), 1e-9)
@@ -80,17 +80,17 @@ def _require_sharp(routing: Routing) -> None:
     given = entropies(routing.unpadded(routing.probs)).mean().item() / widest
     one_hot = torch.zeros(width, dtype=torch.float64)
     one_hot[0] = 1
-    twice = entropies(one_hot.softmax(-1)).item() / widest  # nothing a softmax twice is sharper
+    twice = entropies(one_hot.softmax(-1)).item() / widest  # no softmax of a softmax is sharper
     require(
         once > 0.3 or given < 0.95 * twice,
-        f"routing.probs has normalised entropy {given:.2f} where the softmax of routing.logits "
-        f"has {once:.2f}: a softmax of a softmax looks like this",
+        f"routing.probs has normalized entropy {given:.2f}, but the softmax of routing.logits "
+        f"has {once:.2f}, as with a softmax of a softmax",
         ONCE,
     )
 
 
 def check_jitter_scales_input(subject: RouterUnderTest) -> str | None:
-    """Option ``jitter`` multiplies what the gate sees and not what it says."""
+    """Option ``jitter`` scales the input of the gate, not its scores."""
     kind: Factory = type(subject.build())
     if "jitter" not in inspect.signature(kind).parameters:
         return "no such option"
@@ -103,7 +103,7 @@ def check_jitter_scales_input(subject: RouterUnderTest) -> str | None:
     require(
         not same(clean, noisy),
         "jitter=0.3 changes no score in training",
-        "where self.training, give the gate x times a uniform draw",
+        "if self.training, multiply the input of the gate by a uniform draw",
     )
     doubled = jittery.in_eval(replace(axes, x=axes.x * 2)).logits
     assert doubled is not None
@@ -112,14 +112,14 @@ def check_jitter_scales_input(subject: RouterUnderTest) -> str | None:
     across = (noisy * clean[:, :1], clean * noisy[:, :1])  # one factor for all scores of an item
     require(
         same(*across, 1e-6),
-        "jitter scales the scores of an item differently, so it is on the logits",
+        "jitter scales the scores of an item differently, so it is applied to the logits",
         "multiply items.x and not the logits (Switch, 2101.03961): routers.blocks.noise.jittered",
     )
     return None
 
 
 def check_scores_untouched(subject: RouterUnderTest) -> str | None:
-    """What a gate gave is not written into: losses and logs read it later."""
+    """Outputs of submodules are not changed in place: losses and logs read them later."""
     router = subject.router().double()
     given: list[tuple[str, Tensor, Tensor]] = []
 
@@ -137,17 +137,17 @@ def check_scores_untouched(subject: RouterUnderTest) -> str | None:
             for name, output, before in given:
                 require(
                     torch.equal(output, before),
-                    f"forward writes into what {name} gave",
-                    "write logits = logits.masked_fill(...) and the like, without the underscore",
+                    f"forward changes the output of {name} in place",
+                    "use logits = logits.masked_fill(...) and the like, without the underscore",
                 )
             if not given:
-                return "no part that gives scores"
+                return "no submodule that gives scores"
             given.clear()
     return None
 
 
 def check_extreme_scores(subject: RouterUnderTest) -> None:
-    """Items 10,000 times as large, and none at all, give finite numbers and gradients."""
+    """Items times 10,000, and times 0, give finite numbers and gradients."""
     for scale in (1e4, 0.0):
         for training in (True, False):
             router = subject.router().train(training)
@@ -159,7 +159,7 @@ def check_extreme_scores(subject: RouterUnderTest) -> None:
                     value.isfinite().all(),
                     f"{name} is not finite for items times {scale:g}",
                     "compute with logarithms (logsumexp, log_softmax), clamp before exp and "
-                    "divide by nothing that can be 0",
+                    "never divide by 0",
                 )
             trained = [p for p in router.parameters() if p.requires_grad]
             if not routing.weight.requires_grad:
@@ -173,7 +173,7 @@ def check_extreme_scores(subject: RouterUnderTest) -> None:
 
 
 def check_work_is_bounded(subject: RouterUnderTest) -> None:
-    """No loop waits for a convergence that may never come."""
+    """No forward pass runs an unbounded loop."""
     router = subject.router()
     for items in _hard(subject):
         for training in (True, False):
@@ -182,7 +182,7 @@ def check_work_is_bounded(subject: RouterUnderTest) -> None:
 
 
 class EndlessError(CheckError):
-    """A forward pass that does not end: whatever else is asked of the router would hang."""
+    """A forward pass that does not end, so that every other check would hang."""
 
 
 class _Counted(TorchFunctionMode):
@@ -194,27 +194,27 @@ class _Counted(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.calls += 1
-        if self.calls > MOST_CALLS:
+        if self.calls > MAX_CALLS:
             raise EndlessError(
-                f"one forward pass of a few items calls torch more than {MOST_CALLS} times",
-                "bound every loop: for _ in range(iterations), with a break where it converged",
+                f"one forward pass of a few items calls torch more than {MAX_CALLS} times",
+                "bound every loop: for _ in range(iterations), with a break on convergence",
             )
         return func(*args, **(kwargs or {}))
 
 
 def _hard(subject: RouterUnderTest) -> Iterator[Items]:
-    """Ordinary items, equal ones, and far too large ones."""
+    """Ordinary, equal and far too large items."""
     for scale in (1.0, 0.0, 1e4):
         yield _single(subject.items(7, 3), scale)
 
 
 def _single(items: Items, scale: float) -> Items:
-    """In float32, where ``exp`` overflows from 89 on."""
+    """Scaled items in float32, where ``exp`` overflows above 88."""
     return replace(items, x=(items.x * scale).float())
 
 
 def _sharpened(router: Router) -> Router:
-    """The router with parameters so large that a softmax of its scores is nearly one-hot."""
+    """The router with large parameters, so that a softmax of its scores is nearly one-hot."""
     with torch.no_grad():
         for parameter in router.parameters():
             parameter.mul_(SHARP)

@@ -1,4 +1,4 @@
-"""Checks of one routing by itself: shapes, ranges, layout, weights."""
+"""Checks of single routings: shapes, ranges, layout, weights."""
 
 from dataclasses import replace
 
@@ -9,11 +9,11 @@ from ...plugins.errors import ConfigError
 from ...routing import Items, Routing, Slots
 from ..harness import RouterUnderTest, numbers_of, require, rows_of, same, toy_mixture
 
-CONSTRUCT = "make the routing with Routing.by_item, by_expert, by_mask or by_slot"
+CONSTRUCT = "construct the routing with Routing.by_item, by_expert, by_mask or by_slot"
 
 
 def check_shapes_and_ranges(subject: RouterUnderTest) -> None:
-    """Every tensor of a routing has its shape, its type and a sane range."""
+    """Every tensor of a routing has its documented shape, type and range."""
     for items in subject.batches():
         for route in (subject.in_training, subject.in_eval):
             routing = route(items)
@@ -43,8 +43,8 @@ def _check_assignments(routing: Routing) -> None:
         )
         require(
             ((index >= 0) & (index < size)).all(),
-            f"routing.{name} leaves the range 0 to {size - 1}",
-            "index from 0; see that padding or a sentinel such as -1 does not get through",
+            f"routing.{name} is outside 0 to {size - 1}",
+            "index from 0, and remove padding or a sentinel such as -1",
         )
     require(
         routing.weight.shape[:1] == (a,) and routing.weight.dim() <= 2,
@@ -54,7 +54,7 @@ def _check_assignments(routing: Routing) -> None:
     require(
         routing.weight.isfinite().all(),
         "routing.weight holds an infinity or NaN",
-        "look for a division by a sum that can be 0, and for -inf before a softmax",
+        "look for a division by a sum of 0, and for -inf before a softmax",
     )
 
 
@@ -84,9 +84,9 @@ def _check_candidates(routing: Routing) -> None:
         candidates.dtype == torch.int64
         and candidates.shape[:-1] == (routing.num_items,)
         and ((candidates >= 0) & (candidates < routing.num_experts)).all(),
-        f"routing.candidates is {candidates.dtype} {tuple(candidates.shape)}, or leaves the range "
+        f"routing.candidates is {candidates.dtype} {tuple(candidates.shape)}, or is outside "
         f"0 to {routing.num_experts - 1}",
-        "give (N, S) int64, the experts that logits and probs are of",
+        "give (N, S) int64, the experts of the columns of logits and probs",
     )
     asked = torch.zeros_like(routing.assigned_mask).scatter(1, candidates, True)
     require(
@@ -97,7 +97,7 @@ def _check_candidates(routing: Routing) -> None:
 
 
 def check_layout_fields(subject: RouterUnderTest) -> None:
-    """``fan_out`` and ``fan_in`` say how assignments lie; no pair comes twice."""
+    """``fan_out`` and ``fan_in`` match the order of assignments; no pair occurs twice."""
     for items in subject.batches():
         routing = subject.in_eval(items)
         a, e = routing.num_assignments, subject.num_experts
@@ -105,20 +105,20 @@ def check_layout_fields(subject: RouterUnderTest) -> None:
         require(
             len(set(pair.tolist())) == a,
             "an item has the same expert twice",
-            "select without replacement, or add the weights up first",
+            "select without replacement, or sum the weights first",
         )
         if routing.fan_out is not None:
             order = torch.arange(len(items)).repeat_interleave(routing.fan_out)
             require(
                 torch.equal(routing.item, order),
-                f"fan_out={routing.fan_out} but assignments do not lie item by item",
+                f"fan_out={routing.fan_out} but assignments are not ordered by item",
                 "use Routing.by_item, or leave fan_out None",
             )
         if routing.fan_in is not None:
             order = torch.arange(e).repeat_interleave(routing.fan_in)
             require(
                 torch.equal(routing.expert, order),
-                f"fan_in={routing.fan_in} but assignments do not lie expert by expert",
+                f"fan_in={routing.fan_in} but assignments are not ordered by expert",
                 "use Routing.by_expert, or leave fan_in None",
             )
 
@@ -126,13 +126,13 @@ def check_layout_fields(subject: RouterUnderTest) -> None:
 def check_weights_sum_as_declared(subject: RouterUnderTest) -> str | None:
     """Trait ``convex``: a routed item's weights are non-negative and sum to one."""
     if not subject.router().traits.convex:
-        return "not promised"
-    mend = "normalise over the chosen experts, or declare traits = Traits(convex=False)"
+        return "not declared"
+    hint = "normalize over the chosen experts, or declare traits = Traits(convex=False)"
     for items in subject.batches():
         for route in (subject.in_training, subject.in_eval):
             routing = route(items)
             weight = routing.weight.unsqueeze(-1).flatten(1)
-            require((weight >= 0).all(), "convex is declared, but a weight is negative", mend)
+            require((weight >= 0).all(), "convex is declared, but a weight is negative", hint)
             total = weight.new_zeros(rows_of(routing), weight.shape[1])
             total = total.index_add(0, routing.item, weight)
             if isinstance(routing.execution, Slots):
@@ -143,13 +143,13 @@ def check_weights_sum_as_declared(subject: RouterUnderTest) -> str | None:
             require(
                 worst < 1e-6,
                 f"convex is declared, but an item's weights sum to 1 only within {worst:.3g}",
-                mend,
+                hint,
             )
     return None
 
 
 def check_empty_and_single(subject: RouterUnderTest) -> None:
-    """No item, one item, one expert: all run, and every number stays finite."""
+    """Batches of 0 and 1 items, and 1 expert, work and give finite numbers."""
     batches = [subject.items(0), subject.items(0, groups=3), subject.items(1)]
     candidates = [subject, replace(subject, num_experts=1)]
     for candidate in candidates:
@@ -165,7 +165,7 @@ def check_empty_and_single(subject: RouterUnderTest) -> None:
                     y.shape[0] == len(items) and y.isfinite().all(),
                     f"the mixture of {len(items)} items has shape {tuple(y.shape)} "
                     "or a number that is not finite",
-                    "let reductions over items allow for none",
+                    "handle reductions over no items",
                 )
                 for name, value in numbers_of(routing.limit(1.0)).items():
                     require(
@@ -176,8 +176,8 @@ def check_empty_and_single(subject: RouterUnderTest) -> None:
                     )
 
 
-def check_balance_term(subject: RouterUnderTest) -> None:
-    """``probs`` is a distribution and demand counts all assignments: ``switch`` is 1 at balance."""
+def check_switch_at_balance(subject: RouterUnderTest) -> None:
+    """``probs`` is a distribution, and the loss ``switch`` is 1 at balance."""
     for items in subject.batches():
         for route in (subject.in_training, subject.in_eval):
             _check_distribution(route(items))
@@ -193,20 +193,20 @@ def check_balance_term(subject: RouterUnderTest) -> None:
             value = LOSSES["switch"](balanced).item()
             require(
                 abs(value - 1) < 1e-6,
-                f"losses.switch is {value:.6g} where {what} is perfectly even, not 1",
+                f"losses.switch is {value:.6g} with a perfectly even {what}, expected 1",
                 "count each assignment once in the load, and give probs whose rows sum to one",
             )
 
 
 def _check_distribution(routing: Routing) -> None:
-    """Rows of ``probs`` sum to one, or to less for an item that goes to no expert."""
+    """Rows of ``probs`` sum to one, or to less for an item without experts."""
     total = routing.unpadded(routing.probs).sum(-1)
     routed = routing.unpadded(routing.assigned_mask).any(-1)
     require(
         same(total[routed], torch.ones_like(total[routed]), 1e-6)
         and (total[~routed] <= 1 + 1e-6).all(),
         "the rows of routing.probs do not sum to one",
-        "give probs=, a distribution over experts (or over the candidates) for every item, where "
-        "it is not the softmax of logits; weights that are no distribution, such as relu(h), are "
-        "divided by their sum, and the row of an item without any expert may be 0",
+        "give probs, a distribution over experts (or candidates) for every item, unless it is the "
+        "softmax of logits; divide weights that are no distribution, such as relu(h), by their "
+        "sum; the row of an item without experts may be 0",
     )

@@ -1,4 +1,4 @@
-"""Checks of what a router remembers: determinism, checkpoints, copies, adaptation."""
+"""Checks of a router's state: determinism, checkpoints, copies, adaptation."""
 
 import io
 import pickle
@@ -24,7 +24,7 @@ from .gradients import gradients, probed
 
 
 def check_eval_deterministic(subject: RouterUnderTest) -> None:
-    """In eval the same items get the same routes, and no random number is drawn."""
+    """In eval, equal items get equal routes and no random number is drawn."""
     router = subject.router().double().eval()
     for items in subject.batches():
         with seeded(1):
@@ -36,17 +36,17 @@ def check_eval_deterministic(subject: RouterUnderTest) -> None:
         require(
             torch.equal(first, second),
             "eval gives two routes for one input",
-            "draw noise only where self.training",
+            "draw noise only if self.training",
         )
         require(
             torch.equal(before, after),
             "eval draws from the global random generator",
-            "draw noise only where self.training, or from a torch.Generator of your own",
+            "draw noise only if self.training, or from a torch.Generator that the router owns",
         )
 
 
 def check_inputs_untouched(subject: RouterUnderTest) -> None:
-    """No forward pass writes into the items it was given."""
+    """A forward pass does not change its input items."""
     for wide in subject.batches():
         items = Items(wide.x.float(), wide.groups, wide.mask, wide.ids, wide.task)
         fields = {n: v for n, v in vars(items).items() if isinstance(v, torch.Tensor)}
@@ -62,7 +62,7 @@ def check_inputs_untouched(subject: RouterUnderTest) -> None:
 
 
 def check_forward_keeps_state(subject: RouterUnderTest) -> None:
-    """No forward pass moves a parameter or buffer: recomputed activations would move it twice."""
+    """A forward pass changes no parameter or buffer: activation checkpointing would do so twice."""
     router = subject.router().double()
     for training in (True, False):
         router.train(training)
@@ -73,12 +73,12 @@ def check_forward_keeps_state(subject: RouterUnderTest) -> None:
         require(
             not moved,
             f"forward changed {', '.join(moved)}",
-            "move state in adapt(load), which is called once per optimizer step",
+            "change state in adapt(load), which is called once per optimizer step",
         )
 
 
 def check_state_dict_round_trip(subject: RouterUnderTest) -> None:
-    """A fresh router that loads the state of a used one routes, learns and adapts as it does."""
+    """A new router with the state dict of a trained one routes, trains and adapts alike."""
     used = _adapted(subject)
     stream = io.BytesIO()
     torch.save(used.state_dict(), stream)
@@ -90,21 +90,21 @@ def check_state_dict_round_trip(subject: RouterUnderTest) -> None:
         used,
         fresh,
         "a router that loads the state dict of another",
-        "keep every tensor it needs in a Parameter or with register_buffer",
+        "keep every tensor of its state in a Parameter or with register_buffer",
     )
 
 
 def check_copy_and_pickle(subject: RouterUnderTest) -> None:
-    """A deep copy and a pickled copy route, learn and adapt as the original."""
+    """A deep copy and a pickled copy route, train and adapt like the original."""
     router = _adapted(subject)
-    mend = "keep no lambda, generator, open file or local class as an attribute"
-    _require_equal(subject, router, copied(router), "a deep copy", mend)
+    hint = "keep no lambda, generator, open file or local class as an attribute"
+    _require_equal(subject, router, copied(router), "a deep copy", hint)
     pickled = pickle.loads(pickle.dumps(router))
-    _require_equal(subject, router, pickled, "a pickled copy", mend)
+    _require_equal(subject, router, pickled, "a pickled copy", hint)
 
 
 def _adapted(subject: RouterUnderTest) -> Router:
-    """A router that has been trained, so that what follows load and tally has moved choices."""
+    """A router after many steps, whose adapted state has changed its choices."""
     router = subject.router().double().train()
     e = subject.num_experts
     with seeded(1):
@@ -117,27 +117,27 @@ def _adapted(subject: RouterUnderTest) -> Router:
 
 
 def _require_equal(
-    subject: RouterUnderTest, one: Router, other: Router, what: str, mend: str
+    subject: RouterUnderTest, one: Router, other: Router, what: str, hint: str
 ) -> None:
-    """Raise ``CheckError`` where two routers route, train or adapt differently."""
+    """Raise ``CheckError`` if two routers route, train or adapt differently."""
     one, other = copied(one), copied(other)
     for items in subject.batches():
         expected, found = (routes(router.eval()(items)) for router in (one, other))
-        require(same(found, expected), f"{what} routes differently", mend)
+        require(same(found, expected), f"{what} routes differently", hint)
     items = subject.items(5, 3)
     was, now = (_trained_on(router.train(), items) for router in (one, other))
     differ = sorted(name for name in was if name not in now or not same(now[name], was[name]))
-    require(not differ, f"{what} trains differently, in {', '.join(differ)}", mend)
+    require(not differ, f"{what} trains differently, in {', '.join(differ)}", hint)
     with seeded(1):
         routing = one(items)
     for router in (one, other):
         step(router, routing)
     moved = changed(state_of(one), state_of(other))
-    require(not moved, f"{what} adapts differently: {', '.join(moved)}", mend)
+    require(not moved, f"{what} adapts differently: {', '.join(moved)}", hint)
 
 
 def _trained_on(router: Router, items: Items) -> dict[str, Tensor]:
-    """What a step of training reads: routes, balance terms, and the output's gradients."""
+    """The routes, losses and gradients of the output in a training step."""
     with seeded(1):
         routing = router(items)
     slopes = gradients(router, probed(routing, items))

@@ -1,4 +1,4 @@
-"""Checks that prove what a router declares about which items may change which routes."""
+"""Checks of declared traits: which items may change which routes."""
 
 from dataclasses import replace
 
@@ -12,19 +12,19 @@ from ..harness import RouterUnderTest, pick, random_mask, require, routes, same,
 
 
 def check_traits_may_only_shrink(subject: RouterUnderTest) -> None:
-    """An instance promises no more than its class, so the catalogue never undersells a leak."""
+    """An instance declares no trait that its class lacks, so the catalogue never overstates one."""
     router = subject.router()
     for trait in ("per_item", "causal", "equivariant", "convex"):
         claimed, allowed = getattr(router.traits, trait), getattr(type(router).traits, trait)
         require(
             allowed or not claimed,
             f"the instance declares {trait}, its class does not",
-            f"declare {trait} on the class and take it back with self.set_traits where it fails",
+            f"declare {trait} on the class and withdraw it with self.set_traits where it fails",
         )
     require(
         not router.traits.per_item or router.traits.causal or not router.traits.equivariant,
         "per_item and equivariant are declared, but not causal, which follows from them",
-        "declare causal too, or take per_item back",
+        "declare causal too, or withdraw per_item",
     )
 
 
@@ -37,33 +37,33 @@ def _unchanged(subject: RouterUnderTest, items: Items, other: Items, rows: Tenso
 
 
 def check_per_item(subject: RouterUnderTest) -> str | None:
-    """Trait ``per_item``: new batch-mates, or none at all, leave an item's route alone."""
+    """Trait ``per_item``: an item's route does not depend on other items of the batch."""
     router = subject.router()
     if not router.traits.per_item:
-        return "not promised"
-    mend = "decide from the item's own row of x, or declare traits = Traits(per_item=False)"
+        return "not declared"
+    hint = "decide from the item's own row of x, or declare traits = Traits(per_item=False)"
     for items in subject.batches():
         keep = torch.arange(len(items)) % 2 == 0
         other = where(keep, items, subject.items(items.group_length, items.groups, seed=99))
         require(
             _unchanged(subject, items, other, keep),
             "per_item is declared, but an item's route changes with its batch-mates",
-            mend,
+            hint,
         )
         if not router.traits.equivariant:
-            continue  # the place in the group may count, so a shorter batch is another question
+            continue  # the place in the group may matter, so a shorter batch is no fair comparison
         last = torch.tensor([len(items) - 1])
         alone = pick(items, last, groups=1)
         require(
             same(routes(subject.in_eval(alone)), routes(subject.in_eval(items))[last]),
             "per_item is declared, but an item alone is routed differently than in its batch",
-            mend,
+            hint,
         )
     return None
 
 
 def check_groups_independent(subject: RouterUnderTest) -> None:
-    """No router lets one group's items change another group's routes."""
+    """Items of one group never change routes of another group."""
     plain = subject.items(5, 3)
     for items in (plain, with_mask(plain, random_mask(plain))):
         keep = torch.arange(len(items)) // items.group_length == 1
@@ -71,15 +71,15 @@ def check_groups_independent(subject: RouterUnderTest) -> None:
         require(
             _unchanged(subject, items, other, keep),
             "an item's route changes with the items of another group",
-            "reduce over items.grouped(values), (G, L, ...), along the items' axis only",
+            "reduce items.grouped(values), (G, L, ...), over the axis of items only",
         )
 
 
 def check_causal(subject: RouterUnderTest) -> str | None:
-    """Trait ``causal``: later items of a group, or their absence, change no earlier route."""
+    """Trait ``causal``: later items of a group, present or absent, change no earlier route."""
     if not subject.router().traits.causal:
-        return "not promised"
-    mend = "look at earlier items only, or declare traits = Traits(causal=False)"
+        return "not declared"
+    hint = "read earlier items only, or declare traits = Traits(causal=False)"
     length, groups = 7, 3
     plain = subject.items(length, groups)
     for items in (plain, with_mask(plain, random_mask(plain))):
@@ -90,21 +90,21 @@ def check_causal(subject: RouterUnderTest) -> str | None:
             require(
                 _unchanged(subject, items, other, keep),
                 f"causal is declared, but items from place {cut} on change earlier routes",
-                mend,
+                hint,
             )
             shorter = pick(items, keep.nonzero().squeeze(1), groups)
             require(
                 same(routes(subject.in_eval(shorter)), routes(subject.in_eval(items))[keep]),
                 f"causal is declared, but routes change when a group ends at place {cut}",
-                mend,
+                hint,
             )
     return None
 
 
 def check_equivariant(subject: RouterUnderTest) -> str | None:
-    """Trait ``equivariant``: a group's items in another order take their routes along."""
+    """Trait ``equivariant``: permuting a group's items permutes their routes."""
     if not subject.router().traits.equivariant:
-        return "not promised"
+        return "not declared"
     for items in subject.batches():
         length = items.group_length
         generator = torch.Generator().manual_seed(3)
@@ -123,14 +123,15 @@ def check_equivariant(subject: RouterUnderTest) -> str | None:
 
 
 def check_needs_ids(subject: RouterUnderTest) -> None:
-    """Trait ``needs_ids``: a ``ConfigError`` names missing ids; nobody else reads them."""
+    """Trait ``needs_ids``: missing ids raise ``ConfigError``; other routers work without ids."""
     _check_needs(subject, "needs_ids", "ids", replace(subject.items(6), ids=None))
 
 
 def check_needs_task(subject: RouterUnderTest) -> None:
-    """Trait ``needs_task``: missing tasks are named, given ones followed; nobody else needs them.
+    """Trait ``needs_task``: missing tasks raise ``ConfigError``, given ones determine routes.
 
-    A router without parameters that needs no ids follows nothing but the tasks.
+    Other routers work without tasks. A router without parameters that needs no ids depends on
+    nothing but the tasks.
     """
     _check_needs(subject, "needs_task", "task", replace(subject.items(6), task=None))
     router = subject.router()
@@ -146,12 +147,12 @@ def check_needs_task(subject: RouterUnderTest) -> None:
         moved = (before != after).any(1)
         require(
             moved.any(),
-            "needs_task is declared, but items of other tasks take the same routes",
+            "needs_task is declared, but changed tasks do not change routes",
             "let the route depend on items.task, or do not declare needs_task",
         )
         require(
             not (moved & (items.task == noise.task)).any() or not traits.per_item,
-            "an item's route changes with the tasks of others",
+            "an item's route changes with the tasks of other items",
             "read the item's own task, or declare traits = Traits(per_item=False)",
         )
         if not list(router.parameters()) and not traits.needs_ids:
@@ -159,12 +160,12 @@ def check_needs_task(subject: RouterUnderTest) -> None:
             require(
                 same(content, before),
                 "needs_task is declared, without parameters, but routes change with x or ids",
-                "follow items.task alone, or declare what else is read",
+                "read items.task only, or declare what else is read",
             )
 
 
 def _check_needs(subject: RouterUnderTest, trait: str, field: str, bare: Items) -> None:
-    """On items without ``field`` a router that declares ``trait`` says so; any other works."""
+    """Without ``field``, a router with ``trait`` raises ``ConfigError``, and any other works."""
     if not getattr(subject.router().traits, trait):
         subject.in_eval(bare)
         return
@@ -174,18 +175,18 @@ def _check_needs(subject: RouterUnderTest, trait: str, field: str, bare: Items) 
         require(
             field in str(refusal),
             f"the error without {field} does not name {field}: {refusal}",
-            f"say that the router needs {field} and how to give it",
+            f"state that the router needs {field} and how to provide it",
         )
     else:
         require(
             False,
             f"{trait} is declared, but the router works without {field}",
-            f"raise ConfigError where items.{field} is None, or do not declare {trait}",
+            f"raise ConfigError if items.{field} is None, or do not declare {trait}",
         )
 
 
 def check_declared_fields(subject: RouterUnderTest) -> None:
-    """``expects_load``, ``has_logits`` and ``merges`` tell which fields, and losses, there are."""
+    """``expects_load``, ``has_logits`` and ``merges`` match the fields of the routing."""
     traits = subject.router().traits
     items = subject.items(6, 2)
     for route in (subject.in_training, subject.in_eval):
@@ -211,7 +212,7 @@ def check_declared_fields(subject: RouterUnderTest) -> None:
                 require(
                     value.dim() == 0 and value.isfinite(),
                     f"losses.{loss} is {value}",
-                    f"give routing.{field} the shape and range its description states",
+                    f"give routing.{field} its documented shape and range",
                 )
         if traits.expects_load:
             assert routing.expected_load is not None
@@ -220,5 +221,5 @@ def check_declared_fields(subject: RouterUnderTest) -> None:
                 and (routing.expected_load >= 0).all()
                 and (routing.expected_load.requires_grad or not traits.learned),
                 "expected_load is not a differentiable (E,) tensor of non-negative numbers",
-                "sum each expert's chance of being chosen over the real items",
+                "sum each expert's probability of being chosen over the real items",
             )

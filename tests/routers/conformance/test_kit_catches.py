@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import routers
 from routers import CheckError, ConfigError, Router, Routing, Traits, check_router
 from routers.conformance import suite as checks
-from routers.conformance.checks.scores import MOST_CALLS
+from routers.conformance.checks.scores import MAX_CALLS
 from routers.conformance.harness import RouterUnderTest
 from routers.conformance.suite import name, run_checks
 
@@ -432,7 +432,7 @@ CAUGHT = [
     (LeaksTheLength, checks.check_causal, "a group ends at place"),
     (DependsOnThePlace, checks.check_equivariant, "depends on its place"),
     (RoutesPadding, checks.check_padding_is_not_routed, "an item of padding was routed"),
-    (ReadsPadding, checks.check_padding_is_not_read, "what padding contains"),
+    (ReadsPadding, checks.check_padding_is_not_read, "content of padding"),
     (CountsPadding, checks.check_padding_is_as_if_absent, "same items without padding"),
     (MaskChangesThePath, checks.check_full_mask_is_no_mask, "a mask of True"),
     (DividesByRealItems, checks.check_padded_groups, "real items"),
@@ -444,10 +444,10 @@ CAUGHT = [
     (SameExpertTwice, checks.check_layout_fields, "the same expert twice"),
     (WrongFanOut, checks.check_layout_fields, "fan_out=1"),
     (WrongFanIn, checks.check_layout_fields, "fan_in=2"),
-    (SentinelExpert, checks.check_shapes_and_ranges, "leaves the range 0 to 3"),
+    (SentinelExpert, checks.check_shapes_and_ranges, "is outside 0 to 3"),
     (ForgetsGroups, checks.check_shapes_and_ranges, "num_items, num_experts, groups"),
     (MinusInfinity, checks.check_shapes_and_ranges, "infinity or NaN"),
-    (ProbsAreNoDistribution, checks.check_balance_term, "do not sum to one"),
+    (ProbsAreNoDistribution, checks.check_switch_at_balance, "do not sum to one"),
     (RequestedTooLittle, checks.check_shapes_and_ranges, "num_items, num_experts, groups"),
     (NoLogits, checks.check_declared_fields, "has_logits=True"),
     (NoExpectedLoad, checks.check_declared_fields, "expects_load=True"),
@@ -461,15 +461,15 @@ CAUGHT = [
     (VagueAboutIds, checks.check_needs_ids, "does not name ids"),
     (ClaimsToNeedTasks, checks.check_needs_task, "works without task"),
     (PromisesMoreThanItsClass, checks.check_traits_may_only_shrink, "declares causal"),
-    (SpaceWithoutOption, checks.check_space, "does not take"),
-    (SpaceBeyondRange, checks.check_space, "no size takes it"),
+    (SpaceWithoutOption, checks.check_search_space, "does not take"),
+    (SpaceBeyondRange, checks.check_search_space, "no tested size accepts it"),
     (
         FlatAtOneEnd,
         checks.check_options_learn,
         "with heat=0.0: the task sends no gradient to w",
     ),
     (NoCapacityInTraining, checks.check_capacity, "kept .* of .*, capacity"),
-    (BalanceWithoutLoss, checks.check_balance_names, "which is no loss"),
+    (BalanceWithoutLoss, checks.check_default_losses, "which is no loss"),
     (NoSource, checks.check_docstring, "names no source"),
     (NoExample, checks.check_docstring, "shows no example"),
     (WrongFanOut, checks.check_docstring, "has no docstring"),
@@ -514,7 +514,7 @@ def test_report_lists_everything_with_reason_and_cure():
         check_router(RenormalizedTopOneByDivision)
     report = str(caught.value)
     assert report.startswith("RenormalizedTopOneByDivision fails 2 of ")
-    assert "docstring: the class has no docstring\n  mend: say what it does" in report
+    assert "docstring: the class has no docstring\n  hint: say what it does" in report
     assert "gradients: the task sends no gradient to w" in report
     assert isinstance(caught.value, AssertionError)
 
@@ -538,7 +538,7 @@ def test_router_that_refuses_every_size_is_reported():
 
 def test_unpromised_traits_are_not_tested():
     notes = {v.check: v.note for v in run_checks("expert_choice")}
-    assert {check for check, note in notes.items() if note == "not promised"} == {
+    assert {check for check, note in notes.items() if note == "not declared"} == {
         "per_item",
         "causal",
         "capacity_is_causal",
@@ -568,7 +568,7 @@ class Lengthy(Sound):
 
     def forward(self, items):
         type(self).forwards += 1
-        for _ in range(2 * MOST_CALLS):
+        for _ in range(2 * MAX_CALLS):
             items.x.sum()
         return super().forward(items)
 

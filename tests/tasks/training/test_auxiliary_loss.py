@@ -8,6 +8,7 @@ import torch
 
 import routers
 from tasks.config.losses import WeightedLoss
+from tasks.training import auxiliary_loss
 from tasks.training.auxiliary_loss import AuxiliaryLoss
 
 from ..cases import train
@@ -49,7 +50,7 @@ def test_the_step_holds_its_micro_steps_so_far(tmp_path, monkeypatch, accumulate
 
 def test_a_step_is_summed_over_ranks(tmp_path, monkeypatch):
     seen = noted(monkeypatch)
-    monkeypatch.setattr("tasks.training.auxiliary_loss.sum_over_ranks", lambda counts: 2 * counts)
+    monkeypatch.setattr(auxiliary_loss, "sum_over_ranks", lambda counts: 2 * counts)
     train(tmp_path / "run", "router=topk", STEP)
     for routing in seen[0]:
         assert torch.equal(routing.step_statistics, 2 * routers.step_sums(routing))

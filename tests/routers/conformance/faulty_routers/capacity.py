@@ -24,5 +24,5 @@ def always_renormalize(patch):
 PLANTS = [
     Planted(3, round_down, "capacity", "capacity"),
     Planted(4, heaviest_first, "capacity_is_causal", "sort by place and not by weight"),
-    Planted(4, always_renormalize, "drops_keep_weights", "changed a weight that stays"),
+    Planted(4, always_renormalize, "drops_keep_weights", "changed a weight that it keeps"),
 ]

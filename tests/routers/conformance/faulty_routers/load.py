@@ -79,12 +79,12 @@ def loss_in_a_global(patch):
 
 PLANTS = [
     Planted(5, first_choice_only, "loss_values", "count all K choices"),
-    Planted(5, after_drops, "loss_values", "before drops it was"),
-    Planted(5, k_at_balance, "balance_term", "perfectly even, not 1"),
+    Planted(5, after_drops, "loss_values", "but before drops it was"),
+    Planted(5, k_at_balance, "switch_at_balance", "expected 1"),
     Planted(6, one_threshold, "expected_load", "largest of the other scores", "noisy_topk"),
     Planted(6, NoNoiseInEval, "finite_from_zero", "all parameters at 0, in eval"),
     Planted(6, sample_variance, "loss_values", "losses.importance is"),
     Planted(7, with_a_root, "finite_from_zero", "its gradient is not finite", "soft_mixture"),
     Planted(14, loss_in_a_global, "nothing_kept", "leaves [0-9]+ tensors behind"),
-    Planted(17, pooled, "terms_stand_alone", "a collapsed layer hides"),
+    Planted(17, pooled, "losses_are_independent", "a collapsed layer hides"),
 ]

@@ -198,9 +198,9 @@ class KeepsItsLogits(Copy):
 
 
 PLANTS = [
-    Planted(9, BiasWeighs, "adapt_selects", "selects and never weighs"),
-    Planted(9, BiasInLogits, "adapt_selects", "losses would fight the bias"),
-    Planted(9, BiasIsParameter, "adapt_moves_buffers", "the optimizer moves as well"),
+    Planted(9, BiasWeighs, "adapt_selects", "to select, not to weigh"),
+    Planted(9, BiasInLogits, "adapt_selects", "losses would oppose it"),
+    Planted(9, BiasIsParameter, "adapt_moves_buffers", "the optimizer changes as well"),
     Planted(9, BiasIsCast, "adapt_moves_buffers", "keep it in float32"),
     Planted(9, BiasIsNotSaved, "adapt_moves_buffers", "which no checkpoint holds"),
     Planted(9, BiasIsAnAttribute, "state_dict_round_trip", "with register_buffer"),
@@ -210,8 +210,8 @@ PLANTS = [
     Planted(9, TallyMovesAnAttribute, "state_dict_round_trip", "routes differently"),
     Planted(9, StepsAreAnAttribute, "state_dict_round_trip", "adapts differently: bias.value"),
     Planted(9, PriceIsAnAttribute, "state_dict_round_trip", "trains differently, in .*sparsity"),
-    Planted(9, TallyOfFractions, "counts", "count in whole numbers"),
-    Planted(9, TallyInEval, "counts", "carries a tally in eval"),
+    Planted(9, TallyOfFractions, "counts", "count in integers"),
+    Planted(9, TallyInEval, "counts", "holds counts in eval"),
     Planted(14, KeepsItsLoss, "nothing_kept", "leaves [0-9]+ tensors behind"),
     Planted(14, KeepsItsLogits, "nothing_kept", "keep no loss, score or activation"),
 ]

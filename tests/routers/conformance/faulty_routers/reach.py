@@ -83,11 +83,11 @@ PLANTS = [
     Planted(12, ChoiceThatClaimsCausal, "causal", "change earlier routes"),
     Planted(12, ChoiceThatClaimsItems, "per_item", "changes with its batch-mates"),
     Planted(12, SlotsThatClaimCausal, "causal", "change earlier routes"),
-    Planted(15, GateForEachExpert, "skip_experts", "refuses unused parameters"),
+    Planted(15, GateForEachExpert, "idle_experts", "refuses unused parameters"),
     Planted(15, NaNForTheIdle, "shapes_and_ranges", "infinity or NaN"),
     Planted(16, RoutesPadding, "padding_is_not_routed", "padding was routed"),
     Planted(16, ReadsPadding, "padding_is_not_read", "leave padding out"),
-    Planted(16, TallyCountsPadding, "padding_is_not_read", "tally changes"),
+    Planted(16, TallyCountsPadding, "padding_is_not_read", "counts changes"),
     Planted(16, padding_counts, "padding_is_as_if_absent", "losses.switch differs"),
     Planted(16, padding_takes_places, "capacity", "capacity"),
 ]
