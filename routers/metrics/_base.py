@@ -1,7 +1,7 @@
 """The contract of a metric of one routed layer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -21,6 +21,11 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+def total(values: Sequence[float]) -> float:
+    """Sum."""
+    return sum(values)
+
+
 class RoutingMetric(Metric, ABC):
     """A metric of one routed layer, accumulated over batches and ranks.
 
@@ -36,7 +41,7 @@ class RoutingMetric(Metric, ABC):
     """
 
     full_state_update = False
-    over_layers: ClassVar[Callable[[Sequence[float]], float] | None] = staticmethod(mean)
+    over_layers: ClassVar[staticmethod[[Sequence[float]], float] | None] = staticmethod(mean)
 
     def __init__(self, num_experts: int) -> None:
         super().__init__(compute_with_cache=False)  # metrics of a group are updated together

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from ..routing.routing import Routing
 from ._base import METRICS, Value
@@ -29,7 +29,9 @@ class LayerMetrics(MetricCollection):
     """
 
     def __init__(self, num_experts: int) -> None:
-        metrics = {_PREFIX + name: METRICS.build(name, num_experts) for name in METRICS}
+        metrics: dict[str, Metric | MetricCollection] = {
+            _PREFIX + name: METRICS.build(name, num_experts) for name in METRICS
+        }
         # sums that are equal after a first batch need not stay so: only a shared update groups
         groups: dict[object, list[str]] = {}
         for name, metric in metrics.items():
@@ -37,7 +39,7 @@ class LayerMetrics(MetricCollection):
         super().__init__(metrics, compute_groups=list(groups.values()))
         self._first = [metrics[names[0]] for names in groups.values()]
 
-    def update(self, routing: Routing) -> None:
+    def update(self, routing: Routing) -> None:  # type: ignore[override]  # ModuleDict has one too
         """Add one routing: to one metric of each group, whose sums ``compute`` shares."""
         self._state_is_copy = False
         for metric in self._first:

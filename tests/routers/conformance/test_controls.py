@@ -1,4 +1,4 @@
-"""Routers that route by lot, by what comes next, or as they began."""
+"""Routers that route at random, by the next id, or as initialized."""
 
 import pytest
 import torch
