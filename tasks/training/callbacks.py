@@ -1,4 +1,4 @@
-"""Callbacks around training steps: seeds, logs, time."""
+"""Callbacks around training steps: seeds, logs, time, reports."""
 
 import time
 from collections.abc import Callable
@@ -22,11 +22,11 @@ def stepped(trainer: pl.Trainer, batch_idx: int) -> bool:
 
 
 class Reseed(Callback):
-    """Draws of a batch depend on the seed, the epoch and the batch: resuming repeats them.
+    """Seeds each batch from the seed, the epoch and the batch, so that resuming repeats its draws.
 
     Args:
         seed: of the run.
-        rank: whose draws they are; the first draws as one that trains alone.
+        rank: the process that draws; the first draws as a run on one device does.
     """
 
     def __init__(self, seed: int, rank: Rank) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints from which a run continues exactly."""
+"""Checkpoints from which a run resumes exactly."""
 
 import os
 import time
@@ -12,21 +12,21 @@ from .callbacks import stepped
 from .divergence import DivergedError, bad_parameter
 from .signals import Stop, StoppedError
 
-#: A checkpoint is written at least this often, and at every end of an epoch.
+#: Longest time between two checkpoints, in addition to one at the end of each epoch.
 CHECKPOINT_SECONDS = 60.0
 
 
 class Checkpoints(Callback):
     """``last.ckpt`` at every epoch's end, every minute, and when the run is asked to stop.
 
-    It is written only where the optimizer has just stepped, so that no gradient is pending,
-    and after an epoch's last batch only when that has been validated: from there a run continues
-    as if it had never stopped. It is written under another name and renamed, and never from
-    parameters that are not finite, so the one that is there is always good.
+    It is written only right after an optimizer step, so that no gradient is pending, and after
+    an epoch's last batch only once the epoch is validated: a run resumed from it continues as if
+    it had never stopped. It is written under a temporary name and renamed, and never with
+    parameters that are not finite, so an existing checkpoint is always valid.
 
     Args:
-        folder: where ``last.ckpt`` goes.
-        stop: asks to stop.
+        folder: the folder of ``last.ckpt``.
+        stop: the source of requests to stop.
     """
 
     def __init__(self, folder: Path, stop: Stop) -> None:
@@ -75,7 +75,7 @@ class Checkpoints(Callback):
         """Write the checkpoint.
 
         Raises:
-            DivergedError: instead of keeping parameters that are not finite.
+            DivergedError: if a parameter is not finite.
         """
         self.saved_at = time.monotonic()
         if place := bad_parameter(module):
@@ -86,7 +86,7 @@ class Checkpoints(Callback):
         if self.path.parent.exists():
             trainer.save_checkpoint(part)
             os.replace(part, self.path)
-        else:  # the folder comes with its first checkpoint: one without any has lost it
+        else:  # the folder and its first checkpoint appear together: an empty folder means a loss
             folder = self.path.parent.with_suffix(".part")
             folder.mkdir(exist_ok=True)
             trainer.save_checkpoint(folder / self.path.name)

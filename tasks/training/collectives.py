@@ -1,4 +1,4 @@
-"""Sums and means over the processes that train together; of one alone they are its own."""
+"""Sums and means over the processes of a run; the identity for a single process."""
 
 from collections.abc import Iterable
 
@@ -20,10 +20,10 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
 
 def average_over_ranks(values: Iterable[Tensor]) -> None:
-    """Let every floating-point tensor be its mean over all ranks, in place.
+    """Replace every floating-point tensor by its mean over all ranks, in place.
 
-    Summed in float64, in which the sum of equal float32 numbers is exact: what the ranks agree
-    on stays as it is.
+    Sums are in float64, where the sum of equal float32 numbers is exact: values on which all
+    ranks agree do not change.
     """
     if not is_distributed():
         return
@@ -39,5 +39,5 @@ def average_over_ranks(values: Iterable[Tensor]) -> None:
 
 
 def is_distributed() -> bool:
-    """Whether this process trains with others."""
+    """Whether this process is one of several that train together."""
     return dist.is_available() and dist.is_initialized()

@@ -1,4 +1,4 @@
-"""A metrics table that survives kills and continues after a resume."""
+"""A CSV logger whose file survives kills and continues after a resume."""
 
 import csv
 import os
@@ -12,10 +12,10 @@ from lightning.pytorch.loggers.logger import Logger
 class CsvLog(Logger):
     """``metrics.csv``: one row per step that logged, one column per metric.
 
-    The file is replaced whole, by a rename, so that it is never half written.
+    The whole file is replaced by a rename, so that it is never partly written.
 
     Args:
-        path: of the file. Rows it holds already are kept up to the step a run resumes at.
+        path: the file; existing rows are kept up to the step at which a run resumes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,7 +24,7 @@ class CsvLog(Logger):
         self.rows: dict[int, dict[str, Any]] = {}
 
     def resume_at(self, step: int) -> None:
-        """Read back the rows up to ``step``; what an interrupted run logged later is redone."""
+        """Read existing rows up to ``step``; a resumed run logs later steps again."""
         if not self.path.exists():
             return
         with self.path.open(newline="", encoding="utf-8") as file:
@@ -46,7 +46,7 @@ class CsvLog(Logger):
         return self
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The run's folder holds its configuration already."""
+        """Do nothing: the run's folder already holds its configuration."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.rows.setdefault(step or 0, {}).update(metrics)

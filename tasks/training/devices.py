@@ -1,4 +1,4 @@
-"""Several devices of one machine: how many there are, and how Lightning trains on them."""
+"""Devices of one machine: their number, and Lightning's strategy to train on several."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from routers import ConfigError, OptionError
 
 from ..loading.rank import Rank
 
-#: Where ranks meet: they are all on this machine.
+#: Address of the store at which ranks connect: all run on this machine.
 HOST = "127.0.0.1"
 
 
@@ -21,7 +21,7 @@ def _gpus() -> float:
     return torch.cuda.device_count() or int(torch.backends.mps.is_available())
 
 
-#: How many devices there are here for an accelerator's name; on a CPU any number of processes.
+#: Number of devices of this machine by accelerator; a CPU allows any number of processes.
 COUNTS: dict[str, Callable[[], float]] = {
     "auto": lambda: _gpus() or math.inf,
     "cpu": lambda: math.inf,
@@ -32,10 +32,10 @@ COUNTS: dict[str, Callable[[], float]] = {
 
 
 def check_devices(devices: int, accelerator: str, batch_size: int) -> None:
-    """See that there are so many devices, and that a batch can be divided among them.
+    """Check that the machine has ``devices`` devices and that they divide a batch evenly.
 
     Raises:
-        ConfigError: where there are not, or it cannot.
+        ConfigError: if there are fewer devices, or they do not divide a batch.
 
     >>> check_devices(3, "cpu", batch_size=32)
     Traceback (most recent call last):
@@ -44,7 +44,7 @@ def check_devices(devices: int, accelerator: str, batch_size: int) -> None:
     count = COUNTS[accelerator]()
     if not count:
         raise ConfigError(
-            f"trainer.accelerator={accelerator}: torch sees none here; use cpu or auto"
+            f"trainer.accelerator={accelerator}: torch finds none on this machine; use cpu or auto"
         )
     if devices > count:
         raise OptionError(
@@ -57,28 +57,28 @@ def check_devices(devices: int, accelerator: str, batch_size: int) -> None:
         raise OptionError(
             "trainer.devices",
             devices,
-            f"a divisor of trainer.batch_size={batch_size}, for every device takes an equal share",
+            f"a divisor of trainer.batch_size={batch_size}, since devices take equal shares",
         )
 
 
 def strategies(rank: Rank) -> dict[str, Any]:
-    """Arguments of Lightning's ``Trainer`` that describe the devices."""
+    """Arguments of Lightning's ``Trainer`` about devices."""
     if rank.world_size == 1:
         return {"devices": 1}
     return {
         "devices": rank.world_size,
         "strategy": DDPWithoutBarriers(rank),
-        "use_distributed_sampler": False,  # every rank reads its own share already
+        "use_distributed_sampler": False,  # every rank already reads its share
     }
 
 
 class DDPWithoutBarriers(DDPStrategy):
     """Data parallelism: gradients are means over ranks.
 
-    The module sums its own counts over ranks and averages its statistics, so buffers are left
-    alone; and a parameter that a rank did not use in a step counts with a gradient of zero.
-    Ranks wait for each other where they exchange numbers, and nowhere else: so the first one
-    saves a checkpoint whenever it likes.
+    The module sums its counts over ranks and averages its statistics, so buffers are not
+    broadcast; a parameter that a rank does not use in a step has a gradient of zero there.
+    Ranks wait for each other only when they exchange numbers, so the first rank can save a
+    checkpoint at any time.
     """
 
     def __init__(self, rank: Rank) -> None:
@@ -89,11 +89,11 @@ class DDPWithoutBarriers(DDPStrategy):
         )
 
     def barrier(self, *args: Any, **kwargs: Any) -> None:
-        """No rank waits for the others."""
+        """Do nothing: no rank waits for the others."""
 
 
 class OneMachine(ClusterEnvironment):
-    """Processes that something else started and that have met already."""
+    """Environment of processes that are already started and connected."""
 
     def __init__(self, rank: Rank) -> None:
         self.rank = rank
@@ -108,7 +108,7 @@ class OneMachine(ClusterEnvironment):
 
     @property
     def main_port(self) -> int:
-        raise AssertionError("the ranks have met already")
+        raise AssertionError("the ranks are already connected")
 
     @staticmethod
     def detect() -> bool:
@@ -134,12 +134,12 @@ class OneMachine(ClusterEnvironment):
 
 
 def init_process_group(rank: Rank, port: int, accelerator: str) -> None:
-    """Find the other ranks, for as long as this process lives.
+    """Connect to the other ranks for the lifetime of this process.
 
     Args:
         rank: this process.
-        port: on this machine, of the store that the launcher of the ranks keeps.
-        accelerator: what they train on.
+        port: the port, on this machine, of the store of the process that started the ranks.
+        accelerator: the accelerator to train on.
     """
     store = dist.TCPStore(HOST, port, rank.world_size, is_master=False)  # type: ignore[attr-defined]
     cuda = accelerator != "cpu" and torch.cuda.is_available()

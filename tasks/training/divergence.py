@@ -1,4 +1,4 @@
-"""The first place of a number that is not finite."""
+"""Detection of the first place with a number that is not finite."""
 
 from collections.abc import Callable, Iterator
 
@@ -14,7 +14,7 @@ class DivergedError(RuntimeError):
 
 @torch.no_grad()
 def first_bad_place(backbone: Backbone, batch: Batch) -> str:
-    """The first place, in the order of work, that makes non-finite values out of finite ones.
+    """The first place, in order of execution, that turns finite values into non-finite ones.
 
     >>> class Broken(Backbone):
     ...     def __init__(self):
@@ -58,13 +58,13 @@ def first_bad_place(backbone: Backbone, batch: Batch) -> str:
 
 
 def _bad_rows(values: Tensor) -> list[int]:
-    """The first few rows that hold something not finite."""
+    """The first rows with a number that is not finite, at most 5."""
     bad = ~values.reshape(len(values), -1).isfinite().all(1)
     return bad.nonzero().flatten()[:5].tolist()
 
 
 def bad_parameter(module: nn.Module) -> str | None:
-    """The first parameter that is not finite, or None where all are."""
+    """The first parameter that is not finite, or None if all are finite."""
     for name, parameter in module.named_parameters():
         if not _finite(parameter):
             layer, _, leaf = name.removeprefix("backbone.").rpartition(".")

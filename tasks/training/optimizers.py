@@ -17,17 +17,17 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 
 
 def cosine(done: float) -> float:
-    """Factor of the learning rate after the fraction ``done``: half a cosine, 1 to 0."""
+    """Learning-rate factor after the fraction ``done``: half a cosine from 1 to 0."""
     return 0.5 + 0.5 * math.cos(math.pi * done)
 
 
 def linear(done: float) -> float:
-    """A straight line, 1 to 0."""
+    """Learning-rate factor after the fraction ``done``: linear from 1 to 0."""
     return 1 - done
 
 
 def constant(done: float) -> float:
-    """Always 1."""
+    """Learning-rate factor 1."""
     return 1.0
 
 
@@ -35,14 +35,14 @@ SCHEDULES = {rule.__name__: rule for rule in (cosine, linear, constant)}
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> Optimizer:
-    """The optimizer; weight decay spares vectors (norms, biases, temperatures)."""
+    """Build the optimizer; vectors (norms, biases, temperatures) have no weight decay."""
     trained = [p for p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
     ]
     optimizer = OPTIMIZERS[config.name]([g for g in groups if g["params"]], lr=config.lr)
-    # fused optimizers offer to unscale gradients as they step; clipping needs that done before
+    # fused optimizers can unscale gradients in their step, but clipping needs unscaled ones before
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
     return optimizer
 

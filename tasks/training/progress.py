@@ -11,10 +11,10 @@ from .module import RoutedModule
 
 
 class ProgressBar(Callback):
-    """Steps done, the last validation score, and the time left; gone when training ends.
+    """Shows finished steps, the last validation score and the remaining time during training.
 
     Args:
-        console: where to draw; nothing is drawn unless it is a terminal.
+        console: the console to draw on; nothing is drawn unless it is a terminal.
         every: steps between two updates.
     """
 

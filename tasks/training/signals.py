@@ -17,23 +17,23 @@ class StoppedError(Exception):
 
 
 class Stop(Protocol):
-    """A request to stop a run.
+    """A source of requests to stop a run.
 
     Attributes:
-        signum: of the signal that asked for it; None without one.
+        signum: the signal that requested the stop; None before any request.
     """
 
     signum: int | None
 
     def listen(self) -> None:
-        """Listen until ``uninstall``; a second call changes nothing."""
+        """Start listening, until ``uninstall``; a second call has no effect."""
 
     def uninstall(self) -> None:
-        """Leave signals as they were."""
+        """Restore the previous signal handlers."""
 
 
 class Signals:
-    """SIGINT and SIGTERM to this process; a second one ends it at once."""
+    """SIGINT and SIGTERM to this process; a second signal ends it at once."""
 
     def __init__(self) -> None:
         self.signum: int | None = None

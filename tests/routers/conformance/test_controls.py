@@ -1,4 +1,4 @@
-"""Routers that route at random, by the next id, or as initialized."""
+"""Routers that route at random, by what comes next, or as they began."""
 
 import pytest
 import torch

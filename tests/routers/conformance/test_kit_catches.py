@@ -357,17 +357,17 @@ class PromisesMoreThanItsClass(Sound):
 
 
 class SpaceWithoutOption(Sound):
-    space = {"k": [1, 2]}  # noqa: RUF012
+    search_space = {"k": [1, 2]}  # noqa: RUF012
 
 
 class SpaceBeyondRange(routers.ROUTERS["topk"]):
-    space = {"k": [99]}  # noqa: RUF012
+    search_space = {"k": [99]}  # noqa: RUF012
 
 
 class FlatAtOneEnd(Sound):
     """What a sweep may try at the end of its range has to learn as well."""
 
-    space = {"heat": {"low": 0.0, "high": 1.0}}  # noqa: RUF012
+    search_space = {"heat": {"low": 0.0, "high": 1.0}}  # noqa: RUF012
 
     def __init__(self, dim: int, num_experts: int, *, heat: float = 1.0) -> None:
         super().__init__(dim, num_experts)
@@ -391,7 +391,7 @@ class NoCapacityInTraining(Sound):
 
 
 class BalanceWithoutLoss(Sound):
-    balance = {"swich": 0.1}  # noqa: RUF012
+    default_losses = {"swich": 0.1}  # noqa: RUF012
 
 
 class NoSource(Sound):
@@ -514,7 +514,7 @@ def test_report_lists_everything_with_reason_and_cure():
         check_router(RenormalizedTopOneByDivision)
     report = str(caught.value)
     assert report.startswith("RenormalizedTopOneByDivision fails 2 of ")
-    assert "docstring: the class has no docstring\n  hint: say what it does" in report
+    assert "docstring: the class has no docstring\n  hint: describe the strategy" in report
     assert "gradients: the task sends no gradient to w" in report
     assert isinstance(caught.value, AssertionError)
 

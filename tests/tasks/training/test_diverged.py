@@ -77,7 +77,7 @@ def test_last_step_of_all(diverged):
 
 
 def test_nothing_good_to_keep(tmp_path, capsys, monkeypatch):
-    """Advice that can be followed: no checkpoint is named where there is none."""
+    """The error names no checkpoint before one exists."""
     monkeypatch.setattr("tasks.training.checkpoints.bad_parameter", lambda _: "parameter x")
     assert main([*TINY, NARROW, f"out={tmp_path / 'run'}"]) == 1
     message = capsys.readouterr().err

@@ -42,7 +42,7 @@ def uninterrupted(tmp_path_factory):
 
 
 def stop(out, batch, *settings):
-    """Start or continue a run, and stop it during the given batch."""
+    """Start or resume a run and stop it during the given batch."""
     start = [f"resume={out}"] if out.exists() else [*TINY, NARROW, f"out={out}", *settings]
     with signal_at(batch):
         assert main(start) == 130
@@ -68,7 +68,7 @@ def test_stopped_again_and_again(uninterrupted, tmp_path):
 
 @pytest.mark.parametrize("batch", [0, 2])
 def test_power_cut(uninterrupted, tmp_path, batch):
-    """A resumed run that ends without warning continues from its last checkpoint."""
+    """A resumed run that is killed continues from its last checkpoint."""
     out = tmp_path / "run"
     stop(out, 2, *SETTINGS)
     with crash_at(batch), pytest.raises(PowerCutError):
@@ -189,7 +189,7 @@ def test_the_trainer_may_change(tmp_path):
 
 @pytest.mark.parametrize("at", [1, 2])
 def test_full_disk(uninterrupted, tmp_path, monkeypatch, capsys, at):
-    """A message at any checkpoint, and the run continues once there is room."""
+    """At the first checkpoint or later: an error, and resuming works once there is space."""
     out = tmp_path / "run"
     calls = 0
     save = Trainer.save_checkpoint

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def start(out, *arguments):
-    """``python -m tasks`` as a separate process, with its first checkpoint written."""
+    """A separate ``python -m tasks`` process that has written its first checkpoint."""
     command = [sys.executable, "-m", "tasks", *TINY, NARROW, f"out={out}", *LONG, *arguments]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}

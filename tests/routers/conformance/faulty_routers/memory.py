@@ -105,7 +105,7 @@ class BiasFeedsTheBusy(Biased):
 
 
 class Tallied(Biased):
-    """The same with a bias that follows a tally of first choices, and another step size."""
+    """The same with a bias that follows counts of first choices with its own step size."""
 
     sound = True
 
