@@ -16,7 +16,7 @@ class LanguageModel(Language):
     """Predicts your own text byte by byte: a file or a folder of text.
 
     The text is read as it is, in any language or encoding: bytes need no tokenizer. Without
-    files of their own the last tenth of the bytes tests, the tenth before it validates.
+    separate files the last tenth of the bytes tests, the tenth before it validates.
 
     A sample is a window of ``length`` bytes; each predicts the one after it. Windows overlap by
     ``context`` bytes. In training all their bytes count, so an epoch, the shuffled windows,

@@ -31,13 +31,12 @@ WORDS = {
     r"thereof|therein|whence|hence|lest|likewise": "plain words",
     r"parcel|zygote": "artifact, fork server",
     r"comes? about|came about": "happens",
-    r"is (?-i:none)": "does not exist",
     r"as many as": "the same number of",
 }
 #: A docstring begins with a noun phrase or an imperative verb.
 OPENINGS = r"(What|Who|Whom|Whose|Which|Where|Why|Is|Are|Has|That)\b"
 
-PATTERN = re.compile("|".join(rf"(?P<w{i}>\b{word}\b)" for i, word in enumerate(WORDS)), re.I)
+PATTERN = re.compile("|".join(rf"(?P<w{i}>\b(?:{word})\b)" for i, word in enumerate(WORDS)), re.I)
 
 
 def hits(text: str) -> Iterator[tuple[str, str]]:

@@ -115,7 +115,7 @@ def _mixtral(
 
 def pytorch_mixtures(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
     """The top-K layer of pytorch-mixtures: a loop over GELU experts of two matrices."""
-    # its metadata pins torch 2.2.2, hence --no-deps
+    # its metadata pins torch 2.2.2, so install it with --no-deps
     package = import_peer("pytorch_mixtures", "pip install --no-deps pytorch-mixtures")
     config = package.MoEConfig(
         hidden_dim=shape.dim,

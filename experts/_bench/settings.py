@@ -37,7 +37,7 @@ def _key(default: Any, description: str) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure and how. ``check`` validates values."""
+    """Settings of a benchmark run. ``check`` validates values."""
 
     device: str = _key("cpu", "device of layers and batches: cpu, cuda")
     dtype: str = _key("float32", "dtype of inputs and parameters: float32, bfloat16")

@@ -127,7 +127,7 @@ class Ragged:
 
     @cached_property
     def ends(self) -> Tensor:
-        """Where each expert's rows end, for the grouped kernel."""
+        """End of each expert's rows, for the grouped kernel."""
         return self.load.cumsum(0).to(torch.int32)
 
     def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:

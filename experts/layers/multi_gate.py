@@ -139,8 +139,8 @@ class MultiGateMoE(MoE):
         Args:
             x: streams ``(S, ...)``, each as ``MoE`` takes it: ``(S, B, D)`` for vectors.
             mask: common to all streams, as in ``MoE``.
-            ids: likewise.
-            task: likewise.
+            ids: the same shape.
+            task: the same shape.
 
         Returns:
             ``y`` ``(G, ...)``, one output per gate, 0 at padding; and the routing of the items.

@@ -1,7 +1,7 @@
 """The contract of a metric of one routed layer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -16,13 +16,12 @@ from ..routing.routing import Routing
 Value = float | int | list[int] | None
 
 
-def mean(values: Iterable[float]) -> float:
+def mean(values: Sequence[float]) -> float:
     """Arithmetic mean."""
-    listed = list(values)
-    return sum(listed) / len(listed)
+    return sum(values) / len(values)
 
 
-def total(values: Iterable[float]) -> float:
+def total(values: Sequence[float]) -> float:
     """Sum."""
     return sum(values)
 
@@ -42,7 +41,7 @@ class RoutingMetric(Metric, ABC):
     """
 
     full_state_update = False
-    over_layers: ClassVar[Callable[[Iterable[float]], float] | None] = staticmethod(mean)
+    over_layers: ClassVar[staticmethod[[Sequence[float]], float] | None] = staticmethod(mean)
 
     def __init__(self, num_experts: int) -> None:
         super().__init__(compute_with_cache=False)  # metrics of a group are updated together

@@ -39,7 +39,7 @@ class LayerMetrics(MetricCollection):
         super().__init__(metrics, compute_groups=list(groups.values()))
         self._first = [metrics[names[0]] for names in groups.values()]
 
-    def update(self, routing: Routing) -> None:  # type: ignore[override]
+    def update(self, routing: Routing) -> None:  # type: ignore[override]  # ModuleDict has one too
         """Add one routing: to one metric of each group, whose sums ``compute`` shares."""
         self._state_is_copy = False
         for metric in self._first:

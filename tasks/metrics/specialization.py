@@ -1,4 +1,4 @@
-"""Who does what: how an expert's rows spread over kinds of samples, and over tasks."""
+"""Specialization: the spread of an expert's rows over kinds of samples, and over tasks."""
 
 import torch
 from torch import Tensor
@@ -91,7 +91,7 @@ def mass_by_task(routing: Routing) -> Tensor:
 
 
 def normalized_mutual_information(table: Tensor) -> float:
-    """How well an expert tells a kind, and a kind an expert: 0 not at all, 1 fully.
+    """How well an expert predicts a kind and a kind an expert: 0 not at all, 1 fully.
 
     Mutual information over the arithmetic mean of both entropies; 0 where there is only one
     expert or kind. Source: Strehl and Ghosh 2002, JMLR 3; this mean as in scikit-learn.

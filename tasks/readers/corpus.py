@@ -20,7 +20,7 @@ def read_corpus(source: CorpusSource) -> Splits[Tensor]:
     """The bytes of a text, ``(bytes,)`` uint8: a file, or a folder of files, any of them ``.gz``.
 
     Files are joined in the order of their names. One is of the split that the outermost folder
-    so named, or the file itself, is called after. Without files of its own a split is cut off: the
+    so named, or the file itself, is called after. Without separate files a split is cut off: the
     last bytes are the test, those before them validate.
 
     Raises:

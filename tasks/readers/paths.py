@@ -77,7 +77,7 @@ def by_split(
 ) -> Files:
     """Files by the split in their names.
 
-    Where none is named after the training split, files named after no split are it; and files
+    If no file is named after the training split, files named after no split are it; and files
     of one split alone are all there is, to be split.
 
     Raises:

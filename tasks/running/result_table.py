@@ -61,7 +61,7 @@ def _add_balance(table: "Table", load: dict[str, Any], layers: list[dict[str, An
     )
     for name in layers[0].get("nmi", {}):  # older runs have none
         known = mean(layer["nmi"][name] for layer in layers if name in layer["nmi"])
-        table.add_row(f"NMI {name}", f"{known:.3f}", f"1 if expert and {name} tell each other")
+        table.add_row(f"NMI {name}", f"{known:.3f}", f"1 if expert and {name} determine each other")
 
 
 def _experts(layers: list[dict[str, Any]]) -> str:

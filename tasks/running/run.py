@@ -103,7 +103,7 @@ class Run:
 
         Args:
             folder: of the run.
-            checkpoint: to go on from.
+            checkpoint: the one to continue from.
             console: where a progress bar goes, if it is a terminal.
             on_validation: called after every validation; an error that it raises ends the run.
         """

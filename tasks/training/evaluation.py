@@ -43,10 +43,12 @@ class Evaluation(nn.Module):
         self.measures = {"loss": loss, **task.measures()}
         self._layer_metrics = [LayerMetrics(layer.router.num_experts) for layer in layers]
         self._tables = [_tables(layer, self.labelings) for layer in layers]
-        scores = [measure.metric for measure in self.measures.values()]
+        measured: list[Metric | MetricCollection] = [
+            measure.metric for measure in self.measures.values()
+        ]
         tables = [table for tables in self._tables for table in tables.values()]
-        self._measured: list[Metric | MetricCollection] = [*scores, *self._layer_metrics, *tables]
-        self.metrics = UncastModules(self._measured)  # so that they move with the module
+        self._metrics = [*measured, *self._layer_metrics, *tables]
+        self.metrics = UncastModules(self._metrics)  # registered, so that they move with the module
         self.scores: dict[str, float] = {}
         self.scores_by_label: dict[str, float] = {}
         self.layers: list[dict[str, Any]] = []
@@ -81,7 +83,7 @@ class Evaluation(nn.Module):
             else:
                 self.scores[name] = float(value)
         self.scores[self.task.score.name] = self.task.overall(self.scores)
-        for metric in self._measured:
+        for metric in self._metrics:
             metric.reset()
 
     def log_values(self, prefix: str) -> dict[str, float]:

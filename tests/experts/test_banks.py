@@ -226,6 +226,6 @@ def test_catalogue_refuses_sizes_that_cannot_be(capsys, size):
 
 @pytest.mark.parametrize("part", [None, 3, {"count": 2}])
 def test_mixed_names_a_part_that_is_none(part):
-    cause = "is not an expert's name|expected list of str or mapping, got list of"
+    cause = "is neither an expert's name|expected list of str or mapping, got list of"
     with pytest.raises(ConfigError, match=rf"expert\.parts.* ({cause}).* quote"):
         bank_of("mixed", parts=["mlp", part])

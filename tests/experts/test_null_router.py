@@ -1,4 +1,4 @@
-"""Null experts of a router beside zero-computation experts of a bank: MoE++ in parts."""
+"""Null experts of a router next to zero-computation experts of a bank: MoE++ in parts."""
 
 import torch
 

@@ -128,7 +128,7 @@ def test_augmentation_is_for_training_alone(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("model", ["vit", "convnet"])
 def test_what_is_not_routed_starts_the_same(model):
-    """One seed gives the same weights outside routed layers, whoever routes."""
+    """One seed gives the same weights outside routed layers for every router."""
     expert = {"vit": "expert=mlp", "convnet": "expert=conv"}[model]
 
     def outside(router, seed):

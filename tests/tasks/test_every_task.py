@@ -36,7 +36,7 @@ SOONER = {
 
 @pytest.fixture(scope="module")
 def own_data(tmp_path_factory):
-    """For each task what its command needs beside names."""
+    """For each task what its command needs besides names."""
     folder = tmp_path_factory.mktemp("data")
     return {task: write(folder) for task, write in OWN_DATA.items()}
 

@@ -243,7 +243,7 @@ def test_dense_control_costs_the_same(tmp_path, path):
 
 
 def test_brightness_is_learnt(tmp_path, path):
-    """Classes of 0, 60 and 120 more brightness are told apart within a few epochs."""
+    """Classes of 0, 60 and 120 more brightness are distinguished within a few epochs."""
     more = ("trainer.max_steps=-1", "trainer.max_epochs=8", "trainer.batch_size=16")
     result = train(tmp_path / "run", *settings(path, "resnet", *more, "optimizer.lr=0.01"))
     assert result["score"]["value"] > 0.9

@@ -135,7 +135,7 @@ def test_refused(overrides, match):
 
 
 class Told(Language):
-    """A language model of the text it is told."""
+    """A language model of the given text."""
 
     def __init__(self, text, **options):
         super().__init__(dim=16, **options)

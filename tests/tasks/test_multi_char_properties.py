@@ -56,7 +56,7 @@ def test_words_and_pairs_of_words():
 
 @pytest.mark.parametrize("router", one_of_each(layout, lambda name: not traits(name).needs_task))
 def test_padding_changes_nothing(data, router):
-    """Short names beside a long one: outputs, loss and load stay."""
+    """Short names next to a long one: outputs, loss and load stay."""
     config = compose([*SMALL, f"router={router}"])
     task = build_task(config)
     net = build_backbone(config, task).double().eval()

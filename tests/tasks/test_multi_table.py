@@ -264,7 +264,7 @@ def one_target(folder, kind):
 
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_labels_missing_in_one_split_alone(tmp_path, split):
-    """They have a column of their own in who does what."""
+    """They have a separate column in the specialization table."""
     labels = {"train": "ab", "val": "ab", "test": "ab"} | {split: ["a", "", "b"]}
     result = train(tmp_path / "run", *one_target(splits(tmp_path, **labels), "classes"), *FEW)
     assert result["data"]["rows"] == {"train": 24, "val": 24, "test": 24}

@@ -77,7 +77,7 @@ def outcome(task, backbone, batch):
 
 @torch.no_grad()
 def routed(router):
-    """A router, told how many groups there are where it asks."""
+    """A router, with the number of groups if it takes one."""
     asks = "tasks" in routers.ROUTERS.options(router)
     return (f"router={router}", *([f"router.tasks={len(GROUPS)}"] if asks else []))
 

@@ -1,4 +1,4 @@
-"""What panels share: scales with their ticks, dots and boxes."""
+"""Elements that panels share: scales with their ticks, dots and boxes."""
 
 import math
 from collections.abc import Iterable, Sequence

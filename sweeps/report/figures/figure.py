@@ -67,7 +67,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return printable text without line breaks, which matplotlib would draw as lines of its own.
+    """Return printable text without line breaks, which matplotlib would draw as separate lines.
 
     >>> one_line("a\\nb")
     'a b'

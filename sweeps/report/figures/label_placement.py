@@ -1,4 +1,4 @@
-"""Placement of names beside points without overlaps."""
+"""Placement of names next to points without overlaps."""
 
 import itertools
 from collections.abc import Iterable, Sequence

@@ -104,7 +104,7 @@ def _draw(
 
 
 def _name(points: Sequence[ParetoPoint], line: Sequence[Point], axes: Axes) -> None:
-    """Write names next to the points, the front first, as many as there is room for."""
+    """Write names next to the points, the front first, while there is room."""
     at = [_in_points(axes, (point.x, point.y)) for point in points]
     names = [shortened(one_line(point.label), _MAX_NAME, NAME) for point in points]
     box = axes.get_window_extent()

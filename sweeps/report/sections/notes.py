@@ -1,4 +1,4 @@
-"""Methods and glossary: how the numbers came about, and the meaning of each term."""
+"""Methods and glossary: how the numbers were computed, and the meaning of each term."""
 
 from ...statistics.intervals import MIN_BOOTSTRAP_VALUES
 from ...statistics.verdicts import LEVEL, MIN_SEEDS
@@ -7,7 +7,7 @@ from .section import Section
 
 
 def methods_section(data: ReportData) -> Section:
-    """Return how the numbers came about."""
+    """Return how the numbers were computed."""
     config = data.sweep.config
     tested = sum(bool(row.group) for row in data.standings)
     most_seeds = max((len(row.scores) for row in data.standings), default=0)

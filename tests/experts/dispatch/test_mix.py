@@ -171,7 +171,7 @@ def test_result_keeps_the_dtype_of_x():
 
 
 class Louder(experts.EXPERTS["mlp"]):
-    """A bank that inherits a way around ``forward``, and has a ``forward`` of its own."""
+    """A bank that inherits a way around ``forward``, and overrides ``forward``."""
 
     def forward(self, rows, load, mask=None):
         return 10 * super().forward(rows, load, mask)

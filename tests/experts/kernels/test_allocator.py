@@ -48,7 +48,7 @@ def test_no_import_calls_it_and_a_user_can():
 
 
 def test_for_real():
-    """In a process of its own: it holds for good."""
+    """In a separate process, since the setting is permanent."""
     code = "import experts; print(experts.tune_allocator())"
     done = run(code)
     assert done.returncode == 0, done.stderr

@@ -41,7 +41,7 @@ def nodes_of(num_experts, base=None, **options):
 def test_the_graph_is_the_same_for_any_number_of_experts(router, bank, base):
     """Indexing a stacked weight once per expert makes the backward pass quadratic in ``E``.
 
-    From 16 to 255: below, a softmax is turned over, and above, the gate has a step of its own.
+    From 16 to 255: below, a softmax is turned over, and above, the gate has a separate step.
     """
     few, many = (nodes_of(e, base, router=router, bank=bank) for e in (16, 255))
     assert few == many
@@ -116,7 +116,7 @@ def test_padding_of_a_balanced_load_is_bounded():
 
 
 def test_padding_of_a_skewed_load_is_bounded():
-    """The busiest have tails of their own: all padded to the largest would be 70 times as much."""
+    """The busiest have separate tails: all padded to the largest would be 70 times as much."""
     ratio, layout, load = padded(4096, 4, 1024, 16, skew=1.0)
     assert load.max() > 70 * load.double().mean()
     assert len(layout.tails) > 10

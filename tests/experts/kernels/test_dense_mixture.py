@@ -14,7 +14,7 @@ from ..cases import Made, bank_of, gradients, plain_mix, planned, same
 
 pytestmark = pytest.mark.usefixtures("double")
 
-# sizes that tell every shape apart
+# sizes that distinguish all shapes
 N, DIM, HIDDEN, EXPERTS = 11, 3, 4, 5
 
 
@@ -82,7 +82,7 @@ def _all_kept(x, weight):
 
 
 def _turned(x, weight):
-    """Every item by every expert, but each expert has them in an order of its own."""
+    """Every item by every expert, but each expert has them in another order."""
     item = (torch.arange(N) + torch.arange(EXPERTS).unsqueeze(1)) % N
     return Routing.by_expert(Items(x), item, weight.t())
 

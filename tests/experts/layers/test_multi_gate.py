@@ -226,7 +226,7 @@ def test_what_gates_drop_themselves_counts_as_asked_for():
     assert routing.requested_load.tolist() == [
         5,
         0,
-    ]  # an expert works once on an item, whoever asks
+    ]  # an expert works once on an item, however many gates select it
     assert routing.importance.tolist() == [2 * 5 * 0.5, 0]
     assert routing.before.weight.tolist() == [[0.5, 0.5]] * 5
 
@@ -308,7 +308,7 @@ def test_flops_are_as_counted(topology, router):
 
 
 class Remembers(Router):
-    """Notes what it was told."""
+    """Records its arguments."""
 
     def __init__(self, dim, num_experts, **traits):
         super().__init__(dim, num_experts)

@@ -1,4 +1,4 @@
-"""Padding reaches nobody: not inside sequences, not as whole samples, not through slots."""
+"""Padding reaches no expert: not inside sequences, not as whole samples, not through slots."""
 
 import pytest
 import torch

@@ -79,7 +79,7 @@ def test_unknown_rounding():
 
 
 def varying(asked: list[list[int]], e: int, **extra: object) -> Routing:
-    """Each item has the experts listed for it; nobody said how many to expect."""
+    """Each item has the experts listed for it; the number is not known beforehand."""
     keep = torch.zeros(len(asked), e, dtype=torch.bool)
     for i, chosen in enumerate(asked):
         keep[i, chosen] = True
@@ -154,7 +154,7 @@ class HalfLooks(routers.Router):
 
 
 def test_a_varying_number_of_experts_is_causal_too():
-    """The mean over the whole group would tell earlier items what later ones ask for."""
+    """The mean over the whole group would reveal later requests to earlier items."""
     subject = RouterUnderTest(HalfLooks, 9, 4)
     items = subject.items(12)
     quiet = where(torch.arange(12) < 6, items, subject.items(12, seed=5))

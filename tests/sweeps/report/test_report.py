@@ -229,7 +229,7 @@ def test_control_characters_leave_valid_text(tmp_path):
 
 @pytest.mark.parametrize(("arms", "experts"), [(3, 32), (17, 2)])
 def test_any_number_of_arms_and_experts(tmp_path, arms, experts):
-    long = "a name that goes on and on, " * 4
+    long = "a name without any end, " * 4
     made = [
         FakeArm(f"{long}{i}", (0.9 + i / 200, 0.91, 0.9), i / 10, 1e6 * (1 + i), experts=experts)
         for i in range(arms)

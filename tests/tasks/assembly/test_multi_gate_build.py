@@ -71,7 +71,7 @@ class Toy(Task):
 
 
 class Nameless(Toy):
-    """Nobody says which task a sample is of."""
+    """The task of a sample is unknown."""
 
     has_tasks = False
 

@@ -15,7 +15,7 @@ from tasks.two_digits import TwoDigits
 
 from ..cases import train
 
-#: All but those that are told what a sample belongs to, which pairs of digits are not.
+#: All but those that read the task of a sample, which pairs of digits lack.
 ROUTERS = [
     name for name in routers.available() if not routers.ROUTERS.get_part(name).traits.needs_task
 ]

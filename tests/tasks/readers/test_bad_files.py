@@ -478,4 +478,4 @@ def test_columns_that_are_too_few(tmp_path):
 def test_lists_in_a_table(tmp_path):
     rows = [{"age": 1, "label": "a"}, {"age": [1], "label": "b"}]
     path = write(tmp_path / "a.jsonl", lines(*rows * 10))
-    check(refused_table(path), "a.jsonl, line 2: holds a list", "columns of its own")
+    check(refused_table(path), "a.jsonl, line 2: holds a list", "its own column")

@@ -157,7 +157,7 @@ def test_without_network(online, monkeypatch):
 
 
 def test_name_look_up_that_hangs(online, monkeypatch):
-    """Nothing tells the system's look-up to stop, so it is not waited for."""
+    """The system's look-up cannot be stopped, so it is not waited for."""
     done = threading.Event()
 
     def hang(*_, **__):

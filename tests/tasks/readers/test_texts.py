@@ -111,7 +111,7 @@ def test_what_is_not_utf8_is_kept(tmp_path):
 
 
 def test_a_field_may_be_a_book(tmp_path):
-    """The csv module stops at 131,072 characters unless it is told otherwise."""
+    """The csv module stops at 131,072 characters by default."""
     limit = csv.field_size_limit()
     rows = [("x" * 200_000, "0"), ("y", "1")] * 10
     path = write(tmp_path / "a.csv", "text,label\n" + "".join(f"{t},{n}\n" for t, n in rows))

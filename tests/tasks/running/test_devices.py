@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class EarlyError(Exception):
-    """What is told of a validation may end a run."""
+    """A callback of a validation may end a run."""
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +162,7 @@ def test_stopped_in_every_way_it_is_the_run_that_never_stopped(tmp_path, capfd):
 
     def kill_one():
         until((out / "checkpoints" / "last.ckpt").exists)
-        for process in ranks_of(out):  # Lightning would have handlers of its own
+        for process in ranks_of(out):  # Lightning would install handlers
             assert {signal.SIGINT, signal.SIGTERM} <= blocked_by(process)
         os.kill(ranks_of(out)[1], signal.SIGKILL)
 
@@ -216,7 +216,7 @@ def meanwhile(action):
 
 @contextmanager
 def started(arguments):
-    """``python -m tasks`` as a process of its own, which is gone in the end."""
+    """``python -m tasks`` as a separate process, which has ended afterwards."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen(
         [sys.executable, "-m", "tasks", *arguments],
@@ -248,7 +248,7 @@ def started(arguments):
     ids=["killed", "known", "broken", "stopped", "told"],
 )
 def test_the_cause_of_an_end_is_found(monkeypatch, said, error, words):
-    """None is the end of a process that said nothing, and ``...`` one that goes on."""
+    """None is the end of a process that said nothing, and ``...`` one that continues."""
     monkeypatch.setattr("tasks.running.launch.CAUSE_SECONDS", 0.1)
 
     def tell(epoch, values):
@@ -268,7 +268,7 @@ def test_the_cause_of_an_end_is_found(monkeypatch, said, error, words):
 
 
 def test_a_signal_for_a_rank_that_is_gone():
-    """How it went is the answer, and not that it cannot be told."""
+    """The outcome is the answer, not that it cannot be sent."""
     stop = Signals()
     stop.signum = signal.SIGTERM
     here, there = Pipe()

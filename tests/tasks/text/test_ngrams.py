@@ -71,7 +71,7 @@ def test_an_ngram_never_met_adds_nothing():
     embed = NgramEmbedding(8, buckets=512)
     alone = embed(torch.tensor([[97]]))
     after = embed(torch.tensor([[98, 97]]))[:, 1:]
-    assert torch.equal(alone, after)  # only single bytes start with a row of their own
+    assert torch.equal(alone, after)  # only single bytes start with a separate row
     assert not torch.equal(alone, embed(torch.tensor([[98]])))
 
 
