@@ -41,7 +41,7 @@ class RoutingMetric(Metric, ABC):
     """
 
     full_state_update = False
-    over_layers: ClassVar[staticmethod[[Sequence[float]], float] | None] = staticmethod(mean)
+    over_layers: "ClassVar[staticmethod[[Sequence[float]], float] | None]" = staticmethod(mean)
 
     def __init__(self, num_experts: int) -> None:
         super().__init__(compute_with_cache=False)  # metrics of a group are updated together

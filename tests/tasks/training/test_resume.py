@@ -24,7 +24,8 @@ from ..cases import (
 EPOCHS = 2
 BATCHES = 4  # an epoch of 1,257 samples in batches of 300, the last one left out
 STEPS = ("trainer.batch_size=300", f"trainer.max_epochs={EPOCHS}", "trainer.max_steps=-1")
-SETTINGS = (*STEPS, "trainer.log_every_n_steps=2", "router=noisy_topk", "task.augmentation.strength=1.0")
+NOISE = ("router=noisy_topk", "task.augmentation.strength=1.0")
+SETTINGS = (*STEPS, *NOISE, "trainer.log_every_n_steps=2")
 
 
 @pytest.fixture(scope="module")
