@@ -61,7 +61,7 @@ class TaskGate(Router):
         if wrong.numel():
             raise ConfigError(
                 f"router=task_gate: an item has task {wrong[0].item()}: "
-                f"expected a task in [0, router.tasks={self.tasks})"
+                f"expected a task in [0, tasks={self.tasks})"
             )
         every = self.gate(items).view(-1, self.tasks, self.num_experts)
         logits = every[torch.arange(len(task), device=task.device), task]

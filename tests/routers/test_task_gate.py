@@ -52,7 +52,7 @@ def test_the_task_of_padding_may_be_anything():
 
 @pytest.mark.parametrize("task", [-1, 2])
 def test_an_unknown_task_is_named(task):
-    with pytest.raises(ConfigError, match=rf"has task {task}: .*router\.tasks=2\)"):
+    with pytest.raises(ConfigError, match=rf"has task {task}: .*\[0, tasks=2\)"):
         router_of()(Items(X, task=torch.tensor([0, 1, task])))
 
 
