@@ -21,7 +21,7 @@ from tasks import DivergedError, RankDiedError, StoppedError, main
 from tasks.loading.batches import Batches, InOrder
 from tasks.loading.rank import Rank
 from tasks.loading.seeds import mix_seed
-from tasks.running.launch import RankError, Worker, _look_after
+from tasks.running.launch import RankError, Worker, _supervise
 from tasks.training.callbacks import Reseed
 from tasks.training.devices import COUNTS
 from tasks.training.signals import Signals
@@ -75,7 +75,7 @@ EXACT = (
 def pair(tmp_path_factory):
     """The folders of one run on one device and on two."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parent / "plugins")
+        patch.syspath_prepend(Path(__file__).parents[1] / "plugins")
         home = tmp_path_factory.mktemp("pair")
         train(home / "one", *EXACT)
         train(home / "two", *EXACT, TWO)
@@ -264,7 +264,7 @@ def test_the_cause_of_an_end_is_found(monkeypatch, said, error, words):
             elif words_of_it is not ...:
                 there.send(words_of_it)
         with pytest.raises(error, match=words):
-            _look_after(members, Signals(), tell)
+            _supervise(members, Signals(), tell)
 
 
 def test_a_signal_for_a_rank_that_is_gone():
@@ -274,7 +274,7 @@ def test_a_signal_for_a_rank_that_is_gone():
     here, there = Pipe()
     there.close()
     with here, pytest.raises(RankDiedError, match="device 0: killed by SIGKILL"):
-        _look_after([Worker(0, Mock(wait=lambda: -signal.SIGKILL), here)], stop, None)
+        _supervise([Worker(0, Mock(wait=lambda: -signal.SIGKILL), here)], stop, None)
 
 
 def test_every_rank_draws_for_itself():
