@@ -74,7 +74,7 @@ def summary(part: object) -> str:
     """First line of the docstring, without markup.
 
     >>> summary(Registry)
-    'Parts of one kind by name.'
+    'Parts of one kind, classes or functions, by name; build constructs one.'
     """
     return (inspect.getdoc(part) or "no description").split("\n")[0].replace("``", "")
 

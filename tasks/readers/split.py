@@ -77,7 +77,7 @@ def cut(
     Raises:
         DataError: where a split would be empty.
 
-    >>> from ._source import Source
+    >>> from tasks.readers.source import Source
     >>> made = cut({"train": 10}, Source(path="x"))
     >>> len(made.train), len(made.val), len(made.test)
     (8, 1, 1)

@@ -66,10 +66,11 @@ def test_overlay_against_a_loop(width):
 def test_augmentation_moves_each_digit(data):
     torch.manual_seed(0)
     batch = {name: values[:100] for name, values in data.train.items()}
-    moved = TwoDigits(augment=1.0).augment(batch)["x"]
+    moved = TwoDigits(augmentation={"strength": 1.0}).augment(batch)["x"]
     assert moved.shape == batch["x"].shape
     assert ((moved - batch["x"]).abs().amax((2, 3)) > 0.05).all()
-    assert TwoDigits(augment=0.0).augment(batch)["x"] is batch["x"]
+    unmoved = TwoDigits(augmentation={"strength": 0.0}).augment(batch)["x"]
+    torch.testing.assert_close(unmoved, batch["x"], rtol=0, atol=0)
 
 
 def test_ids_name_whole_images(data):

@@ -312,7 +312,9 @@ def test_label_out_of_range(tmp_path, label, split):
         columns = {**good, "text": ["x"] * len(labels), "label": labels}
         write_parquet(tmp_path / f"{name}.parquet", columns, names)
     text = refused_texts(tmp_path)
-    check(text, f"{split}.parquet, row 3: the label {label} is out of range", "0 to 1", "no, yes")
+    check(
+        text, f"{split}.parquet, row 3: the label {label} is out of range", "in [0, 1]", "no, yes"
+    )
 
 
 @pytest.mark.parametrize("label", [None, "", 0.5])
@@ -326,7 +328,9 @@ def test_label_that_is_none(tmp_path, label):
 
 def test_single_class(tmp_path):
     path = write(tmp_path / "a.csv", "text,label\n" + "x,spam\n" * 30)
-    check(refused_texts(path), "a.csv: every training row has the label 'spam'", "two classes")
+    check(
+        refused_texts(path), "a.csv: every training row has the label 'spam'", "two or more classes"
+    )
     np.savez(tmp_path / "a.npz", x=IMAGES, y=np.full(20, 7))
     check(refused_images(tmp_path / "a.npz"), "every training row has the label '7'")
     table = write(tmp_path / "t.csv", "age,label\n" + "1,spam\n" * 30)

@@ -19,7 +19,7 @@ REFUSED = [
     (TextSource, {"path": "a", "txt": "b"}, "task.data.txt", "did you mean 'text'"),
     (TextSource, {"path": 3}, "task.data.path=3", "str"),
     (TextSource, {"path": "a", "val": 0}, "task.data.val=0", "in (0, 1)"),
-    (TextSource, {"path": "a", "test": 1.0}, "task.data.test=1.0", "below 1"),
+    (TextSource, {"path": "a", "test": 1.0}, "task.data.test=1.0", "(0, 1)"),
     (TextSource, {"path": "a", "test": "x"}, "task.data.test=x", "float"),
     (TextSource, {"path": "a", "val": 0.5, "test": 0.5}, "no row to train on", "less than 1"),
     (CorpusSource, {"path": "a", "label": "b"}, "task.data.label", "Allowed:"),
