@@ -111,10 +111,10 @@ class ReadsContent(routers.ROUTERS["mapped"]):
     ("broken", "error", "message"),
     [
         (Claims, CheckError, "works without task"),
-        (ClaimsAndRefuses, CheckError, "other tasks take the same routes"),
+        (ClaimsAndRefuses, CheckError, "changed tasks do not change routes"),
         (Vague, CheckError, "does not name task"),
         (Undeclared, ConfigError, "needs the task"),
-        (ReadsOthers, CheckError, "tasks of others"),
+        (ReadsOthers, CheckError, "tasks of other items"),
         (ReadsContent, CheckError, "change with x or ids"),
     ],
 )
