@@ -134,16 +134,16 @@ def test_refused(overrides, match):
         build_backbone(config, build_task(config))
 
 
-class Told(Language):
+class GivenText(Language):
     """A language model of the given text."""
 
     def __init__(self, text, **options):
-        super().__init__(dim=16, **options)
+        super().__init__(**options)
         self.parts = text
 
     def corpus(self):
         parts = (torch.tensor(list(part), dtype=torch.uint8) for part in self.parts)
-        return Splits("told", "", "", *parts)
+        return Splits("given", "", "", *parts)
 
 
 def draw(seed, *sizes):
@@ -155,7 +155,7 @@ def draw(seed, *sizes):
 @pytest.mark.parametrize("size", [2, 8, 9, 10, 37, 64])
 def test_evaluation_scores_every_byte_but_the_first_once(length, context, size):
     text = draw(size, 60, size, size)
-    task = Told(text, length=length, context=context)
+    task = GivenText(text, length=length, context=context)
     batch = task.collate(task.data().test)
     scored = batch["y"] >= 0
     assert batch["y"][scored].tolist() == list(text[2][1:])
@@ -166,14 +166,14 @@ def test_evaluation_scores_every_byte_but_the_first_once(length, context, size):
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
 def test_targets_are_the_bytes_after(part):
-    task = Told(draw(0, 60, 30, 20), length=8, context=4)
+    task = GivenText(draw(0, 60, 30, 20), length=8, context=4)
     batch = getattr(task.data(), part)
     assert torch.equal(batch["x"][:, 1:], batch["y"][:, :-1])
 
 
 def test_training_scores_every_byte_of_every_window():
     text = draw(0, 60, 20, 20)
-    task = Told(text, length=8, context=6)
+    task = GivenText(text, length=8, context=6)
     train_split = task.data().train
     batch = task.collate(train_split)
     assert batch["y"].shape == (26, 8)  # (60 - 9) // 2 + 1 windows
@@ -183,7 +183,7 @@ def test_training_scores_every_byte_of_every_window():
 
 def test_loss_and_score_agree():
     """The score is the loss in bits, over the bytes that count."""
-    task = Told(draw(3, 60, 20, 20), length=8, context=4)
+    task = GivenText(draw(3, 60, 20, 20), length=8, context=4)
     batch = task.collate(task.data().test)
     logits = torch.randn(*batch["y"].shape, 256, generator=torch.Generator().manual_seed(0))
     metric = task.measures()["bits_per_byte"].metric
@@ -199,7 +199,7 @@ def test_loss_and_score_agree():
 )
 def test_too_little_text(sizes, match):
     with pytest.raises(ConfigError, match=match):
-        Told(draw(0, *sizes), length=8, context=4).data()
+        GivenText(draw(0, *sizes), length=8, context=4).data()
 
 
 def test_chosen_blocks_are_routed():
@@ -210,7 +210,7 @@ def test_chosen_blocks_are_routed():
 
 
 def test_ids_and_kinds_name_items():
-    task = Told(draw(0, 60, 20, 20), length=8, context=4)
+    task = GivenText(draw(0, 60, 20, 20), length=8, context=4)
     batch = task.data().test
     described = task.describe(batch)
     assert torch.equal(described["ids"], batch["x"].long())
@@ -219,7 +219,7 @@ def test_ids_and_kinds_name_items():
     found = kinds.of(batch)
     assert found.shape == batch["x"].shape
     assert 0 <= found.min() <= found.max() < len(kinds.names)
-    pairs = Told([], length=8, context=4, ids=2)
+    pairs = GivenText([], length=8, context=4, ids=2)
     same = pairs.describe({"x": torch.tensor([[5, 6, 7, 6, 5, 6]])})["ids"][0]
     assert same[1] == same[5] != same[3]
 
