@@ -1,6 +1,7 @@
 """Baselines: the dense layer, the loop over experts, and layers of other libraries."""
 
 import importlib
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -12,10 +13,9 @@ import routers
 from routers import Items, Router
 
 from .._bank import stacked
-from .candidates import Candidate, Shape, SkipBenchmark
+from .candidates import Candidate, Factory, Shape, SkipBenchmark
 
-_ST_MOE_GROUP = 256  # tokens: the dispatch tensors grow with the square of the group size
-_ST_MOE_CAPACITY = 1.25  # the library's default, here relative to an even load of K choices
+_TRANSFORMERS = "pip install transformers"
 
 
 class Dense(nn.Module):
@@ -73,7 +73,7 @@ def mixtral_eager(shape: Shape, dtype: torch.dtype, device: torch.device) -> Can
 
 def mixtral_grouped_mm(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
     """Mixtral's block in transformers, with one grouped product per weight matrix."""
-    module = import_peer("transformers.integrations.moe", "pip install transformers")
+    module = import_peer("transformers.integrations.moe", _TRANSFORMERS)
     if "grouped_mm" not in getattr(module, "ALL_EXPERTS_FUNCTIONS", ()):
         raise SkipBenchmark("the installed transformers has no grouped_mm experts")
     return _mixtral("grouped_mm", shape, dtype, device)
@@ -82,9 +82,7 @@ def mixtral_grouped_mm(shape: Shape, dtype: torch.dtype, device: torch.device) -
 def _mixtral(
     implementation: str, shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> Candidate:
-    mixtral = import_peer(
-        "transformers.models.mixtral.modeling_mixtral", "pip install transformers"
-    )
+    mixtral = import_peer("transformers.models.mixtral.modeling_mixtral", _TRANSFORMERS)
     config = mixtral.MixtralConfig(
         hidden_size=shape.dim,
         intermediate_size=shape.gated_hidden,
@@ -129,20 +127,21 @@ def pytorch_mixtures(shape: Shape, dtype: torch.dtype, device: torch.device) -> 
         dtype=dtype,
     )
     layer = package.TopkMoE(config).to(device, dtype)
-    return Candidate(
-        "pytorch-mixtures",
-        layer,
-        lambda x: layer(x.unsqueeze(0)).squeeze(0),
-        shape.flops,
-        f"{_release('pytorch-mixtures')}; experts with biases; no tokens are dropped",
-        patience=1.0,
-    )
+    note = f"{_release('pytorch-mixtures')}; experts with biases; no tokens are dropped"
+
+    def forward(x: Tensor) -> Tensor:
+        y: Tensor = layer(x.unsqueeze(0))
+        return y.squeeze(0)
+
+    return Candidate("pytorch-mixtures", layer, forward, shape.flops, note, patience=1.0)
 
 
 def st_moe(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
     """The layer of st-moe-pytorch: dispatch and combine as dense one-hot products."""
-    if shape.tokens % _ST_MOE_GROUP:
-        raise SkipBenchmark(f"N={shape.tokens} is not a multiple of the group size {_ST_MOE_GROUP}")
+    group = 256  # tokens: the dispatch tensors grow with the square of the group size
+    capacity = 1.25  # the library's default, here relative to an even load of K choices
+    if shape.tokens % group:
+        raise SkipBenchmark(f"N={shape.tokens} is not a multiple of the group size {group}")
     package = import_peer("st_moe_pytorch.st_moe_pytorch", "pip install st-moe-pytorch")
     mult = (shape.gated_hidden + 0.5) * 3 / (2 * shape.dim)  # it uses int(dim * mult * 2 / 3)
     experts = [package.Expert(dim=shape.dim, hidden_mult=mult) for _ in range(shape.num_experts)]
@@ -151,31 +150,26 @@ def st_moe(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
         num_experts=shape.num_experts,
         gating_top_n=shape.k,
         threshold_train=0.0,  # the default drops choices of low weight at random
-        capacity_factor_train=_ST_MOE_CAPACITY * shape.k,
+        capacity_factor_train=capacity * shape.k,
         experts=nn.ModuleList(experts),
     ).to(device, dtype)
     return Candidate(
         "st-moe-pytorch",
         layer,
-        lambda x: layer(x.view(-1, _ST_MOE_GROUP, shape.dim)).outputs.view_as(x),
+        lambda x: layer(x.view(-1, group, shape.dim)).outputs.view_as(x),
         shape.gated_flops,
         f"{_release('st-moe-pytorch')}; GEGLU experts of hidden width 2/3 H, in multiples of 8, "
-        f"with biases; groups of {_ST_MOE_GROUP} tokens; "
-        f"tokens above {_ST_MOE_CAPACITY} times an even load are dropped",
+        f"with biases; groups of {group} tokens; "
+        f"tokens above {capacity} times an even load are dropped",
         patience=1.0,
     )
 
 
+OTHERS: Sequence[Factory] = (loop, mixtral_eager, mixtral_grouped_mm, pytorch_mixtures, st_moe)
+
+
 def import_peer(module: str, install: str) -> Any:
-    """Import a module of another library.
-
-    Args:
-        module: its full name.
-        install: the command that installs it.
-
-    Raises:
-        SkipBenchmark: if the library or one of its dependencies is not installed.
-    """
+    """Import a module of another library; ``SkipBenchmark`` with the command if not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

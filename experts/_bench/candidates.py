@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from statistics import median
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,6 @@ from routers import Items
 from .._bank import EXPERTS
 from ..layers.moe import MoE
 
-MAX_MIXED_EXPERTS = 8  # a dense mixture costs E / K times as much as the other layers
-SLOT_GROUP = 256  # tokens that share slots in soft_moe
 _BISECTIONS = 30
 _SKEW_BATCHES = 5
 
@@ -56,21 +53,18 @@ class Shape:
         return 6 * self.k * self.dim * self.gated_hidden
 
     def __str__(self) -> str:
-        sizes = (self.tokens, self.dim, self.hidden, self.num_experts, self.k)
-        return " ".join(f"{axis}={size}" for axis, size in zip("NDHEK", sizes, strict=True))
+        return " ".join(f"{axis}={n}" for axis, n in zip("NDHEK", astuple(self), strict=True))
 
 
 #: Sizes for ``over=shapes``, from few large experts to many small ones.
-SHAPES: Mapping[int, Shape] = MappingProxyType(
-    {
-        1: Shape(4096, 256, 1024, 8, 2),
-        2: Shape(4096, 512, 1024, 64, 2),
-        3: Shape(4096, 256, 256, 64, 4),
-        4: Shape(2048, 64, 128, 8, 2),
-        5: Shape(8192, 128, 256, 256, 2),
-        6: Shape(4096, 128, 128, 1024, 4),
-    }
-)
+SHAPES: Mapping[int, Shape] = {
+    1: Shape(4096, 256, 1024, 8, 2),
+    2: Shape(4096, 512, 1024, 64, 2),
+    3: Shape(4096, 256, 256, 64, 4),
+    4: Shape(2048, 64, 128, 8, 2),
+    5: Shape(8192, 128, 256, 256, 2),
+    6: Shape(4096, 128, 128, 1024, 4),
+}
 
 #: Sizes for ``over=experts``: constant work per token, growing number of experts.
 GROWTH: Sequence[Shape] = tuple(Shape(4096, 128, 128, 2**power, 4) for power in range(3, 13))
@@ -119,9 +113,7 @@ def topk(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
 
 def topk_glu(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
     """Top-K routing to gated experts, the kind that most other libraries have."""
-    bank = EXPERTS.build("glu", shape.dim, shape.num_experts, hidden=shape.gated_hidden)
-    router = routers.build("topk", shape.dim, shape.num_experts, k=shape.k)
-    layer = MoE(router, bank).to(device, dtype)
+    layer = _moe("topk", shape, "glu", shape.gated_hidden, k=shape.k).to(device, dtype)
     note = "SwiGLU experts of hidden width 2/3 H, in multiples of 8"
     return Candidate("topk, glu", layer, lambda x: layer(x)[0], shape.gated_flops, note)
 
@@ -134,10 +126,10 @@ def expert_choice(shape: Shape, dtype: torch.dtype, device: torch.device) -> Can
 
 def soft_mixture(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
     """Each token is processed by all experts."""
-    if shape.num_experts > MAX_MIXED_EXPERTS:
+    most = 8  # it costs E / K times as much as the other layers
+    if shape.num_experts > most:
         raise SkipBenchmark(
-            f"it runs all experts on all tokens, and E={shape.num_experts} "
-            f"exceeds {MAX_MIXED_EXPERTS}"
+            f"it runs all experts on all tokens, and E={shape.num_experts} exceeds {most}"
         )
     layer = _moe("soft_mixture", shape).to(device, dtype)
     flops = shape.flops * shape.num_experts // shape.k
@@ -147,24 +139,32 @@ def soft_mixture(shape: Shape, dtype: torch.dtype, device: torch.device) -> Cand
 
 def soft_moe(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
     """Slots over groups of tokens, as many slots as top-K routing has assignments."""
-    if shape.tokens % SLOT_GROUP:
-        raise SkipBenchmark(f"N={shape.tokens} is not a multiple of the group size {SLOT_GROUP}")
-    slots, rest = divmod(SLOT_GROUP * shape.k, shape.num_experts)
+    group = 256  # tokens that share slots
+    if shape.tokens % group:
+        raise SkipBenchmark(f"N={shape.tokens} is not a multiple of the group size {group}")
+    slots, rest = divmod(group * shape.k, shape.num_experts)
     if rest or not slots:
-        raise SkipBenchmark(f"{SLOT_GROUP} * K / E slots per expert is not a positive integer")
+        raise SkipBenchmark(f"{group} * K / E slots per expert is not a positive integer")
     layer = _moe("soft_moe", shape, slots=slots).to(device, dtype)
-    return Candidate(
-        "soft_moe",
-        layer,
-        lambda x: layer(x.view(-1, SLOT_GROUP, shape.dim))[0].view_as(x),
-        shape.flops,
-        f"groups of {SLOT_GROUP} tokens, {SLOT_GROUP} * K / E slots per expert; "
-        "FLOPs exclude the slot averages",
+    note = (
+        f"groups of {group} tokens, {group} * K / E slots per expert; "
+        "FLOPs exclude the slot averages"
     )
 
+    def forward(x: Tensor) -> Tensor:
+        y: Tensor = layer(x.view(-1, group, shape.dim))[0]
+        return y.view_as(x)
 
-def _moe(router: str, shape: Shape, **options: float) -> MoE:
-    bank = EXPERTS.build("mlp", shape.dim, shape.num_experts, hidden=shape.hidden)
+    return Candidate("soft_moe", layer, forward, shape.flops, note)
+
+
+OURS: Sequence[Factory] = (topk, topk_glu, expert_choice, soft_mixture, soft_moe)
+
+
+def _moe(
+    router: str, shape: Shape, expert: str = "mlp", hidden: int | None = None, **options: float
+) -> MoE:
+    bank = EXPERTS.build(expert, shape.dim, shape.num_experts, hidden=hidden or shape.hidden)
     return MoE(routers.build(router, shape.dim, shape.num_experts, **options), bank)
 
 

@@ -1,11 +1,11 @@
 """Plots of measurements. matplotlib is imported when a plot is drawn."""
 
-import io
 import math
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .candidates import OURS
 from .tables import Measurement, growth_title
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _DENSE, _OURS, _OTHERS, _GREY = "#555555", "#1f6fb4", "#d98b3a", "#777777"
 _MAX_LABELED_SPAN = 100  # ratios up to this span leave room for ticks at 2 and 5
-_OUR_CANDIDATES = ("topk", "topk_skewed", "topk_glu", "expert_choice", "soft_mixture", "soft_moe")
+_OUR_CANDIDATES = ("topk_skewed", *(factory.__name__ for factory in OURS))
 
 
 def ratio_plot(rows: Sequence[Measurement], headline: str) -> "Figure":
@@ -86,21 +86,12 @@ def separate(heights: Sequence[float], min_gap: float = 0.045) -> list[float]:
     [1.0, 2.0, 16.0]
     """
     gap = min_gap * math.log(max(heights) / min(heights))
-    moved: dict[int, float] = {}
+    moved = list(heights)
     lowest = -math.inf
-    for index in sorted(range(len(heights)), key=lambda index: heights[index]):
-        moved[index] = lowest = max(math.log(heights[index]), lowest + gap)
-    return [round(math.exp(moved[index]), 9) for index in range(len(heights))]
-
-
-def render(figure: "Figure") -> dict[str, bytes]:
-    """Render as PNG and SVG, by file extension."""
-    images = {}
-    for extension in ("png", "svg"):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=extension, dpi=150)
-        images[extension] = buffer.getvalue()
-    return images
+    for index in sorted(range(len(heights)), key=heights.__getitem__):
+        lowest = max(math.log(heights[index]), lowest + gap)
+        moved[index] = round(math.exp(lowest), 9)
+    return moved
 
 
 def _draw_ratios(axes: Any, rows: Sequence[Measurement], labels: Sequence[str]) -> None:

@@ -1,52 +1,32 @@
 """Running the benchmark: which candidates, over what, and where results go."""
 
+import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from routers import ConfigError
 
-from . import baselines, candidates
-from .candidates import GROWTH, SHAPES, Candidate, Factory, Shape, SkipBenchmark
-from .environment import Environment, columns, headline, record, set_up
-from .memory import Peak, measure_peak
-from .plot import growth_plot, ratio_plot, render
-from .settings import DTYPES, Settings, check
+from .baselines import OTHERS, dense
+from .candidates import GROWTH, OURS, SHAPES, Candidate, Factory, Shape, SkipBenchmark, skewed
+from .measuring import Peak, benchmark, failure, measure_peak, stable_heap_clock, step, wall_clock
+from .plot import growth_plot, ratio_plot
+from .settings import DTYPES, Environment, Settings, check, columns, headline, record, set_up
 from .tables import Cost, Measurement, csv_text, growth_table, notes, remarks, shape_table
-from .timing import benchmark, failure, stable_heap_clock, step, wall_clock
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: All candidates by name, in the order of tables and plots.
-CANDIDATES: Mapping[str, Factory] = MappingProxyType(
-    {
-        "dense": baselines.dense,
-        "topk": candidates.topk,
-        "topk_glu": candidates.topk_glu,
-        "expert_choice": candidates.expert_choice,
-        "soft_mixture": candidates.soft_mixture,
-        "soft_moe": candidates.soft_moe,
-        "loop": baselines.loop,
-        "mixtral_eager": baselines.mixtral_eager,
-        "mixtral_grouped_mm": baselines.mixtral_grouped_mm,
-        "pytorch_mixtures": baselines.pytorch_mixtures,
-        "st_moe": baselines.st_moe,
-    }
-)
-
-#: Candidates that always run.
-REQUIRED = ("dense", "topk")
+#: All candidates by name, in the order of tables and plots; dense and topk always run.
+CANDIDATES = {factory.__name__: factory for factory in (dense, *OURS, *OTHERS)}
 
 
 class BenchmarkError(Exception):
@@ -105,16 +85,6 @@ class BenchmarkRun:
         """Conditions of all measurements, on one line."""
         return headline(self.settings, self.environment)
 
-    @property
-    def device(self) -> torch.device:
-        """Device of layers and batches."""
-        return torch.device(self.settings.device)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Dtype of parameters and batches."""
-        return DTYPES[self.settings.dtype]
-
     def batches(self, shape: Shape) -> tuple[Callable[[], Tensor], torch.Generator]:
         """A function that returns a fresh batch ``(N, D)``, and its generator.
 
@@ -124,7 +94,7 @@ class BenchmarkRun:
 
         def draw() -> Tensor:
             batch = torch.randn(shape.tokens, shape.dim, generator=generator)
-            return batch.to(self.device, self.dtype)
+            return batch.to(self.settings.device, DTYPES[self.settings.dtype])
 
         return draw, generator
 
@@ -136,17 +106,26 @@ class BenchmarkRun:
         Raises:
             BenchmarkError: if the dense baseline fails.
         """
-        built, absent = self._build(shape, factories)
+        device = torch.device(self.settings.device)
+        built, absent = {}, {}
+        for key, factory in factories.items():
+            torch.manual_seed(self.settings.seed)
+            try:
+                built[key] = factory(shape, DTYPES[self.settings.dtype], device)
+            except SkipBenchmark as reason:
+                absent[key] = f"skipped: {reason}"
+            except Exception as error:  # other libraries may raise any type
+                absent[key] = failure(error)
         _require_dense(name, absent)
         draw, _ = self.batches(shape)
         gradient = draw()
         make_clock = stable_heap_clock if self.environment.allocator == "tuned" else wall_clock
-        clock = make_clock(torch.get_device_module(self.device).synchronize)
+        clock = make_clock(torch.get_device_module(device).synchronize)
         timings = benchmark(built, draw, gradient, self.settings.rounds, clock)
         peaks = {}
         for key in [key for key in built if timings[key].error is None]:
             try:
-                peaks[key] = self._peak(built[key], draw(), gradient)
+                peaks[key] = _peak(built[key], device, draw(), gradient)
             except Exception as error:  # as in the timed rounds
                 timings[key].error = failure(error)
         absent |= {key: each.error for key, each in timings.items() if each.error is not None}
@@ -164,7 +143,7 @@ class BenchmarkRun:
             rows.append(Measurement(name, shape, key, *about, cost))
         return rows
 
-    def print(self, *lines: str | Table) -> None:
+    def print(self, *lines: object) -> None:
         """Print tables, and lines of text without interpreting markup."""
         for line in lines:
             self.console.print(line, markup=False)
@@ -175,8 +154,7 @@ class BenchmarkRun:
         The content is written to a temporary file first, then renamed.
         """
         settings = self.settings
-        stem = f"{settings.over}-{settings.device}-{settings.dtype}"
-        path = self.folder / f"{stem}.{extension}"
+        path = self.folder / f"{settings.over}-{settings.device}-{settings.dtype}.{extension}"
         part = path.with_name(path.name + ".part")
         part.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(part, path)
@@ -187,35 +165,23 @@ class BenchmarkRun:
 
     def write_plot(self, figure: "Figure") -> None:
         """Write a plot as PNG and SVG."""
-        for extension, image in render(figure).items():
-            self.write(extension, image)
+        for extension in ("png", "svg"):
+            image = io.BytesIO()
+            figure.savefig(image, format=extension, dpi=150)
+            self.write(extension, image.getvalue())
 
-    def _build(
-        self, shape: Shape, factories: Mapping[str, Factory]
-    ) -> tuple[dict[str, Candidate], dict[str, str]]:
-        """Candidates that can run, and reasons for those that cannot, by name."""
-        built, absent = {}, {}
-        for name, factory in factories.items():
-            torch.manual_seed(self.settings.seed)
-            try:
-                built[name] = factory(shape, self.dtype, self.device)
-            except SkipBenchmark as reason:
-                absent[name] = f"skipped: {reason}"
-            except Exception as error:  # other libraries may raise any type
-                absent[name] = failure(error)
-        return built, absent
 
-    def _peak(self, candidate: Candidate, batch: Tensor, gradient: Tensor) -> Peak:
-        x = candidate.prepare(batch).detach().requires_grad_()
+def _peak(candidate: Candidate, device: torch.device, batch: Tensor, gradient: Tensor) -> Peak:
+    x = candidate.prepare(batch).detach().requires_grad_()
 
-        def work() -> list[Tensor]:
-            step(candidate, x, gradient)
-            return [p.grad for p in candidate.module.parameters() if p.grad is not None]
+    def work() -> list[Tensor]:
+        step(candidate, x, gradient)
+        return [p.grad for p in candidate.module.parameters() if p.grad is not None]
 
-        try:
-            return measure_peak(self.device, work)
-        finally:
-            candidate.module.zero_grad(set_to_none=True)
+    try:
+        return measure_peak(device, work)
+    finally:
+        candidate.module.zero_grad(set_to_none=True)
 
 
 def _require_dense(shape: str, absent: Mapping[str, str]) -> None:
@@ -228,11 +194,18 @@ def _require_dense(shape: str, absent: Mapping[str, str]) -> None:
 
 def over_shapes(run: BenchmarkRun, shapes: Mapping[int, Shape]) -> None:
     """Measure candidates at one shape after another; results are saved after each shape."""
+    names, skew = run.settings.candidates, run.settings.skew
+    selected: dict[str, Factory] = {}
+    for name, factory in run.factories.items():
+        if names is None or name in ("dense", "topk", *names):
+            selected[name] = factory
+        if name == "topk" and skew is not None:
+            selected["topk_skewed"] = partial(_skewed, run, skew)
     rows: list[Measurement] = []
     for number, shape in shapes.items():
         # no progress bar: redrawing it would take time from what is measured
         run.print(f"measuring shape {number} …")
-        found = run.measure(str(number), shape, _selected(run, shape))
+        found = run.measure(str(number), shape, selected)
         rows += found
         run.write_csv(rows)
         run.print(shape_table(found, run.headline), *remarks(found))
@@ -245,7 +218,8 @@ def over_experts(run: BenchmarkRun, sizes: Sequence[Shape]) -> None:
 
     All sizes share the same rounds, so that disturbances of the machine affect them alike.
     """
-    factories = {f"E={size.num_experts}": _fixed(run.factories["topk"], size) for size in sizes}
+    topk = run.factories["topk"]
+    factories = {f"E={size.num_experts}": _at(size, topk) for size in sizes}
     _, *found = run.measure("E", sizes[0], {"dense": run.factories["dense"], **factories})
     for row in found:
         if row.absent:
@@ -259,38 +233,24 @@ def over_experts(run: BenchmarkRun, sizes: Sequence[Shape]) -> None:
     run.write_plot(growth_plot(rows, run.headline))
 
 
-def _selected(run: BenchmarkRun, shape: Shape) -> dict[str, Factory]:
-    """Factories to run, in the order of the registry; ``topk_skewed`` follows ``topk``."""
-    names = run.settings.candidates
-    selected = {}
-    for name, factory in run.factories.items():
-        if names is None or name in (*REQUIRED, *names):
-            selected[name] = factory
-        if name == "topk" and run.settings.skew is not None:
-            selected["topk_skewed"] = partial(_skewed, run, run.settings.skew)
-    return selected
-
-
 def _skewed(
     run: BenchmarkRun, skew: float, shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> Candidate:
-    topk = run.factories["topk"](shape, dtype, device)
-    return candidates.skewed(topk, skew, *run.batches(shape))
+    return skewed(run.factories["topk"](shape, dtype, device), skew, *run.batches(shape))
 
 
-def _fixed(factory: Factory, shape: Shape) -> Factory:
+def _at(shape: Shape, factory: Factory) -> Factory:
     """A factory that always builds at ``shape``."""
     return lambda _, dtype, device: factory(shape, dtype, device)
 
 
 def _make_folder(out: str) -> Path:
     folder = Path(out).expanduser()
+    problem = ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(
-            f"out={out} is invalid: expected a writable folder ({error.strerror})"
-        ) from error
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"out={out} is invalid: expected a writable folder")
+        problem = f" ({error.strerror})"
+    if problem or not os.access(folder, os.W_OK):
+        raise ConfigError(f"out={out} is invalid: expected a writable folder{problem}")
     return folder

@@ -1,9 +1,13 @@
-"""Settings of ``python -m experts bench``: keys, parsing and validation."""
+"""Settings of ``python -m experts bench``, and the environment in which they run."""
 
 import math
+import os
+import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from types import MappingProxyType
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import torch
@@ -12,23 +16,23 @@ from omegaconf import OmegaConf
 from routers import ConfigError, OptionError
 from routers.plugins import fits_hint, hint_mismatch, nearest_name, unknown
 
+from ..kernels.allocator import tune_allocator
 from .candidates import Shape
+from .measuring import WARMUP_ROUNDS
 
-DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
-    {"float32": torch.float32, "bfloat16": torch.bfloat16}
-)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-_CHOICES: Mapping[str, Collection[str]] = MappingProxyType(
-    {
-        "device": ("cpu", "cuda"),
-        "dtype": DTYPES,
-        "over": ("shapes", "experts"),
-        "allocator": ("tuned", "default"),
-    }
-)
+_CHOICES: Mapping[str, Collection[str]] = {
+    "device": ("cpu", "cuda"),
+    "dtype": DTYPES,
+    "over": ("shapes", "experts"),
+    "allocator": ("tuned", "default"),
+}
 
-#: Keys without effect when ``over=experts``.
-_SHAPE_KEYS = ("shapes", "skew", "candidates")
+_PACKAGES = ("switchyard", "transformers", "pytorch-mixtures", "st-moe-pytorch", "numpy")
+
+#: Prefixes of environment variables that affect performance.
+_VARIABLES = ("OMP_", "MKL_", "MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "PYTORCH_", "CUDA_VISIBLE")
 
 
 def _key(default: Any, description: str) -> Any:
@@ -58,7 +62,7 @@ class Settings:
     out: str = _key("runs/bench", "output folder for results (CSV), plots and environment (JSON)")
 
 
-def parse(arguments: Sequence[str]) -> Settings:
+def parse(arguments: Iterable[str]) -> Settings:
     """Parse ``key=value`` arguments; the last value of a key is used.
 
     Raises:
@@ -67,37 +71,41 @@ def parse(arguments: Sequence[str]) -> Settings:
     >>> parse(["shapes=1,4", "rounds=5"]).shapes
     (1, 4)
     """
-    return Settings(**dict(map(_parse_argument, arguments)))
+    values = {}
+    hints = get_type_hints(Settings)
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if not equals:
+            raise ConfigError(f"{argument} is invalid: expected key=value; see --help")
+        if key not in hints:
+            raise ConfigError(f"{key}: {nearest_name(key, hints)}")
+        # a path stays text even if YAML reads it as a number
+        values[key] = text if key == "out" else _parse_value(key, text, hints[key])
+    return Settings(**values)
 
 
 def describe() -> str:
     """List every key with its default and description, one per line."""
-    lines = [f"{key.name}={_format(key.default)}" for key in fields(Settings)]
+    lines = {f"{key.name}={_format(key.default)}": key for key in fields(Settings)}
     width = max(map(len, lines))
-    return "\n".join(
-        f"  {line:{width}}  {key.metadata['description']}"
-        for line, key in zip(lines, fields(Settings), strict=True)
-    )
+    return "\n".join(f"  {line:{width}}  {lines[line].metadata['description']}" for line in lines)
 
 
 def check(settings: Settings, shapes: Mapping[int, Shape], candidates: Collection[str]) -> None:
-    """Validate settings before anything runs.
+    """Validate settings before anything runs; ``ConfigError`` for the first invalid one.
 
     Args:
         settings: values of the right types.
         shapes: shapes by number.
         candidates: names of all candidates.
-
-    Raises:
-        ConfigError: for the first invalid setting.
     """
     for key, allowed in _CHOICES.items():
-        _check_name(key, getattr(settings, key), allowed)
+        _check_names(key, [getattr(settings, key)], allowed)
     if not torch.get_device_module(settings.device).is_available():
         raise OptionError("device", settings.device, "cpu", "PyTorch finds no CUDA device")
-    _check_subset("shapes", settings.shapes, shapes)
+    _check_names("shapes", settings.shapes, shapes)
     if settings.candidates is not None:
-        _check_subset("candidates", settings.candidates, candidates)
+        _check_names("candidates", settings.candidates, candidates)
     if settings.rounds < 1:
         raise OptionError("rounds", settings.rounds, "an integer >= 1")
     if settings.threads is not None and settings.threads < 1:
@@ -111,56 +119,112 @@ def check(settings: Settings, shapes: Mapping[int, Shape], candidates: Collectio
             if not math.isfinite(settings.skew) or not 1 <= settings.skew <= most:
                 expected = f"a number in [1, E/K={most:g}] for shape {number}"
                 raise OptionError("skew", settings.skew, expected)
-    if settings.over == "experts":
-        for key in _SHAPE_KEYS:
-            if getattr(settings, key) != getattr(Settings(), key):
-                raise ConfigError(
-                    f"{key}={_format(getattr(settings, key))} is invalid: it has no effect with "
-                    "over=experts; remove it or use over=shapes"
-                )
+    for key in ("shapes", "skew", "candidates"):
+        value = getattr(settings, key)
+        if settings.over == "experts" and value != getattr(Settings(), key):
+            raise ConfigError(
+                f"{key}={_format(value)} is invalid: it has no effect with "
+                "over=experts; remove it or use over=shapes"
+            )
 
 
-def _check_name(key: str, value: Any, allowed: Collection[Any]) -> None:
-    if value not in allowed:
-        raise unknown(key, value, map(str, allowed))
-
-
-def _check_subset(key: str, values: Sequence[Any], allowed: Collection[Any]) -> None:
+def _check_names(key: str, values: Sequence[Any], allowed: Collection[Any]) -> None:
     for value in values:
-        _check_name(key, value, allowed)
+        if value not in allowed:
+            raise unknown(key, value, map(str, allowed))
     if not values or len(set(values)) < len(values):
         expected = f"one or more of {_format(allowed)}, without duplicates"
         raise OptionError(key, _format(values), expected)
 
 
-def _parse_argument(argument: str) -> tuple[str, Any]:
-    key, equals, text = argument.partition("=")
-    hints = get_type_hints(Settings)
-    if not equals:
-        raise ConfigError(f"{argument} is invalid: expected key=value; see --help")
-    if key not in hints:
-        raise ConfigError(f"{key}: {nearest_name(key, hints)}")
-    if key == "out":
-        return key, text  # a path stays text even if YAML reads it as a number
-    value = _parse_yaml(key, text, hints[key])
-    if not fits_hint(value, hints[key]):
-        raise ConfigError(f"{key}={text} is invalid: {hint_mismatch(value, hints[key])}")
-    return key, tuple(value) if isinstance(value, list) else value
-
-
-def _parse_yaml(key: str, text: str, hint: Any) -> Any:
+def _parse_value(key: str, text: str, hint: Any) -> Any:
     """Parse a value as YAML; ``1,2`` is a list if the key accepts lists."""
+    written = text
     accepts_list = any(fits_hint([], part) for part in (hint, *get_args(hint)))
     if accepts_list and text != "null" and not text.startswith("["):
-        text = f"[{text}]"
+        written = f"[{text}]"
     try:
-        parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))
+        parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={written}"]))
     except Exception as error:  # the YAML parser raises many types
-        raise ConfigError(f"{key}={text} is invalid: expected YAML; quote the value") from error
-    return parsed["value"]
+        raise ConfigError(f"{key}={written} is invalid: expected YAML; quote the value") from error
+    value = parsed["value"]
+    if not fits_hint(value, hint):
+        raise ConfigError(f"{key}={text} is invalid: {hint_mismatch(value, hint)}")
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _format(value: Any) -> str:
     if isinstance(value, str) or not isinstance(value, Iterable):
         return "null" if value is None else str(value)
     return ",".join(map(str, value))
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Device, PyTorch version, threads and allocator in effect during the measurements."""
+
+    device_name: str
+    torch: str
+    threads: int
+    allocator: str
+    warmup: int = WARMUP_ROUNDS
+
+
+def set_up(settings: Settings) -> Environment:
+    """Set threads and allocator of this process as configured; return the state in effect."""
+    allocator = "default"
+    if settings.allocator == "tuned":
+        allocator = "tuned" if tune_allocator() else "default (tuning requires glibc)"
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    device_name = torch.cuda.get_device_name() if settings.device == "cuda" else _cpu_name()
+    return Environment(device_name, torch.__version__, torch.get_num_threads(), allocator)
+
+
+def columns(settings: Settings, environment: Environment) -> dict[str, Any]:
+    """Columns that each line of the CSV file repeats: settings and environment."""
+    chosen = {key: value for key, value in asdict(settings).items() if key not in ("out", "shapes")}
+    if settings.candidates is not None:
+        chosen["candidates"] = " ".join(settings.candidates)
+    # the environment overrides the settings: threads=null becomes the actual number
+    return {**chosen, **asdict(environment)}
+
+
+def record(settings: Settings, environment: Environment) -> dict[str, Any]:
+    """Settings, environment, package versions and variables, for the JSON file."""
+    return {
+        "settings": asdict(settings),
+        **asdict(environment),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "cuda": torch.version.cuda,
+        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES)},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def headline(settings: Settings, environment: Environment) -> str:
+    """Summarize the conditions of all numbers in a table on one line."""
+    threads = "1 thread" if environment.threads == 1 else f"{environment.threads} threads"
+    return (
+        f"{environment.device_name} · {settings.dtype} · {threads} · "
+        f"allocator {environment.allocator} · fresh batch each round · "
+        f"median of {settings.rounds} rounds after {environment.warmup} warm-up rounds · "
+        f"torch {environment.torch}"
+    )
+
+
+def _cpu_name() -> str:
+    path = Path("/proc/cpuinfo")  # platform.processor() is empty on most Linux systems
+    lines = path.read_text().splitlines() if path.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -11,10 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from .candidates import Shape
-from .memory import Peak
-from .timing import Timings
-
-_MIB = 2**20
+from .measuring import Peak, Timings
 
 
 @dataclass(frozen=True)
@@ -42,19 +40,15 @@ class Cost:
     @classmethod
     def of(cls, timings: Timings, dense: Timings, work: float, peak: Peak) -> "Cost":
         """Summarize timings; ``work`` is the ratio of active FLOPs to those of ``dense``."""
-        return cls(
-            len(timings.step),
-            timings.discarded,
-            *_summarize(timings.step, dense.step, work),
-            *_summarize(timings.forward, dense.forward, work),
-            peak.total / _MIB,
-            peak.working / _MIB,
-        )
+        step = _summarize(timings.step, dense.step, work)
+        forward = _summarize(timings.forward, dense.forward, work)
+        memory = peak.total / 2**20, peak.working / 2**20
+        return cls(len(timings.step), timings.discarded, *step, *forward, *memory)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Result of one candidate at one shape.
+    """Result of one candidate at one shape, named as in the CSV file.
 
     Args:
         shape: the shape's number, or ``E=…``.
@@ -62,10 +56,9 @@ class Measurement:
         candidate: the candidate's name.
         label: its display name.
         absent: reason why there is no cost, or an empty string.
-        note: differences from the other candidates.
-        flops_per_token: active FLOPs, or None if the candidate was not built.
-        flops_ratio: the same relative to the dense layer.
-        load_ratio: load of the busiest expert relative to the mean, if it was set.
+        note: see ``Candidate``, as for ``load_ratio``.
+        flops_per_token: active FLOPs, or None if the candidate was not built; ``flops_ratio`` is
+            relative to the dense layer.
         cost: None if the candidate did not finish.
     """
 
@@ -129,7 +122,7 @@ def growth_table(rows: Sequence[Measurement], headline: str) -> Table:
         return f"{time(cost) / time(half):.2f}" if cost and half else ""
 
     columns: list[_Column] = [
-        ("\nE", lambda row, _: str(row.sizes.num_experts)),
+        ("\nE", lambda row, _: f"{row.sizes.num_experts}"),
         *_COSTS,
         ("fwd+bwd per\ndoubling", lambda row, _: factor(row, lambda cost: cost.step_ms)),
         ("fwd per\ndoubling", lambda row, _: factor(row, lambda cost: cost.forward_ms)),
@@ -160,10 +153,10 @@ def remarks(rows: Sequence[Measurement]) -> list[str]:
 
 def notes(rows: Sequence[Measurement]) -> list[str]:
     """Explanations of the columns and of the candidates, without repetition."""
-    discarded: dict[str, int] = {}
+    discarded: Counter[str] = Counter()
     for row in rows:
         if row.cost is not None and row.cost.discarded_rounds:
-            discarded[row.label] = discarded.get(row.label, 0) + row.cost.discarded_rounds
+            discarded[row.label] += row.cost.discarded_rounds
     counts = ", ".join(f"{label} {count}" for label, count in discarded.items())
     return [
         "ratio: time per active FLOP relative to the dense layer",

@@ -27,20 +27,21 @@ from experts._bench.candidates import (
     skew_shift,
     skewed,
 )
-from experts._bench.memory import Peak, measure_peak
-from experts._bench.run import CANDIDATES, BenchmarkError, run_bench
-from experts._bench.settings import Settings, check, describe, parse
-from experts._bench.tables import Cost, Measurement, csv_text, growth_table, notes, remarks
-from experts._bench.timing import (
+from experts._bench.measuring import (
     SLOW_ROUNDS,
     SLOW_WARMUP_ROUNDS,
     WARMUP_ROUNDS,
+    Peak,
     Timings,
     benchmark,
+    measure_peak,
     rotate,
     stable_heap_clock,
     wall_clock,
 )
+from experts._bench.run import CANDIDATES, BenchmarkError, run_bench
+from experts._bench.settings import Settings, check, describe, parse
+from experts._bench.tables import Cost, Measurement, csv_text, growth_table, notes, remarks
 from routers import ConfigError, Items
 
 TINY = Shape(256, 16, 24, 8, 2)

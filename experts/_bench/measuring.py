@@ -1,11 +1,17 @@
-"""Interleaved timing: each round runs every candidate once, in an order that rotates."""
+"""Time and memory of candidates: interleaved rounds, and the peak of one step."""
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
 from time import perf_counter
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from .candidates import Candidate
 
@@ -85,12 +91,22 @@ def benchmark(
     Returns:
         Timings by name. An exception of a candidate is recorded in its ``error``.
     """
-    warmup = _run_rounds(
-        candidates, draw, gradient, WARMUP_ROUNDS, WARMUP_ROUNDS, SLOW_WARMUP_ROUNDS, clock
-    )
-    working = {name: c for name, c in candidates.items() if warmup[name].error is None}
-    limit = MAX_ROUNDS_FACTOR * rounds
-    measured = _run_rounds(working, draw, gradient, rounds, limit, SLOW_ROUNDS, clock)
+
+    def run(names: Sequence[str], rounds: int, limit: int, slow_rounds: int) -> dict[str, Timings]:
+        """Run until each candidate has ``rounds`` valid rounds, at most ``limit`` in total."""
+        timings = {name: Timings() for name in names}
+        for number in range(limit):
+            active = [n for n in names if _is_active(candidates[n], timings[n], slow_rounds)]
+            if all(len(timings[name].step) >= rounds for name in active):
+                break
+            batch = draw()
+            for name in rotate(active, number):
+                _time_round(candidates[name], timings[name], batch, gradient, clock)
+        return timings
+
+    warmup = run(list(candidates), WARMUP_ROUNDS, WARMUP_ROUNDS, SLOW_WARMUP_ROUNDS)
+    working = [name for name in candidates if warmup[name].error is None]
+    measured = run(working, rounds, MAX_ROUNDS_FACTOR * rounds, SLOW_ROUNDS)
     for timings in measured.values():
         if timings.error is None and not timings.step:
             timings.error = "failed: the heap grew in every round"
@@ -123,28 +139,6 @@ def failure(error: Exception) -> str:
     return f"failed: {type(error).__name__}: {first}"
 
 
-def _run_rounds(
-    candidates: Mapping[str, Candidate],
-    draw: Callable[[], Tensor],
-    gradient: Tensor,
-    rounds: int,
-    limit: int,
-    slow_rounds: int,
-    clock: Clock,
-) -> dict[str, Timings]:
-    """Run until each candidate has ``rounds`` valid rounds, at most ``limit`` in total."""
-    timings = {name: Timings() for name in candidates}
-    for number in range(limit):
-        active = [n for n, c in candidates.items() if _is_active(c, timings[n], slow_rounds)]
-        if all(len(timings[name].step) >= rounds for name in active):
-            break
-        batch = draw()
-        for name in rotate(active, number):
-            candidate = candidates[name]
-            _time_round(candidate, timings[name], candidate.prepare(batch), gradient, clock)
-    return timings
-
-
 def _is_active(candidate: Candidate, timings: Timings, slow_rounds: int) -> bool:
     slow = len(timings.step) >= slow_rounds and min(timings.step) > candidate.patience
     return timings.error is None and not slow
@@ -154,6 +148,7 @@ def _time_round(
     candidate: Candidate, timings: Timings, batch: Tensor, gradient: Tensor, clock: Clock
 ) -> None:
     """Time a step and a forward pass; gradients are freed outside the timed calls."""
+    batch = candidate.prepare(batch)
     x = batch.detach().requires_grad_()
     try:
         seconds = clock(lambda: step(candidate, x, gradient))
@@ -169,3 +164,66 @@ def _time_round(
         return
     timings.step.append(seconds)
     timings.forward.append(forward_seconds)
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Peak of allocated bytes above the initial state.
+
+    ``total`` counts all memory; ``working`` excludes the gradients of parameters. On CUDA, whose
+    counter reports one number, ``working`` is ``total`` minus all these gradients: slightly too
+    low if the peak precedes the allocation of the last gradient.
+    """
+
+    total: int
+    working: int
+
+
+def measure_peak(device: torch.device, work: Callable[[], Sequence[Tensor]]) -> Peak:
+    """Run ``work`` once and measure its peak memory on ``device``.
+
+    ``work`` returns the gradients to exclude from working memory.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        gradients = work()
+        torch.cuda.synchronize()
+        total = torch.cuda.max_memory_allocated() - before
+        return Peak(total, total - sum(gradient.nbytes for gradient in gradients))
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler prints to stderr
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        gradients = work()
+    events = _allocations(profiler)
+    kept = [gradient.untyped_storage().data_ptr() for gradient in gradients]
+    return Peak(peak_bytes(events), peak_bytes(events, kept))
+
+
+def peak_bytes(events: Sequence[tuple[int, int]], excluded: Iterable[int] = ()) -> int:
+    """Largest number of bytes held at once.
+
+    Args:
+        events: addresses, and bytes allocated (positive) or freed (negative), by time.
+        excluded: addresses whose last allocation is not counted.
+
+    >>> events = [(8, 100), (9, 50), (8, -100), (8, 10)]
+    >>> peak_bytes(events), peak_bytes(events, excluded=[9])
+    (150, 100)
+    """
+    last = {address: index for index, (address, size) in enumerate(events) if size > 0}
+    skipped = {last[address] for address in excluded if address in last}
+    held = (size for index, (_, size) in enumerate(events) if index not in skipped)
+    return max(accumulate(held, initial=0))
+
+
+def _allocations(profiler: profile) -> list[tuple[int, int]]:
+    """Read allocator events from the exported trace, the public form of a profile."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        events = json.loads(path.read_text())["traceEvents"]
+    found = [event for event in events if event.get("name") == "[memory]"]
+    found.sort(key=lambda event: (event["ts"], event["args"]["Ev Idx"]))
+    cpu = [event["args"] for event in found if event["args"]["Device Type"] == 0]
+    return [(args["Addr"], args["Bytes"]) for args in cpu]
