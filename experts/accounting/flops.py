@@ -1,14 +1,16 @@
-"""FLOPs measured while code runs."""
+"""FLOPs measured while code runs, with the experts or without them."""
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from .._bank import Bank
 from ..kernels.sparse_neurons import dots, sums
+from ..layers.moe import MoE
 
 Shape = Sequence[int]
 
@@ -94,3 +96,54 @@ def count_flops_of(modules: Iterable[nn.Module], run: Callable[[], object]) -> i
 
 def _counter() -> FlopCounterMode:
     return FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
+
+
+class NoOpBank(Bank):
+    """A replacement for a bank that returns its rows and records their shape.
+
+    Attributes:
+        row_shape: shape of the last rows.
+    """
+
+    def __init__(self, bank: Bank) -> None:
+        super().__init__(bank.dim, bank.num_experts)
+        self.bank = bank
+        self.row_axes = bank.row_axes
+        self.expert_parameters = tuple(
+            f"bank.{name}" for name in bank.expert_parameters
+        )  # merging is not part of the experts
+        self.row_shape: tuple[int, ...] = ()
+
+    def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
+        self.row_shape = tuple(rows.shape[1:])
+        return rows
+
+    def pool(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.bank.pool(x, mask)
+
+    def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
+        return (0,) * self.num_experts
+
+
+@contextmanager
+def skip_experts(layers: list[MoE]) -> Iterator[list[NoOpBank]]:
+    """Context manager: the layers' experts are no-ops, and shared experts are removed.
+
+    Experts may compute padding if that is faster, so their FLOPs follow from their load by
+    ``MoE.expert_flops``; all other FLOPs can be counted inside this context.
+
+    >>> import experts, routers, torch
+    >>> layer = MoE(routers.build("topk", 8, 4, k=2), experts.build("mlp", 8, 4))
+    >>> with skip_experts([layer]):
+    ...     experts.count_flops(lambda: layer(torch.ones(5, 8)))  # the router's 5 * 8 * 4 * 2
+    320
+    """
+    originals = [(layer.bank, layer.shared) for layer in layers]
+    no_ops = [NoOpBank(bank) for bank, _ in originals]
+    try:
+        for layer, no_op in zip(layers, no_ops, strict=True):
+            layer.bank, layer.shared = no_op, None
+        yield no_ops
+    finally:
+        for layer, (bank, shared) in zip(layers, originals, strict=True):
+            layer.bank, layer.shared = bank, shared

@@ -1,6 +1,6 @@
 """How the rows of all experts lie in one buffer: the index to them, and matrix products over them.
 
-``plan_for`` chooses the cheapest layout for a routing. Every layout offers the same two products:
+``plan_for`` chooses the cheapest layout for a routing. Every layout has the same two products:
 
 - ``grouped_matmul``: each row by its expert's matrix, ``(S, I)`` and ``(E, I, O)`` to ``(S, O)``;
 - ``grouped_outer``: each expert's sum of outer products, ``(S, I)`` and ``(S, O)`` to
@@ -10,7 +10,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,14 +31,131 @@ MAX_BATCHED_WORK = 5
 _SUM = 0  # the mode of embedding_bag, as its kernels number it
 
 
-class Layout(Protocol):
-    """Matrix products over the rows of all experts."""
+@dataclass(frozen=True)
+class Even:
+    """``C`` rows per expert, expert by expert: one batched product, nothing padded."""
+
+    num_experts: int
+    rows_each: int
 
     def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:
-        """``(S, I)`` and ``(E, I, O)`` to ``(S, O)``."""
+        return torch.bmm(self._batched(rows), stack).flatten(0, 1)
 
     def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
-        """``(S, I)`` and ``(S, O)`` to ``(E, I, O)``."""
+        return torch.bmm(self._batched(left).transpose(1, 2), self._batched(right))
+
+    def _batched(self, rows: Tensor) -> Tensor:
+        return rows.view(self.num_experts, self.rows_each, rows.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """``load`` ``(E,)`` rows of each expert, expert by expert, nothing padded.
+
+    One grouped kernel if dtype and widths allow, else a product per expert.
+    """
+
+    load: Tensor
+
+    @cached_property
+    def ends(self) -> Tensor:
+        """End of each expert's rows, for the grouped kernel."""
+        return self.load.cumsum(0).to(torch.int32)
+
+    @cached_property
+    def by_tails(self) -> "PaddedPlusTail":
+        """The same layout with the load on the host, which the grouped kernel does not need."""
+        load: list[int] = self.load.tolist()
+        ends = list(accumulate(load))
+        tails = [(e, ends[e] - rows, ends[e]) for e, rows in enumerate(load) if rows]
+        return PaddedPlusTail(len(load), 0, tails, ends[-1])
+
+    def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:
+        if _has_kernel(rows, stack.shape[1:]):
+            return F.grouped_mm(rows, stack, offs=self.ends)
+        return self.by_tails.grouped_matmul(rows, stack)
+
+    def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
+        if _has_kernel(left, (left.shape[1], right.shape[1])):
+            return F.grouped_mm(left.t(), right, offs=self.ends)
+        return self.by_tails.grouped_outer(left, right)
+
+
+@dataclass(frozen=True)
+class PaddedPlusTail:
+    """The first ``base`` rows of every expert in one batched product, the rest expert by expert.
+
+    If experts have few rows, a call per expert costs more than padding all of them to ``base``
+    rows; each of the few busy experts has a separate tail.
+
+    Attributes:
+        base: rows of each expert in the batched part, padding included; may be 0.
+        tails: ``(expert, first row, end)`` of what does not fit there.
+        size: rows of the buffer, ``S``.
+    """
+
+    num_experts: int
+    base: int
+    tails: Sequence[tuple[int, int, int]]
+    size: int
+
+    def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:
+        out = rows.new_empty(self.size, stack.shape[2])
+        if self.base:
+            torch.bmm(self._head(rows), stack, out=self._head(out))
+        for expert, first, end in self.tails:
+            torch.mm(rows[first:end], stack[expert], out=out[first:end])
+        return out
+
+    def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
+        if self.base:
+            out = torch.bmm(self._head(left).transpose(1, 2), self._head(right))
+            for expert, first, end in self.tails:
+                out[expert].addmm_(left[first:end].t(), right[first:end])
+            return out
+        out = left.new_empty(self.num_experts, left.shape[1], right.shape[1])
+        for expert, first, end in self.tails:
+            torch.mm(left[first:end].t(), right[first:end], out=out[expert])
+        for expert in set(range(self.num_experts)) - {expert for expert, _, _ in self.tails}:
+            out[expert].zero_()
+        return out
+
+    def _head(self, rows: Tensor) -> Tensor:
+        head = self.num_experts * self.base
+        return rows[:head].view(self.num_experts, self.base, rows.shape[1])
+
+
+def _has_kernel(rows: Tensor, widths: Sequence[int]) -> bool:
+    """Whether ``F.grouped_mm`` takes these: no float64, strides in multiples of 16 bytes."""
+    if rows.dtype == torch.float64 or not rows.numel():
+        return False
+    return all(width * rows.element_size() % 16 == 0 for width in widths)
+
+
+def padded_plus_tail(
+    load: Counts, base: int, cost: GemmCostModel
+) -> tuple[PaddedPlusTail, np.ndarray[Any, Any]]:
+    """The layout for a load, and the row ``(A,)`` of each assignment in it, in expert order."""
+    over = load - base
+    (busy,) = np.nonzero(over > 0)
+    room = over[busy]
+    if cost.rounded:
+        room = np.array([rounded_rows(count) for count in room.tolist()], dtype=np.int64)
+    head = len(load) * base
+    end = head + room.cumsum()
+    tails = list(zip(busy.tolist(), (end - room).tolist(), end.tolist(), strict=True))
+    size = int(end[-1]) if tails else head
+    # in expert order each expert has a run in its batched part, then one in its tail
+    start = np.stack([np.arange(len(load)) * base, np.zeros_like(load)], 1)
+    start[busy, 1] = end - room
+    length = np.stack([np.minimum(load, base), np.maximum(over, 0)], 1).ravel()
+    shift = start.ravel() - (length.cumsum() - length)
+    row = np.arange(int(length.sum())) + np.repeat(shift, length)
+    return PaddedPlusTail(len(load), base, tails, size), row
+
+
+#: Products over the rows of all experts, in one of three layouts.
+Layout = Even | Ragged | PaddedPlusTail
 
 
 def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, "DispatchIndex"]:
@@ -88,152 +206,6 @@ def sorted_layout(load: Tensor) -> Layout:
     if load.device.type == "cpu" and load.min() == load.max():
         return Even(len(load), int(load[0]))
     return Ragged(load)
-
-
-@dataclass(frozen=True)
-class Even:
-    """``C`` rows per expert, expert by expert: one batched product, nothing padded."""
-
-    num_experts: int
-    rows_each: int
-
-    def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:
-        return torch.bmm(self._batched(rows), stack).flatten(0, 1)
-
-    def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
-        return torch.bmm(self._batched(left).transpose(1, 2), self._batched(right))
-
-    def _batched(self, rows: Tensor) -> Tensor:
-        return rows.view(self.num_experts, self.rows_each, rows.shape[1])
-
-
-@dataclass(frozen=True, eq=False)
-class Ragged:
-    """Any number of rows per expert, expert by expert, nothing padded.
-
-    One grouped kernel if dtype and widths allow, else a product per expert.
-
-    Attributes:
-        load: rows of each expert, ``(E,)`` int64.
-    """
-
-    load: Tensor
-
-    @cached_property
-    def counts(self) -> list[int]:
-        """The load on the host, which the grouped kernel does not need."""
-        counts: list[int] = self.load.tolist()
-        return counts
-
-    @cached_property
-    def ends(self) -> Tensor:
-        """End of each expert's rows, for the grouped kernel."""
-        return self.load.cumsum(0).to(torch.int32)
-
-    def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:
-        if _has_kernel(rows, stack.shape[1:]):
-            return F.grouped_mm(rows, stack, offs=self.ends)
-        out = rows.new_empty(rows.shape[0], stack.shape[2])
-        for part, matrix, into in zip(
-            torch.split(rows, self.counts),
-            stack.unbind(),
-            torch.split(out, self.counts),
-            strict=True,
-        ):
-            torch.mm(part, matrix, out=into)
-        return out
-
-    def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
-        if _has_kernel(left, (left.shape[1], right.shape[1])):
-            return F.grouped_mm(left.t(), right, offs=self.ends)
-        out = left.new_empty(len(self.counts), left.shape[1], right.shape[1])
-        for a, b, into in zip(
-            torch.split(left, self.counts),
-            torch.split(right, self.counts),
-            out.unbind(),
-            strict=True,
-        ):
-            torch.mm(a.t(), b, out=into)
-        return out
-
-
-@dataclass(frozen=True)
-class PaddedPlusTail:
-    """The first ``base`` rows of every expert in one batched product, the rest expert by expert.
-
-    If experts have few rows, a call per expert costs more than padding all of them to ``base``
-    rows; each of the few busy experts has a separate tail.
-
-    Attributes:
-        num_experts: ``E``.
-        base: rows of each expert in the batched part, padding included; may be 0.
-        tails: ``(expert, first row, end)`` of what does not fit there.
-        size: rows of the buffer, ``S``.
-    """
-
-    num_experts: int
-    base: int
-    tails: Sequence[tuple[int, int, int]]
-    size: int
-
-    def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:
-        out = rows.new_empty(self.size, stack.shape[2])
-        if self.base:
-            torch.bmm(self._head(rows), stack, out=self._head(out))
-        for expert, first, end in self.tails:
-            torch.mm(rows[first:end], stack[expert], out=out[first:end])
-        return out
-
-    def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
-        if not self.base:
-            return self._outer_by_tails(left, right)
-        out = torch.bmm(self._head(left).transpose(1, 2), self._head(right))
-        for expert, first, end in self.tails:
-            out[expert].addmm_(left[first:end].t(), right[first:end])
-        return out
-
-    def _outer_by_tails(self, left: Tensor, right: Tensor) -> Tensor:
-        out = left.new_empty(self.num_experts, left.shape[1], right.shape[1])
-        idle = set(range(self.num_experts))
-        for expert, first, end in self.tails:
-            torch.mm(left[first:end].t(), right[first:end], out=out[expert])
-            idle.remove(expert)
-        for expert in idle:
-            out[expert].zero_()
-        return out
-
-    def _head(self, rows: Tensor) -> Tensor:
-        head = self.num_experts * self.base
-        return rows[:head].view(self.num_experts, self.base, rows.shape[1])
-
-
-def _has_kernel(rows: Tensor, widths: Sequence[int]) -> bool:
-    """Whether ``F.grouped_mm`` takes these: no float64, strides in multiples of 16 bytes."""
-    if rows.dtype == torch.float64 or not rows.numel():
-        return False
-    return all(width * rows.element_size() % 16 == 0 for width in widths)
-
-
-def padded_plus_tail(
-    load: Counts, base: int, cost: GemmCostModel
-) -> tuple[PaddedPlusTail, np.ndarray[Any, Any]]:
-    """The layout for a load, and the row ``(A,)`` of each assignment in it, in expert order."""
-    over = load - base
-    (busy,) = np.nonzero(over > 0)
-    room = over[busy]
-    if cost.rounded:
-        room = np.array([rounded_rows(count) for count in room.tolist()], dtype=np.int64)
-    head = len(load) * base
-    end = head + room.cumsum()
-    tails = list(zip(busy.tolist(), (end - room).tolist(), end.tolist(), strict=True))
-    size = int(end[-1]) if tails else head
-    # in expert order each expert has a run in its batched part, then one in its tail
-    start = np.stack([np.arange(len(load)) * base, np.zeros_like(load)], 1)
-    start[busy, 1] = end - room
-    length = np.stack([np.minimum(load, base), np.maximum(over, 0)], 1).ravel()
-    shift = start.ravel() - (length.cumsum() - length)
-    row = np.arange(int(length.sum())) + np.repeat(shift, length)
-    return PaddedPlusTail(len(load), base, tails, size), row
 
 
 @dataclass(frozen=True, eq=False)

@@ -118,7 +118,7 @@ class MoE(nn.Module):
     def flops(self, routing: Routing, row_shape: tuple[int, ...]) -> int:
         """FLOPs of the layer without its router: experts, shared experts, form of execution."""
         load, items = routing.load.tolist(), int(routing.num_real)
-        around = execution_flops(routing.execution, routing, self.bank, row_shape)
+        around = execution_flops(routing, self.bank, row_shape)
         return self.expert_flops(load, items, row_shape) + around
 
     def expert_flops(self, load: Sequence[int], items: int, row_shape: Sequence[int]) -> int:
