@@ -13,8 +13,6 @@ from routers import ConfigError
 from ._bank import EXPERTS, Bank
 from ._bench import add_command
 
-_EXPERTS = 4  # enough for a mixed bank to show all its parts
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
@@ -31,50 +29,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_catalogue(given: argparse.Namespace) -> int:
-    """Print every expert with its options and FLOPs per row."""
-    sizes = {"D": given.dim, "L": given.length, "H": given.side, "W": given.side}
-    table, left_out = catalogue(sizes)
-    console = Console()
-    console.print(table)
-    for name, reason in left_out.items():
-        console.print(f"{name}: {reason}", markup=False)
-    return 0
+    """Print every expert with its options and its FLOPs per row, averaged over experts.
 
-
-def catalogue(sizes: dict[str, int]) -> tuple[Table, dict[str, ConfigError]]:
-    """A table with one line per expert, and errors of experts that these sizes do not fit.
-
-    FLOPs are those of one row, averaged over experts, for axes of these sizes.
+    Experts that the sizes do not fit follow below the table, with the error.
     """
+    sizes = {"D": given.dim, "L": given.length, "H": given.side, "W": given.side}
     shown = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
     table = Table("name", "description", "row", "options", title=f"Experts ({shown})")
     table.add_column("FLOPs per row", justify="right")
-    left_out = {}
+    left_out = []
     for name in EXPERTS:
+        summary = (inspect.getdoc(EXPERTS[name]) or "").split("\n")[0].replace("``", "")
+        options = "\n".join(f"{key}={value!r}" for key, value in EXPERTS.options(name).items())
         try:
-            table.add_row(*_row(name, sizes))
+            bank: Bank = EXPERTS.build(name, given.dim, 4)  # enough for all parts of a mixed bank
+            flops = bank.flops([sizes[axis] for axis in bank.row_axes])
         except ConfigError as error:
-            left_out[name] = error
-    return table, left_out
-
-
-def _row(name: str, sizes: dict[str, int]) -> tuple[str, ...]:
-    bank: Bank = EXPERTS.build(name, sizes["D"], _EXPERTS)
-    flops = bank.flops([sizes[axis] for axis in bank.row_axes])
-    options = "\n".join(f"{key}={value!r}" for key, value in EXPERTS.options(name).items())
-    axes = f"({', '.join(bank.row_axes)})"
-    return name, _summary(EXPERTS[name]), axes, options, f"{sum(flops) / len(flops):,.0f}"
+            left_out.append(f"{name}: {error}")
+            continue
+        axes = f"({', '.join(bank.row_axes)})"
+        table.add_row(name, summary, axes, options, f"{sum(flops) / len(flops):,.0f}")
+    console = Console()
+    console.print(table)
+    for reason in left_out:
+        console.print(reason, markup=False)
+    return 0
 
 
 def _size(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
     return int(text)
-
-
-def _summary(part: object) -> str:
-    """A docstring's first line, without its markup."""
-    return (inspect.getdoc(part) or "").split("\n")[0].replace("``", "")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from torch import Tensor
 from routers import Routing
 
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
-from .kernels.activations import GELU
+from .kernels.activations import GELU, Activation
 from .kernels.feed_forward import feed_forward, mix_feed_forward
 from .kernels.layouts import sorted_layout
 
@@ -32,6 +32,8 @@ class MLP(Bank):
     """
 
     expert_parameters = ("up", "down")
+    activation = GELU
+    num_inputs = 1  # of the activation, each of width ``H``
 
     def __init__(
         self, dim: int, num_experts: int, *, hidden: int | None = None, dropout: float = 0.0
@@ -39,16 +41,20 @@ class MLP(Bank):
         super().__init__(dim, num_experts)
         self.hidden = check_hidden(hidden, 4 * dim)
         self.dropout = check_dropout(dropout)
-        self.up = stacked(num_experts, dim, self.hidden)
-        self.down = stacked(num_experts, self.hidden, dim)
+        enter, leave = self.expert_parameters
+        setattr(self, enter, stacked(num_experts, dim, self.num_inputs * self.hidden))
+        setattr(self, leave, stacked(num_experts, self.hidden, dim))
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
-        dropout = self.dropout if self.training else 0.0
-        return feed_forward(rows, sorted_layout(load), self.up, self.down, GELU, dropout)
+        return feed_forward(rows, sorted_layout(load), *self._parts())
 
     def mix(self, x: Tensor, routing: Routing, mask: Tensor | None = None) -> Tensor:
-        dropout = self.dropout if self.training else 0.0
-        return mix_feed_forward(x, routing, self.up, self.down, GELU, dropout)
+        return mix_feed_forward(x, routing, *self._parts())
 
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
-        return (4 * self.dim * self.hidden,) * self.num_experts
+        matrices = self.num_inputs + 1
+        return (2 * matrices * self.dim * self.hidden,) * self.num_experts
+
+    def _parts(self) -> tuple[Tensor, Tensor, Activation, float]:
+        enter, leave = (getattr(self, name) for name in self.expert_parameters)
+        return enter, leave, self.activation, self.dropout if self.training else 0.0

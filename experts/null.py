@@ -1,7 +1,6 @@
 """Zero-computation experts."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,39 +11,18 @@ from routers.plugins import unknown
 from ._bank import EXPERTS, Bank
 
 
-class ZeroComputation(nn.Module, ABC):
-    """A cheap expert: rows ``(A, D)`` to ``(A, D)`` at ``flops`` each."""
-
-    flops = 0
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-
-    @abstractmethod
-    def forward(self, rows: Tensor) -> Tensor:
-        """Map rows to outputs."""
-
-
-class Zero(ZeroComputation):
+class Zero(nn.Module):
     """``E(x) = 0``: discard."""
 
     def forward(self, rows: Tensor) -> Tensor:
         return torch.zeros_like(rows)
 
 
-class Copy(ZeroComputation):
-    """``E(x) = x``: skip."""
-
-    def forward(self, rows: Tensor) -> Tensor:
-        return rows
-
-
-class Constant(ZeroComputation):
+class Constant(nn.Module):
     """``E(x) = a x + b v`` with ``[a, b] = softmax(x W)``: replace by a learned vector."""
 
     def __init__(self, dim: int) -> None:
-        super().__init__(dim)
-        self.flops = 4 * dim
+        super().__init__()
         self.choose = nn.Parameter(torch.randn(dim, 2) * dim**-0.5)
         self.vector = nn.Parameter(torch.randn(dim))
 
@@ -53,7 +31,12 @@ class Constant(ZeroComputation):
         return keep * rows + swap * self.vector
 
 
-KINDS: dict[str, type[ZeroComputation]] = {"zero": Zero, "copy": Copy, "constant": Constant}
+#: Modules of rows ``(A, D)`` by name, built for a width.
+KINDS: Mapping[str, Callable[[int], nn.Module]] = {
+    "zero": lambda dim: Zero(),
+    "copy": nn.Identity,
+    "constant": Constant,
+}
 
 
 @EXPERTS.register("null")
@@ -82,9 +65,7 @@ class Null(Bank):
         for kind in kinds:
             if kind not in KINDS:
                 raise unknown("kinds", kind, KINDS)
-        chosen = [KINDS[kinds[e % len(kinds)]](dim) for e in range(num_experts)]
-        self.flops_per_row: tuple[int, ...] = tuple(expert.flops for expert in chosen)
-        self.experts = nn.ModuleList(chosen)
+        self.experts = nn.ModuleList(KINDS[kinds[e % len(kinds)]](dim) for e in range(num_experts))
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
         parts = torch.split(rows, load.tolist())
@@ -92,7 +73,7 @@ class Null(Bank):
         return torch.cat(done)
 
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
-        return self.flops_per_row
+        return tuple(4 * self.dim * isinstance(expert, Constant) for expert in self.experts)
 
     def parameters_per_expert(self) -> tuple[int, ...]:
         return tuple(sum(p.numel() for p in expert.parameters()) for expert in self.experts)

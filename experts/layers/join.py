@@ -14,21 +14,18 @@ from .topology import GateTopology
 
 
 def join(items: Items, routings: Sequence[Routing], topology: GateTopology) -> Routing:
-    """The union of the gates' assignments, with one weight per gate.
+    """The union of the gates' assignments, by expert and then item, with weight ``(A, G)``.
 
     If several gates assign one expert to one item, there is one assignment with a weight for
     each of them. ``probs`` is the mean of the gates' distributions, ``expected_load`` and
     ``importance`` are sums; assignments that gates dropped themselves are in ``before``. Counts
-    are concatenated. Losses find everything else that belongs to a single gate in ``gates``.
+    are concatenated. Losses find everything else that belongs to a single gate in ``gates``. For
+    slots, every gate has its own slots of each expert.
 
     Args:
         items: the items routed.
         routings: one per gate, of the same items, over the experts of its branch.
         topology: the experts of each branch.
-
-    Returns:
-        A routing over all ``E`` experts, by expert and then item, with weight ``(A, G)``; for
-        slots, every gate has its own slots of each expert.
 
     Raises:
         ConfigError: if experts work on slots or make outputs together, and gates differ in
@@ -62,9 +59,8 @@ def _joint_execution(
     merges = [form.weight for form in forms if isinstance(form, Merge)]
     combines = [form for form in forms if isinstance(form, Combine)]
     alike = len(merges) == len(forms) or forms == combines[:1] * len(forms)
-    _require(
-        alike and _num_streams(topology) == 1, "its experts make each output together, by one rule"
-    )
+    fits = alike and _num_streams(topology) == 1
+    _require(fits, "its experts make each output together, by one rule")
     return Merge(_placed(merges, index, topology)) if merges else combines[0]
 
 
@@ -117,23 +113,15 @@ def _joint_slots(
         "its experts work on slots, each a mean of one stream's items",
     )
     order = [of.argsort() for of in index]
-    dispatch = [
-        _by_expert(part.dispatch, topology)[:, :, of] for part, of in zip(parts, order, strict=True)
-    ]
-    combine = [
-        _by_expert(part.combine, topology)[:, :, of] for part, of in zip(parts, order, strict=True)
-    ]
+    pairs = list(zip(parts, order, strict=True))
+    dispatch = torch.cat([_by_expert(part.dispatch, of) for part, of in pairs], -1)
+    combine = [_by_expert(part.combine, of) for part, of in pairs]
     sizes = [slots.shape[-1] for slots in combine]
     apart = [
         F.pad(own, (sum(sizes[:gate]), sum(sizes[gate + 1 :]))) for gate, own in enumerate(combine)
     ]
-    return Routing.by_slot(
-        items,
-        torch.cat(dispatch, -1).flatten(2),
-        torch.stack(apart).flatten(3),
-        topology.num_experts,
-        probs=probs,
-    )
+    slots = dispatch.flatten(2), torch.stack(apart).flatten(3)
+    return Routing.by_slot(items, *slots, topology.num_experts, probs=probs)
 
 
 def _num_streams(topology: GateTopology) -> int:
@@ -150,10 +138,10 @@ def _require(holds: bool, why: str) -> None:
         )
 
 
-def _by_expert(slots: Tensor, topology: GateTopology) -> Tensor:
-    """``(..., S)`` as ``(..., E, S / E)``."""
-    each = slots.shape[-1] // topology.num_experts
-    return slots.view(*slots.shape[:-1], topology.num_experts, each)
+def _by_expert(slots: Tensor, order: Tensor) -> Tensor:
+    """``(G, L, S)`` as ``(G, L, E, S / E)``, experts in this order."""
+    each = slots.shape[-1] // len(order)
+    return slots.view(*slots.shape[:-1], len(order), each)[:, :, order]
 
 
 def _total(parts: Sequence[Tensor], index: Sequence[Tensor], topology: GateTopology) -> Tensor:

@@ -108,18 +108,16 @@ class MoE(nn.Module):
         Raises:
             ValueError: if shapes do not match.
         """
-        items, rows, inner = layer_input(self.bank, x, mask, ids, task)
-        routing = self._dropped(self.router(items))
-        y = mix(rows, routing, self.bank, inner)
-        if self.shared is not None:
-            y = y + mix(rows, all_pairs(items, self.shared), self.shared, inner)
-        return y.reshape(*y.shape[: y.dim() - rows.dim()], *x.shape), routing
+        given = layer_input(self.bank, x, mask, ids, task)
+        routing = self._dropped(self.router(given.items))
+        y = mix(given.rows, routing, self.bank, given.inner)
+        y = self._plus_shared(y, given)
+        return y.reshape(*y.shape[: y.dim() - given.rows.dim()], *x.shape), routing
 
     def flops(self, routing: Routing, row_shape: tuple[int, ...]) -> int:
         """FLOPs of the layer without its router: experts, shared experts, form of execution."""
-        load, items = routing.load.tolist(), int(routing.num_real)
-        around = execution_flops(routing, self.bank, row_shape)
-        return self.expert_flops(load, items, row_shape) + around
+        experts = self.expert_flops(routing.load.tolist(), int(routing.num_real), row_shape)
+        return experts + execution_flops(routing, self.bank, row_shape)
 
     def expert_flops(self, load: Sequence[int], items: int, row_shape: Sequence[int]) -> int:
         """FLOPs of the experts, shared ones included: rows times FLOPs per row.
@@ -138,16 +136,23 @@ class MoE(nn.Module):
         total = sum(rows * flops for rows, flops in zip(load, per_row, strict=True))
         return total if self.shared is None else total + items * sum(self.shared.flops(row_shape))
 
+    def _plus_shared(self, y: Tensor, given: "LayerInput") -> Tensor:
+        """``y`` plus the outputs of all shared experts for every real item."""
+        if self.shared is None:
+            return y
+        ones = given.items.x.new_ones(len(given.items), self.shared.num_experts)
+        routing = Routing.by_mask(given.items, ones)
+        return y + mix(given.rows, routing, self.shared, given.inner)
+
     def _dropped(self, routing: Routing) -> Routing:
         """The routing within capacity, and in training without experts drawn for dropout."""
         if self.capacity is not None:
-            generator = torch.default_generator if self.training else None
             routing = routing.limit(
                 self.capacity,
                 self.drop,
                 renormalize=self.renormalize,
                 rounding=self.rounding,
-                generator=generator,
+                generator=torch.default_generator if self.training else None,
             )
         if self.training and self.expert_dropout and routing.supports_dropping:
             stays = torch.rand(routing.num_experts, device=routing.expert.device)
@@ -157,12 +162,9 @@ class MoE(nn.Module):
 
 
 class LayerInput(NamedTuple):
-    """A layer's input, for its router and for its experts.
+    """A layer's input: for its router, and for its experts as rows ``(N, ...)``.
 
-    Attributes:
-        items: the items to route, ``(N, D)`` with their groups, ids and tasks.
-        rows: the same items as the experts take them, ``(N, ...)``.
-        inner: ``(N, L)`` bool, False at padding inside sequences; None if all is real.
+    ``inner`` ``(N, L)`` is False at padding inside sequences; None if all is real.
     """
 
     items: Items
@@ -177,18 +179,18 @@ def layer_input(
     axes = bank.row_axes
     fits = x.dim() == len(axes) + 1 or (len(axes) == 1 and x.dim() > 1)
     if not fits or x.shape[axes.index("D") - len(axes)] != bank.dim:
-        lead = "N" if len(axes) > 1 else "..."
-        wanted = f"({lead}, {', '.join(axes)}) with D={bank.dim}"
+        first = "N" if len(axes) > 1 else "..."
+        wanted = f"({first}, {', '.join(axes)}) with D={bank.dim}"
         raise ValueError(f"x has shape {tuple(x.shape)}: expected {wanted}")
-    if len(axes) == 1:
-        return _tokens(bank, x, mask, ids, task)
-    return _samples(bank, x, mask, ids, task)
-
-
-def _tokens(
-    bank: Bank, x: Tensor, mask: Tensor | None, ids: Tensor | None, task: Tensor | None
-) -> LayerInput:
-    """Every vector ``(D,)`` of ``(..., D)`` is an item; the first of several axes is groups."""
+    if len(axes) > 1:  # every x[i] is an item, pooled for the router; all are one group
+        inner = None
+        if mask is not None and mask.dim() == 2 and "L" in axes:
+            _check_like(x.shape[:2], mask=mask)
+            inner, mask = mask, mask.any(1)
+        _check_like(x.shape[:1], mask=mask, ids=ids, task=task)
+        x = _blank(x, mask if inner is None else inner)
+        return LayerInput(Items(bank.pool(x, inner), mask=mask, ids=ids, task=task), x, inner)
+    # every vector (D,) of (..., D) is an item; the first of several axes is groups
     lead = x.shape[:-1]
     if task is not None and task.shape == lead[:1]:
         task = task.view(-1, *[1] * (len(lead) - 1)).expand(lead)
@@ -197,24 +199,6 @@ def _tokens(
     rows = _blank(x, mask).reshape(-1, bank.dim)
     flat = [None if value is None else value.reshape(-1) for value in (mask, ids, task)]
     return LayerInput(Items(rows, groups, *flat), rows, None)
-
-
-def _samples(
-    bank: Bank, x: Tensor, mask: Tensor | None, ids: Tensor | None, task: Tensor | None
-) -> LayerInput:
-    """Every ``x[i]`` is an item, pooled for the router; all are one group."""
-    inner = None
-    if mask is not None and mask.dim() == 2 and "L" in bank.row_axes:
-        _check_like(x.shape[:2], mask=mask)
-        inner, mask = mask, mask.any(1)
-    _check_like(x.shape[:1], mask=mask, ids=ids, task=task)
-    x = _blank(x, mask if inner is None else inner)
-    return LayerInput(Items(bank.pool(x, inner), mask=mask, ids=ids, task=task), x, inner)
-
-
-def all_pairs(items: Items, bank: Bank) -> Routing:
-    """The routing of every real item to every expert of ``bank``, with weight 1."""
-    return Routing.by_mask(items, items.x.new_ones(len(items), bank.num_experts))
 
 
 def _blank(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -13,7 +13,7 @@ from routers.blocks import uncompiled
 from .._bank import Bank
 from ..dispatch import mix
 from .join import join
-from .moe import LayerInput, MoE, all_pairs, layer_input
+from .moe import LayerInput, MoE, layer_input
 from .topology import GateTopology
 
 
@@ -21,22 +21,8 @@ class Gates(Router):
     """Several routers over the experts of one layer, as one router with a weight per gate.
 
     Items hold the concatenated streams, ``(N, S * D)``; every gate reads its own. Assignments are
-    joined: an expert works once on an item for all gates that selected it.
-
-    Source: the gates of MMoE, Ma et al. 2018 (KDD, doi 10.1145/3219819.3220007).
-
-    Args:
-        gates: one per branch, each over as many experts as its branch has.
-        topology: the stream and the experts of each gate.
-
-    Raises:
-        ConfigError: if the gates do not fit the topology or each other.
-
-    >>> import experts, routers
-    >>> topology = experts.mmoe(4, tasks=2)
-    >>> gates = Gates([routers.build("soft_mixture", 8, 4) for _ in range(2)], topology)
-    >>> gates(Items(torch.randn(5, 8))).weight.shape
-    torch.Size([20, 2])
+    joined: an expert works once on an item for all gates that selected it. Arguments are those of
+    ``MultiGateMoE``.
     """
 
     def __init__(self, gates: Sequence[Router], topology: GateTopology) -> None:
@@ -138,9 +124,7 @@ class MultiGateMoE(MoE):
 
         Args:
             x: streams ``(S, ...)``, each as ``MoE`` takes it: ``(S, B, D)`` for vectors.
-            mask: common to all streams, as in ``MoE``.
-            ids: the same shape.
-            task: the same shape.
+            mask: common to all streams, as in ``MoE``, and so are ``ids`` and ``task``.
 
         Returns:
             ``y`` ``(G, ...)``, one output per gate, 0 at padding; and the routing of the items.
@@ -156,9 +140,7 @@ class MultiGateMoE(MoE):
         side_by_side = torch.cat([stream.items.x for stream in streams], -1)
         routing = self._dropped(self.router(replace(streams[0].items, x=side_by_side)))
         y = self._mixed(streams, routing)
-        if self.shared is not None:
-            last = streams[-1]
-            y = y + mix(last.rows, all_pairs(last.items, self.shared), self.shared, last.inner)
+        y = self._plus_shared(y, streams[-1])
         return y.reshape(len(y), *x.shape[1:]), routing
 
     def _mixed(self, streams: Sequence[LayerInput], routing: Routing) -> Tensor:
@@ -183,16 +165,8 @@ class MultiGateMoE(MoE):
 
 def _combined(traits: Sequence[Traits]) -> Traits:
     """Traits of several gates together: promises that all make, and needs that any has."""
-    return Traits(
-        learned=any(t.learned for t in traits),
-        per_item=all(t.per_item for t in traits),
-        causal=all(t.causal for t in traits),
-        equivariant=all(t.equivariant for t in traits),
-        convex=all(t.convex for t in traits),
-        exact_gradients=all(t.exact_gradients for t in traits),
-        merges=any(t.merges for t in traits),
-        needs_ids=any(t.needs_ids for t in traits),
-        needs_task=any(t.needs_task for t in traits),
-        expects_load=all(t.expects_load for t in traits),
-        has_logits=False,
-    )
+    needs = ("learned", "merges", "needs_ids", "needs_task")
+    promises = ("per_item", "causal", "equivariant", "convex", "exact_gradients", "expects_load")
+    any_has = {name: any(getattr(t, name) for t in traits) for name in needs}
+    all_make = {name: all(getattr(t, name) for t in traits) for name in promises}
+    return Traits(**any_has, **all_make, has_logits=False)

@@ -49,16 +49,13 @@ class GateTopology:
         for stream in chain(self.sources, reads):
             if not 0 <= stream < self.streams:
                 raise ValueError(f"stream {stream} does not exist; there are {self.streams}")
-        for gate, branch in enumerate(self.branches):
-            if not branch.experts or len(set(branch.experts)) < len(branch.experts):
-                raise ValueError(
-                    f"gate {gate} has experts {branch.experts}: expected each expert once"
-                )
-            for expert in branch.experts:
+        for gate, own in enumerate(branch.experts for branch in self.branches):
+            if not own or len(set(own)) < len(own):
+                raise ValueError(f"gate {gate} has experts {own}: expected each expert once")
+            for expert in own:
                 if not 0 <= expert < self.num_experts:
-                    raise ValueError(
-                        f"gate {gate}: expert {expert} does not exist; there are {self.num_experts}"
-                    )
+                    missing = f"expert {expert} does not exist; there are {self.num_experts}"
+                    raise ValueError(f"gate {gate}: {missing}")
         chosen = set(chain.from_iterable(branch.experts for branch in self.branches))
         if not chosen or len(chosen) < self.num_experts:
             idle = sorted(set(range(self.num_experts)) - chosen)
@@ -102,17 +99,19 @@ def cgc(num_experts: int, *, tasks: int, shared: int) -> GateTopology:
     Source: Tang et al. 2020 (RecSys, doi 10.1145/3383313.3412236), section 4.1.
 
     Args:
-        num_experts: ``E``; the experts that are not shared split evenly among the tasks.
+        num_experts: ``E``; those that are not shared split evenly among the tasks, else
+            ``ConfigError``.
         tasks: ``T``.
         shared: the number of experts that all tasks share.
-
-    Raises:
-        ConfigError: if ``num_experts`` does not split.
 
     >>> cgc(5, tasks=2, shared=1).branches
     (GateBranch(reads=0, experts=(0, 1, 4)), GateBranch(reads=1, experts=(2, 3, 4)))
     """
-    own = _own_experts(num_experts, tasks, shared)
+    own, rest = divmod(num_experts - shared, tasks)
+    if rest or own < 1:
+        few = ", ".join(str(shared + tasks * n) for n in (1, 2, 3))
+        expected = f"{few} or more: {shared} shared experts and equally many for each of "
+        raise OptionError("moe.num_experts", num_experts, f"{expected}{tasks} tasks")
     common = tuple(range(tasks * own, num_experts))
     branches = tuple(GateBranch(t, (*range(t * own, t * own + own), *common)) for t in range(tasks))
     owners = tuple(t for t in range(tasks) for _ in range(own))
@@ -123,14 +122,9 @@ def cgc_shared(num_experts: int, *, tasks: int, shared: int) -> GateTopology:
     """All but the last level of progressive extraction: ``cgc`` and a gate of the shared stream.
 
     The last gate reads the last stream and selects among all experts; the ``T + 1`` outputs are
-    the next level's streams.
+    the next level's streams. Arguments are those of ``cgc``.
 
     Source: PLE, Tang et al. 2020 (RecSys, doi 10.1145/3383313.3412236), section 4.2.
-
-    Args:
-        num_experts: as for ``cgc``.
-        tasks: ``T``.
-        shared: the number of experts that all tasks share.
 
     >>> cgc_shared(5, tasks=2, shared=1).branches[2]
     GateBranch(reads=2, experts=(0, 1, 2, 3, 4))
@@ -147,39 +141,16 @@ def views(num_experts: int, *, num_views: int, tasks: int = 1) -> GateTopology:
     Experts are numbered view by view.
 
     Args:
-        num_experts: ``E``, split evenly among the views.
+        num_experts: ``E``, split evenly among the views, else ``ConfigError``.
         num_views: ``V``.
         tasks: gates, one output each.
-
-    Raises:
-        ConfigError: if ``num_experts`` does not split.
 
     >>> views(4, num_views=2).sources
     (0, 0, 1, 1)
     """
     if num_experts % num_views:
-        raise OptionError(
-            "moe.num_experts",
-            num_experts,
-            f"a multiple of {num_views}, for the same number of experts per view",
-        )
-    each = num_experts // num_views
+        expected = f"a multiple of {num_views}, for the same number of experts per view"
+        raise OptionError("moe.num_experts", num_experts, expected)
     everyone = tuple(range(num_experts))
-    return GateTopology(
-        num_views + 1,
-        tuple(expert // each for expert in everyone),
-        (GateBranch(num_views, everyone),) * tasks,
-    )
-
-
-def _own_experts(num_experts: int, tasks: int, shared: int) -> int:
-    """The number of experts of each task that are not shared."""
-    own, rest = divmod(num_experts - shared, tasks)
-    if rest or own < 1:
-        few = ", ".join(str(shared + tasks * n) for n in (1, 2, 3))
-        raise OptionError(
-            "moe.num_experts",
-            num_experts,
-            f"{few} or more: {shared} shared experts and equally many for each of {tasks} tasks",
-        )
-    return own
+    sources = tuple(expert // (num_experts // num_views) for expert in everyone)
+    return GateTopology(num_views + 1, sources, (GateBranch(num_views, everyone),) * tasks)
