@@ -6,7 +6,7 @@ from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
 from .accounting.flops import NoOpBank, count_flops, count_flops_of, skip_experts
 from .dispatch import mix, mix_reference
 from .kernels.allocator import tune_allocator
-from .kernels.grouped import grouped_linear
+from .kernels.products import grouped_linear
 from .layers.moe import MoE
 from .layers.multi_gate import MultiGateMoE
 from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views

@@ -90,15 +90,8 @@ class Bank(nn.Module, ABC):
 
         A bank with a faster way from items to items overrides this; results must be the same. The
         engine does not use the override while the bank has hooks, as these expect rows; a
-        subclass that overrides only ``forward`` does not inherit it.
-
-        Args:
-            x: ``(N, ...)``, items with rows as this bank takes them.
-            routing: assignments of items, not of slots.
-            mask: ``(N, L)`` bool, False at padding inside sequences; None if all is real.
-
-        Returns:
-            ``(N, ...)``, or ``(T, N, ...)`` if weights are for ``T`` tasks.
+        subclass that overrides only ``forward`` does not inherit it. Arguments and result are
+        those of ``experts.mix``, for assignments of items and not of slots.
         """
         index = DispatchIndex.by_expert(routing)
         row_mask = None if mask is None else mask.index_select(0, index.source)
@@ -111,11 +104,9 @@ class Bank(nn.Module, ABC):
         return (total // self.num_experts,) * self.num_experts
 
     def pool(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The features of whole rows for a router: their mean over inner positions, ``(N, D)``.
+        """The features of rows ``(N, ...)`` for a router: means over inner positions, ``(N, D)``.
 
-        Args:
-            x: ``(N, ...)``.
-            mask: ``(N, L)`` bool, False at padding, for sequences; None if all is real.
+        ``mask`` ``(N, L)`` is False at padding of sequences; None if all is real.
         """
         inner = [axis + 1 for axis, name in enumerate(self.row_axes) if name != "D"]
         if not inner:

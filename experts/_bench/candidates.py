@@ -15,7 +15,6 @@ from .._bank import EXPERTS
 from ..layers.moe import MoE
 
 _BISECTIONS = 30
-_SKEW_BATCHES = 5
 
 
 @dataclass(frozen=True)
@@ -184,22 +183,16 @@ def skewed(
     """
     router = topk.module.get_submodule("router")
     shift = skew_shift(router, draw(), target, generator)
-    reached = median(load_ratio(router, draw() + shift) for _ in range(_SKEW_BATCHES))
+    reached = median(load_ratio(router, draw() + shift) for _ in range(5))
     label = f"{topk.label}, skew {target:g}"
     return replace(topk, label=label, prepare=shift.add, load_ratio=reached)
 
 
 def skew_shift(router: nn.Module, x: Tensor, target: float, generator: torch.Generator) -> Tensor:
-    """Smallest shift ``(D,)`` of all tokens at which the load ratio reaches ``target``.
+    """Smallest shift ``(D,)`` of all tokens ``(N, D)`` at which the load ratio reaches ``target``.
 
-    The shift is a multiple of one random direction, found by bisection: it favours the experts
-    whose gate vectors align with the direction.
-
-    Args:
-        router: a top-K router.
-        x: ``(N, D)``, the batch used for calibration.
-        target: load ratio, from 1 to ``E / K``. The shift is 0 if ``x`` reaches it already.
-        generator: source of the direction, on the CPU.
+    The shift is a multiple of one random direction (from ``generator``, on the CPU), found by
+    bisection: it favours the experts whose gate vectors align with the direction.
     """
     direction = torch.randn(x.shape[-1], generator=generator).to(x.device, x.dtype)
     low, high = 0.0, 1.0

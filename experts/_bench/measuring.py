@@ -79,17 +79,10 @@ def benchmark(
     rounds: int,
     clock: Clock,
 ) -> dict[str, Timings]:
-    """Time all candidates in the same rounds, after warm-up.
+    """Time all candidates by name in the same rounds, after warm-up.
 
-    Args:
-        candidates: by name.
-        draw: returns a fresh batch ``(N, D)``; called once per round.
-        gradient: ``(N, D)``, gradient of the output, the same in all rounds.
-        rounds: number of measured rounds.
-        clock: measures one call.
-
-    Returns:
-        Timings by name. An exception of a candidate is recorded in its ``error``.
+    ``draw`` returns a fresh batch ``(N, D)`` for each round; ``gradient`` ``(N, D)`` of the output
+    is the same in all of them. An exception of a candidate is recorded in its ``error``.
     """
 
     def run(names: Sequence[str], rounds: int, limit: int, slow_rounds: int) -> dict[str, Timings]:
@@ -180,10 +173,7 @@ class Peak:
 
 
 def measure_peak(device: torch.device, work: Callable[[], Sequence[Tensor]]) -> Peak:
-    """Run ``work`` once and measure its peak memory on ``device``.
-
-    ``work`` returns the gradients to exclude from working memory.
-    """
+    """Peak of one call of ``work``, which returns the gradients to exclude from working memory."""
     if device.type == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -201,11 +191,9 @@ def measure_peak(device: torch.device, work: Callable[[], Sequence[Tensor]]) -> 
 
 
 def peak_bytes(events: Sequence[tuple[int, int]], excluded: Iterable[int] = ()) -> int:
-    """Largest number of bytes held at once.
+    """Largest number of bytes held at once, without the last allocation at ``excluded`` addresses.
 
-    Args:
-        events: addresses, and bytes allocated (positive) or freed (negative), by time.
-        excluded: addresses whose last allocation is not counted.
+    Events are addresses, and bytes allocated (positive) or freed (negative), by time.
 
     >>> events = [(8, 100), (9, 50), (8, -100), (8, 10)]
     >>> peak_bytes(events), peak_bytes(events, excluded=[9])

@@ -101,11 +101,7 @@ class BenchmarkRun:
     def measure(
         self, name: str, shape: Shape, factories: Mapping[str, Factory]
     ) -> list[Measurement]:
-        """Measure candidates side by side at the shape of this name; one row per factory, in order.
-
-        Raises:
-            BenchmarkError: if the dense baseline fails.
-        """
+        """Measure candidates side by side at the shape of this name; one row per factory."""
         device = torch.device(self.settings.device)
         built, absent = {}, {}
         for key, factory in factories.items():
@@ -119,7 +115,8 @@ class BenchmarkRun:
         _require_dense(name, absent)
         draw, _ = self.batches(shape)
         gradient = draw()
-        make_clock = stable_heap_clock if self.environment.allocator == "tuned" else wall_clock
+        tuned = self.environment["allocator"] == "tuned"
+        make_clock = stable_heap_clock if tuned else wall_clock
         clock = make_clock(torch.get_device_module(device).synchronize)
         timings = benchmark(built, draw, gradient, self.settings.rounds, clock)
         peaks = {}
@@ -149,10 +146,7 @@ class BenchmarkRun:
             self.console.print(line, markup=False)
 
     def write(self, extension: str, content: str | bytes) -> None:
-        """Replace an output file, named by what was varied, the device and the dtype.
-
-        The content is written to a temporary file first, then renamed.
-        """
+        """Replace an output file at once, named by what was varied, the device and the dtype."""
         settings = self.settings
         path = self.folder / f"{settings.over}-{settings.device}-{settings.dtype}.{extension}"
         part = path.with_name(path.name + ".part")
@@ -218,8 +212,11 @@ def over_experts(run: BenchmarkRun, sizes: Sequence[Shape]) -> None:
 
     All sizes share the same rounds, so that disturbances of the machine affect them alike.
     """
-    topk = run.factories["topk"]
-    factories = {f"E={size.num_experts}": _at(size, topk) for size in sizes}
+
+    def at(shape: Shape) -> Factory:
+        return lambda _, dtype, device: run.factories["topk"](shape, dtype, device)
+
+    factories = {f"E={size.num_experts}": at(size) for size in sizes}
     _, *found = run.measure("E", sizes[0], {"dense": run.factories["dense"], **factories})
     for row in found:
         if row.absent:
@@ -237,11 +234,6 @@ def _skewed(
     run: BenchmarkRun, skew: float, shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> Candidate:
     return skewed(run.factories["topk"](shape, dtype, device), skew, *run.batches(shape))
-
-
-def _at(shape: Shape, factory: Factory) -> Factory:
-    """A factory that always builds at ``shape``."""
-    return lambda _, dtype, device: factory(shape, dtype, device)
 
 
 def _make_folder(out: str) -> Path:

@@ -65,8 +65,7 @@ class Settings:
 def parse(arguments: Iterable[str]) -> Settings:
     """Parse ``key=value`` arguments; the last value of a key is used.
 
-    Raises:
-        ConfigError: for an unknown key or a value of the wrong type.
+    ``ConfigError`` for an unknown key or a value of the wrong type.
 
     >>> parse(["shapes=1,4", "rounds=5"]).shapes
     (1, 4)
@@ -92,13 +91,7 @@ def describe() -> str:
 
 
 def check(settings: Settings, shapes: Mapping[int, Shape], candidates: Collection[str]) -> None:
-    """Validate settings before anything runs; ``ConfigError`` for the first invalid one.
-
-    Args:
-        settings: values of the right types.
-        shapes: shapes by number.
-        candidates: names of all candidates.
-    """
+    """Validate settings of the right types; ``ConfigError`` for the first invalid one."""
     for key, allowed in _CHOICES.items():
         _check_names(key, [getattr(settings, key)], allowed)
     if not torch.get_device_module(settings.device).is_available():
@@ -139,10 +132,9 @@ def _check_names(key: str, values: Sequence[Any], allowed: Collection[Any]) -> N
 
 def _parse_value(key: str, text: str, hint: Any) -> Any:
     """Parse a value as YAML; ``1,2`` is a list if the key accepts lists."""
-    written = text
     accepts_list = any(fits_hint([], part) for part in (hint, *get_args(hint)))
-    if accepts_list and text != "null" and not text.startswith("["):
-        written = f"[{text}]"
+    bare = accepts_list and text != "null" and not text.startswith("[")
+    written = f"[{text}]" if bare else text
     try:
         parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={written}"]))
     except Exception as error:  # the YAML parser raises many types
@@ -159,15 +151,8 @@ def _format(value: Any) -> str:
     return ",".join(map(str, value))
 
 
-@dataclass(frozen=True)
-class Environment:
-    """Device, PyTorch version, threads and allocator in effect during the measurements."""
-
-    device_name: str
-    torch: str
-    threads: int
-    allocator: str
-    warmup: int = WARMUP_ROUNDS
+#: Device, PyTorch version, threads and allocator in effect during the measurements.
+Environment = Mapping[str, Any]
 
 
 def set_up(settings: Settings) -> Environment:
@@ -177,8 +162,13 @@ def set_up(settings: Settings) -> Environment:
         allocator = "tuned" if tune_allocator() else "default (tuning requires glibc)"
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    device_name = torch.cuda.get_device_name() if settings.device == "cuda" else _cpu_name()
-    return Environment(device_name, torch.__version__, torch.get_num_threads(), allocator)
+    return {
+        "device_name": torch.cuda.get_device_name() if settings.device == "cuda" else _cpu_name(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "allocator": allocator,
+        "warmup": WARMUP_ROUNDS,
+    }
 
 
 def columns(settings: Settings, environment: Environment) -> dict[str, Any]:
@@ -187,14 +177,14 @@ def columns(settings: Settings, environment: Environment) -> dict[str, Any]:
     if settings.candidates is not None:
         chosen["candidates"] = " ".join(settings.candidates)
     # the environment overrides the settings: threads=null becomes the actual number
-    return {**chosen, **asdict(environment)}
+    return {**chosen, **environment}
 
 
 def record(settings: Settings, environment: Environment) -> dict[str, Any]:
     """Settings, environment, package versions and variables, for the JSON file."""
     return {
         "settings": asdict(settings),
-        **asdict(environment),
+        **environment,
         "versions": {name: _version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -207,12 +197,12 @@ def record(settings: Settings, environment: Environment) -> dict[str, Any]:
 
 def headline(settings: Settings, environment: Environment) -> str:
     """Summarize the conditions of all numbers in a table on one line."""
-    threads = "1 thread" if environment.threads == 1 else f"{environment.threads} threads"
+    threads = "1 thread" if environment["threads"] == 1 else f"{environment['threads']} threads"
     return (
-        f"{environment.device_name} · {settings.dtype} · {threads} · "
-        f"allocator {environment.allocator} · fresh batch each round · "
-        f"median of {settings.rounds} rounds after {environment.warmup} warm-up rounds · "
-        f"torch {environment.torch}"
+        f"{environment['device_name']} · {settings.dtype} · {threads} · "
+        f"allocator {environment['allocator']} · fresh batch each round · "
+        f"median of {settings.rounds} rounds after {WARMUP_ROUNDS} warm-up rounds · "
+        f"torch {environment['torch']}"
     )
 
 

@@ -50,16 +50,10 @@ class Cost:
 class Measurement:
     """Result of one candidate at one shape, named as in the CSV file.
 
-    Args:
-        shape: the shape's number, or ``E=…``.
-        sizes: the shape.
-        candidate: the candidate's name.
-        label: its display name.
-        absent: reason why there is no cost, or an empty string.
-        note: see ``Candidate``, as for ``load_ratio``.
-        flops_per_token: active FLOPs, or None if the candidate was not built; ``flops_ratio`` is
-            relative to the dense layer.
-        cost: None if the candidate did not finish.
+    ``shape`` is the number of the shape ``sizes``, or ``E=…``; ``candidate`` a name, ``label`` and
+    ``note`` those of the candidate. ``absent`` is the reason why there is no cost, or empty.
+    ``flops_per_token`` are active FLOPs and ``flops_ratio`` the same relative to the dense layer,
+    None if the candidate was not built.
     """
 
     shape: str

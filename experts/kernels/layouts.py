@@ -164,12 +164,7 @@ def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, "Disp
     - Expert choice and slots: every expert has the same number of rows, already in order. One
       batched product, nothing padded.
     - On a GPU: rows sorted by expert, through one grouped kernel that reads where experts end.
-    - On a CPU: by the cost model of matrix products. See ``base_rows``.
-
-    Args:
-        routing: assignments of items, not of slots.
-        row_flops: operations of one row in one product.
-        x: the items' features, for their device and dtype.
+    - On a CPU: by the cost model of matrix products. See ``base_rows``, also for ``row_flops``.
     """
     if routing.fan_in is not None:
         return Even(routing.num_experts, routing.fan_in), DispatchIndex.by_expert(routing)
@@ -274,9 +269,7 @@ class DispatchIndex:
     def combine(self, out: Tensor, weight: Tensor) -> Tensor:
         """Weighted sums of each item's rows: ``(S, ...)`` to ``(N, ...)`` or ``(T, N, ...)``.
 
-        Args:
-            out: the experts' outputs, one per row.
-            weight: ``(A,)`` or ``(A, T)``, in the routing's order.
+        ``weight`` is ``(A,)`` or ``(A, T)``, in the routing's order.
         """
         flat, weight = out.flatten(1), weight.to(out.dtype)
         if weight.dim() == 1:

@@ -1,6 +1,7 @@
 """The layer to build models with: a router in front of a bank."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -108,11 +109,17 @@ class MoE(nn.Module):
         Raises:
             ValueError: if shapes do not match.
         """
-        given = layer_input(self.bank, x, mask, ids, task)
-        routing = self._dropped(self.router(given.items))
-        y = mix(given.rows, routing, self.bank, given.inner)
-        y = self._plus_shared(y, given)
-        return y.reshape(*y.shape[: y.dim() - given.rows.dim()], *x.shape), routing
+        streams = [layer_input(self.bank, each, mask, ids, task) for each in self._streams(x)]
+        items, last = streams[0].items, streams[-1]
+        if len(streams) > 1:
+            items = replace(items, x=torch.cat([stream.items.x for stream in streams], -1))
+        routing = self._dropped(self.router(items))
+        y = self._mixed(streams, routing)
+        if self.shared is not None:
+            ones = last.items.x.new_ones(len(last.items), self.shared.num_experts)
+            every = Routing.by_mask(last.items, ones)
+            y = y + mix(last.rows, every, self.shared, last.inner)
+        return y.reshape(*y.shape[: y.dim() - last.rows.dim()], *last.shape), routing
 
     def flops(self, routing: Routing, row_shape: tuple[int, ...]) -> int:
         """FLOPs of the layer without its router: experts, shared experts, form of execution."""
@@ -136,13 +143,13 @@ class MoE(nn.Module):
         total = sum(rows * flops for rows, flops in zip(load, per_row, strict=True))
         return total if self.shared is None else total + items * sum(self.shared.flops(row_shape))
 
-    def _plus_shared(self, y: Tensor, given: "LayerInput") -> Tensor:
-        """``y`` plus the outputs of all shared experts for every real item."""
-        if self.shared is None:
-            return y
-        ones = given.items.x.new_ones(len(given.items), self.shared.num_experts)
-        routing = Routing.by_mask(given.items, ones)
-        return y + mix(given.rows, routing, self.shared, given.inner)
+    def _streams(self, x: Tensor) -> Sequence[Tensor]:
+        """The streams in ``x``: one here, several with several gates."""
+        return [x]
+
+    def _mixed(self, streams: Sequence["LayerInput"], routing: Routing) -> Tensor:
+        """Run every expert on the rows of its stream."""
+        return mix(streams[0].rows, routing, self.bank, streams[0].inner)
 
     def _dropped(self, routing: Routing) -> Routing:
         """The routing within capacity, and in training without experts drawn for dropout."""
@@ -162,7 +169,7 @@ class MoE(nn.Module):
 
 
 class LayerInput(NamedTuple):
-    """A layer's input: for its router, and for its experts as rows ``(N, ...)``.
+    """A stream of ``shape``: for routers, and for experts as rows ``(N, ...)``.
 
     ``inner`` ``(N, L)`` is False at padding inside sequences; None if all is real.
     """
@@ -170,6 +177,7 @@ class LayerInput(NamedTuple):
     items: Items
     rows: Tensor
     inner: Tensor | None
+    shape: torch.Size
 
 
 def layer_input(
@@ -189,7 +197,8 @@ def layer_input(
             inner, mask = mask, mask.any(1)
         _check_like(x.shape[:1], mask=mask, ids=ids, task=task)
         x = _blank(x, mask if inner is None else inner)
-        return LayerInput(Items(bank.pool(x, inner), mask=mask, ids=ids, task=task), x, inner)
+        items = Items(bank.pool(x, inner), mask=mask, ids=ids, task=task)
+        return LayerInput(items, x, inner, x.shape)
     # every vector (D,) of (..., D) is an item; the first of several axes is groups
     lead = x.shape[:-1]
     if task is not None and task.shape == lead[:1]:
@@ -198,7 +207,7 @@ def layer_input(
     groups = max(lead[0], 1) if len(lead) > 1 else 1
     rows = _blank(x, mask).reshape(-1, bank.dim)
     flat = [None if value is None else value.reshape(-1) for value in (mask, ids, task)]
-    return LayerInput(Items(rows, groups, *flat), rows, None)
+    return LayerInput(Items(rows, groups, *flat), rows, None, x.shape)
 
 
 def _blank(x: Tensor, mask: Tensor | None) -> Tensor:

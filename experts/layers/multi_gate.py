@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from routers import ConfigError, Items, Router, Routing, Traits
-from routers.blocks import uncompiled
 
 from .._bank import Bank
 from ..dispatch import mix
 from .join import join
-from .moe import LayerInput, MoE, layer_input
+from .moe import LayerInput, MoE
 from .topology import GateTopology
 
 
@@ -23,6 +22,8 @@ class Gates(Router):
     Items hold the concatenated streams, ``(N, S * D)``; every gate reads its own. Assignments are
     joined: an expert works once on an item for all gates that selected it. Arguments are those of
     ``MultiGateMoE``.
+
+    Source: the gates of MMoE, Ma et al. 2018 (KDD, doi 10.1145/3219819.3220007).
     """
 
     def __init__(self, gates: Sequence[Router], topology: GateTopology) -> None:
@@ -69,8 +70,10 @@ class Gates(Router):
 class MultiGateMoE(MoE):
     """Several gates over one bank: ``y, routing = MultiGateMoE(gates, bank, topology)(streams)``.
 
-    ``y_g = sum_e w_ge(x_g) FFN_e(x_source(e))``; every expert runs once for all gates. The
-    routing is over the items, whichever stream an expert works on, with a weight per gate.
+    ``y_g = sum_e w_ge(x_g) FFN_e(x_source(e))``; every expert runs once for all gates. The input
+    is streams ``(S, ...)``, each as ``MoE`` takes it, with a common ``mask``, ``ids`` and
+    ``task``. The output ``(G, ...)`` has one part per gate; the routing is over the items,
+    whichever stream an expert works on, with a weight per gate.
 
     Source: MMoE, Ma et al. 2018 (KDD, doi 10.1145/3219819.3220007), equations 6 and 7; CGC and
     PLE, Tang et al. 2020 (RecSys, doi 10.1145/3383313.3412236).
@@ -111,43 +114,17 @@ class MultiGateMoE(MoE):
     def num_gates(self) -> int:
         return self.topology.num_gates
 
-    @uncompiled
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        mask: Tensor | None = None,
-        ids: Tensor | None = None,
-        task: Tensor | None = None,
-    ) -> tuple[Tensor, Routing]:
-        """Route the items, run the experts and combine their outputs.
-
-        Args:
-            x: streams ``(S, ...)``, each as ``MoE`` takes it: ``(S, B, D)`` for vectors.
-            mask: common to all streams, as in ``MoE``, and so are ``ids`` and ``task``.
-
-        Returns:
-            ``y`` ``(G, ...)``, one output per gate, 0 at padding; and the routing of the items.
-
-        Raises:
-            ValueError: if shapes do not match.
-        """
+    def _streams(self, x: Tensor) -> Sequence[Tensor]:
         if x.shape[:1] != (self.topology.streams,):
             raise ValueError(
                 f"x has shape {tuple(x.shape)}: expected ({self.topology.streams}, ...)"
             )
-        streams = [layer_input(self.bank, stream, mask, ids, task) for stream in x]
-        side_by_side = torch.cat([stream.items.x for stream in streams], -1)
-        routing = self._dropped(self.router(replace(streams[0].items, x=side_by_side)))
-        y = self._mixed(streams, routing)
-        y = self._plus_shared(y, streams[-1])
-        return y.reshape(len(y), *x.shape[1:]), routing
+        return x.unbind()
 
     def _mixed(self, streams: Sequence[LayerInput], routing: Routing) -> Tensor:
-        """Run every expert on the rows of its stream, ``(G, N, ...)``."""
         read, *others = sorted(set(self.topology.sources))
         if not others:
-            return mix(streams[read].rows, routing, self.bank, streams[read].inner)
+            return super()._mixed(streams[read:], routing)
         # the rows of all streams as items of one routing; an expert's sums are in its stream's part
         n = routing.num_items
         source = torch.tensor(self.topology.sources, device=routing.item.device)

@@ -1,5 +1,7 @@
-"""Two matrices per expert with an activation between them, as one autograd function."""
+"""Products by expert as autograd functions: one matrix, feed-forward networks, dense mixtures."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, NamedTuple
 
 import torch
@@ -10,8 +12,82 @@ from routers import Routing
 from routers.blocks import uncompiled
 
 from .activations import Activation
-from .autocast import in_autocast_dtype, without_autocast
-from .layouts import DispatchIndex, Layout, plan_for
+from .layouts import DispatchIndex, Layout, plan_for, sorted_layout
+
+Backward = Callable[[Any, Tensor], tuple[Tensor | None, ...]]
+
+
+def in_autocast_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Cast tensors as ``F.linear`` does: to autocast's dtype if it is enabled.
+
+    >>> with torch.autocast("cpu", torch.bfloat16):
+    ...     in_autocast_dtype(torch.ones(1))[0].dtype
+    torch.bfloat16
+    """
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device) or tensors[0].dtype == torch.float64:
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(tensor.to(dtype) for tensor in tensors)
+
+
+def without_autocast(backward: Backward) -> Backward:
+    """Run a backward pass in the dtypes of its forward pass, wherever it is called."""
+
+    @wraps(backward)
+    def run(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast(grad.device.type, enabled=False):
+            return backward(ctx, grad)
+
+    return run
+
+
+@uncompiled
+def grouped_linear(rows: Tensor, weight: Tensor, load: Tensor) -> Tensor:
+    """Multiply each row by the matrix of its expert.
+
+    One step of autograd, however many experts: indexing ``weight[e]`` in a loop instead costs
+    a full gradient of the stack per expert. An expert without rows gets a gradient of zero.
+    Under autocast it works in autocast's dtype, as ``F.linear`` does.
+
+    Args:
+        rows: ``(A, I)``, sorted by expert.
+        weight: ``(E, I, O)``.
+        load: ``(E,)`` int64, rows of each expert.
+
+    Returns:
+        ``(A, O)``.
+
+    >>> weight = torch.tensor([[[1.0]], [[10.0]]])
+    >>> grouped_linear(torch.ones(3, 1), weight, torch.tensor([1, 2])).tolist()
+    [[1.0], [10.0], [10.0]]
+    """
+    rows, weight = in_autocast_dtype(rows, weight)
+    out: Tensor = _GroupedLinear.apply(rows, weight, load)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _GroupedLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, load: Tensor) -> Tensor:
+        rows, weight = rows.contiguous(), weight.contiguous()
+        ctx.save_for_backward(rows, weight)
+        ctx.layout = sorted_layout(load)
+        return ctx.layout.grouped_matmul(rows, weight)
+
+    @staticmethod
+    @once_differentiable
+    @without_autocast
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        rows, weight = ctx.saved_tensors
+        layout: Layout = ctx.layout
+        grad = grad.contiguous()  # an expanded gradient has strides no kernel takes
+        for_rows, for_weight, _ = ctx.needs_input_grad
+        return (
+            layout.grouped_matmul(grad, weight.transpose(1, 2)) if for_rows else None,
+            layout.grouped_outer(rows, grad) if for_weight else None,
+            None,
+        )
 
 
 def mix_feed_forward(
@@ -117,20 +193,11 @@ def _keep(like: Tensor, dropout: float) -> Tensor:
 def dense_mixture(
     x: Tensor, weight: Tensor, up: Tensor, down: Tensor, activation: Activation
 ) -> Tensor:
-    """``y_i = sum_e w_ie FFN_e(x_i)`` over all experts, computed as one wide network.
+    """``mix_feed_forward`` with all experts for every item, computed as one wide network.
 
-    The experts' hidden layers are concatenated, ``(N, E * H)``, and scaled by the weights; one
-    product with all ``down`` matrices then includes the sum over experts.
-
-    Args:
-        x: ``(N, D)``.
-        weight: ``(E * N,)``, expert by expert.
-        up: ``(E, D, U)``.
-        down: ``(E, H, D)``.
-        activation: from ``U`` to ``H``.
-
-    Returns:
-        ``(N, D)``.
+    The experts' hidden layers are concatenated, ``(N, E * H)``, and scaled by the weights
+    ``(E * N,)``, expert by expert; one product with all ``down`` matrices then includes the sum
+    over experts.
     """
     by_item = weight.view(len(up), len(x)).t().to(x.dtype)
     y: Tensor = _DenseMixture.apply(x, by_item, up, down, activation)  # type: ignore[no-untyped-call]
