@@ -78,9 +78,7 @@ def growth_plot(rows: Sequence[Measurement], headline: str) -> "Figure":
 def separate(heights: Sequence[float], min_gap: float = 0.045) -> list[float]:
     """Move label positions on a log axis up until labels do not overlap; keeps their order.
 
-    Args:
-        heights: positive positions.
-        min_gap: distance to keep, relative to the range on the log axis.
+    ``min_gap`` is the distance to keep, relative to the range on the log axis.
 
     >>> separate([1.0, 1.0, 16.0], min_gap=0.25)
     [1.0, 2.0, 16.0]

@@ -140,7 +140,7 @@ def remarks(rows: Sequence[Measurement]) -> list[str]:
         f"relative to topk without skew: {row.cost.step_ms / base.step_ms:.2f}, "
         f"forward {row.cost.forward_ms / base.forward_ms:.2f}"
         for row in rows
-        if row.load_ratio is not None and row.cost is not None and base is not None
+        if row.load_ratio and row.cost and base
     ]
     return skews + [f"{row.label} {row.absent}" for row in rows if row.absent]
 
@@ -178,10 +178,6 @@ def _table(rows: Sequence[Measurement], title: str, columns: Sequence[_Column]) 
 def _summarize(
     seconds: Sequence[float], dense: Sequence[float], work: float
 ) -> tuple[float, float, float, float]:
-    """Median, first and third quartile in ms; median relative to ``dense`` per unit of work.
-
-    >>> _summarize([0.001, 0.002, 0.003], [0.002], 0.5)
-    (2.0, 1.5, 2.5, 2.0)
-    """
+    """Median, first and third quartile in ms; median relative to ``dense`` per unit of work."""
     low, median, high = np.quantile(np.array(seconds) * 1e3, [0.25, 0.5, 0.75]).tolist()
     return median, low, high, median / (np.median(dense).item() * 1e3) / work

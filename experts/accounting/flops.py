@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from math import prod
 from typing import Any
 
 import torch
@@ -15,42 +16,20 @@ from ..layers.moe import MoE
 Shape = Sequence[int]
 
 
-def _grouped_mm(a: Shape, b: Shape, *rest: Any, **options: Any) -> int:
-    """Rows times stacked matrices, or rows times rows for the gradient of the matrices."""
-    return 2 * a[0] * a[1] * b[-1]
-
-
-def _attention(query: Shape, key: Shape, value: Shape, *rest: Any, **options: Any) -> int:
+def _attention(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
     """Scores and their weighted mean; all positions count, masked or not."""
-    *batch, length, width = query
-    pairs = length * key[-2]
-    for axis in batch:
-        pairs *= axis
-    return 2 * pairs * (width + value[-1])
+    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-def _added_product(into: Shape, a: Shape, b: Shape, *rest: Any, **options: Any) -> int:
-    """A product added in place."""
-    return 2 * a[0] * a[1] * b[1]
-
-
-def _dots(x: Shape, matrix: Shape, row: Shape, *rest: Any, **options: Any) -> int:
-    """One dot product per pair."""
-    return 2 * row[0] * x[1]
-
-
-def _sums(matrix: Shape, weight: Shape, *rest: Any, **options: Any) -> int:
-    """One scaled and added row per pair."""
-    return 2 * weight[0] * matrix[1]
-
-
-# torch counts these as 0
-_UNCOUNTED = {
-    torch.ops.aten._grouped_mm: _grouped_mm,
-    torch.ops.aten.addmm_: _added_product,
+#: Operations that torch counts as 0; FLOPs from the shapes of their arguments.
+_UNCOUNTED: dict[Any, Callable[..., int]] = {
+    # rows times stacked matrices, or rows times rows for the gradient of the matrices
+    torch.ops.aten._grouped_mm: lambda a, b, *_, **__: 2 * a[0] * a[1] * b[-1],
+    torch.ops.aten.addmm_: lambda into, a, b, *_, **__: 2 * a[0] * a[1] * b[1],
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    dots._opoverload.overloadpacket: _dots,
-    sums._opoverload.overloadpacket: _sums,
+    # one dot product per pair, and one scaled and added row per pair
+    dots._opoverload.overloadpacket: lambda x, matrix, row, *_, **__: 2 * row[0] * x[1],
+    sums._opoverload.overloadpacket: lambda matrix, weight, *_, **__: 2 * weight[0] * matrix[1],
 }
 
 
@@ -66,11 +45,7 @@ def count_flops(run: Callable[[], object]) -> int:
 
 
 def count_flops_of(modules: Iterable[nn.Module], run: Callable[[], object]) -> int:
-    """FLOPs of ``run()`` inside the forward passes of modules.
-
-    Args:
-        modules: modules of which none contains another.
-        run: a function to call.
+    """FLOPs of ``run()`` inside the forward passes of modules, of which none contains another.
 
     >>> one, other = nn.Linear(3, 5), nn.Linear(5, 7)
     >>> count_flops_of([one], lambda: other(one(torch.ones(2, 3))))
@@ -99,19 +74,14 @@ def _counter() -> FlopCounterMode:
 
 
 class NoOpBank(Bank):
-    """A replacement for a bank that returns its rows and records their shape.
-
-    Attributes:
-        row_shape: shape of the last rows.
-    """
+    """A replacement for a bank that returns its rows and records their ``row_shape``."""
 
     def __init__(self, bank: Bank) -> None:
         super().__init__(bank.dim, bank.num_experts)
         self.bank = bank
         self.row_axes = bank.row_axes
-        self.expert_parameters = tuple(
-            f"bank.{name}" for name in bank.expert_parameters
-        )  # merging is not part of the experts
+        # merging is not part of the experts
+        self.expert_parameters = tuple(f"bank.{name}" for name in bank.expert_parameters)
         self.row_shape: tuple[int, ...] = ()
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from routers.blocks import stable_order, uncompiled
 
-from .activations import GELU
+from .products import GELU
 
 _SUM = 0  # the mode of embedding_bag, as its kernels number it
 _LARGE = 2**24  # bytes; smaller tensors are zeroed as fast directly
@@ -49,18 +49,10 @@ class Pairs:
 def neurons(x: Tensor, weight: Tensor, into: Tensor, out: Tensor, pairs: Pairs) -> Tensor:
     """``y_i = sum_a w_a gelu(x_i . u_a) v_a`` over the pairs of each item.
 
-    Time and memory grow with the number of pairs, not of neurons. Gradients of the weights are
-    dense, for any optimizer, but on a CPU the system allocates only the pages that pairs write.
-
-    Args:
-        x: ``(N, D)``.
-        weight: ``(A,)``.
-        into: ``u``, ``(E, D)``.
-        out: ``v``, ``(E, D)``.
-        pairs: which item uses which neurons.
-
-    Returns:
-        ``(N, D)``.
+    ``x`` and the result are ``(N, D)``, ``weight`` ``(A,)``, and the matrices ``u`` and ``v``,
+    ``into`` and ``out``, ``(E, D)``. Time and memory grow with the number of pairs, not of
+    neurons. Gradients of the weights are dense, for any optimizer, but on a CPU the system
+    allocates only the pages that pairs write.
     """
     y: Tensor = _Neurons.apply(  # type: ignore[no-untyped-call]
         x.to(into.dtype), weight.to(into.dtype), into, out, pairs

@@ -127,12 +127,9 @@ class MoE(nn.Module):
         return experts + execution_flops(routing, self.bank, row_shape)
 
     def expert_flops(self, load: Sequence[int], items: int, row_shape: Sequence[int]) -> int:
-        """FLOPs of the experts, shared ones included: rows times FLOPs per row.
+        """FLOPs of the experts: rows of each, ``load`` ``(E,)``, times FLOPs per row.
 
-        Args:
-            load: ``(E,)`` rows of each expert.
-            items: the number of real items, all of which go to every shared expert.
-            row_shape: of one row.
+        All ``items``, the number of real ones, count for every shared expert.
 
         >>> import experts, routers
         >>> layer = MoE(routers.build("topk", 4, 2), experts.build("mlp", 4, 2, hidden=8))
