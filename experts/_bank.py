@@ -45,10 +45,9 @@ class Bank(nn.Module, ABC):
 
     def __init__(self, dim: int, num_experts: int) -> None:
         super().__init__()
-        if dim < 1:
-            raise OptionError("dim", dim, "an integer >= 1")
-        if num_experts < 1:
-            raise OptionError("num_experts", num_experts, "an integer >= 1")
+        for name, size in (("dim", dim), ("num_experts", num_experts)):
+            if size < 1:
+                raise OptionError(name, size, "an integer >= 1")
         self.dim = dim
         self.num_experts = num_experts
 
@@ -81,8 +80,7 @@ class Bank(nn.Module, ABC):
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
         """FLOPs of one row of ``row_shape`` through each expert, ``(E,)``.
 
-        A multiply-add counts 2. Matrix products, convolutions and attention count, element-wise
-        operations do not, as ``count_flops`` measures a forward pass.
+        They are those that ``count_flops`` measures: element-wise operations do not count.
         """
 
     def mix(self, x: Tensor, routing: Routing, mask: Tensor | None = None) -> Tensor:

@@ -81,8 +81,7 @@ class Candidate:
         label: display name in tables and plots.
         module: owner of the parameters.
         forward: maps ``x (N, D)`` to ``y (N, D)``, router included.
-        flops: active forward FLOPs per token of the experts, without routers and slot averages;
-            a multiply-add is 2.
+        flops: active forward FLOPs per token of the experts, without routers and slot averages.
         note: differences from the other candidates, printed below the tables.
         prepare: transforms each round's batch before the timed part.
         patience: seconds; a candidate whose fastest step is slower runs fewer rounds.
@@ -195,15 +194,16 @@ def skew_shift(router: nn.Module, x: Tensor, target: float, generator: torch.Gen
     bisection: it favours the experts whose gate vectors align with the direction.
     """
     direction = torch.randn(x.shape[-1], generator=generator).to(x.device, x.dtype)
-    low, high = 0.0, 1.0
     if load_ratio(router, x) >= target:
         return torch.zeros_like(direction)
-    while load_ratio(router, x + high * direction) < target and high < 2**_BISECTIONS:
+
+    def falls_short(factor: float) -> bool:
+        return load_ratio(router, x + factor * direction) < target
+
+    low, high = 0.0, 1.0
+    while falls_short(high) and high < 2**_BISECTIONS:
         high *= 2
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        if load_ratio(router, x + middle * direction) < target:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if falls_short(middle) else (low, middle)
     return high * direction

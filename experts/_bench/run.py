@@ -80,11 +80,6 @@ class BenchmarkRun:
     folder: Path
     console: Console
 
-    @property
-    def headline(self) -> str:
-        """Conditions of all measurements, on one line."""
-        return headline(self.settings, self.environment)
-
     def batches(self, shape: Shape) -> tuple[Callable[[], Tensor], torch.Generator]:
         """A function that returns a fresh batch ``(N, D)``, and its generator.
 
@@ -180,15 +175,14 @@ def _peak(candidate: Candidate, device: torch.device, batch: Tensor, gradient: T
 
 def _require_dense(shape: str, absent: Mapping[str, str]) -> None:
     if "dense" in absent:
-        raise BenchmarkError(
-            f"shape {shape}: dense {absent['dense']}; no ratio can be reported "
-            "without the dense baseline"
-        )
+        message = f"shape {shape}: dense {absent['dense']}; no ratio can be reported"
+        raise BenchmarkError(f"{message} without the dense baseline")
 
 
 def over_shapes(run: BenchmarkRun, shapes: Mapping[int, Shape]) -> None:
     """Measure candidates at one shape after another; results are saved after each shape."""
     names, skew = run.settings.candidates, run.settings.skew
+    conditions = headline(run.settings, run.environment)
     selected: dict[str, Factory] = {}
     for name, factory in run.factories.items():
         if names is None or name in ("dense", "topk", *names):
@@ -202,9 +196,9 @@ def over_shapes(run: BenchmarkRun, shapes: Mapping[int, Shape]) -> None:
         found = run.measure(str(number), shape, selected)
         rows += found
         run.write_csv(rows)
-        run.print(shape_table(found, run.headline), *remarks(found))
+        run.print(shape_table(found, conditions), *remarks(found))
     run.print(*notes(rows))
-    run.write_plot(ratio_plot(rows, run.headline))
+    run.write_plot(ratio_plot(rows, conditions))
 
 
 def over_experts(run: BenchmarkRun, sizes: Sequence[Shape]) -> None:
@@ -226,8 +220,9 @@ def over_experts(run: BenchmarkRun, sizes: Sequence[Shape]) -> None:
         for row, size in zip(found, sizes, strict=True)
     ]
     run.write_csv(rows)
-    run.print(growth_table(rows, run.headline), *notes(rows))
-    run.write_plot(growth_plot(rows, run.headline))
+    conditions = headline(run.settings, run.environment)
+    run.print(growth_table(rows, conditions), *notes(rows))
+    run.write_plot(growth_plot(rows, conditions))
 
 
 def _skewed(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -153,8 +153,7 @@ def mix_feed_forward(
     layout, index = plan_for(routing, up[0].numel() + down[0].numel(), x)
     weight = routing.weight
     if weight.dim() == 1:
-        settings = _Settings(layout, index, activation, dropout)
-        return _run(x, weight.to(x.dtype), up, down, settings)
+        return _run(x, weight.to(x.dtype), up, down, layout, index, activation, dropout)
     out = feed_forward(index.gather(x), layout, up, down, activation, dropout)
     return index.combine(out, weight)
 
@@ -165,30 +164,30 @@ def feed_forward(
     """``FFN_e(rows)``, rows ``(S, D)`` as ``layout`` has them; ``(S, D)``."""
     if torch.is_autocast_enabled(rows.device.type):
         rows, up, down = in_autocast_dtype(rows, up, down)
-    return _run(rows, None, up, down, _Settings(layout, None, activation, dropout))
-
-
-class _Settings(NamedTuple):
-    """Inputs without a gradient; without ``dispatch`` the input is rows, and so is the output."""
-
-    layout: Layout
-    dispatch: DispatchIndex | None
-    activation: Activation
-    dropout: float
+    return _run(rows, None, up, down, layout, None, activation, dropout)
 
 
 @uncompiled
-def _run(x: Tensor, weight: Tensor | None, up: Tensor, down: Tensor, settings: _Settings) -> Tensor:
-    y: Tensor = _FeedForward.apply(x, weight, up, down, settings)  # type: ignore[no-untyped-call]
+def _run(*given: Any) -> Tensor:
+    y: Tensor = _FeedForward.apply(*given)  # type: ignore[no-untyped-call]
     return y
 
 
 class _FeedForward(torch.autograd.Function):
+    """Without ``index`` the input is rows, and so is the output."""
+
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor | None, up: Tensor, down: Tensor, settings: _Settings
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        up: Tensor,
+        down: Tensor,
+        layout: Layout,
+        index: DispatchIndex | None,
+        activation: Activation,
+        dropout: float,
     ) -> Tensor:
-        layout, index, activation, dropout = settings
         up, down = up.contiguous(), down.contiguous()
         rows = x.contiguous() if index is None else index.rows(x.contiguous())
         inner = layout.grouped_matmul(rows, up)
@@ -199,7 +198,7 @@ class _FeedForward(torch.autograd.Function):
         out = layout.grouped_matmul(active, down)
         to_weigh = None if weight is None else out
         ctx.save_for_backward(rows, inner, active, keep, to_weigh, weight, up, down)
-        ctx.settings = settings
+        ctx.settings = layout, index, activation
         return out if index is None else index.sums(out, weight)
 
     @staticmethod
@@ -207,8 +206,8 @@ class _FeedForward(torch.autograd.Function):
     @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, inner, active, keep, to_weigh, weight, up, down = ctx.saved_tensors
-        layout, index, activation, _ = ctx.settings
-        for_x, for_weight, for_up, for_down, _ = ctx.needs_input_grad
+        layout, index, activation = ctx.settings
+        for_x, for_weight, for_up, for_down = ctx.needs_input_grad[:4]
         grad = grad.contiguous()  # an expanded gradient has strides no kernel takes
         weight_grad = index.dots(grad, to_weigh) if for_weight else None
         grad = grad if index is None else index.scaled(grad, weight)
@@ -222,7 +221,7 @@ class _FeedForward(torch.autograd.Function):
         if for_x:
             x_grad = layout.grouped_matmul(grad, up.transpose(1, 2))
             x_grad = x_grad if index is None else index.sums(x_grad, None)
-        return x_grad, weight_grad, up_grad, down_grad, None
+        return x_grad, weight_grad, up_grad, down_grad, None, None, None, None
 
 
 def _keep(like: Tensor, dropout: float) -> Tensor:

@@ -24,6 +24,11 @@ class Gates(Router):
     ``MultiGateMoE``.
 
     Source: the gates of MMoE, Ma et al. 2018 (KDD, doi 10.1145/3219819.3220007).
+
+    >>> import experts, routers
+    >>> gates = [routers.build("soft_mixture", 8, 4) for _ in range(2)]
+    >>> Gates(gates, experts.mmoe(4, tasks=2))(Items(torch.randn(5, 8))).weight.shape
+    torch.Size([20, 2])
     """
 
     def __init__(self, gates: Sequence[Router], topology: GateTopology) -> None:
@@ -130,12 +135,8 @@ class MultiGateMoE(MoE):
         source = torch.tensor(self.topology.sources, device=routing.item.device)
         rows = torch.cat([stream.rows for stream in streams])
         inner = [stream.inner for stream in streams if stream.inner is not None]
-        spread = replace(
-            routing,
-            item=source[routing.expert] * n + routing.item,
-            num_items=len(rows),
-            is_dense=False,
-        )
+        item = source[routing.expert] * n + routing.item
+        spread = replace(routing, item=item, num_items=len(rows), is_dense=False)
         y = mix(rows, spread, self.bank, torch.cat(inner) if inner else None)
         return y.view(len(y), len(streams), n, *y.shape[2:]).sum(1)
 

@@ -96,13 +96,9 @@ def cgc(num_experts: int, *, tasks: int, shared: int) -> GateTopology:
     Experts are numbered task by task, shared ones at the end. This is the last level of
     progressive extraction (PLE), or the only one.
 
-    Source: Tang et al. 2020 (RecSys, doi 10.1145/3383313.3412236), section 4.1.
+    The ``num_experts - shared`` others split evenly among the tasks, else ``ConfigError``.
 
-    Args:
-        num_experts: ``E``; those that are not shared split evenly among the tasks, else
-            ``ConfigError``.
-        tasks: ``T``.
-        shared: the number of experts that all tasks share.
+    Source: Tang et al. 2020 (RecSys, doi 10.1145/3383313.3412236), section 4.1.
 
     >>> cgc(5, tasks=2, shared=1).branches
     (GateBranch(reads=0, experts=(0, 1, 4)), GateBranch(reads=1, experts=(2, 3, 4)))
@@ -138,12 +134,8 @@ def views(num_experts: int, *, num_views: int, tasks: int = 1) -> GateTopology:
     """One or more experts per view (modality, group of features); gates read all views.
 
     ``V + 1`` streams: one per view, and the last with all views together, which the gates read.
-    Experts are numbered view by view.
-
-    Args:
-        num_experts: ``E``, split evenly among the views, else ``ConfigError``.
-        num_views: ``V``.
-        tasks: gates, one output each.
+    Experts are numbered view by view, the same number for each, else ``ConfigError``. Every one of
+    ``tasks`` has a gate.
 
     >>> views(4, num_views=2).sources
     (0, 0, 1, 1)
