@@ -25,7 +25,6 @@ class Conv(Bank):
 
     Args:
         dim: ``D``, channels in and out.
-        num_experts: ``E``.
         hidden: hidden channels; ``dim`` if None.
         kernel: side of both kernels, an odd number.
 

@@ -21,8 +21,6 @@ class GRU(Bank):
     Source: Cho et al. 2014, 1406.1078, with the reset after the product.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         hidden: ``H``, the width of the state; ``dim`` if None.
 
     >>> GRU(4, 1, hidden=2).flops((3, 4))  # 3 steps of 2 * (4 * 6 + 2 * 6 + 2 * 4)

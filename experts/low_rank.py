@@ -25,8 +25,6 @@ class LowRank(Bank):
     experts differ from the first step.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         hidden: ``H``, the hidden width; ``4 * dim`` if None.
         rank: ``r``, of each expert's change to each matrix.
 

@@ -24,8 +24,6 @@ class Mixed(Bank):
     zero-computation experts), and AdaMoE, 2406.13233.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         parts: names of experts, or mappings ``{name, count, **options}``. Parts without a
             count share the remaining experts evenly, earlier parts one more if these do not
             divide. All parts take the same rows.

@@ -21,8 +21,6 @@ class MLP(Bank):
     expert dropout of Switch, 2101.03961.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         hidden: ``H``, the hidden width; ``4 * dim`` if None.
         dropout: probability of zeroing a hidden activation in training.
 

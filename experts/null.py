@@ -48,8 +48,6 @@ class Null(Bank):
     Source: MoE++, Jin et al. 2024, 2410.07348.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         kinds: ``zero``, ``copy`` or ``constant``; expert ``e`` has ``kinds[e % len(kinds)]``.
 
     >>> Null(4, 3).flops((4,))

@@ -21,10 +21,6 @@ class Singleton(Bank):
     Source: PEER, He 2024, 2407.04153, section 2.2; an expert per value as in Lample et al.
     2019, 1907.05242.
 
-    Args:
-        dim: ``D``.
-        num_experts: ``E``.
-
     >>> bank = Singleton(4, 1024)
     >>> bank.flops((4,))[0], sum(p.numel() for p in bank.parameters())
     (16, 8192)

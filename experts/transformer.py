@@ -27,8 +27,6 @@ class Transformer(Bank):
     2002.04745; RMS norm, Zhang and Sennrich 2019, 1910.07467, equation 4.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         hidden: ``H``, the hidden width of the feed-forward part; ``4 * dim`` if None.
         heads: attention heads, a divisor of ``dim``.
 

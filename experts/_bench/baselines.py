@@ -100,15 +100,9 @@ def _mixtral(
         y: Tensor = out[0] if isinstance(out, tuple) else out  # older versions add router logits
         return y.view_as(x)
 
-    return Candidate(
-        f"Mixtral {implementation}",
-        block,
-        forward,
-        shape.gated_flops,
-        f"{_release('transformers')}; SwiGLU experts of hidden width 2/3 H, in multiples of 8; "
-        "no tokens are dropped",
-        patience=1.0,
-    )
+    label, about = f"Mixtral {implementation}", "SwiGLU experts of hidden width 2/3 H"
+    note = f"{_release('transformers')}; {about}, in multiples of 8; no tokens are dropped"
+    return Candidate(label, block, forward, shape.gated_flops, note, patience=1.0)
 
 
 def pytorch_mixtures(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:

@@ -84,7 +84,7 @@ def without_autocast(backward: Backward) -> Backward:
 
 @uncompiled
 def grouped_linear(rows: Tensor, weight: Tensor, load: Tensor) -> Tensor:
-    """Multiply each row by the matrix of its expert.
+    """Multiply each row by the matrix of its expert: ``(A, I)`` to ``(A, O)``.
 
     One step of autograd, however many experts: indexing ``weight[e]`` in a loop instead costs
     a full gradient of the stack per expert. An expert without rows gets a gradient of zero.
@@ -94,9 +94,6 @@ def grouped_linear(rows: Tensor, weight: Tensor, load: Tensor) -> Tensor:
         rows: ``(A, I)``, sorted by expert.
         weight: ``(E, I, O)``.
         load: ``(E,)`` int64, rows of each expert.
-
-    Returns:
-        ``(A, O)``.
 
     >>> weight = torch.tensor([[[1.0]], [[10.0]]])
     >>> grouped_linear(torch.ones(3, 1), weight, torch.tensor([1, 2])).tolist()
@@ -146,8 +143,7 @@ def mix_feed_forward(
     Returns:
         ``(N, D)``, or ``(T, N, D)`` if weights are for ``T`` tasks.
     """
-    if torch.is_autocast_enabled(x.device.type):
-        x, up, down = in_autocast_dtype(x, up, down)
+    x, up, down = in_autocast_dtype(x, up, down)
     if routing.is_dense and routing.weight.dim() == 1 and not dropout:
         return dense_mixture(x, routing.weight, up, down, activation)
     layout, index = plan_for(routing, up[0].numel() + down[0].numel(), x)
@@ -162,8 +158,7 @@ def feed_forward(
     rows: Tensor, layout: Layout, up: Tensor, down: Tensor, activation: Activation, dropout: float
 ) -> Tensor:
     """``FFN_e(rows)``, rows ``(S, D)`` as ``layout`` has them; ``(S, D)``."""
-    if torch.is_autocast_enabled(rows.device.type):
-        rows, up, down = in_autocast_dtype(rows, up, down)
+    rows, up, down = in_autocast_dtype(rows, up, down)
     return _run(rows, None, up, down, layout, None, activation, dropout)
 
 

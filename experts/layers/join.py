@@ -22,10 +22,7 @@ def join(items: Items, routings: Sequence[Routing], topology: GateTopology) -> R
     are concatenated. Losses find everything else that belongs to a single gate in ``gates``. For
     slots, every gate has its own slots of each expert.
 
-    Args:
-        items: the items routed.
-        routings: one per gate, of the same items, over the experts of its branch.
-        topology: the experts of each branch.
+    ``routings`` are one per gate, of the same items, over the experts of its branch.
 
     Raises:
         ConfigError: if experts work on slots or make outputs together, and gates differ in

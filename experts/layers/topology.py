@@ -1,7 +1,6 @@
 """Topologies of several gates over one bank: the streams and experts of each gate."""
 
 from dataclasses import dataclass
-from itertools import chain
 
 from routers import OptionError
 
@@ -45,8 +44,7 @@ class GateTopology:
     branches: tuple[GateBranch, ...]
 
     def __post_init__(self) -> None:
-        reads = [branch.reads for branch in self.branches]
-        for stream in chain(self.sources, reads):
+        for stream in (*self.sources, *(branch.reads for branch in self.branches)):
             if not 0 <= stream < self.streams:
                 raise ValueError(f"stream {stream} does not exist; there are {self.streams}")
         for gate, own in enumerate(branch.experts for branch in self.branches):
@@ -56,7 +54,7 @@ class GateTopology:
                 if not 0 <= expert < self.num_experts:
                     missing = f"expert {expert} does not exist; there are {self.num_experts}"
                     raise ValueError(f"gate {gate}: {missing}")
-        chosen = set(chain.from_iterable(branch.experts for branch in self.branches))
+        chosen = {expert for branch in self.branches for expert in branch.experts}
         if not chosen or len(chosen) < self.num_experts:
             idle = sorted(set(range(self.num_experts)) - chosen)
             raise ValueError(f"experts {idle} have no gate that can select them")
