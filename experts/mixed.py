@@ -38,11 +38,10 @@ class Mixed(Bank):
     ) -> None:
         super().__init__(dim, num_experts)
         options = [_options(part) for part in parts]
-        given: list[int | None] = [entry.pop("count", None) for entry in options]
-        counts = _share_out(num_experts, given)
+        self.counts = _share_out(num_experts, [entry.pop("count", None) for entry in options])
         built: list[Bank] = [
             EXPERTS.build(entry.pop("name"), dim, count, **entry)
-            for entry, count in zip(options, counts, strict=True)
+            for entry, count in zip(options, self.counts, strict=True)
         ]
         if len({bank.row_axes for bank in built}) > 1:
             rows = ", ".join(f"({', '.join(bank.row_axes)})" for bank in built)
@@ -51,7 +50,6 @@ class Mixed(Bank):
             )
         self.row_axes = built[0].row_axes
         self.parts = nn.ModuleList(built)
-        self.counts = counts
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
         loads = torch.split(load, self.counts)

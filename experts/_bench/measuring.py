@@ -185,7 +185,14 @@ def measure_peak(device: torch.device, work: Callable[[], Sequence[Tensor]]) -> 
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler prints to stderr
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         gradients = work()
-    events = _allocations(profiler)
+    with tempfile.TemporaryDirectory() as folder:  # the exported trace is the public form
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        trace = json.loads(path.read_text())["traceEvents"]
+    found = [event for event in trace if event.get("name") == "[memory]"]
+    found.sort(key=lambda event: (event["ts"], event["args"]["Ev Idx"]))
+    cpu = [event["args"] for event in found if event["args"]["Device Type"] == 0]
+    events = [(args["Addr"], args["Bytes"]) for args in cpu]
     kept = [gradient.untyped_storage().data_ptr() for gradient in gradients]
     return Peak(peak_bytes(events), peak_bytes(events, kept))
 
@@ -203,15 +210,3 @@ def peak_bytes(events: Sequence[tuple[int, int]], excluded: Iterable[int] = ()) 
     skipped = {last[address] for address in excluded if address in last}
     held = (size for index, (_, size) in enumerate(events) if index not in skipped)
     return max(accumulate(held, initial=0))
-
-
-def _allocations(profiler: profile) -> list[tuple[int, int]]:
-    """Read allocator events from the exported trace, the public form of a profile."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(path))
-        events = json.loads(path.read_text())["traceEvents"]
-    found = [event for event in events if event.get("name") == "[memory]"]
-    found.sort(key=lambda event: (event["ts"], event["args"]["Ev Idx"]))
-    cpu = [event["args"] for event in found if event["args"]["Device Type"] == 0]
-    return [(args["Addr"], args["Bytes"]) for args in cpu]

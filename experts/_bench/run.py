@@ -45,15 +45,11 @@ def run_bench(
 
     Sets the number of threads and, if configured, the allocator of the whole process.
 
-    Args:
-        settings: values of the right types, validated here before anything runs.
-        console: output for tables.
-        factories: candidates by name, among them ``dense`` and ``topk``.
-        shapes: sizes for ``over=shapes``, by number.
-        growth: sizes for ``over=experts``, which differ only in ``E``.
+    ``shapes`` are those for ``over=shapes``, ``growth`` those for ``over=experts``, which differ
+    only in ``E``.
 
     Raises:
-        ConfigError: for an invalid setting.
+        ConfigError: for an invalid setting, before anything runs.
         BenchmarkError: if the dense baseline fails.
         OSError: if results cannot be written.
     """

@@ -70,7 +70,7 @@ def parse(arguments: Iterable[str]) -> Settings:
     >>> parse(["shapes=1,4", "rounds=5"]).shapes
     (1, 4)
     """
-    values = {}
+    values: dict[str, Any] = {}
     hints = get_type_hints(Settings)
     for argument in arguments:
         key, equals, text = argument.partition("=")

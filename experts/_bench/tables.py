@@ -167,8 +167,7 @@ def _table(rows: Sequence[Measurement], title: str, columns: Sequence[_Column]) 
         title=title, title_style="", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
     )
     for index, (heading, _) in enumerate(columns):
-        justify: Any = "right" if index else "left"
-        table.add_column(heading, justify=justify, no_wrap=True)
+        table.add_column(heading, justify="right" if index else "left", no_wrap=True)
     for row in rows:
         if row.cost is not None:
             table.add_row(*(text(row, row.cost) for _, text in columns))

@@ -32,7 +32,7 @@ def mix(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None = None) -> 
     Raises:
         ValueError: if ``x`` does not have the routing's number of items.
 
-    >>> import experts, torch
+    >>> import experts
     >>> from routers import Items
     >>> x = torch.tensor([[1.0], [2.0]])
     >>> route = Routing.by_item(Items(x), torch.tensor([[0], [0]]), torch.tensor([[3.0], [0.5]]), 1)

@@ -10,15 +10,10 @@ Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class GemmCostModel:
-    """Cost of matrix products on a CPU: operations, and overhead per expert.
+    """Operations of one core in a microsecond, and overheads in microseconds.
 
-    Pairs are for one core, and for several cores that synchronize.
-
-    Attributes:
-        operations: of one core in a microsecond.
-        kernel: microseconds per expert in the grouped kernel.
-        call: microseconds per product called separately.
-        rounded: whether numbers of rows are rounded to a few distinct ones.
+    ``kernel`` is per expert in the grouped kernel, ``call`` per product called separately, each for
+    one core and for several that synchronize. ``rounded``: round rows to a few distinct numbers.
     """
 
     operations: float

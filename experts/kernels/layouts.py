@@ -88,10 +88,8 @@ class PaddedPlusTail:
     If experts have few rows, a call per expert costs more than padding all of them to ``base``
     rows; each of the few busy experts has a separate tail.
 
-    Attributes:
-        base: rows of each expert in the batched part, padding included; may be 0.
-        tails: ``(expert, first row, end)`` of what does not fit there.
-        size: rows of the buffer, ``S``.
+    ``base`` may be 0 and includes padding; ``tails`` are ``(expert, first row, end)`` of what does
+    not fit there; ``size`` is that of the buffer, ``S``.
     """
 
     num_experts: int
@@ -205,9 +203,7 @@ def sorted_layout(load: Tensor) -> Layout:
 
 @dataclass(frozen=True, eq=False)
 class DispatchIndex:
-    """The rows of a routing's assignments in a buffer: items to rows, and back.
-
-    The two directions are each other's transpose.
+    """Items to the rows of a routing's assignments in a buffer, and back: the transpose.
 
     Attributes:
         item: ``(A,)`` the item of each assignment, in the routing's order.

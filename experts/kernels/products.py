@@ -187,8 +187,9 @@ class _FeedForward(torch.autograd.Function):
         rows = x.contiguous() if index is None else index.rows(x.contiguous())
         inner = layout.grouped_matmul(rows, up)
         active = activation.apply(inner)
-        keep = _keep(active, dropout) if dropout else None
-        if keep is not None:
+        keep = None
+        if dropout:
+            keep = torch.empty_like(active).bernoulli_(1 - dropout).div_(1 - dropout)
             active.mul_(keep)
         out = layout.grouped_matmul(active, down)
         to_weigh = None if weight is None else out
@@ -217,11 +218,6 @@ class _FeedForward(torch.autograd.Function):
             x_grad = layout.grouped_matmul(grad, up.transpose(1, 2))
             x_grad = x_grad if index is None else index.sums(x_grad, None)
         return x_grad, weight_grad, up_grad, down_grad, None, None, None, None
-
-
-def _keep(like: Tensor, dropout: float) -> Tensor:
-    """0 with probability ``dropout``, else ``1 / (1 - dropout)``."""
-    return torch.empty_like(like).bernoulli_(1 - dropout).div_(1 - dropout)
 
 
 def dense_mixture(

@@ -20,13 +20,9 @@ _LARGE = 2**24  # bytes; smaller tensors are zeroed as fast directly
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of items and neurons, ordered by item.
+    """Pairs of an ``item`` and a ``neuron`` ``(A,)``, ordered by item.
 
-    Attributes:
-        item: ``(A,)`` int64, in order.
-        neuron: ``(A,)`` int64.
-        start: ``(N,)`` where each item's pairs begin.
-        count: the number of neurons, ``E``.
+    Those of each item begin at ``start`` ``(N,)``; ``count`` is the number of neurons, ``E``.
     """
 
     item: Tensor
@@ -89,12 +85,10 @@ class _Neurons(torch.autograd.Function):
         )
 
 
+# custom operations so that FLOPs are counted
 @torch.library.custom_op("switchyard::dots", mutates_args=())
 def dots(x: Tensor, matrix: Tensor, row: Tensor, start: Tensor, item: Tensor) -> Tensor:
-    """Dot products of each pair's item ``(N, D)`` and row of a matrix ``(E, D)``: ``(A,)``.
-
-    A custom operation so that FLOPs are counted.
-    """
+    """Dot products of each pair's item ``(N, D)`` and row of a matrix ``(E, D)``: ``(A,)``."""
     if not len(item):
         return x.new_empty(0)
     found: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(

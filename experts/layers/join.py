@@ -29,7 +29,8 @@ def join(items: Items, routings: Sequence[Routing], topology: GateTopology) -> R
             stream, experts or form of execution.
     """
     index = [torch.tensor(branch.experts, device=items.x.device) for branch in topology.branches]
-    probs = _total([r.to_dense(r.probs) for r in routings], index, topology) / len(routings)
+    probs = _placed([r.to_dense(r.probs) for r in routings], index, topology).sum(0)
+    probs = probs / len(routings)
     if any(isinstance(r.execution, Slots) for r in routings):
         joint = _joint_slots(items, routings, topology, index, probs)
     else:
@@ -75,7 +76,8 @@ def _union(
         r.weight.new_zeros(len(kept)).index_add(0, place[cell], r.weight)
         for r, cell in zip(routings, chosen, strict=True)
     ]
-    expected = [r.expected_load for r in routings if r.expected_load is not None]
+    loads = [r.expected_load for r in routings if r.expected_load is not None]
+    expected = _placed(loads, index, topology).sum(0) if len(loads) == len(routings) else None
     joint = Routing(
         kept % max(n, 1),
         kept // max(n, 1),
@@ -84,7 +86,7 @@ def _union(
         topology.num_experts,
         groups=items.groups,
         mask=items.mask,
-        expected_load=_total(expected, index, topology) if len(expected) == len(routings) else None,
+        expected_load=expected,
         fan_in=n if len(kept) == cells else None,
         is_dense=len(kept) == cells,
     )
@@ -139,11 +141,6 @@ def _by_expert(slots: Tensor, order: Tensor) -> Tensor:
     """``(G, L, S)`` as ``(G, L, E, S / E)``, experts in this order."""
     each = slots.shape[-1] // len(order)
     return slots.view(*slots.shape[:-1], len(order), each)[:, :, order]
-
-
-def _total(parts: Sequence[Tensor], index: Sequence[Tensor], topology: GateTopology) -> Tensor:
-    """``(..., E_g)`` of each gate's own experts, placed among all ``E`` and summed."""
-    return _placed(parts, index, topology).sum(0)
 
 
 def _placed(parts: Sequence[Tensor], index: Sequence[Tensor], topology: GateTopology) -> Tensor:
