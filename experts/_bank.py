@@ -66,14 +66,11 @@ class Bank(nn.Module, ABC):
         """Run each row through its expert.
 
         Args:
-            rows: ``(A, ...)``, sorted by expert.
+            rows: ``(A, ...)``, sorted by expert; the result has the same shape.
             load: ``(E,)`` int64, rows of each expert; they sum to ``A``.
             mask: ``(A, L)`` bool, False at padding inside sequences: outputs there are 0, and
                 outputs elsewhere do not depend on it. None if all is real, and always for banks
                 whose rows are not sequences.
-
-        Returns:
-            ``(A, ...)``, the shape of ``rows``.
         """
 
     @abstractmethod

@@ -30,8 +30,7 @@ Clock = Callable[[Callable[[], object]], float | None]
 class Timings:
     """Seconds of each measured round: forward and backward (``step``), and ``forward`` alone.
 
-    ``discarded`` counts rounds the clock rejected; ``error`` is the reason a candidate stopped
-    early, else None.
+    ``discarded`` counts rounds the clock rejected; ``error`` is why a candidate stopped early.
     """
 
     step: list[float] = field(default_factory=list)
@@ -123,11 +122,7 @@ def step(candidate: Candidate, batch: Tensor, gradient: Tensor) -> None:
 
 
 def failure(error: Exception) -> str:
-    """Describe an exception on one line.
-
-    >>> failure(ValueError("first\\nsecond"))
-    'failed: ValueError: first'
-    """
+    """Describe an exception on one line, by its type and the first line of its message."""
     first = (str(error).strip() or "no message").splitlines()[0]
     return f"failed: {type(error).__name__}: {first}"
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DENSE, _OURS, _OTHERS, _GREY = "#555555", "#1f6fb4", "#d98b3a", "#777777"
-_MAX_LABELED_SPAN = 100  # ratios up to this span leave room for ticks at 2 and 5
 _OUR_CANDIDATES = ("topk_skewed", *(factory.__name__ for factory in OURS))
 
 
@@ -120,7 +119,7 @@ def _scale_ratios(axes: Any, ratios: Sequence[float]) -> None:
 
     low, high = min(*ratios, 1.0), max(*ratios, 1.0)
     margin = (high / low) ** 0.22
-    subs = (1, 2, 5) if high / low < _MAX_LABELED_SPAN else (1,)
+    subs = (1, 2, 5) if high / low < 100 else (1,)  # a wide span leaves no room for 2 and 5
     axes.set_xscale("log")
     axes.set_xlim(low / (margin if low < 1 else margin**0.2), high * margin * 1.05)
     axes.xaxis.set_major_locator(LogLocator(subs=subs))

@@ -228,8 +228,7 @@ def _skewed(
 
 
 def _make_folder(out: str) -> Path:
-    folder = Path(out).expanduser()
-    problem = ""
+    folder, problem = Path(out).expanduser(), ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

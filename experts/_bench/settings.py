@@ -1,6 +1,5 @@
 """Settings of ``python -m experts bench``, and the environment in which they run."""
 
-import math
 import os
 import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -63,9 +62,7 @@ class Settings:
 
 
 def parse(arguments: Iterable[str]) -> Settings:
-    """Parse ``key=value`` arguments; the last value of a key is used.
-
-    ``ConfigError`` for an unknown key or a value of the wrong type.
+    """Parse ``key=value`` arguments, of which the last of a key is used; else ``ConfigError``.
 
     >>> parse(["shapes=1,4", "rounds=5"]).shapes
     (1, 4)
@@ -105,20 +102,17 @@ def check(settings: Settings, shapes: Mapping[int, Shape], candidates: Collectio
         raise OptionError("threads", settings.threads, "an integer >= 1, or null")
     if not 0 <= settings.seed < 2**63:
         raise OptionError("seed", settings.seed, "an integer in [0, 2**63)")
-    if settings.skew is not None:
-        for number in settings.shapes:
-            # at most, all tokens select the same experts
-            most = shapes[number].num_experts / shapes[number].k
-            if not math.isfinite(settings.skew) or not 1 <= settings.skew <= most:
-                expected = f"a number in [1, E/K={most:g}] for shape {number}"
-                raise OptionError("skew", settings.skew, expected)
+    for number in settings.shapes:
+        # at most, all tokens select the same experts
+        most = shapes[number].num_experts / shapes[number].k
+        if settings.skew is not None and not 1 <= settings.skew <= most:  # or NaN
+            expected = f"a number in [1, E/K={most:g}] for shape {number}"
+            raise OptionError("skew", settings.skew, expected)
     for key in ("shapes", "skew", "candidates"):
         value = getattr(settings, key)
         if settings.over == "experts" and value != getattr(Settings(), key):
-            raise ConfigError(
-                f"{key}={_format(value)} is invalid: it has no effect with "
-                "over=experts; remove it or use over=shapes"
-            )
+            problem = "it has no effect with over=experts; remove it or use over=shapes"
+            raise ConfigError(f"{key}={_format(value)} is invalid: {problem}")
 
 
 def _check_names(key: str, values: Sequence[Any], allowed: Collection[Any]) -> None:

@@ -142,7 +142,7 @@ def remarks(rows: Sequence[Measurement]) -> list[str]:
         for row in rows
         if row.load_ratio and row.cost and base
     ]
-    return skews + [f"{row.label} {row.absent}" for row in rows if row.absent]
+    return [*skews, *(f"{row.label} {row.absent}" for row in rows if row.absent)]
 
 
 def notes(rows: Sequence[Measurement]) -> list[str]:

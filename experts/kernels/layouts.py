@@ -23,11 +23,6 @@ from routers import Routing
 
 from .gemm_cost import GEMM_COSTS, Counts, GemmCostModel, base_rows, rounded_rows
 
-#: Number of experts from which one batched product can pay off.
-MIN_BATCHED_EXPERTS = 32
-#: The most work per expert for which it can, in calls of the grouped kernel.
-MAX_BATCHED_WORK = 5
-
 _SUM = 0  # the mode of embedding_bag, as its kernels number it
 
 
@@ -190,8 +185,7 @@ def may_batch(num_experts: int, num_rows: int, row_flops: int, cost: GemmCostMod
     """
     threads = torch.get_num_threads()
     work = num_rows / num_experts * row_flops / (cost.operations * threads)
-    enough = num_experts >= MIN_BATCHED_EXPERTS
-    return enough and work < MAX_BATCHED_WORK * cost.kernel[threads > 1]
+    return num_experts >= 32 and work < 5 * cost.kernel[threads > 1]  # of the grouped kernel
 
 
 def sorted_layout(load: Tensor) -> Layout:
@@ -268,14 +262,10 @@ class DispatchIndex:
         ``weight`` is ``(A,)`` or ``(A, T)``, in the routing's order.
         """
         flat, weight = out.flatten(1), weight.to(out.dtype)
-        if weight.dim() == 1:
-            return self._combine(flat, weight).view(-1, *out.shape[1:])
-        per_task = [self._combine(flat, w) for w in weight.unbind(1)]
-        return torch.stack(per_task).view(weight.shape[1], -1, *out.shape[1:])
-
-    def _combine(self, flat: Tensor, weight: Tensor) -> Tensor:
-        sums: Tensor = _Combine.apply(flat, weight, self)  # type: ignore[no-untyped-call]
-        return sums
+        tasks = [weight] if weight.dim() == 1 else weight.unbind(1)
+        sums: list[Tensor] = [_Combine.apply(flat, w, self) for w in tasks]  # type: ignore[no-untyped-call]
+        y = sums[0] if weight.dim() == 1 else torch.stack(sums)
+        return y.view(*weight.shape[1:], -1, *out.shape[1:])
 
     def rows(self, x: Tensor) -> Tensor:
         """Items ``(N, F)`` to rows ``(S, F)``."""

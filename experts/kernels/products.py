@@ -18,12 +18,9 @@ from .layouts import DispatchIndex, Layout, plan_for, sorted_layout
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of rows and its gradient.
+    """A function of rows ``(S, U)`` to ``(S, H)``, and its gradient.
 
-    Attributes:
-        apply: input ``(S, U)`` to output ``(S, H)``.
-        backward: gradient of the output ``(S, H)``, which it may overwrite, and the input
-            ``(S, U)``, to the gradient of the input.
+    ``backward`` takes the gradient of the output, which it may overwrite, and the input.
     """
 
     apply: Callable[[Tensor], Tensor]
@@ -132,16 +129,9 @@ def mix_feed_forward(
 ) -> Tensor:
     """``y_i = sum_e w_ie FFN_e(x_i)``, in the cheapest layout for the routing.
 
-    Args:
-        x: ``(N, D)``.
-        routing: assignments of items, not of slots.
-        up: ``(E, D, U)``.
-        down: ``(E, H, D)``.
-        activation: from ``U`` to ``H``.
-        dropout: probability of zeroing an output of the activation.
-
-    Returns:
-        ``(N, D)``, or ``(T, N, D)`` if weights are for ``T`` tasks.
+    ``x`` is ``(N, D)``, ``up`` ``(E, D, U)`` and ``down`` ``(E, H, D)``; the activation is from
+    ``U`` to ``H``, and ``dropout`` zeroes its outputs with this probability. The result is
+    ``(N, D)``, or ``(T, N, D)`` if the weights are for ``T`` tasks.
     """
     x, up, down = in_autocast_dtype(x, up, down)
     if routing.is_dense and routing.weight.dim() == 1 and not dropout:

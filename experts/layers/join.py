@@ -40,8 +40,7 @@ def join(items: Items, routings: Sequence[Routing], topology: GateTopology) -> R
     counts = [r.extras["counts"] for r in routings if "counts" in r.extras]
     extras = {}
     if len(scales) == len(routings):  # (N, 1) of a gate, or (N, H) of its heads
-        columns = [scale.unsqueeze(-1).flatten(1) for scale in scales]
-        extras["log_partition"] = torch.cat(columns, 1)
+        extras["log_partition"] = torch.cat([each.unsqueeze(-1).flatten(1) for each in scales], 1)
     if counts:
         extras["counts"] = torch.cat(counts)
     return replace(joint, given_probs=probs, extras=extras, gates=tuple(routings))
@@ -145,8 +144,6 @@ def _by_expert(slots: Tensor, order: Tensor) -> Tensor:
 
 def _placed(parts: Sequence[Tensor], index: Sequence[Tensor], topology: GateTopology) -> Tensor:
     """``(G, ..., E_g)`` of each gate's own experts, placed among all: ``(G, ..., E)``."""
-    grids = [
-        part.new_zeros(*part.shape[:-1], topology.num_experts).index_copy(-1, of, part)
-        for part, of in zip(parts, index, strict=True)
-    ]
-    return torch.stack(grids)
+    grids = [part.new_zeros(*part.shape[:-1], topology.num_experts) for part in parts]
+    given = zip(grids, index, parts, strict=True)
+    return torch.stack([grid.index_copy(-1, of, part) for grid, of, part in given])

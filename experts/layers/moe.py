@@ -104,10 +104,7 @@ class MoE(nn.Module):
 
         Returns:
             ``y`` with the shape and dtype of ``x`` (``(T, *x.shape)`` for a router with weights
-            for ``T`` tasks), 0 at padding; and the routing.
-
-        Raises:
-            ValueError: if shapes do not match.
+            for ``T`` tasks), 0 at padding; and the routing. ``ValueError`` if shapes do not match.
         """
         streams = [layer_input(self.bank, each, mask, ids, task) for each in self._streams(x)]
         items, last = streams[0].items, streams[-1]
@@ -222,8 +219,7 @@ def _check_like(shape: torch.Size, **values: Tensor | None) -> None:
 
 def _check_fit(name: str, part: Router | Bank, bank: Bank, fields: tuple[str, ...]) -> None:
     for field in fields:
-        if getattr(part, field) != getattr(bank, field):
-            raise ConfigError(
-                f"{name}.{field}={getattr(part, field)} but the bank's is {getattr(bank, field)}; "
-                f"build {name} and bank for the same {field}"
-            )
+        has, wanted = getattr(part, field), getattr(bank, field)
+        if has != wanted:
+            problem = f"{name}.{field}={has} but the bank's is {wanted}"
+            raise ConfigError(f"{problem}; build {name} and bank for the same {field}")

@@ -120,10 +120,9 @@ class MultiGateMoE(MoE):
         return self.topology.num_gates
 
     def _streams(self, x: Tensor) -> Sequence[Tensor]:
-        if x.shape[:1] != (self.topology.streams,):
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}: expected ({self.topology.streams}, ...)"
-            )
+        wanted = self.topology.streams
+        if x.shape[:1] != (wanted,):
+            raise ValueError(f"x has shape {tuple(x.shape)}: expected ({wanted}, ...)")
         return x.unbind()
 
     def _mixed(self, streams: Sequence[LayerInput], routing: Routing) -> Tensor:

@@ -7,12 +7,7 @@ from routers import OptionError
 
 @dataclass(frozen=True)
 class GateBranch:
-    """One gate.
-
-    Attributes:
-        reads: the stream that the gate reads.
-        experts: the experts that it can select, in the order of its scores.
-    """
+    """One gate: the stream that it reads, and its experts in the order of its scores."""
 
     reads: int
     experts: tuple[int, ...]
