@@ -3,13 +3,14 @@
 import gc
 import importlib
 
-#: A job's module, and modules that a run imports while it trains.
+#: A job's module, and modules that a run imports when it starts and while it trains.
 MODULES = (
     "sweeps.workers.job",
-    "tasks",
+    "tasks.running.run",
     "torch.utils.tensorboard",
     "torch.profiler",
     "sklearn.datasets",
+    "sklearn.model_selection",
     "fsspec.implementations.local",
 )
 
