@@ -3,10 +3,11 @@
 from routers.plugins import import_parts
 
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
-from .accounting.flops import NoOpBank, count_flops, count_flops_of, skip_experts
+from .accounting.flops import count_flops, count_flops_of
+from .accounting.skip_experts import NoOpBank, skip_experts
 from .dispatch import mix, mix_reference
 from .kernels.allocator import tune_allocator
-from .kernels.products import grouped_linear
+from .kernels.grouped import grouped_linear
 from .layers.moe import MoE
 from .layers.multi_gate import MultiGateMoE
 from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views

@@ -1,7 +1,7 @@
 """Gated feed-forward networks: one linear map scales another."""
 
 from ._bank import EXPERTS
-from .kernels.products import SWIGLU
+from .kernels.activations import SWIGLU
 from .mlp import MLP
 
 

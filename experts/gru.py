@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ._bank import EXPERTS, Bank, check_hidden, stacked
-from .kernels.products import grouped_linear
+from .kernels.grouped import grouped_linear
 
 
 @EXPERTS.register("gru")

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from routers import OptionError
 
 from ._bank import EXPERTS, Bank, check_hidden, stacked
-from .kernels.products import grouped_linear
+from .kernels.grouped import grouped_linear
 
 
 @EXPERTS.register("low_rank")

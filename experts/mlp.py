@@ -7,8 +7,9 @@ from torch import Tensor
 from routers import Routing
 
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
+from .kernels.activations import GELU, Activation
+from .kernels.feed_forward import feed_forward, mix_feed_forward
 from .kernels.layouts import sorted_layout
-from .kernels.products import GELU, Activation, feed_forward, mix_feed_forward
 
 
 @EXPERTS.register("mlp")

@@ -1,35 +1,54 @@
-"""FLOPs measured while code runs, with the experts or without them."""
+"""FLOPs measured while code runs."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from math import prod
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .._bank import Bank
 from ..kernels.sparse_neurons import dots, sums
-from ..layers.moe import MoE
 
 Shape = Sequence[int]
 
 
-def _attention(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
+def _grouped_mm(a: Shape, b: Shape, *rest: Any, **options: Any) -> int:
+    """Rows times stacked matrices, or rows times rows for the gradient of the matrices."""
+    return 2 * a[0] * a[1] * b[-1]
+
+
+def _attention(query: Shape, key: Shape, value: Shape, *rest: Any, **options: Any) -> int:
     """Scores and their weighted mean; all positions count, masked or not."""
-    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+    *batch, length, width = query
+    pairs = length * key[-2]
+    for axis in batch:
+        pairs *= axis
+    return 2 * pairs * (width + value[-1])
 
 
-#: Operations that torch counts as 0; FLOPs from the shapes of their arguments.
-_UNCOUNTED: dict[Any, Callable[..., int]] = {
-    # rows times stacked matrices, or rows times rows for the gradient of the matrices
-    torch.ops.aten._grouped_mm: lambda a, b, *_, **__: 2 * a[0] * a[1] * b[-1],
-    torch.ops.aten.addmm_: lambda into, a, b, *_, **__: 2 * a[0] * a[1] * b[1],
+def _added_product(into: Shape, a: Shape, b: Shape, *rest: Any, **options: Any) -> int:
+    """A product added in place."""
+    return 2 * a[0] * a[1] * b[1]
+
+
+def _dots(x: Shape, matrix: Shape, row: Shape, *rest: Any, **options: Any) -> int:
+    """One dot product per pair."""
+    return 2 * row[0] * x[1]
+
+
+def _sums(matrix: Shape, weight: Shape, *rest: Any, **options: Any) -> int:
+    """One scaled and added row per pair."""
+    return 2 * weight[0] * matrix[1]
+
+
+# torch counts these as 0
+_UNCOUNTED = {
+    torch.ops.aten._grouped_mm: _grouped_mm,
+    torch.ops.aten.addmm_: _added_product,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    # one dot product per pair, and one scaled and added row per pair
-    dots._opoverload.overloadpacket: lambda x, matrix, row, *_, **__: 2 * row[0] * x[1],
-    sums._opoverload.overloadpacket: lambda matrix, weight, *_, **__: 2 * weight[0] * matrix[1],
+    dots._opoverload.overloadpacket: _dots,
+    sums._opoverload.overloadpacket: _sums,
 }
 
 
@@ -45,7 +64,11 @@ def count_flops(run: Callable[[], object]) -> int:
 
 
 def count_flops_of(modules: Iterable[nn.Module], run: Callable[[], object]) -> int:
-    """FLOPs of ``run()`` inside the forward passes of modules, of which none contains another.
+    """FLOPs of ``run()`` inside the forward passes of modules.
+
+    Args:
+        modules: modules of which none contains another.
+        run: a function to call.
 
     >>> one, other = nn.Linear(3, 5), nn.Linear(5, 7)
     >>> count_flops_of([one], lambda: other(one(torch.ones(2, 3))))
@@ -58,59 +81,16 @@ def count_flops_of(modules: Iterable[nn.Module], run: Callable[[], object]) -> i
         counter = counting.enter_context(_counter())
         counting.callback(lambda: found.append(int(counter.get_total_flops())))
 
+    def end(*_: object) -> None:
+        counting.close()
+
     with ExitStack() as hooks:
         for module in modules:
             hooks.callback(module.register_forward_pre_hook(begin).remove)
-            hooks.callback(module.register_forward_hook(lambda *_: counting.close()).remove)
+            hooks.callback(module.register_forward_hook(end).remove)
         run()
     return sum(found)
 
 
 def _counter() -> FlopCounterMode:
     return FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
-
-
-class NoOpBank(Bank):
-    """A replacement for a bank that returns its rows and records their ``row_shape``."""
-
-    def __init__(self, bank: Bank) -> None:
-        super().__init__(bank.dim, bank.num_experts)
-        self.bank = bank
-        self.row_axes = bank.row_axes
-        # merging is not part of the experts
-        self.expert_parameters = tuple(f"bank.{name}" for name in bank.expert_parameters)
-        self.row_shape: tuple[int, ...] = ()
-
-    def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
-        self.row_shape = tuple(rows.shape[1:])
-        return rows
-
-    def pool(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.bank.pool(x, mask)
-
-    def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
-        return (0,) * self.num_experts
-
-
-@contextmanager
-def skip_experts(layers: list[MoE]) -> Iterator[list[NoOpBank]]:
-    """Context manager: the layers' experts are no-ops, and shared experts are removed.
-
-    Experts may compute padding if that is faster, so their FLOPs follow from their load by
-    ``MoE.expert_flops``; all other FLOPs can be counted inside this context.
-
-    >>> import experts, routers, torch
-    >>> layer = MoE(routers.build("topk", 8, 4, k=2), experts.build("mlp", 8, 4))
-    >>> with skip_experts([layer]):
-    ...     experts.count_flops(lambda: layer(torch.ones(5, 8)))  # the router's 5 * 8 * 4 * 2
-    320
-    """
-    originals = [(layer.bank, layer.shared) for layer in layers]
-    no_ops = [NoOpBank(bank) for bank, _ in originals]
-    try:
-        for layer, no_op in zip(layers, no_ops, strict=True):
-            layer.bank, layer.shared = no_op, None
-        yield no_ops
-    finally:
-        for layer, (bank, shared) in zip(layers, originals, strict=True):
-            layer.bank, layer.shared = bank, shared

@@ -1,6 +1,8 @@
-"""The execution of a routing on a bank; ``reference`` is the slow form of it."""
+"""The execution of a routing on a bank, one file per form of execution."""
 
-from .mix import check_merges, execution_flops, mix
+from . import combine, merge, slots  # noqa: F401  (each registers its form)
+from .merge import check_merges
+from .mix import execution_flops, mix
 from .reference import mix_reference
 
 __all__ = ["check_merges", "execution_flops", "mix", "mix_reference"]

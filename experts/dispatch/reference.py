@@ -1,5 +1,7 @@
 """The engine in its slow and obvious form, for tests to compare with."""
 
+from functools import singledispatch
+
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -9,21 +11,22 @@ from routers import Routing
 from routers.routing import Combine, Merge, Slots
 
 from .._bank import Bank
-from .mix import to_items, to_slots
+from .slots import to_items, to_slots
 
 
 def mix_reference(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None = None) -> Tensor:
     """Compute what ``mix`` computes, one assignment at a time; same arguments and result."""
-    form = routing.execution
-    if isinstance(form, Slots):
-        return _through_slots(form, x, routing, bank, mask)
-    if isinstance(form, Merge):
-        return _merged(x, routing, bank, mask)
-    if isinstance(form, Combine):
-        return _combined(form, x, routing, bank, mask)
+    return _execute(routing.execution, x, routing, bank, mask)
+
+
+@singledispatch
+def _execute(
+    execution: object, x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None
+) -> Tensor:
     return _sums(x, routing, bank, mask, routing.num_items)
 
 
+@_execute.register
 def _through_slots(
     slots: Slots, x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None
 ) -> Tensor:
@@ -36,7 +39,8 @@ def _through_slots(
     return to_items(rows, slots) * real
 
 
-def _merged(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> Tensor:
+@_execute.register
+def _merged(merge: Merge, x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> Tensor:
     """Item by item, a bank of one expert whose parameters are means by the item's weights."""
     weight = routing.weight.unsqueeze(-1).flatten(1)
     per_task = []
@@ -59,6 +63,7 @@ def _merged(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> Ten
     return per_task[0] if routing.weight.dim() == 1 else torch.stack(per_task)
 
 
+@_execute.register
 def _combined(
     execution: Combine, x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None
 ) -> Tensor:

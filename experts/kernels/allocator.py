@@ -12,8 +12,10 @@ def tune_allocator() -> bool:
 
     By default every tensor of more than 32 MiB gets fresh pages, each zeroed by the system at
     first touch, which can cost more than the work on them. The setting is permanent for the
-    whole process, whose memory use then stays at its peak. No import calls this function. It
-    returns whether the setting took effect: only glibc has it.
+    whole process, whose memory use then stays at its peak. No import calls this function.
+
+    Returns:
+        Whether it took effect: only glibc has this setting.
     """
     if not sys.platform.startswith("linux"):
         return False

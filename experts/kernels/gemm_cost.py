@@ -10,10 +10,15 @@ Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class GemmCostModel:
-    """Operations of one core in a microsecond, and overheads in microseconds.
+    """Cost of matrix products on a CPU: operations, and overhead per expert.
 
-    ``kernel`` is per expert in the grouped kernel, ``call`` per product called separately, each for
-    one core and for several that synchronize. ``rounded``: round rows to a few distinct numbers.
+    Pairs are for one core, and for several cores that synchronize.
+
+    Attributes:
+        operations: of one core in a microsecond.
+        kernel: microseconds per expert in the grouped kernel.
+        call: microseconds per product called separately.
+        rounded: whether numbers of rows are rounded to a few distinct ones.
     """
 
     operations: float
@@ -40,8 +45,12 @@ def base_rows(load: Counts, row_flops: int, cost: GemmCostModel) -> int:
     ``base`` rows of every expert go through one batched product, padding included; each expert
     with more pays for a separate call. Candidates are a few multiples of 8 from half the mean load
     to the largest, as long as the batched part has at most ``MAX_ROWS_PER_ASSIGNMENT`` times as
-    many rows as there are assignments: memory grows with these and not with ``E``. ``load``
-    ``(E,)`` is the rows of each expert, ``row_flops`` the operations of one row in one product.
+    many rows as there are assignments: memory grows with these and not with ``E``.
+
+    Args:
+        load: ``(E,)`` rows of each expert.
+        row_flops: operations of one row in one product.
+        cost: the model for the dtype.
 
     >>> cost = GEMM_COSTS[torch.float32]
     >>> base_rows(np.array([512, 16]), 500_000, cost), base_rows(np.full(64, 16), 500, cost)

@@ -1,6 +1,6 @@
 """How the rows of all experts lie in one buffer: the index to them, and matrix products over them.
 
-``plan_for`` chooses the cheapest layout for a routing. Every layout has the same two products:
+``plan_for`` chooses the cheapest layout for a routing. Every layout offers the same two products:
 
 - ``grouped_matmul``: each row by its expert's matrix, ``(S, I)`` and ``(E, I, O)`` to ``(S, O)``;
 - ``grouped_outer``: each expert's sum of outer products, ``(S, I)`` and ``(S, O)`` to
@@ -10,8 +10,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,7 +22,72 @@ from routers import Routing
 
 from .gemm_cost import GEMM_COSTS, Counts, GemmCostModel, base_rows, rounded_rows
 
+#: Number of experts from which one batched product can pay off.
+MIN_BATCHED_EXPERTS = 32
+#: The most work per expert for which it can, in calls of the grouped kernel.
+MAX_BATCHED_WORK = 5
+
 _SUM = 0  # the mode of embedding_bag, as its kernels number it
+
+
+class Layout(Protocol):
+    """Matrix products over the rows of all experts."""
+
+    def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:
+        """``(S, I)`` and ``(E, I, O)`` to ``(S, O)``."""
+
+    def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
+        """``(S, I)`` and ``(S, O)`` to ``(E, I, O)``."""
+
+
+def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, "DispatchIndex"]:
+    """Choose the cheapest layout for a routing, and index its rows there.
+
+    - Expert choice and slots: every expert has the same number of rows, already in order. One
+      batched product, nothing padded.
+    - On a GPU: rows sorted by expert, through one grouped kernel that reads where experts end.
+    - On a CPU: by the cost model of matrix products. See ``base_rows``.
+
+    Args:
+        routing: assignments of items, not of slots.
+        row_flops: operations of one row in one product.
+        x: the items' features, for their device and dtype.
+    """
+    if routing.fan_in is not None:
+        return Even(routing.num_experts, routing.fan_in), DispatchIndex.by_expert(routing)
+    cost = GEMM_COSTS.get(x.dtype)
+    if x.device.type == "cpu" and cost is not None and len(routing.item):
+        shape = (routing.num_experts, len(routing.item))
+        if cost.rounded or may_batch(*shape, row_flops, cost):
+            load = routing.load.numpy()
+            base = base_rows(load, row_flops, cost)
+            if cost.rounded or base:
+                layout, row = padded_plus_tail(load, base, cost)
+                return layout, DispatchIndex.at_rows(routing, torch.from_numpy(row), layout.size)
+    index = DispatchIndex.by_expert(routing)
+    return Ragged(routing.load), index
+
+
+def may_batch(num_experts: int, num_rows: int, row_flops: int, cost: GemmCostModel) -> bool:
+    """Whether batching can pay off: many experts with little work each.
+
+    Otherwise even reading the load, which ``base_rows`` needs, would cost more.
+
+    >>> cost = GEMM_COSTS[torch.float32]
+    >>> may_batch(64, 1024, 500, cost), may_batch(8, 1024, 500, cost)
+    (True, False)
+    """
+    threads = torch.get_num_threads()
+    work = num_rows / num_experts * row_flops / (cost.operations * threads)
+    enough = num_experts >= MIN_BATCHED_EXPERTS
+    return enough and work < MAX_BATCHED_WORK * cost.kernel[threads > 1]
+
+
+def sorted_layout(load: Tensor) -> Layout:
+    """The layout of rows that lie sorted by expert, ``load`` ``(E,)`` of each."""
+    if load.device.type == "cpu" and load.min() == load.max():
+        return Even(len(load), int(load[0]))
+    return Ragged(load)
 
 
 @dataclass(frozen=True)
@@ -45,35 +109,52 @@ class Even:
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """``load`` ``(E,)`` rows of each expert, expert by expert, nothing padded.
+    """Any number of rows per expert, expert by expert, nothing padded.
 
     One grouped kernel if dtype and widths allow, else a product per expert.
+
+    Attributes:
+        load: rows of each expert, ``(E,)`` int64.
     """
 
     load: Tensor
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """The load on the host, which the grouped kernel does not need."""
+        counts: list[int] = self.load.tolist()
+        return counts
 
     @cached_property
     def ends(self) -> Tensor:
         """End of each expert's rows, for the grouped kernel."""
         return self.load.cumsum(0).to(torch.int32)
 
-    @cached_property
-    def by_tails(self) -> "PaddedPlusTail":
-        """The same layout with the load on the host, which the grouped kernel does not need."""
-        load: list[int] = self.load.tolist()
-        ends = list(accumulate(load))
-        tails = [(e, ends[e] - rows, ends[e]) for e, rows in enumerate(load) if rows]
-        return PaddedPlusTail(len(load), 0, tails, ends[-1])
-
     def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:
         if _has_kernel(rows, stack.shape[1:]):
             return F.grouped_mm(rows, stack, offs=self.ends)
-        return self.by_tails.grouped_matmul(rows, stack)
+        out = rows.new_empty(rows.shape[0], stack.shape[2])
+        for part, matrix, into in zip(
+            torch.split(rows, self.counts),
+            stack.unbind(),
+            torch.split(out, self.counts),
+            strict=True,
+        ):
+            torch.mm(part, matrix, out=into)
+        return out
 
     def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
         if _has_kernel(left, (left.shape[1], right.shape[1])):
             return F.grouped_mm(left.t(), right, offs=self.ends)
-        return self.by_tails.grouped_outer(left, right)
+        out = left.new_empty(len(self.counts), left.shape[1], right.shape[1])
+        for a, b, into in zip(
+            torch.split(left, self.counts),
+            torch.split(right, self.counts),
+            out.unbind(),
+            strict=True,
+        ):
+            torch.mm(a.t(), b, out=into)
+        return out
 
 
 @dataclass(frozen=True)
@@ -83,8 +164,11 @@ class PaddedPlusTail:
     If experts have few rows, a call per expert costs more than padding all of them to ``base``
     rows; each of the few busy experts has a separate tail.
 
-    ``base`` may be 0 and includes padding; ``tails`` are ``(expert, first row, end)`` of what does
-    not fit there; ``size`` is that of the buffer, ``S``.
+    Attributes:
+        num_experts: ``E``.
+        base: rows of each expert in the batched part, padding included; may be 0.
+        tails: ``(expert, first row, end)`` of what does not fit there.
+        size: rows of the buffer, ``S``.
     """
 
     num_experts: int
@@ -101,15 +185,20 @@ class PaddedPlusTail:
         return out
 
     def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
-        if self.base:
-            out = torch.bmm(self._head(left).transpose(1, 2), self._head(right))
-            for expert, first, end in self.tails:
-                out[expert].addmm_(left[first:end].t(), right[first:end])
-            return out
+        if not self.base:
+            return self._outer_by_tails(left, right)
+        out = torch.bmm(self._head(left).transpose(1, 2), self._head(right))
+        for expert, first, end in self.tails:
+            out[expert].addmm_(left[first:end].t(), right[first:end])
+        return out
+
+    def _outer_by_tails(self, left: Tensor, right: Tensor) -> Tensor:
         out = left.new_empty(self.num_experts, left.shape[1], right.shape[1])
+        idle = set(range(self.num_experts))
         for expert, first, end in self.tails:
             torch.mm(left[first:end].t(), right[first:end], out=out[expert])
-        for expert in set(range(self.num_experts)) - {expert for expert, _, _ in self.tails}:
+            idle.remove(expert)
+        for expert in idle:
             out[expert].zero_()
         return out
 
@@ -147,57 +236,11 @@ def padded_plus_tail(
     return PaddedPlusTail(len(load), base, tails, size), row
 
 
-#: Products over the rows of all experts, in one of three layouts.
-Layout = Even | Ragged | PaddedPlusTail
-
-
-def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, "DispatchIndex"]:
-    """Choose the cheapest layout for a routing, and index its rows there.
-
-    - Expert choice and slots: every expert has the same number of rows, already in order. One
-      batched product, nothing padded.
-    - On a GPU: rows sorted by expert, through one grouped kernel that reads where experts end.
-    - On a CPU: by the cost model of matrix products. See ``base_rows``, also for ``row_flops``.
-    """
-    if routing.fan_in is not None:
-        return Even(routing.num_experts, routing.fan_in), DispatchIndex.by_expert(routing)
-    cost = GEMM_COSTS.get(x.dtype)
-    if x.device.type == "cpu" and cost is not None and len(routing.item):
-        shape = (routing.num_experts, len(routing.item))
-        if cost.rounded or may_batch(*shape, row_flops, cost):
-            load = routing.load.numpy()
-            base = base_rows(load, row_flops, cost)
-            if cost.rounded or base:
-                layout, row = padded_plus_tail(load, base, cost)
-                return layout, DispatchIndex.at_rows(routing, torch.from_numpy(row), layout.size)
-    index = DispatchIndex.by_expert(routing)
-    return Ragged(routing.load), index
-
-
-def may_batch(num_experts: int, num_rows: int, row_flops: int, cost: GemmCostModel) -> bool:
-    """Whether batching can pay off: many experts with little work each.
-
-    Otherwise even reading the load, which ``base_rows`` needs, would cost more.
-
-    >>> cost = GEMM_COSTS[torch.float32]
-    >>> may_batch(64, 1024, 500, cost), may_batch(8, 1024, 500, cost)
-    (True, False)
-    """
-    threads = torch.get_num_threads()
-    work = num_rows / num_experts * row_flops / (cost.operations * threads)
-    return num_experts >= 32 and work < 5 * cost.kernel[threads > 1]  # of the grouped kernel
-
-
-def sorted_layout(load: Tensor) -> Layout:
-    """The layout of rows that lie sorted by expert, ``load`` ``(E,)`` of each."""
-    if load.device.type == "cpu" and load.min() == load.max():
-        return Even(len(load), int(load[0]))
-    return Ragged(load)
-
-
 @dataclass(frozen=True, eq=False)
 class DispatchIndex:
-    """Items to the rows of a routing's assignments in a buffer, and back: the transpose.
+    """The rows of a routing's assignments in a buffer: items to rows, and back.
+
+    The two directions are each other's transpose.
 
     Attributes:
         item: ``(A,)`` the item of each assignment, in the routing's order.
@@ -259,13 +302,19 @@ class DispatchIndex:
     def combine(self, out: Tensor, weight: Tensor) -> Tensor:
         """Weighted sums of each item's rows: ``(S, ...)`` to ``(N, ...)`` or ``(T, N, ...)``.
 
-        ``weight`` is ``(A,)`` or ``(A, T)``, in the routing's order.
+        Args:
+            out: the experts' outputs, one per row.
+            weight: ``(A,)`` or ``(A, T)``, in the routing's order.
         """
         flat, weight = out.flatten(1), weight.to(out.dtype)
-        tasks = [weight] if weight.dim() == 1 else weight.unbind(1)
-        sums: list[Tensor] = [_Combine.apply(flat, w, self) for w in tasks]  # type: ignore[no-untyped-call]
-        y = sums[0] if weight.dim() == 1 else torch.stack(sums)
-        return y.view(*weight.shape[1:], -1, *out.shape[1:])
+        if weight.dim() == 1:
+            return self._combine(flat, weight).view(-1, *out.shape[1:])
+        per_task = [self._combine(flat, w) for w in weight.unbind(1)]
+        return torch.stack(per_task).view(weight.shape[1], -1, *out.shape[1:])
+
+    def _combine(self, flat: Tensor, weight: Tensor) -> Tensor:
+        sums: Tensor = _Combine.apply(flat, weight, self)  # type: ignore[no-untyped-call]
+        return sums
 
     def rows(self, x: Tensor) -> Tensor:
         """Items ``(N, F)`` to rows ``(S, F)``."""

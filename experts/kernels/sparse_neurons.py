@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from routers.blocks import stable_order, uncompiled
 
-from .products import GELU
+from .activations import GELU
 
 _SUM = 0  # the mode of embedding_bag, as its kernels number it
 _LARGE = 2**24  # bytes; smaller tensors are zeroed as fast directly
@@ -20,9 +20,13 @@ _LARGE = 2**24  # bytes; smaller tensors are zeroed as fast directly
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of an ``item`` and a ``neuron`` ``(A,)``, ordered by item.
+    """Pairs of items and neurons, ordered by item.
 
-    Those of each item begin at ``start`` ``(N,)``; ``count`` is the number of neurons, ``E``.
+    Attributes:
+        item: ``(A,)`` int64, in order.
+        neuron: ``(A,)`` int64.
+        start: ``(N,)`` where each item's pairs begin.
+        count: the number of neurons, ``E``.
     """
 
     item: Tensor
@@ -45,10 +49,18 @@ class Pairs:
 def neurons(x: Tensor, weight: Tensor, into: Tensor, out: Tensor, pairs: Pairs) -> Tensor:
     """``y_i = sum_a w_a gelu(x_i . u_a) v_a`` over the pairs of each item.
 
-    ``x`` and the result are ``(N, D)``, ``weight`` ``(A,)``, and the matrices ``u`` and ``v``,
-    ``into`` and ``out``, ``(E, D)``. Time and memory grow with the number of pairs, not of
-    neurons. Gradients of the weights are dense, for any optimizer, but on a CPU the system
-    allocates only the pages that pairs write.
+    Time and memory grow with the number of pairs, not of neurons. Gradients of the weights are
+    dense, for any optimizer, but on a CPU the system allocates only the pages that pairs write.
+
+    Args:
+        x: ``(N, D)``.
+        weight: ``(A,)``.
+        into: ``u``, ``(E, D)``.
+        out: ``v``, ``(E, D)``.
+        pairs: which item uses which neurons.
+
+    Returns:
+        ``(N, D)``.
     """
     y: Tensor = _Neurons.apply(  # type: ignore[no-untyped-call]
         x.to(into.dtype), weight.to(into.dtype), into, out, pairs
@@ -85,10 +97,12 @@ class _Neurons(torch.autograd.Function):
         )
 
 
-# custom operations so that FLOPs are counted
 @torch.library.custom_op("switchyard::dots", mutates_args=())
 def dots(x: Tensor, matrix: Tensor, row: Tensor, start: Tensor, item: Tensor) -> Tensor:
-    """Dot products of each pair's item ``(N, D)`` and row of a matrix ``(E, D)``: ``(A,)``."""
+    """Dot products of each pair's item ``(N, D)`` and row of a matrix ``(E, D)``: ``(A,)``.
+
+    A custom operation so that FLOPs are counted.
+    """
     if not len(item):
         return x.new_empty(0)
     found: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(

@@ -121,7 +121,7 @@ class MoE(nn.Module):
     def flops(self, routing: Routing, row_shape: tuple[int, ...]) -> int:
         """FLOPs of the layer without its router: experts, shared experts, form of execution."""
         experts = self.expert_flops(routing.load.tolist(), int(routing.num_real), row_shape)
-        return experts + execution_flops(routing, self.bank, row_shape)
+        return experts + execution_flops(routing.execution, routing, self.bank, row_shape)
 
     def expert_flops(self, load: Sequence[int], items: int, row_shape: Sequence[int]) -> int:
         """FLOPs of the experts: rows of each, ``load`` ``(E,)``, times FLOPs per row.

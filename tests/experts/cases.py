@@ -151,7 +151,7 @@ def planned(base: int | None = None, rounded: bool = False) -> Iterator[list[Lay
         return plan
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experts.kernels.products.plan_for", watched)
+        patch.setattr("experts.kernels.feed_forward.plan_for", watched)
         patch.setattr("torch.get_num_threads", lambda: 1)
         if base is not None:
             prices = {dtype: replace(price, rounded=rounded) for dtype, price in GEMM_COSTS.items()}

@@ -1,0 +1,64 @@
+"""Execution by merged experts: their parameters are averaged, one expert per part of the items."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from routers import ConfigError, Routing
+from routers.routing import Merge
+
+from .._bank import Bank
+from .mix import execute, execution_flops
+
+
+def check_merges(bank: Bank) -> None:
+    """Raise ``ConfigError`` unless the bank's experts differ only in stacked parameters."""
+    if not bank.expert_parameters:
+        raise ConfigError(
+            f"expert: {type(bank).__name__} has experts of several forms, whose parameters have no "
+            "mean, and router=merged averages parameters; choose experts of one form such as mlp"
+        )
+
+
+@execute.register
+def _mix_merged(
+    merge: Merge, x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None
+) -> Tensor:
+    """``y_i = FFN(x_i; sum_e w_ge theta_e)`` for the items ``i`` of each part ``g``.
+
+    The bank works as if it had one expert per part, whose parameters are the means.
+    """
+    check_merges(bank)
+    if merge.weight.dim() == 2:
+        return _mixed(x, merge.weight, routing.mask, bank, mask)
+    per_task = [_mixed(x, weight, routing.mask, bank, mask) for weight in merge.weight]
+    return torch.stack(per_task)
+
+
+@execution_flops.register
+def _merge_flops(merge: Merge, routing: Routing, bank: Bank, row_shape: Sequence[int]) -> int:
+    return 2 * merge.weight.numel() * bank.parameters_per_expert()[0]
+
+
+def _mixed(
+    x: Tensor, weight: Tensor, real: Tensor | None, bank: Bank, mask: Tensor | None
+) -> Tensor:
+    if not len(x):
+        return x.clone()
+    merged = {name: _means(weight, bank.get_parameter(name)) for name in bank.expert_parameters}
+    if real is None:
+        load = torch.full(weight.shape[:1], len(x) // len(weight), device=x.device)
+        out: Tensor = functional_call(bank, merged, (x, load, mask))
+        return out.to(x.dtype)
+    row = real.nonzero().squeeze(1)
+    load = real.view(len(weight), -1).sum(1)
+    row_mask = None if mask is None else mask.index_select(0, row)
+    out = functional_call(bank, merged, (x.index_select(0, row), load, row_mask))
+    return torch.zeros_like(x).index_copy(0, row, out.to(x.dtype))
+
+
+def _means(weight: Tensor, stack: Tensor) -> Tensor:
+    """``(M, E)`` of ``(E, ...)``: ``(M, ...)``."""
+    return (weight.to(stack.dtype) @ stack.flatten(1)).view(-1, *stack.shape[1:])

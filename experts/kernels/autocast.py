@@ -1,0 +1,36 @@
+"""Autocast for custom autograd functions."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def in_autocast_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Cast tensors as ``F.linear`` does: to autocast's dtype if it is enabled.
+
+    >>> with torch.autocast("cpu", torch.bfloat16):
+    ...     in_autocast_dtype(torch.ones(1))[0].dtype
+    torch.bfloat16
+    """
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device) or tensors[0].dtype == torch.float64:
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(tensor.to(dtype) for tensor in tensors)
+
+
+Backward = Callable[[Any, Tensor], tuple[Tensor | None, ...]]
+
+
+def without_autocast(backward: Backward) -> Backward:
+    """Run a backward pass in the dtypes of its forward pass, wherever it is called."""
+
+    @wraps(backward)
+    def run(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast(grad.device.type, enabled=False):
+            return backward(ctx, grad)
+
+    return run
