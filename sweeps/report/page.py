@@ -8,10 +8,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .data import ReportData
-from .figures.figure import printable
-from .figures.palette import DARK, LIGHT, css_variables
-from .figures.render import Drawing
-from .figures.style import MARKERS, marker_path
+from .figures.render import Drawing, printable
+from .figures.style import DARK, LIGHT, MARKERS, css_variables, marker_path
 from .formatting import compact, counted, fixed
 from .sections.header import header
 from .sections.section import Section

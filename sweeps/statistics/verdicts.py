@@ -8,11 +8,8 @@ from itertools import combinations
 import numpy as np
 
 from ..config.objectives import Objective
-from .compact_letter_display import compact_letter_display
-from .multiple_testing import holm
-from .paired_tests import Pair, compare, p_different, p_equivalent
-from .power import seeds_needed
-from .variance_moderation import estimate_prior
+from .multiple_testing import compact_letter_display, holm
+from .paired_tests import Pair, compare, estimate_prior, p_different, p_equivalent, seeds_needed
 
 #: Familywise error rate: in at most this share of sweeps any equal arms are called different.
 LEVEL = 0.05
