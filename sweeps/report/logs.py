@@ -3,7 +3,7 @@
 import csv
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -11,6 +11,7 @@ from statistics import fmean
 #: Values of one run by column and step.
 Log = Mapping[str, Mapping[int, float]]
 
+_SUMMARIES: Sequence[Callable[[Sequence[float]], float]] = (fmean, min, max)
 _MAX_POINTS = 120  # of a curve; more cannot be seen
 
 
@@ -52,7 +53,8 @@ def curve(logs: Iterable[Log], column: str, name: str = "") -> Curve | None:
         last = len(steps) - 1
         steps = [steps[round(i * last / (_MAX_POINTS - 1))] for i in range(_MAX_POINTS)]
     seeds = [[values[step] for values in have if step in values] for step in steps]
-    return Curve(name, steps, *(list(map(each, seeds)) for each in (fmean, min, max)))
+    mean, low, high = ([of(values) for values in seeds] for of in _SUMMARIES)
+    return Curve(name, steps, mean, low, high)
 
 
 def layer_curves(logs: Sequence[Log], column: str) -> list[Curve]:

@@ -1,8 +1,7 @@
 """The page: one HTML file that needs nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -43,16 +42,15 @@ def render_page(data: ReportData, sections: Sequence[Section], drawings: Sequenc
         data=data,
         header=header(data),
         sections=sections,
-        drawings={each.figure.name: _trusted(each) for each in drawings},
+        # the panels were written by matplotlib and are not to be escaped
+        drawings={
+            each.figure.name: {"figure": each.figure, "panels": [Markup(p) for p in each.panels]}
+            for each in drawings
+        },
         markers={number: marker_path(marker, 10.0) for number, marker in enumerate(MARKERS)},
         css=Markup(_themes() + _read("page.css")),
         script=Markup(_read("page.js")),
     )
-
-
-def _trusted(drawing: Drawing) -> Mapping[str, Any]:
-    """Return a figure with the panels that matplotlib wrote, which are not to be escaped."""
-    return {"figure": drawing.figure, "panels": [Markup(panel) for panel in drawing.panels]}
 
 
 def _finalize(value: object) -> object:

@@ -110,8 +110,8 @@ def _name(points: Sequence[ParetoPoint], line: Sequence[Point], axes: Axes) -> N
         left, bottom, right, top = place.box
         if place.leader:
             end = (min(max(x, left), right), bottom if bottom > y else top)
-            look = {"color": LIGHT["muted"], "linewidth": 0.6, "alpha": 0.7}
-            axes.plot((x, end[0]), (y, end[1]), transform=IdentityTransform(), **look)
+            (line_to,) = axes.plot((x, end[0]), (y, end[1]), transform=IdentityTransform())
+            line_to.set(color=LIGHT["muted"], linewidth=0.6, alpha=0.7)
         axes.text(
             left,
             bottom + 3,

@@ -125,7 +125,7 @@ def as_pdf(sheet: Sheet, title: str) -> bytes:
 
 
 def lay_out(figure: Figure) -> tuple[list[Box], float, float]:
-    """TrialSpec panels in rows; return the box of each, and width and height of the whole."""
+    """Place panels in rows; return the box of each, and width and height of the whole."""
     columns = min(figure.columns, len(figure.panels))
     pitch = max(panel.width for panel in figure.panels) + _GAP
     boxes: list[Box] = []

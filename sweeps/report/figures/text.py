@@ -130,7 +130,8 @@ def _free(
         x = point[0] + dx * distance - (width if dx < 0 else width / 2 if dx == 0 else 0)
         y = point[1] + dy * distance - height / 2
         box = (x, y, x + width, y + height)
-        if _inside(box, bounds) and not any(overlap(box, other) for other in taken):
+        inside = x >= bounds[0] and y >= bounds[1] and box[2] <= bounds[2] and box[3] <= bounds[3]
+        if inside and not any(overlap(box, other) for other in taken):
             return LabelPlace(box, leader=distance > _NEAR)
     return None
 
@@ -138,9 +139,3 @@ def _free(
 def overlap(one: Box, other: Box) -> bool:
     """Return whether two boxes share some area."""
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-def _inside(box: Box, bounds: Box) -> bool:
-    return (
-        box[0] >= bounds[0] and box[1] >= bounds[1] and box[2] <= bounds[2] and box[3] <= bounds[3]
-    )
