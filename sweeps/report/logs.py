@@ -1,4 +1,4 @@
-"""What a run recorded: curves from ``metrics.csv``, work of experts from ``confusion.csv``."""
+"""Files of a run: curves from ``metrics.csv``, work of experts from ``confusion.csv``."""
 
 import csv
 import math
