@@ -14,9 +14,8 @@ from ..config.objectives import READ_IN_SEARCH, Objective
 from ..results.formatting import decimals
 from ..results.ranking import Standing, standings
 from ..results.sweep_dir import ArmResults, Sweep
-from .confusion import ExpertTable, read_tables
 from .figures.style import ArmStyle, arm_styles
-from .logs import Log, read_log
+from .logs import ExpertTable, Log, read_log, read_tables
 from .studies import StudyData, read_studies
 
 #: Short names of metrics; others are called by their path.

@@ -1,9 +1,9 @@
-"""Curves over training, from the ``metrics.csv`` of runs."""
+"""Files of a run: curves from ``metrics.csv``, work of experts from ``confusion.csv``."""
 
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -11,6 +11,7 @@ from statistics import fmean
 #: Values of one run by column and step.
 Log = Mapping[str, Mapping[int, float]]
 
+_SUMMARIES: Sequence[Callable[[Sequence[float]], float]] = (fmean, min, max)
 _MAX_POINTS = 120  # of a curve; more cannot be seen
 
 
@@ -32,34 +33,28 @@ class Curve:
 
 def read_log(folder: Path) -> Log:
     """Read the log of a run without blanks and NaN; empty where the file is missing."""
-    path = folder / "metrics.csv"
     columns: dict[str, dict[int, float]] = {}
-    if not path.exists():
-        return columns
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            step = int(float(row.pop("step")))
-            for name, text in row.items():
-                value = _number(text)
-                if math.isfinite(value):
-                    columns.setdefault(name, {})[step] = value
+    for row in _lines(folder / "metrics.csv"):
+        step = int(float(row.pop("step")))
+        for name, text in row.items():
+            value = _number(text)
+            if math.isfinite(value):
+                columns.setdefault(name, {})[step] = value
     return columns
 
 
 def curve(logs: Iterable[Log], column: str, name: str = "") -> Curve | None:
     """Return a column over all runs that have it; None if no run has it."""
     have = [log[column] for log in logs if column in log]
-    steps = _thinned(sorted({step for values in have for step in values}))
+    steps = sorted({step for values in have for step in values})
     if not steps:
         return None
+    if len(steps) > _MAX_POINTS:
+        last = len(steps) - 1
+        steps = [steps[round(i * last / (_MAX_POINTS - 1))] for i in range(_MAX_POINTS)]
     seeds = [[values[step] for values in have if step in values] for step in steps]
-    return Curve(
-        name,
-        steps,
-        [fmean(values) for values in seeds],
-        [min(values) for values in seeds],
-        [max(values) for values in seeds],
-    )
+    mean, low, high = ([of(values) for values in seeds] for of in _SUMMARIES)
+    return Curve(name, steps, mean, low, high)
 
 
 def layer_curves(logs: Sequence[Log], column: str) -> list[Curve]:
@@ -74,15 +69,46 @@ def layer_curves(logs: Sequence[Log], column: str) -> list[Curve]:
     return [each for each in curves if each is not None]
 
 
-def _thinned(steps: list[int]) -> list[int]:
-    if len(steps) <= _MAX_POINTS:
-        return steps
-    last = len(steps) - 1
-    return [steps[round(i * last / (_MAX_POINTS - 1))] for i in range(_MAX_POINTS)]
-
-
 def _number(text: str | None) -> float:
     try:
         return float(text or "nan")
     except ValueError:
         return math.nan
+
+
+@dataclass(frozen=True)
+class ExpertTable:
+    """Number of rows by expert and kind of sample, from one layer of a run.
+
+    Attributes:
+        layer: its number.
+        by: the meaning of the kinds: ``class``, ``language``, ``gate``.
+        kinds: names of the columns.
+        rows: a list per expert, by expert number.
+    """
+
+    layer: int
+    by: str
+    kinds: Sequence[str]
+    rows: Sequence[Sequence[float]]
+
+
+def read_tables(folder: Path) -> list[ExpertTable]:
+    """Read the ``confusion.csv`` of a run; an empty list where it has no such file."""
+    tables: dict[tuple[int, str], dict[int, dict[str, float]]] = {}
+    for line in _lines(folder / "confusion.csv"):
+        table = tables.setdefault((int(line["layer"]), line["by"]), {})
+        table.setdefault(int(line["expert"]), {})[line["kind"]] = float(line["rows"] or 0)
+    found = []
+    for (layer, by), experts in sorted(tables.items()):
+        kinds = list(dict.fromkeys(kind for row in experts.values() for kind in row))
+        rows = [[experts[e].get(kind, 0.0) for kind in kinds] for e in sorted(experts)]
+        found.append(ExpertTable(layer, by, kinds, rows))
+    return found
+
+
+def _lines(path: Path) -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file; none where it is missing."""
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            yield from csv.DictReader(file)

@@ -1,17 +1,14 @@
 """The page: one HTML file that needs nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .data import ReportData
-from .figures.figure import printable
-from .figures.palette import DARK, LIGHT, css_variables
-from .figures.render import Drawing
-from .figures.style import MARKERS, marker_path
+from .figures.render import Drawing, printable
+from .figures.style import DARK, LIGHT, MARKERS, css_variables, marker_path
 from .formatting import compact, counted, fixed
 from .sections.header import header
 from .sections.section import Section
@@ -45,16 +42,15 @@ def render_page(data: ReportData, sections: Sequence[Section], drawings: Sequenc
         data=data,
         header=header(data),
         sections=sections,
-        drawings={each.figure.name: _trusted(each) for each in drawings},
+        # the panels were written by matplotlib and are not to be escaped
+        drawings={
+            each.figure.name: {"figure": each.figure, "panels": [Markup(p) for p in each.panels]}
+            for each in drawings
+        },
         markers={number: marker_path(marker, 10.0) for number, marker in enumerate(MARKERS)},
         css=Markup(_themes() + _read("page.css")),
         script=Markup(_read("page.js")),
     )
-
-
-def _trusted(drawing: Drawing) -> Mapping[str, Any]:
-    """Return a figure with the panels that matplotlib wrote, which are not to be escaped."""
-    return {"figure": drawing.figure, "panels": [Markup(panel) for panel in drawing.panels]}
 
 
 def _finalize(value: object) -> object:

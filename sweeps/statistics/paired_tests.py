@@ -1,12 +1,75 @@
-"""Paired tests of two arms on the same seeds."""
+"""Paired tests of two arms on the same seeds, their variance shared by all arms, their power."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+import numpy.typing as npt
+from scipy import optimize, special, stats
 
-from .variance_moderation import ROUNDING, Array, VariancePrior
+Array = npt.NDArray[np.float64]
+
+#: Relative to squared scores, smaller variances are rounding errors.
+ROUNDING = 1e-20
+
+
+@dataclass(frozen=True)
+class VariancePrior:
+    """Prior of the variance of a pair's difference, estimated from all arms.
+
+    Attributes:
+        variance: of a difference of two arms on one seed.
+        degrees: degrees of freedom of the prior; 0 for no prior.
+    """
+
+    variance: float
+    degrees: float
+
+
+def estimate_prior(scores: Array) -> VariancePrior:
+    """Estimate a prior of the variance of differences from the variances of all arms.
+
+    Seeds shift all arms alike (one block each); the residuals give each arm a variance. The
+    closer these agree, the more degrees of freedom their pooled value has: the empirical Bayes
+    estimate of Smyth (2004, doi 10.2202/1544-6115.1027). Half of them are used: with few arms of
+    unequal variance all of them reject too often. Two arms have only one difference, so no
+    prior.
+
+    Args:
+        scores: ``(arms, seeds)``, at least two seeds.
+
+    >>> prior = estimate_prior(np.array([[1.0, 2, 3], [2, 2, 5], [4, 3, 4]]))
+    >>> round(prior.variance, 4), round(prior.degrees, 4)
+    (1.5556, 1.0)
+    """
+    arms, seeds = scores.shape
+    if arms < 3:
+        return VariancePrior(0.0, 0.0)
+    residuals = scores - scores.mean(1, keepdims=True) - scores.mean(0) + scores.mean()
+    squares = (residuals**2).sum(1)
+    pooled = float(squares.sum()) / ((arms - 1) * (seeds - 1))
+    if pooled <= ROUNDING * float((scores**2).max()):
+        return VariancePrior(0.0, 0.0)
+    own_degrees = (seeds - 1) * (arms - 1) / arms
+    variances = np.maximum(squares / own_degrees, 1e-8 * pooled)  # arms with variance 0
+    excess = np.log(variances).var(ddof=1) - special.polygamma(1, own_degrees / 2)
+    limit = (arms - 2) * (seeds - 1)  # degrees of freedom of the other arms
+    degrees = limit if excess <= 0 else min(limit, 2 * inverse_trigamma(float(excess)))
+    return VariancePrior(2 * pooled, degrees / 2)
+
+
+def inverse_trigamma(value: float) -> float:
+    """The positive x whose trigamma is ``value``, to 12 digits.
+
+    >>> round(inverse_trigamma(np.pi**2 / 6), 6)
+    1.0
+    """
+    # trigamma(x) lies between 1/x and 1/x + 1/x²
+    low, high = 1 / value, 1 / value + 1 / np.sqrt(value)
+    return float(
+        optimize.brentq(lambda x: float(special.polygamma(1, x)) - value, low, high, rtol=1e-12)
+    )
+
 
 #: With at most this many seeds all sign flips are enumerated; 2¹⁴ take a few milliseconds.
 MAX_FLIPS = 14
@@ -145,3 +208,60 @@ def probability_of_improvement(first: Sequence[float], second: Sequence[float]) 
         return np.nan
     wins = stats.mannwhitneyu(first, second, method="asymptotic").statistic
     return float(wins / (len(first) * len(second)))
+
+
+#: Larger numbers of seeds are not reported.
+MAX_SEEDS = 1_000
+
+
+def t_test_power(
+    difference: float, deviation: float, seeds: int, level: float, prior: float = 0
+) -> float:
+    """Probability that a two-sided paired t test finds a true difference with the right sign.
+
+    Args:
+        difference: the true mean difference.
+        deviation: standard deviation of the difference on one seed, above 0.
+        seeds: number of pairs.
+        level: of the test, such as 0.05, or less if it is one of many.
+        prior: degrees of freedom of the variance prior.
+
+    >>> round(t_test_power(1.0, 1.0, seeds=10, level=0.05), 4)
+    0.8031
+    """
+    degrees = seeds - 1 + prior
+    shift = abs(difference) / deviation * np.sqrt(seeds)
+    critical = stats.t.isf(level / 2, degrees)
+    return float(stats.nct.sf(critical, degrees, shift))
+
+
+def seeds_needed(pair: Pair, level: float, wanted: float = 0.8) -> int | None:
+    """Smallest number of seeds that detects the observed difference, if it is the true one.
+
+    None if 1,000 seeds are not enough. The observed difference is a rough estimate of the true
+    one: the result is an order of magnitude.
+
+    Args:
+        pair: with the difference and its variance.
+        level: of the test.
+        wanted: the power to reach.
+
+    >>> seeds_needed(Pair((1.0, 0.0, 2.0), 1.0, 2.0), level=0.05)
+    10
+    """
+    if pair.difference == 0:
+        return None
+    if pair.variance == 0:  # the sign-flip test decides
+        return int(np.ceil(1 - np.log2(level)))
+    deviation = float(np.sqrt(pair.variance))
+
+    def is_enough(seeds: int) -> bool:
+        return t_test_power(pair.difference, deviation, seeds, level, pair.prior) >= wanted
+
+    if not is_enough(MAX_SEEDS):
+        return None
+    low, high = 1, MAX_SEEDS  # power grows with seeds: halve the range
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high

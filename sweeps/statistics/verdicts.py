@@ -8,11 +8,8 @@ from itertools import combinations
 import numpy as np
 
 from ..config.objectives import Objective
-from .compact_letter_display import compact_letter_display
-from .multiple_testing import holm
-from .paired_tests import Pair, compare, p_different, p_equivalent
-from .power import seeds_needed
-from .variance_moderation import estimate_prior
+from .multiple_testing import compact_letter_display, holm
+from .paired_tests import Pair, compare, estimate_prior, p_different, p_equivalent, seeds_needed
 
 #: Familywise error rate: in at most this share of sweeps any equal arms are called different.
 LEVEL = 0.05
@@ -86,7 +83,10 @@ class Verdicts:
         if (first, second) in self.pairs:
             return self.pairs[first, second]
         if (second, first) in self.pairs:
-            return _swapped(self.pairs[second, first])
+            found = self.pairs[second, first]
+            assert found.pair is not None
+            word = OPPOSITE.get(found.word, found.word)
+            return replace(found, word=word, pair=_negated(found.pair))
         return TOO_FEW
 
 
@@ -127,20 +127,16 @@ def compare_all(
         return Verdicts({}, dict.fromkeys(scores, ""), ())
     goodness = -objective.sign * np.array([[each[s] for s in shared] for each in scores.values()])
     labels = list(scores)
-    pairs = _pairs(labels, goodness)
+    prior = estimate_prior(goodness)
+    pairs = {
+        (labels[i], labels[j]): compare(goodness[i], goodness[j], prior)
+        for i, j in combinations(range(len(labels)), 2)
+    }
     results = _verdicts(list(pairs.values()), margin, level, objective.sign)
     verdicts = dict(zip(pairs, results, strict=True))
     best_first = [labels[index] for index in np.argsort(-goodness.mean(1), kind="stable")]
     different = [names for names, verdict in verdicts.items() if verdict.word in OPPOSITE]
     return Verdicts(verdicts, compact_letter_display(best_first, different), tuple(shared))
-
-
-def _pairs(labels: Sequence[str], goodness: np.ndarray) -> dict[tuple[str, str], Pair]:
-    prior = estimate_prior(goodness)
-    return {
-        (labels[i], labels[j]): compare(goodness[i], goodness[j], prior)
-        for i, j in combinations(range(len(labels)), 2)
-    }
 
 
 def _verdicts(pairs: Sequence[Pair], margin: float, level: float, sign: float) -> list[Verdict]:
@@ -165,12 +161,6 @@ def _word(pair: Pair, p: float, p_same: float, level: float) -> Word:
     if p <= level:
         return Word.BETTER if pair.difference > 0 else Word.WORSE
     return Word.UNCLEAR
-
-
-def _swapped(verdict: Verdict) -> Verdict:
-    assert verdict.pair is not None
-    word = OPPOSITE.get(verdict.word, verdict.word)
-    return replace(verdict, word=word, pair=_negated(verdict.pair))
 
 
 def _negated(pair: Pair) -> Pair:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
@@ -11,9 +12,8 @@ from matplotlib.path import Path
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from ..formatting import compact
-from .figure import one_line
-from .palette import LIGHT
-from .style import ArmStyle
+from .render import one_line
+from .style import LIGHT, ArmStyle
 from .svg import TIP
 
 
@@ -32,16 +32,15 @@ class Scale:
     bins: int = 4
 
     @cached_property
-    def _locator(self) -> MaxNLocator | LogLocator:
-        if not self.log:
-            return MaxNLocator(nbins=self.bins, steps=[1, 2, 5, 10], integer=self.whole)
-        ratio = self.high / self.low
-        return LogLocator(subs=(1,) if ratio > 1e3 else (1, 3) if ratio > 30 else (1, 2, 5))
-
-    @cached_property
     def ticks(self) -> list[float]:
         """A few round values inside."""
-        found = self._locator.tick_values(self.low, self.high)
+        locator: MaxNLocator | LogLocator
+        if self.log:
+            ratio = self.high / self.low
+            locator = LogLocator(subs=(1,) if ratio > 1e3 else (1, 3) if ratio > 30 else (1, 2, 5))
+        else:
+            locator = MaxNLocator(nbins=self.bins, steps=[1, 2, 5, 10], integer=self.whole)
+        found = locator.tick_values(self.low, self.high)
         return [float(tick) for tick in found if self.low <= tick <= self.high]
 
     @cached_property
@@ -57,21 +56,14 @@ class Scale:
         """The nearest value within the limits."""
         return min(max(value, self.low), self.high)
 
-    def set_x(self, axes: Axes) -> None:
-        """Make it the horizontal axis."""
+    def apply(self, axes: Axes, axis: Literal["x", "y"]) -> None:
+        """Make it the horizontal or vertical axis."""
         if self.log:
-            axes.set_xscale("log")
-            axes.set_xticks([], minor=True)
-        axes.set_xlim(self.low, self.high)
-        axes.set_xticks(self.ticks, self.labels)
-
-    def set_y(self, axes: Axes) -> None:
-        """Make it the vertical axis."""
-        if self.log:
-            axes.set_yscale("log")
-            axes.set_yticks([], minor=True)
-        axes.set_ylim(self.low, self.high)
-        axes.set_yticks(self.ticks, self.labels)
+            axes.set(**{f"{axis}scale": "log"})
+        axes.set(**{f"{axis}lim": (self.low, self.high)})
+        found = axes.xaxis if axis == "x" else axes.yaxis
+        found.set_ticks([], minor=True)
+        found.set_ticks(self.ticks, self.labels)
 
 
 def linear(

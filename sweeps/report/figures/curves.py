@@ -1,17 +1,17 @@
 """Small multiples of curves over training: one panel per arm, the others in grey behind it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from matplotlib.axes import Axes
 
+from ..data import ArmData
 from ..formatting import compact
 from ..logs import Curve
 from .axes import Scale, add_dots, counts, linear
-from .figure import Figure, Panel
-from .palette import LIGHT
-from .style import LAYER_DASHES, SMALL_TEXT, ArmStyle
+from .render import Figure, Panel
+from .style import LAYER_DASHES, LIGHT, SMALL_TEXT, ArmStyle
 
 _HEIGHT, _MARGINS = 142.0, (34.0, 18.0, 8.0, 30.0)
 _PLOT = _HEIGHT - 38.0
@@ -23,8 +23,7 @@ def curve_figure(
     name: str,
     title: str,
     caption: str,
-    curves: Mapping[str, Sequence[Curve]],
-    styles: Mapping[str, ArmStyle],
+    curves: Sequence[tuple[ArmData, Sequence[Curve]]],
     *,
     from_zero: bool = False,
     background: bool = False,
@@ -34,22 +33,26 @@ def curve_figure(
     Args:
         name, title, caption: of the figure.
         curves: of each arm; several are layers.
-        styles: of each arm.
         from_zero: whether the vertical axis has to show 0.
         background: whether the other arms' curves are drawn in grey.
     """
-    shown = {label: each for label, each in curves.items() if each}
-    if not shown:
+    flat = [curve for _, each in curves for curve in each]
+    if not flat:
         return None
-    flat = [curve for each in shown.values() for curve in each]
     x = counts(max(step for curve in flat for step in curve.steps))
     y = linear((v for curve in flat for v in (*curve.low, *curve.high)), zero=from_zero)
     panels = []
-    for label, own in shown.items():
-        others = [c for other, each in shown.items() if other != label for c in each]
-        draw = partial(_draw, own, others if background else [], styles[label], x, y)
-        alt = _words(title, label, own)
-        panels.append(Panel(label, alt, draw, _HEIGHT, margins=_MARGINS, arm=label))
+    for arm, own in curves:
+        if not own:
+            continue
+        others = [c for other, each in curves if other is not arm for c in each]
+        draw = partial(_draw, own, others if background else [], arm.style, x, y)
+        ends = "; ".join(
+            f"{curve.name or 'value'} from {compact(curve.mean[0])} to {compact(curve.mean[-1])}"
+            for curve in own
+        )
+        alt = f"{title}, {arm.label}: {ends}"
+        panels.append(Panel(arm.label, alt, draw, _HEIGHT, margins=_MARGINS, arm=arm.label))
     return Figure(name, title, caption, panels)
 
 
@@ -61,8 +64,8 @@ def _draw(
     y: Scale,
     axes: Axes,
 ) -> None:
-    x.set_x(axes)
-    y.set_y(axes)
+    x.apply(axes, "x")
+    y.apply(axes, "y")
     axes.set_xlabel("step", loc="right")
     axes.plot(*_joined(others), color=LIGHT["others"], linewidth=0.9)
     color = LIGHT[style.color]
@@ -109,11 +112,3 @@ def _name_layers(own: Sequence[Curve], x: Scale, y: Scale, axes: Axes) -> None:
             verticalalignment="center_baseline",
             size=SMALL_TEXT,
         )
-
-
-def _words(title: str, label: str, own: Sequence[Curve]) -> str:
-    ends = "; ".join(
-        f"{curve.name or 'value'} from {compact(curve.mean[0])} to {compact(curve.mean[-1])}"
-        for curve in own
-    )
-    return f"{title}, {label}: {ends}"

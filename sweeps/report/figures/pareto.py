@@ -10,11 +10,9 @@ from matplotlib.transforms import IdentityTransform
 
 from ..formatting import compact, listed
 from .axes import add_dots, log_or_linear
-from .figure import Figure, Panel, one_line
-from .label_placement import Point, place_labels
-from .palette import LIGHT
-from .style import NAME, ArmStyle
-from .text import shortened
+from .render import Panel, one_line
+from .style import LIGHT, NAME, ArmStyle
+from .text import Point, place_labels, shortened
 
 _WIDTH, _HEIGHT = 420.0, 330.0
 _MARGINS = (52.0, 14.0, 30.0, 40.0)
@@ -43,11 +41,6 @@ class Axis:
     def heading(self) -> str:
         """Its name and its better direction."""
         return f"{self.name} ({'more' if self.maximize else 'less'} is better)"
-
-
-def pareto_figure(panels: Sequence[Panel], caption: str) -> Figure:
-    """Return the panels side by side."""
-    return Figure("pareto", "Trade-offs", caption, panels, columns=2)
 
 
 def pareto_panel(points: Sequence[ParetoPoint], across: Axis, up: Axis) -> Panel:
@@ -82,8 +75,8 @@ def front_line(front: Sequence[ParetoPoint], across: Axis, up: Axis) -> list[Poi
 def _draw(
     points: Sequence[ParetoPoint], line: Sequence[Point], across: Axis, up: Axis, axes: Axes
 ) -> None:
-    log_or_linear([point.x for point in points], bins=6).set_x(axes)
-    log_or_linear([point.y for point in points], bins=6).set_y(axes)
+    log_or_linear([point.x for point in points], bins=6).apply(axes, "x")
+    log_or_linear([point.y for point in points], bins=6).apply(axes, "y")
     axes.set_xlabel(across.heading, loc="right", labelpad=3)
     axes.annotate(
         up.heading,
@@ -117,14 +110,8 @@ def _name(points: Sequence[ParetoPoint], line: Sequence[Point], axes: Axes) -> N
         left, bottom, right, top = place.box
         if place.leader:
             end = (min(max(x, left), right), bottom if bottom > y else top)
-            axes.plot(
-                (x, end[0]),
-                (y, end[1]),
-                transform=IdentityTransform(),
-                color=LIGHT["muted"],
-                linewidth=0.6,
-                alpha=0.7,
-            )
+            (line_to,) = axes.plot((x, end[0]), (y, end[1]), transform=IdentityTransform())
+            line_to.set(color=LIGHT["muted"], linewidth=0.6, alpha=0.7)
         axes.text(
             left,
             bottom + 3,

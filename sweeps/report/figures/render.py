@@ -1,16 +1,83 @@
-"""A figure drawn once by matplotlib: as panels for the page, as SVG file and as PDF file."""
+"""Figures: panels with a drawing function each, drawn once for the page, as SVG and as PDF file."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
 from . import svg
-from .figure import Figure, one_line
-from .palette import LIGHT
-from .style import NAME, figure_style
+from .style import LIGHT, NAME, figure_style
 from .text import shortened
+
+#: Width of a small multiple, in points.
+SMALL = 200.0
+
+#: Control characters and halves of surrogate pairs, which HTML and XML forbid.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot of a figure.
+
+    Attributes:
+        title: shown above it; may be empty.
+        alt: its content in words and numbers, for readers who do not see it.
+        draw: draws into the axes of the panel.
+        height, width: of the whole panel, in points.
+        margins: left, right, top and bottom of the axes, for tick labels and names.
+        arm: label of the arm that it shows, if it shows one.
+    """
+
+    title: str
+    alt: str
+    draw: "Callable[[Axes], None]"
+    height: float = 142.0
+    width: float = SMALL
+    margins: tuple[float, float, float, float] = (34.0, 8.0, 8.0, 30.0)
+    arm: str | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels that belong together.
+
+    Attributes:
+        name: of its files.
+        title, caption: text around it.
+        panels: at least one.
+        columns: number of panels in a row of the files; on the page they flow.
+        title_width: room for titles left of the panels in the files; 0 puts them above.
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: Sequence[Panel]
+    columns: int = 4
+    title_width: float = 0.0
+
+
+def printable(text: str) -> str:
+    """Replace characters that HTML and XML forbid, so that every text can be drawn.
+
+    >>> ascii(printable("a\\x07b"))
+    "'a\\\\ufffdb'"
+    """
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def one_line(text: str) -> str:
+    """Return printable text without line breaks, which matplotlib would draw as separate lines.
+
+    >>> one_line("a\\nb")
+    'a b'
+    """
+    return printable(" ".join(text.split()))
+
 
 #: Left, top, width and height in points.
 Box = tuple[float, float, float, float]
@@ -58,7 +125,7 @@ def as_pdf(sheet: Sheet, title: str) -> bytes:
 
 
 def lay_out(figure: Figure) -> tuple[list[Box], float, float]:
-    """TrialSpec panels in rows; return the box of each, and width and height of the whole."""
+    """Place panels in rows; return the box of each, and width and height of the whole."""
     columns = min(figure.columns, len(figure.panels))
     pitch = max(panel.width for panel in figure.panels) + _GAP
     boxes: list[Box] = []

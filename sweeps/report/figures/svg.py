@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import Element, SubElement, fromstring, tostring
 
-from .palette import with_variables
+from .style import with_variables
 
 #: Prefixes of the group ids (``Artist.set_gid``) that mark a panel, and a text shown on hover.
 PANEL, TIP = "panel:", "tip:"

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Sequence
 
 from ..data import ReportData
-from .experts import load_section, specialization_section
 from .leaderboard import leaderboard_section
-from .learning import gates_section, learning_section
-from .notes import glossary_section, methods_section
+from .methods import methods_section
 from .search import search_section
 from .section import Section
 from .tradeoffs import tradeoff_section
+from .training import gates_section, learning_section, load_section, specialization_section
 
 #: Each makes a section, or None where a sweep has nothing for it.
 SECTIONS: Sequence[Callable[[ReportData], Section | None]] = (
@@ -21,7 +20,7 @@ SECTIONS: Sequence[Callable[[ReportData], Section | None]] = (
     gates_section,
     search_section,
     methods_section,
-    glossary_section,
+    lambda _: Section("glossary", "Glossary", template="glossary"),
 )
 
 

@@ -6,7 +6,7 @@ from itertools import groupby
 from ...results.ranking import BEST, LEADS, Standing, metrics_of
 from ...statistics.verdicts import Word
 from ..data import ReportData
-from ..figures.intervals import IntervalRow, interval_figure
+from ..figures.intervals import interval_figure
 from ..formatting import compact, fixed
 from .section import Section
 
@@ -29,34 +29,20 @@ _GROUPS = {
 
 def leaderboard_section(data: ReportData) -> Section | None:
     """Return a row for each arm, best first, grouped by verdict; None without any score."""
-    rows = [_interval(data, row) for row in data.standings if row.scores]
-    if not rows:
+    arms = [arm for arm in data.arms if arm.standing.scores]
+    if not arms:
         return None
     metrics = [m for m in metrics_of(data.sweep)[1:] if m not in _DETAILS]
     known = [m for m in metrics if any(math.isfinite(row.means[m]) for row in data.standings)]
-    groups = [
-        (*_GROUPS[verdict], list(members))
-        for verdict, members in groupby(data.standings, key=_verdict)
-    ]
+    groups = groupby(data.standings, lambda row: _INCOMPLETE if row.rank is None else row.says)
     context = {
-        "groups": groups,
+        "groups": [(*_GROUPS[verdict], list(members)) for verdict, members in groups],
         "metrics": known,
-        "panels": {row.label: number for number, row in enumerate(rows)},
+        "panels": {arm.label: number for number, arm in enumerate(arms)},
         "details": {row.arm.label: _details(data, row) for row in data.standings},
     }
-    figure = interval_figure(rows, data.sweep.score)
+    figure = interval_figure(arms, data.sweep.score)
     return Section("leaderboard", "Leaderboard", [figure], template="leaderboard", context=context)
-
-
-def _interval(data: ReportData, row: Standing) -> IntervalRow:
-    known = math.isfinite(row.interval.low)
-    low, high = (row.interval.low, row.interval.high) if known else (row.mean, row.mean)
-    label = row.arm.label
-    return IntervalRow(label, data.styles[label], row.mean, low, high, list(row.scores.values()))
-
-
-def _verdict(row: Standing) -> str:
-    return _INCOMPLETE if row.rank is None else row.says
 
 
 def _details(data: ReportData, row: Standing) -> list[tuple[str, str]]:

@@ -1,28 +1,19 @@
 """The search: its progress, its promises against confirmed scores, and all trials."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...config.objectives import number_at
 from ..data import ArmData, ReportData, searched_as
-from ..figures.importance import importance_figure
-from ..figures.search import ArmSearch, search_figure
+from ..figures.search import ArmSearch, importance_figure, search_figure
 from ..studies import MIN_TRIALS, StudyData
 from .section import Section
 
 
-@dataclass(frozen=True)
-class Promise:
-    """Score of an arm's best trial in the search, and its means over fresh seeds.
-
-    Attributes:
-        arm: the arm.
-        searched: what the search measured.
-        confirmed: the same metric over fresh seeds.
-        main: the main objective over fresh seeds.
-    """
+class Promise(NamedTuple):
+    """Score of an arm's best trial in the search, and means over fresh seeds: of the metric that
+    the search measured, and of the main objective."""
 
     arm: ArmData
     searched: float
@@ -30,8 +21,7 @@ class Promise:
     main: float | None
 
 
-@dataclass(frozen=True)
-class TrialRow:
+class TrialRow(NamedTuple):
     """One trial in the table: mean of each objective over its runs, and its parameters."""
 
     arm: ArmData
@@ -45,7 +35,6 @@ def search_section(data: ReportData) -> Section | None:
     """Return search against confirmation, progress, importances and the table of trials."""
     progress = search_figure(
         [_search(data, each) for each in data.arms],
-        data.styles,
         data.main.direction == "maximize",
         "Every finished trial and the best so far; dashed: mean of the best trial's settings "
         "over fresh seeds, on the same split.",
@@ -83,7 +72,7 @@ def _search(data: ReportData, each: ArmData) -> ArmSearch:
     metric = searched_as(data.main.metric)
     values = {trial["number"]: _mean(trial["runs"], metric) for trial in each.arm.trials}
     trials = sorted((n, v) for n, v in values.items() if n is not None and v is not None)
-    return ArmSearch(each.label, trials, each.mean(metric))
+    return each, trials, each.mean(metric)
 
 
 def _promises(data: ReportData) -> list[Promise]:

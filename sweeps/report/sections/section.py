@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..figures.figure import Figure
+from ..figures.render import Figure
 
 
 @dataclass(frozen=True)
@@ -26,3 +26,11 @@ class Section:
     notes: Sequence[str] = ()
     template: str = "figures"
     context: Mapping[str, Any] = field(default_factory=dict)
+
+
+def section_of(
+    name: str, title: str, figures: Sequence[Figure | None], notes: Sequence[str] = ()
+) -> Section | None:
+    """Return a section of the figures that have something to show; None without any."""
+    shown = [figure for figure in figures if figure is not None]
+    return Section(name, title, shown, notes) if shown else None

@@ -5,8 +5,8 @@ from itertools import combinations
 from ...config.objectives import Objective
 from ...statistics.pareto import pareto_front
 from ..data import ReportData
-from ..figures.figure import Panel
-from ..figures.pareto import Axis, ParetoPoint, pareto_figure, pareto_panel
+from ..figures.pareto import Axis, ParetoPoint, pareto_panel
+from ..figures.render import Figure, Panel
 from .section import Section
 
 #: Shown whether or not they are objectives.
@@ -27,11 +27,14 @@ def tradeoff_section(data: ReportData) -> Section | None:
     panels = [panel for panel in made if panel is not None][:_MAX_PANELS]
     if not panels:
         return None
-    figure = pareto_figure(
-        panels,
+    figure = Figure(
+        "pareto",
+        "Trade-offs",
         "Means over fresh seeds. Filled: no other arm is at least as good in both and better in "
         "one; the dashed line bounds the area that these arms dominate. Hollow and grey: "
         "dominated.",
+        panels,
+        columns=2,
     )
     note = (
         "Fronts are computed from means and ignore their intervals: arms that the leaderboard "

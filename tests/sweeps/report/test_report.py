@@ -19,11 +19,10 @@ import pytest
 from routers import ConfigError
 from sweeps.report import write_report
 from sweeps.report.figures import render as rendering
-from sweeps.report.figures.figure import Figure, Panel
-from sweeps.report.figures.label_placement import overlap, place_labels
-from sweeps.report.figures.palette import ARM_COLORS, DARK, LIGHT
 from sweeps.report.figures.pareto import Axis, ParetoPoint, front_line
-from sweeps.report.figures.style import ArmStyle, arm_styles
+from sweeps.report.figures.render import Figure, Panel
+from sweeps.report.figures.style import ARM_COLORS, DARK, LIGHT, ArmStyle, arm_styles
+from sweeps.report.figures.text import overlap, place_labels
 from sweeps.report.logs import Curve, curve, read_log
 from sweeps.results.leaderboard import write_leaderboard
 

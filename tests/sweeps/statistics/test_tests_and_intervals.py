@@ -10,18 +10,21 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sweeps.statistics import holm, mean_interval
-from sweeps.statistics.compact_letter_display import compact_letter_display
 from sweeps.statistics.intervals import bootstrap_interval, interquartile_mean, student_interval
+from sweeps.statistics.multiple_testing import compact_letter_display
 from sweeps.statistics.paired_tests import (
     Pair,
+    VariancePrior,
     compare,
+    estimate_prior,
+    inverse_trigamma,
     p_different,
     p_equivalent,
     probability_of_improvement,
+    seeds_needed,
     sign_flip,
+    t_test_power,
 )
-from sweeps.statistics.power import seeds_needed, t_test_power
-from sweeps.statistics.variance_moderation import VariancePrior, estimate_prior, inverse_trigamma
 
 NO_PRIOR = VariancePrior(0.0, 0.0)
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)

@@ -1,4 +1,4 @@
-"""Methods and glossary: how the numbers were computed, and the meaning of each term."""
+"""Methods: how the numbers were computed."""
 
 from ...statistics.intervals import MIN_BOOTSTRAP_VALUES
 from ...statistics.verdicts import LEVEL, MIN_SEEDS
@@ -27,8 +27,3 @@ def methods_section(data: ReportData) -> Section:
         "level": LEVEL,
     }
     return Section("methods", "Methods", template="methods", context=context)
-
-
-def glossary_section(data: ReportData) -> Section:
-    """Return the terms of the page with their meaning."""
-    return Section("glossary", "Glossary", template="glossary")

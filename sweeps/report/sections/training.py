@@ -1,0 +1,95 @@
+"""Sections of the training: learning curves, load and specialization of experts, gates."""
+
+from collections.abc import Sequence
+
+from ..data import ArmData, ReportData
+from ..figures.curves import curve_figure
+from ..figures.experts import heatmap_figure, load_figure
+from ..figures.render import Figure
+from ..logs import Curve, curve, layer_curves
+from .section import Section, section_of
+
+
+def learning_section(data: ReportData) -> Section | None:
+    """Return learning curves, each with a band over seeds."""
+    score = data.sweep.score
+    figures = []
+    for column, name, title in (
+        (f"val/{score}", "learning", f"{score} on validation"),
+        ("train/loss", "loss", "Training loss"),
+    ):
+        found = [(arm, curve(arm.logs, column)) for arm in data.arms]
+        curves = [(arm, [each]) for arm, each in found if each is not None]
+        caption = "Line: mean over seeds; band: lowest to highest seed. Grey: the other arms."
+        figures.append(curve_figure(name, title, caption, curves, background=True))
+    return section_of("learning", "Learning curves", figures)
+
+
+def load_section(data: ReportData) -> Section | None:
+    """Return expert load over training and at the end."""
+    balance = _layer_figure(
+        data,
+        "train/load_cv",
+        "Load CV over training",
+        "Standard deviation over mean of the experts' load, by layer: 0 is balance. Counted over "
+        "the steps since the last point; band: lowest to highest seed.",
+    )
+    violation = _layer_figure(
+        data,
+        "train/max_violation",
+        "Max violation over training",
+        "Load of the busiest expert over the mean load, less 1, by layer: 0 is balance, 1 is "
+        "twice the mean.",
+    )
+    final = load_figure(
+        data.arms,
+        "On the test split, relative to the mean load (dashed), the busiest expert first; bars: "
+        "mean over seeds, whiskers: lowest to highest seed. Dense arms have one expert and are "
+        "left out.",
+    )
+    return section_of("load", "Expert load", [balance, violation, final])
+
+
+def specialization_section(data: ReportData) -> Section | None:
+    """Return heatmaps of expert × class, task or gate."""
+    figure = heatmap_figure(
+        data.arms,
+        "Each row is an expert, each column a kind of sample. A row is the distribution of the "
+        "expert's work over kinds, so an even row is a generalist and a single dark cell a "
+        "specialist. Of many, the busiest experts and largest kinds. First fresh seed: experts "
+        "of different seeds do not correspond.",
+    )
+    return section_of("specialization", "Expert specialization", [figure])
+
+
+def gates_section(data: ReportData) -> Section | None:
+    """Return gate entropy and dropped assignments over training."""
+    entropy = _layer_figure(
+        data,
+        "val/gate_entropy",
+        "Gate entropy",
+        "Mean entropy of an item's gate, by layer, on validation: 1 weighs all experts alike, 0 "
+        "chooses one.",
+    )
+    dropped = _layer_figure(
+        data,
+        "val/dropped",
+        "Dropped assignments",
+        "Share of the requested assignments that exceeded the capacity, by layer, on validation. "
+        "Arms without dropped assignments are left out.",
+        only_positive=True,
+    )
+    notes = [] if dropped else ["No arm dropped an assignment."]
+    return section_of("gates", "Gates and drops", [entropy, dropped], notes)
+
+
+def _layer_figure(
+    data: ReportData, column: str, title: str, caption: str, *, only_positive: bool = False
+) -> Figure | None:
+    """Return the curves of each routed arm, one per layer; the column names the files."""
+    curves: list[tuple[ArmData, Sequence[Curve]]] = []
+    for arm in data.arms:
+        own = layer_curves(arm.logs, column) if arm.routed else []
+        if not only_positive or any(value > 0 for each in own for value in each.high):
+            curves.append((arm, own))
+    return curve_figure(column.split("/")[1], title, caption, curves, from_zero=True)
