@@ -139,19 +139,16 @@ def _arm(
     overrides: Sequence[str],
     control: bool = False,
 ) -> Arm:
-    _check_overrides(label, [*config.run, *overrides])
+    complete = [*config.run, *overrides]
+    for text in complete:
+        if (key := text.partition("=")[0]) in ("seed", "out", "resume"):
+            raise ConfigError(f"arm {label}: {text}: a sweep sets {key} itself; remove it")
     try:
-        run = tasks.compose([*config.run, *overrides])
+        run = tasks.compose(complete)
         checker.check(run)
     except ConfigError as error:
         raise ConfigError(f"arm {label}: {error}") from error
     return Arm(label, slug(label), tuple(overrides), control, run)
-
-
-def _check_overrides(label: str, overrides: Sequence[str]) -> None:
-    for text in overrides:
-        if (key := text.partition("=")[0]) in ("seed", "out", "resume"):
-            raise ConfigError(f"arm {label}: {text}: a sweep sets {key} itself; remove it")
 
 
 def slug(label: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from routers import ConfigError, OptionError
-from tasks import Data, user_path, write_text
+from tasks import user_path, write_text
 
 from ..search.space import Space, check_keys, describe, read_space
 from ..storage.connect import without_password
@@ -103,6 +103,7 @@ def make_plan(config: SweepConfig) -> Plan:
             "Name ranges in space, as in space={optimizer.lr: {low: 1e-4, high: 1e-2, log: true}}",
         )
     task = checker.task(arms[0].run)
+    data = task.data()
     if config.trials > 1:
         same = [label for label, space in spaces.items() if not space]
         notes += [f"{label} has nothing to vary: one trial" for label in same]
@@ -114,13 +115,9 @@ def make_plan(config: SweepConfig) -> Plan:
         spaces=spaces,
         objectives=read_objectives(config.objectives, task),
         constraints=[read_constraint(text, task) for text in config.constraints],
-        data=_hashes(task.data()),
+        data={"name": data.name, "sha256": data.sha256, "split_sha256": data.split_sha256},
         notes=notes,
     )
-
-
-def _hashes(data: Data) -> dict[str, str | None]:
-    return {"name": data.name, "sha256": data.sha256, "split_sha256": data.split_sha256}
 
 
 def open_folder(plan: Plan) -> None:

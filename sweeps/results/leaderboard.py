@@ -39,10 +39,7 @@ class Column:
 
 
 def write_leaderboard(folder: Path) -> str:
-    """Write ``leaderboard.csv``, ``.md`` and ``.tex`` of a sweep; returns a plain table.
-
-    Args:
-        folder: of the sweep, and of the files; each is written atomically.
+    """Write ``leaderboard.csv``, ``.md`` and ``.tex`` atomically; returns a plain table.
 
     Raises:
         ConfigError: if it is not the folder of a sweep.

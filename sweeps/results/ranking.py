@@ -103,7 +103,7 @@ def standings(sweep: Sweep) -> list[Standing]:
             says=_lead(verdicts, ranks) if arm.label == leader else verdict.word.value,
             group=verdicts.groups.get(arm.label, ""),
             improvement=_improvement(own, scores.get(leader, {}), main),
-            means=_means(sweep, arm),
+            means={name: _mean(arm.numbers(name).values()) for name in metrics_of(sweep)},
             front=front.get(arm.label, False),
         )
 
@@ -136,10 +136,6 @@ def _improvement(own: Mapping[int, float], best: Mapping[int, float], main: Obje
 def metrics_of(sweep: Sweep) -> list[str]:
     """Objectives and costs, each once, the main objective first."""
     return list(dict.fromkeys([*(each.metric for each in sweep.objectives), *COSTS]))
-
-
-def _means(sweep: Sweep, arm: ArmResults) -> dict[str, float]:
-    return {metric: _mean(arm.numbers(metric).values()) for metric in metrics_of(sweep)}
 
 
 def _front(sweep: Sweep) -> dict[str, bool]:

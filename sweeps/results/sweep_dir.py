@@ -126,9 +126,8 @@ def read_sweeps(folders: Sequence[Path]) -> Sweep:
     """
     if not folders:
         raise ConfigError("report: expected at least one folder of a sweep")
-    unique = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
-    given = {Path(folder).resolve(): Path(folder) for folder in folders}
-    found = [read_sweep(given[folder]) for folder in unique]
+    unique = {Path(folder).resolve(): Path(folder) for folder in folders}
+    found = [read_sweep(folder) for folder in unique.values()]
     first = found[0]
     for other in found[1:]:
         _check_same_objectives(first, other)

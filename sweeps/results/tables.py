@@ -49,14 +49,7 @@ def latex_table(
     notes: str,
     comments: Sequence[str],
 ) -> str:
-    """A LaTeX table with notes below it and comments above it.
-
-    Args:
-        headers: of the columns.
-        rows: cells as plain text.
-        notes: as plain text.
-        comments: lines of comment.
-    """
+    """A LaTeX table of plain text, with notes below it and lines of comment above it."""
     alignment = "".join("r" if header.right else "l" for header in headers)
     lines = [
         *(f"% {' '.join(comment.split())}" for comment in comments),

@@ -1,7 +1,7 @@
 """Search spaces: ranges of routers and experts, which a sweep may override."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -187,24 +187,22 @@ def _to_json(value: Any) -> str:
 
 def suggest(space: Space, trial: Trial) -> dict[str, Any]:
     """Suggest the values of a trial, by parameter names of the study."""
-    values: dict[str, Any] = {}
-    for dimension in space:
-        if _is_active(dimension, values):
-            values[dimension.name] = dimension.suggest(trial)
-    return values
+    return _active_values(space, lambda dimension: dimension.suggest(trial))
 
 
 def defaults(space: Space, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Default values of the active parameters, which ``given`` overrides."""
+    known = given or {}
+    return _active_values(space, lambda dimension: known.get(dimension.name, dimension.default))
+
+
+def _active_values(space: Space, value_of: Callable[[Dimension], Any]) -> dict[str, Any]:
+    """Values of the parameters whose conditions hold for the values before them."""
     values: dict[str, Any] = {}
     for dimension in space:
-        if _is_active(dimension, values):
-            values[dimension.name] = (given or {}).get(dimension.name, dimension.default)
+        if all(values.get(name) == value for name, value in dimension.when):
+            values[dimension.name] = value_of(dimension)
     return values
-
-
-def _is_active(dimension: Dimension, values: Mapping[str, Any]) -> bool:
-    return all(values.get(name) == value for name, value in dimension.when)
 
 
 def as_overrides(space: Space, values: Mapping[str, Any]) -> list[str]:
@@ -228,22 +226,17 @@ def grid(space: Space) -> list[dict[str, Any]]:
     Raises:
         ConfigError: for a range, which has no finite set of points.
     """
+    choices = []
     for dimension in space:
         if not isinstance(dimension.distribution, CategoricalDistribution):
             raise ConfigError(
                 f"space: {dimension.key}: sampler=grid needs a list of choices, not a range"
             )
-    points: list[dict[str, Any]] = [defaults(space)]
-    choices = [
-        dimension.distribution.choices
-        for dimension in space
-        if isinstance(dimension.distribution, CategoricalDistribution)
-    ]
+        choices.append(dimension.distribution.choices)
+    names = [dimension.name for dimension in space]
+    points = [defaults(space)]
     for values in product(*choices):
-        point: dict[str, Any] = {}
-        for dimension, value in zip(space, values, strict=True):
-            if _is_active(dimension, point):
-                point[dimension.name] = value
+        point = defaults(space, dict(zip(names, values, strict=True)))
         if point not in points:
             points.append(point)
     return points

@@ -87,11 +87,7 @@ def _is_valid(trial: FrozenTrial) -> bool:
 class ConfirmStage(Stage):
     """Fresh runs of all candidates, with the same seeds for each.
 
-    Args:
-        plan: of the sweep.
-        storage: of the studies.
-        lock: held while a study changes.
-        candidates: the trials to confirm.
+    ``lock`` is held while a study changes.
     """
 
     title = CONFIRMED

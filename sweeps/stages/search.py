@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
+from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from routers import ConfigError, OptionError
-from tasks import RESULT, read_json
+from tasks import RESULT, read_json, write_json
 
 from ..config.arms import Arm
 from ..config.objectives import searched
@@ -26,23 +28,21 @@ from ..workers.artifacts import SEARCH_FILES, encode
 from ..workers.job import Job
 from ..workers.queue import Queue, TrialSpec
 from ..workers.stage import Stage
-from .study_id import check_same_study
 
 #: Settings of every run of a sweep, which has no terminal for a progress bar.
 QUIET = ("trainer.progress=false",)
 
+#: File in the sweep's folder with the identity of each study whose runs the folder holds.
+STUDY_IDS = "studies.json"
+
+#: Attribute of a study with its identity.
+IDENTITY = "identity"
+
 
 class SearchStage(Stage):
-    """The trials of one study.
+    """The trials of one study, one for each of ``specs``.
 
-    Args:
-        plan: of the sweep.
-        storage: of the studies.
-        lock: held while a study changes.
-        title: of the study, within the sweep.
-        arms: by label; several in a joint study.
-        space: the search space.
-        specs: one for each trial.
+    ``arms`` are by label, several in a joint study; ``lock`` is held while a study changes.
     """
 
     files = SEARCH_FILES
@@ -73,7 +73,7 @@ class SearchStage(Stage):
         )
         with lock():
             _check_plan(self.queue, plan)
-            check_same_study(self.queue.study, plan.folder, self._has_runs)
+            _check_same_study(self.queue.study, plan.folder, self._has_runs)
         self.queue.set_metric_names([objective.metric for objective in plan.objectives])
         self.queue.fill(specs)
 
@@ -236,6 +236,27 @@ def _check_plan(queue: Queue, plan: Plan) -> None:
     if stored is None:
         raise ConfigError(f"storage: the study {queue.name!r} is not of a sweep; choose another")
     check_unchanged(f"storage: the study {queue.name!r}", json.loads(stored), json.loads(current))
+
+
+def _check_same_study(study: Study, folder: Path, has_runs: bool) -> None:
+    """Check that the runs in a folder belong to a study; the first call records its identity.
+
+    A study that was deleted and recreated under the same name has another identity: results in
+    the folder would be attributed to its trials, so ``ConfigError`` is raised.
+    """
+    identity = study.user_attrs.get(IDENTITY)
+    if identity is None:
+        identity = uuid4().hex
+        study.set_user_attr(IDENTITY, identity)
+    path = folder / STUDY_IDS
+    known = read_json(path) if path.exists() else {}
+    if has_runs and known.get(study.study_name, identity) != identity:
+        raise ConfigError(
+            f"out={folder}: holds trials of another study than the storage's "
+            f"{study.study_name!r}, which was recreated; restore the storage, or choose another out"
+        )
+    if known.get(study.study_name) != identity:
+        write_json(path, {**known, study.study_name: identity})
 
 
 def threads(config: Any, arm: Arm) -> str:

@@ -52,9 +52,7 @@ STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError, RpcError)
 def open_storage(url: str | None, folder: Path) -> Iterator[BaseStorage]:
     """Open the storage of a sweep; it is closed at the end of the context.
 
-    Args:
-        url: of a database or a proxy, or None for SQLite in the folder.
-        folder: of the sweep.
+    ``url`` is that of a database or a proxy, or None for SQLite in the sweep's folder.
 
     Raises:
         ConfigError: if it cannot be opened or written.
@@ -136,11 +134,7 @@ _OPENERS = {"sqlite": _open_sqlite, "grpc": _open_proxy}
 def sweep_lock(url: str | None, folder: Path, storage: BaseStorage, name: str) -> Lock:
     """The lock that lets one process at a time change the trials of a sweep, on all machines.
 
-    Args:
-        url: of the storage, or None for SQLite in the folder.
-        folder: of the sweep.
-        storage: the opened storage.
-        name: of the sweep.
+    ``url`` is that of the opened storage, or None for SQLite in the sweep's folder.
     """
     parsed = _parse(study_url(url, folder))
     if parsed.get_backend_name() == "sqlite":  # fast, and released as soon as its holder is dead

@@ -32,11 +32,6 @@ class StorageLock:
     then two processes work at once. The same happens if a process acquires the lock between the
     last check of a dead holder and the update that marks its trial FAILED. Code under the lock
     must tolerate this, however rare.
-
-    Args:
-        name: of the lock's study.
-        storage: of the study.
-        liveness: detects that the holder died.
     """
 
     def __init__(self, name: str, storage: BaseStorage, liveness: LivenessMonitor) -> None:

@@ -69,7 +69,8 @@ def download(attrs: Mapping[str, Any], runs: Sequence[Path]) -> bool:
     if ARTIFACT not in attrs:
         return False
     for run, files in zip(runs, _read(attrs, len(runs)), strict=True):
-        if not _has_result(run, files[RESULT]):
+        result = run / RESULT
+        if not (result.is_file() and result.read_bytes() == files[RESULT]):
             _write(run, files)
     return True
 
@@ -162,11 +163,6 @@ def _all_exist(runs: Sequence[Path]) -> bool:
     return all((run / RESULT).is_file() for run in runs)
 
 
-def _has_result(run: Path, result: bytes) -> bool:
-    path = run / RESULT
-    return path.is_file() and path.read_bytes() == result
-
-
 def _write(run: Path, files: Mapping[str, bytes]) -> None:
     part = run.with_name(f"{run.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -174,16 +170,11 @@ def _write(run: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         (part / name).write_bytes(content)
     if run.exists():
-        os.replace(run, _unused_name(run))
+        number = 0
+        while (unused := run.with_name(f"{run.name}.unfinished-{number}")).exists():
+            number += 1
+        os.replace(run, unused)
     os.replace(part, run)
-
-
-def _unused_name(run: Path) -> Path:
-    """A path in the same folder that does not exist."""
-    number = 0
-    while (path := run.with_name(f"{run.name}.unfinished-{number}")).exists():
-        number += 1
-    return path
 
 
 def _host(trial: FrozenTrial) -> str:

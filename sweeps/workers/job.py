@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -43,37 +43,6 @@ class PrunedError(Exception):
     """Other trials were better at this rung."""
 
 
-class Rungs:
-    """Validation callback that asks at each rung whether to continue.
-
-    Args:
-        epochs: the rungs.
-        metrics: to compare.
-        ask: function of the epoch and the values that returns whether to continue.
-
-    >>> rungs = Rungs([2], ["score.value"], lambda epoch, values: values["score.value"] > 0.5)
-    >>> rungs(1, {"score.value": 0.1})
-    >>> rungs(2, {"score.value": 0.1})
-    Traceback (most recent call last):
-    sweeps.workers.job.PrunedError
-    """
-
-    def __init__(
-        self,
-        epochs: Sequence[int],
-        metrics: Sequence[str],
-        ask: Callable[[int, dict[str, float]], bool],
-    ) -> None:
-        self.epochs = epochs
-        self.metrics = metrics
-        self.ask = ask
-
-    def __call__(self, epoch: int, values: dict[str, float]) -> None:
-        known = {name: values[name] for name in self.metrics if name in values}
-        if epoch in self.epochs and not self.ask(epoch, known):
-            raise PrunedError
-
-
 def work(job: Job, link: Connection) -> None:
     """Train a job in this process, which does nothing else, and send its outcome."""
     os.setsid()  # Ctrl-C reaches only the sweep, which asks its trials to stop
@@ -92,14 +61,18 @@ def work(job: Job, link: Connection) -> None:
 
 
 def _outcome(job: Job, link: Connection) -> tuple[str, Any]:
-    def ask(epoch: int, values: dict[str, float]) -> bool:
-        link.send(("rung", (epoch, values)))
-        return bool(link.recv())
+    def compare(epoch: int, values: dict[str, float]) -> None:
+        if epoch in job.rungs:
+            known = {name: values[name] for name in job.metrics if name in values}
+            link.send(("rung", (epoch, known)))
+            if not link.recv():
+                raise PrunedError
 
-    rungs = Rungs(job.rungs, job.metrics, ask) if job.rungs else None
     try:
         for number, (folder, overrides) in enumerate(job.runs):
-            _train(folder, overrides, rungs if number == 0 else None)
+            if not (folder / "config.yaml").exists() and folder.exists():
+                shutil.rmtree(folder)  # its process ended before the run began
+            tasks.train(folder, overrides, compare if job.rungs and number == 0 else None)
     except PrunedError:
         return PRUNED, None
     except StoppedError as error:
@@ -112,12 +85,6 @@ def _outcome(job: Job, link: Connection) -> tuple[str, Any]:
         sys.excepthook(type(error), error, error.__traceback__)
         return FAILED, f"{type(error).__name__}: {error} (see {job.log})"
     return DONE, None
-
-
-def _train(folder: Path, overrides: Sequence[str], rungs: Rungs | None) -> None:
-    if not (folder / "config.yaml").exists() and folder.exists():
-        shutil.rmtree(folder)  # its process ended before the run began
-    tasks.train(folder, overrides, rungs)
 
 
 def _end_with_parent() -> None:

@@ -5,14 +5,14 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from types import FrameType
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import Trial
+from optuna.trial import Trial, TrialState
 
 from tasks import death
 
@@ -45,16 +45,11 @@ class RunningTrial:
     trial: Trial
     process: ForkServerProcess
     link: Connection
-    outcome: tuple[str, Any] | None = field(default=None)
+    outcome: tuple[str, Any] | None = None
 
 
 class Pool:
-    """A fixed number of worker processes.
-
-    Args:
-        workers: trials at a time.
-        reporter: receives the progress of trials.
-    """
+    """Worker processes that run ``workers`` trials at a time."""
 
     def __init__(self, workers: int, reporter: ProgressReporter) -> None:
         self.workers = workers
@@ -149,29 +144,25 @@ class Pool:
         self.running.remove(each)
         each.link.close()
         kind, content = each.outcome or (DIED, death(each.process.exitcode))
-        message = _HANDLERS[kind](self, each, content)
+        message = self._settle(each, kind, content)
         each.process.close()
         self.reporter.ended(each.stage, each.trial.number, kind, message)
 
-    def _done(self, each: RunningTrial, content: Any) -> str:
-        return each.stage.finish(each.trial)
-
-    def _failed(self, each: RunningTrial, content: Any) -> str:
-        each.stage.queue.fail(each.trial, content)
-        return str(content)
-
-    def _pruned(self, each: RunningTrial, content: Any) -> str:
-        each.stage.queue.prune(each.trial)
-        return "others were better at this rung"
-
-    def _stopped(self, each: RunningTrial, content: Any) -> str:
-        each.stage.queue.requeue(each.trial)
-        return "stopped with a checkpoint"
-
-    def _died(self, each: RunningTrial, content: Any) -> str:
-        if self.signum is not None:
-            return self._stopped(each, content)
-        requeued = each.stage.queue.mark_crashed(each.trial, content)
+    def _settle(self, each: RunningTrial, kind: str, content: Any) -> str:
+        """Update the queue after a trial ended; returns a message."""
+        queue, trial = each.stage.queue, each.trial
+        if kind == DONE:
+            return each.stage.finish(trial)
+        if kind == FAILED:
+            queue.fail(trial, content)
+            return str(content)
+        if kind == PRUNED:
+            queue.tell(trial, TrialState.PRUNED)
+            return "others were better at this rung"
+        if kind == STOPPED or self.signum is not None:
+            queue.requeue(trial)
+            return "stopped with a checkpoint"
+        requeued = queue.mark_crashed(trial, content)
         return f"{content}; " + ("requeued" if requeued else "failed after too many retries")
 
     def _stop_all(self) -> None:
@@ -199,13 +190,3 @@ class Pool:
         finally:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
-
-
-#: Methods that handle the outcomes of a job.
-_HANDLERS = {
-    DONE: Pool._done,
-    FAILED: Pool._failed,
-    PRUNED: Pool._pruned,
-    STOPPED: Pool._stopped,
-    DIED: Pool._died,
-}

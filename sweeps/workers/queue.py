@@ -143,10 +143,6 @@ class Queue:
         self._set_attr(trial.number, "error", reason)
         self.tell(trial, TrialState.FAIL)
 
-    def prune(self, trial: Trial) -> None:
-        """Mark a trial PRUNED."""
-        self.tell(trial, TrialState.PRUNED)
-
     @property
     def idle(self) -> bool:
         """Whether no trial runs."""
@@ -183,13 +179,12 @@ class Queue:
         return [
             trial
             for trial in self.trials()
-            if trial.state == TrialState.RUNNING
-            and self._is_abandoned(trial.number, trial.user_attrs)
+            if trial.state == TrialState.RUNNING and self._is_abandoned(trial)
         ]
 
-    def _is_abandoned(self, number: int, attrs: Mapping[str, Any]) -> bool:
-        claim, heartbeat = attrs.get("claim"), attrs.get("heartbeat")
-        return claim is None or self.liveness.is_dead(self.name, number, claim, heartbeat)
+    def _is_abandoned(self, trial: FrozenTrial) -> bool:
+        claim, heartbeat = trial.user_attrs.get("claim"), trial.user_attrs.get("heartbeat")
+        return claim is None or self.liveness.is_dead(self.name, trial.number, claim, heartbeat)
 
     def _retry_or_fail(self, trial: Trial | FrozenTrial, reason: str, count: int = 1) -> bool:
         deaths = trial.user_attrs.get("deaths", 0) + count
