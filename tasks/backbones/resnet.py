@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from routers import Routing
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
-from ._blocks import check_blocks
+from ._blocks import check_blocks, known, residual
 
 #: Images are halved until no side is longer; on such the routed blocks work.
 INNER = 8
@@ -68,12 +68,7 @@ class ResNet(Backbone):
         x = self.stem(batch["x"].contiguous(memory_format=torch.channels_last))
         for stage in self.stages:
             x = stage(x)
-        routings = []
-        for norm, layer in zip(self.norms, self.layers, strict=True):
-            update, routing = layer(norm(x), ids=batch.get("ids"), task=batch.get("task"))
-            x = x + update
-            if routing is not None:
-                routings.append(routing)
+        x, routings = residual(x, self.layers, self.norms, known(batch))
         return self.head(F.relu(self.norm(x)).mean((2, 3))), routings
 
 

@@ -65,18 +65,13 @@ def change(config: DictConfig, sign: str, key: str, value: Any) -> None:
     exists = OmegaConf.select(config, key, default=_ABSENT) is not _ABSENT
     if sign == "+" and exists:
         raise ConfigError(f"+{key}: exists already; write {key}={value} to change it")
-    if sign == "~":
-        _remove(config, key, exists)
-        return
-    OmegaConf.update(config, key, value, merge=not isinstance(value, dict), force_add=True)
-
-
-def _remove(config: DictConfig, key: str, exists: bool) -> None:
-    if not exists:
+    if sign == "~" and not exists:
         raise ConfigError(f"~{key}: there is no such key to remove")
-    parent, _, leaf = key.rpartition(".")
-    holder = OmegaConf.select(config, parent) if parent else config
-    del holder[leaf]
+    if sign == "~":
+        parent, _, leaf = key.rpartition(".")
+        del (OmegaConf.select(config, parent) if parent else config)[leaf]
+    else:
+        OmegaConf.update(config, key, value, merge=not isinstance(value, dict), force_add=True)
 
 
 def typed(
@@ -85,10 +80,10 @@ def typed(
     """The configuration with every key there and of its type; sections are checked as parts are.
 
     Args:
-        config: all values.
+        config: all values, as ``file`` holds them.
         schema: a dataclass.
-        file: where its values stand.
-        unknown: the error for a key that it does not have.
+        file: named in errors.
+        unknown: the error for a key that the schema does not have.
     """
     with explained():  # ${a.key} that is not there
         OmegaConf.resolve(config)

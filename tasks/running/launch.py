@@ -67,10 +67,6 @@ class WorkerConfig:
     link: int
     draws: bool
 
-    def to_text(self) -> str:
-        """For a command line."""
-        return json.dumps(asdict(self))
-
 
 @dataclass(frozen=True)
 class Worker:
@@ -80,9 +76,12 @@ class Worker:
     process: subprocess.Popen[bytes]
     link: Connection
 
-    def died(self) -> RankDiedError:
-        """The error for its end."""
-        return RankDiedError(f"device {self.rank}: {death(self.process.wait())}")
+    def receive(self) -> Any:
+        """Its next message, or the error that it died."""
+        try:
+            return self.link.recv()
+        except (EOFError, OSError):
+            return RankDiedError(f"device {self.rank}: {death(self.process.wait())}")
 
 
 def launch(
@@ -95,10 +94,8 @@ def launch(
     """Train the run in a folder on several devices; returns what ``result.json`` holds.
 
     Args:
-        folder: of the run, with its configuration.
+        folder, checkpoint, draws: as in ``WorkerConfig``.
         devices: how many.
-        checkpoint: the checkpoint to resume from.
-        draws: whether to draw a progress bar.
         on_validation: called after every validation.
 
     Raises:
@@ -140,7 +137,7 @@ def _supervise(
             with suppress(OSError):  # a dead worker is found below
                 workers[0].link.send(stop.signum)  # only rank 0 writes checkpoints
         for link in wait(list(by_link), LOOK_SECONDS):
-            message = _receive(by_link[link])
+            message = by_link[link].receive()
             if isinstance(message, RankError):
                 raise _cause(by_link.values(), message)
             if isinstance(message, BaseException):
@@ -151,21 +148,13 @@ def _supervise(
                 on_validation(*message)
 
 
-def _receive(worker: Worker) -> Any:
-    """The next message of a worker, or the error that it died."""
-    try:
-        return worker.link.recv()
-    except (EOFError, OSError):
-        return worker.died()
-
-
 def _cause(workers: Iterable[Worker], error: RankError) -> BaseException:
     """Prefer the error of the rank that died over the secondary errors of its peers."""
     links: dict[Any, Worker] = {worker.link: worker for worker in workers}
     until = time.monotonic() + CAUSE_SECONDS
     while links and (left := until - time.monotonic()) > 0:
         for link in wait(list(links), left):
-            message = _receive(links.pop(link))
+            message = links.pop(link).receive()
             if isinstance(message, BaseException) and not isinstance(message, RankError):
                 return message
     return error
@@ -207,10 +196,9 @@ def _store(devices: int) -> Any:
     from ..training.devices import HOST
 
     door = socket.create_server((HOST, 0))
-    port = door.getsockname()[1]
     return dist.TCPStore(  # type: ignore[attr-defined]
         HOST,
-        port,
+        door.getsockname()[1],
         devices,
         is_master=True,
         wait_for_workers=False,
@@ -219,23 +207,17 @@ def _store(devices: int) -> Any:
 
 
 def _start(order: WorkerConfig, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Start a worker; it blocks the signals that are for this process."""
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    with _blocked({signal.SIGINT, signal.SIGTERM}):  # which are for this process
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
         return subprocess.Popen(
-            [sys.executable, "-m", "tasks.running.ddp_worker", order.to_text()],
+            [sys.executable, "-m", "tasks.running.ddp_worker", json.dumps(asdict(order))],
             env={**_defaults(), **os.environ, "PYTHONPATH": paths},  # what is found here
             stdin=subprocess.DEVNULL,
             pass_fds=inherited,
             start_new_session=True,
         )
-
-
-@contextmanager
-def _blocked(signals: set[signal.Signals]) -> Iterator[None]:
-    """Block signals, for processes started inside as well."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -1,6 +1,7 @@
 """Detection of the first place with a number that is not finite."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -40,16 +41,11 @@ def first_bad_place(backbone: Backbone, batch: Batch) -> str:
 
         return after
 
-    handles = [
-        module.register_forward_hook(watch(name))
-        for name, module in backbone.named_modules()
-        if name
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, module in backbone.named_modules():
+            if name:
+                hooks.enter_context(module.register_forward_hook(watch(name)))
         backbone(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
     if bad:
         return f"layer {bad[0]}"
     if "y" in batch and not _finite(batch["y"]):

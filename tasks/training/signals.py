@@ -2,7 +2,7 @@
 
 import signal
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 
 class StoppedError(Exception):
@@ -16,14 +16,15 @@ class StoppedError(Exception):
         return signal.Signals(self.signum).name
 
 
-class Stop(Protocol):
+class Stop:
     """A source of requests to stop a run.
 
     Attributes:
         signum: the signal that requested the stop; None before any request.
     """
 
-    signum: int | None
+    def __init__(self) -> None:
+        self.signum: int | None = None
 
     def listen(self) -> None:
         """Start listening, until ``uninstall``; a second call has no effect."""
@@ -32,11 +33,11 @@ class Stop(Protocol):
         """Restore the previous signal handlers."""
 
 
-class Signals:
+class Signals(Stop):
     """SIGINT and SIGTERM to this process; a second signal ends it at once."""
 
     def __init__(self) -> None:
-        self.signum: int | None = None
+        super().__init__()
         self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
