@@ -21,6 +21,9 @@ from ..loading.batches import InOrder
 from ..loading.seeds import mix_seed
 from .dense_control import CONTROLS, Call, matched
 
+#: Maps the number of experts to the experts that each gate can choose.
+Wiring = Callable[[int], GateTopology]
+
 #: Words in torch's errors about sizes beyond the memory or the integer range.
 _MEMORY_SIGNS = ("allocate", "Storage size", "Overflow")
 
@@ -42,10 +45,7 @@ def build_backbone(config: Config, task: Task) -> Backbone:
     """Build the network of the task with the router and experts of the configuration.
 
     With the same seed, all layers that are not routed have the same weights for every choice of
-    router and experts.
-
-    Raises:
-        ConfigError: if task, router and experts do not fit together.
+    router and experts. ``ConfigError`` is raised if these do not fit together or in memory.
     """
     with _enough_memory(), _seeded(config.seed, 0), option_errors_under("task"):
         backbone = task.backbone(_layers(config))
@@ -83,13 +83,10 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
     """Build the network of the task with dense layers that cost as much as those of ``routed``.
 
     Args:
-        config: has ``moe.control``.
+        config: has ``moe.control``; ``ConfigError`` if nothing is routed, or nothing costs as much.
         task: the task.
         routed: the network to match, its routers prepared.
         batch: prepared training data; costs are those of a pass over it.
-
-    Raises:
-        ConfigError: if nothing is routed, or no dense layer costs as much.
     """
     assert config.moe.control is not None
     cost = CONTROLS[config.moe.control]
@@ -104,9 +101,7 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
     pairs = iter(zip(layers, calls, strict=True))
     built = count(1)
 
-    def layer(
-        sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None = None
-    ) -> MoE:
+    def layer(sample_shape: tuple[int, ...], wiring: Wiring | None = None) -> MoE:
         dense = None if wiring is None else wiring(config.moe.num_experts).dense()
         around = partial(build_layer, router=("uniform", {"k": 1}), wiring=dense)
         with _seeded(config.seed, next(built)), keys_complete():
@@ -117,14 +112,35 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
 
 
 def _layers(config: Config) -> Layer:
-    built = count(1)
+    built, settings = count(1), config.moe
 
-    def layer(
-        sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None = None
-    ) -> MoE:
-        topology = None if wiring is None else wiring(config.moe.num_experts)
+    def layer(sample_shape: tuple[int, ...], wiring: Wiring | None = None) -> MoE:
+        topology = None if wiring is None else wiring(settings.num_experts)
         with _seeded(config.seed, next(built)), keys_complete():
-            return _layer(config, sample_shape, topology)
+            name, options = part(config.expert)
+            image = len(sample_shape) == 3
+            dim = sample_shape[0] if image else sample_shape[-1]
+            bank = experts.build(name, dim, settings.num_experts, **options)
+            if len(bank.row_axes) > len(sample_shape) or (len(bank.row_axes) == 3) != image:
+                rows = f"its rows are ({', '.join(bank.row_axes)})"
+                raise ConfigError(
+                    f"expert={name}: {rows}, but this model gives samples of shape {sample_shape}; "
+                    "choose an expert or a task.model that fits"
+                )
+            shared = (
+                experts.build(name, dim, settings.shared, **options) if settings.shared else None
+            )
+            return build_layer(
+                bank,
+                router=part(config.router),
+                wiring=topology,
+                shared=shared,
+                capacity=settings.capacity,
+                drop=settings.drop,
+                renormalize=settings.renormalize,
+                rounding=settings.rounding,
+                expert_dropout=settings.expert_dropout,
+            )
 
     return layer
 
@@ -141,32 +157,6 @@ def _calls(layers: list[MoE]) -> Iterator[list[Call]]:
         for layer in layers:
             hooks.enter_context(layer.register_forward_pre_hook(note, with_kwargs=True))
         yield calls
-
-
-def _layer(config: Config, sample_shape: tuple[int, ...], topology: GateTopology | None) -> MoE:
-    settings, image = config.moe, len(sample_shape) == 3
-    expert_name, expert_options = part(config.expert)
-    dim = sample_shape[0] if image else sample_shape[-1]
-    bank = experts.build(expert_name, dim, settings.num_experts, **expert_options)
-    if len(bank.row_axes) > len(sample_shape) or (len(bank.row_axes) == 3) != image:
-        raise ConfigError(
-            f"expert={expert_name}: its rows are ({', '.join(bank.row_axes)}), but this model "
-            f"gives samples of shape {sample_shape}; choose an expert or a task.model that fits"
-        )
-    shared = None
-    if settings.shared:
-        shared = experts.build(expert_name, dim, settings.shared, **expert_options)
-    return build_layer(
-        bank,
-        router=part(config.router),
-        wiring=topology,
-        shared=shared,
-        capacity=settings.capacity,
-        drop=settings.drop,
-        renormalize=settings.renormalize,
-        rounding=settings.rounding,
-        expert_dropout=settings.expert_dropout,
-    )
 
 
 def build_layer(

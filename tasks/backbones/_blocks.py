@@ -89,11 +89,8 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Routing | None]:
         """``(B, L, D)`` to the same shape, and the layer's routing.
 
-        Args:
-            x: ``(B, L, D)``.
-            mask: ``(B, L)`` bool, False at padding.
-            about: ``ids`` ``(B, L)``, what the router may know an item by, and ``task``, ``(B,)``
-                or ``(B, L)``, its task, language or domain.
+        ``mask`` is ``(B, L)`` bool, False at padding; ``about`` what the router may know of items:
+        ``ids`` ``(B, L)`` and ``task``, ``(B,)`` or ``(B, L)``, a task, language or domain.
         """
         qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -104,12 +101,7 @@ class Block(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """The dense layer of a block that is not routed: two linear layers around a GELU.
-
-    >>> update, routing = FeedForward(8, 32)(torch.zeros(2, 3, 8))
-    >>> update.shape, routing
-    (torch.Size([2, 3, 8]), None)
-    """
+    """The dense layer of a block that is not routed: two linear layers around a GELU."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -161,23 +153,17 @@ class Blocks(nn.ModuleList):
 
 
 def known(batch: Batch) -> dict[str, Tensor | None]:
-    """What routers may know of the items of a batch: ``ids`` and ``task``, if they are there."""
+    """The ``ids`` and the ``task`` of a batch, by which routers may know its items."""
     return {"ids": batch.get("ids"), "task": batch.get("task")}
 
 
 def residual(
-    x: Tensor,
-    layers: Iterable[nn.Module],
-    before: Iterable[nn.Module],
-    about: dict[str, Tensor | None],
+    x: Tensor, layers: Iterable[nn.Module], before: Iterable[nn.Module], **about: Tensor | None
 ) -> tuple[Tensor, list[Routing]]:
     """Add to ``x`` what each layer makes of it; returns also the routings of those that route.
 
-    Args:
-        x: ``(B, ...)``.
-        layers: as ``Block`` takes them.
-        before: for each layer a norm or dropout that its input passes.
-        about: keyword arguments of every layer.
+    The input of each layer passes its norm or dropout in ``before``; layers and ``about`` are as
+    ``Block`` takes them.
     """
     routings = []
     for layer, norm in zip(layers, before, strict=False):

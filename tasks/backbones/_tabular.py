@@ -28,14 +28,10 @@ class Numbers(NamedTuple):
 
 
 def fit_numbers(x: Tensor, bins: int) -> Numbers:
-    """Means, deviations and bins of columns, of what is there.
+    """Means, deviations and ``Q`` bins of columns ``(N, F)``, NaN where nothing is.
 
     The edges are quantiles of the different values: one that most rows have, such as 0, takes
     one edge and not most of them.
-
-    Args:
-        x: ``(N, F)`` of the training split, NaN where nothing is.
-        bins: ``Q``.
 
     >>> fit_numbers(torch.tensor([[0.0], [0.0], [0.0], [1.0], [8.0]]), bins=2).edges.tolist()
     [[0.0, 1.0, 8.0]]

@@ -70,7 +70,7 @@ class Bag(Backbone):
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """Bytes ``batch["x"]`` ``(B, L)`` to logits ``(B, classes)``."""
         x = self.embed(batch["x"], batch["mask"])
-        x, routings = residual(x, self.layers, repeat(self.dropout), known(batch))
+        x, routings = residual(x, self.layers, repeat(self.dropout), **known(batch))
         return self.head(self.dropout(x)), routings
 
     def embed(self, x: Tensor, mask: Tensor) -> Tensor:

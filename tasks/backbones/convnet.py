@@ -18,8 +18,7 @@ class ConvNet(Backbone):
 
     Args:
         layer: builds the routed layer for samples of shape ``(D, H, W)``.
-        samples: images, and how many classes they have; their sides are halved once, after the
-            first convolution.
+        samples: images, and how many classes they have; halved after the first convolution.
         dim: ``D``.
         depth: number of routed blocks.
     """
@@ -39,5 +38,5 @@ class ConvNet(Backbone):
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """``batch["x"]`` ``(B, channels, H, W)`` to logits ``(B, classes)``."""
         x = F.max_pool2d(F.gelu(self.stem(batch["x"])), 2)
-        x, routings = residual(x, self.layers, self.norms, {"ids": batch.get("ids")})
+        x, routings = residual(x, self.layers, self.norms, ids=batch.get("ids"))
         return self.head(F.adaptive_avg_pool2d(self.norm(x), 2).flatten(1)), routings

@@ -28,8 +28,7 @@ class ResNet(Backbone):
 
     Args:
         layer: builds the routed layer for samples of shape ``(D, H, W)``.
-        samples: images, and how many classes they have; their sides are halved until none is
-            above 8.
+        samples: images, and how many classes they have; halved until no side is above 8.
         dim: ``D``; before the last halving half of it, before that a quarter.
         depth: number of blocks after the stages.
         routed: indices of the routed blocks, from 0; None for all. The others are dense.
@@ -68,16 +67,12 @@ class ResNet(Backbone):
         x = self.stem(batch["x"].contiguous(memory_format=torch.channels_last))
         for stage in self.stages:
             x = stage(x)
-        x, routings = residual(x, self.layers, self.norms, known(batch))
+        x, routings = residual(x, self.layers, self.norms, **known(batch))
         return self.head(F.relu(self.norm(x)).mean((2, 3))), routings
 
 
 class Convolution(nn.Module):
-    """A 3x3 convolution, batch norm and ReLU; height and width stay.
-
-    >>> Convolution(3, 8)(torch.zeros(2, 3, 5, 5)).shape
-    torch.Size([2, 8, 5, 5])
-    """
+    """A 3x3 convolution, batch norm and ReLU; height and width stay."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

@@ -73,7 +73,7 @@ class WideBag(Backbone):
         """Bytes ``batch["x"]`` ``(B, L)`` to logits ``(B, classes)``."""
         grams, weight = self.weighed(batch["x"], batch["mask"])
         x = _pooled(self.table, grams, weight)
-        x, routings = residual(x, self.layers, repeat(self.dropout), known(batch))
+        x, routings = residual(x, self.layers, repeat(self.dropout), **known(batch))
         wide = _WIDE * _pooled(self.wide, grams, weight)
         return wide + self.head(self.dropout(x)), routings
 

@@ -35,10 +35,8 @@ class WeightedLoss:
 
         Args:
             name: a registered name or ``package.module:function``.
-            written: a weight, or a mapping of ``weight`` and options of the loss.
-
-        Raises:
-            ConfigError: for an unknown name or option, or a weight that is not a finite number.
+            written: a weight, or a mapping of ``weight`` and options of the loss; ``ConfigError``
+                for an unknown name or option, or a weight that is not a finite number.
         """
         key = f"losses.{name}"
         if ":" not in name and name not in LOSSES.available():

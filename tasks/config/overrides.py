@@ -23,10 +23,7 @@ _ABSENT = object()
 def parse(text: str, texts: Container[str], is_name: Callable[[str], bool]) -> Change:
     """``+key=value`` to its sign, its key and its value.
 
-    Args:
-        text: as written on the command line.
-        texts: keys whose value is text whatever YAML makes of it.
-        is_name: whether a key's value is a name, even where YAML has another idea of it.
+    Values of keys in ``texts`` are text whatever YAML makes of them, and so are names.
 
     >>> parse("a.b=[1, x]", texts=(), is_name=lambda key: False)
     ('', 'a.b', [1, 'x'])
@@ -79,11 +76,7 @@ def typed(
 ) -> S:
     """The configuration with every key there and of its type; sections are checked as parts are.
 
-    Args:
-        config: all values, as ``file`` holds them.
-        schema: a dataclass.
-        file: named in errors.
-        unknown: the error for a key that the schema does not have.
+    Errors name ``file``, which holds all values; ``unknown`` makes those for unknown keys.
     """
     with explained():  # ${a.key} that is not there
         OmegaConf.resolve(config)

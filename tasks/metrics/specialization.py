@@ -37,8 +37,7 @@ def rows_by_kind(routing: Routing, kind: Tensor, num_kinds: int) -> Tensor:
 
     Args:
         routing: of ``N`` items.
-        kind: int64, of each item, or of each of ``B`` samples that ``N / B`` items in a row
-            belong to.
+        kind: int64, of each item, or of each of ``B`` samples of ``N / B`` items in a row.
         num_kinds: how many there are.
 
     >>> from routers import Items

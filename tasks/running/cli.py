@@ -17,8 +17,8 @@ from ..training.divergence import DivergedError
 from ..training.signals import StoppedError
 from .launch import RankDiedError, RankError
 from .result import print_result
-from .run_dir import CHECKPOINT, RESULT, read_json
-from .train import held_run, resumed, resumed_from, work
+from .run_dir import CHECKPOINT, RESULT, note_start, read_json
+from .train import held_run, resumed, resumed_from
 
 BAD_CONFIG = 2
 FAILED = 1
@@ -75,7 +75,8 @@ def _train(overrides: Sequence[str]) -> int:
     with held_run(config, resume, f"resume={resume}") as (run, folder, checkpoint):
         command = f"python -m tasks resume={folder}"
         try:
-            result = work(run, folder, checkpoint, overrides, console)
+            note_start(folder, run.config, overrides)
+            result = run.train(folder, checkpoint, console)
         except StoppedError as stop:
             return _stopped(stop.signum, command)
         except (KeyboardInterrupt, SystemExit):
@@ -84,7 +85,10 @@ def _train(overrides: Sequence[str]) -> int:
         except (RankDiedError, RankError) as error:
             return _failed(f"{error}; resume from the last checkpoint with: {command}")
         except DivergedError as error:
-            return _failed(f"{error}. {_kept(folder)}")
+            path = folder / CHECKPOINT
+            kept = f"The last good checkpoint is {path}. " if path.exists() else ""
+            cure = "Start a new run with a lower optimizer.lr and another out, or look at the data"
+            return _failed(f"{error}. {kept}{cure}")  # a resumed run keeps its rate
         except OSError as error:
             problem = f"{folder}: {error.strerror or error}"
             return _failed(f"{problem}; fix the problem, then resume with: {command}")
@@ -101,13 +105,6 @@ def _stopped(signum: int, command: str) -> int:
 def _failed(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return FAILED
-
-
-def _kept(folder: Path) -> str:
-    """The last good checkpoint of a run that diverged, and a cure; resuming keeps the rate."""
-    path = folder / CHECKPOINT
-    kept = f"The last good checkpoint is {path}. " if path.exists() else ""
-    return f"{kept}Start a new run with a lower optimizer.lr and another out, or look at the data"
 
 
 def quiet() -> None:

@@ -80,17 +80,15 @@ def _pass(
 ) -> tuple[list[Routing], list[NoOpBank], int, int]:
     """Routings of a pass, what stood in for the experts, FLOPs of all else and of routers."""
     routings: list[Routing] = []
-    of_routers: list[int] = []
+    in_routers: list[int] = []
+    routers = (layer.router for layer in layers)
 
     def forward() -> None:
         routings.extend(module.backbone(batch)[1])
 
-    def run() -> None:
-        of_routers.append(count_flops_of((layer.router for layer in layers), forward))
-
     with skip_experts(layers) as resting:
-        counted = count_flops(run)
-    return routings, resting, counted, of_routers[0]
+        counted = count_flops(lambda: in_routers.append(count_flops_of(routers, forward)))
+    return routings, resting, counted, in_routers[0]
 
 
 def _idle_parameters(layer: MoE, metrics: Mapping[str, Any], routing: Routing) -> float:

@@ -93,11 +93,6 @@ def launch(
 ) -> dict[str, Any]:
     """Train the run in a folder on several devices; returns what ``result.json`` holds.
 
-    Args:
-        folder, checkpoint, draws: as in ``WorkerConfig``.
-        devices: how many.
-        on_validation: called after every validation.
-
     Raises:
         RankDiedError: if a worker died.
         RankError: if a worker failed with an unexpected error.
@@ -169,22 +164,16 @@ def _workers(
         lock = held.enter_context((folder / RANKS).open("a"))
         fcntl.flock(lock, fcntl.LOCK_EX)
         store = _store(devices)
+        resume = None if checkpoint is None else str(checkpoint)
         workers: list[Worker] = []
         held.callback(_end_all, workers)
         for rank in range(devices):
             here, there = Pipe()
             held.callback(here.close)
-            order = WorkerConfig(
-                folder=str(folder),
-                checkpoint=None if checkpoint is None else str(checkpoint),
-                rank=rank,
-                world_size=devices,
-                port=store.port,
-                link=there.fileno(),
-                draws=draws,
-            )
+            link = there.fileno()
+            order = WorkerConfig(str(folder), resume, rank, devices, store.port, link, draws)
             with there:
-                process = _start(order, (there.fileno(), lock.fileno()))
+                process = _start(order, (link, lock.fileno()))
             workers.append(Worker(rank, process, here))
         yield workers
 
@@ -207,26 +196,25 @@ def _store(devices: int) -> Any:
 
 
 def _start(order: WorkerConfig, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
-    """Start a worker; it blocks the signals that are for this process."""
+    """Start a worker; it blocks the signals that are for this process.
+
+    Ranks communicate within this machine, without warnings.
+    """
+    loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+    within = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), loopback)
+    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", **within}
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         return subprocess.Popen(
             [sys.executable, "-m", "tasks.running.ddp_worker", json.dumps(asdict(order))],
-            env={**_defaults(), **os.environ, "PYTHONPATH": paths},  # what is found here
+            env={**quiet, **os.environ, "PYTHONPATH": paths},  # what is found here
             stdin=subprocess.DEVNULL,
             pass_fds=inherited,
             start_new_session=True,
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _defaults() -> dict[str, str]:
-    """Environment variables: ranks communicate within this machine, without warnings."""
-    (loopback, *_) = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
-    within = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), loopback)
-    return {"TORCH_CPP_LOG_LEVEL": "ERROR", **within}
 
 
 def _end_all(workers: Sequence[Worker]) -> None:

@@ -1,4 +1,4 @@
-"""What a run shows of its result: the table at its end, and which expert worked on what."""
+"""The tables of a result: a summary on the screen, and which expert worked on what."""
 
 import csv
 import io
@@ -29,18 +29,12 @@ def print_result(console: "Console", result: dict[str, Any], folder: Path) -> No
     table.add_column(style="dim")
     active, in_routers = compute["active_parameters"], compute["router_parameters"]
     speed = f"{compute['items_per_second']:,.0f} samples per second"
+    of_these = f"{active:,.0f} active, {in_routers:,} in routers"
+    validation = f"validation {_decimal(score['validation'])}"
     for row in (
-        (
-            f"test {score['name']}",
-            _decimal(score["value"]),
-            f"validation {_decimal(score['validation'])}",
-        ),
+        (f"test {score['name']}", _decimal(score["value"]), validation),
         *_balance(result["load"], result["layers"]),
-        (
-            "parameters",
-            f"{compute['parameters']:,}",
-            f"{active:,.0f} active, {in_routers:,} in routers",
-        ),
+        ("parameters", f"{compute['parameters']:,}", of_these),
         ("FLOPs per sample", f"{compute['flops_per_item']:,.0f}", "forward, counted"),
         ("training time", f"{compute['train_seconds']:.1f} s", speed),
     ):
@@ -76,11 +70,7 @@ def confusion_csv(task: Task, layers: list[dict[str, Tensor]]) -> str:
     """A line for each layer, expert and kind of the last evaluation.
 
     ``rows`` counts what the expert computed for the kind; where ``by`` is ``gate``, it is the
-    weight that the task's gate gave the expert.
-
-    Args:
-        task: whose kinds were counted.
-        layers: for each layer its tables ``(E, kinds)`` by name.
+    weight that the task's gate gave the expert. Each layer has tables ``(E, kinds)`` by name.
     """
     names = {kinds.name: kinds.names for kinds in task.kinds()}
     text = io.StringIO()

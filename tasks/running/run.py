@@ -77,14 +77,9 @@ class Run:
             batch = self.task.describe(self.task.collate(first))
             backbone = build_control(config, self.task, backbone, batch)
             losses = {}  # a single expert is always balanced
-        self.module = RoutedModule(
-            self.task,
-            backbone,
-            losses,
-            config.optimizer,
-            total_steps=_total_steps(config.trainer, len(self.batches)),
-            devices=self.rank.world_size,
-        )
+        steps = _total_steps(config.trainer, len(self.batches))
+        devices = self.rank.world_size
+        self.module = RoutedModule(self.task, backbone, losses, config.optimizer, steps, devices)
         self._try_out()
 
     def train(
@@ -102,10 +97,9 @@ class Run:
             console: where a progress bar goes, if it is a terminal.
             on_validation: called after every validation; an error that it raises ends the run.
         """
-        if self.rank.world_size > 1:
-            return launch(
-                folder, self.rank.world_size, checkpoint, console.is_terminal, on_validation
-            )
+        devices, draws = self.rank.world_size, console.is_terminal
+        if devices > 1:
+            return launch(folder, devices, checkpoint, draws, on_validation)
         return self.write(folder, *self.fit(folder, checkpoint, console, Signals(), on_validation))
 
     def fit(
@@ -116,14 +110,9 @@ class Run:
         stop: Stop,
         on_validation: OnValidation | None,
     ) -> tuple[Record, dict[str, float]]:
-        """Train and evaluate as one of the processes of the run.
+        """Train and evaluate as one process of the run; returns its time and last validation.
 
-        Args:
-            folder, checkpoint, console, on_validation: as for ``train``, used by rank 0 only.
-            stop: asks to stop.
-
-        Returns:
-            The time it took, and the last validation.
+        Rank 0 alone uses all arguments but the folder; they are as for ``train``.
         """
         settings = self.config.trainer
         record = Record(settings.log_every_n_steps)

@@ -36,7 +36,10 @@ def new_run_dir(config: Config) -> Iterator[Path]:
     Raises:
         ConfigError: where it cannot be written, or holds anything.
     """
-    out = _empty_folder(config)
+    with _writing(f"out={config.out}"):
+        out = _unused(config) if config.out is None else user_path(config.out)
+        out.mkdir(parents=True, exist_ok=True)
+    _refuse_used(out)
     with locked(f"out={out}", out):
         _refuse_used(out)  # another run may have been faster
         with _writing(f"out={out}"):
@@ -63,17 +66,13 @@ def locked(setting: str, folder: Path) -> Iterator[None]:
         yield
 
 
-def add_command(folder: Path, arguments: Sequence[str]) -> None:
-    """Note how the run was started or resumed."""
-    with (folder / COMMAND).open("a", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(shlex.join(["python", "-m", "tasks", *arguments]) + "\n")
-
-
-def update_config(folder: Path, config: Config) -> None:
-    """Store the configuration that runs from now on."""
+def note_start(folder: Path, config: Config, arguments: Sequence[str]) -> None:
+    """Store the configuration that runs from now on, and how it was started or resumed."""
     text = to_yaml(config)
     if (folder / CONFIG).read_text(encoding="utf-8") != text:
         write_text(folder / CONFIG, text)
+    with (folder / COMMAND).open("a", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(shlex.join(["python", "-m", "tasks", *arguments]) + "\n")
 
 
 def last_checkpoint(folder: Path, model: nn.Module) -> Path | None:
@@ -144,16 +143,6 @@ def _writing(setting: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(f"{setting}: cannot be written ({error.strerror})") from error
-
-
-def _empty_folder(config: Config) -> Path:
-    with _writing(f"out={config.out}"):
-        if config.out is None:
-            return _unused(config)
-        out = user_path(config.out)
-        out.mkdir(parents=True, exist_ok=True)
-    _refuse_used(out)
-    return out
 
 
 def _refuse_used(out: Path) -> None:

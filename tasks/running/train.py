@@ -11,19 +11,9 @@ from routers import ConfigError
 from ..config.compose import CONFIG, compose, user_path
 from ..config.overrides import load_yaml
 from ..config.schema import Config
-from .run_dir import (
-    RESULT,
-    add_command,
-    last_checkpoint,
-    locked,
-    new_run_dir,
-    read_json,
-    update_config,
-)
+from .run_dir import RESULT, last_checkpoint, locked, new_run_dir, note_start, read_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ..training.callbacks import OnValidation
     from .run import Run
 
@@ -67,10 +57,11 @@ def train(
     exists = (out / CONFIG).exists()
     arguments = [f"resume={out}"] if exists else [*overrides, f"out={out}"]
     config = resumed(out, arguments) if exists else compose(arguments)
-    with held_run(config, out if exists else None, f"out={out}") as held:
+    with held_run(config, out if exists else None, f"out={out}") as (run, folder, checkpoint):
         if (out / RESULT).exists():  # while this one waited
             return dict(read_json(out / RESULT))
-        return work(*held, arguments, Console(file=io.StringIO()), on_validation)
+        note_start(folder, run.config, arguments)
+        return run.train(folder, checkpoint, Console(file=io.StringIO()), on_validation)
 
 
 @contextmanager
@@ -79,10 +70,7 @@ def held_run(
 ) -> Iterator[tuple["Run", Path, Path | None]]:
     """A run, its folder, held for this process, and the checkpoint to continue from.
 
-    Args:
-        config: of the run.
-        folder: of an unfinished run; None for a new one.
-        setting: that named the folder, for errors.
+    ``folder`` is that of an unfinished run, None for a new one; ``setting`` named it, for errors.
     """
     from .run import Run
 
@@ -94,20 +82,6 @@ def held_run(
         with locked(setting, folder):
             run = Run(config)
             yield run, folder, last_checkpoint(folder, run.module)
-
-
-def work(
-    run: "Run",
-    folder: Path,
-    checkpoint: Path | None,
-    arguments: Sequence[str],
-    console: "Console",
-    on_validation: "OnValidation | None" = None,
-) -> dict[str, Any]:
-    """Note how the run was started, then train it; returns what ``result.json`` holds."""
-    update_config(folder, run.config)
-    add_command(folder, arguments)
-    return run.train(folder, checkpoint, console, on_validation)
 
 
 def resumed_from(overrides: Sequence[str]) -> Path | None:

@@ -15,6 +15,9 @@ class CsvLog(Logger):
     The whole file is replaced by a rename, so that it is never partly written.
     """
 
+    name = "csv"
+    version = ""
+
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
@@ -29,14 +32,6 @@ class CsvLog(Logger):
                 at = int(row.pop("step"))
                 if at <= step:
                     self.rows[at] = {name: text for name, text in row.items() if text}
-
-    @property
-    def name(self) -> str:
-        return "csv"
-
-    @property
-    def version(self) -> str:
-        return ""
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run's folder already holds its configuration."""

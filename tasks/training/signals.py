@@ -17,14 +17,10 @@ class StoppedError(Exception):
 
 
 class Stop:
-    """A source of requests to stop a run.
-
-    Attributes:
-        signum: the signal that requested the stop; None before any request.
-    """
+    """A source of requests to stop a run."""
 
     def __init__(self) -> None:
-        self.signum: int | None = None
+        self.signum: int | None = None  #: the signal that requested the stop, if any did
 
     def listen(self) -> None:
         """Start listening, until ``uninstall``; a second call has no effect."""
