@@ -10,6 +10,7 @@ MODULES = (
     "torch.utils.tensorboard",
     "torch.profiler",
     "sklearn.datasets",
+    "sklearn.model_selection",
     "fsspec.implementations.local",
 )
 

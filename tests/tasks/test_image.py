@@ -285,7 +285,7 @@ def network(*settings):
         ("task.model.patch=0", r"task.model.patch=0 is invalid: expected an integer in \[1, 10\]"),
         (
             "task.model.routed=[4]",
-            r"task.model.routed=\[4\] is invalid: expected one or more block numbers",
+            r"task.model.routed=\[4\] is invalid: expected .* integers in \[0, depth=4\)",
         ),
         (
             "task.label_smoothing=1",

@@ -107,5 +107,5 @@ def test_trains(tmp_path, router):
 
 
 def test_bad_option():
-    with pytest.raises(ConfigError, match=r"task\.gram_dropout=1\.0 is invalid: expected"):
+    with pytest.raises(ConfigError, match=r"^gram_dropout=1\.0 is invalid: expected"):
         CharProperties(gram_dropout=1.0)

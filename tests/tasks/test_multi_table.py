@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from routers import ConfigError
-from tasks import CONF, Batch, build_backbone, build_task, compose
+from tasks import Batch, build_backbone, build_task, compose
 from tasks.backbones._tabular import (
     Numbers,
     TableEncoder,
@@ -353,12 +352,12 @@ def test_views_must_be_declared(file):
 
 @pytest.fixture(params=["census", "census_views"])
 def census(request):
-    return OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{request.param}.yaml"))
+    return compose([f"experiment={request.param}"])
 
 
 def test_answers_are_no_inputs_of_census(census):
     """Marital status holds an answer; the instance weight belongs to the sample's design."""
-    data = census["task"]["data"]
+    data = census.task["data"]
     features = [*data["categorical"], *data["numeric"]]
     assert len(data["columns"]) == 42
     assert data["columns"][7] == "marital_status" == data["targets"]["never_married"]["column"]
@@ -371,10 +370,10 @@ def test_answers_are_no_inputs_of_census(census):
 
 def test_both_experiments_read_one_table():
     one, other = (
-        OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{name}.yaml"))["task"]["data"]
-        for name in ("census", "census_views")
+        compose([f"experiment={name}"]).task["data"] for name in ("census", "census_views")
     )
-    other.pop("views")
+    assert other.pop("views")
+    assert not one.pop("views", None)
     assert one == other
 
 
@@ -387,6 +386,7 @@ def test_census_runs(tmp_path, experiment):
         few.writelines(line for _, line in zip(range(3000), whole, strict=False))
     result = train(
         tmp_path / "run",
+        "task=multitask",
         f"experiment={experiment}",
         f"task.data.path={path}",
         "task.depth=1",
