@@ -1,7 +1,7 @@
 """Construction of the task and its network from a configuration."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import count
 from typing import Any
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 import experts
-from experts import GateTopology, MoE
+import routers
+from experts import Bank, GateTopology, MoE, MultiGateMoE
 from routers import ConfigError
 from routers.plugins import option_errors_under
 
@@ -19,7 +20,12 @@ from ..config.schema import Config
 from ..loading.batches import InOrder
 from ..loading.seeds import mix_seed
 from .dense_control import CONTROLS, Call, matched
-from .moe_layer import build_layer
+
+#: Maps the number of experts to the experts that each gate can choose.
+Wiring = Callable[[int], GateTopology]
+
+#: Words in torch's errors about sizes beyond the memory or the integer range.
+_MEMORY_SIGNS = ("allocate", "Storage size", "Overflow")
 
 
 def part(section: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -39,15 +45,11 @@ def build_backbone(config: Config, task: Task) -> Backbone:
     """Build the network of the task with the router and experts of the configuration.
 
     With the same seed, all layers that are not routed have the same weights for every choice of
-    router and experts.
-
-    Raises:
-        ConfigError: if task, router and experts do not fit together.
+    router and experts. ``ConfigError`` is raised if these do not fit together or in memory.
     """
-    with _seeded(config.seed, 0), option_errors_under("task"):
+    with _enough_memory(), _seeded(config.seed, 0), option_errors_under("task"):
         backbone = task.backbone(_layers(config))
-    layers = routed_layers(backbone)
-    for layer in layers:
+    for layer in routed_layers(backbone):
         _check_fits(layer, task, config)
     return backbone
 
@@ -81,13 +83,10 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
     """Build the network of the task with dense layers that cost as much as those of ``routed``.
 
     Args:
-        config: has ``moe.control``.
+        config: has ``moe.control``; ``ConfigError`` if nothing is routed, or nothing costs as much.
         task: the task.
         routed: the network to match, its routers prepared.
         batch: prepared training data; costs are those of a pass over it.
-
-    Raises:
-        ConfigError: if nothing is routed, or no dense layer costs as much.
     """
     assert config.moe.control is not None
     cost = CONTROLS[config.moe.control]
@@ -102,9 +101,7 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
     pairs = iter(zip(layers, calls, strict=True))
     built = count(1)
 
-    def layer(
-        sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None = None
-    ) -> MoE:
+    def layer(sample_shape: tuple[int, ...], wiring: Wiring | None = None) -> MoE:
         dense = None if wiring is None else wiring(config.moe.num_experts).dense()
         around = partial(build_layer, router=("uniform", {"k": 1}), wiring=dense)
         with _seeded(config.seed, next(built)), keys_complete():
@@ -115,13 +112,35 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
 
 
 def _layers(config: Config) -> Layer:
-    built = count(1)
+    built, settings = count(1), config.moe
 
-    def layer(
-        sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None = None
-    ) -> MoE:
-        with _seeded(config.seed, next(built)):
-            return _layer(config, sample_shape, wiring)
+    def layer(sample_shape: tuple[int, ...], wiring: Wiring | None = None) -> MoE:
+        topology = None if wiring is None else wiring(settings.num_experts)
+        with _seeded(config.seed, next(built)), keys_complete():
+            name, options = part(config.expert)
+            image = len(sample_shape) == 3
+            dim = sample_shape[0] if image else sample_shape[-1]
+            bank = experts.build(name, dim, settings.num_experts, **options)
+            if len(bank.row_axes) > len(sample_shape) or (len(bank.row_axes) == 3) != image:
+                rows = f"its rows are ({', '.join(bank.row_axes)})"
+                raise ConfigError(
+                    f"expert={name}: {rows}, but this model gives samples of shape {sample_shape}; "
+                    "choose an expert or a task.model that fits"
+                )
+            shared = (
+                experts.build(name, dim, settings.shared, **options) if settings.shared else None
+            )
+            return build_layer(
+                bank,
+                router=part(config.router),
+                wiring=topology,
+                shared=shared,
+                capacity=settings.capacity,
+                drop=settings.drop,
+                renormalize=settings.renormalize,
+                rounding=settings.rounding,
+                expert_dropout=settings.expert_dropout,
+            )
 
     return layer
 
@@ -134,50 +153,33 @@ def _calls(layers: list[MoE]) -> Iterator[list[Call]]:
     def note(_: MoE, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         calls.append((args, kwargs))
 
-    handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
-    try:
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_pre_hook(note, with_kwargs=True))
         yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def _layer(
-    config: Config, sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None
+def build_layer(
+    bank: Bank, *, router: tuple[str, dict[str, Any]], wiring: GateTopology | None, **settings: Any
 ) -> MoE:
-    settings = config.moe
-    topology = None if wiring is None else wiring(settings.num_experts)
-    with keys_complete():
-        return _routed_layer(config, sample_shape, topology)
+    """Build the layer around ``bank``, with a router, or a router per gate.
 
+    Args:
+        bank: the experts.
+        router: name and options of the router, or of the router of every gate.
+        wiring: the experts that each gate can choose, and its input; None for one gate over all.
+        settings: keyword arguments of ``MoE``.
 
-def _routed_layer(
-    config: Config, sample_shape: tuple[int, ...], topology: GateTopology | None
-) -> MoE:
-    settings = config.moe
-    expert_name, expert_options = part(config.expert)
-    dim = sample_shape[0] if len(sample_shape) == 3 else sample_shape[-1]
-    bank = experts.build(expert_name, dim, settings.num_experts, **expert_options)
-    image = len(sample_shape) == 3
-    if len(bank.row_axes) > len(sample_shape) or (len(bank.row_axes) == 3) != image:
-        raise ConfigError(
-            f"expert={expert_name}: its rows are ({', '.join(bank.row_axes)}), but this model "
-            f"gives samples of shape {sample_shape}; choose an expert or a task.model that fits"
-        )
-    shared = None
-    if settings.shared:
-        shared = experts.build(expert_name, dim, settings.shared, **expert_options)
-    return build_layer(
-        bank,
-        router=part(config.router),
-        wiring=topology,
-        shared=shared,
-        capacity=settings.capacity,
-        drop=settings.drop,
-        renormalize=settings.renormalize,
-        rounding=settings.rounding,
-        expert_dropout=settings.expert_dropout,
-    )
+    >>> build_layer(experts.build("mlp", 8, 4), router=("topk", {"k": 2}), wiring=None).num_gates
+    1
+    """
+    name, options = router
+    if wiring is None:
+        return MoE(routers.build(name, bank.dim, bank.num_experts, **options), bank, **settings)
+    gates = [
+        routers.build(name, bank.dim, len(branch.experts), **options) for branch in wiring.branches
+    ]
+    return MultiGateMoE(gates, bank, wiring, **settings)
 
 
 def _check_fits(layer: MoE, task: Task, config: Config) -> None:
@@ -215,3 +217,24 @@ def _seeded(seed: int, place: int) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(mix_seed(seed, place))
         yield
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Turn torch's errors about memory into a ``ConfigError``.
+
+    >>> with _enough_memory():
+    ...     torch.empty(2**60)
+    Traceback (most recent call last):
+    routers.plugins.errors.ConfigError: the model does not fit in memory; lower moe.num_experts, ...
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, TypeError) as error:
+        short = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not short and not any(sign in str(error) for sign in _MEMORY_SIGNS):
+            raise
+        raise ConfigError(
+            "the model does not fit in memory; lower moe.num_experts, expert.hidden or the "
+            "width and depth of the network"
+        ) from error

@@ -10,11 +10,11 @@ import experts
 from experts import Bank, MoE, count_flops, skip_experts
 from routers import ConfigError, Routing
 
-#: What a routed layer and its dense stand-in must have in common.
-Cost = Callable[[MoE, "Call"], int]
-
 #: A layer's positional and keyword arguments in a pass over real data.
 Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+#: What a routed layer and its dense stand-in must have in common.
+Cost = Callable[[MoE, Call], int]
 
 #: Largest relative difference in cost that still counts as equal.
 TOLERANCE = 0.05
@@ -56,12 +56,9 @@ def matched(
     Args:
         routed: the layer to replace.
         call: what it was called with in a pass over real data.
-        cost: what to match.
+        cost: what to match; ``ConfigError`` where no width comes within ``TOLERANCE``.
         expert: name and options of the expert, whose ``hidden`` is varied.
         around: builds the dense layer around its bank of one expert.
-
-    Raises:
-        ConfigError: where no width comes within ``TOLERANCE``.
     """
     name, options = expert
     if "hidden" not in options:

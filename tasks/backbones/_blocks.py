@@ -1,14 +1,66 @@
-"""The transformer block that image and text models share."""
+"""The transformer block that image and text models share, residual layers, and their checks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from routers import OptionError, Routing
 
-from .._task import Layer
-from ._attention import Attend, to_all
+from .._task import Batch, Layer
+
+#: ``(query, key, value, mask) -> seen``. The first three and the result are
+#: ``(B, heads, L, width)``; ``mask`` is ``(B, L)`` bool, False at padding, or None.
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+
+
+def to_all(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Each position attends to all unpadded ones; the result is 0 if all are padding.
+
+    >>> value = torch.tensor([1.0, 3.0, 8.0]).view(1, 1, 3, 1)
+    >>> mask = torch.tensor([[True, True, False]])
+    >>> to_all(torch.zeros_like(value), torch.zeros_like(value), value, mask).flatten().tolist()
+    [2.0, 2.0, 2.0]
+    """
+    seen = None if mask is None else mask[:, None, None, :]
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+
+
+def to_past(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Each position attends to itself and the unpadded ones before it.
+
+    >>> value = torch.tensor([1.0, 3.0, 8.0]).view(1, 1, 3, 1)
+    >>> to_past(torch.zeros_like(value), torch.zeros_like(value), value, None).flatten().tolist()
+    [1.0, 2.0, 4.0]
+    """
+    if mask is None:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    length = mask.shape[1]
+    past = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
+    seen = mask[:, None, None, :] & past
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+
+
+def rotary(
+    attend: Attend, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> Tensor:
+    """``attend`` with positions: queries and keys are turned, so that scores see distances.
+
+    Use it as ``partial(rotary, to_past)``. Source: Su et al. 2021, 2104.09864, equation 34.
+    """
+    length, width = query.shape[-2:]
+    pair = torch.arange(width // 2, device=query.device, dtype=torch.float32)
+    position = torch.arange(length, device=query.device, dtype=torch.float32)
+    angle = torch.outer(position, 10000.0 ** (-2 * pair / width))
+    return attend(_turned(query, angle), _turned(key, angle), value, mask)
+
+
+def _turned(x: Tensor, angle: Tensor) -> Tensor:
+    """Pairs of values, one from each half, turned by ``angle`` ``(L, width / 2)``."""
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    left, right = x.chunk(2, -1)
+    return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
 
 
 class Block(nn.Module):
@@ -33,51 +85,30 @@ class Block(nn.Module):
         self.moe = layer
 
     def forward(
-        self,
-        x: Tensor,
-        *,
-        mask: Tensor | None = None,
-        ids: Tensor | None = None,
-        task: Tensor | None = None,
+        self, x: Tensor, *, mask: Tensor | None = None, **about: Tensor | None
     ) -> tuple[Tensor, Routing | None]:
         """``(B, L, D)`` to the same shape, and the layer's routing.
 
-        Args:
-            x: ``(B, L, D)``.
-            mask: ``(B, L)`` bool, False at padding.
-            ids: ``(B, L)``, what the router may know an item by.
-            task: ``(B,)`` or ``(B, L)``, its task, language or domain.
+        ``mask`` is ``(B, L)`` bool, False at padding; ``about`` what the router may know of items:
+        ``ids`` ``(B, L)`` and ``task``, ``(B,)`` or ``(B, L)``, a task, language or domain.
         """
         qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         seen = self.attend(query, key, value, mask)
         x = x + self.out(seen.transpose(1, 2).flatten(2))
-        update, routing = self.moe(self.moe_norm(x), mask=mask, ids=ids, task=task)
+        update, routing = self.moe(self.moe_norm(x), mask=mask, **about)
         return x + update, routing
 
 
 class FeedForward(nn.Module):
-    """The dense layer of a block that is not routed: two linear layers around a GELU.
-
-    >>> import torch
-    >>> update, routing = FeedForward(8, 32)(torch.zeros(2, 3, 8))
-    >>> update.shape, routing
-    (torch.Size([2, 3, 8]), None)
-    """
+    """The dense layer of a block that is not routed: two linear layers around a GELU."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
         self.into = nn.Linear(dim, hidden)
         self.back = nn.Linear(hidden, dim)
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        mask: Tensor | None = None,
-        ids: Tensor | None = None,
-        task: Tensor | None = None,
-    ) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, **about: Tensor | None) -> tuple[Tensor, None]:
         """``(..., D)`` to the same shape; nothing is routed, so the rest is not read."""
         return self.back(F.gelu(self.into(x))), None
 
@@ -86,9 +117,8 @@ class Blocks(nn.ModuleList):
     """A stack of blocks; called, it collects the routings of those that route.
 
     Args:
-        layer: builds a routed layer for samples of shape ``(length, dim)``.
-        length: ``L`` of the longest sequence.
-        dim: ``D``.
+        layer: builds a routed layer for samples of a shape.
+        shape: ``(L, D)`` of the longest sequence.
         depth: number of blocks.
         heads: attention heads.
         attend: attention function.
@@ -99,16 +129,18 @@ class Blocks(nn.ModuleList):
     def __init__(
         self,
         layer: Layer,
-        *,
-        length: int,
-        dim: int,
+        shape: tuple[int, int],
         depth: int,
         heads: int,
         attend: Attend = to_all,
         routed: Sequence[int] | None = None,
     ) -> None:
-        inner = _layers(layer, (length, dim), depth, range(depth) if routed is None else routed)
-        super().__init__(Block(dim, heads, one, attend) for one in inner)
+        dim = shape[1]
+        chosen = range(depth) if routed is None else routed
+        super().__init__(
+            Block(dim, heads, layer(shape) if i in chosen else FeedForward(dim, 4 * dim), attend)
+            for i in range(depth)
+        )
 
     def forward(self, x: Tensor, **about: Tensor | None) -> tuple[Tensor, list[Routing]]:
         """``(B, L, D)`` through all blocks; ``about`` as in ``Block.forward``."""
@@ -120,45 +152,58 @@ class Blocks(nn.ModuleList):
         return x, routings
 
 
-def _layers(
-    layer: Layer, shape: tuple[int, int], depth: int, routed: Sequence[int]
-) -> Iterator[nn.Module]:
-    for index in range(depth):
-        yield layer(shape) if index in routed else FeedForward(shape[1], 4 * shape[1])
+def known(batch: Batch) -> dict[str, Tensor | None]:
+    """The ``ids`` and the ``task`` of a batch, by which routers may know its items."""
+    return {"ids": batch.get("ids"), "task": batch.get("task")}
 
 
-def check_blocks(dim: int, depth: int, heads: int, routed: Sequence[int] | None = None) -> None:
-    """Raise ``OptionError`` for an impossible stack of blocks."""
-    if heads < 1:
-        raise OptionError("heads", heads, "an integer >= 1")
+def residual(
+    x: Tensor, layers: Iterable[nn.Module], before: Iterable[nn.Module], **about: Tensor | None
+) -> tuple[Tensor, list[Routing]]:
+    """Add to ``x`` what each layer makes of it; returns also the routings of those that route.
+
+    The input of each layer passes its norm or dropout in ``before``; layers and ``about`` are as
+    ``Block`` takes them.
+    """
+    routings = []
+    for layer, norm in zip(layers, before, strict=False):
+        update, routing = layer(norm(x), **about)
+        x = x + update
+        if routing is not None:
+            routings.append(routing)
+    return x, routings
+
+
+def check_counts(**counts: int) -> None:
+    """Raise ``OptionError`` for a number below 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise OptionError(name, value, "an integer >= 1")
+
+
+def check_blocks(
+    dim: int, depth: int, heads: int, routed: Sequence[int] | None = None, pairs: bool = False
+) -> None:
+    """Raise ``OptionError`` for an impossible stack of blocks.
+
+    Where ``pairs`` is set, each head's values must make pairs, as ``rotary`` takes them.
+    """
+    check_counts(heads=heads)
     if dim < 1 or dim % heads:
         raise OptionError("dim", dim, f"a positive multiple of heads={heads}")
-    if depth < 1:
-        raise OptionError("depth", depth, "an integer >= 1")
+    check_counts(depth=depth)
     if routed is not None and not (routed and set(routed) <= set(range(depth))):
-        raise OptionError(
-            "routed",
-            list(routed),
-            f"one or more integers in [0, depth={depth}), or null",
-        )
-
-
-def check_rotary(dim: int, heads: int) -> None:
-    """Raise ``OptionError`` where rotary positions cannot pair the values of a head."""
-    if dim % (2 * heads):
+        expected = f"one or more integers in [0, depth={depth}), or null"
+        raise OptionError("routed", list(routed), expected)
+    if pairs and dim % (2 * heads):
         raise OptionError("dim", dim, f"a multiple of 2 * heads={2 * heads}")
 
 
-def check_ngrams(ngrams: Sequence[int], buckets: int) -> None:
-    """Raise ``OptionError`` for impossible lengths of n-grams or sizes of their table."""
+def check_ngrams(ngrams: Sequence[int], buckets: int, **rates: float) -> None:
+    """Raise ``OptionError`` for impossible lengths or tables of n-grams, or rates of dropout."""
     if not ngrams or min(ngrams) < 1 or len(set(ngrams)) < len(ngrams):
         raise OptionError("ngrams", list(ngrams), "different integers >= 1")
-    if buckets < 1:
-        raise OptionError("buckets", buckets, "an integer >= 1")
-
-
-def check_rates(**rates: float) -> None:
-    """Raise ``OptionError`` for a probability outside [0, 1)."""
+    check_counts(buckets=buckets)
     for name, rate in rates.items():
         if not 0 <= rate < 1:
             raise OptionError(name, rate, "a number in [0, 1)")

@@ -16,8 +16,6 @@ def patches(x: Tensor, size: int, overlap: int = 0) -> Tensor:
         size: side of a patch, in pixels.
         overlap: pixels that neighbouring patches share.
 
-    >>> patches(torch.zeros(2, 3, 28, 30), size=8).shape
-    torch.Size([2, 16, 3, 8, 8])
     >>> patches(torch.zeros(2, 1, 8, 8), size=4, overlap=2).shape
     torch.Size([2, 16, 1, 4, 4])
     """
@@ -31,12 +29,8 @@ def patches(x: Tensor, size: int, overlap: int = 0) -> Tensor:
 def content_ids(tiles: Tensor, levels: int) -> Tensor:
     """Ids of tiles from the brightness of their quarters.
 
-    Each quarter's mean, in 0 … 1, is rounded down to one of ``levels``; the four make one
-    number below ``levels ** 4``.
-
-    Args:
-        tiles: ``(..., H, W)``.
-        levels: steps of brightness.
+    Each quarter's mean over ``(..., H, W)``, in 0 … 1, is rounded down to one of ``levels``; the
+    four make one number below ``levels ** 4``.
 
     >>> content_ids(torch.tensor([[[0.0, 0.0], [0.0, 0.9]]]), 4).tolist()
     [3]

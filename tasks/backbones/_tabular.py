@@ -1,7 +1,7 @@
 """Tables for networks: a vector for every category, pieces of lines for numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,7 @@ from torch.nn import functional as F
 from .._task import Batch
 
 
-@dataclass(frozen=True)
-class Numbers:
+class Numbers(NamedTuple):
     """Statistics of numeric columns in the training split.
 
     Attributes:
@@ -25,38 +24,29 @@ class Numbers:
 
     def of(self, columns: Sequence[int]) -> "Numbers":
         """Of some of the columns."""
-        some = list(columns)
-        return Numbers(self.mean[some], self.std[some], self.edges[some])
+        return Numbers(*(values[list(columns)] for values in self))
 
 
 def fit_numbers(x: Tensor, bins: int) -> Numbers:
-    """Means, deviations and bins of columns, of what is there.
+    """Means, deviations and ``Q`` bins of columns ``(N, F)``, NaN where nothing is.
 
     The edges are quantiles of the different values: one that most rows have, such as 0, takes
     one edge and not most of them.
 
-    Args:
-        x: ``(N, F)`` of the training split, NaN where nothing is.
-        bins: ``Q``.
-
     >>> fit_numbers(torch.tensor([[0.0], [0.0], [0.0], [1.0], [8.0]]), bins=2).edges.tolist()
     [[0.0, 1.0, 8.0]]
     """
-    columns = [_fit_column(column[~column.isnan()].double(), bins) for column in x.unbind(1)]
-    mean, std, edges = zip(*columns, strict=True) if columns else ((), (), ())
-    return Numbers(_stack(mean), _stack(std), _stack(edges).view(x.shape[1], bins + 1))
-
-
-def _fit_column(values: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    if not len(values):
-        values = values.new_zeros(1)
-    at = torch.linspace(0, 1, bins + 1, dtype=values.dtype)
-    std = values.std(correction=0)
-    return values.mean(), torch.where(std > 0, std, 1.0), torch.unique(values).quantile(at)
-
-
-def _stack(values: Sequence[Tensor]) -> Tensor:
-    return torch.stack(list(values)).float() if values else torch.zeros(0)
+    mean, std, edges = torch.zeros(x.shape[1]), torch.ones(x.shape[1]), []
+    at = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
+    for index, column in enumerate(x.unbind(1)):
+        values = column[~column.isnan()].double()
+        if not len(values):
+            values = values.new_zeros(1)
+        mean[index] = values.mean()
+        if (spread := values.std(correction=0)) > 0:
+            std[index] = spread
+        edges.append(torch.unique(values).quantile(at).float())
+    return Numbers(mean, std, torch.stack(edges) if edges else torch.zeros(0, bins + 1))
 
 
 def encode_numbers(x: Tensor, missing: Tensor, numbers: Numbers) -> Tensor:
@@ -88,10 +78,8 @@ class TableEncoder(nn.Module):
     """Rows to ``(B, D)``: the sum of a vector per column.
 
     Args:
-        categories: number of codes of each categorical column that is read.
-        numbers: of the numeric columns that are read.
-        categorical: which columns of ``batch["categorical"]`` are read.
-        numeric: which columns of ``batch["x"]`` are read.
+        categories, numbers: of the columns that are read, number of codes and statistics.
+        categorical, numeric: which columns of ``batch["categorical"]`` and ``batch["x"]`` are read.
         dim: ``D``.
         dropout: probability of leaving a column out, in training; 0 leaves all in.
     """
@@ -117,8 +105,8 @@ class TableEncoder(nn.Module):
         self.dropout = dropout
         starts = torch.tensor([0, *categories], dtype=torch.int64).cumsum(0)
         self.register_buffer("offsets", starts[:-1])
-        for name in ("mean", "std", "edges"):
-            self.register_buffer(name, getattr(numbers, name))
+        for name, values in numbers._asdict().items():
+            self.register_buffer(name, values)
         pieces = numbers.edges.shape[1] + 1
         self.codes = nn.Parameter(torch.randn(int(starts[-1]), dim) * len(self) ** -0.5)
         self.lines = nn.Parameter(
@@ -141,29 +129,20 @@ class TableEncoder(nn.Module):
         stays = F.dropout(self.bias.new_ones(len(codes), len(self)), self.dropout, self.training)
         of_codes, of_lines = stays[:, : codes.shape[1]], stays[:, codes.shape[1] :]
         starts = torch.arange(len(codes), device=codes.device) * codes.shape[1]
-        x = F.embedding_bag(
-            codes.flatten(),
-            self.codes,
-            starts,  # given, so that there may be no categorical column at all
-            mode="sum",
-            per_sample_weights=of_codes.flatten(),
-        )
+        flat, stay = codes.flatten(), of_codes.flatten()
+        # starts are given, so that there may be no categorical column at all
+        x = F.embedding_bag(flat, self.codes, starts, mode="sum", per_sample_weights=stay)
         pieces = pieces.to(x.dtype) * of_lines.unsqueeze(-1).to(x.dtype)
         return x + self.bias + pieces.flatten(1) @ self.lines.flatten(0, 1)
 
 
 class ViewsEncoder(nn.Module):
-    """A representation per view, and the sum of all last, ``(V + 1, B, D)``.
-
-    Args:
-        views: an encoder of each.
-    """
+    """A representation per view, by its encoder, and the sum of all last, ``(V + 1, B, D)``."""
 
     def __init__(self, views: Sequence[nn.Module]) -> None:
         super().__init__()
         self.views = nn.ModuleList(views)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Every view's representation, and their sum."""
         x = torch.stack([view(batch) for view in self.views])
         return torch.cat([x, x.sum(0, keepdim=True)])

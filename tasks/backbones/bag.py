@@ -1,6 +1,7 @@
 """A text as a bag of hashed character n-grams, then routed layers over whole texts."""
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,8 @@ from routers import Routing
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
 from ..text.char_ngrams import character_grams
-from ._blocks import check_rates
-from ._document_frequency import check_bag, inverse_document_frequency
+from ._blocks import check_counts, check_ngrams, known, residual
+from ._document_frequency import inverse_document_frequency
 
 
 @BACKBONES.register("bag")
@@ -55,8 +56,8 @@ class Bag(Backbone):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        check_bag(dim, depth, ngrams, buckets, rare)
-        check_rates(ngram_dropout=ngram_dropout, dropout=dropout)
+        check_counts(dim=dim, depth=depth, rare=rare)
+        check_ngrams(ngrams, buckets, ngram_dropout=ngram_dropout, dropout=dropout)
         self.ngrams = tuple(ngrams)
         rarity = inverse_document_frequency(samples.train, self.ngrams, buckets, rare)
         self.register_buffer("rarity", rarity.to(torch.get_default_dtype()))
@@ -69,11 +70,7 @@ class Bag(Backbone):
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """Bytes ``batch["x"]`` ``(B, L)`` to logits ``(B, classes)``."""
         x = self.embed(batch["x"], batch["mask"])
-        routings = []
-        for layer in self.layers:
-            update, routing = layer(self.dropout(x), ids=batch.get("ids"), task=batch.get("task"))
-            x = x + update
-            routings.append(routing)
+        x, routings = residual(x, self.layers, repeat(self.dropout), **known(batch))
         return self.head(self.dropout(x)), routings
 
     def embed(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers import OptionError, Routing
+from routers import Routing
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
+from ._blocks import check_counts, residual
 
 
 @BACKBONES.register("convnet")
@@ -17,8 +18,7 @@ class ConvNet(Backbone):
 
     Args:
         layer: builds the routed layer for samples of shape ``(D, H, W)``.
-        samples: images, and how many classes they have; their sides are halved once, after the
-            first convolution.
+        samples: images, and how many classes they have; halved after the first convolution.
         dim: ``D``.
         depth: number of routed blocks.
     """
@@ -27,9 +27,7 @@ class ConvNet(Backbone):
 
     def __init__(self, layer: Layer, samples: Samples, *, dim: int = 64, depth: int = 2) -> None:
         super().__init__()
-        for name, value in {"dim": dim, "depth": depth}.items():
-            if value < 1:
-                raise OptionError(name, value, "an integer >= 1")
+        check_counts(dim=dim, depth=depth)
         channels, height, width = samples.shape
         self.stem = nn.Conv2d(channels, dim, 3, padding=1)
         self.norms = nn.ModuleList(nn.GroupNorm(1, dim) for _ in range(depth))
@@ -40,9 +38,5 @@ class ConvNet(Backbone):
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """``batch["x"]`` ``(B, channels, H, W)`` to logits ``(B, classes)``."""
         x = F.max_pool2d(F.gelu(self.stem(batch["x"])), 2)
-        routings = []
-        for norm, layer in zip(self.norms, self.layers, strict=True):
-            update, routing = layer(norm(x), ids=batch.get("ids"))
-            x = x + update
-            routings.append(routing)
+        x, routings = residual(x, self.layers, self.norms, ids=batch.get("ids"))
         return self.head(F.adaptive_avg_pool2d(self.norm(x), 2).flatten(1)), routings

@@ -9,8 +9,7 @@ from routers import Routing
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
 from ..text.ngram_embedding import NgramEmbedding
-from ._attention import rotary, to_past
-from ._blocks import Blocks, check_blocks, check_ngrams, check_rates, check_rotary
+from ._blocks import Blocks, check_blocks, check_ngrams, rotary, to_past
 
 
 @BACKBONES.register("decoder")
@@ -50,21 +49,12 @@ class Decoder(Backbone):
         routed: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        check_blocks(dim, depth, heads, routed)
-        check_rotary(dim, heads)
-        check_ngrams(ngrams, buckets)
-        check_rates(ngram_dropout=ngram_dropout, dropout=dropout)
+        check_blocks(dim, depth, heads, routed, pairs=True)
+        check_ngrams(ngrams, buckets, ngram_dropout=ngram_dropout, dropout=dropout)
         self.embed = NgramEmbedding(dim, ngrams, buckets, dropout=ngram_dropout)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = Blocks(
-            layer,
-            length=samples.shape[0],
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            attend=partial(rotary, to_past),
-            routed=routed,
-        )
+        shape, attend = (samples.shape[0], dim), partial(rotary, to_past)
+        self.blocks = Blocks(layer, shape, depth, heads, attend, routed)
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, samples.outputs)
 

@@ -10,8 +10,7 @@ from routers import Routing
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
 from ..text.ngram_embedding import NgramEmbedding
-from ._attention import rotary, to_all
-from ._blocks import Blocks, check_blocks, check_ngrams, check_rates, check_rotary
+from ._blocks import Blocks, check_blocks, check_ngrams, known, rotary, to_all
 
 
 @BACKBONES.register("encoder")
@@ -25,14 +24,8 @@ class Encoder(Backbone):
     Args:
         layer: builds the routed layer for samples of shape ``(L, D)``.
         samples: texts, and how many classes they have.
-        dim: ``D``, a multiple of ``2 * heads``.
-        depth: number of blocks.
-        heads: attention heads.
-        ngrams: lengths of the byte n-grams that a byte is embedded with.
-        buckets: rows of the embedding's table for each length.
-        ngram_dropout: probability of ignoring an n-gram of two or more bytes in training.
         dropout: probability of zeroing a value of the embedding, or of the pooled text.
-        routed: indices of the routed blocks, from 0; None for all. The others are dense.
+        dim, depth, heads, ngrams, buckets, ngram_dropout, routed: as in ``Decoder``.
     """
 
     reads = "texts"
@@ -53,21 +46,12 @@ class Encoder(Backbone):
         routed: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        check_blocks(dim, depth, heads, routed)
-        check_rotary(dim, heads)
-        check_ngrams(ngrams, buckets)
-        check_rates(ngram_dropout=ngram_dropout, dropout=dropout)
+        check_blocks(dim, depth, heads, routed, pairs=True)
+        check_ngrams(ngrams, buckets, ngram_dropout=ngram_dropout, dropout=dropout)
         self.embed = NgramEmbedding(dim, ngrams, buckets, dropout=ngram_dropout)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = Blocks(
-            layer,
-            length=samples.shape[0],
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            attend=partial(rotary, to_all),
-            routed=routed,
-        )
+        shape, attend = (samples.shape[0], dim), partial(rotary, to_all)
+        self.blocks = Blocks(layer, shape, depth, heads, attend, routed)
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(2 * dim, samples.outputs)
 
@@ -75,8 +59,7 @@ class Encoder(Backbone):
         """Bytes ``batch["x"]`` ``(B, L)`` to logits ``(B, classes)``."""
         mask = batch["mask"]
         x = self.dropout(self.embed(batch["x"]))
-        about = {"ids": batch.get("ids"), "task": batch.get("task")}
-        x, routings = self.blocks(x, mask=mask, **about)
+        x, routings = self.blocks(x, mask=mask, **known(batch))
         return self.head(self.dropout(pooled(self.norm(x), mask))), routings
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from routers import Routing
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
-from ._blocks import check_blocks
+from ._blocks import check_blocks, known, residual
 
 #: Images are halved until no side is longer; on such the routed blocks work.
 INNER = 8
@@ -28,8 +28,7 @@ class ResNet(Backbone):
 
     Args:
         layer: builds the routed layer for samples of shape ``(D, H, W)``.
-        samples: images, and how many classes they have; their sides are halved until none is
-            above 8.
+        samples: images, and how many classes they have; halved until no side is above 8.
         dim: ``D``; before the last halving half of it, before that a quarter.
         depth: number of blocks after the stages.
         routed: indices of the routed blocks, from 0; None for all. The others are dense.
@@ -68,21 +67,12 @@ class ResNet(Backbone):
         x = self.stem(batch["x"].contiguous(memory_format=torch.channels_last))
         for stage in self.stages:
             x = stage(x)
-        routings = []
-        for norm, layer in zip(self.norms, self.layers, strict=True):
-            update, routing = layer(norm(x), ids=batch.get("ids"), task=batch.get("task"))
-            x = x + update
-            if routing is not None:
-                routings.append(routing)
+        x, routings = residual(x, self.layers, self.norms, **known(batch))
         return self.head(F.relu(self.norm(x)).mean((2, 3))), routings
 
 
 class Convolution(nn.Module):
-    """A 3x3 convolution, batch norm and ReLU; height and width stay.
-
-    >>> Convolution(3, 8)(torch.zeros(2, 3, 5, 5)).shape
-    torch.Size([2, 8, 5, 5])
-    """
+    """A 3x3 convolution, batch norm and ReLU; height and width stay."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from routers import OptionError, Routing
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
-from ._blocks import Blocks, check_blocks
+from ._blocks import Blocks, check_blocks, known
 from ._image_ops import patches
 
 
@@ -57,12 +57,12 @@ class ViT(Backbone):
         length = patches(torch.zeros(1, *samples.shape), patch, overlap).shape[1]
         self.embed = nn.Linear(channels * patch**2, dim)
         self.position = nn.Parameter(torch.randn(length, dim) * 0.02)
-        self.blocks = Blocks(layer, length=length, dim=dim, depth=depth, heads=heads, routed=routed)
+        self.blocks = Blocks(layer, (length, dim), depth, heads, routed=routed)
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, samples.outputs)
 
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """``batch["x"]`` ``(B, C, H, W)`` to logits ``(B, classes)``."""
         x = self.embed(patches(batch["x"], self.patch, self.overlap).flatten(2)) + self.position
-        x, routings = self.blocks(x, ids=batch.get("ids"), task=batch.get("task"))
+        x, routings = self.blocks(x, **known(batch))
         return self.head(self.norm(x).mean(1)), routings

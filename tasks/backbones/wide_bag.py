@@ -1,6 +1,7 @@
 """Logistic regression on the TF-IDF of hashed character n-grams, next to routed layers."""
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,8 @@ from routers import Routing
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
 from ..text.char_ngrams import character_grams
-from ._blocks import check_rates
-from ._document_frequency import check_bag, inverse_document_frequency
+from ._blocks import check_counts, check_ngrams, known, residual
+from ._document_frequency import inverse_document_frequency
 
 #: What the linear model's weights are multiplied by: plain descent takes steps 3 times as long
 #: in them as in the rest of the network, as the small inputs of a linear model ask for, and a
@@ -34,16 +35,7 @@ class WideBag(Backbone):
     for the n-grams.
 
     Args:
-        layer: builds the routed layer for samples of shape ``(D,)``.
-        samples: texts, and how many classes they have.
-        dim: ``D``.
-        depth: number of routed layers.
-        ngrams: lengths of the n-grams, in characters.
-        buckets: rows of the table of hashed n-grams.
-        rare: an n-gram in fewer training texts than this is ignored, since the network would
-            only memorize those texts by it.
-        ngram_dropout: probability of ignoring an n-gram in training.
-        dropout: probability of zeroing a value before a routed layer and the head.
+        layer, samples, dim, depth, ngrams, buckets, rare, ngram_dropout, dropout: as in ``Bag``.
     """
 
     reads = "texts"
@@ -63,8 +55,8 @@ class WideBag(Backbone):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        check_bag(dim, depth, ngrams, buckets, rare)
-        check_rates(ngram_dropout=ngram_dropout, dropout=dropout)
+        check_counts(dim=dim, depth=depth, rare=rare)
+        check_ngrams(ngrams, buckets, ngram_dropout=ngram_dropout, dropout=dropout)
         self.ngrams = tuple(ngrams)
         rarity = inverse_document_frequency(samples.train, self.ngrams, buckets, rare)
         self.register_buffer("rarity", rarity.to(torch.get_default_dtype()))
@@ -81,11 +73,7 @@ class WideBag(Backbone):
         """Bytes ``batch["x"]`` ``(B, L)`` to logits ``(B, classes)``."""
         grams, weight = self.weighed(batch["x"], batch["mask"])
         x = _pooled(self.table, grams, weight)
-        routings = []
-        for layer in self.layers:
-            update, routing = layer(self.dropout(x), ids=batch.get("ids"), task=batch.get("task"))
-            x = x + update
-            routings.append(routing)
+        x, routings = residual(x, self.layers, repeat(self.dropout), **known(batch))
         wide = _WIDE * _pooled(self.wide, grams, weight)
         return wide + self.head(self.dropout(x)), routings
 

@@ -80,7 +80,11 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
     load_plugins(typed.plugins)
     for key, registry in PARTS.items():
         _complete(key, registry, getattr(typed, key))
-    _complete_task_parts(typed.task)
+    task: Any = TASKS.get_part(typed.task["name"])
+    for option, registry in TASK_PARTS.items():
+        if option in typed.task:
+            with option_errors_under("task"):
+                typed.task[option] = complete_part(task, option, registry, typed.task[option])
     typed.losses = _losses(config, of_losses, typed.router["name"])
     return typed
 
@@ -131,7 +135,7 @@ def _from_files(changes: Sequence[Change]) -> DictConfig:
     for layer in layers[1:]:
         for key in PART_KEYS:
             _forget_options(config, key, OmegaConf.select(layer, f"{key}.name"))
-        config = _merge(config, layer)
+        config.merge_with(layer)
     return config
 
 
@@ -159,12 +163,6 @@ def _experiment(name: str, derived: Sequence[Path] = ()) -> list[DictConfig]:
     return [*(_experiment(base, [*derived, path]) if base else ()), layer]
 
 
-def _merge(config: DictConfig, layer: DictConfig) -> DictConfig:
-    merged = OmegaConf.merge(config, layer)
-    assert isinstance(merged, DictConfig)
-    return merged
-
-
 def _forget_options(config: DictConfig, key: str, name: Any) -> None:
     """Options belong to the part they were set for: another name starts afresh."""
     if name is not None and OmegaConf.select(config, f"{key}.name") != name:
@@ -189,15 +187,11 @@ def _apply(config: DictConfig, sign: str, key: str, value: Any) -> None:
     if _head(key) in TEXT and _head(key) != key:
         raise ConfigError(f"{key}: {_head(key)} is a text and has no keys")
     with explained(f"{sign}{key}={value}"):
-        _change(config, sign, key, value)
-
-
-def _change(config: DictConfig, sign: str, key: str, value: Any) -> None:
-    if sign != "~" and key in PART_KEYS and not isinstance(value, dict):
-        key = f"{key}.name"
-    if sign != "~" and _names_part(key):
-        _forget_options(config, key.removesuffix(".name"), value)
-    grammar.change(config, sign, key, value)
+        if sign != "~" and key in PART_KEYS and not isinstance(value, dict):
+            key = f"{key}.name"
+        if sign != "~" and _names_part(key):
+            _forget_options(config, key.removesuffix(".name"), value)
+        grammar.change(config, sign, key, value)
 
 
 def _unknown_key(key: str) -> ConfigError:
@@ -212,10 +206,11 @@ def _complete(key: str, registry: Registry[Any], section: dict[str, Any]) -> Non
     name = section["name"]
     given = {option: value for option, value in section.items() if option != "name"}
     registry.get_part(name)
+    options = registry.options(name)
     if key == "task":
-        _refuse_moved(registry.options(name), given)
+        _refuse_moved(options, given)
     registry.check_options(name, given)
-    section.update({**registry.options(name), **given})
+    section.update({**options, **given})
 
 
 def _refuse_moved(options: dict[str, Any], given: dict[str, Any]) -> None:
@@ -229,15 +224,6 @@ def _refuse_moved(options: dict[str, Any], given: dict[str, Any]) -> None:
                 )
 
 
-def _complete_task_parts(section: dict[str, Any]) -> None:
-    """Check the parts that options of the task name and add their defaults."""
-    task: Any = TASKS.get_part(section["name"])
-    for option, registry in TASK_PARTS.items():
-        if option in section:
-            with option_errors_under("task"):
-                section[option] = complete_part(task, option, registry, section[option])
-
-
 def _losses(config: DictConfig, changes: Sequence[Change], router: str) -> dict[str, Any]:
     """The auxiliary losses: the router's own unless any are named, then the changes in order."""
     own: Any = getattr(routers.ROUTERS.get_part(router), "default_losses", {})
@@ -246,17 +232,12 @@ def _losses(config: DictConfig, changes: Sequence[Change], router: str) -> dict[
             config["losses"] = dict(own)
         if (sign, key) == ("~", "losses"):
             sign, value = "", {}
-        _expand_weight(config, key)
+        loss = ".".join(key.split(".")[:2])
+        weight = OmegaConf.select(config, loss)
+        if key.startswith(f"{loss}.") and isinstance(weight, int | float):
+            OmegaConf.update(config, loss, {"weight": weight})  # key is an option of that loss
         _apply(config, sign, key, value)
     losses = OmegaConf.to_container(config).get("losses")  # type: ignore[union-attr]
     losses = dict(own) if losses is None else losses
     check_type("losses", losses, dict)
     return written_losses(read_losses(losses))
-
-
-def _expand_weight(config: DictConfig, key: str) -> None:
-    """Make ``losses.NAME=weight`` a mapping where ``key`` is an option of that loss."""
-    loss = ".".join(key.split(".")[:2])
-    weight = OmegaConf.select(config, loss)
-    if key.startswith(f"{loss}.") and isinstance(weight, int | float):
-        OmegaConf.update(config, loss, {"weight": weight})

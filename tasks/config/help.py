@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import takewhile
 from typing import Any
 
@@ -50,20 +50,16 @@ def list_text() -> str:
         "metrics": routers.METRICS,
     }
     sections = [f"{key}\n" + "".join(_line(r, name) for name in r) for key, r in registries.items()]
-    names = "".join(map(_experiment_line, experiments())) or "  none\n"
+    names = "".join(f"  {name:20} {_summary(name)}.\n" for name in experiments()) or "  none\n"
     return "\n".join([*sections, f"experiment\n{names}"])
 
 
-def _experiment_line(name: str) -> str:
-    """The name and the first clause of the file's opening comment."""
-    text = (CONF / "experiment" / f"{name}.yaml").read_text()
-    comment = " ".join(line.lstrip("# ") for line in _opening_comment(text))
-    first = re.split(r"[.:;] ", comment, maxsplit=1)[0].rstrip(".")
-    return f"  {name:20} {first}.\n"
-
-
-def _opening_comment(text: str) -> Iterator[str]:
-    return takewhile(lambda line: line.startswith("#"), text.splitlines())
+def _summary(experiment: str) -> str:
+    """The first clause of the opening comment of an experiment's file."""
+    lines = (CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+    opening = takewhile(lambda line: line.startswith("#"), lines)
+    comment = " ".join(line.lstrip("# ") for line in opening)
+    return re.split(r"[.:;] ", comment, maxsplit=1)[0].rstrip(".")
 
 
 def _line(registry: Registry[Any], name: str) -> str:

@@ -35,14 +35,16 @@ class WeightedLoss:
 
         Args:
             name: a registered name or ``package.module:function``.
-            written: a weight, or a mapping of ``weight`` and options of the loss.
-
-        Raises:
-            ConfigError: for an unknown name or option, or a weight that is not a finite number.
+            written: a weight, or a mapping of ``weight`` and options of the loss; ``ConfigError``
+                for an unknown name or option, or a weight that is not a finite number.
         """
         key = f"losses.{name}"
         if ":" not in name and name not in LOSSES.available():
-            raise _unknown(name)
+            base, _, suffix = name.rpartition("_")
+            if suffix in _SUFFIXES and base in LOSSES.available():
+                new = f"losses.{base}={{weight: …, level: {_SUFFIXES[suffix]}}}"
+                raise ConfigError(f"{key}: unknown; a level is an option: write {new}")
+            raise unknown_option("losses", name, LOSSES.available())
         given = dict(written) if isinstance(written, Mapping) else {"weight": written}
         weight_key = f"{key}.weight" if isinstance(written, Mapping) else key
         if "weight" not in given:
@@ -73,11 +75,7 @@ class WeightedLoss:
 
 
 def read_losses(losses: Mapping[str, Any]) -> list[WeightedLoss]:
-    """The losses of a configuration; a list under a name uses that loss more than once.
-
-    >>> [loss.weight for loss in read_losses({"z": 1, "switch": [0.1, {"weight": 0.2}]})]
-    [1.0, 0.1, 0.2]
-    """
+    """The losses of a configuration; a list under a name uses that loss more than once."""
     return [
         WeightedLoss.read(name, each)
         for name, written in losses.items()
@@ -88,18 +86,10 @@ def read_losses(losses: Mapping[str, Any]) -> list[WeightedLoss]:
 def written_losses(losses: Iterable[WeightedLoss]) -> dict[str, Any]:
     """The losses as a configuration holds them.
 
-    >>> written_losses(read_losses({"z": 1, "switch": {"weight": 0.1, "level": "batch"}}))
-    {'z': 1.0, 'switch': 0.1}
+    >>> written_losses(read_losses({"z": [1, 2], "switch": {"weight": 0.1, "level": "batch"}}))
+    {'z': [1.0, 2.0], 'switch': 0.1}
     """
     by_name: dict[str, list[Any]] = {}
     for loss in losses:
         by_name.setdefault(loss.name, []).append(loss.written())
     return {name: each[0] if len(each) == 1 else each for name, each in by_name.items()}
-
-
-def _unknown(name: str) -> ConfigError:
-    base, _, suffix = name.rpartition("_")
-    if suffix in _SUFFIXES and base in LOSSES.available():
-        new = f"losses.{base}={{weight: …, level: {_SUFFIXES[suffix]}}}"
-        return ConfigError(f"losses.{name}: unknown; a level is an option: write {new}")
-    return unknown_option("losses", name, LOSSES.available())

@@ -23,10 +23,7 @@ _ABSENT = object()
 def parse(text: str, texts: Container[str], is_name: Callable[[str], bool]) -> Change:
     """``+key=value`` to its sign, its key and its value.
 
-    Args:
-        text: as written on the command line.
-        texts: keys whose value is text whatever YAML makes of it.
-        is_name: whether a key's value is a name, even where YAML has another idea of it.
+    Values of keys in ``texts`` are text whatever YAML makes of them, and so are names.
 
     >>> parse("a.b=[1, x]", texts=(), is_name=lambda key: False)
     ('', 'a.b', [1, 'x'])
@@ -65,18 +62,13 @@ def change(config: DictConfig, sign: str, key: str, value: Any) -> None:
     exists = OmegaConf.select(config, key, default=_ABSENT) is not _ABSENT
     if sign == "+" and exists:
         raise ConfigError(f"+{key}: exists already; write {key}={value} to change it")
-    if sign == "~":
-        _remove(config, key, exists)
-        return
-    OmegaConf.update(config, key, value, merge=not isinstance(value, dict), force_add=True)
-
-
-def _remove(config: DictConfig, key: str, exists: bool) -> None:
-    if not exists:
+    if sign == "~" and not exists:
         raise ConfigError(f"~{key}: there is no such key to remove")
-    parent, _, leaf = key.rpartition(".")
-    holder = OmegaConf.select(config, parent) if parent else config
-    del holder[leaf]
+    if sign == "~":
+        parent, _, leaf = key.rpartition(".")
+        del (OmegaConf.select(config, parent) if parent else config)[leaf]
+    else:
+        OmegaConf.update(config, key, value, merge=not isinstance(value, dict), force_add=True)
 
 
 def typed(
@@ -84,11 +76,7 @@ def typed(
 ) -> S:
     """The configuration with every key there and of its type; sections are checked as parts are.
 
-    Args:
-        config: all values.
-        schema: a dataclass.
-        file: where its values stand.
-        unknown: the error for a key that it does not have.
+    Errors name ``file``, which holds all values; ``unknown`` makes those for unknown keys.
     """
     with explained():  # ${a.key} that is not there
         OmegaConf.resolve(config)

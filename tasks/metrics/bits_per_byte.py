@@ -30,12 +30,7 @@ class BitsPerByte(Metric):
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, target: Tensor) -> None:
-        """Add predictions.
-
-        Args:
-            logits: ``(B, L, 256)``.
-            target: ``(B, L)`` int64, ``UNSCORED`` where a byte is not scored.
-        """
+        """Add ``(B, L, 256)`` logits of ``(B, L)`` bytes, ``UNSCORED`` where one is not scored."""
         wide = torch.promote_types(logits.dtype, torch.float32)
         loss = F.cross_entropy(
             logits.to(wide).flatten(0, 1), target.flatten(), ignore_index=UNSCORED, reduction="none"

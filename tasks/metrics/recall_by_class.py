@@ -9,11 +9,8 @@ from torchmetrics.classification import MulticlassRecall
 class RecallByClass(MulticlassRecall):
     """Recall of each class, under the plain name of the class.
 
-    ``torchmetrics.wrappers.ClasswiseWrapper`` prefixes these names instead.
-
-    Args:
-        classes: names of the classes, in the order of their labels.
-        ignore_index: label of samples that are left out.
+    ``torchmetrics.wrappers.ClasswiseWrapper`` prefixes these names instead. Samples labeled
+    ``ignore_index`` are left out.
 
     >>> import torch
     >>> metric = RecallByClass(("cat", "dog"))

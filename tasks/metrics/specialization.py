@@ -9,12 +9,7 @@ from routers.routing import Merge, Slots
 
 
 class ExpertTable(Metric):
-    """Sums tables with a row for each expert and a column for each kind.
-
-    Args:
-        num_experts: ``E``.
-        columns: how many kinds there are.
-    """
+    """Sums tables ``(E, columns)`` with a row for each expert and a column for each kind."""
 
     full_state_update = False
     table: Tensor
@@ -29,7 +24,7 @@ class ExpertTable(Metric):
         self.table += table
 
     def compute(self) -> Tensor:
-        """The sum of all tables since the last reset, ``(E, columns)`` float64."""
+        """The sum of all tables since the last reset, float64."""
         return self.table
 
 
@@ -42,8 +37,7 @@ def rows_by_kind(routing: Routing, kind: Tensor, num_kinds: int) -> Tensor:
 
     Args:
         routing: of ``N`` items.
-        kind: int64, of each item, or of each of ``B`` samples that ``N / B`` items in a row
-            belong to.
+        kind: int64, of each item, or of each of ``B`` samples of ``N / B`` items in a row.
         num_kinds: how many there are.
 
     >>> from routers import Items
@@ -55,20 +49,15 @@ def rows_by_kind(routing: Routing, kind: Tensor, num_kinds: int) -> Tensor:
     """
     kind = kind.flatten().repeat_interleave(routing.num_items // kind.numel())
     if isinstance(routing.execution, Slots):
-        return _parts_of_slots(routing.execution, kind, num_kinds, routing.num_experts)
+        dispatch = routing.execution.dispatch.double().flatten(0, 1)  # (N, S), slots by expert
+        by_expert = dispatch.view(len(dispatch), routing.num_experts, -1).sum(-1)
+        return by_expert.new_zeros(num_kinds, routing.num_experts).index_add(0, kind, by_expert).t()
     cell = routing.expert * num_kinds + kind[routing.item]
     parts = None  # all weigh 1
     if isinstance(routing.execution, Merge):
         parts = routing.weight.unsqueeze(-1).flatten(1).sum(1).double()
     counts = torch.bincount(cell, parts, minlength=routing.num_experts * num_kinds)
     return counts.view(routing.num_experts, num_kinds).double()
-
-
-def _parts_of_slots(slots: Slots, kind: Tensor, num_kinds: int, num_experts: int) -> Tensor:
-    dispatch = slots.dispatch.double().flatten(0, 1)  # (N, S), slots by expert
-    by_expert = dispatch.view(len(dispatch), num_experts, -1).sum(-1)
-    table = by_expert.new_zeros(num_kinds, num_experts)
-    return table.index_add(0, kind, by_expert).t()
 
 
 @torch.no_grad()

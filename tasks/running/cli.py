@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from routers import ConfigError
 from routers.plugins import load_plugins
@@ -17,23 +16,9 @@ from ..config.schema import Config
 from ..training.divergence import DivergedError
 from ..training.signals import StoppedError
 from .launch import RankDiedError, RankError
-from .result_table import print_result
-from .resume import configuration, resumed, resumed_from
-from .run_dir import (
-    CHECKPOINT,
-    RESULT,
-    add_command,
-    last_checkpoint,
-    locked,
-    new_run_dir,
-    read_json,
-    update_config,
-)
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from .run import Run
+from .result import print_result
+from .run_dir import CHECKPOINT, RESULT, note_start, read_json
+from .train import held_run, resumed, resumed_from
 
 BAD_CONFIG = 2
 FAILED = 1
@@ -47,12 +32,13 @@ def main(arguments: Sequence[str]) -> int:
         if unknown_flags := flags - {"--help", "-h", "--list", "--cfg"}:
             raise ConfigError(f"{min(unknown_flags)}: unknown; allowed: --help, --list, --cfg")
         if flags & {"--help", "-h"}:
-            print(help_text(configuration(overrides), _chosen(overrides)))
+            named = {text.partition("=")[0].removesuffix(".name") for text in overrides}
+            print(help_text(_configuration(overrides)[0], [key for key in PARTS if key in named]))
         elif "--list" in flags:
-            _load_named_plugins(overrides)
+            load_plugins(compose([t for t in overrides if t.startswith("plugins=")]).plugins)
             print(list_text())
         elif "--cfg" in flags:
-            print(to_yaml(configuration(overrides)), end="")
+            print(to_yaml(_configuration(overrides)[0]), end="")
         else:
             return _train(overrides)
     except ConfigError as error:
@@ -64,94 +50,61 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _train(overrides: Sequence[str]) -> int:
+def _configuration(overrides: Sequence[str]) -> tuple[Config, Path | None]:
+    """The configuration of a command line, and the folder of the run if it resumes one."""
     folder = resumed_from(overrides)
-    config = compose(overrides) if folder is None else resumed(folder, overrides)
+    return (compose(overrides) if folder is None else resumed(folder, overrides)), folder
+
+
+def _train(overrides: Sequence[str]) -> int:
+    config, resume = _configuration(overrides)
     # the training machinery takes seconds to import: errors of the configuration come first
     from rich.console import Console
 
-    from .run import Run
-
     quiet()
     console = Console()
-    if folder is not None:
-        return _resume(folder, config, overrides, console)
-    run = Run(config)
-    with new_run_dir(run.config) as folder:
-        return _work(run, folder, None, overrides, console)
-
-
-def _resume(folder: Path, config: Config, overrides: Sequence[str], console: "Console") -> int:
-    from .run import Run
-
-    if (folder / RESULT).exists():
+    if resume is not None and (resume / RESULT).exists():
         if len(overrides) > 1:
             raise ConfigError(
-                f"resume={folder}: finished already, so {' '.join(overrides)} changes nothing; "
+                f"resume={resume}: finished already, so {' '.join(overrides)} changes nothing; "
                 "start a new run with another out"
             )
-        console.print(f"{folder} is finished already; nothing is left to do.", soft_wrap=True)
-        print_result(console, read_json(folder / RESULT), folder)
+        console.print(f"{resume} is finished already; nothing is left to do.", soft_wrap=True)
+        print_result(console, read_json(resume / RESULT), resume)
         return 0
-    with locked(f"resume={folder}", folder):
-        run = Run(config)
-        checkpoint = last_checkpoint(folder, run.module)
-        return _work(run, folder, checkpoint, overrides, console)
-
-
-def _work(
-    run: "Run", folder: Path, checkpoint: Path | None, overrides: Sequence[str], console: "Console"
-) -> int:
-    try:
-        update_config(folder, run.config)
-        add_command(folder, overrides)
-        result = run.train(folder, checkpoint, console)
-    except StoppedError as stop:
-        return _stopped(folder, stop.signum)
-    except (KeyboardInterrupt, SystemExit):
-        # Ctrl-C outside of the loops, whose signals end in a checkpoint; Lightning makes it an exit
-        return _stopped(folder, signal.SIGINT)
-    except (RankDiedError, RankError) as error:
-        return _failed(
-            f"{error}; resume from the last checkpoint with: python -m tasks resume={folder}"
-        )
-    except DivergedError as error:
-        return _failed(f"{error}. {_kept(folder)}")
-    except OSError as error:
-        return _failed(
-            f"{folder}: {error.strerror or error}; fix the problem, then resume with: "
-            f"python -m tasks resume={folder}"
-        )
-    print_result(console, result, folder)
+    with held_run(config, resume, f"resume={resume}") as (run, folder, checkpoint):
+        command = f"python -m tasks resume={folder}"
+        try:
+            note_start(folder, run.config, overrides)
+            result = run.train(folder, checkpoint, console)
+        except StoppedError as stop:
+            return _stopped(stop.signum, command)
+        except (KeyboardInterrupt, SystemExit):
+            # Ctrl-C outside of the loops, which answer it; Lightning makes it an exit
+            return _stopped(signal.SIGINT, command)
+        except (RankDiedError, RankError) as error:
+            return _failed(f"{error}; resume from the last checkpoint with: {command}")
+        except DivergedError as error:
+            path = folder / CHECKPOINT
+            kept = f"The last good checkpoint is {path}. " if path.exists() else ""
+            cure = "Start a new run with a lower optimizer.lr and another out, or look at the data"
+            return _failed(f"{error}. {kept}{cure}")  # a resumed run keeps its rate
+        except OSError as error:
+            problem = f"{folder}: {error.strerror or error}"
+            return _failed(f"{problem}; fix the problem, then resume with: {command}")
+        print_result(console, result, folder)
     return 0
 
 
-def _stopped(folder: Path, signum: int) -> int:
+def _stopped(signum: int, command: str) -> int:
     name = signal.Signals(signum).name
-    print(f"stopped by {name}; resume with: python -m tasks resume={folder}", file=sys.stderr)
+    print(f"stopped by {name}; resume with: {command}", file=sys.stderr)
     return 128 + signum
 
 
 def _failed(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return FAILED
-
-
-def _kept(folder: Path) -> str:
-    """The last good checkpoint of a run that diverged, and a cure; resuming keeps the rate."""
-    path = folder / CHECKPOINT
-    kept = f"The last good checkpoint is {path}. " if path.exists() else ""
-    return f"{kept}Start a new run with a lower optimizer.lr and another out, or look at the data"
-
-
-def _chosen(overrides: Sequence[str]) -> list[str]:
-    """The sections whose part is named."""
-    named = {text.partition("=")[0].removesuffix(".name") for text in overrides}
-    return [key for key in PARTS if key in named]
-
-
-def _load_named_plugins(overrides: Sequence[str]) -> None:
-    load_plugins(compose([t for t in overrides if t.startswith("plugins=")]).plugins)
 
 
 def quiet() -> None:

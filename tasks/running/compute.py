@@ -18,9 +18,6 @@ from ..loading.batches import InOrder
 if TYPE_CHECKING:
     from ..training.module import RoutedModule
 
-#: Names and shapes of the tensors in a batch.
-_Shapes = tuple[tuple[str, tuple[int, ...]], ...]
-
 
 @dataclass(frozen=True)
 class Compute:
@@ -48,14 +45,12 @@ class Compute:
 def measure(module: "RoutedModule", batches: InOrder) -> Compute:
     """The cost of a module that has just been evaluated on ``batches``.
 
-    Args:
-        module: its ``evaluation.layers`` hold the load.
-        batches: what it was evaluated on. One batch of every shape is counted: outside the
-            experts the work depends on nothing else.
+    One batch of every shape is counted: outside the experts the work depends on nothing else.
+    The load is that of ``module.evaluation.layers``.
     """
     module.eval()
     layers = routed_layers(module.backbone)
-    shapes, examples = Counter[_Shapes](), dict[_Shapes, Batch]()
+    shapes, examples = Counter[Any](), dict[Any, Batch]()  # by names and shapes of tensors
     for batch in map(module.prepare_batch, batches):
         shape = tuple((name, tuple(values.shape)) for name, values in batch.items())
         shapes[shape] += 1
@@ -85,17 +80,15 @@ def _pass(
 ) -> tuple[list[Routing], list[NoOpBank], int, int]:
     """Routings of a pass, what stood in for the experts, FLOPs of all else and of routers."""
     routings: list[Routing] = []
-    of_routers: list[int] = []
+    in_routers: list[int] = []
+    routers = (layer.router for layer in layers)
 
     def forward() -> None:
         routings.extend(module.backbone(batch)[1])
 
-    def run() -> None:
-        of_routers.append(count_flops_of((layer.router for layer in layers), forward))
-
     with skip_experts(layers) as resting:
-        counted = count_flops(run)
-    return routings, resting, counted, of_routers[0]
+        counted = count_flops(lambda: in_routers.append(count_flops_of(routers, forward)))
+    return routings, resting, counted, in_routers[0]
 
 
 def _idle_parameters(layer: MoE, metrics: Mapping[str, Any], routing: Routing) -> float:

@@ -20,7 +20,7 @@ from ..config.overrides import load_yaml
 from ..loading.rank import Rank
 from ..training.devices import init_process_group
 from ..training.divergence import DivergedError
-from ..training.signals import StoppedError
+from ..training.signals import Stop, StoppedError
 from .cli import quiet
 from .launch import RankError, WorkerConfig
 from .run import Run
@@ -29,27 +29,13 @@ from .run import Run
 KNOWN = (ConfigError, DivergedError, StoppedError, OSError)
 
 
-class Link:
-    """The connection to the parent; the worker ends when it is closed.
-
-    Attributes:
-        signum: signal that asks to stop, passed on by the parent.
-    """
+class Link(Stop):
+    """The connection to the parent, which passes signals on; the worker ends when it is closed."""
 
     def __init__(self, connection: Connection) -> None:
+        super().__init__()
         self.connection = connection
-        self.signum: int | None = None
         threading.Thread(target=self._receive, daemon=True).start()
-
-    def listen(self) -> None:
-        """Do nothing: the link always listens."""
-
-    def uninstall(self) -> None:
-        """Do nothing: the link always listens."""
-
-    def send_validation(self, epoch: int, values: dict[str, float]) -> None:
-        """Send the values of a validation."""
-        self.connection.send((epoch, values))
 
     def _receive(self) -> None:
         try:
@@ -84,7 +70,8 @@ def _end(order: WorkerConfig, link: Link) -> Exception | None:
         init_process_group(rank, order.port, run.config.trainer.accelerator)
         console = Console() if order.draws else Console(file=io.StringIO())
         checkpoint = None if order.checkpoint is None else Path(order.checkpoint)
-        fitted = run.fit(folder, checkpoint, console, link, link.send_validation)
+        send = link.connection.send
+        fitted = run.fit(folder, checkpoint, console, link, lambda *values: send(values))
         if rank.rank == 0:
             run.write(folder, *fitted)
     except KNOWN as error:

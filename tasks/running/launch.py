@@ -67,10 +67,6 @@ class WorkerConfig:
     link: int
     draws: bool
 
-    def to_text(self) -> str:
-        """For a command line."""
-        return json.dumps(asdict(self))
-
 
 @dataclass(frozen=True)
 class Worker:
@@ -80,9 +76,12 @@ class Worker:
     process: subprocess.Popen[bytes]
     link: Connection
 
-    def died(self) -> RankDiedError:
-        """The error for its end."""
-        return RankDiedError(f"device {self.rank}: {death(self.process.wait())}")
+    def receive(self) -> Any:
+        """Its next message, or the error that it died."""
+        try:
+            return self.link.recv()
+        except (EOFError, OSError):
+            return RankDiedError(f"device {self.rank}: {death(self.process.wait())}")
 
 
 def launch(
@@ -93,13 +92,6 @@ def launch(
     on_validation: "OnValidation | None",
 ) -> dict[str, Any]:
     """Train the run in a folder on several devices; returns what ``result.json`` holds.
-
-    Args:
-        folder: of the run, with its configuration.
-        devices: how many.
-        checkpoint: the checkpoint to resume from.
-        draws: whether to draw a progress bar.
-        on_validation: called after every validation.
 
     Raises:
         RankDiedError: if a worker died.
@@ -140,7 +132,7 @@ def _supervise(
             with suppress(OSError):  # a dead worker is found below
                 workers[0].link.send(stop.signum)  # only rank 0 writes checkpoints
         for link in wait(list(by_link), LOOK_SECONDS):
-            message = _receive(by_link[link])
+            message = by_link[link].receive()
             if isinstance(message, RankError):
                 raise _cause(by_link.values(), message)
             if isinstance(message, BaseException):
@@ -151,21 +143,13 @@ def _supervise(
                 on_validation(*message)
 
 
-def _receive(worker: Worker) -> Any:
-    """The next message of a worker, or the error that it died."""
-    try:
-        return worker.link.recv()
-    except (EOFError, OSError):
-        return worker.died()
-
-
 def _cause(workers: Iterable[Worker], error: RankError) -> BaseException:
     """Prefer the error of the rank that died over the secondary errors of its peers."""
     links: dict[Any, Worker] = {worker.link: worker for worker in workers}
     until = time.monotonic() + CAUSE_SECONDS
     while links and (left := until - time.monotonic()) > 0:
         for link in wait(list(links), left):
-            message = _receive(links.pop(link))
+            message = links.pop(link).receive()
             if isinstance(message, BaseException) and not isinstance(message, RankError):
                 return message
     return error
@@ -180,22 +164,16 @@ def _workers(
         lock = held.enter_context((folder / RANKS).open("a"))
         fcntl.flock(lock, fcntl.LOCK_EX)
         store = _store(devices)
+        resume = None if checkpoint is None else str(checkpoint)
         workers: list[Worker] = []
         held.callback(_end_all, workers)
         for rank in range(devices):
             here, there = Pipe()
             held.callback(here.close)
-            order = WorkerConfig(
-                folder=str(folder),
-                checkpoint=None if checkpoint is None else str(checkpoint),
-                rank=rank,
-                world_size=devices,
-                port=store.port,
-                link=there.fileno(),
-                draws=draws,
-            )
+            link = there.fileno()
+            order = WorkerConfig(str(folder), resume, rank, devices, store.port, link, draws)
             with there:
-                process = _start(order, (there.fileno(), lock.fileno()))
+                process = _start(order, (link, lock.fileno()))
             workers.append(Worker(rank, process, here))
         yield workers
 
@@ -207,10 +185,9 @@ def _store(devices: int) -> Any:
     from ..training.devices import HOST
 
     door = socket.create_server((HOST, 0))
-    port = door.getsockname()[1]
     return dist.TCPStore(  # type: ignore[attr-defined]
         HOST,
-        port,
+        door.getsockname()[1],
         devices,
         is_master=True,
         wait_for_workers=False,
@@ -219,32 +196,25 @@ def _store(devices: int) -> Any:
 
 
 def _start(order: WorkerConfig, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Start a worker; it blocks the signals that are for this process.
+
+    Ranks communicate within this machine, without warnings.
+    """
+    loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+    within = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), loopback)
+    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", **within}
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    with _blocked({signal.SIGINT, signal.SIGTERM}):  # which are for this process
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
         return subprocess.Popen(
-            [sys.executable, "-m", "tasks.running.ddp_worker", order.to_text()],
-            env={**_defaults(), **os.environ, "PYTHONPATH": paths},  # what is found here
+            [sys.executable, "-m", "tasks.running.ddp_worker", json.dumps(asdict(order))],
+            env={**quiet, **os.environ, "PYTHONPATH": paths},  # what is found here
             stdin=subprocess.DEVNULL,
             pass_fds=inherited,
             start_new_session=True,
         )
-
-
-@contextmanager
-def _blocked(signals: set[signal.Signals]) -> Iterator[None]:
-    """Block signals, for processes started inside as well."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _defaults() -> dict[str, str]:
-    """Environment variables: ranks communicate within this machine, without warnings."""
-    (loopback, *_) = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
-    within = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), loopback)
-    return {"TORCH_CPP_LOG_LEVEL": "ERROR", **within}
 
 
 def _end_all(workers: Sequence[Worker]) -> None:

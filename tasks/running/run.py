@@ -21,18 +21,16 @@ from ..config.compose import PARTS
 from ..config.schema import Config, TrainerConfig, arm_name
 from ..loading.batches import Batches, InOrder, num_rows
 from ..loading.rank import Rank
-from ..training.callbacks import OnValidation, Record, ReportValidation, Reseed
+from ..training.callbacks import OnValidation, ProgressBar, Record, ReportValidation, Reseed
 from ..training.checkpoints import Checkpoints
 from ..training.csv_logger import CsvLog
 from ..training.devices import strategies
 from ..training.module import RoutedModule
-from ..training.progress import ProgressBar
 from ..training.signals import Signals, Stop
 from .compute import measure
-from .confusion import CONFUSION, write_confusion
 from .launch import launch
-from .memory import enough_memory
-from .run_dir import METRICS, RESULT, versions, write_json
+from .result import CONFUSION, confusion_csv
+from .run_dir import METRICS, RESULT, versions, write_json, write_text
 from .validate import check_ranges
 
 #: The parts of a data set, as ``Data`` names them.
@@ -55,11 +53,8 @@ class Run:
         if config.trainer.threads is not None:
             torch.set_num_threads(config.trainer.threads)
         if config.trainer.tune_allocator and not tune_allocator():
-            raise OptionError(
-                "trainer.tune_allocator",
-                "true",
-                "false on this machine: only glibc has this setting",
-            )
+            expected = "false on this machine: only glibc has this setting"
+            raise OptionError("trainer.tune_allocator", "true", expected)
         self.config = config
         self.rank = rank or Rank(0, config.trainer.devices)
         self.versions = versions()  # before training, which may take hours
@@ -67,14 +62,14 @@ class Run:
         self.data: Data = self.task.data()
         self.batches = Batches(self.data.train, config.trainer.batch_size, config.seed, self.rank)
         if not len(self.batches):
-            raise OptionError(
-                "trainer.batch_size",
-                config.trainer.batch_size,
-                f"an integer in [1, {self.batches.rows}], the number of training samples",
-            )
-        self._check_rows()
-        with enough_memory():
-            backbone = build_backbone(config, self.task)
+            expected = f"an integer in [1, {self.batches.rows}], the number of training samples"
+            raise OptionError("trainer.batch_size", config.trainer.batch_size, expected)
+        for name in SPLITS[1:]:  # every rank evaluates samples, since ranks exchange metrics
+            rows = num_rows(getattr(self.data, name))
+            if rows < self.rank.world_size:
+                expected = f"an integer in [1, {rows}], the samples in {name}"
+                raise OptionError("trainer.devices", self.rank.world_size, expected)
+        backbone = build_backbone(config, self.task)
         prepare_routers(backbone, self.task, self.data.train)
         losses = dict(config.losses or {})
         if config.moe.control is not None:
@@ -82,14 +77,9 @@ class Run:
             batch = self.task.describe(self.task.collate(first))
             backbone = build_control(config, self.task, backbone, batch)
             losses = {}  # a single expert is always balanced
-        self.module = RoutedModule(
-            self.task,
-            backbone,
-            losses,
-            config.optimizer,
-            total_steps=_total_steps(config.trainer, len(self.batches)),
-            devices=self.rank.world_size,
-        )
+        steps = _total_steps(config.trainer, len(self.batches))
+        devices = self.rank.world_size
+        self.module = RoutedModule(self.task, backbone, losses, config.optimizer, steps, devices)
         self._try_out()
 
     def train(
@@ -107,10 +97,9 @@ class Run:
             console: where a progress bar goes, if it is a terminal.
             on_validation: called after every validation; an error that it raises ends the run.
         """
-        if self.rank.world_size > 1:
-            return launch(
-                folder, self.rank.world_size, checkpoint, console.is_terminal, on_validation
-            )
+        devices, draws = self.rank.world_size, console.is_terminal
+        if devices > 1:
+            return launch(folder, devices, checkpoint, draws, on_validation)
         return self.write(folder, *self.fit(folder, checkpoint, console, Signals(), on_validation))
 
     def fit(
@@ -121,68 +110,22 @@ class Run:
         stop: Stop,
         on_validation: OnValidation | None,
     ) -> tuple[Record, dict[str, float]]:
-        """Train and evaluate as one of the processes of the run.
+        """Train and evaluate as one process of the run; returns its time and last validation.
 
-        Args:
-            folder, checkpoint, console, on_validation: as for ``train``, used by rank 0 only.
-            stop: asks to stop.
-
-        Returns:
-            The time it took, and the last validation.
+        Rank 0 alone uses all arguments but the folder; they are as for ``train``.
         """
-        record = Record(self.config.trainer.log_every_n_steps)
+        settings = self.config.trainer
+        record = Record(settings.log_every_n_steps)
         callbacks: list[Callback] = [Reseed(self.config.seed, self.rank), record]
         loggers: list[Logger] = []
         if self.rank.rank == 0:
-            loggers = self._loggers(folder, checkpoint)
-            callbacks += self._watchers(folder, console, stop, on_validation)
-        trainer = self._trainer(folder, loggers, callbacks)
-        with warnings.catch_warnings():
-            # the loader slices tensors: worker processes would only slow it down
-            warnings.filterwarnings("ignore", ".*does not have many workers.*")
-            val = self._in_order(self.data.val, [self.rank])
-            trainer.fit(self.module, self.batches, val, ckpt_path=checkpoint, weights_only=True)
-            if record.validated_at != trainer.global_step:  # stopped by max_steps, or resumed
-                trainer.validate(self.module, val, verbose=False)
-            validation = dict(self.module.evaluation.scores)
-            test = self._in_order(self.data.test, [self.rank])
-            trainer.test(self.module, test, verbose=False)
-        return record, validation
-
-    def write(self, folder: Path, record: Record, validation: dict[str, float]) -> dict[str, Any]:
-        """Write what ``fit`` came to; returns what ``result.json`` holds."""
-        result = self._result(record, validation)
-        write_confusion(folder / CONFUSION, self.task, self.module.evaluation.tables)
-        write_json(folder / RESULT, result)
-        return result
-
-    def _loggers(self, folder: Path, checkpoint: Path | None) -> list[Logger]:
-        csv = CsvLog(folder / METRICS)
-        if checkpoint is not None:
-            saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-            csv.resume_at(saved["global_step"])
-        board = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
-        return [csv, board]
-
-    def _watchers(
-        self, folder: Path, console: Console, stop: Stop, on_validation: OnValidation | None
-    ) -> list[Callback]:
-        """Callbacks of the first rank alone."""
-        watchers: list[Callback] = [Checkpoints(folder / "checkpoints", stop)]
-        if self.config.trainer.progress:
-            watchers.append(ProgressBar(console))
-        if on_validation is not None:
-            watchers.append(ReportValidation(on_validation))
-        return watchers
-
-    def _in_order(self, split: Batch, ranks: Sequence[Rank]) -> InOrder:
-        return InOrder(split, self.config.trainer.batch_size, ranks)
-
-    def _trainer(
-        self, folder: Path, loggers: list[Logger], callbacks: list[Callback]
-    ) -> pl.Trainer:
-        settings = self.config.trainer
-        return pl.Trainer(
+            loggers = _loggers(folder, checkpoint)
+            callbacks.append(Checkpoints(folder / "checkpoints", stop))
+            if settings.progress:
+                callbacks.append(ProgressBar(console))
+            if on_validation is not None:
+                callbacks.append(ReportValidation(on_validation))
+        trainer = pl.Trainer(
             max_epochs=settings.max_epochs,
             max_steps=settings.max_steps,
             accumulate_grad_batches=settings.accumulate_grad_batches,
@@ -199,17 +142,28 @@ class Run:
             log_every_n_steps=1,
             **strategies(self.rank),
         )
+        with warnings.catch_warnings():
+            # the loader slices tensors: worker processes would only slow it down
+            warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            val = self._in_order(self.data.val, [self.rank])
+            trainer.fit(self.module, self.batches, val, ckpt_path=checkpoint, weights_only=True)
+            if record.validated_at != trainer.global_step:  # stopped by max_steps, or resumed
+                trainer.validate(self.module, val, verbose=False)
+            validation = dict(self.module.evaluation.scores)
+            test = self._in_order(self.data.test, [self.rank])
+            trainer.test(self.module, test, verbose=False)
+        return record, validation
 
-    def _check_rows(self) -> None:
-        """Require samples to evaluate on every rank, since ranks exchange their metrics."""
-        for name in SPLITS[1:]:
-            rows = num_rows(getattr(self.data, name))
-            if rows < self.rank.world_size:
-                raise OptionError(
-                    "trainer.devices",
-                    self.rank.world_size,
-                    f"an integer in [1, {rows}], the samples in {name}",
-                )
+    def write(self, folder: Path, record: Record, validation: dict[str, float]) -> dict[str, Any]:
+        """Write what ``fit`` came to; returns what ``result.json`` holds."""
+        result = self._result(record, validation)
+        if any(tables := self.module.evaluation.tables):
+            write_text(folder / CONFUSION, confusion_csv(self.task, tables))
+        write_json(folder / RESULT, result)
+        return result
+
+    def _in_order(self, split: Batch, ranks: Sequence[Rank]) -> InOrder:
+        return InOrder(split, self.config.trainer.batch_size, ranks)
 
     def _try_out(self) -> None:
         """One pass over a few samples, so that what cannot work fails before training."""
@@ -260,6 +214,15 @@ class Run:
                 "rows": {name: num_rows(getattr(self.data, name)) for name in SPLITS},
             },
         }
+
+
+def _loggers(folder: Path, checkpoint: Path | None) -> list[Logger]:
+    csv = CsvLog(folder / METRICS)
+    if checkpoint is not None:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        csv.resume_at(saved["global_step"])
+    board = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+    return [csv, board]
 
 
 def _total_steps(settings: TrainerConfig, batches: int) -> int:

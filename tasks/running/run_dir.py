@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,10 @@ def new_run_dir(config: Config) -> Iterator[Path]:
     Raises:
         ConfigError: where it cannot be written, or holds anything.
     """
-    out = _empty_folder(config)
+    with _writing(f"out={config.out}"):
+        out = _unused(config) if config.out is None else user_path(config.out)
+        out.mkdir(parents=True, exist_ok=True)
+    _refuse_used(out)
     with locked(f"out={out}", out):
         _refuse_used(out)  # another run may have been faster
         with _writing(f"out={out}"):
@@ -63,36 +66,26 @@ def locked(setting: str, folder: Path) -> Iterator[None]:
         yield
 
 
-def add_command(folder: Path, arguments: Sequence[str]) -> None:
-    """Note how the run was started or resumed."""
-    with (folder / COMMAND).open("a", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(shlex.join(["python", "-m", "tasks", *arguments]) + "\n")
-
-
-def update_config(folder: Path, config: Config) -> None:
-    """Store the configuration that runs from now on."""
+def note_start(folder: Path, config: Config, arguments: Sequence[str]) -> None:
+    """Store the configuration that runs from now on, and how it was started or resumed."""
     text = to_yaml(config)
     if (folder / CONFIG).read_text(encoding="utf-8") != text:
         write_text(folder / CONFIG, text)
+    with (folder / COMMAND).open("a", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(shlex.join(["python", "-m", "tasks", *arguments]) + "\n")
 
 
 def last_checkpoint(folder: Path, model: nn.Module) -> Path | None:
     """The checkpoint to resume from, or None if a run stopped before its first.
 
-    Args:
-        folder: of the run.
-        model: what the checkpoint must fit.
-
     Raises:
         ConfigError: if the checkpoint is missing or corrupt, or belongs to another model.
     """
-    path = folder / CHECKPOINT
+    path, cure = folder / CHECKPOINT, "start a new run with another out"
     if not path.exists():
         # it comes before any metric, and its folder comes with it
         if path.parent.exists() or (folder / METRICS).exists():
-            raise ConfigError(
-                f"resume={folder}: {path} is missing; start a new run with another out"
-            )
+            raise ConfigError(f"resume={folder}: {path} is missing; {cure}")
         return None
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -100,13 +93,11 @@ def last_checkpoint(folder: Path, model: nn.Module) -> Path | None:
     except Exception as error:  # zip, pickle, end of file … all mean the same to the user
         raise ConfigError(
             f"resume={folder}: {path} cannot be read ({type(error).__name__}); "
-            "the file is corrupt: start a new run with another out"
+            f"the file is corrupt: {cure}"
         ) from error
     if shapes != {name: values.shape for name, values in model.state_dict().items()}:
-        raise ConfigError(
-            f"resume={folder}: {path} holds another model than {CONFIG} describes; "
-            "start a new run with another out"
-        )
+        problem = f"holds another model than {CONFIG} describes"
+        raise ConfigError(f"resume={folder}: {path} {problem}; {cure}")
     return path
 
 
@@ -138,15 +129,12 @@ def _json_safe(value: Any) -> Any:
 def versions() -> dict[str, str]:
     """Versions of everything else that results depend on."""
     names = ("torch", "lightning", "torchmetrics", "omegaconf", "numpy", "scikit-learn")
-    found = {name: _version(name) for name in ("switchyard", *names)}
-    return {"python": platform.python_version(), **found}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
+    found = {"python": platform.python_version()}
+    for name in ("switchyard", *names):
+        found[name] = "not installed"
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 @contextmanager
@@ -157,30 +145,16 @@ def _writing(setting: str) -> Iterator[None]:
         raise ConfigError(f"{setting}: cannot be written ({error.strerror})") from error
 
 
-def _empty_folder(config: Config) -> Path:
-    with _writing(f"out={config.out}"):
-        if config.out is None:
-            return _unused(config)
-        out = user_path(config.out)
-        out.mkdir(parents=True, exist_ok=True)
-    _refuse_used(out)
-    return out
-
-
 def _refuse_used(out: Path) -> None:
     names = {path.name for path in out.iterdir()}
     if RESULT in names:
         raise ConfigError(f"out={out}: holds a finished run; choose another out, or remove it")
     if CONFIG in names:
-        raise ConfigError(
-            f"out={out}: holds an unfinished run; continue it with resume={out}, or choose "
-            "another out"
-        )
+        cure = f"continue it with resume={out}, or choose another out"
+        raise ConfigError(f"out={out}: holds an unfinished run; {cure}")
     if names - {LOCK}:
-        raise ConfigError(
-            f"out={out}: is not empty, and a run would write over {min(names - {LOCK})} and such; "
-            "choose another out"
-        )
+        problem = f"is not empty, and a run would write over {min(names - {LOCK})} and such"
+        raise ConfigError(f"out={out}: {problem}; choose another out")
 
 
 def _unused(config: Config) -> Path:
@@ -188,7 +162,8 @@ def _unused(config: Config) -> Path:
     parts = (config.task["name"], arm_name(config), config.expert["name"])
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{'-'.join(p.replace(':', '.') for p in parts)}-s{config.seed}-{stamp}"
-    for path in chain([Path("runs", name)], (Path("runs", f"{name}-{n}") for n in count(2))):
+    for number in count(1):
+        path = Path("runs", name if number == 1 else f"{name}-{number}")
         with suppress(FileExistsError):  # of a run that began in the same second
             path.mkdir(parents=True)
             return path

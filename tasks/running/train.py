@@ -1,24 +1,32 @@
-"""Training into a folder from Python: start, resume, or read a finished run."""
+"""Starting and resuming a run in a folder, and training from Python."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config.compose import CONFIG, compose
-from .resume import resumed
-from .run_dir import (
-    RESULT,
-    add_command,
-    last_checkpoint,
-    locked,
-    new_run_dir,
-    read_json,
-    update_config,
-)
+from routers import ConfigError
+
+from ..config.compose import CONFIG, compose, user_path
+from ..config.overrides import load_yaml
+from ..config.schema import Config
+from .run_dir import RESULT, last_checkpoint, locked, new_run_dir, note_start, read_json
 
 if TYPE_CHECKING:
     from ..training.callbacks import OnValidation
+    from .run import Run
+
+#: Keys that a resumed run may change; with any other it would be a new run.
+MAY_CHANGE = (
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.accelerator",
+    "trainer.threads",
+    "trainer.progress",
+    "trainer.log_every_n_steps",
+    "trainer.tune_allocator",
+)
 
 
 def train(
@@ -44,22 +52,56 @@ def train(
     """
     from rich.console import Console
 
-    from .run import Run
-
-    silent = Console(file=io.StringIO())
     if (out / RESULT).exists():
         return dict(read_json(out / RESULT))
-    if not (out / CONFIG).exists():
-        arguments = [*overrides, f"out={out}"]
-        run = Run(compose(arguments))
-        with new_run_dir(run.config) as folder:
-            add_command(folder, arguments)
-            return run.train(folder, None, silent, on_validation)
-    with locked(f"out={out}", out):
+    exists = (out / CONFIG).exists()
+    arguments = [f"resume={out}"] if exists else [*overrides, f"out={out}"]
+    config = resumed(out, arguments) if exists else compose(arguments)
+    with held_run(config, out if exists else None, f"out={out}") as (run, folder, checkpoint):
         if (out / RESULT).exists():  # while this one waited
             return dict(read_json(out / RESULT))
-        run = Run(resumed(out, [f"resume={out}"]))
-        checkpoint = last_checkpoint(out, run.module)
-        update_config(out, run.config)
-        add_command(out, [f"resume={out}"])
-        return run.train(out, checkpoint, silent, on_validation)
+        note_start(folder, run.config, arguments)
+        return run.train(folder, checkpoint, Console(file=io.StringIO()), on_validation)
+
+
+@contextmanager
+def held_run(
+    config: Config, folder: Path | None, setting: str
+) -> Iterator[tuple["Run", Path, Path | None]]:
+    """A run, its folder, held for this process, and the checkpoint to continue from.
+
+    ``folder`` is that of an unfinished run, None for a new one; ``setting`` named it, for errors.
+    """
+    from .run import Run
+
+    if folder is None:
+        run = Run(config)
+        with new_run_dir(config) as made:
+            yield run, made, None
+    else:
+        with locked(setting, folder):
+            run = Run(config)
+            yield run, folder, last_checkpoint(folder, run.module)
+
+
+def resumed_from(overrides: Sequence[str]) -> Path | None:
+    """The folder that the last ``resume=`` names, if any; ``ConfigError`` if no run is there."""
+    named = [text.partition("=")[2] for text in overrides if text.startswith("resume=")]
+    if not named or named[-1] in ("", "null"):
+        return None
+    folder = user_path(named[-1])
+    if not (folder / CONFIG).exists():
+        raise ConfigError(f"resume={folder}: no run is there (no {CONFIG} in it)")
+    return folder
+
+
+def resumed(folder: Path, overrides: Sequence[str]) -> Config:
+    """The configuration of a resumed run; ``ConfigError`` for what would make it another run."""
+    changes = [text for text in overrides if not text.startswith("resume=")]
+    for text in changes:
+        if text.partition("=")[0] not in MAY_CHANGE:
+            raise ConfigError(
+                f"{text}: a resumed run keeps its configuration; only these may change: "
+                f"{', '.join(MAY_CHANGE)}. Anything else is a new run"
+            )
+    return compose(changes, base=load_yaml(folder / CONFIG))

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import NamedTuple
 
 from routers import OptionError
 from routers.plugins import unknown
@@ -17,31 +16,28 @@ from ..training.optimizers import OPTIMIZERS, SCHEDULES
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true")
 
 
-class Range(NamedTuple):
-    """A range of values and its description."""
-
-    holds: Callable[[float], bool]
-    description: str
+#: A range of values, and its description.
+Range = tuple[Callable[[float], bool], str]
 
 
 def _from(minimum: int, unless: str = "") -> Range:
-    return Range(lambda value: value >= minimum, f"an integer >= {minimum}{unless}")
+    return lambda value: value >= minimum, f"an integer >= {minimum}{unless}"
 
 
 def _between(low: int, high: int) -> Range:
-    return Range(lambda value: low <= value <= high, f"an integer in [{low}, {high}]")
+    return lambda value: low <= value <= high, f"an integer in [{low}, {high}]"
 
 
 #: Largest number of experts in a layer; more is taken for a typing error.
 MAX_EXPERTS = 2**20
 
-_NON_NEGATIVE = Range(lambda value: 0 <= value < math.inf, "a finite number >= 0")
-_BELOW_ONE = Range(lambda value: 0 <= value < 1, "a number in [0, 1)")
+_NON_NEGATIVE: Range = (lambda value: 0 <= value < math.inf, "a finite number >= 0")
+_BELOW_ONE: Range = (lambda value: 0 <= value < 1, "a number in [0, 1)")
 
-RANGES = {
+RANGES: dict[str, Range] = {
     "seed": _from(0),
     "trainer.max_epochs": _from(1),
-    "trainer.max_steps": Range(lambda v: v > 0 or v == -1, "an integer >= 1, or -1 for all"),
+    "trainer.max_steps": (lambda v: v > 0 or v == -1, "an integer >= 1, or -1 for all"),
     "trainer.batch_size": _from(1),
     "trainer.devices": _from(1),
     "trainer.accumulate_grad_batches": _from(1),
@@ -49,10 +45,10 @@ RANGES = {
     "trainer.threads": _from(1, ", or null for torch's choice"),
     "trainer.log_every_n_steps": _from(1),
     "moe.num_experts": _between(1, MAX_EXPERTS),
-    "moe.capacity": Range(lambda value: 0 < value < math.inf, "a number > 0, or null"),
+    "moe.capacity": (lambda value: 0 < value < math.inf, "a number > 0, or null"),
     "moe.shared": _between(0, MAX_EXPERTS),
     "moe.expert_dropout": _BELOW_ONE,
-    "optimizer.lr": Range(lambda value: 0 < value < math.inf, "a finite number > 0"),
+    "optimizer.lr": (lambda value: 0 < value < math.inf, "a finite number > 0"),
     "optimizer.weight_decay": _NON_NEGATIVE,
     "optimizer.warmup": _BELOW_ONE,
 }
@@ -70,10 +66,10 @@ NAMES: dict[str, Iterable[str]] = {
 
 def check_ranges(config: Config) -> None:
     """Raise ``ConfigError`` for a setting outside its range; null is for the schema to allow."""
-    for key, allowed in RANGES.items():
+    for key, (holds, description) in RANGES.items():
         value = attrgetter(key)(config)
-        if value is not None and not allowed.holds(value):
-            raise OptionError(key, value, allowed.description)
+        if value is not None and not holds(value):
+            raise OptionError(key, value, description)
     for key, names in NAMES.items():
         name = attrgetter(key)(config)
         if name is not None and name not in names:

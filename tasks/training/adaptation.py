@@ -14,9 +14,7 @@ class Adaptation(nn.Module):
     """Sums loads and counts over an optimizer step and gives them to the routers.
 
     The sums are saved in checkpoints, so that a resumed run adapts as if never interrupted.
-
-    Args:
-        routers: the router of each layer; not registered as submodules here.
+    The routers are not registered as submodules here.
     """
 
     load: Tensor

@@ -46,30 +46,28 @@ class AuxiliaryLoss(nn.Module):
 
     def in_training(self, routings: Sequence[Routing]) -> Tensor | float:
         """The loss of one micro-batch on one rank; call ``finish_step`` after the last one."""
-        total = _total(self.of_step, _summed(self.step_sums, routings))
+        of_step = routings if self.step_sums is None else self.step_sums(routings)
+        total = _total(self.of_step, of_step)
         if self.batch_sums is not None:
-            total = total + _total(self.of_batch, _summed(self.batch_sums, routings))
-            self.batch_sums.reset()
+            total = total + _total(self.of_batch, self.batch_sums(routings))
+            self.batch_sums.sums.zero_()
         return total
 
     def finish_step(self) -> None:
         """Start the sums of a new optimizer step."""
         if self.step_sums is not None:
-            self.step_sums.reset()
+            self.step_sums.sums.zero_()
 
 
 class StepSums(Float32State):
-    """Sums of ``routers.step_sums`` over calls, for each routed layer.
-
-    Args:
-        routers: the router of each layer.
+    """Sums of ``routers.step_sums`` over calls, for the routed layer of each router.
 
     >>> from routers import Items, build
     >>> router = build("uniform", 4, 2, k=1)
     >>> sums = StepSums([router])
     >>> routing = router(Items(torch.zeros(4, 4)))
-    >>> sums([routing])[0, 0].tolist(), sums([routing])[0, 0].tolist()
-    ([2.0, 2.0], [4.0, 4.0])
+    >>> [sums([routing])[0].step_statistics[0].tolist() for call in range(2)]
+    [[2.0, 2.0], [4.0, 4.0]]
     """
 
     sums: Tensor
@@ -79,27 +77,15 @@ class StepSums(Float32State):
         widest = max((router.num_experts for router in routers), default=1)
         self.register_buffer("sums", torch.zeros(len(routers), 5, widest, dtype=torch.float64))
 
-    def forward(self, routings: Sequence[Routing]) -> Tensor:
-        """Add these routings; returns the sums so far, ``(layers, 5, E)``."""
+    def forward(self, routings: Sequence[Routing]) -> list[Routing]:
+        """Add these routings; returns them with the sums of their layers so far, over ranks."""
         for total, routing in zip(self.sums, routings, strict=True):
             total[:, : routing.num_experts] += step_sums(routing)
-        return self.sums.clone()
-
-    def reset(self) -> None:
-        """Set the sums to zero."""
-        self.sums.zero_()
+        return [
+            replace(routing, step_statistics=total[:, : routing.num_experts])
+            for routing, total in zip(routings, sum_over_ranks(self.sums), strict=True)
+        ]
 
 
 def _total(losses: Sequence[WeightedLoss], routings: Sequence[Routing]) -> Tensor | float:
     return sum(loss(routing) for routing in routings for loss in losses if loss.weight)
-
-
-def _summed(sums: StepSums | None, routings: Sequence[Routing]) -> Sequence[Routing]:
-    """The routings, each with the sums of its layer over ranks."""
-    if sums is None:
-        return routings
-    totals = sum_over_ranks(sums(routings))
-    return [
-        replace(routing, step_statistics=total[:, : routing.num_experts])
-        for routing, total in zip(routings, totals, strict=True)
-    ]

@@ -5,8 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from .callbacks import stepped
 from .divergence import DivergedError, bad_parameter
@@ -23,10 +22,6 @@ class Checkpoints(Callback):
     an epoch's last batch only once the epoch is validated: a run resumed from it continues as if
     it had never stopped. It is written under a temporary name and renamed, and never with
     parameters that are not finite, so an existing checkpoint is always valid.
-
-    Args:
-        folder: the folder of ``last.ckpt``.
-        stop: the source of requests to stop.
     """
 
     def __init__(self, folder: Path, stop: Stop) -> None:
@@ -34,49 +29,40 @@ class Checkpoints(Callback):
         self.stop = stop
         self.saved_at = time.monotonic()
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.stop.listen()
         if not self.path.exists():
             self.save(trainer, module)
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         due = self.stop.signum is not None or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
         if due and stepped(trainer, batch_idx) and not trainer.is_last_batch:
             self.save(trainer, module)
             self._stop_if_asked()
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         self.save(trainer, module)
         self._stop_if_asked()
 
-    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_validation_start(self, *args: Any) -> None:
         self.stop.listen()
 
-    def on_test_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_test_start(self, *args: Any) -> None:
         self.stop.listen()
 
     def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
         self._stop_if_asked()
 
-    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+    def teardown(self, *args: Any, **kwargs: Any) -> None:
         self.stop.uninstall()
 
     def on_exception(self, *args: Any) -> None:
         self.stop.uninstall()
 
-    def save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write the checkpoint.
-
-        Raises:
-            DivergedError: if a parameter is not finite.
-        """
+    def save(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write the checkpoint; raise ``DivergedError`` if a parameter is not finite."""
         self.saved_at = time.monotonic()
         if place := bad_parameter(module):
             raise DivergedError(f"after step {trainer.global_step} {place} is not finite")

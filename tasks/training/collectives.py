@@ -25,10 +25,8 @@ def average_over_ranks(values: Iterable[Tensor]) -> None:
     Sums are in float64, where the sum of equal float32 numbers is exact: values on which all
     ranks agree do not change.
     """
-    if not is_distributed():
-        return
     floating = [each for each in values if each.is_floating_point() and each.numel()]
-    if not floating:
+    if not floating or not is_distributed():
         return
     flat = torch.cat([each.detach().double().flatten() for each in floating])
     dist.all_reduce(flat)

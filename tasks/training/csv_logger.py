@@ -13,10 +13,10 @@ class CsvLog(Logger):
     """``metrics.csv``: one row per step that logged, one column per metric.
 
     The whole file is replaced by a rename, so that it is never partly written.
-
-    Args:
-        path: the file; existing rows are kept up to the step at which a run resumes.
     """
+
+    name = "csv"
+    version = ""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -32,18 +32,6 @@ class CsvLog(Logger):
                 at = int(row.pop("step"))
                 if at <= step:
                     self.rows[at] = {name: text for name, text in row.items() if text}
-
-    @property
-    def name(self) -> str:
-        return "csv"
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @property
-    def experiment(self) -> "CsvLog":
-        return self
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run's folder already holds its configuration."""
@@ -62,6 +50,3 @@ class CsvLog(Logger):
             writer.writeheader()
             writer.writerows({"step": at, **self.rows[at]} for at in sorted(self.rows))
         os.replace(part, self.path)
-
-    def finalize(self, status: str) -> None:
-        self.save()

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from routers import ConfigError, OptionError
@@ -32,10 +32,7 @@ COUNTS: dict[str, Callable[[], float]] = {
 
 
 def check_devices(devices: int, accelerator: str, batch_size: int) -> None:
-    """Check that the machine has ``devices`` devices and that they divide a batch evenly.
-
-    Raises:
-        ConfigError: if there are fewer devices, or they do not divide a batch.
+    """Raise ``ConfigError`` unless the machine has the devices and they divide a batch evenly.
 
     >>> check_devices(3, "cpu", batch_size=32)
     Traceback (most recent call last):
@@ -47,18 +44,11 @@ def check_devices(devices: int, accelerator: str, batch_size: int) -> None:
             f"trainer.accelerator={accelerator}: torch finds none on this machine; use cpu or auto"
         )
     if devices > count:
-        raise OptionError(
-            "trainer.devices",
-            devices,
-            f"an integer in [1, {count}], the devices torch sees for "
-            f"trainer.accelerator={accelerator}",
-        )
+        seen = f"the devices torch sees for trainer.accelerator={accelerator}"
+        raise OptionError("trainer.devices", devices, f"an integer in [1, {count}], {seen}")
     if batch_size % devices:
-        raise OptionError(
-            "trainer.devices",
-            devices,
-            f"a divisor of trainer.batch_size={batch_size}, since devices take equal shares",
-        )
+        divisor = f"a divisor of trainer.batch_size={batch_size}, since devices take equal shares"
+        raise OptionError("trainer.devices", devices, divisor)
 
 
 def strategies(rank: Rank) -> dict[str, Any]:
@@ -92,39 +82,14 @@ class DDPWithoutBarriers(DDPStrategy):
         """Do nothing: no rank waits for the others."""
 
 
-class OneMachine(ClusterEnvironment):
+class OneMachine(LightningEnvironment):
     """Environment of processes that are already started and connected."""
 
+    creates_processes_externally = True
+
     def __init__(self, rank: Rank) -> None:
+        super().__init__()
         self.rank = rank
-
-    @property
-    def creates_processes_externally(self) -> bool:
-        return True
-
-    @property
-    def main_address(self) -> str:
-        return HOST
-
-    @property
-    def main_port(self) -> int:
-        raise AssertionError("the ranks are already connected")
-
-    @staticmethod
-    def detect() -> bool:
-        return False
-
-    def world_size(self) -> int:
-        return self.rank.world_size
-
-    def set_world_size(self, size: int) -> None:
-        assert size == self.rank.world_size
-
-    def global_rank(self) -> int:
-        return self.rank.rank
-
-    def set_global_rank(self, rank: int) -> None:
-        assert rank == self.rank.rank
 
     def local_rank(self) -> int:
         return self.rank.rank
@@ -134,13 +99,7 @@ class OneMachine(ClusterEnvironment):
 
 
 def init_process_group(rank: Rank, port: int, accelerator: str) -> None:
-    """Connect to the other ranks for the lifetime of this process.
-
-    Args:
-        rank: this process.
-        port: the port, on this machine, of the store of the process that started the ranks.
-        accelerator: the accelerator to train on.
-    """
+    """Connect to the other ranks, at a store on this machine, for the lifetime of this process."""
     store = dist.TCPStore(HOST, port, rank.world_size, is_master=False)  # type: ignore[attr-defined]
     cuda = accelerator != "cpu" and torch.cuda.is_available()
     if cuda:

@@ -1,6 +1,8 @@
 """Detection of the first place with a number that is not finite."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -33,23 +35,15 @@ def first_bad_place(backbone: Backbone, batch: Batch) -> str:
         return place
     bad: list[str] = []
 
-    def watch(name: str) -> Callable[[nn.Module, object, object], None]:
-        def after(module: nn.Module, inputs: object, output: object) -> None:
-            if not bad and not all(map(_finite, _tensors(output))):
-                bad.append(name)
+    def watch(name: str, module: nn.Module, inputs: object, output: object) -> None:
+        if not bad and not all(map(_finite, _tensors(output))):
+            bad.append(name)
 
-        return after
-
-    handles = [
-        module.register_forward_hook(watch(name))
-        for name, module in backbone.named_modules()
-        if name
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, module in backbone.named_modules():
+            if name:
+                hooks.enter_context(module.register_forward_hook(partial(watch, name)))
         backbone(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
     if bad:
         return f"layer {bad[0]}"
     if "y" in batch and not _finite(batch["y"]):

@@ -24,9 +24,7 @@ from ..metrics.specialization import (
 class Evaluation(nn.Module):
     """Accumulates metrics over the batches of a split; ``finish`` computes them over all ranks.
 
-    Args:
-        task: the task to evaluate.
-        layers: the routed layers of its network; not registered as submodules here.
+    The routed layers are not registered as submodules here.
 
     Attributes:
         scores: the last evaluation's loss and scores by name.
@@ -43,11 +41,11 @@ class Evaluation(nn.Module):
         self.measures = {"loss": loss, **task.measures()}
         self._layer_metrics = [LayerMetrics(layer.router.num_experts) for layer in layers]
         self._tables = [_tables(layer, self.labelings) for layer in layers]
-        measured: list[Metric | MetricCollection] = [
-            measure.metric for measure in self.measures.values()
+        self._metrics: list[Metric | MetricCollection] = [
+            *(measure.metric for measure in self.measures.values()),
+            *self._layer_metrics,
+            *(table for tables in self._tables for table in tables.values()),
         ]
-        tables = [table for tables in self._tables for table in tables.values()]
-        self._metrics = [*measured, *self._layer_metrics, *tables]
         self.metrics = UncastModules(self._metrics)  # registered, so that they move with the module
         self.scores: dict[str, float] = {}
         self.scores_by_label: dict[str, float] = {}
@@ -78,8 +76,8 @@ class Evaluation(nn.Module):
         for name, measure in self.measures.items():
             value = measure.metric.compute()
             if isinstance(value, Mapping):
-                labeled = {f"{name}/{label}": float(v) for label, v in value.items()}
-                self.scores_by_label |= labeled
+                for label, of_label in value.items():
+                    self.scores_by_label[f"{name}/{label}"] = float(of_label)
             else:
                 self.scores[name] = float(value)
         self.scores[self.task.score.name] = self.task.overall(self.scores)
@@ -101,13 +99,11 @@ class Evaluation(nn.Module):
 
     def layer_results(self) -> list[dict[str, Any]]:
         """For each layer its metrics, and the mutual information of experts and kinds."""
-        return [
-            {
-                **metrics,
-                "nmi": {name: normalized_mutual_information(t) for name, t in tables.items()},
-            }
-            for metrics, tables in zip(self.layers, self.tables, strict=True)
+        nmi = [
+            {name: normalized_mutual_information(table) for name, table in tables.items()}
+            for tables in self.tables
         ]
+        return [{**metrics, "nmi": n} for metrics, n in zip(self.layers, nmi, strict=True)]
 
 
 class UncastModules(Float32State, nn.ModuleList):

@@ -31,7 +31,7 @@ class RoutedModule(pl.LightningModule):
     Args:
         task: the task to learn.
         backbone: the network; it returns one routing per routed layer.
-        losses: auxiliary losses, by name a weight, or a mapping of a weight and options.
+        losses: auxiliary losses, as ``AuxiliaryLoss`` takes them.
         optimizer: its settings.
         total_steps: optimizer steps of the whole training, for the schedule.
         devices: number of devices that divide a batch. Auxiliary losses, loads, statistics and

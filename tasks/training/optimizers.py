@@ -15,23 +15,12 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
 }
 
-
-def cosine(done: float) -> float:
-    """Learning-rate factor after the fraction ``done``: half a cosine from 1 to 0."""
-    return 0.5 + 0.5 * math.cos(math.pi * done)
-
-
-def linear(done: float) -> float:
-    """Learning-rate factor after the fraction ``done``: linear from 1 to 0."""
-    return 1 - done
-
-
-def constant(done: float) -> float:
-    """Learning-rate factor 1."""
-    return 1.0
-
-
-SCHEDULES = {rule.__name__: rule for rule in (cosine, linear, constant)}
+#: Learning-rate factors by the fraction ``done`` of the steps after the warm-up.
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "cosine": lambda done: 0.5 + 0.5 * math.cos(math.pi * done),
+    "linear": lambda done: 1 - done,
+    "constant": lambda done: 1.0,
+}
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> Optimizer:

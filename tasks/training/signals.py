@@ -2,7 +2,7 @@
 
 import signal
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 
 class StoppedError(Exception):
@@ -16,14 +16,11 @@ class StoppedError(Exception):
         return signal.Signals(self.signum).name
 
 
-class Stop(Protocol):
-    """A source of requests to stop a run.
+class Stop:
+    """A source of requests to stop a run."""
 
-    Attributes:
-        signum: the signal that requested the stop; None before any request.
-    """
-
-    signum: int | None
+    def __init__(self) -> None:
+        self.signum: int | None = None  #: the signal that requested the stop, if any did
 
     def listen(self) -> None:
         """Start listening, until ``uninstall``; a second call has no effect."""
@@ -32,11 +29,11 @@ class Stop(Protocol):
         """Restore the previous signal handlers."""
 
 
-class Signals:
+class Signals(Stop):
     """SIGINT and SIGTERM to this process; a second signal ends it at once."""
 
     def __init__(self) -> None:
-        self.signum: int | None = None
+        super().__init__()
         self._before: dict[int, Any] = {}
 
     def listen(self) -> None:

@@ -7,8 +7,15 @@ import pytest
 import torch
 
 from routers import ConfigError
-from tasks.backbones._attention import rotary, to_all, to_past
-from tasks.backbones._blocks import Block, Blocks, FeedForward, check_blocks
+from tasks.backbones._blocks import (
+    Block,
+    Blocks,
+    FeedForward,
+    check_blocks,
+    rotary,
+    to_all,
+    to_past,
+)
 
 REAL = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0]]).bool()
 
@@ -89,7 +96,7 @@ def test_chosen_blocks_are_routed():
         asked.append(shape)
         return Routed()
 
-    blocks = Blocks(layer, length=5, dim=8, depth=4, heads=2, routed=[1, 3])
+    blocks = Blocks(layer, (5, 8), depth=4, heads=2, routed=[1, 3])
     x, routings = blocks(torch.zeros(2, 5, 8), mask=None)
     assert asked == [(5, 8)] * 2
     assert routings == ["a routing"] * 2

@@ -9,7 +9,7 @@ from rich.console import Console
 import experts
 import routers
 from tasks import TASKS, compose, experiments, main, to_yaml
-from tasks.running.result_table import print_result
+from tasks.running.result import print_result
 
 from ..cases import NARROW, TINY, result_of, train
 

@@ -199,7 +199,9 @@ def test_files_are_utf8_in_any_locale(tmp_path, monkeypatch):
     monkeypatch.setattr("io.text_encoding", lambda encoding, stacklevel=2: encoding or "ascii")
     run_dir.write_text(tmp_path / "a.csv", "größe")
     assert (tmp_path / "a.csv").read_bytes() == "größe".encode()
-    run_dir.add_command(tmp_path, ["out=größe", "task.data.path=\udce9"])
+    run_dir.write_text(tmp_path / "config.yaml", "")
+    run_dir.note_start(tmp_path, compose(["out=größe"]), ["out=größe", "task.data.path=\udce9"])
+    assert "out: größe".encode() in (tmp_path / "config.yaml").read_bytes()
     command = (tmp_path / "command.txt").read_bytes()
     assert "größe".encode() in command
     assert b"path=\xe9" in command
