@@ -59,6 +59,7 @@ def _configuration(overrides: Sequence[str]) -> tuple[Config, Path | None]:
 def _train(overrides: Sequence[str]) -> int:
     config, resume = _configuration(overrides)
     # the training machinery takes seconds to import: errors of the configuration come first
+    import lightning.pytorch  # noqa: F401, whose import sets the levels that quiet changes
     from rich.console import Console
 
     quiet()
