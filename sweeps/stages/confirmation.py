@@ -17,6 +17,7 @@ from tasks import RESULT, read_json, write_json
 from ..config.arms import Arm
 from ..config.objectives import number_at
 from ..config.plan import LOCK, Plan
+from ..results.sweep_dir import ARM_FILE, CONFIRMED
 from ..statistics.pareto import pareto_front
 from ..storage.file_lock import Lock, file_lock
 from ..workers.artifacts import CONFIRMED_FILES, encode
@@ -25,20 +26,13 @@ from ..workers.queue import Queue, TrialSpec
 from ..workers.stage import Stage
 from .search import QUIET, SearchStage, threads
 
-#: The study of confirmed runs, within the sweep.
-CONFIRMED = "confirmed"
-
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trial of an arm to confirm.
+    """A trial of an arm to confirm: the arm's best, or another one of the Pareto front.
 
-    Attributes:
-        label: its name in tables; the best trial of an arm has the arm's label.
-        slug: the name of its folder.
-        arm: of the trial.
-        trial: the arm's best one, or another one of the Pareto front.
-        pareto: whether no trial of any arm dominates it.
+    The best trial of an arm has the arm's label and slug; ``pareto`` tells whether no trial of
+    any arm dominates it.
     """
 
     label: str
@@ -62,8 +56,7 @@ def select_candidates(plan: Plan, stages: Sequence[SearchStage]) -> list[Candida
     signs = [objective.sign for objective in plan.objectives]
     values = [[s * v for s, v in zip(signs, trial.values, strict=True)] for _, trial in valid]
     front = pareto_front([trial.values for _, trial in valid], signs)
-    best: list[Candidate] = []
-    rest: list[Candidate] = []
+    best, rest = [], []
     for arm in plan.arms:
         own = [i for i, (of, _) in enumerate(valid) if of.label == arm.label]
         own.sort(key=lambda i: (values[i], valid[i][1].number))
@@ -85,10 +78,7 @@ def _is_valid(trial: FrozenTrial) -> bool:
 
 
 class ConfirmStage(Stage):
-    """Fresh runs of all candidates, with the same seeds for each.
-
-    ``lock`` is held while a study changes.
-    """
+    """Fresh runs of all candidates, with the same seeds for each."""
 
     title = CONFIRMED
     files = CONFIRMED_FILES
@@ -181,7 +171,7 @@ def seeds(plan: Plan) -> range:
 
 
 def _folder(plan: Plan, candidate: Candidate) -> Path:
-    return plan.folder / "confirmed" / candidate.slug
+    return plan.folder / CONFIRMED / candidate.slug
 
 
 def _overrides(candidate: Candidate) -> list[str]:
@@ -203,6 +193,6 @@ def _write_arm_file(plan: Plan, candidate: Candidate) -> None:
         "search": {objective.metric: value for objective, value in values},
         "pareto": candidate.pareto,
     }
-    path = _folder(plan, candidate) / "arm.json"
+    path = _folder(plan, candidate) / ARM_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, about)
