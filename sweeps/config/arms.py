@@ -11,7 +11,7 @@ from routers import ConfigError, OptionError
 from routers.plugins import unknown
 from tasks import Config, Task
 
-from .schema import SweepConfig
+from .compose import SweepConfig
 
 
 @dataclass(frozen=True)

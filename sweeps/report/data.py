@@ -114,7 +114,7 @@ class ReportData:
         """The objective that ranks the arms."""
         return self.sweep.objectives[0]
 
-    @cached_property
+    @property
     def styles(self) -> Mapping[str, ArmStyle]:
         """The style of each arm by label."""
         return {each.label: each.style for each in self.arms}

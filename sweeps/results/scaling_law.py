@@ -13,11 +13,8 @@ from routers import ConfigError, OptionError
 from ..statistics.intervals import Interval
 from .sweep_dir import read_sweep
 
-#: The tuned parameter.
-RATE = "optimizer.lr"
-
-#: The metric of model size.
-SIZE = "compute.active_parameters"
+#: The tuned parameter, and the metric of model size.
+RATE, SIZE = "optimizer.lr", "compute.active_parameters"
 
 #: A line has two parameters; its residuals need a third point.
 MIN_POINTS = 3
@@ -28,12 +25,9 @@ FAR = 10.0
 
 @dataclass(frozen=True)
 class Point:
-    """The best learning rate that a search found for a model.
+    """The best learning rate that a search found for a model with ``size`` active parameters.
 
-    Attributes:
-        size: active parameters.
-        rate: the learning rate.
-        source: its sweep and arm.
+    ``source`` is its sweep and arm.
     """
 
     size: float
@@ -177,17 +171,12 @@ def scale_text(points: Sequence[Point], at: float) -> str:
     law = fit(points)
     near = law.interval(at)
     lines = [f"{'parameters':>15}  {'learning rate':>13}"]
-    lines += [
-        f"{point.size:>15,.0f}  {point.rate:>13.3g}"
-        for point in sorted(points, key=lambda point: point.size)
-    ]
+    lines += [f"{p.size:>15,.0f}  {p.rate:>13.3g}" for p in sorted(points, key=lambda p: p.size)]
     lines.append(
-        f"learning rate = {np.exp(law.intercept):.3g} * parameters^{law.slope:.3f}, "
-        f"within a factor of {np.exp(law.deviation):.2g} (one standard deviation)"
-    )
-    lines.append(
-        f"at {at:,.0f} active parameters: {law.rate(at):.3g}, "
-        f"95 % interval {near.low:.3g} to {near.high:.3g}"
+        f"learning rate = {np.exp(law.intercept):.3g} * parameters^{law.slope:.3f}, within a factor"
+        f" of {np.exp(law.deviation):.2g} (one standard deviation)\n"
+        f"at {at:,.0f} active parameters: {law.rate(at):.3g}, 95 % interval {near.low:.3g} to "
+        f"{near.high:.3g}"
     )
     if at > FAR * law.largest:
         lines.append(f"warning: that is {at / law.largest:.0f} times the largest measured size")

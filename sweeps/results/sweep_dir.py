@@ -12,8 +12,8 @@ from routers.plugins import unknown
 from tasks import RESULT, overrides, read_json
 
 from ..config.arms import slug
+from ..config.compose import SWEEP_FILE
 from ..config.objectives import DIRECTIONS, Objective, number_at
-from ..config.schema import SWEEP_FILE
 
 #: File in the folder of a confirmed arm that describes it.
 ARM_FILE = "arm.json"
@@ -123,6 +123,8 @@ def read_sweeps(folders: Sequence[Path]) -> Sweep:
         raise ConfigError("report: expected at least one folder of a sweep")
     unique = {Path(folder).resolve(): Path(folder) for folder in folders}
     found = [read_sweep(folder) for folder in unique.values()]
+    if len(found) == 1:
+        return found[0]
     first = found[0]
     for other in found[1:]:
         if first.objectives != other.objectives:

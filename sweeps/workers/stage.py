@@ -15,10 +15,7 @@ from .queue import Queue
 class Stage(ABC):
     """A queue from which a pool takes trials.
 
-    Attributes:
-        queue: the trials.
-        title: name of this stage in messages.
-        files: names of the files of a run that are uploaded to a shared storage.
+    ``title`` names the stage in messages; ``files`` of a run are uploaded to a shared storage.
     """
 
     queue: Queue

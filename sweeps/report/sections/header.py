@@ -15,6 +15,7 @@ _DIRECTIONS = {"maximize": "more is better", "minimize": "less is better"}
 def header(data: ReportData) -> dict[str, Any]:
     """Return the values of the header's template."""
     ranked = [row for row in data.standings if row.rank is not None]
+    others = [row for row in data.standings if row.rank is None]
     return {
         "sweep": listed([folder.resolve().name for folder in data.sweep.folders]),
         "headline": headline(data),
@@ -24,11 +25,7 @@ def header(data: ReportData) -> dict[str, Any]:
         "verdicts": _verdicts(data, ranked[1:]),
         "alone": len(ranked) == 1,
         "incomplete": listed(
-            [
-                f"{row.arm.label} ({len(row.scores)} of {row.arm.planned} seeds)"
-                for row in data.standings
-                if row.rank is None
-            ]
+            [f"{r.arm.label} ({len(r.scores)} of {r.arm.planned} seeds)" for r in others]
         ),
         "facts": [(name, text) for name, text in _facts(data) if text],
     }
