@@ -19,8 +19,7 @@ class Arm:
     """One configuration in a comparison.
 
     Attributes:
-        label: its name in tables.
-        slug: the name of its folders.
+        label, slug: its names in tables and of its folders.
         overrides: what distinguishes it from other arms, as for ``python -m tasks``.
         control: whether it is a baseline to beat.
         run: the complete configuration of its runs, except the seed.

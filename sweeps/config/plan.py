@@ -90,7 +90,12 @@ def make_plan(config: SweepConfig) -> Plan:
     checker = RunChecker()
     arms, notes = read_arms(config, checker)
     check_keys(config.space, [arm.run for arm in arms])
-    spaces = {arm.label: _space(config, arm) for arm in arms}
+    spaces: dict[str, Space] = {}
+    for arm in arms:
+        try:
+            spaces[arm.label] = read_space(config.space, arm.run)
+        except ConfigError as error:
+            raise ConfigError(f"arm {arm.label}: {error}") from error
     if config.trials > 1 and not any(spaces.values()):
         raise OptionError(
             "trials",
@@ -182,10 +187,3 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
 def _as_json_values(value: Any) -> Any:
     """Convert by JSON, so that written and loaded values are comparable."""
     return json.loads(json.dumps(value))
-
-
-def _space(config: SweepConfig, arm: Arm) -> Space:
-    try:
-        return read_space(config.space, arm.run)
-    except ConfigError as error:
-        raise ConfigError(f"arm {arm.label}: {error}") from error

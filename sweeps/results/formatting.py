@@ -19,26 +19,17 @@ def decimals(widths: Iterable[float]) -> int:
     return min(6, max(0, 1 - math.floor(math.log10(min(shown))))) if shown else 4
 
 
-def with_interval(mean: float, interval: Interval, digits: int) -> str:
-    """A mean with its interval.
+def with_interval(mean: float | None, interval: Interval, digits: int) -> str:
+    """A mean with its interval, or a dash if it is missing.
 
     >>> with_interval(0.95, Interval(0.9252, 0.9748), 3)
     '0.950 [0.925, 0.975]'
     """
-    if math.isnan(mean):
+    if mean is None or math.isnan(mean):
         return NONE
     if math.isnan(interval.low):
         return f"{mean:.{digits}f}"
     return f"{mean:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
-
-
-def plain(value: float | None, digits: int) -> str:
-    """A number, or a dash if it is missing.
-
-    >>> plain(1.25, 1), plain(None, 1)
-    ('1.2', '-')
-    """
-    return NONE if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def compact(value: float) -> str:

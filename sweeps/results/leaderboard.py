@@ -10,10 +10,10 @@ from typing import Any
 
 from tasks import write_text
 
-from ..statistics.intervals import MIN_BOOTSTRAP_VALUES
+from ..statistics.intervals import MIN_BOOTSTRAP_VALUES, UNKNOWN
 from ..statistics.paired_tests import sign_flip
 from ..statistics.verdicts import LEVEL, MIN_SEEDS
-from .formatting import NONE, compact, decimals, plain, with_interval
+from .formatting import NONE, compact, decimals, with_interval
 from .ranking import Standing, metrics_of, standings
 from .sweep_dir import Sweep, read_sweep
 
@@ -56,6 +56,10 @@ def columns(sweep: Sweep) -> list[Column]:
     """Columns of the leaderboard."""
     main = sweep.objectives[0].metric
     extra = [o.metric for o in sweep.objectives[1:] if o.metric not in SHOWN]
+
+    def searched(row: Standing) -> float | None:
+        return row.arm.search.get(main)
+
     return [
         Column("#", lambda row, _: NONE if row.rank is None else str(row.rank)),
         Column("arm", lambda row, _: row.arm.label, right=False),
@@ -65,7 +69,7 @@ def columns(sweep: Sweep) -> list[Column]:
         Column("group", lambda row, _: row.group or NONE, right=False),
         *(Column(metric, _mean_of(metric)) for metric in extra),
         *(Column(title, _mean_of(metric)) for metric, title in SHOWN.items() if metric != main),
-        Column("search*", lambda row, digits: plain(row.arm.search.get(main), digits), wide=True),
+        Column("search*", lambda row, n: with_interval(searched(row), UNKNOWN, n), wide=True),
     ]
 
 

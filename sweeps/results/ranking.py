@@ -30,13 +30,11 @@ class Standing:
     """An arm in the ranking.
 
     Attributes:
-        arm: with its runs.
         rank: from 1, by the mean of the main objective; None while its runs are incomplete.
         scores: its main objective by seed.
-        mean: of the scores; NaN without any.
+        mean, iqm: mean and interquartile mean of the scores; NaN without any.
         interval: of the mean, 95 %.
         bootstrap: the same by the bootstrap, too short for few seeds.
-        iqm: interquartile mean.
         verdict: comparison with the first arm.
         says: the verdict as text; ``best`` or ``leads`` for the first arm itself.
         group: letters; arms that share one are not significantly different.

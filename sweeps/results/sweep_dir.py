@@ -26,8 +26,7 @@ class ArmResults:
     """Results of an arm: its confirmed runs and its trials.
 
     Attributes:
-        label: its name in tables.
-        slug: the name of its folders.
+        label, slug: its names in tables and of its folders.
         control: whether it is a baseline to beat.
         overrides: what distinguishes it from other arms, including tuned values.
         command: repeats its first run.
@@ -35,9 +34,7 @@ class ArmResults:
         search: values of that trial in the search, by metric: the best of many, so biased.
         pareto: whether that trial lies on the Pareto front of the search.
         planned: number of seeds to confirm it.
-        seeds: that are finished, in order.
-        runs: their ``result.json``, in the order of ``seeds``.
-        folders: of those runs.
+        seeds, runs, folders: of its finished runs in order, with their ``result.json``.
         trials: of the search: ``{"number", "folder", "runs"}``, with the finished runs of each.
     """
 

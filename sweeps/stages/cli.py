@@ -107,8 +107,6 @@ def _sweep(plan: "Plan") -> int:
     from rich.console import Console
 
     from ..config.plan import LOCK
-    from ..report.build import write_report
-    from ..results.leaderboard import write_leaderboard
     from ..storage.connect import study_url, without_password
     from ..storage.file_lock import file_lock
     from ..workers.pool import StoppedSweepError
@@ -128,7 +126,7 @@ def _sweep(plan: "Plan") -> int:
     except StoppedSweepError as stop:
         return _stopped(stop.signum)
     with file_lock(plan.folder / LOCK):  # machines that share the folder end at the same time
-        _show(write_leaderboard(plan.folder), write_report(plan.folder))
+        _write_results([plan.folder], plan.folder)
     for line in missing:
         print(f"error: {line}", file=sys.stderr)
     return FAILED if missing else 0
@@ -142,18 +140,11 @@ def _stopped(signum: int) -> int:
 
 def _report(arguments: Sequence[str]) -> int:
     """``report DIR… [out=DIR]``: rewrite tables and report, of several sweeps as one."""
-    from ..report.build import write_pages
-    from ..results.leaderboard import write_tables
-    from ..results.sweep_dir import read_sweeps
-
     folders, settings = _folders_and_settings(arguments)
     if not folders or settings.keys() - {"out"}:
         raise ConfigError("report: expected report DIR… [out=DIR], each DIR the folder of a sweep")
     out = user_path(settings["out"]) if "out" in settings else None
-    to = out or (folders[0] if len(folders) == 1 else Path.cwd())
-    sweep = read_sweeps(folders)
-    to.mkdir(parents=True, exist_ok=True)
-    _show(write_tables(sweep, to), write_pages(sweep, to))
+    _write_results(folders, out or (folders[0] if len(folders) == 1 else Path.cwd()))
     return 0
 
 
@@ -193,10 +184,16 @@ def _folders_and_settings(arguments: Sequence[str]) -> tuple[list[Path], dict[st
     return folders, dict(text.split("=", 1) for text in arguments if "=" in text)
 
 
-def _show(table: str, report: Path) -> None:
-    """Print the leaderboard and the path of the report."""
-    print(table)
-    print(f"The report is {report}")
+def _write_results(folders: Sequence[Path], to: Path) -> None:
+    """Write tables and report of sweeps; print the leaderboard and the path of the report."""
+    from ..report.build import write_pages
+    from ..results.leaderboard import write_tables
+    from ..results.sweep_dir import read_sweeps
+
+    sweep = read_sweeps(folders)
+    to.mkdir(parents=True, exist_ok=True)
+    table, page = write_tables(sweep, to), write_pages(sweep, to)
+    print(f"{table}\nThe report is {page}")
 
 
 #: First words that select another command than a sweep.

@@ -81,6 +81,10 @@ def _facts(data: ReportData) -> list[tuple[str, str]]:
         f"{data.name_of(o.metric)} ({_DIRECTIONS[o.direction]})" for o in sweep.objectives
     )
     seeds = sorted({seed for each in data.arms for seed in each.arm.seeds})
+    versions = (
+        ", ".join(f"{name} {number}" for name, number in run.get("versions", {}).items())
+        for run in data.runs
+    )
     return [
         ("Data", _distinct(map(_data, data.runs))),
         ("Objectives", ", ".join(objectives)),
@@ -89,7 +93,7 @@ def _facts(data: ReportData) -> list[tuple[str, str]]:
         ("Fresh seeds", ", ".join(map(str, seeds))),
         ("Every run", " ".join(map(str, config.get("run") or ()))),
         ("Equivalence margin", f"{compact(sweep.margin)} {sweep.score}" if sweep.margin else ""),
-        ("Versions", _distinct(map(_versions, data.runs))),
+        ("Versions", _distinct(versions)),
     ]
 
 
@@ -107,10 +111,6 @@ def _data(run: Mapping[str, Any]) -> str:
     rows = ", ".join(f"{count:,} {split}" for split, count in (data.get("rows") or {}).items())
     parts = (str(data.get("name")), f"sha256 {str(data.get('sha256'))[:12]}", rows)
     return " · ".join(part for part in parts if part)
-
-
-def _versions(run: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in run.get("versions", {}).items())
 
 
 def _distinct(texts: Iterable[str]) -> str:
