@@ -39,8 +39,6 @@ MINIMA = {
     "pruner.factor": 2,
 }
 
-CURES = {"confirm.first_seed": "Confirmed seeds are fresh, and a search uses 0 to seeds - 1"}
-
 
 @dataclass
 class PrunerConfig:
@@ -165,6 +163,8 @@ def _check(config: SweepConfig) -> None:
         value = attrgetter(key)(config)
         if value is not None and not value >= minimum:
             kind = "a number" if key == "margin" else "an integer"
-            raise OptionError(key, value, f"{kind} >= {minimum}", CURES.get(key, ""))
+            cure = "Confirmed seeds are fresh, and a search uses 0 to seeds - 1"
+            cure = cure if key == "confirm.first_seed" else ""
+            raise OptionError(key, value, f"{kind} >= {minimum}", cure)
     if not config.objectives:
         raise OptionError("objectives", "[]", "at least one number of result.json")

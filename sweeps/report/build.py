@@ -13,11 +13,9 @@ REPORT, FIGURES = "report.html", "figures"
 
 
 def write_report(folder: Path | Sequence[Path], to: Path | None = None) -> Path:
-    """Write ``report.html`` and ``figures/``; return the path of the page.
+    """Write ``report.html`` and ``figures/`` of one sweep or of several; return the page's path.
 
-    Args:
-        folder: of a sweep, or of several that become one report.
-        to: folder of the page; by default that of the sweep, for several the current one.
+    By default they are written to the folder of the sweep, for several to the current one.
 
     Raises:
         ConfigError: for a folder without a sweep, or sweeps that cannot be compared.

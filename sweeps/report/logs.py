@@ -4,6 +4,7 @@ import csv
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -34,9 +35,10 @@ def read_log(folder: Path) -> Log:
     for row in _lines(folder / "metrics.csv"):
         step = int(float(row.pop("step")))
         for name, text in row.items():
-            value = _number(text)
-            if math.isfinite(value):
-                columns.setdefault(name, {})[step] = value
+            with suppress(ValueError):
+                value = float(text or "nan")
+                if math.isfinite(value):
+                    columns.setdefault(name, {})[step] = value
     return columns
 
 
@@ -63,13 +65,6 @@ def layer_curves(logs: Sequence[Log], column: str) -> list[Curve]:
     }
     curves = [curve(logs, f"{column}/layer{n}", f"L{n}") for n in sorted(numbers)]
     return [each for each in curves if each is not None]
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return math.nan
 
 
 @dataclass(frozen=True)

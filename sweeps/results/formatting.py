@@ -40,14 +40,9 @@ def compact(value: float) -> str:
     """
     if math.isnan(value):
         return NONE
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= 0.9995 * size:
-            return f"{_three_digits(value / size)}{unit}"
-    return _three_digits(value)
-
-
-def _three_digits(value: float) -> str:
-    """Three significant digits, without an exponent from 0.001 on."""
     if value and abs(value) < 1e-3:
         return f"{value:.2e}"
-    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
+    units = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+    size, unit = next((each for each in units if abs(value) >= 0.9995 * each[0]), units[-1])
+    scaled = value / size
+    return f"{scaled:.3g}{unit}" if abs(scaled) < 999.5 else f"{scaled:.0f}{unit}"

@@ -44,8 +44,7 @@ class ScalingLaw:
         intercept: of log rate, at one parameter.
         deviation: standard deviation of log rates around the line.
         points: number of them.
-        centre: mean log size.
-        squares: sum of squared deviations of log sizes from ``centre``.
+        centre, squares: mean log size, and sum of squared deviations from it.
         largest: the largest measured size.
     """
 
@@ -93,9 +92,8 @@ def fit(points: Sequence[Point]) -> ScalingLaw:
     for point in points:
         for name, value in (("size", point.size), ("learning rate", point.rate)):
             if not (value > 0 and np.isfinite(value)):
-                raise OptionError(
-                    f"scale: {point.source or 'point'}: {name}", value, "a number > 0"
-                )
+                where = f"scale: {point.source or 'point'}: {name}"
+                raise OptionError(where, value, "a number > 0")
     sizes = {point.size for point in points}
     if len(points) < MIN_POINTS or len(sizes) < 2:
         raise ConfigError(

@@ -37,8 +37,7 @@ class Dimension:
     """One parameter of a search space.
 
     Attributes:
-        name: of the parameter in the study.
-        key: in the run's configuration.
+        name, key: of the parameter in the study and in the run's configuration.
         written: a list of choices, or ``low``, ``high`` and so on.
         distribution: the same for Optuna; choices that are not scalars are JSON.
         default: the arm's value, as the distribution represents it.

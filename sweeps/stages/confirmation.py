@@ -107,13 +107,11 @@ class ConfirmStage(Stage):
         for trial in self.queue.trials():
             self.candidate(trial)  # raises for runs that are not of this sweep
 
-    def suggest(self, trial: Trial) -> None:
-        """Do nothing: the parameters are those of the candidate."""
-
     def job(self, trial: Trial) -> Job:
         candidate, config = self.candidate(trial), self.plan.config
         (folder,) = self.run_dirs(trial)
-        overrides = [*config.run, *_overrides(candidate), *QUIET, threads(config, candidate.arm)]
+        own = candidate.trial.user_attrs["overrides"]
+        overrides = [*config.run, *own, *QUIET, threads(config, candidate.arm)]
         return Job(
             log=folder.with_name(f"{folder.name}.txt"),
             runs=[(folder, [*overrides, f"seed={trial.user_attrs['seed']}"])],
@@ -174,12 +172,9 @@ def _folder(plan: Plan, candidate: Candidate) -> Path:
     return plan.folder / CONFIRMED / candidate.slug
 
 
-def _overrides(candidate: Candidate) -> list[str]:
-    return list(candidate.trial.user_attrs["overrides"])
-
-
 def _write_arm_file(plan: Plan, candidate: Candidate) -> None:
-    overrides, trial = _overrides(candidate), candidate.trial
+    trial = candidate.trial
+    overrides = list(trial.user_attrs["overrides"])
     command = ["python", "-m", "tasks", *plan.config.run, *overrides, f"seed={seeds(plan)[0]}"]
     values = zip(plan.objectives, trial.values, strict=True)
     about: dict[str, Any] = {

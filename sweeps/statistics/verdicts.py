@@ -64,13 +64,10 @@ TOO_FEW = Verdict(Word.TOO_FEW)
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Comparisons of all pairs of arms.
+    """Comparisons of all pairs of arms by their labels, in one order of the two.
 
-    Attributes:
-        pairs: verdicts by the two labels, in one order of the two.
-        groups: letters by label: arms that share one are not significantly different. Empty for
-            arms with too few seeds.
-        seeds: that all tested arms have; empty if too few.
+    ``groups`` are letters by label: arms that share one are not significantly different. They are
+    empty for too few ``seeds`` that all tested arms have; then ``seeds`` is empty too.
     """
 
     pairs: Mapping[tuple[str, str], Verdict]

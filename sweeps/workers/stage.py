@@ -22,9 +22,9 @@ class Stage(ABC):
     title: str
     files: ClassVar[Sequence[str]]
 
-    @abstractmethod
     def suggest(self, trial: Trial) -> None:
-        """Suggest the parameters of a trial."""
+        """Suggest the parameters of a trial; nothing for those with fixed parameters."""
+        return
 
     @abstractmethod
     def job(self, trial: Trial) -> Job:

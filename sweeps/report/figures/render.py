@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Sheet
 
 from . import svg
 from .style import LIGHT, NAME, figure_style
-from .text import shortened
+from .text import Box, shortened
 
 #: Width of a small multiple, in points.
 SMALL = 200.0
@@ -74,9 +74,6 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-#: Left, top, width and height in points.
-Box = tuple[float, float, float, float]
-
 _GAP, _TITLE, _INCH = 14.0, 18.0, 72.0
 _NO_DATE = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
@@ -113,7 +110,7 @@ def as_pdf(sheet: Sheet, title: str) -> bytes:
 
 
 def lay_out(figure: Figure) -> tuple[list[Box], float, float]:
-    """Place panels in rows; return the box of each, and width and height of the whole."""
+    """Place panels in rows; return left, top, width and height of each, and the whole size."""
     columns = min(figure.columns, len(figure.panels))
     pitch = max(panel.width for panel in figure.panels) + _GAP
     gap = 0.0 if figure.title_width else _GAP

@@ -134,11 +134,8 @@ class ArmStyle:
 def arm_styles(arms: Sequence[tuple[str, str, bool]]) -> Mapping[str, ArmStyle]:
     """Return a style for each label; controls are grey.
 
-    Colour and marker together identify an arm, so no figure relies on colour alone.
-
-    Args:
-        arms: label, label of the arm whose colour it shares (mostly itself), and whether it is
-            a control, in the order of the sweep.
+    Colour and marker together identify an arm, so no figure relies on colour alone. ``arms`` are
+    label, label of the arm whose colour it shares (mostly itself), and whether it is a control.
 
     >>> arm_styles([("topk", "topk", False), ("uniform", "uniform", True)])["uniform"]
     ArmStyle(color='control', marker='o')
