@@ -31,7 +31,7 @@ from .search import QUIET, SearchStage, threads
 class Candidate:
     """A trial of an arm to confirm: the arm's best, or another one of the Pareto front.
 
-    The best trial of an arm has the arm's label and slug; ``pareto`` tells whether no trial of
+    The best trial of an arm has the arm's label and slug; ``pareto`` states whether no trial of
     any arm dominates it.
     """
 
