@@ -1,7 +1,7 @@
 """Arms of a sweep: the routers to compare and the controls they must beat."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from routers import ConfigError, OptionError
 from routers.plugins import unknown
 from tasks import Config, Task
 
-from .schema import SweepConfig
+from .compose import SweepConfig
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,7 @@ class Arm:
     """One configuration in a comparison.
 
     Attributes:
-        label: its name in tables.
-        slug: the name of its folders.
+        label, slug: its names in tables and of its folders.
         overrides: what distinguishes it from other arms, as for ``python -m tasks``.
         control: whether it is a baseline to beat.
         run: the complete configuration of its runs, except the seed.
@@ -33,18 +32,12 @@ class Arm:
     run: Config
 
 
-#: From the first arm's overrides to the overrides of a control.
-CONTROLS: dict[str, Callable[[Sequence[str]], list[str]]] = {
-    "uniform": lambda first: ["router=uniform"],
-    "random_fixed": lambda first: ["router=random_fixed"],
-    "iso_flop": lambda first: [*first, "moe.control=iso_flop"],
-    "iso_parameter": lambda first: [*first, "moe.control=iso_parameter"],
-}
-
-#: Labels of dense controls, which have the cost of the first arm.
-LABELS = {
-    "iso_flop": "dense, FLOPs of {first}",
-    "iso_parameter": "dense, parameters of {first}",
+#: Label and override of each control. Dense ones have the cost of the first arm, and its overrides.
+CONTROLS = {
+    "uniform": ("uniform", "router=uniform"),
+    "random_fixed": ("random_fixed", "router=random_fixed"),
+    "iso_flop": ("dense, FLOPs of {first}", "moe.control=iso_flop"),
+    "iso_parameter": ("dense, parameters of {first}", "moe.control=iso_parameter"),
 }
 
 
@@ -86,10 +79,11 @@ def read_arms(config: SweepConfig, checker: RunChecker) -> tuple[list[Arm], list
     arms = [_arm(config, checker, label, overrides) for label, overrides in written.items()]
     first = arms[0]
     for name in config.controls:
-        label = LABELS.get(name, name).format(first=first.label)
+        title, override = CONTROLS[name]
+        label = title.format(first=first.label)
         if label not in written:
-            overrides = CONTROLS[name](first.overrides)
-            arms.append(_arm(config, checker, label, overrides, control=True))
+            shared = first.overrides if override.startswith("moe.") else ()
+            arms.append(_arm(config, checker, label, [*shared, override], control=True))
     slugs = [arm.slug for arm in arms]
     for arm in arms:
         if slugs.count(arm.slug) > 1:

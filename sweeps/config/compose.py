@@ -1,6 +1,8 @@
-"""Composition of a sweep's configuration: files, then the command line, then checks."""
+"""A sweep's configuration: its schema, and its composition from files and the command line."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ from routers import ConfigError, OptionError
 from routers.plugins import nearest_name, unknown
 from tasks import CONF, overrides, user_path
 
-from .schema import SweepConfig
+#: The resolved configuration in a sweep's folder.
+SWEEP_FILE = "sweep.yaml"
 
 #: Keys whose value is text, not YAML.
 TEXT_KEYS = ("out", "storage", "sweep")
@@ -30,16 +33,60 @@ MINIMA = {
     "retries": 0,
     "seed": 0,
     "margin": 0,
+    "confirm.seeds": 1,
+    "confirm.first_seed": 0,
+    "pruner.first": 1,
+    "pruner.factor": 2,
 }
 
-CURES = {"confirm.first_seed": "Confirmed seeds are fresh, and a search uses 0 to seeds - 1"}
+
+@dataclass
+class PrunerConfig:
+    """Trials that stop before their last epoch."""
+
+    name: str
+    first: int
+    factor: int
+
+
+@dataclass
+class ConfirmConfig:
+    """Fresh runs of the best trials."""
+
+    seeds: int
+    first_seed: int
+
+
+@dataclass
+class SweepConfig:
+    """A sweep as written; `make_plan` resolves it."""
+
+    run: list[str]
+    arms: Any  # list of router names, or label to overrides, or null
+    controls: list[str]
+    objectives: list[Any]  # of metrics, or of {metric, direction}
+    constraints: list[str]
+    sampler: str
+    trials: int
+    seeds: int
+    space: dict[str, Any]
+    study: str
+    pruner: PrunerConfig
+    patience: int | None
+    confirm: ConfirmConfig
+    margin: float
+    workers: int
+    threads: int | None
+    retries: int
+    storage: str | None
+    seed: int
+    quiet: bool
+    sweep: str | None
+    out: str | None
 
 
 def compose(arguments: Sequence[str]) -> SweepConfig:
-    """Compose the configuration of a sweep.
-
-    Args:
-        arguments: ``key=value``, ``+new=value`` and ``~key``, as on the command line.
+    """Compose the configuration of a sweep from ``key=value``, ``+new=value`` and ``~key``.
 
     Raises:
         ConfigError: for an unknown key or an invalid value.
@@ -104,22 +151,20 @@ def _check(config: SweepConfig) -> None:
     from ..search.halving import PRUNERS
     from ..search.samplers import SAMPLERS
 
-    names: dict[str, tuple[str, Iterable[str]]] = {
-        "sampler": (config.sampler, SAMPLERS),
-        "study": (config.study, STUDIES),
-        "pruner.name": (config.pruner.name, PRUNERS),
-    }
-    for key, (name, known) in names.items():
-        if name not in known:
+    names: list[tuple[str, Iterable[str]]] = [
+        ("sampler", SAMPLERS),
+        ("study", STUDIES),
+        ("pruner.name", PRUNERS),
+    ]
+    for key, known in names:
+        if (name := attrgetter(key)(config)) not in known:
             raise unknown(key, name, known)
-    counts = {key: (getattr(config, key), minimum) for key, minimum in MINIMA.items()}
-    counts["confirm.seeds"] = (config.confirm.seeds, 1)
-    counts["confirm.first_seed"] = (config.confirm.first_seed, config.seeds)
-    counts["pruner.first"] = (config.pruner.first, 1)
-    counts["pruner.factor"] = (config.pruner.factor, 2)
-    for key, (value, minimum) in counts.items():
+    for key, minimum in {**MINIMA, "confirm.first_seed": config.seeds}.items():
+        value = attrgetter(key)(config)
         if value is not None and not value >= minimum:
             kind = "a number" if key == "margin" else "an integer"
-            raise OptionError(key, value, f"{kind} >= {minimum}", CURES.get(key, ""))
+            cure = "Confirmed seeds are fresh, and a search uses 0 to seeds - 1"
+            cure = cure if key == "confirm.first_seed" else ""
+            raise OptionError(key, value, f"{kind} >= {minimum}", cure)
     if not config.objectives:
         raise OptionError("objectives", "[]", "at least one number of result.json")

@@ -22,12 +22,7 @@ _CONSTRAINT = re.compile(r"\s*(?P<metric>[^\s<>=]+)\s*(?P<sign><=|>=)\s*(?P<boun
 
 @dataclass(frozen=True)
 class Objective:
-    """A number in ``result.json`` to optimize.
-
-    Attributes:
-        metric: its dotted path.
-        direction: ``maximize`` or ``minimize``.
-    """
+    """A number in ``result.json`` to optimize; ``metric`` is its dotted path."""
 
     metric: str
     direction: Direction
@@ -67,15 +62,12 @@ def read_objectives(written: Sequence[Any], task: Task) -> list[Objective]:
 
 def _objective(written: Any, task: Task) -> Objective:
     fields = {"metric": written} if isinstance(written, str) else written
-    if not isinstance(fields, Mapping) or not {"metric"} <= fields.keys() <= {
-        "metric",
-        "direction",
-    }:
+    known = {"metric", "direction"}
+    if not isinstance(fields, Mapping) or not {"metric"} <= fields.keys() <= known:
         raise OptionError("objectives", written, "a metric, or {metric: …, direction: …}")
     metric = check_metric("objectives", fields["metric"], task)
-    direction = fields.get("direction")
-    if direction is None and metric.startswith("score."):
-        direction = task.score.direction
+    default = task.score.direction if metric.startswith("score.") else None
+    direction = default if fields.get("direction") is None else fields["direction"]
     if direction is None:
         raise ConfigError(
             f"objectives: {metric}: direction is missing: write "
@@ -87,10 +79,17 @@ def _objective(written: Any, task: Task) -> Objective:
 
 
 def read_constraint(text: str, task: Task) -> Constraint:
+    """Parse a constraint and check that runs of the task have its metric (else ``ConfigError``)."""
+    found = parse_constraint(text)
+    check_metric("constraints", found.metric, task)
+    return found
+
+
+def parse_constraint(text: str) -> Constraint:
     """Parse a constraint such as ``compute.flops_per_item <= 4e6``.
 
     Raises:
-        ConfigError: if it does not have this form, or no run has such a number.
+        ConfigError: if it does not have this form.
     """
     match = _CONSTRAINT.match(text)
     if match is None:
@@ -99,16 +98,11 @@ def read_constraint(text: str, task: Task) -> Constraint:
         bound = float(match["bound"])
     except ValueError:
         raise OptionError("constraints", text, "a number on the right") from None
-    metric = check_metric("constraints", match["metric"], task)
-    return Constraint(text, metric, 1.0 if match["sign"] == "<=" else -1.0, bound)
+    return Constraint(text, match["metric"], 1.0 if match["sign"] == "<=" else -1.0, bound)
 
 
 def check_metric(key: str, metric: str, task: Task) -> str:
-    """The metric, if runs of a task have it.
-
-    Raises:
-        ConfigError: if they do not, with the nearest name.
-    """
+    """Return the metric, if runs of a task have it; else raise ``ConfigError``."""
     names = known_metrics(task)
     known = metric in names or metric.startswith("layers.")
     if not known and not any("/" in metric and metric.startswith(f"{name}/") for name in names):

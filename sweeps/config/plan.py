@@ -15,8 +15,8 @@ from ..search.space import Space, check_keys, describe, read_space
 from ..storage.connect import without_password
 from ..storage.file_lock import file_lock
 from .arms import Arm, RunChecker, read_arms
+from .compose import SWEEP_FILE, SweepConfig
 from .objectives import Constraint, Objective, read_constraint, read_objectives
-from .schema import SWEEP_FILE, SweepConfig
 
 #: Lock file in the sweep's folder, held while files that belong to no run are written.
 LOCK = "lock"
@@ -31,8 +31,6 @@ class Plan:
 
     Attributes:
         config: the configuration as written.
-        name: of the sweep.
-        folder: of all its files.
         arms: the configurations to compare, controls last.
         spaces: the search space of each arm, by label.
         objectives: the first one selects an arm's best trial.
@@ -62,8 +60,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan in plain values, as ``sweep.yaml`` holds it."""
-        values = asdict(self.config)
-        values |= {
+        return asdict(self.config) | {
             "sweep": self.name,
             "out": str(self.folder),
             "storage": self.config.storage and without_password(self.config.storage),
@@ -81,7 +78,6 @@ class Plan:
                 for arm in self.arms
             },
         }
-        return values
 
 
 def make_plan(config: SweepConfig) -> Plan:
@@ -94,7 +90,12 @@ def make_plan(config: SweepConfig) -> Plan:
     checker = RunChecker()
     arms, notes = read_arms(config, checker)
     check_keys(config.space, [arm.run for arm in arms])
-    spaces = {arm.label: _space(config, arm) for arm in arms}
+    spaces: dict[str, Space] = {}
+    for arm in arms:
+        try:
+            spaces[arm.label] = read_space(config.space, arm.run)
+        except ConfigError as error:
+            raise ConfigError(f"arm {arm.label}: {error}") from error
     if config.trials > 1 and not any(spaces.values()):
         raise OptionError(
             "trials",
@@ -186,10 +187,3 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
 def _as_json_values(value: Any) -> Any:
     """Convert by JSON, so that written and loaded values are comparable."""
     return json.loads(json.dumps(value))
-
-
-def _space(config: SweepConfig, arm: Arm) -> Space:
-    try:
-        return read_space(config.space, arm.run)
-    except ConfigError as error:
-        raise ConfigError(f"arm {arm.label}: {error}") from error

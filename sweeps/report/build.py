@@ -6,27 +6,23 @@ from pathlib import Path
 
 from tasks import write_text
 
-from ..results.sweep_dir import Sweep, read_sweep, read_sweeps
+from ..results.sweep_dir import Sweep, read_sweeps
 
 #: Names in the folder of a sweep.
 REPORT, FIGURES = "report.html", "figures"
 
 
 def write_report(folder: Path | Sequence[Path], to: Path | None = None) -> Path:
-    """Write ``report.html`` and ``figures/``; return the path of the page.
+    """Write ``report.html`` and ``figures/`` of one sweep or of several; return the page's path.
 
-    Args:
-        folder: of a sweep, or of several that become one report.
-        to: folder of the page; by default that of the sweep, for several the current one.
+    By default they are written to the folder of the sweep, for several to the current one.
 
     Raises:
         ConfigError: for a folder without a sweep, or sweeps that cannot be compared.
     """
-    if isinstance(folder, Path):
-        return write_pages(read_sweep(folder), to or folder)
-    if len(folder) == 1:
-        return write_report(folder[0], to)
-    return write_pages(read_sweeps(folder), to or Path.cwd())
+    folders = [folder] if isinstance(folder, Path) else folder
+    default = folders[0] if len(folders) == 1 else Path.cwd()
+    return write_pages(read_sweeps(folders), to or default)
 
 
 def write_pages(sweep: Sweep, folder: Path) -> Path:

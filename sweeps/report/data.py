@@ -66,9 +66,8 @@ class ArmData:
     @property
     def locations(self) -> set[tuple[Path, str]]:
         """Folder of its sweep and its name there, from the folders of its runs and trials."""
-        trials = [trial["folder"] for trial in self.arm.trials[:1]]
-        inside = [*(path.parent for path in self.arm.folders[:1]), *(p.parent for p in trials)]
-        return {(path.parent.parent.resolve(), path.name) for path in inside}
+        inside = [*self.arm.folders[:1], *(trial["folder"] for trial in self.arm.trials[:1])]
+        return {(path.parents[2].resolve(), path.parent.name) for path in inside}
 
     def trials_of(self, studies: Sequence[StudyData]) -> list[FrozenTrial]:
         """Return its trials in the studies; an empty list where the storage is gone."""
@@ -114,16 +113,14 @@ class ReportData:
         """The objective that ranks the arms."""
         return self.sweep.objectives[0]
 
-    @cached_property
+    @property
     def styles(self) -> Mapping[str, ArmStyle]:
         """The style of each arm by label."""
         return {each.label: each.style for each in self.arms}
 
     def name_of(self, metric: str) -> str:
         """Return a short name of a metric."""
-        if metric == self.main.metric:
-            return self.sweep.score
-        return _NAMES.get(metric, metric)
+        return self.sweep.score if metric == self.main.metric else _NAMES.get(metric, metric)
 
 
 def searched_as(metric: str) -> str:

@@ -3,7 +3,8 @@
 import csv
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -11,17 +12,14 @@ from statistics import fmean
 #: Values of one run by column and step.
 Log = Mapping[str, Mapping[int, float]]
 
-_SUMMARIES: Sequence[Callable[[Sequence[float]], float]] = (fmean, min, max)
 _MAX_POINTS = 120  # of a curve; more cannot be seen
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A column over training: mean over seeds, and the range of their values.
+    """A column over training: mean over seeds, and the range of their values, at each step.
 
-    Attributes:
-        name: such as ``L0`` for a layer; empty for the only curve of an arm.
-        steps, mean, low, high: sequences of equal length.
+    ``name`` is such as ``L0`` for a layer, and empty for the only curve of an arm.
     """
 
     name: str
@@ -37,9 +35,10 @@ def read_log(folder: Path) -> Log:
     for row in _lines(folder / "metrics.csv"):
         step = int(float(row.pop("step")))
         for name, text in row.items():
-            value = _number(text)
-            if math.isfinite(value):
-                columns.setdefault(name, {})[step] = value
+            with suppress(ValueError):
+                value = float(text or "nan")
+                if math.isfinite(value):
+                    columns.setdefault(name, {})[step] = value
     return columns
 
 
@@ -53,8 +52,7 @@ def curve(logs: Iterable[Log], column: str, name: str = "") -> Curve | None:
         last = len(steps) - 1
         steps = [steps[round(i * last / (_MAX_POINTS - 1))] for i in range(_MAX_POINTS)]
     seeds = [[values[step] for values in have if step in values] for step in steps]
-    mean, low, high = ([of(values) for values in seeds] for of in _SUMMARIES)
-    return Curve(name, steps, mean, low, high)
+    return Curve(name, steps, [*map(fmean, seeds)], [*map(min, seeds)], [*map(max, seeds)])
 
 
 def layer_curves(logs: Sequence[Log], column: str) -> list[Curve]:
@@ -69,22 +67,12 @@ def layer_curves(logs: Sequence[Log], column: str) -> list[Curve]:
     return [each for each in curves if each is not None]
 
 
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return math.nan
-
-
 @dataclass(frozen=True)
 class ExpertTable:
     """Number of rows by expert and kind of sample, from one layer of a run.
 
-    Attributes:
-        layer: its number.
-        by: the meaning of the kinds: ``class``, ``language``, ``gate``.
-        kinds: names of the columns.
-        rows: a list per expert, by expert number.
+    ``by`` is the meaning of the kinds: ``class``, ``language`` or ``gate``; ``rows`` has a list
+    per expert, with a number for each kind.
     """
 
     layer: int

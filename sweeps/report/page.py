@@ -17,13 +17,7 @@ _FOLDER = Path(__file__).parent
 
 
 def render_page(data: ReportData, sections: Sequence[Section], drawings: Sequence[Drawing]) -> str:
-    """Return the page.
-
-    Args:
-        data: of the sweep.
-        sections: from top to bottom.
-        drawings: of the figures of all sections.
-    """
+    """Return the page with these sections from top to bottom; drawings are of their figures."""
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -32,12 +26,8 @@ def render_page(data: ReportData, sections: Sequence[Section], drawings: Sequenc
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "compact": compact,
-        "counted": counted,
-        "fixed": fixed,
-        "marker_id": MARKERS.index,
-    }
+    filters = {"compact": compact, "counted": counted, "fixed": fixed, "marker_id": MARKERS.index}
+    environment.filters |= filters
     return environment.get_template("page.html.jinja").render(
         data=data,
         header=header(data),

@@ -24,13 +24,10 @@ _MIN_SHARE = 0.005
 
 @dataclass(frozen=True)
 class StudyData:
-    """The trials of one study.
+    """The started trials of one study, by slug of their arm; ``folder`` is that of the sweep.
 
-    Attributes:
-        folder: of its sweep.
-        trials: all that were started, by slug of their arm.
-        importances: share of each parameter in the variance of the main objective; empty with
-            too few trials.
+    ``importances`` are the shares of the parameters in the variance of the main objective, empty
+    with too few trials.
     """
 
     folder: Path
@@ -70,11 +67,8 @@ def _importances(study: Study) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of experimental features
         try:
-            shares = get_param_importances(
-                study,
-                evaluator=FanovaImportanceEvaluator(seed=0),
-                target=lambda trial: trial.values[0],
-            )
+            evaluator = FanovaImportanceEvaluator(seed=0)
+            shares = get_param_importances(study, evaluator=evaluator, target=lambda t: t.values[0])
         except (ValueError, RuntimeError):  # no parameter that all trials share, or varies
             return {}
     return {name: share for name, share in shares.items() if share >= _MIN_SHARE}

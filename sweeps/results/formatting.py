@@ -19,26 +19,17 @@ def decimals(widths: Iterable[float]) -> int:
     return min(6, max(0, 1 - math.floor(math.log10(min(shown))))) if shown else 4
 
 
-def with_interval(mean: float, interval: Interval, digits: int) -> str:
-    """A mean with its interval.
+def with_interval(mean: float | None, interval: Interval, digits: int) -> str:
+    """A mean with its interval, or a dash if it is missing.
 
     >>> with_interval(0.95, Interval(0.9252, 0.9748), 3)
     '0.950 [0.925, 0.975]'
     """
-    if math.isnan(mean):
+    if mean is None or math.isnan(mean):
         return NONE
     if math.isnan(interval.low):
         return f"{mean:.{digits}f}"
     return f"{mean:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
-
-
-def plain(value: float | None, digits: int) -> str:
-    """A number, or a dash if it is missing.
-
-    >>> plain(1.25, 1), plain(None, 1)
-    ('1.2', '-')
-    """
-    return NONE if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def compact(value: float) -> str:
@@ -49,14 +40,9 @@ def compact(value: float) -> str:
     """
     if math.isnan(value):
         return NONE
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= 0.9995 * size:
-            return f"{_three_digits(value / size)}{unit}"
-    return _three_digits(value)
-
-
-def _three_digits(value: float) -> str:
-    """Three significant digits, without an exponent from 0.001 on."""
     if value and abs(value) < 1e-3:
         return f"{value:.2e}"
-    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
+    units = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+    size, unit = next((each for each in units if abs(value) >= 0.9995 * each[0]), units[-1])
+    scaled = value / size
+    return f"{scaled:.3g}{unit}" if abs(scaled) < 999.5 else f"{scaled:.0f}{unit}"

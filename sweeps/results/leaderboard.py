@@ -2,7 +2,7 @@
 
 import csv
 import io
-import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +10,12 @@ from typing import Any
 
 from tasks import write_text
 
-from ..statistics.intervals import MIN_BOOTSTRAP_VALUES
+from ..statistics.intervals import MIN_BOOTSTRAP_VALUES, UNKNOWN
 from ..statistics.paired_tests import sign_flip
 from ..statistics.verdicts import LEVEL, MIN_SEEDS
-from .formatting import NONE, compact, decimals, plain, with_interval
+from .formatting import NONE, compact, decimals, with_interval
 from .ranking import Standing, metrics_of, standings
 from .sweep_dir import Sweep, read_sweep
-from .tables import escape_markdown, latex_table, markdown_table
 
 CSV, MARKDOWN, LATEX = "leaderboard.csv", "leaderboard.md", "leaderboard.tex"
 
@@ -25,11 +24,8 @@ CSV, MARKDOWN, LATEX = "leaderboard.csv", "leaderboard.md", "leaderboard.tex"
 class Column:
     """A column of the Markdown, LaTeX and plain tables.
 
-    Attributes:
-        title: of the column.
-        text: function of the standing and the decimal places of scores that returns the cell.
-        right: whether it is aligned to the right, as numbers are.
-        wide: whether it is omitted from the narrow table for terminals.
+    ``text`` returns a cell for a standing and the decimal places of scores; a ``wide`` column is
+    omitted from the narrow table for terminals.
     """
 
     title: str
@@ -60,6 +56,10 @@ def columns(sweep: Sweep) -> list[Column]:
     """Columns of the leaderboard."""
     main = sweep.objectives[0].metric
     extra = [o.metric for o in sweep.objectives[1:] if o.metric not in SHOWN]
+
+    def searched(row: Standing) -> float | None:
+        return row.arm.search.get(main)
+
     return [
         Column("#", lambda row, _: NONE if row.rank is None else str(row.rank)),
         Column("arm", lambda row, _: row.arm.label, right=False),
@@ -69,7 +69,7 @@ def columns(sweep: Sweep) -> list[Column]:
         Column("group", lambda row, _: row.group or NONE, right=False),
         *(Column(metric, _mean_of(metric)) for metric in extra),
         *(Column(title, _mean_of(metric)) for metric, title in SHOWN.items() if metric != main),
-        Column("search*", lambda row, digits: plain(row.arm.search.get(main), digits), wide=True),
+        Column("search*", lambda row, n: with_interval(searched(row), UNKNOWN, n), wide=True),
     ]
 
 
@@ -81,10 +81,16 @@ SHOWN = {
     "compute.train_seconds": "train s",
 }
 
-
-_SEARCH = (
-    "search* is the validation score of the same configuration in the search: the best of many "
-    "trials, so optimistically biased; verdicts do not use it."
+_LATEX_ESCAPES = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    }
 )
 
 
@@ -101,7 +107,11 @@ def csv_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
 
 def markdown_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
     """Markdown table with notes and the command of every row."""
-    table = markdown_table(columns(sweep), _cells(columns(sweep), rows))
+    shown = columns(sweep)
+    titles = [escape_markdown(column.title) for column in shown]
+    rules = ["---:" if column.right else ":---" for column in shown]
+    lines = [titles, rules, *(map(escape_markdown, cells) for cells in _cells(shown, rows))]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     commands = "".join(
         f"\n{escape_markdown(row.arm.label)}:\n\n    {row.arm.command}\n"
         for row in rows
@@ -110,11 +120,48 @@ def markdown_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
     return f"{table}\n{escape_markdown(notes(sweep, rows))}\n{commands}"
 
 
+def escape_markdown(text: str) -> str:
+    r"""Escape text for Markdown.
+
+    >>> print(escape_markdown("a|b_c"))
+    a\|b\_c
+    """
+    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(text.split()))
+
+
 def latex_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
-    """LaTeX table for ``\\input``, with the commands as comments."""
+    """LaTeX table for ``\\input`` with the rules of booktabs, and the commands as comments."""
+    shown = columns(sweep)
     commands = [f"{row.arm.label}: {row.arm.command}" for row in rows if row.arm.command]
-    cells = _cells(columns(sweep), rows)
-    return latex_table(columns(sweep), cells, notes(sweep, rows), commands)
+    alignment = "".join("r" if column.right else "l" for column in shown)
+    lines = [
+        *(f"% {' '.join(command.split())}" for command in commands),
+        "% needs \\usepackage{booktabs}",
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        _latex_row([column.title for column in shown]),
+        r"\midrule",
+        *map(_latex_row, _cells(shown, rows)),
+        r"\bottomrule",
+        r"\end{tabular}",
+        "",
+        rf"\smallskip\footnotesize {escape_latex(notes(sweep, rows))}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def escape_latex(text: str) -> str:
+    r"""Escape text for LaTeX.
+
+    >>> print(escape_latex("50 % of a_b"))
+    50 \% of a\_b
+    """
+    return text.translate(_LATEX_ESCAPES)
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    # LaTeX reads a bracket after \\ as its argument, so each line starts with an empty group
+    return "{}" + " & ".join(map(escape_latex, cells)) + r" \\"
 
 
 def plain_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
@@ -139,7 +186,10 @@ def notes(sweep: Sweep, rows: Sequence[Standing]) -> str:
     kind = "Student's" if most < MIN_BOOTSTRAP_VALUES else "BCa bootstrap"
     sentences = [
         f"{sweep.score} is the mean over fresh seeds with its 95 % interval ({kind}).",
-        _SEARCH,
+        (
+            "search* is the validation score of the same configuration in the search: the best of "
+            "many trials, so optimistically biased; verdicts do not use it."
+        ),
     ]
     tested = [row for row in ranked if row.group]
     if len(tested) > 1:
@@ -200,8 +250,4 @@ def _record(sweep: Sweep, row: Standing) -> dict[str, Any]:
         **{f"param:{name}": value for name, value in row.arm.params.items()},
         "command": row.arm.command,
     }
-    return {name: None if _is_nan(value) else value for name, value in found.items()}
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+    return {name: None if value != value else value for name, value in found.items()}  # NaN

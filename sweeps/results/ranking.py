@@ -1,12 +1,11 @@
 """Ranking of the arms of a sweep: confirmed results, ranks and verdicts."""
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import nan
 from statistics import fmean
 
-from ..config.objectives import Objective
+from ..config.objectives import Objective, parse_constraint
 from ..statistics.intervals import Interval, bootstrap_interval, interquartile_mean, mean_interval
 from ..statistics.paired_tests import probability_of_improvement
 from ..statistics.pareto import pareto_front
@@ -31,13 +30,11 @@ class Standing:
     """An arm in the ranking.
 
     Attributes:
-        arm: with its runs.
         rank: from 1, by the mean of the main objective; None while its runs are incomplete.
         scores: its main objective by seed.
-        mean: of the scores; NaN without any.
+        mean, iqm: mean and interquartile mean of the scores; NaN without any.
         interval: of the mean, 95 %.
         bootstrap: the same by the bootstrap, too short for few seeds.
-        iqm: interquartile mean.
         verdict: comparison with the first arm.
         says: the verdict as text; ``best`` or ``leads`` for the first arm itself.
         group: letters; arms that share one are not significantly different.
@@ -67,9 +64,7 @@ def verdicts_of(sweep: Sweep, metric: str | None = None) -> Verdicts:
     The margin applies to the main objective: on other metrics no arms are called equivalent.
     """
     main = sweep.objectives[0]
-    objective = main
-    if metric is not None:
-        objective = next(each for each in sweep.objectives if each.metric == metric)
+    objective = next(o for o in sweep.objectives if metric in (None, o.metric))
     tested = {arm.label: arm.numbers(objective.metric) for arm in _complete(sweep, objective)}
     return compare_all(tested, objective, sweep.margin if objective == main else 0.0)
 
@@ -144,17 +139,13 @@ def _front(sweep: Sweep) -> dict[str, bool]:
     if not arms:
         return {}
     values = [[_mean(arm.numbers(o.metric).values()) for o in sweep.objectives] for arm in arms]
+    bounds = [parse_constraint(text) for text in sweep.config.get("constraints") or ()]
     allowed = [
-        all(_satisfies(arm, text) for text in sweep.config.get("constraints") or ()) for arm in arms
+        all(each.violation(_mean(arm.numbers(each.metric).values())) <= 0 for each in bounds)
+        for arm in arms
     ]
     found = pareto_front(values, [objective.sign for objective in sweep.objectives], allowed)
     return {arm.label: on for arm, on in zip(arms, found, strict=True)}
-
-
-def _satisfies(arm: ArmResults, constraint: str) -> bool:
-    metric, sign, bound = re.split(r"\s*(<=|>=)\s*", constraint.strip(), maxsplit=1)
-    value = _mean(arm.numbers(metric).values())
-    return value <= float(bound) if sign == "<=" else value >= float(bound)
 
 
 def _mean(values: Collection[float]) -> float:

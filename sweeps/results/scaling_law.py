@@ -13,11 +13,8 @@ from routers import ConfigError, OptionError
 from ..statistics.intervals import Interval
 from .sweep_dir import read_sweep
 
-#: The tuned parameter.
-RATE = "optimizer.lr"
-
-#: The metric of model size.
-SIZE = "compute.active_parameters"
+#: The tuned parameter, and the metric of model size.
+RATE, SIZE = "optimizer.lr", "compute.active_parameters"
 
 #: A line has two parameters; its residuals need a third point.
 MIN_POINTS = 3
@@ -28,12 +25,9 @@ FAR = 10.0
 
 @dataclass(frozen=True)
 class Point:
-    """The best learning rate that a search found for a model.
+    """The best learning rate that a search found for a model with ``size`` active parameters.
 
-    Attributes:
-        size: active parameters.
-        rate: the learning rate.
-        source: its sweep and arm.
+    ``source`` is its sweep and arm.
     """
 
     size: float
@@ -50,8 +44,7 @@ class ScalingLaw:
         intercept: of log rate, at one parameter.
         deviation: standard deviation of log rates around the line.
         points: number of them.
-        centre: mean log size.
-        squares: sum of squared deviations of log sizes from ``centre``.
+        centre, squares: mean log size, and sum of squared deviations from it.
         largest: the largest measured size.
     """
 
@@ -99,9 +92,8 @@ def fit(points: Sequence[Point]) -> ScalingLaw:
     for point in points:
         for name, value in (("size", point.size), ("learning rate", point.rate)):
             if not (value > 0 and np.isfinite(value)):
-                raise OptionError(
-                    f"scale: {point.source or 'point'}: {name}", value, "a number > 0"
-                )
+                where = f"scale: {point.source or 'point'}: {name}"
+                raise OptionError(where, value, "a number > 0")
     sizes = {point.size for point in points}
     if len(points) < MIN_POINTS or len(sizes) < 2:
         raise ConfigError(
@@ -177,17 +169,12 @@ def scale_text(points: Sequence[Point], at: float) -> str:
     law = fit(points)
     near = law.interval(at)
     lines = [f"{'parameters':>15}  {'learning rate':>13}"]
-    lines += [
-        f"{point.size:>15,.0f}  {point.rate:>13.3g}"
-        for point in sorted(points, key=lambda point: point.size)
-    ]
+    lines += [f"{p.size:>15,.0f}  {p.rate:>13.3g}" for p in sorted(points, key=lambda p: p.size)]
     lines.append(
-        f"learning rate = {np.exp(law.intercept):.3g} * parameters^{law.slope:.3f}, "
-        f"within a factor of {np.exp(law.deviation):.2g} (one standard deviation)"
-    )
-    lines.append(
-        f"at {at:,.0f} active parameters: {law.rate(at):.3g}, "
-        f"95 % interval {near.low:.3g} to {near.high:.3g}"
+        f"learning rate = {np.exp(law.intercept):.3g} * parameters^{law.slope:.3f}, within a factor"
+        f" of {np.exp(law.deviation):.2g} (one standard deviation)\n"
+        f"at {at:,.0f} active parameters: {law.rate(at):.3g}, 95 % interval {near.low:.3g} to "
+        f"{near.high:.3g}"
     )
     if at > FAR * law.largest:
         lines.append(f"warning: that is {at / law.largest:.0f} times the largest measured size")

@@ -12,8 +12,8 @@ from routers.plugins import unknown
 from tasks import RESULT, overrides, read_json
 
 from ..config.arms import slug
+from ..config.compose import SWEEP_FILE
 from ..config.objectives import DIRECTIONS, Objective, number_at
-from ..config.schema import SWEEP_FILE
 
 #: File in the folder of a confirmed arm that describes it.
 ARM_FILE = "arm.json"
@@ -26,8 +26,7 @@ class ArmResults:
     """Results of an arm: its confirmed runs and its trials.
 
     Attributes:
-        label: its name in tables.
-        slug: the name of its folders.
+        label, slug: its names in tables and of its folders.
         control: whether it is a baseline to beat.
         overrides: what distinguishes it from other arms, including tuned values.
         command: repeats its first run.
@@ -35,9 +34,7 @@ class ArmResults:
         search: values of that trial in the search, by metric: the best of many, so biased.
         pareto: whether that trial lies on the Pareto front of the search.
         planned: number of seeds to confirm it.
-        seeds: that are finished, in order.
-        runs: their ``result.json``, in the order of ``seeds``.
-        folders: of those runs.
+        seeds, runs, folders: of its finished runs in order, with their ``result.json``.
         trials: of the search: ``{"number", "folder", "runs"}``, with the finished runs of each.
     """
 
@@ -70,12 +67,8 @@ class ArmResults:
 class Sweep:
     """Results of a sweep, or of several merged sweeps.
 
-    Attributes:
-        config: of the first sweep.
-        objectives: of all sweeps; the first is the main one.
-        margin: scores closer than this are equivalent.
-        arms: of all sweeps, with different labels.
-        folders: of the sweeps.
+    ``config`` is that of the first sweep; the first objective is the main one; scores closer than
+    ``margin`` are equivalent; arms have different labels.
     """
 
     config: Mapping[str, Any]
@@ -101,12 +94,11 @@ def read_sweep(folder: Path) -> Sweep:
     folder = Path(folder)
     config = _config(folder)
     planned = _planned(folder, config)
-    homes = {path.name: path for path in _folders(folder / CONFIRMED)}
-    searched = {path.name: path for path in _folders(folder / TRIALS)}
     known = _known(config)
+    seen = [path.name for part in (CONFIRMED, TRIALS) for path in _folders(folder / part)]
     arms = tuple(
-        _arm(name, known.get(name, {"arm": name}), planned, homes.get(name), searched.get(name))
-        for name in dict.fromkeys([*known, *homes, *searched])
+        _arm(folder, name, known.get(name, {"arm": name}), planned)
+        for name in dict.fromkeys([*known, *seen])
     )
     return Sweep(
         config=config,
@@ -128,9 +120,18 @@ def read_sweeps(folders: Sequence[Path]) -> Sweep:
         raise ConfigError("report: expected at least one folder of a sweep")
     unique = {Path(folder).resolve(): Path(folder) for folder in folders}
     found = [read_sweep(folder) for folder in unique.values()]
+    if len(found) == 1:
+        return found[0]
     first = found[0]
     for other in found[1:]:
-        _check_same_objectives(first, other)
+        if first.objectives != other.objectives:
+            one, two = (
+                ", ".join(f"{o.direction} {o.metric}" for o in s.objectives) for s in (first, other)
+            )
+            raise ConfigError(
+                f"{first.folders[0]} and {other.folders[0]}: their objectives differ ({one}; "
+                f"{two}), so they cannot share a report; report each separately"
+            )
     arms = _merged_arms(found)
     _check_same_data(arms)
     return replace(
@@ -165,10 +166,10 @@ def _planned(folder: Path, config: Mapping[str, Any]) -> int:
 
 def _known(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Arms in the sweep's configuration, by slug, including those that never started."""
-    arms = config.get("resolved") or config.get("arms") or {}
+    written = config.get("resolved") or config.get("arms") or {}
+    arms = written if isinstance(written, Mapping) else {label: {} for label in written}
     found = {}
-    for label in arms:
-        entry = arms[label] if isinstance(arms, Mapping) else {}
+    for label, entry in arms.items():
         about = dict(entry) if isinstance(entry, Mapping) else {"overrides": entry}
         found[str(about.get("slug", slug(str(label))))] = {**about, "arm": str(label)}
     return found
@@ -178,11 +179,10 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(path for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []
 
 
-def _arm(
-    name: str, known: Mapping[str, Any], planned: int, home: Path | None, searched: Path | None
-) -> ArmResults:
-    about = {**known, **((_read(home / ARM_FILE) if home is not None else None) or {})}
-    runs = _by_seed(home) if home is not None else {}
+def _arm(folder: Path, name: str, known: Mapping[str, Any], planned: int) -> ArmResults:
+    home = folder / CONFIRMED / name
+    about = {**known, **(_read(home / ARM_FILE) or {})}
+    runs = _by_seed(home)
     return ArmResults(
         label=str(about["arm"]),
         slug=name,
@@ -196,14 +196,15 @@ def _arm(
         seeds=tuple(runs),
         runs=tuple(run for _, run in runs.values()),
         folders=tuple(path for path, _ in runs.values()),
-        trials=tuple(_trial(path) for path in _folders(searched)) if searched is not None else (),
+        trials=tuple(
+            {
+                "number": int(path.name) if path.name.isdigit() else None,
+                "folder": path,
+                "runs": [run for _, run in _by_seed(path).values()],
+            }
+            for path in _folders(folder / TRIALS / name)
+        ),
     )
-
-
-def _trial(folder: Path) -> dict[str, Any]:
-    runs = [run for _, run in _by_seed(folder).values()]
-    number = int(folder.name) if folder.name.isdigit() else None
-    return {"number": number, "folder": folder, "runs": runs}
 
 
 def _by_seed(home: Path) -> dict[int, tuple[Path, dict[str, Any]]]:
@@ -244,26 +245,14 @@ def _objective(written: Any, score: str) -> Objective:
     return Objective(metric, DIRECTIONS[direction])
 
 
-def _check_same_objectives(first: Sweep, other: Sweep) -> None:
-    if first.objectives != other.objectives:
-        named = [
-            ", ".join(f"{o.direction} {o.metric}" for o in s.objectives) for s in (first, other)
-        ]
-        raise ConfigError(
-            f"{first.folders[0]} and {other.folders[0]}: their objectives differ ({named[0]}; "
-            f"{named[1]}), so they cannot share a report; report each separately"
-        )
-
-
 def _check_same_data(arms: Sequence[ArmResults]) -> None:
     """Raise ``ConfigError`` if arms ran on different data: scores are not comparable."""
     seen: dict[Any, str] = {}
     for arm in arms:
         for run in arm.runs:
             data = run.get("data", {})
-            seen.setdefault(
-                (run.get("task"), data.get("sha256"), data.get("split_sha256")), arm.label
-            )
+            hashes = data.get("sha256"), data.get("split_sha256")
+            seen.setdefault((run.get("task"), *hashes), arm.label)
     if len(seen) > 1:
         (one, a), (other, b) = list(seen.items())[:2]
         raise ConfigError(
@@ -273,8 +262,11 @@ def _check_same_data(arms: Sequence[ArmResults]) -> None:
 
 
 def _merged_arms(sweeps: Sequence[Sweep]) -> tuple[ArmResults, ...]:
+    """All arms; shared labels get the names of the folders, or their paths if names repeat."""
     labels = [arm.label for sweep in sweeps for arm in sweep.arms]
-    names = _names([sweep.folders[0] for sweep in sweeps])
+    names = [sweep.folders[0].resolve().name for sweep in sweeps]
+    if len(set(names)) < len(names):
+        names = [str(sweep.folders[0]) for sweep in sweeps]
     merged = []
     for sweep, name in zip(sweeps, names, strict=True):
         for arm in sweep.arms:
@@ -283,9 +275,3 @@ def _merged_arms(sweeps: Sequence[Sweep]) -> tuple[ArmResults, ...]:
             own = f"{arm.slug}-{slug(name)}" if shared else arm.slug
             merged.append(replace(arm, label=label, slug=own))
     return tuple(merged)
-
-
-def _names(folders: Sequence[Path]) -> list[str]:
-    """Names of the folders, or their paths if names repeat."""
-    names = [folder.resolve().name for folder in folders]
-    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]

@@ -11,12 +11,10 @@ def rungs(first: int, factor: int, epochs: int) -> list[int]:
     >>> rungs(1, 3, 27)
     [1, 3, 9]
     """
-    found = []
-    epoch = first
-    while epoch < epochs:
-        found.append(epoch)
-        epoch *= factor
-    return found
+    found = [first]
+    while found[-1] < epochs:
+        found.append(found[-1] * factor)
+    return found[:-1]
 
 
 def is_among_best(own: Values, others: Sequence[Values], factor: int) -> bool:
@@ -24,12 +22,7 @@ def is_among_best(own: Values, others: Sequence[Values], factor: int) -> bool:
 
     The first ``factor - 1`` trials at a rung always continue, as there are too few to compare
     with (asynchronous successive halving, Li et al. 2018, 1810.05934). Several objectives are
-    compared by the number of trials that dominate one.
-
-    Args:
-        own: values to minimize.
-        others: values of the other trials at this rung.
-        factor: one trial of ``factor`` continues.
+    compared by the number of trials that dominate one; all values are to minimize.
 
     >>> is_among_best([0.3], [[0.1], [0.2], [0.4]], factor=2)
     False
@@ -50,12 +43,7 @@ def dominates(one: Values, other: Values) -> bool:
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 
-def always(own: Values, others: Sequence[Values], factor: int) -> bool:
-    """True: every trial continues."""
-    return True
-
-
 #: Function that decides whether a trial continues.
 Pruner = Callable[[Values, Sequence[Values], int], bool]
 
-PRUNERS: dict[str, Pruner] = {"none": always, "halving": is_among_best}
+PRUNERS: dict[str, Pruner] = {"none": lambda *_: True, "halving": is_among_best}

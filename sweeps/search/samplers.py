@@ -25,13 +25,8 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 class ReseededSampler(BaseSampler):
     """A new sampler for every trial, seeded by the trial's number.
 
-    Suggestions depend only on the seed, the study, the trial number and the finished trials;
-    resuming a sweep does not change them.
-
-    Args:
-        name: of the sampler.
-        seed: of the sweep.
-        study: name that makes the suggestions of studies independent.
+    Suggestions depend only on the seed of the sweep, the name of the study, the trial number and
+    the finished trials; resuming a sweep does not change them.
     """
 
     def __init__(self, name: str, seed: int, study: str) -> None:

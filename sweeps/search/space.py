@@ -37,8 +37,7 @@ class Dimension:
     """One parameter of a search space.
 
     Attributes:
-        name: of the parameter in the study.
-        key: in the run's configuration.
+        name, key: of the parameter in the study and in the run's configuration.
         written: a list of choices, or ``low``, ``high`` and so on.
         distribution: the same for Optuna; choices that are not scalars are JSON.
         default: the arm's value, as the distribution represents it.
@@ -54,24 +53,22 @@ class Dimension:
 
     def suggest(self, trial: Trial) -> Any:
         """Suggest the value of a trial."""
-        return _SUGGEST[type(self.distribution)](trial, self.name, self.distribution)
+        of = self.distribution
+        if isinstance(of, CategoricalDistribution):
+            return trial.suggest_categorical(self.name, of.choices)
+        if isinstance(of, IntDistribution):
+            return trial.suggest_int(self.name, of.low, of.high, step=of.step, log=of.log)
+        assert isinstance(of, FloatDistribution)
+        return trial.suggest_float(self.name, of.low, of.high, step=of.step, log=of.log)
 
 
 Space = Sequence[Dimension]
 
-_SUGGEST: dict[type[BaseDistribution], Any] = {
-    CategoricalDistribution: lambda t, n, d: t.suggest_categorical(n, d.choices),
-    IntDistribution: lambda t, n, d: t.suggest_int(n, d.low, d.high, step=d.step, log=d.log),
-    FloatDistribution: lambda t, n, d: t.suggest_float(n, d.low, d.high, step=d.step, log=d.log),
-}
-
 
 def read_space(written: Mapping[str, Any], run: Config) -> list[Dimension]:
-    """Build the search space of an arm.
+    """Build the search space of an arm, whose configuration ``run`` holds the defaults.
 
-    Args:
-        written: the sweep's ``space``; keys that the arm does not have apply to other arms.
-        run: the arm's configuration, which holds the defaults.
+    Keys of ``written``, the sweep's ``space``, that the arm does not have apply to other arms.
 
     Raises:
         ConfigError: for ranges that are invalid or do not contain the arm's default.
@@ -121,10 +118,8 @@ def _part_choice(part: str, names: Any, run: Config, ranges: dict[str, Any]) -> 
     yield _dimension(part, part, names, own, ())
     for option in [key for key in ranges if key.startswith(f"{part}.")]:
         if ranges[option] is not None and has_key(run, option):
-            value = ranges.pop(option)
-            yield _dimension(
-                f"{own}/{option}", option, value, default_of(run, option), ((part, own),)
-            )
+            value, default = ranges.pop(option), default_of(run, option)
+            yield _dimension(f"{own}/{option}", option, value, default, ((part, own),))
     for name in names:
         space = getattr(PARTS[part].get_part(name), "search_space", {}) if name != own else {}
         for option, value in space.items():
@@ -226,17 +221,16 @@ def grid(space: Space) -> list[dict[str, Any]]:
     Raises:
         ConfigError: for a range, which has no finite set of points.
     """
-    choices = []
+    choices = {}
     for dimension in space:
         if not isinstance(dimension.distribution, CategoricalDistribution):
             raise ConfigError(
                 f"space: {dimension.key}: sampler=grid needs a list of choices, not a range"
             )
-        choices.append(dimension.distribution.choices)
-    names = [dimension.name for dimension in space]
+        choices[dimension.name] = dimension.distribution.choices
     points = [defaults(space)]
-    for values in product(*choices):
-        point = defaults(space, dict(zip(names, values, strict=True)))
+    for values in product(*choices.values()):
+        point = defaults(space, dict(zip(choices, values, strict=True)))
         if point not in points:
             points.append(point)
     return points
@@ -282,14 +276,13 @@ def _keys(run: Config) -> dict[str, Any]:
     for section in ("task", "router", "expert", "moe", "losses", "optimizer", "trainer"):
         values = getattr(run, section)
         values = values if isinstance(values, dict) else vars(values)
-        found |= _flat(section, {k: v for k, v in (values or {}).items() if k != "name"})
+        for name, value in (values or {}).items():
+            found |= _flat(f"{section}.{name}", value) if name != "name" else {}
     return found
 
 
-def _flat(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found[f"{prefix}.{name}"] = value
-        if isinstance(value, Mapping):
-            found |= _flat(f"{prefix}.{name}", value)
+def _flat(prefix: str, value: Any) -> dict[str, Any]:
+    found = {prefix: value}
+    for name, inner in value.items() if isinstance(value, Mapping) else ():
+        found |= _flat(f"{prefix}.{name}", inner)
     return found

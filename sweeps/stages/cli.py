@@ -2,20 +2,45 @@
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from routers import ConfigError, OptionError
-from tasks import user_path
-
-from ..config.help import help_text, list_text
+from tasks import CONF, user_path
 
 if TYPE_CHECKING:
     from ..config.plan import Plan
 
-BAD_CONFIG = 2
-FAILED = 1
+USAGE = """\
+Compare routers: search with equal budgets, confirm with fresh seeds, test the differences.
+
+  python -m sweeps sweep=NAME out=DIR [key=value …]
+  python -m sweeps report DIR…            rewrite the report, of several sweeps at once
+  python -m sweeps scale DIR… at=N        the learning rate of a model of N active parameters,
+                                          from sweeps of smaller ones that tuned optimizer.lr
+  python -m sweeps proxy storage=URL [host=HOST] [port=13000]
+                                          serve a database to many workers: storage=grpc://…
+                                          By default only this machine can connect; host=0.0.0.0
+                                          or a host name accepts every machine of the network.
+                                          There is no password
+
+  key=value   set a key           +key=value       add a key that does not exist
+  ~key        remove a key        sweep=FILE.yaml  a sweep from your file
+
+The same command resumes a sweep that stopped, and does nothing if the sweep is complete. The
+same command with the same storage (a database or a proxy) on another machine joins the sweep;
+DIR need not be shared, and every machine writes all results there.
+
+  --list      all sweeps, samplers, pruners and controls
+  --cfg       print the resolved configuration and exit
+  --help      this text
+
+Exit codes: 0 complete, 1 some runs failed and are missing from the results, 2 the sweep is
+invalid, 130 and 143 stopped by a signal (the same command resumes).
+"""
+
+BAD_CONFIG, FAILED = 2, 1
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,12 +79,34 @@ def _command(arguments: Sequence[str]) -> int:
     return _sweep(make_plan(config))
 
 
+def help_text() -> str:
+    """Usage and every key."""
+    return f"{USAGE}\nAll keys (conf/sweep.yaml):\n{(CONF / 'sweep.yaml').read_text()}"
+
+
+def list_text() -> str:
+    """Every name that a sweep can use."""
+    from ..config.arms import CONTROLS
+    from ..config.compose import STUDIES, sweeps
+    from ..search.halving import PRUNERS
+    from ..search.samplers import SAMPLERS
+
+    files = {name: (CONF / "sweep" / f"{name}.yaml").read_text() for name in sweeps()}
+    lines = [f"  {name:18} {text.splitlines()[0].lstrip('# ')}" for name, text in files.items()]
+    names: dict[str, Iterable[str]] = {
+        "sampler": SAMPLERS,
+        "pruner.name": PRUNERS,
+        "controls": CONTROLS,
+        "study": STUDIES,
+    }
+    rest = [f"{key}\n  {', '.join(each)}\n" for key, each in names.items()]
+    return "\n".join(["sweep", *lines, "", *rest])
+
+
 def _sweep(plan: "Plan") -> int:
     from rich.console import Console
 
     from ..config.plan import LOCK
-    from ..report.build import write_report
-    from ..results.leaderboard import write_leaderboard
     from ..storage.connect import study_url, without_password
     from ..storage.file_lock import file_lock
     from ..workers.pool import StoppedSweepError
@@ -79,7 +126,7 @@ def _sweep(plan: "Plan") -> int:
     except StoppedSweepError as stop:
         return _stopped(stop.signum)
     with file_lock(plan.folder / LOCK):  # machines that share the folder end at the same time
-        _show(write_leaderboard(plan.folder), write_report(plan.folder))
+        _write_results([plan.folder], plan.folder)
     for line in missing:
         print(f"error: {line}", file=sys.stderr)
     return FAILED if missing else 0
@@ -93,18 +140,11 @@ def _stopped(signum: int) -> int:
 
 def _report(arguments: Sequence[str]) -> int:
     """``report DIR… [out=DIR]``: rewrite tables and report, of several sweeps as one."""
-    from ..report.build import write_pages
-    from ..results.leaderboard import write_tables
-    from ..results.sweep_dir import read_sweep, read_sweeps
-
     folders, settings = _folders_and_settings(arguments)
     if not folders or settings.keys() - {"out"}:
         raise ConfigError("report: expected report DIR… [out=DIR], each DIR the folder of a sweep")
     out = user_path(settings["out"]) if "out" in settings else None
-    to = out or (folders[0] if len(folders) == 1 else Path.cwd())
-    sweep = read_sweep(folders[0]) if len(folders) == 1 else read_sweeps(folders)
-    to.mkdir(parents=True, exist_ok=True)
-    _show(write_tables(sweep, to), write_pages(sweep, to))
+    _write_results(folders, out or (folders[0] if len(folders) == 1 else Path.cwd()))
     return 0
 
 
@@ -144,10 +184,16 @@ def _folders_and_settings(arguments: Sequence[str]) -> tuple[list[Path], dict[st
     return folders, dict(text.split("=", 1) for text in arguments if "=" in text)
 
 
-def _show(table: str, report: Path) -> None:
-    """Print the leaderboard and the path of the report."""
-    print(table)
-    print(f"The report is {report}")
+def _write_results(folders: Sequence[Path], to: Path) -> None:
+    """Write tables and report of sweeps; print the leaderboard and the path of the report."""
+    from ..report.build import write_pages
+    from ..results.leaderboard import write_tables
+    from ..results.sweep_dir import read_sweeps
+
+    sweep = read_sweeps(folders)
+    to.mkdir(parents=True, exist_ok=True)
+    table, page = write_tables(sweep, to), write_pages(sweep, to)
+    print(f"{table}\nThe report is {page}")
 
 
 #: First words that select another command than a sweep.

@@ -17,6 +17,7 @@ from tasks import RESULT, read_json, write_json
 from ..config.arms import Arm
 from ..config.objectives import number_at
 from ..config.plan import LOCK, Plan
+from ..results.sweep_dir import ARM_FILE, CONFIRMED
 from ..statistics.pareto import pareto_front
 from ..storage.file_lock import Lock, file_lock
 from ..workers.artifacts import CONFIRMED_FILES, encode
@@ -25,20 +26,13 @@ from ..workers.queue import Queue, TrialSpec
 from ..workers.stage import Stage
 from .search import QUIET, SearchStage, threads
 
-#: The study of confirmed runs, within the sweep.
-CONFIRMED = "confirmed"
-
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trial of an arm to confirm.
+    """A trial of an arm to confirm: the arm's best, or another one of the Pareto front.
 
-    Attributes:
-        label: its name in tables; the best trial of an arm has the arm's label.
-        slug: the name of its folder.
-        arm: of the trial.
-        trial: the arm's best one, or another one of the Pareto front.
-        pareto: whether no trial of any arm dominates it.
+    The best trial of an arm has the arm's label and slug; ``pareto`` states whether no trial of
+    any arm dominates it.
     """
 
     label: str
@@ -62,8 +56,7 @@ def select_candidates(plan: Plan, stages: Sequence[SearchStage]) -> list[Candida
     signs = [objective.sign for objective in plan.objectives]
     values = [[s * v for s, v in zip(signs, trial.values, strict=True)] for _, trial in valid]
     front = pareto_front([trial.values for _, trial in valid], signs)
-    best: list[Candidate] = []
-    rest: list[Candidate] = []
+    best, rest = [], []
     for arm in plan.arms:
         own = [i for i, (of, _) in enumerate(valid) if of.label == arm.label]
         own.sort(key=lambda i: (values[i], valid[i][1].number))
@@ -85,10 +78,7 @@ def _is_valid(trial: FrozenTrial) -> bool:
 
 
 class ConfirmStage(Stage):
-    """Fresh runs of all candidates, with the same seeds for each.
-
-    ``lock`` is held while a study changes.
-    """
+    """Fresh runs of all candidates, with the same seeds for each."""
 
     title = CONFIRMED
     files = CONFIRMED_FILES
@@ -117,13 +107,11 @@ class ConfirmStage(Stage):
         for trial in self.queue.trials():
             self.candidate(trial)  # raises for runs that are not of this sweep
 
-    def suggest(self, trial: Trial) -> None:
-        """Do nothing: the parameters are those of the candidate."""
-
     def job(self, trial: Trial) -> Job:
         candidate, config = self.candidate(trial), self.plan.config
         (folder,) = self.run_dirs(trial)
-        overrides = [*config.run, *_overrides(candidate), *QUIET, threads(config, candidate.arm)]
+        own = candidate.trial.user_attrs["overrides"]
+        overrides = [*config.run, *own, *QUIET, threads(config, candidate.arm)]
         return Job(
             log=folder.with_name(f"{folder.name}.txt"),
             runs=[(folder, [*overrides, f"seed={trial.user_attrs['seed']}"])],
@@ -181,15 +169,12 @@ def seeds(plan: Plan) -> range:
 
 
 def _folder(plan: Plan, candidate: Candidate) -> Path:
-    return plan.folder / "confirmed" / candidate.slug
-
-
-def _overrides(candidate: Candidate) -> list[str]:
-    return list(candidate.trial.user_attrs["overrides"])
+    return plan.folder / CONFIRMED / candidate.slug
 
 
 def _write_arm_file(plan: Plan, candidate: Candidate) -> None:
-    overrides, trial = _overrides(candidate), candidate.trial
+    trial = candidate.trial
+    overrides = list(trial.user_attrs["overrides"])
     command = ["python", "-m", "tasks", *plan.config.run, *overrides, f"seed={seeds(plan)[0]}"]
     values = zip(plan.objectives, trial.values, strict=True)
     about: dict[str, Any] = {
@@ -203,6 +188,6 @@ def _write_arm_file(plan: Plan, candidate: Candidate) -> None:
         "search": {objective.metric: value for objective, value in values},
         "pareto": candidate.pareto,
     }
-    path = _folder(plan, candidate) / "arm.json"
+    path = _folder(plan, candidate) / ARM_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, about)

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,6 +21,7 @@ from tasks import RESULT, read_json, write_json
 from ..config.arms import Arm
 from ..config.objectives import searched
 from ..config.plan import Plan, check_unchanged, comparable
+from ..results.sweep_dir import TRIALS
 from ..search.halving import PRUNERS, rungs
 from ..search.samplers import ReseededSampler
 from ..search.space import ARM, Space, as_overrides, defaults, grid, join_spaces, suggest
@@ -71,9 +73,11 @@ class SearchStage(Stage):
             retries=config.retries,
             is_closed=lambda: self.exhausted,
         )
+        homes = [plan.folder / TRIALS / arm.slug for arm in arms.values()]
         with lock():
             _check_plan(self.queue, plan)
-            _check_same_study(self.queue.study, plan.folder, self._has_runs)
+            has_runs = any(any(home.glob("*/seed-*")) for home in homes)
+            _check_same_study(self.queue.study, plan.folder, has_runs)
         self.queue.set_metric_names([objective.metric for objective in plan.objectives])
         self.queue.fill(specs)
 
@@ -157,49 +161,35 @@ class SearchStage(Stage):
         """Number of trials finished after the best one by the first objective."""
         sign = self.plan.objectives[0].sign
         best, since = math.inf, 0
-        for trial in sorted(self.queue.trials(), key=_finished_at):
-            if trial.state.is_finished():
-                value = sign * trial.values[0] if trial.state == TrialState.COMPLETE else math.inf
-                best, since = (value, 0) if value < best else (best, since + 1)
+        finished = [trial for trial in self.queue.trials() if trial.state.is_finished()]
+        for trial in sorted(finished, key=lambda each: each.datetime_complete or datetime.max):
+            value = sign * trial.values[0] if trial.state == TrialState.COMPLETE else math.inf
+            best, since = (value, 0) if value < best else (best, since + 1)
         return since
 
     def arm(self, trial: Trial | FrozenTrial) -> Arm:
         """The arm of a trial."""
-        label = trial.params.get(ARM, next(iter(self.arms)))
-        return self.arms[label]
+        return self.arms[trial.params.get(ARM, next(iter(self.arms)))]
 
     def folder(self, trial: Trial | FrozenTrial) -> Path:
         """The folder of a trial."""
-        return self.plan.folder / "trials" / self.arm(trial).slug / f"{trial.number:04d}"
+        return self.plan.folder / TRIALS / self.arm(trial).slug / f"{trial.number:04d}"
 
     def run_dirs(self, trial: Trial | FrozenTrial) -> list[Path]:
         """Folders of a trial's runs, for seeds from 0."""
         folder = self.folder(trial)
         return [folder / f"seed-{seed}" for seed in range(self.plan.config.seeds)]
 
-    @property
-    def _has_runs(self) -> bool:
-        """Whether the sweep's folder has runs of these arms."""
-        slugs = [arm.slug for arm in self.arms.values()]
-        return any(any((self.plan.folder / "trials" / slug).glob("*/seed-*")) for slug in slugs)
-
 
 def search_stages(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchStage]:
-    """One stage for each arm, or one for all of them."""
-    build = {"per_arm": _per_arm, "joint": _joint}[plan.config.study]
-    return build(plan, storage, lock)
-
-
-def _per_arm(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchStage]:
-    stages = []
-    for arm in plan.arms:
-        space = plan.spaces[arm.label]
-        specs = _specs(plan, space, plan.trials_of(arm))
-        stages.append(SearchStage(plan, storage, lock, arm.label, {arm.label: arm}, space, specs))
-    return stages
-
-
-def _joint(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchStage]:
+    """One stage for each arm, or one for all of them in a joint study."""
+    if plan.config.study == "per_arm":
+        stages = []
+        for arm in plan.arms:
+            space, own = plan.spaces[arm.label], {arm.label: arm}
+            specs = _specs(plan, space, plan.trials_of(arm))
+            stages.append(SearchStage(plan, storage, lock, arm.label, own, space, specs))
+        return stages
     space = join_spaces(plan.spaces)
     trials = sum(plan.trials_of(arm) for arm in plan.arms)
     firsts = [TrialSpec(defaults(space, {ARM: arm.label}), {}) for arm in plan.arms]
@@ -211,19 +201,13 @@ def _joint(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchStage]:
 
 def _specs(plan: Plan, space: Space, trials: int) -> list[TrialSpec]:
     """The points of a grid; else the defaults, then trials that the sampler suggests."""
+    points: list[dict[str, Any]] = [defaults(space), *({} for _ in range(trials - 1))]
     if plan.config.sampler == "grid":
-        points = _grid_points(space, trials)
-    else:
-        points = [defaults(space), *({} for _ in range(trials - 1))]
+        points = grid(space)
+        if len(points) > trials:
+            expected = f"an integer >= {len(points)}, the number of points of the largest grid"
+            raise OptionError("trials", trials, expected)
     return [TrialSpec(params, {}) for params in points]
-
-
-def _grid_points(space: Space, trials: int) -> list[dict[str, Any]]:
-    points = grid(space)
-    if len(points) > trials:
-        expected = f"an integer >= {len(points)}, the number of points of the largest grid"
-        raise OptionError("trials", trials, expected)
-    return points
 
 
 def _check_plan(queue: Queue, plan: Plan) -> None:
@@ -268,8 +252,3 @@ def threads(config: Any, arm: Arm) -> str:
 
 def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
-
-
-def _finished_at(trial: FrozenTrial) -> float:
-    end = trial.datetime_complete
-    return end.timestamp() if end is not None else math.inf

@@ -29,14 +29,7 @@ def run_sweep(plan: Plan, reporter: ProgressReporter) -> list[str]:
     """Run the search and the confirmation of a sweep; resumes a sweep that stopped.
 
     Machines that share the storage share the trials. Each downloads the results of the others to
-    its folder at the end.
-
-    Args:
-        plan: of the sweep.
-        reporter: displays the progress.
-
-    Returns:
-        A message for each run that is missing from the results; empty if all are present.
+    its folder at the end. Returns a message for each run that is missing from the results.
 
     Raises:
         ConfigError: if folder or storage cannot be used, or hold another sweep.
@@ -100,13 +93,13 @@ def _check_studies_exist(plan: Plan, storage: BaseStorage) -> None:
 
 def _why_unconfirmed(stages: Sequence[SearchStage], label: str) -> str:
     """The reason why no trial of an arm was confirmed."""
-    trials = [
-        trial
+    errors = [
+        trial.user_attrs["error"]
         for stage in stages
         for trial in stage.queue.trials()
         if trial.state.is_finished() and stage.arm(trial).label == label
+        if "error" in trial.user_attrs
     ]
-    errors = [trial.user_attrs["error"] for trial in trials if "error" in trial.user_attrs]
     if errors:
         return f"no trial completed; the last one: {errors[-1]}"
     return "no trial completed within the constraints"

@@ -44,10 +44,6 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     20      .95 (.93)  .93 (.91)
     ======  =========  =========
 
-    Args:
-        values: one for each seed.
-        confidence: nominal coverage.
-
     >>> mean_interval([0.94, 0.95, 0.96]).low.__round__(4)
     0.9252
     """
@@ -88,13 +84,9 @@ def bootstrap_interval(
         return UNKNOWN
     if len(x) == 2 or np.ptp(x) == 0:
         return Interval(float(x.min()), float(x.max()))
+    rng = np.random.default_rng(seed)  # BCa is the default method
     found = stats.bootstrap(
-        (x,),
-        np.mean,
-        confidence_level=confidence,
-        n_resamples=RESAMPLES,
-        method="BCa",
-        rng=np.random.default_rng(seed),
+        (x,), np.mean, confidence_level=confidence, n_resamples=RESAMPLES, rng=rng
     ).confidence_interval
     return Interval(float(found.low), float(found.high))
 

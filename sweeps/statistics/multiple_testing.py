@@ -11,10 +11,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Rejecting hypotheses whose adjusted p-value is at most a level bounds the chance of any false
     rejection by that level, for any dependence between the tests. The i-th smallest of m p-values
-    is multiplied by m - i + 1, then made monotone.
-
-    Args:
-        p_values: of all tests of the family, without NaN.
+    is multiplied by m - i + 1, then made monotone. A NaN raises ``ValueError``.
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -58,13 +55,10 @@ def compact_letter_display(
         ]
     index = {arm: number for number, arm in enumerate(ordered)}
     groups.sort(key=lambda group: sorted(index[arm] for arm in group))
+    letters = [
+        f"{letter}{cycle or ''}" for cycle in range(len(groups)) for letter in ascii_lowercase
+    ]
     return {
-        arm: "".join(_letter(number) for number, group in enumerate(groups) if arm in group)
+        arm: "".join(letter for letter, group in zip(letters, groups, strict=False) if arm in group)
         for arm in ordered
     }
-
-
-def _letter(number: int) -> str:
-    """a … z, then a1 … z1 and so on."""
-    cycle, letter = divmod(number, len(ascii_lowercase))
-    return ascii_lowercase[letter] + (str(cycle) if cycle else "")

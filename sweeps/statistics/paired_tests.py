@@ -15,12 +15,7 @@ ROUNDING = 1e-20
 
 @dataclass(frozen=True)
 class VariancePrior:
-    """Prior of the variance of a pair's difference, estimated from all arms.
-
-    Attributes:
-        variance: of a difference of two arms on one seed.
-        degrees: degrees of freedom of the prior; 0 for no prior.
-    """
+    """Prior of the variance of a pair's difference on one seed; none with 0 degrees of freedom."""
 
     variance: float
     degrees: float
@@ -66,9 +61,8 @@ def inverse_trigamma(value: float) -> float:
     """
     # trigamma(x) lies between 1/x and 1/x + 1/x²
     low, high = 1 / value, 1 / value + 1 / np.sqrt(value)
-    return float(
-        optimize.brentq(lambda x: float(special.polygamma(1, x)) - value, low, high, rtol=1e-12)
-    )
+    found = optimize.brentq(lambda x: special.polygamma(1, x) - value, low, high, rtol=1e-12)
+    return float(found)
 
 
 #: With at most this many seeds all sign flips are enumerated; 2¹⁴ take a few milliseconds.
@@ -150,12 +144,8 @@ def p_equivalent(pair: Pair, margin: float) -> float:
     """p-value of the hypothesis that two arms differ by ``margin`` or more.
 
     Two one-sided tests (Schuirmann 1987): the larger of their p-values, against ``-margin`` and
-    against ``margin``. If the variance is 0 it is the smallest p-value of a one-sided sign-flip
-    test.
-
-    Args:
-        pair: of the arms.
-        margin: the largest difference that does not matter, in units of the score.
+    against ``margin``, in units of the score. If the variance is 0 it is the smallest p-value of
+    a one-sided sign-flip test.
 
     >>> round(p_equivalent(Pair((-1.0, 0.0, 1.0), 1.0, 2.0), margin=2.0), 4)
     0.0371
@@ -184,15 +174,13 @@ def sign_flip(differences: Sequence[float]) -> float:
     """
     if not any(differences):
         return 1.0
-    enumerate_all = len(differences) <= MAX_FLIPS
-    found = stats.permutation_test(
-        (np.asarray(differences),),
-        np.mean,
-        permutation_type="samples",
-        n_resamples=np.inf if enumerate_all else 9_999,
-        rng=np.random.default_rng(0),
+    data, rng = (np.asarray(differences),), np.random.default_rng(0)
+    flips = np.inf if len(differences) <= MAX_FLIPS else 9_999
+    return float(
+        stats.permutation_test(
+            data, np.mean, permutation_type="samples", n_resamples=flips, rng=rng
+        ).pvalue
     )
-    return float(found.pvalue)
 
 
 def probability_of_improvement(first: Sequence[float], second: Sequence[float]) -> float:
@@ -219,12 +207,8 @@ def t_test_power(
 ) -> float:
     """Probability that a two-sided paired t test finds a true difference with the right sign.
 
-    Args:
-        difference: the true mean difference.
-        deviation: standard deviation of the difference on one seed, above 0.
-        seeds: number of pairs.
-        level: of the test, such as 0.05, or less if it is one of many.
-        prior: degrees of freedom of the variance prior.
+    ``deviation``, above 0, is the standard deviation of the difference on one seed; ``prior`` are
+    the degrees of freedom of the variance prior.
 
     >>> round(t_test_power(1.0, 1.0, seeds=10, level=0.05), 4)
     0.8031
@@ -239,12 +223,7 @@ def seeds_needed(pair: Pair, level: float, wanted: float = 0.8) -> int | None:
     """Smallest number of seeds that detects the observed difference, if it is the true one.
 
     None if 1,000 seeds are not enough. The observed difference is a rough estimate of the true
-    one: the result is an order of magnitude.
-
-    Args:
-        pair: with the difference and its variance.
-        level: of the test.
-        wanted: the power to reach.
+    one: the result is an order of magnitude. ``level`` is that of the test, ``wanted`` the power.
 
     >>> seeds_needed(Pair((1.0, 0.0, 2.0), 1.0, 2.0), level=0.05)
     10

@@ -1,6 +1,6 @@
 """Pairwise comparison of arms, corrected for multiple testing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import combinations
@@ -38,9 +38,8 @@ class Verdict:
     Attributes:
         word: the result for the first arm: better, worse …
         pair: their difference, first minus second; None for too few seeds.
-        p: p-value of the hypothesis of no difference, after Holm over all pairs.
-        p_equivalent: p-value of the hypothesis of a difference of at least the margin, after
-            Holm over all pairs.
+        p, p_equivalent: p-values, after Holm over all pairs, of the hypotheses of no difference
+            and of a difference of at least the margin.
         level: of this test, at its strictest.
     """
 
@@ -65,13 +64,10 @@ TOO_FEW = Verdict(Word.TOO_FEW)
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Comparisons of all pairs of arms.
+    """Comparisons of all pairs of arms by their labels, in one order of the two.
 
-    Attributes:
-        pairs: verdicts by the two labels, in one order of the two.
-        groups: letters by label: arms that share one are not significantly different. Empty for
-            arms with too few seeds.
-        seeds: that all tested arms have; empty if too few.
+    ``groups`` are letters by label: arms that share one are not significantly different. They are
+    empty for too few ``seeds`` that all tested arms have; then ``seeds`` is empty too.
     """
 
     pairs: Mapping[tuple[str, str], Verdict]
@@ -80,14 +76,11 @@ class Verdicts:
 
     def of(self, first: str, second: str) -> Verdict:
         """Comparison of the first arm with the second."""
-        if (first, second) in self.pairs:
-            return self.pairs[first, second]
-        if (second, first) in self.pairs:
-            found = self.pairs[second, first]
-            assert found.pair is not None
-            word = OPPOSITE.get(found.word, found.word)
-            return replace(found, word=word, pair=_negated(found.pair))
-        return TOO_FEW
+        found = self.pairs.get((second, first))
+        if found is None or found.pair is None:
+            return self.pairs.get((first, second), TOO_FEW)
+        word = OPPOSITE.get(found.word, found.word)
+        return replace(found, word=word, pair=_negated(found.pair))
 
 
 def compare_all(
@@ -132,27 +125,21 @@ def compare_all(
         (labels[i], labels[j]): compare(goodness[i], goodness[j], prior)
         for i, j in combinations(range(len(labels)), 2)
     }
-    results = _verdicts(list(pairs.values()), margin, level, objective.sign)
-    verdicts = dict(zip(pairs, results, strict=True))
-    best_first = [labels[index] for index in np.argsort(-goodness.mean(1), kind="stable")]
-    different = [names for names, verdict in verdicts.items() if verdict.word in OPPOSITE]
-    return Verdicts(verdicts, compact_letter_display(best_first, different), tuple(shared))
-
-
-def _verdicts(pairs: Sequence[Pair], margin: float, level: float, sign: float) -> list[Verdict]:
-    """Verdicts from differences in goodness, converted to units of the score."""
-    different = holm([p_different(pair) for pair in pairs])
-    equivalent = holm([p_equivalent(pair, margin) for pair in pairs])
-    return [
-        Verdict(
+    different = holm([p_different(pair) for pair in pairs.values()])
+    equivalent = holm([p_equivalent(pair, margin) for pair in pairs.values()])
+    verdicts = {
+        names: Verdict(
             word=_word(pair, p, p_same, level),
-            pair=pair if sign < 0 else _negated(pair),
+            pair=pair if objective.sign < 0 else _negated(pair),  # in units of the score
             p=p,
             p_equivalent=p_same,
             level=level / len(pairs),
         )
-        for pair, p, p_same in zip(pairs, different, equivalent, strict=True)
-    ]
+        for (names, pair), p, p_same in zip(pairs.items(), different, equivalent, strict=True)
+    }
+    best_first = [labels[index] for index in np.argsort(-goodness.mean(1), kind="stable")]
+    apart = [names for names, verdict in verdicts.items() if verdict.word in OPPOSITE]
+    return Verdicts(verdicts, compact_letter_display(best_first, apart), tuple(shared))
 
 
 def _word(pair: Pair, p: float, p_same: float, level: float) -> Word:

@@ -26,11 +26,8 @@ from .storage_lock import GRACE_SECONDS, StorageLock
 
 STUDY = "study.db"
 
-#: Seconds to wait for a database that another process writes to.
-BUSY_SECONDS = 120
-
-#: Seconds to wait for a proxy to answer.
-PROXY_SECONDS = 20
+#: Seconds to wait for a database that another process writes to, and for a proxy to answer.
+BUSY_SECONDS, PROXY_SECONDS = 120, 20
 
 #: Default port of a proxy.
 PROXY_PORT = 13000
@@ -57,7 +54,8 @@ def open_storage(url: str | None, folder: Path) -> Iterator[BaseStorage]:
     Raises:
         ConfigError: if it cannot be opened or written.
     """
-    silence_optuna()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the sweep prints its own messages
+    logging.getLogger("alembic").setLevel(logging.ERROR)
     shown = study_url(url, folder)
     try:
         parsed = _parse(shown)
@@ -185,12 +183,6 @@ def _without_userinfo(url: str) -> str:
         return f"{scheme}***"
     host, query, _ = host.partition("?")
     return f"{scheme}{'***@' if at else ''}{host}{'?***' if query else ''}"
-
-
-def silence_optuna() -> None:
-    """Show errors of Optuna only: the sweep prints its own messages."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.ERROR)
 
 
 def _prepare_sqlite(storage: RDBStorage) -> None:

@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +23,14 @@ def host_id() -> str:
 
     Hosts may share a name and containers a kernel, so the identifier has both.
     """
-    override = os.environ.get(HOST_ID_VARIABLE)
-    return override or " ".join([socket.gethostname(), _boot_id(), _pid_namespace()])
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return "?"
-
-
-def _pid_namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return "?"
+    if override := os.environ.get(HOST_ID_VARIABLE):
+        return override
+    boot = namespace = "?"
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with suppress(OSError):
+        namespace = os.readlink("/proc/self/ns/pid")
+    return f"{socket.gethostname()} {boot} {namespace}"
 
 
 def worker_identity() -> dict[str, Any]:
@@ -61,9 +54,7 @@ class LivenessMonitor:
 
     On this host a process is alive if its pid and start time match. On other hosts only
     heartbeats are visible; their age is measured by this host's clock, so clocks need not agree.
-
-    Args:
-        grace: seconds without a new heartbeat after which a worker on another host is dead.
+    After ``grace`` seconds without a new heartbeat, a worker on another host counts as dead.
     """
 
     def __init__(self, grace: float | None = None) -> None:
@@ -75,11 +66,8 @@ class LivenessMonitor:
     ) -> bool:
         """Whether the worker of a running trial is dead.
 
-        Args:
-            study: name of the trial's study.
-            number: of the trial.
-            claim: identity of the worker; None if unknown, then only heartbeats count.
-            heartbeat: a value that changes while the worker is alive.
+        ``claim`` is the identity of the worker; if it is None (unknown), only heartbeats count.
+        ``heartbeat`` is a value that changes while the worker is alive.
         """
         if claim is not None and claim["host"] == host_id() and claim["start"] is not None:
             return start_time(claim["pid"]) != claim["start"]

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import get_storage, run_grpc_proxy_server
@@ -25,12 +24,7 @@ def serve(url: str, host: str, port: int) -> None:
 
     A database accepts few connections; the proxy needs one for all workers, and reads finished
     trials once. It does not authenticate: let it listen only on networks where everyone may read
-    and write the study.
-
-    Args:
-        url: of the database.
-        host: to listen on; other machines connect only to an address of the network.
-        port: to listen on.
+    and write the study. Other machines connect only if ``host`` is an address of the network.
 
     Raises:
         ConfigError: if the database cannot be opened or the address is not available.
@@ -54,8 +48,12 @@ def _addresses(host: str, port: int) -> list[str]:
         raise OptionError(
             "host", host, f"a name or address of this machine, or 0.0.0.0 for all of them ({error})"
         ) from error
-    attempts = [_listen_error(family, addr[:2]) for family, *_, addr in found]
-    errors = [each for each in attempts if each is not None]
+    errors = []
+    for family, *_, addr in found:
+        try:
+            socket.create_server(addr[:2], family=family).close()
+        except OSError as error:
+            errors.append(error)
     in_use = any(each.errno == errno.EADDRINUSE for each in errors)
     if in_use or len(errors) == len(found):
         reason = os.strerror(errors[-1].errno or 0)
@@ -66,15 +64,6 @@ def _addresses(host: str, port: int) -> list[str]:
     return [str(addr[0]) for *_, addr in found]
 
 
-def _listen_error(family: int, addr: Any) -> OSError | None:
-    """The error of a server that listens at an address, if it fails."""
-    try:
-        socket.create_server(addr, family=family).close()
-    except OSError as error:
-        return error
-    return None
-
-
 def _invitation(host: str, port: int, addresses: Sequence[str]) -> str:
     """The setting for workers, and which machines can connect.
 
@@ -82,9 +71,9 @@ def _invitation(host: str, port: int, addresses: Sequence[str]) -> str:
     'storage=grpc://localhost:13000 for workers on this machine; host=0.0.0.0 accepts others'
     """
     parsed = [ip_address(address.partition("%")[0]) for address in addresses]
+    shown, users = host, "every machine that can connect: there is no password"
     if all(address.is_loopback for address in parsed):
-        url = f"storage=grpc://{host}:{port}"
-        return f"{url} for workers on this machine; host=0.0.0.0 accepts others"
-    everywhere = any(address.is_unspecified for address in parsed)
-    url = f"storage=grpc://{socket.gethostname() if everywhere else host}:{port}"
-    return f"{url} for every machine that can connect: there is no password"
+        users = "workers on this machine; host=0.0.0.0 accepts others"
+    elif any(address.is_unspecified for address in parsed):
+        shown = socket.gethostname()
+    return f"storage=grpc://{shown}:{port} for {users}"

@@ -74,5 +74,5 @@ class StorageLock:
         return min(trials, key=lambda trial: trial.number)
 
     def _is_dead(self, trial: FrozenTrial) -> bool:
-        start = str(trial.datetime_start)
-        return self.liveness.is_dead(self.name, trial.number, trial.user_attrs.get("claim"), start)
+        claim, start = trial.user_attrs.get("claim"), str(trial.datetime_start)
+        return self.liveness.is_dead(self.name, trial.number, claim, start)

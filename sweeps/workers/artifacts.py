@@ -98,26 +98,21 @@ def download_missing(queue: Queue, run_dirs: RunDirs, name_of: Callable[[int], s
         if not trial.state.is_finished():
             continue
         runs = run_dirs(trial)
-        damage = _download_first([trial.user_attrs, _attrs_of(trial, late)], runs)
+        damage = ""
+        for attrs in (trial.user_attrs, _attrs_of(trial, late)):
+            try:
+                if download(attrs, runs):
+                    break
+            except DamagedArtifactError as error:
+                damage = str(error)
         if trial.state == TrialState.COMPLETE and not _all_exist(runs):
+            claim = trial.user_attrs.get("claim")
+            host = claim.get("host") if isinstance(claim, dict) else "another host"
             missing.append(
                 f"{name_of(trial.number)}: {damage or 'was never uploaded'}; run the same command "
-                f"with this storage on the machine that has its files ({_host(trial)}), then here "
-                "again"
+                f"with this storage on the machine that has its files ({host}), then here again"
             )
     return missing
-
-
-def _download_first(sources: Sequence[Mapping[str, Any]], runs: Sequence[Path]) -> str:
-    """Download the first readable artifact; returns the error if there are only damaged ones."""
-    damage = ""
-    for attrs in sources:
-        try:
-            if download(attrs, runs):
-                return ""
-        except DamagedArtifactError as error:
-            damage = str(error)
-    return damage
 
 
 def _attrs_of(trial: FrozenTrial, late: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,8 +170,3 @@ def _write(run: Path, files: Mapping[str, bytes]) -> None:
             number += 1
         os.replace(run, unused)
     os.replace(part, run)
-
-
-def _host(trial: FrozenTrial) -> str:
-    claim = trial.user_attrs.get("claim")
-    return str(claim.get("host")) if isinstance(claim, dict) else "another host"

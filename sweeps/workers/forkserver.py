@@ -5,16 +5,14 @@ import signal
 from collections.abc import Sequence
 from multiprocessing import forkserver
 
-#: Modules that the fork server imports.
-PRELOAD = ["sweeps.workers.preload"]
-
 
 def warm_up() -> None:
     """Start the fork server; its imports then run in parallel with those of this process.
 
     The fork server ignores SIGINT and ends together with the process that started it.
     """
-    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sweeps.workers.preload"])
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server inherits this
     try:
         forkserver.ensure_running()

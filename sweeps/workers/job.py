@@ -24,13 +24,11 @@ DONE, FAILED, STOPPED, PRUNED, DIED = "done", "failed", "stopped", "pruned", "di
 
 @dataclass(frozen=True)
 class Job:
-    """The runs of a trial.
+    """The runs of a trial: a folder and its overrides for each seed.
 
-    Attributes:
-        log: file for the output of the process; its lock file is in the same folder.
-        runs: a folder and its overrides for each seed.
-        metrics: compared at rungs, named as in ``result.json``.
-        rungs: epochs after which the first run is compared with other trials.
+    ``log`` is the file for the output of the process; its lock file is in the same folder.
+    ``rungs`` are epochs after which the first run is compared with other trials by ``metrics``,
+    named as in ``result.json``.
     """
 
     log: Path

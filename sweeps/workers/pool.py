@@ -97,10 +97,7 @@ class Pool:
     def _start_next(self, stages: Sequence[Stage]) -> bool:
         """Start a trial of the stage that has started fewest, so that all advance equally."""
         for stage in sorted(stages, key=lambda stage: stage.queue.num_started):
-            if not stage.accepts_trials:
-                continue
-            trial = stage.queue.claim()
-            if trial is not None:
+            if stage.accepts_trials and (trial := stage.queue.claim()) is not None:
                 self._start(stage, trial)
                 return True
         return False
@@ -144,15 +141,15 @@ class Pool:
         self.running.remove(each)
         each.link.close()
         kind, content = each.outcome or (DIED, death(each.process.exitcode))
-        message = self._settle(each, kind, content)
+        message = self._settle(each.stage, each.trial, kind, content)
         each.process.close()
         self.reporter.ended(each.stage, each.trial.number, kind, message)
 
-    def _settle(self, each: RunningTrial, kind: str, content: Any) -> str:
+    def _settle(self, stage: Stage, trial: Trial, kind: str, content: Any) -> str:
         """Update the queue after a trial ended; returns a message."""
-        queue, trial = each.stage.queue, each.trial
+        queue = stage.queue
         if kind == DONE:
-            return each.stage.finish(trial)
+            return stage.finish(trial)
         if kind == FAILED:
             queue.fail(trial, content)
             return str(content)

@@ -22,12 +22,7 @@ PRINTED = (FAILED, DIED, CRASHED)
 
 
 class ProgressReporter(ABC):
-    """Receives the progress of trials and displays it.
-
-    Args:
-        console: to print to.
-        workers: trials at a time, to estimate the remaining time.
-    """
+    """Receives the progress of ``workers`` trials at a time and displays it on a console."""
 
     def __init__(self, console: Console, workers: int) -> None:
         self.console = console
@@ -134,19 +129,12 @@ class LiveTable(ProgressReporter):
             trials = stage.queue.trials()
             finished = [trial for trial in trials if trial.state.is_finished()]
             failed = sum(trial.state == TrialState.FAIL for trial in finished)
-            running = [
-                f"{number} ({duration(now - start)})"
-                for (of, number), start in self.start_times.items()
-                if of == id(stage)
-            ]
-            best = stage.best()
-            table.add_row(
-                stage.title,
-                f"{len(finished)}/{len(trials)}",
-                ", ".join(running),
-                str(failed or ""),
-                "" if best is None else f"{best:.4g}",
-            )
+            starts = self.start_times.items()
+            running = [f"{n} ({duration(now - t)})" for (of, n), t in starts if of == id(stage)]
+            value = stage.best()
+            best = "" if value is None else f"{value:.4g}"
+            ended = f"{len(finished)}/{len(trials)}"
+            table.add_row(stage.title, ended, ", ".join(running), str(failed or ""), best)
         return table
 
 
@@ -158,6 +146,4 @@ def duration(seconds: float) -> str:
     """
     if seconds < 100:
         return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

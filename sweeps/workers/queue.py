@@ -34,8 +34,7 @@ class Queue:
     """The trials of one study.
 
     Args:
-        name: of the study.
-        storage: of the study.
+        name, storage: of the study.
         directions: of the objective values.
         sampler: suggests parameters that a `TrialSpec` does not fix.
         lock: held while the queue changes.
@@ -105,8 +104,7 @@ class Queue:
     def mark_crashed(self, trial: Trial | FrozenTrial, reason: str) -> bool:
         """Requeue a trial whose process died, or fail it after too many retries.
 
-        Returns:
-            Whether the trial is in the queue again.
+        Returns whether the trial is in the queue again.
         """
         with self.lock():
             return not self._is_claimed_here(trial.number) or self._retry_or_fail(trial, reason)
@@ -176,15 +174,14 @@ class Queue:
         A trial starts and is claimed under the same lock: a running trial without a claim belongs
         to a process that was killed between the two, or that is about to claim it.
         """
-        return [
-            trial
-            for trial in self.trials()
-            if trial.state == TrialState.RUNNING and self._is_abandoned(trial)
-        ]
-
-    def _is_abandoned(self, trial: FrozenTrial) -> bool:
-        claim, heartbeat = trial.user_attrs.get("claim"), trial.user_attrs.get("heartbeat")
-        return claim is None or self.liveness.is_dead(self.name, trial.number, claim, heartbeat)
+        found = []
+        for trial in self.trials():
+            claim, heartbeat = trial.user_attrs.get("claim"), trial.user_attrs.get("heartbeat")
+            if trial.state == TrialState.RUNNING and (
+                claim is None or self.liveness.is_dead(self.name, trial.number, claim, heartbeat)
+            ):
+                found.append(trial)
+        return found
 
     def _retry_or_fail(self, trial: Trial | FrozenTrial, reason: str, count: int = 1) -> bool:
         deaths = trial.user_attrs.get("deaths", 0) + count

@@ -15,19 +15,16 @@ from .queue import Queue
 class Stage(ABC):
     """A queue from which a pool takes trials.
 
-    Attributes:
-        queue: the trials.
-        title: name of this stage in messages.
-        files: names of the files of a run that are uploaded to a shared storage.
+    ``title`` names the stage in messages; ``files`` of a run are uploaded to a shared storage.
     """
 
     queue: Queue
     title: str
     files: ClassVar[Sequence[str]]
 
-    @abstractmethod
     def suggest(self, trial: Trial) -> None:
-        """Suggest the parameters of a trial."""
+        """Suggest the parameters of a trial; nothing for those with fixed parameters."""
+        return
 
     @abstractmethod
     def job(self, trial: Trial) -> Job:

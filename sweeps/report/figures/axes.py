@@ -69,13 +69,9 @@ class Scale:
 def linear(
     values: Iterable[float], *, pad: float = 0.08, zero: bool = False, bins: int = 4
 ) -> Scale:
-    """Return a scale that holds all finite values, with some space.
+    """Return a scale that holds all finite values, and ``pad`` of their range at both ends.
 
-    Args:
-        values: to be shown.
-        pad: space at both ends, as a share of the range.
-        zero: includes 0, without space below it.
-        bins: most intervals between ticks.
+    ``zero`` includes 0, without space below it.
 
     >>> linear([1.0, 3.0], pad=0.0).labels, linear([2.0, 4.0], pad=0.5, zero=True).high
     (['1.0', '1.5', '2.0', '2.5', '3.0'], 6.0)

@@ -30,11 +30,7 @@ def curve_figure(
 ) -> Figure | None:
     """Return a panel per arm that has curves, all with the same axes; None without any.
 
-    Args:
-        name, title, caption: of the figure.
-        curves: of each arm; several are layers.
-        from_zero: whether the vertical axis has to show 0.
-        background: whether the other arms' curves are drawn in grey.
+    Several curves of an arm are layers; ``background`` draws those of the other arms in grey.
     """
     flat = [curve for _, each in curves for curve in each]
     if not flat:

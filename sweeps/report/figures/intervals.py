@@ -26,14 +26,8 @@ def interval_figure(arms: Sequence[ArmData], name: str) -> Figure:
     ]
     axis = partial(_draw_axis, scale)
     panels.append(Panel(name, f"axis of {name}", axis, 16.0, _WIDTH, (_EDGE, _EDGE, 2.0, 13.0)))
-    return Figure(
-        "scores",
-        "Scores of all arms",
-        "Mean over fresh seeds with its 95% interval; ticks: single seeds.",
-        panels,
-        columns=1,
-        title_width=190.0,
-    )
+    caption = "Mean over fresh seeds with its 95% interval; ticks: single seeds."
+    return Figure("scores", "Scores of all arms", caption, panels, columns=1, title_width=190.0)
 
 
 def _ends(arm: ArmData) -> tuple[float, float]:

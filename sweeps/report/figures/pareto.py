@@ -57,12 +57,7 @@ def pareto_panel(points: Sequence[ParetoPoint], across: Axis, up: Axis) -> Panel
 
 
 def front_line(front: Sequence[ParetoPoint], across: Axis, up: Axis) -> list[Point]:
-    """Return the border of what the front dominates, as corners of a step line.
-
-    Args:
-        front: its points by ``x``.
-        across, up: the axes.
-    """
+    """Return the border of what the front, sorted by ``x``, dominates: corners of a step line."""
     line: list[Point] = []
     for one, other in pairwise(front):
         # between two neighbours, the corner takes the worse of each coordinate

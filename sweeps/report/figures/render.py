@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Sheet
 
 from . import svg
 from .style import LIGHT, NAME, figure_style
-from .text import shortened
+from .text import Box, shortened
 
 #: Width of a small multiple, in points.
 SMALL = 200.0
@@ -21,15 +21,14 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot of a figure.
+    """One plot of a figure, in points.
 
     Attributes:
         title: shown above it; may be empty.
         alt: its content in words and numbers, for readers who do not see it.
-        draw: draws into the axes of the panel.
-        height, width: of the whole panel, in points.
+        draw: function that draws into the axes.
         margins: left, right, top and bottom of the axes, for tick labels and names.
-        arm: label of the arm that it shows, if it shows one.
+        arm: label of the only arm that it shows.
     """
 
     title: str
@@ -43,14 +42,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels that belong together.
+    """Panels that belong together, at least one; ``name`` is that of the files.
 
-    Attributes:
-        name: of its files.
-        title, caption: text around it.
-        panels: at least one.
-        columns: number of panels in a row of the files; on the page they flow.
-        title_width: room for titles left of the panels in the files; 0 puts them above.
+    The files have ``columns`` panels in a row, and ``title_width`` points for titles left of the
+    panels, where 0 puts titles above; on the page the panels flow.
     """
 
     name: str
@@ -79,23 +74,13 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-#: Left, top, width and height in points.
-Box = tuple[float, float, float, float]
-
-_GAP, _TITLE = 14.0, 18.0
-_INCH = 72.0
+_GAP, _TITLE, _INCH = 14.0, 18.0, 72.0
 _NO_DATE = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure that was drawn.
-
-    Attributes:
-        figure: the figure.
-        panels: an ``svg`` element for each panel, in the colours of the page's theme.
-        svg, pdf: content of the files, in light colours.
-    """
+    """A figure that was drawn: an element for each panel on the page, and the content of files."""
 
     figure: Figure
     panels: Sequence[str]
@@ -125,9 +110,10 @@ def as_pdf(sheet: Sheet, title: str) -> bytes:
 
 
 def lay_out(figure: Figure) -> tuple[list[Box], float, float]:
-    """Place panels in rows; return the box of each, and width and height of the whole."""
+    """Place panels in rows; return left, top, width and height of each, and the whole size."""
     columns = min(figure.columns, len(figure.panels))
     pitch = max(panel.width for panel in figure.panels) + _GAP
+    gap = 0.0 if figure.title_width else _GAP
     boxes: list[Box] = []
     top = 0.0
     for first in range(0, len(figure.panels), columns):
@@ -136,23 +122,17 @@ def lay_out(figure: Figure) -> tuple[list[Box], float, float]:
             top += _TITLE
         for column, panel in enumerate(row):
             boxes.append((figure.title_width + column * pitch, top, panel.width, panel.height))
-        top += max(panel.height for panel in row) + (0.0 if figure.title_width else _GAP)
-    height = top - (0.0 if figure.title_width else _GAP)
-    return boxes, figure.title_width + columns * pitch - _GAP, height
+        top += max(panel.height for panel in row) + gap
+    return boxes, figure.title_width + columns * pitch - _GAP, top - gap
 
 
 def _draw(figure: Figure, boxes: Sequence[Box], width: float, height: float) -> Sheet:
     sheet = Sheet(figsize=(width / _INCH, height / _INCH))
     for number, (panel, (x, y, wide, high)) in enumerate(zip(figure.panels, boxes, strict=True)):
         left, right, top, bottom = panel.margins
-        axes = sheet.add_axes(
-            (
-                (x + left) / width,
-                1 - (y + high - bottom) / height,
-                (wide - left - right) / width,
-                (high - top - bottom) / height,
-            )
-        )
+        corner = (x + left) / width, 1 - (y + high - bottom) / height
+        size = (wide - left - right) / width, (high - top - bottom) / height
+        axes = sheet.add_axes((*corner, *size))
         axes.set_gid(f"{svg.PANEL}{number}")
         axes.patch.set_visible(False)
         panel.draw(axes)
@@ -162,17 +142,14 @@ def _draw(figure: Figure, boxes: Sequence[Box], width: float, height: float) -> 
         if not title:
             continue
         if figure.title_width:
-            text = shortened(title, figure.title_width - 20, NAME)
-            at, align = (x - 10, y + high / 2 - 2), ("right", "center")
+            room, at, align = (
+                figure.title_width - 20,
+                (x - 10, y + high / 2 - 2),
+                ("right", "center"),
+            )
         else:
-            text, at, align = shortened(title, wide, NAME), (x, y - 6), ("left", "baseline")
-        sheet.text(
-            at[0] / width,
-            1 - at[1] / height,
-            text,
-            size=NAME,
-            color=LIGHT["ink"],
-            horizontalalignment=align[0],
-            verticalalignment=align[1],
-        )
+            room, at, align = wide, (x, y - 6), ("left", "baseline")
+        text = shortened(title, room, NAME)
+        place = at[0] / width, 1 - at[1] / height
+        sheet.text(*place, text, size=NAME, color=LIGHT["ink"], ha=align[0], va=align[1])
     return sheet

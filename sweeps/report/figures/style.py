@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,40 +21,26 @@ from .text import font_families
 
 ARM_COLORS = 7
 
-LIGHT: Mapping[str, str] = {
-    "paper": "#ffffff",
-    "ink": "#1c2026",
-    "muted": "#5a626d",
-    "faint": "#dfe2e6",
-    "others": "#c9cdd3",
-    "dominated": "#868d96",
-    "control": "#6b7480",
-    "arm0": "#0849b8",
-    "arm1": "#cd5b05",
-    "arm2": "#089d78",
-    "arm3": "#720b5c",
-    "arm4": "#384100",
-    "arm5": "#9681ca",
-    "arm6": "#a03859",
+#: Light and dark colour by name.
+_COLORS = {
+    "paper": ("#ffffff", "#15181d"),
+    "ink": ("#1c2026", "#e9ebee"),
+    "muted": ("#5a626d", "#a3abb6"),
+    "faint": ("#dfe2e6", "#2d323a"),
+    "others": ("#c9cdd3", "#444b55"),
+    "dominated": ("#868d96", "#858d98"),
+    "control": ("#6b7480", "#98a1ad"),
+    "arm0": ("#0849b8", "#78b2e8"),
+    "arm1": ("#cd5b05", "#d35d26"),
+    "arm2": ("#089d78", "#a1e6b5"),
+    "arm3": ("#720b5c", "#a6709f"),
+    "arm4": ("#384100", "#eddb2b"),
+    "arm5": ("#9681ca", "#7c72fc"),
+    "arm6": ("#a03859", "#d99489"),
 }
 
-DARK: Mapping[str, str] = {
-    "paper": "#15181d",
-    "ink": "#e9ebee",
-    "muted": "#a3abb6",
-    "faint": "#2d323a",
-    "others": "#444b55",
-    "dominated": "#858d98",
-    "control": "#98a1ad",
-    "arm0": "#78b2e8",
-    "arm1": "#d35d26",
-    "arm2": "#a1e6b5",
-    "arm3": "#a6709f",
-    "arm4": "#eddb2b",
-    "arm5": "#7c72fc",
-    "arm6": "#d99489",
-}
-
+LIGHT: Mapping[str, str] = {name: light for name, (light, _) in _COLORS.items()}
+DARK: Mapping[str, str] = {name: dark for name, (_, dark) in _COLORS.items()}
 _NAMES = {color: name for name, color in LIGHT.items()}
 
 
@@ -149,11 +134,8 @@ class ArmStyle:
 def arm_styles(arms: Sequence[tuple[str, str, bool]]) -> Mapping[str, ArmStyle]:
     """Return a style for each label; controls are grey.
 
-    Colour and marker together identify an arm, so no figure relies on colour alone.
-
-    Args:
-        arms: label, label of the arm whose colour it shares (mostly itself), and whether it is
-            a control, in the order of the sweep.
+    Colour and marker together identify an arm, so no figure relies on colour alone. ``arms`` are
+    label, label of the arm whose colour it shares (mostly itself), and whether it is a control.
 
     >>> arm_styles([("topk", "topk", False), ("uniform", "uniform", True)])["uniform"]
     ArmStyle(color='control', marker='o')
@@ -163,8 +145,7 @@ def arm_styles(arms: Sequence[tuple[str, str, bool]]) -> Mapping[str, ArmStyle]:
     for label, base, control in arms:
         index = 0 if control else bases.index(base)
         color = "control" if control else f"arm{index % ARM_COLORS}"
-        shifted = (*MARKERS[index % len(MARKERS) :], *MARKERS[: index % len(MARKERS)])
-        candidates = [ArmStyle(*pair) for pair in product([color], shifted)]
-        taken = set(found.values())
-        found[label] = next((c for c in candidates if c not in taken), candidates[0])
+        start = index % len(MARKERS)
+        candidates = [ArmStyle(color, each) for each in (*MARKERS[start:], *MARKERS[:start])]
+        found[label] = next((c for c in candidates if c not in found.values()), candidates[0])
     return found

@@ -1,7 +1,7 @@
 """SVG as matplotlib writes it, made small, and cut into panels for the page."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from xml.etree.ElementTree import Element, SubElement, fromstring, tostring
 
 from .style import with_variables
@@ -19,8 +19,7 @@ _SPACE = re.compile(r"\s*([A-Za-z])\s*")
 def simplified(text: str) -> Element:
     """Parse what matplotlib wrote, without the groups, ids and digits that nothing needs.
 
-    Markers are written out where matplotlib refers to a definition: every panel then stands for
-    itself.
+    Markers are written out at each use: every panel then stands for itself.
     """
     root = fromstring(text)
     markers = {
@@ -35,17 +34,11 @@ def simplified(text: str) -> Element:
 
 def document(svg: Element, width: float, height: float, title: str, description: str) -> str:
     """A file with light colours, for print."""
+    size = {"width": _short(width), "height": _short(height)}
     root = Element(
-        "svg",
-        {
-            "xmlns": "http://www.w3.org/2000/svg",
-            "viewBox": f"0 0 {_short(width)} {_short(height)}",
-            "width": _short(width),
-            "height": _short(height),
-            "font-family": _FONTS,
-            "stroke-linejoin": "round",
-        },
+        "svg", {"xmlns": _SVG[1:-1], "viewBox": f"0 0 {' '.join(size.values())}", **size}
     )
+    root.attrib |= {"font-family": _FONTS, "stroke-linejoin": "round"}
     SubElement(root, "title").text = title
     SubElement(root, "desc").text = description
     root.extend(svg)
@@ -55,12 +48,9 @@ def document(svg: Element, width: float, height: float, title: str, description:
 def panels(
     svg: Element, boxes: Sequence[tuple[float, float, float, float]], words: Sequence[str]
 ) -> list[str]:
-    """Each panel as an element for the page, in the colours of its theme.
+    """Each panel of a simplified figure as an element for the page, in the colours of its theme.
 
-    Args:
-        svg: simplified, of the whole figure.
-        boxes: left, top, width and height of each panel.
-        words: text alternative of each panel.
+    Boxes are left, top, width and height; words are the text alternatives.
     """
     groups = {group.get("id"): group for group in svg.iter("g")}
     found = []
@@ -91,23 +81,17 @@ def _simplify(element: Element, markers: Mapping[str, Element]) -> list[Element]
         SubElement(new, "title").text = name.removeprefix(TIP)
     new.text = (element.text or "").strip() or None
     new.extend(children)
-    if "d" in element.attrib:
-        new.set("d", _path(element.attrib["d"], 1))
-    for key in ("x", "y"):
+    for key, shorten in _SHORTENED.items():
         if key in element.attrib:
-            new.set(key, _short(float(element.attrib[key])))
-    if "style" in element.attrib:
-        new.set("style", _style(element.attrib["style"]))
+            new.set(key, shorten(element.attrib[key]))
     return [new]
 
 
 def _marker(use: Element, path: Element) -> Element:
     place = ",".join(_short(float(use.attrib[key])) for key in ("x", "y"))
     style = _style(f"{path.get('style', '')};{use.get('style', '')}")
-    return Element(
-        "path",
-        {"d": _path(path.attrib["d"], 2), "transform": f"translate({place})", "style": style},
-    )
+    outline = _path(path.attrib["d"], 2)
+    return Element("path", {"d": outline, "transform": f"translate({place})", "style": style})
 
 
 def _style(text: str) -> str:
@@ -118,10 +102,19 @@ def _style(text: str) -> str:
     return ";".join(f"{name}:{value}" for name, value in found.items())
 
 
-def _path(commands: str, digits: int) -> str:
+def _path(commands: str, digits: int = 1) -> str:
     rounded = _NUMBER.sub(lambda m: _short(float(m[0]), digits), commands)
     return _SPACE.sub(r"\1", rounded).strip()
 
 
-def _short(value: float, digits: int = 1) -> str:
-    return f"{round(value, digits) + 0.0:g}"
+def _short(value: float | str, digits: int = 1) -> str:
+    return f"{round(float(value), digits) + 0.0:g}"
+
+
+#: Attributes that are kept, in this order, and their short forms.
+_SHORTENED: Mapping[str, Callable[[str], str]] = {
+    "d": _path,
+    "x": _short,
+    "y": _short,
+    "style": _style,
+}

@@ -97,15 +97,9 @@ def place_labels(
 ) -> list[LabelPlace | None]:
     """Return a place for each name, or None where there is no room for it.
 
-    Names are placed in order, each at the nearest position that is inside the bounds, off all
-    points and off the names before it. All coordinates are in points.
-
-    Args:
-        points: of the names.
-        names: one line each.
-        bounds: of the area for names: left, bottom, right, top.
-        size: of the text.
-        lines: horizontal or vertical, which names stay off as well.
+    Names are placed in order, each at the nearest position that is inside the bounds (left,
+    bottom, right, top), off all points, off the horizontal and vertical lines and off the names
+    before it. All coordinates are in points.
 
     >>> place_labels([(50, 50)], ["a"], (0, 0, 100, 100), 10)[0].leader
     False
@@ -113,11 +107,10 @@ def place_labels(
     taken: list[Box] = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
     for (x, y), (to_x, to_y) in lines:
         taken.append((min(x, to_x) - 1, min(y, to_y) - 1, max(x, to_x) + 1, max(y, to_y) + 1))
-    places: list[LabelPlace | None] = []
+    places = []
     for point, name in zip(points, names, strict=True):
         place = _free(point, name, bounds, size, taken)
-        if place is not None:
-            taken.append(place.box)
+        taken += [place.box] if place is not None else []
         places.append(place)
     return places
 

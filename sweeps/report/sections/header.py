@@ -15,6 +15,7 @@ _DIRECTIONS = {"maximize": "more is better", "minimize": "less is better"}
 def header(data: ReportData) -> dict[str, Any]:
     """Return the values of the header's template."""
     ranked = [row for row in data.standings if row.rank is not None]
+    others = [row for row in data.standings if row.rank is None]
     return {
         "sweep": listed([folder.resolve().name for folder in data.sweep.folders]),
         "headline": headline(data),
@@ -24,11 +25,7 @@ def header(data: ReportData) -> dict[str, Any]:
         "verdicts": _verdicts(data, ranked[1:]),
         "alone": len(ranked) == 1,
         "incomplete": listed(
-            [
-                f"{row.arm.label} ({len(row.scores)} of {row.arm.planned} seeds)"
-                for row in data.standings
-                if row.rank is None
-            ]
+            [f"{r.arm.label} ({len(r.scores)} of {r.arm.planned} seeds)" for r in others]
         ),
         "facts": [(name, text) for name, text in _facts(data) if text],
     }
@@ -84,6 +81,10 @@ def _facts(data: ReportData) -> list[tuple[str, str]]:
         f"{data.name_of(o.metric)} ({_DIRECTIONS[o.direction]})" for o in sweep.objectives
     )
     seeds = sorted({seed for each in data.arms for seed in each.arm.seeds})
+    versions = (
+        ", ".join(f"{name} {number}" for name, number in run.get("versions", {}).items())
+        for run in data.runs
+    )
     return [
         ("Data", _distinct(map(_data, data.runs))),
         ("Objectives", ", ".join(objectives)),
@@ -92,7 +93,7 @@ def _facts(data: ReportData) -> list[tuple[str, str]]:
         ("Fresh seeds", ", ".join(map(str, seeds))),
         ("Every run", " ".join(map(str, config.get("run") or ()))),
         ("Equivalence margin", f"{compact(sweep.margin)} {sweep.score}" if sweep.margin else ""),
-        ("Versions", _distinct(map(_versions, data.runs))),
+        ("Versions", _distinct(versions)),
     ]
 
 
@@ -110,10 +111,6 @@ def _data(run: Mapping[str, Any]) -> str:
     rows = ", ".join(f"{count:,} {split}" for split, count in (data.get("rows") or {}).items())
     parts = (str(data.get("name")), f"sha256 {str(data.get('sha256'))[:12]}", rows)
     return " · ".join(part for part in parts if part)
-
-
-def _versions(run: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in run.get("versions", {}).items())
 
 
 def _distinct(texts: Iterable[str]) -> str:

@@ -12,8 +12,7 @@ from .section import Section
 
 
 class Promise(NamedTuple):
-    """Score of an arm's best trial in the search, and means over fresh seeds: of the metric that
-    the search measured, and of the main objective."""
+    """Score of an arm's best trial, and means of that metric and of the main over fresh seeds."""
 
     arm: ArmData
     searched: float

@@ -9,15 +9,9 @@ from ..figures.render import Figure
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page.
+    """A section of the page: by default figures and notes, else a template with its context.
 
-    Attributes:
-        name: its anchor.
-        title: its heading.
-        figures: those in it, which are also written as files.
-        notes: paragraphs below the figures.
-        template: renders its content; by default figures and notes.
-        context: values for the template.
+    ``name`` is its anchor; its figures are also written as files.
     """
 
     name: str

@@ -14,13 +14,13 @@ def learning_section(data: ReportData) -> Section | None:
     """Return learning curves, each with a band over seeds."""
     score = data.sweep.score
     figures = []
+    caption = "Line: mean over seeds; band: lowest to highest seed. Grey: the other arms."
     for column, name, title in (
         (f"val/{score}", "learning", f"{score} on validation"),
         ("train/loss", "loss", "Training loss"),
     ):
         found = [(arm, curve(arm.logs, column)) for arm in data.arms]
         curves = [(arm, [each]) for arm, each in found if each is not None]
-        caption = "Line: mean over seeds; band: lowest to highest seed. Grey: the other arms."
         figures.append(curve_figure(name, title, caption, curves, background=True))
     return section_of("learning", "Learning curves", figures)
 
