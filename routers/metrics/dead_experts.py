@@ -1,13 +1,13 @@
 """Experts that compute nothing."""
 
-from ._base import METRICS, LoadMetric, total
+from ._base import METRICS, LoadMetric
 
 
 @METRICS.register("dead_experts")
 class DeadExperts(LoadMetric):
     """Number of experts that computed no row; summed over layers."""
 
-    over_layers = staticmethod(total)
+    over_layers = staticmethod(sum)
 
     def compute(self) -> int:
         return int((self.load == 0).sum())
