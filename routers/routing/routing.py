@@ -213,7 +213,6 @@ class Routing:
         """Expert choice: each expert selects its items.
 
         Args:
-            items: the items routed.
             item: ``(E, C)`` int64.
             weight: ``(E, C)``, or ``(E, C, T)`` for ``T`` tasks.
             keep: ``(E, C)`` bool, False for places left empty; None if all are filled.
@@ -247,7 +246,6 @@ class Routing:
         """Thresholds and dense mixtures: any subset of the ``(N, E)`` pairs.
 
         Args:
-            items: the items routed.
             weight: ``(N, E)``.
             keep: ``(N, E)`` bool, the pairs that exist; None for all of them.
             experts_per_item: None for ``E`` if ``keep`` is None, else for an unknown number.
@@ -284,7 +282,6 @@ class Routing:
         """Soft routing: experts work on slots, each a weighted mean of a group's items.
 
         Args:
-            items: the items routed.
             dispatch: ``(G, L, S)``, the weight of each item in each slot.
             combine: ``(G, L, S)``, the weight of each slot in each item's output; or
                 ``(T, G, L, S)`` for ``T`` tasks, which needs ``probs``.
@@ -323,7 +320,6 @@ class Routing:
         rounded so that they sum to the number of real items.
 
         Args:
-            items: the items routed.
             weight: ``(M, E)``, rows that sum to one, for ``M`` equal contiguous parts.
             given: as in ``by_item``.
 
@@ -607,14 +603,7 @@ _RADIX_LIMIT = 2**16
 
 
 def stable_order(keys: Tensor, bound: int) -> Tensor:
-    """Return the permutation that sorts ``keys``; ties keep their order.
-
-    Args:
-        keys: ``(A,)`` int64 in ``[0, bound)``.
-        bound: decides whether the keys fit 16 bits.
-
-    Returns:
-        ``(A,)`` int64.
+    """Return the permutation that sorts ``keys``, int64 in ``[0, bound)``; ties keep their order.
 
     >>> stable_order(torch.tensor([2, 0, 2, 1]), bound=3).tolist()
     [1, 3, 0, 2]
@@ -656,12 +645,7 @@ def _check_chosen(
 
 
 def _check(
-    name: str,
-    value: Tensor | None,
-    dtype: torch.dtype | None = None,
-    like: str = "",
-    /,
-    **axes: int,
+    key: str, value: Tensor | None, dtype: torch.dtype | None = None, like: str = "", /, **axes: int
 ) -> None:
     """Raise ``ConfigError`` unless ``value``, if given, has this shape and dtype."""
     if value is None:
@@ -670,7 +654,7 @@ def _check(
         expected = ", ".join(f"{axis}={size}" for axis, size in axes.items())
         comma = "," if len(axes) == 1 else ""
         raise ConfigError(
-            f"{name} has shape {tuple(value.shape)}: expected ({expected}{comma}){like}"
+            f"{key} has shape {tuple(value.shape)}: expected ({expected}{comma}){like}"
         )
     if dtype is not None and value.dtype != dtype:
-        raise ConfigError(f"{name} has dtype {value.dtype}: expected {dtype}")
+        raise ConfigError(f"{key} has dtype {value.dtype}: expected {dtype}")

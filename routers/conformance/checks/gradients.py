@@ -97,7 +97,7 @@ def check_finite_gradients(subject: RouterUnderTest) -> None:
 def check_finite_from_zero(subject: RouterUnderTest) -> None:
     """With all parameters at zero, as some papers initialize, no loss or gradient is NaN."""
     items = subject.items(6, 2)
-    router = deepcopy(subject.router()).double().train()
+    router = subject.router().double().train()
     with torch.no_grad():
         for parameter in router.parameters():
             parameter.zero_()
@@ -135,27 +135,21 @@ def gradients(router: Router, value: Tensor) -> dict[str, Tensor]:
     trained = {name: p for name, p in router.named_parameters() if p.requires_grad}
     if not value.requires_grad:
         return {name: torch.zeros_like(p) for name, p in trained.items()}
-    found = torch.autograd.grad(value, list(trained.values()), retain_graph=True, allow_unused=True)
-    return {
-        name: torch.zeros_like(p) if g is None else g
-        for (name, p), g in zip(trained.items(), found, strict=True)
-    }
+    found = torch.autograd.grad(
+        value, list(trained.values()), retain_graph=True, materialize_grads=True
+    )
+    return dict(zip(trained, found, strict=True))
 
 
 def _difference(router: Router, items: Items, name: str, direction: Tensor) -> float | None:
     """The central difference along ``direction``; None if every step size changes a choice."""
-    chosen = _chosen(router, items)
+    chosen = routed(router, items).assigned_mask
     for step in (1e-5, 1e-6, 1e-7):
         ahead, behind = (_moved(router, name, sign * step * direction) for sign in (1, -1))
-        if all(torch.equal(_chosen(r, items), chosen) for r in (ahead, behind)):
+        if all(torch.equal(routed(r, items).assigned_mask, chosen) for r in (ahead, behind)):
             rise = _output(ahead, items) - _output(behind, items)
             return rise.item() / (2 * step)
     return None
-
-
-def _chosen(router: Router, items: Items) -> Tensor:
-    with seeded(1), torch.no_grad():
-        return router(items).assigned_mask
 
 
 @torch.no_grad()

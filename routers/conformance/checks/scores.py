@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..._router import Router
 from ...losses import entropies
 from ...routing import Items, Routing, Slots
 from ..harness import (
@@ -42,31 +41,27 @@ def check_softmax_once(subject: RouterUnderTest) -> str | None:
         routing = route(items)
         if routing.logits is None:
             return "no scores"
-        _require_scores(routing)
-        _require_weights_once(routing)
-    _require_sharp(_sharpened(subject.router().double().eval())(items))
+        total = routing.logits.sum(-1)
+        require(
+            (routing.logits < 0).any() or not same(total, torch.ones_like(total), 1e-6),
+            "the rows of routing.logits sum to one: they are probabilities, and losses would take "
+            "their softmax again",
+            f"give the scores before the softmax; {ONCE}",
+        )
+        _require_weights_once(routing, routing.logits.softmax(-1))
+    router = subject.router().double().eval()
+    with torch.no_grad():
+        for parameter in router.parameters():
+            parameter.mul_(SHARP)
+    _require_sharp(router(items))
     return None
 
 
-def _require_scores(routing: Routing) -> None:
-    assert routing.logits is not None
-    logits = routing.logits
-    total = logits.sum(-1)
-    require(
-        (logits < 0).any() or not same(total, torch.ones_like(total), 1e-6),
-        "the rows of routing.logits sum to one: they are probabilities, and losses would take "
-        "their softmax again",
-        f"give the scores before the softmax; {ONCE}",
-    )
-
-
-def _require_weights_once(routing: Routing) -> None:
-    """Weights are not the softmax of chosen probabilities (softmax, top-K, softmax)."""
-    assert routing.logits is not None
+def _require_weights_once(routing: Routing, p: Tensor) -> None:
+    """Weights are not the softmax of chosen probabilities ``p`` (softmax, top-K, softmax)."""
     slots = isinstance(routing.execution, Slots)
     if slots or routing.weight.dim() > 1 or not routing.num_assignments:
         return
-    p = routing.logits.softmax(-1)
     if p.shape != routing.assigned_mask.shape:
         return  # scores of candidates alone
     chosen = routing.unpadded(routing.assigned_mask)
@@ -219,14 +214,6 @@ def _single(items: Items, scale: float) -> Items:
     return replace(items, x=(items.x * scale).float())
 
 
-def _sharpened(router: Router) -> Router:
-    """The router with large parameters, so that a softmax of its scores is nearly one-hot."""
-    with torch.no_grad():
-        for parameter in router.parameters():
-            parameter.mul_(SHARP)
-    return router
-
-
 def check_bf16(subject: RouterUnderTest) -> None:
     """bf16 input and autocast change no route, and no score is in half precision."""
     router = subject.router().eval()
@@ -236,7 +223,13 @@ def check_bf16(subject: RouterUnderTest) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             under_autocast = router(_cast(half, torch.float32))
         for what, other in (("bf16 input", router(half)), ("autocast", under_autocast)):
-            _require_full_precision(other, what)
+            for name in ("weight", "logits", "probs", "expected_load"):
+                value = getattr(other, name)
+                require(
+                    value is None or value.dtype in (torch.float32, torch.float64),
+                    f"routing.{name} is {value.dtype if value is not None else None} with {what}",
+                    WIDE,
+                )
             require(
                 same(routes(full), routes(other), 1e-6),
                 f"{what} gives other routes than the same numbers in float32",
@@ -275,13 +268,3 @@ def _scores(routing: Routing) -> Tensor:
 
 def _cast(items: Items, dtype: torch.dtype) -> Items:
     return replace(items, x=items.x.to(dtype))
-
-
-def _require_full_precision(routing: Routing, what: str) -> None:
-    for name in ("weight", "logits", "probs", "expected_load"):
-        value = getattr(routing, name)
-        require(
-            value is None or value.dtype in (torch.float32, torch.float64),
-            f"routing.{name} is {value.dtype if value is not None else None} with {what}",
-            WIDE,
-        )

@@ -6,7 +6,7 @@ import torch
 
 from ...losses import LOSSES
 from ...plugins.errors import ConfigError
-from ...routing import Items, Routing, Slots
+from ...routing import Routing, Slots
 from ..harness import RouterUnderTest, declared, numbers_of, require, rows_of, same, toy_mixture
 
 CONSTRUCT = "construct the routing with Routing.by_item, by_expert, by_mask or by_slot"
@@ -15,16 +15,14 @@ CONSTRUCT = "construct the routing with Routing.by_item, by_expert, by_mask or b
 def check_shapes_and_ranges(subject: RouterUnderTest) -> None:
     """Every tensor of a routing has its documented shape, type and range."""
     for items, routing in subject.routings():
-        _check_header(items, routing, subject.num_experts)
+        said = (routing.num_items, routing.num_experts, routing.groups)
+        truth = (len(items), subject.num_experts, items.groups)
+        require(
+            said == truth, f"(num_items, num_experts, groups) is {said}, not {truth}", CONSTRUCT
+        )
+        require(routing.mask is items.mask, "the routing lost the items' mask", CONSTRUCT)
         _check_assignments(routing)
         _check_scores(routing)
-
-
-def _check_header(items: Items, routing: Routing, num_experts: int) -> None:
-    said = (routing.num_items, routing.num_experts, routing.groups)
-    truth = (len(items), num_experts, items.groups)
-    require(said == truth, f"(num_items, num_experts, groups) is {said}, not {truth}", CONSTRUCT)
-    require(routing.mask is items.mask, "the routing lost the items' mask", CONSTRUCT)
 
 
 def _check_assignments(routing: Routing) -> None:
