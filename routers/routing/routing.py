@@ -193,7 +193,7 @@ class Routing:
             expert.flatten(),
             weight.flatten(0, 1),
             num_experts,
-            given,
+            **given,
             candidates=candidates,
             fan_out=k,
             experts_per_item=experts_per_item,
@@ -227,7 +227,7 @@ class Routing:
             torch.arange(e, device=item.device).repeat_interleave(c),
             weight.flatten(0, 1),
             e,
-            given,
+            **given,
             fan_in=c,
             experts_per_item=experts_per_item,
         )._existing(keep)
@@ -263,7 +263,7 @@ class Routing:
             torch.arange(e, device=weight.device).repeat_interleave(n),
             weight.t().flatten(),
             e,
-            given,
+            **given,
             execution=execution,
             fan_in=n,
             is_dense=True,
@@ -306,7 +306,7 @@ class Routing:
             torch.arange(num_experts, device=slot.device).repeat_interleave(groups * per),
             torch.ones_like(slot, dtype=combine.dtype),
             num_experts,
-            given,
+            **given,
             execution=Slots(dispatch, combine),
             fan_in=groups * per,
         )
@@ -344,7 +344,11 @@ class Routing:
         expert: Tensor,
         weight: Tensor,
         num_experts: int,
-        given: Given,
+        *,
+        logits: Tensor | None = None,
+        probs: Tensor | None = None,
+        expected_load: Tensor | None = None,
+        extras: Mapping[str, Tensor] | None = None,
         **layout: Any,
     ) -> "Routing":
         """A routing of ``items``, after a check of what comes with its assignments."""
@@ -356,10 +360,10 @@ class Routing:
             num_experts,
             groups=items.groups,
             mask=items.mask,
-            logits=given.get("logits"),
-            given_probs=given.get("probs"),
-            expected_load=given.get("expected_load"),
-            extras=given.get("extras") or {},
+            logits=logits,
+            given_probs=probs,
+            expected_load=expected_load,
+            extras=extras or {},
             **layout,
         )
         scored = {"N": len(items), "E": num_experts}
