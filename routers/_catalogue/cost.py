@@ -1,8 +1,8 @@
 """FLOPs and parameters of a router, counted at one stated size."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import torch
 
@@ -15,14 +15,11 @@ from ..routing import Items
 DIM, EXPERTS, K, GROUPS, LENGTH = 256, 64, 2, 2, 64
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """Cost of a router at ``D=256, E=64, K=2`` on two groups of 64 items.
 
-    Attributes:
-        flops: forward FLOPs per item of the matrix products; a multiply-add is 2 and
-            element-wise work is not counted.
-        parameters: how many, learned or not.
+    ``flops`` are those of the matrix products in a forward pass, per item: a multiply-add is 2
+    and element-wise work is not counted. ``parameters`` counts all, learned or not.
     """
 
     flops: float

@@ -125,13 +125,10 @@ def verdicts(router: str, found: list[CheckResult]) -> RenderableType:
     """Table of checks with the reason and a hint for each failure, and a summary line."""
     table = Table.grid(padding=(0, 2))
     for verdict in found:
-        table.add_row(verdict.check.replace("_", " "), *_outcome(verdict))
+        shown = [Text(verdict.note or "pass", style="dim" if verdict.note else "green")]
+        if verdict.failure is not None:
+            why = f"why   {verdict.failure.why}\nhint  {verdict.failure.hint}"
+            shown = [Text("FAIL", style="bold red"), Text(why)]
+        table.add_row(verdict.check.replace("_", " "), *shown)
     passed = sum(verdict.failure is None for verdict in found)
     return Group(table, Text(f"\n{router}: {passed} of {len(found)} checks pass"))
-
-
-def _outcome(verdict: CheckResult) -> tuple[Text, Text]:
-    if verdict.failure is None:
-        return Text(verdict.note or "pass", style="dim" if verdict.note else "green"), Text()
-    why = Text(f"why   {verdict.failure.why}\nhint  {verdict.failure.hint}")
-    return Text("FAIL", style="bold red"), why

@@ -1,9 +1,9 @@
 """Tools of the conformance checks: a router under test, items to route, routes to compare."""
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import wraps
 
 import torch
 from torch import Tensor
@@ -85,18 +85,31 @@ class RouterUnderTest:
     def batches(self) -> Iterator[Items]:
         """Batches of several shapes, each without and with padding."""
         for seed, (length, groups) in enumerate(LAYOUTS):
-            items = self.items(length, groups, seed)
-            yield items
-            yield with_mask(items, random_mask(items))
+            yield from self.padded(length, groups, seed)
+
+    def padded(self, length: int, groups: int, seed: int = 0) -> Iterator[Items]:
+        """Random items, without and with padding."""
+        items = self.items(length, groups, seed)
+        yield items
+        yield replace(items, mask=random_mask(items))
+
+    def routings(self, batches: Iterable[Items] = ()) -> Iterator[tuple[Items, Routing]]:
+        """Every batch with its routing by a fresh router, in training and in eval."""
+        for items in batches or self.batches():
+            yield items, self.in_training(items)
+            yield items, self.in_eval(items)
 
     def in_training(self, items: Items) -> Routing:
         """``items`` routed by a fresh router in training, noise drawn from a fixed seed."""
-        with seeded(1):
-            return self.router().double().train()(items)
+        return routed(self.router().double().train(), items)
 
     def in_eval(self, items: Items) -> Routing:
         """``items`` routed by a fresh router in eval."""
         return self.router().double().eval()(items)
+
+
+#: Raises ``CheckError``; returns why it did not apply, or None.
+Check = Callable[[RouterUnderTest], str | None]
 
 
 def subjects(factory: Factory, most: int = 2) -> list[RouterUnderTest]:
@@ -119,12 +132,24 @@ def subjects(factory: Factory, most: int = 2) -> list[RouterUnderTest]:
     return found[:most]
 
 
+def declared(*traits: str) -> Callable[[Callable[[RouterUnderTest], None]], Check]:
+    """Decorate a check of routers that declare all these traits."""
+
+    def decorate(check: Callable[[RouterUnderTest], None]) -> Check:
+        @wraps(check)
+        def checked(subject: RouterUnderTest) -> str | None:
+            held = subject.router().traits
+            if not all(getattr(held, trait) for trait in traits):
+                return "not declared"
+            check(subject)
+            return None
+
+        return checked
+
+    return decorate
+
+
 # ---- items ----
-
-
-def with_mask(items: Items, mask: Tensor | None) -> Items:
-    """The same items, with those where ``mask`` is False as padding."""
-    return Items(items.x, items.groups, mask, items.ids, items.task)
 
 
 def random_mask(items: Items, seed: int = 0) -> Tensor:
@@ -134,27 +159,24 @@ def random_mask(items: Items, seed: int = 0) -> Tensor:
 
 def where(keep: Tensor, old: Items, new: Items) -> Items:
     """``old`` where ``keep`` is True, the content of ``new`` elsewhere; masks stay."""
-    assert old.ids is not None
-    assert new.ids is not None
-    assert old.task is not None
-    assert new.task is not None
-    return Items(
-        torch.where(keep.unsqueeze(1), old.x, new.x),
-        old.groups,
-        old.mask,
-        torch.where(keep, old.ids, new.ids),
-        torch.where(keep, old.task, new.task),
-    )
+    x = torch.where(keep.unsqueeze(1), old.x, new.x)
+    ids, task = (torch.where(keep, getattr(old, n), getattr(new, n)) for n in ("ids", "task"))
+    return replace(old, x=x, ids=ids, task=task)
 
 
 def pick(items: Items, index: Tensor, groups: int) -> Items:
     """The items at ``index``, in that order, as ``groups`` groups."""
     parts = (items.mask, items.ids, items.task)
-    mask, ids, task = (None if part is None else part[index] for part in parts)
-    return Items(items.x[index], groups, mask, ids, task)
+    return Items(items.x[index], groups, *(None if p is None else p[index] for p in parts))
 
 
-# ---- readings of a routing ----
+# ---- routings and readings of them ----
+
+
+def routed(router: Router, items: Items) -> Routing:
+    """``items`` routed with noise from a fixed seed."""
+    with seeded(1):
+        return router(items)
 
 
 def routes(routing: Routing) -> Tensor:
@@ -163,11 +185,17 @@ def routes(routing: Routing) -> Tensor:
         dispatch, combine = routing.execution.dispatch, routing.execution.combine
         per_task = combine.unbind() if combine.dim() > dispatch.dim() else [combine]
         return torch.cat([dispatch, *per_task], -1).flatten(0, 1)
-    weight = routing.weight.detach().unsqueeze(-1).flatten(1)
+    grid = weight_grid(routing).detach().flatten(1)
+    return torch.cat([routing.assigned_mask.to(grid.dtype), grid], 1)
+
+
+def weight_grid(routing: Routing) -> Tensor:
+    """The weights of each item, experts and tasks, ``(N, E, T)``; 0 for no assignment."""
+    weight = routing.weight.unsqueeze(-1).flatten(1)
     cell = routing.item * routing.num_experts + routing.expert
     grid = weight.new_zeros(routing.num_items * routing.num_experts, weight.shape[1])
-    grid = grid.index_add(0, cell, weight).view(routing.num_items, -1, weight.shape[1]).flatten(1)
-    return torch.cat([routing.assigned_mask.to(grid.dtype), grid], 1)
+    shape = (routing.num_items, routing.num_experts, weight.shape[1])
+    return grid.index_add(0, cell, weight).view(shape)
 
 
 def rows_of(routing: Routing) -> int:
@@ -231,9 +259,7 @@ def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
         y[item] = y[item] + weights.unsqueeze(1) * (rows[item] @ experts[expert])
     out = torch.stack(y) if y else rows.new_zeros(0, weight.shape[1], dim)
     if isinstance(execution, Combine):
-        grid = rows.new_zeros(len(rows) * len(experts), weight.shape[1])
-        grid = grid.index_add(0, routing.item * len(experts) + routing.expert, weight)
-        grid = grid.view(len(rows), len(experts), weight.shape[1])
+        grid = weight_grid(routing)
         outputs = torch.einsum("nd,edf->nef", rows, experts) * (grid.detach().sum(-1, True) > 0)
         return torch.stack([execution.combiner.combine(outputs, w) for w in grid.unbind(-1)], 1)
     if not isinstance(execution, Slots):
@@ -256,8 +282,3 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
         for name in before.keys() | after.keys()
         if name not in before or name not in after or not torch.equal(before[name], after[name])
     )
-
-
-def copied(router: Router) -> Router:
-    """A deep copy, so that checks do not affect each other."""
-    return copy.deepcopy(router)

@@ -6,129 +6,35 @@ from functools import cache, partial
 from typing import Any
 
 from .._router import ROUTERS, Router
-from .checks.adaptation import (
-    check_adapt,
-    check_adapt_balances,
-    check_adapt_moves_buffers,
-    check_adapt_selects,
-    check_counts,
+from .checks import (
+    adaptation,
+    capacity,
+    gradients,
+    losses,
+    metadata,
+    padding,
+    scores,
+    shapes,
+    state,
+    traits,
 )
-from .checks.capacity import check_capacity, check_capacity_is_causal, check_drops_keep_weights
-from .checks.gradients import (
-    check_finite_from_zero,
-    check_finite_gradients,
-    check_gradients,
-    check_gradients_are_exact,
-)
-from .checks.learning import check_idle_experts, check_options_learn
-from .checks.losses import check_expected_load, check_loss_values
-from .checks.memory import check_losses_are_independent, check_nothing_kept
-from .checks.metadata import (
-    check_default_losses,
-    check_docstring,
-    check_search_space,
-    check_traits_declared,
-)
-from .checks.padding import (
-    check_full_mask_is_no_mask,
-    check_padded_groups,
-    check_padding_is_as_if_absent,
-    check_padding_is_not_read,
-    check_padding_is_not_routed,
-)
-from .checks.precision import check_bf16, check_full_precision_inside
-from .checks.scores import (
-    EndlessError,
-    check_extreme_scores,
-    check_jitter_scales_input,
-    check_scores_untouched,
-    check_softmax_once,
-    check_work_is_bounded,
-)
-from .checks.shapes import (
-    check_empty_and_single,
-    check_layout_fields,
-    check_shapes_and_ranges,
-    check_switch_at_balance,
-    check_weights_sum_as_declared,
-)
-from .checks.state import (
-    check_copy_and_pickle,
-    check_eval_deterministic,
-    check_forward_keeps_state,
-    check_inputs_untouched,
-    check_state_dict_round_trip,
-)
-from .checks.traits import (
-    check_causal,
-    check_declared_fields,
-    check_equivariant,
-    check_groups_independent,
-    check_needs_ids,
-    check_needs_task,
-    check_per_item,
-    check_traits_may_only_shrink,
-)
-from .harness import CheckError, Factory, RouterUnderTest, seeded, subjects
+from .checks.scores import EndlessError, check_work_is_bounded
+from .harness import Check, CheckError, Factory, seeded, subjects
 
-#: Raises ``CheckError``; returns why it did not apply, or None.
-Check = Callable[[RouterUnderTest], str | None]
+_FILES = (metadata, shapes, traits, gradients, scores, state, adaptation, padding, capacity, losses)
 
+#: First the check of endless loops: with a forward pass that does not end, no other check ends.
 CHECKS: list[Check] = [
-    check_work_is_bounded,  # first: with a forward pass that does not end, no other check ends
-    check_docstring,
-    check_traits_declared,
-    check_traits_may_only_shrink,
-    check_search_space,
-    check_default_losses,
-    check_shapes_and_ranges,
-    check_layout_fields,
-    check_weights_sum_as_declared,
-    check_declared_fields,
-    check_needs_ids,
-    check_needs_task,
-    check_gradients,
-    check_gradients_are_exact,
-    check_options_learn,
-    check_idle_experts,
-    check_finite_gradients,
-    check_finite_from_zero,
-    check_extreme_scores,
-    check_softmax_once,
-    check_scores_untouched,
-    check_jitter_scales_input,
-    check_eval_deterministic,
-    check_inputs_untouched,
-    check_forward_keeps_state,
-    check_nothing_kept,
-    check_adapt,
-    check_counts,
-    check_adapt_moves_buffers,
-    check_adapt_selects,
-    check_adapt_balances,
-    check_per_item,
-    check_groups_independent,
-    check_causal,
-    check_equivariant,
-    check_padding_is_not_routed,
-    check_padding_is_not_read,
-    check_padding_is_as_if_absent,
-    check_full_mask_is_no_mask,
-    check_padded_groups,
-    check_capacity,
-    check_drops_keep_weights,
-    check_capacity_is_causal,
-    check_empty_and_single,
-    check_switch_at_balance,
-    check_loss_values,
-    check_losses_are_independent,
-    check_expected_load,
-    check_bf16,
-    check_full_precision_inside,
-    check_state_dict_round_trip,
-    check_copy_and_pickle,
+    check_work_is_bounded,
+    *(
+        check
+        for file in _FILES
+        for check in vars(file).values()
+        if getattr(check, "__name__", "").startswith("check_")
+        and check.__module__ == file.__name__
+        and check is not check_work_is_bounded
+    ),
 ]
-
 
 #: A registered name, ``package.module:Class``, a class, or ``(dim, num_experts) -> Router``.
 Candidate = str | type[Router] | Factory
@@ -242,16 +148,11 @@ def name(check: Check) -> str:
 def _run(check: Check, router: Candidate, **options: Any) -> str | None:
     """Run a check in every size; the note of the last."""
     note = None
-    for subject in subjects(_factory(router, options)):
+    build: Factory = partial(ROUTERS.build, router) if isinstance(router, str) else router
+    for subject in subjects(partial(build, **options)):
         with seeded(0):  # reproducible, and the caller's generator is left alone
             note = check(subject)
     return note
-
-
-def _factory(router: Candidate, options: dict[str, Any]) -> Factory:
-    if isinstance(router, str):
-        return partial(ROUTERS.build, router, **options)
-    return partial(router, **options)
 
 
 def _result(check: Check, router: Candidate, options: dict[str, Any]) -> CheckResult:

@@ -11,8 +11,7 @@ for routers whose items choose experts; where experts choose items or slots (``e
 """
 
 from ..plugins.registry import import_parts
-from ._arithmetic import cv_squared, entropies
-from ._base import LOSSES, Loss, levels_of
+from ._base import LOSSES, Loss, cv_squared, entropies, levels_of
 from ._statistics import BatchLevel, ExpertStatistics, Level, expert_statistics, step_sums
 
 import_parts(__name__, __path__)

@@ -1,15 +1,9 @@
 """Readings of each gate of a routing, for losses that few routers support."""
 
-import torch
 from torch import Tensor
 
 from ..plugins.errors import ConfigError
 from ..routing.routing import Routing
-
-
-def gates_of(routing: Routing) -> tuple[Routing, ...]:
-    """The routings of the gates that ``routing`` joins; itself where there is one gate."""
-    return routing.gates or (routing,)
 
 
 def sparsity_coefficient(routing: Routing, loss: str) -> Tensor:
@@ -24,18 +18,13 @@ def sparsity_coefficient(routing: Routing, loss: str) -> Tensor:
 
 def selectors(routing: Routing, loss: str) -> list[Tensor]:
     """Selectors of each gate over real items, ``(N, S, E)`` each."""
-    gates = [gate for gate in gates_of(routing) if "selectors" in gate.extras]
+    gates = [gate for gate in routing.gates or (routing,) if "selectors" in gate.extras]
     found = [gate.unpadded(gate.extras["selectors"]) for gate in gates]
     if not found:
         raise ConfigError(
             f"losses.{loss}: this router has no selectors; use losses.entropy, or router=dselect_k"
         )
     return found
-
-
-def sum_of(terms: list[Tensor]) -> Tensor:
-    """The sum of scalars."""
-    return torch.stack(terms).sum()
 
 
 def item_mean(values: Tensor) -> Tensor:

@@ -60,13 +60,13 @@ def _of_batch(routing: Routing) -> ExpertStatistics:
     probs = routing.prob_sums
     items = routing.num_real.clamp_min(1)
     expected = routing.expected_load
-    mean = _row(probs / items)
+    mean = (probs / items).unsqueeze(0)
     return ExpertStatistics(
-        _row(_fractions(routing.requested_load.to(probs.dtype))),
+        _fractions(routing.requested_load.to(probs.dtype)).unsqueeze(0),
         mean,
-        _row(routing.importance / items),
+        (routing.importance / items).unsqueeze(0),
         mean,
-        None if expected is None else _row(expected / items),
+        None if expected is None else (expected / items).unsqueeze(0),
     )
 
 
@@ -89,8 +89,8 @@ def _of_groups(routing: Routing) -> ExpertStatistics:
         even = _fractions(asked.load.to(probs.dtype)).expand_as(probs)
         return ExpertStatistics(even, probs, probs, probs)
     cell = asked.item // max(length, 1) * e + asked.expert
-    mass = asked.weight.unsqueeze(-1).flatten(1).sum(1)
-    mass = mass.new_zeros(groups * e).index_add(0, cell, mass).view(groups, e)[used] / items
+    mass = asked.mass.new_zeros(groups * e).index_add(0, cell, asked.mass)
+    mass = mass.view(groups, e)[used] / items
     if isinstance(asked.execution, Merge):  # a merged expert's rows count by gate mass
         return ExpertStatistics(_fractions(mass.detach()), probs, mass, probs)
     demand = torch.bincount(cell, minlength=groups * e).view(groups, e)[used]
@@ -108,7 +108,7 @@ def _of_step(routing: Routing) -> ExpertStatistics:
     demand, probs, importance, expected, items = total.to(own.probs.dtype)
     items = items.clamp_min(1)
     return ExpertStatistics(
-        _row(_fractions(demand)),
+        _fractions(demand).unsqueeze(0),
         _valued(own.probs, probs / items),
         _valued(own.importance, importance / items),
         own.probs,
@@ -145,10 +145,6 @@ def step_sums(routing: Routing) -> Tensor:
     ]
     # not under no_grad: the routing caches what it computed
     return torch.stack([row.detach() for row in rows])
-
-
-def _row(values: Tensor) -> Tensor:
-    return values.unsqueeze(0)
 
 
 def _fractions(counts: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """Gate mass, weighted by a coefficient and by the load of each expert."""
 
+import torch
 from torch import Tensor
 
 from ..routing.routing import Routing
 from ._base import LOSSES
-from ._gates import gates_of, sparsity_coefficient, sum_of
+from ._gates import sparsity_coefficient
 from ._statistics import expert_statistics
 
 
@@ -17,7 +18,6 @@ def balanced_sparsity(routing: Routing) -> Tensor:
     and not to those of a group, and each of several gates has its own coefficient and loads,
     while the statistics of a step are sums over all gates.
 
-    >>> import torch
     >>> from routers import Items
     >>> weight = torch.tensor([[3.0, 1.0], [2.0, 0.0]])
     >>> extras = {"sparsity_coefficient": torch.tensor(0.1)}
@@ -25,7 +25,7 @@ def balanced_sparsity(routing: Routing) -> Tensor:
     >>> round(balanced_sparsity(routing).item(), 4)
     0.3667
     """
-    return sum_of([_of_gate(gate) for gate in gates_of(routing)])
+    return torch.stack([_of_gate(gate) for gate in routing.gates or (routing,)]).sum()
 
 
 def _of_gate(gate: Routing) -> Tensor:

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 
 from ..routing.routing import Routing
-from ._arithmetic import entropies, mean_or_zero
-from ._base import LOSSES
+from ._base import LOSSES, entropies, mean_or_zero
 from ._statistics import Level, expert_statistics
 
 

@@ -3,8 +3,7 @@
 from torch import Tensor
 
 from ..routing.routing import Routing
-from ._arithmetic import entropies, mean_or_zero
-from ._base import LOSSES
+from ._base import LOSSES, entropies, mean_or_zero
 
 
 @LOSSES.register("entropy")

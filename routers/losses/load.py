@@ -4,8 +4,7 @@ from torch import Tensor
 
 from ..plugins.errors import ConfigError
 from ..routing.routing import Routing
-from ._arithmetic import cv_squared, mean_or_zero
-from ._base import LOSSES
+from ._base import LOSSES, cv_squared, mean_or_zero
 from ._statistics import BatchLevel, expert_statistics
 
 

@@ -1,11 +1,11 @@
 """Sharpness of each item's selectors."""
 
+import torch
 from torch import Tensor
 
 from ..routing.routing import Routing
-from ._arithmetic import entropies
-from ._base import LOSSES
-from ._gates import item_mean, selectors, sum_of
+from ._base import LOSSES, entropies
+from ._gates import item_mean, selectors
 
 
 @LOSSES.register("selector_entropy")
@@ -14,7 +14,6 @@ def selector_entropy(routing: Routing) -> Tensor:
 
     At 0 each selector has settled on one expert. Source: DSelect-k, 2106.03760.
 
-    >>> import torch
     >>> from routers import Items
     >>> even = torch.full((1, 1, 2), 0.5)
     >>> items, extras = Items(torch.zeros(1, 1)), {"selectors": even}
@@ -23,4 +22,4 @@ def selector_entropy(routing: Routing) -> Tensor:
     0.6931
     """
     found = selectors(routing, "selector_entropy")
-    return sum_of([item_mean(entropies(each)) for each in found])
+    return torch.stack([item_mean(entropies(each)) for each in found]).sum()

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..routing.routing import Routing
 from ._base import LOSSES
-from ._gates import item_mean, selectors, sum_of
+from ._gates import item_mean, selectors
 
 #: Mass below which the tangent continues its inverse: finite, with a slope everywhere.
 _SMALL_MASS = 1e-2
@@ -27,7 +27,7 @@ def selector_reach(routing: Routing) -> Tensor:
     74.6667
     """
     found = [_inverse(each.sum(-1)) for each in selectors(routing, "selector_reach")]
-    return sum_of([item_mean(inverse - 1) for inverse in found])
+    return torch.stack([item_mean(inverse - 1) for inverse in found]).sum()
 
 
 def _inverse(mass: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """Gate mass, weighted by a coefficient that the router adapts."""
 
+import torch
 from torch import Tensor
 
 from ..routing.routing import Routing
 from ._base import LOSSES
-from ._gates import gates_of, sparsity_coefficient, sum_of
+from ._gates import sparsity_coefficient
 from ._statistics import expert_statistics
 
 
@@ -15,7 +16,6 @@ def sparsity(routing: Routing) -> Tensor:
     The routing holds the coefficient ``lambda``. The router raises it while more experts are
     active than its target and lowers it while fewer are, so the weight of this loss is 1.
 
-    >>> import torch
     >>> from routers import Items
     >>> weight = torch.tensor([[3.0, 1.0], [2.0, 0.0]])
     >>> routing = Routing.by_mask(
@@ -24,9 +24,8 @@ def sparsity(routing: Routing) -> Tensor:
     >>> round(sparsity(routing).item(), 4)
     0.3
     """
-    return sum_of(
-        [
-            sparsity_coefficient(gate, "sparsity") * expert_statistics(gate).importance.sum()
-            for gate in gates_of(routing)
-        ]
-    )
+    return torch.stack([_of_gate(gate) for gate in routing.gates or (routing,)]).sum()
+
+
+def _of_gate(gate: Routing) -> Tensor:
+    return sparsity_coefficient(gate, "sparsity") * expert_statistics(gate).importance.sum()

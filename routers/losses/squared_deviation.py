@@ -3,8 +3,7 @@
 from torch import Tensor
 
 from ..routing.routing import Routing
-from ._arithmetic import mean_or_zero
-from ._base import LOSSES
+from ._base import LOSSES, mean_or_zero
 from ._statistics import Level, expert_statistics
 
 

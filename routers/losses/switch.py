@@ -1,10 +1,9 @@
-"""Load times probability, summed over experts."""
+"""Load-balance loss: load times probability, summed over experts."""
 
 from torch import Tensor
 
 from ..routing.routing import Routing
-from ._arithmetic import mean_or_zero
-from ._base import LOSSES
+from ._base import LOSSES, mean_or_zero
 from ._statistics import Level, expert_statistics
 
 

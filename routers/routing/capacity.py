@@ -18,7 +18,7 @@ class Assignments(Protocol):
     @property
     def expert(self) -> Tensor: ...
     @property
-    def weight(self) -> Tensor: ...
+    def mass(self) -> Tensor: ...
     @property
     def num_items(self) -> int: ...
     @property
@@ -49,12 +49,12 @@ def choice(routing: Assignments, generator: torch.Generator) -> tuple[Tensor, ..
 
 def probability(routing: Assignments, generator: torch.Generator) -> tuple[Tensor, ...]:
     """Each expert keeps the assignments with the largest weight (Megatron-Core's ``probs``)."""
-    return (routing.item, -_mass(routing))
+    return (routing.item, -routing.mass.detach())
 
 
 def batch_priority(routing: Assignments, generator: torch.Generator) -> tuple[Tensor, ...]:
     """By choice, then items with the largest weight first (V-MoE, 2106.05974, section 4.1)."""
-    mass = _mass(routing)
+    mass = routing.mass.detach()
     largest = mass.new_full((routing.num_items,), -torch.inf)
     largest = largest.scatter_reduce(0, routing.item, mass, "amax")
     return (routing.item, -largest[routing.item], _rank_in_item(routing))
@@ -189,13 +189,9 @@ def _experts_per_item(routing: Assignments, order: str) -> Tensor:
     return mean.expand(real.shape).flatten()[routing.item]
 
 
-def _mass(routing: Assignments) -> Tensor:
-    return routing.weight.detach().unsqueeze(-1).flatten(1).sum(1)
-
-
 def _rank_in_item(routing: Assignments) -> Tensor:
     """Rank of each assignment among those of its item, largest weight first, ``(A,)``."""
-    order = _lexsort(-_mass(routing), routing.item)
+    order = _lexsort(-routing.mass.detach(), routing.item)
     return _rank_in_run(routing.item[order])[_inverse(order)]
 
 

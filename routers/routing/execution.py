@@ -16,9 +16,6 @@ class Slots:
         combine: ``(G, L, S)``; over all slots each real item's row sums to one. For ``T`` tasks
             ``(T, G, L, S)``, one such table per task.
 
-    Class attributes:
-        supports_dropping: whether single assignments can be left out.
-
     >>> import torch
     >>> half = torch.full((2, 3, 4), 0.5)
     >>> Slots(half, half).num_slots
@@ -42,9 +39,6 @@ class Merge:
     Attributes:
         weight: ``(M, E)`` for ``M`` equal contiguous parts; rows sum to one. For ``T`` tasks
             ``(T, M, E)``.
-
-    Class attributes:
-        supports_dropping: whether single assignments can be left out.
     """
 
     weight: Tensor
@@ -81,14 +75,12 @@ class Combine:
 
     Attributes:
         combiner: computes the item's output.
-
-    Class attributes:
-        supports_dropping: whether single assignments can be left out.
     """
 
     combiner: OutputCombiner
     supports_dropping: ClassVar[bool] = True
 
 
-#: None in a routing stands for the weighted sum.
+#: None in a routing stands for the weighted sum. ``supports_dropping`` of each: whether single
+#: assignments can be left out.
 Execution = Slots | Merge | Combine

@@ -1,17 +1,19 @@
 """Items and their routing: the input and the output of every router."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..plugins.errors import ConfigError
 from .capacity import within_capacity
 from .execution import Execution, Merge, Slots
-from .statistics import first_occurrence, sum_by_index, whole_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +48,9 @@ class Items:
         n = self.x.shape[0]
         if self.groups < 1 or n % self.groups:
             raise ConfigError(f"{n} items do not split into {self.groups} equal groups")
-        if self.mask is not None:
-            _check("mask", self.mask, torch.bool, N=n)
-        if self.ids is not None:
-            _check("ids", self.ids, N=n)
-        if self.task is not None:
-            _check("task", self.task, N=n)
+        _check("mask", self.mask, torch.bool, N=n)
+        _check("ids", self.ids, N=n)
+        _check("task", self.task, N=n)
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -75,6 +74,15 @@ class Items:
         """The same items with ``x`` in float32 or wider: gates never run in half precision."""
         wide = torch.promote_types(self.x.dtype, torch.float32)
         return self if wide == self.x.dtype else replace(self, x=self.x.to(wide))
+
+
+class Given(TypedDict, total=False):
+    """Fields of ``Routing`` that a router may give, ``probs`` for ``given_probs``."""
+
+    logits: Tensor | None
+    probs: Tensor | None
+    expected_load: Tensor | None
+    extras: Mapping[str, Tensor] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,12 +167,9 @@ class Routing:
         num_experts: int,
         *,
         keep: Tensor | None = None,
-        logits: Tensor | None = None,
-        probs: Tensor | None = None,
-        expected_load: Tensor | None = None,
         candidates: Tensor | None = None,
         experts_per_item: float | None = None,
-        extras: Mapping[str, Tensor] | None = None,
+        **given: Unpack[Given],
     ) -> "Routing":
         """Token choice: each item selects its experts.
 
@@ -174,37 +179,24 @@ class Routing:
             weight: ``(N, K)``, or ``(N, K, T)`` for ``T`` tasks.
             num_experts: ``E``.
             keep: ``(N, K)`` bool, False for assignments that do not exist; None if all do.
-            logits: ``(N, E)``, or ``(N, S)`` for candidates.
-            probs: the gate distribution in the same shape.
-            expected_load: ``(E,)``.
             candidates: ``(N, S)`` int64.
             experts_per_item: None for ``K`` if ``keep`` is None, else for an unknown number.
-            extras: further tensors by name.
+            given: ``logits``, ``probs``, ``expected_load`` and ``extras``, see ``Given``.
         """
         n, k = len(items), expert.shape[-1]
-        _check("expert", expert, torch.int64, N=n, K=k)
-        tasks = {"T": weight.shape[2]} if weight.dim() == 3 else {}
-        _check("weight", weight, None, " as expert", N=n, K=k, **tasks)
-        if keep is not None:
-            _check("keep", keep, torch.bool, " as expert", N=n, K=k)
-        elif experts_per_item is None:
+        _check_chosen("expert", expert, weight, keep, N=n, K=k)
+        if keep is None and experts_per_item is None:
             experts_per_item = float(k)
-        item = torch.arange(n, device=expert.device).unsqueeze(1).expand(n, k).reshape(-1)
-        return cls(
-            item,
+        return cls._of(
+            items,
+            torch.arange(n, device=expert.device).repeat_interleave(k),
             expert.flatten(),
             weight.flatten(0, 1),
-            n,
             num_experts,
-            groups=items.groups,
-            mask=items.mask,
-            logits=logits,
-            given_probs=probs,
-            expected_load=expected_load,
+            **given,
             candidates=candidates,
             fan_out=k,
             experts_per_item=experts_per_item,
-            extras=extras or {},
         )._existing(keep)
 
     @classmethod
@@ -215,42 +207,29 @@ class Routing:
         weight: Tensor,
         *,
         keep: Tensor | None = None,
-        logits: Tensor | None = None,
-        probs: Tensor | None = None,
-        expected_load: Tensor | None = None,
         experts_per_item: float | None = None,
-        extras: Mapping[str, Tensor] | None = None,
+        **given: Unpack[Given],
     ) -> "Routing":
         """Expert choice: each expert selects its items.
 
         Args:
-            items: the items routed.
             item: ``(E, C)`` int64.
             weight: ``(E, C)``, or ``(E, C, T)`` for ``T`` tasks.
             keep: ``(E, C)`` bool, False for places left empty; None if all are filled.
-            logits, probs, expected_load, extras: as in ``by_item``.
             experts_per_item: the target; None if it varies.
+            given: as in ``by_item``.
         """
         e, c = item.shape[0], item.shape[-1]
-        _check("item", item, torch.int64, E=e, C=c)
-        tasks = {"T": weight.shape[2]} if weight.dim() == 3 else {}
-        _check("weight", weight, None, " as item", E=e, C=c, **tasks)
-        if keep is not None:
-            _check("keep", keep, torch.bool, " as item", E=e, C=c)
-        return cls(
+        _check_chosen("item", item, weight, keep, E=e, C=c)
+        return cls._of(
+            items,
             item.flatten(),
             torch.arange(e, device=item.device).repeat_interleave(c),
             weight.flatten(0, 1),
-            len(items),
             e,
-            groups=items.groups,
-            mask=items.mask,
-            logits=logits,
-            given_probs=probs,
-            expected_load=expected_load,
+            **given,
             fan_in=c,
             experts_per_item=experts_per_item,
-            extras=extras or {},
         )._existing(keep)
 
     @classmethod
@@ -260,45 +239,35 @@ class Routing:
         weight: Tensor,
         keep: Tensor | None = None,
         *,
-        logits: Tensor | None = None,
-        probs: Tensor | None = None,
-        expected_load: Tensor | None = None,
         experts_per_item: float | None = None,
         execution: Execution | None = None,
-        extras: Mapping[str, Tensor] | None = None,
+        **given: Unpack[Given],
     ) -> "Routing":
         """Thresholds and dense mixtures: any subset of the ``(N, E)`` pairs.
 
         Args:
-            items: the items routed.
             weight: ``(N, E)``.
             keep: ``(N, E)`` bool, the pairs that exist; None for all of them.
-            logits, probs, expected_load, extras: as in ``by_item``.
             experts_per_item: None for ``E`` if ``keep`` is None, else for an unknown number.
             execution: how outputs are combined; None for their weighted sum.
+            given: as in ``by_item``.
         """
         n, e = len(items), weight.shape[-1]
         _check("weight", weight, N=n, E=e)
-        if keep is not None:
-            _check("keep", keep, torch.bool, " as weight", N=n, E=e)
-        elif experts_per_item is None:
+        _check("keep", keep, torch.bool, " as weight", N=n, E=e)
+        if keep is None and experts_per_item is None:
             experts_per_item = float(e)
-        return cls(
-            torch.arange(n, device=weight.device).expand(e, n).flatten(),
+        return cls._of(
+            items,
+            torch.arange(n, device=weight.device).repeat(e),
             torch.arange(e, device=weight.device).repeat_interleave(n),
             weight.t().flatten(),
-            n,
             e,
-            groups=items.groups,
-            mask=items.mask,
-            logits=logits,
-            given_probs=probs,
-            expected_load=expected_load,
+            **given,
             execution=execution,
             fan_in=n,
             is_dense=True,
             experts_per_item=experts_per_item,
-            extras=extras or {},
         )._existing(None if keep is None else keep.t())
 
     @classmethod
@@ -308,20 +277,16 @@ class Routing:
         dispatch: Tensor,
         combine: Tensor,
         num_experts: int,
-        *,
-        logits: Tensor | None = None,
-        probs: Tensor | None = None,
+        **given: Unpack[Given],
     ) -> "Routing":
         """Soft routing: experts work on slots, each a weighted mean of a group's items.
 
         Args:
-            items: the items routed.
             dispatch: ``(G, L, S)``, the weight of each item in each slot.
             combine: ``(G, L, S)``, the weight of each slot in each item's output; or
                 ``(T, G, L, S)`` for ``T`` tasks, which needs ``probs``.
             num_experts: ``E``; the ``S`` slots are split among the experts in order.
-            logits: ``(N, E)``.
-            probs: ``(N, E)``; None for the ``combine`` mass of each expert.
+            given: as in ``by_item``; ``probs`` is by default each expert's ``combine`` mass.
         """
         groups, slots = items.groups, dispatch.shape[-1]
         axes = {"G": groups, "L": items.group_length, "S": slots}
@@ -333,29 +298,21 @@ class Routing:
         per = slots // num_experts
         slot = torch.arange(groups * slots, device=dispatch.device)
         slot = slot.view(groups, num_experts, per).transpose(0, 1).flatten()
-        return cls(
+        if given.get("probs") is None:
+            given["probs"] = combine.reshape(-1, num_experts, per).sum(-1)
+        return cls._of(
+            items,
             slot,
             torch.arange(num_experts, device=slot.device).repeat_interleave(groups * per),
             torch.ones_like(slot, dtype=combine.dtype),
-            len(items),
             num_experts,
-            groups=groups,
-            mask=items.mask,
-            logits=logits,
-            given_probs=combine.reshape(-1, num_experts, per).sum(-1) if probs is None else probs,
+            **given,
             execution=Slots(dispatch, combine),
             fan_in=groups * per,
-        )._checked()
+        )
 
     @classmethod
-    def by_merge(
-        cls,
-        items: Items,
-        weight: Tensor,
-        *,
-        logits: Tensor | None = None,
-        probs: Tensor | None = None,
-    ) -> "Routing":
+    def by_merge(cls, items: Items, weight: Tensor, **given: Unpack[Given]) -> "Routing":
         """One expert per part of the items, whose parameters are means of all experts'.
 
         Every item is assigned to every expert with the weights of its part. The load is the gate
@@ -363,10 +320,8 @@ class Routing:
         rounded so that they sum to the number of real items.
 
         Args:
-            items: the items routed.
             weight: ``(M, E)``, rows that sum to one, for ``M`` equal contiguous parts.
-            logits: ``(N, E)``.
-            probs: ``(N, E)``, the gate distribution.
+            given: as in ``by_item``.
 
         >>> items = Items(torch.zeros(4, 1))
         >>> Routing.by_merge(items, torch.tensor([[0.25, 0.75]])).load.tolist()
@@ -379,7 +334,54 @@ class Routing:
                 f"weight has shape {shape}: expected (M, E), M a divisor of N={len(items)}"
             )
         each = weight.repeat_interleave(len(items) // parts, 0)
-        return cls.by_mask(items, each, logits=logits, probs=probs, execution=Merge(weight))
+        return cls.by_mask(items, each, execution=Merge(weight), **given)
+
+    @classmethod
+    def _of(
+        cls,
+        items: Items,
+        item: Tensor,
+        expert: Tensor,
+        weight: Tensor,
+        num_experts: int,
+        *,
+        logits: Tensor | None = None,
+        probs: Tensor | None = None,
+        expected_load: Tensor | None = None,
+        extras: Mapping[str, Tensor] | None = None,
+        **layout: Any,
+    ) -> "Routing":
+        """A routing of ``items``, after a check of what comes with its assignments."""
+        routing = cls(
+            item,
+            expert,
+            weight,
+            len(items),
+            num_experts,
+            groups=items.groups,
+            mask=items.mask,
+            logits=logits,
+            given_probs=probs,
+            expected_load=expected_load,
+            extras=extras or {},
+            **layout,
+        )
+        scored = {"N": len(items), "E": num_experts}
+        if routing.candidates is not None:
+            scored = {"N": len(items), "S": routing.candidates.shape[-1]}
+        _check("candidates", routing.candidates, torch.int64, **scored)
+        _check("logits", routing.logits, **scored)
+        _check("probs", routing.given_probs, **scored)
+        _check("expected_load", routing.expected_load, E=num_experts)
+        return routing
+
+    def _existing(self, keep: Tensor | None) -> "Routing":
+        """Only the assignments of real items where ``keep``, of ``A`` elements, is True."""
+        keep = None if keep is None else keep.flatten()
+        if self.mask is not None:
+            real = self.mask[self.item]
+            keep = real if keep is None else keep & real
+        return self if keep is None else self._only(keep)
 
     # ---- drops ----
 
@@ -445,29 +447,6 @@ class Routing:
             before=self if self.before is None else self.before,
         )
 
-    def _checked(self) -> "Routing":
-        """The routing itself, if the shapes of what comes with its assignments match."""
-        scored = {"N": self.num_items, "E": self.num_experts}
-        if self.candidates is not None:
-            scored = {"N": self.num_items, "S": self.candidates.shape[-1]}
-            _check("candidates", self.candidates, torch.int64, **scored)
-        if self.logits is not None:
-            _check("logits", self.logits, **scored)
-        if self.given_probs is not None:
-            _check("probs", self.given_probs, **scored)
-        if self.expected_load is not None:
-            _check("expected_load", self.expected_load, E=self.num_experts)
-        return self
-
-    def _existing(self, keep: Tensor | None) -> "Routing":
-        """Only the assignments of real items where ``keep``, of ``A`` elements, is True."""
-        self._checked()
-        keep = None if keep is None else keep.flatten()
-        if self.mask is not None:
-            real = self.mask[self.item]
-            keep = real if keep is None else keep & real
-        return self if keep is None else self._only(keep)
-
     def _only(self, keep: Tensor) -> "Routing":
         """The assignments where ``keep``, ``(A,)`` bool, is True, without a trace of the others."""
         return replace(
@@ -487,6 +466,11 @@ class Routing:
         """``A``."""
         return self.item.shape[0]
 
+    @property
+    def mass(self) -> Tensor:
+        """The weight of each assignment, a sum over tasks, ``(A,)``."""
+        return self.weight.unsqueeze(-1).flatten(1).sum(1)
+
     @cached_property
     def num_real(self) -> Tensor:
         """The number of items that are not padding, a scalar."""
@@ -500,7 +484,7 @@ class Routing:
         if isinstance(self.execution, Merge):
             weight = self.execution.weight
             runs = weight.shape[0] if weight.dim() > 2 else 1
-            return whole_rows(self.importance, self.num_real * runs)
+            return _whole_rows(self.importance, self.num_real * runs)
         return torch.bincount(self.expert, minlength=self.num_experts)
 
     @cached_property
@@ -534,8 +518,7 @@ class Routing:
             return self.given_importance
         if isinstance(self.execution, Slots):
             return self.unpadded(self.probs).sum(0)
-        mass = self.weight.unsqueeze(-1).flatten(1).sum(1)
-        return mass.new_zeros(self.num_experts).index_add(0, self.expert, mass)
+        return _sums(self.expert, self.mass, self.num_experts)
 
     @cached_property
     def probs(self) -> Tensor:
@@ -545,9 +528,7 @@ class Routing:
         if self.logits is not None:
             return self.logits.softmax(-1)
         mass = self.weight.unsqueeze(-1).flatten(1).mean(1)
-        cell = self.item * self.num_experts + self.expert
-        flat = sum_by_index(cell, mass, self.num_items * self.num_experts)
-        return flat.view(self.num_items, self.num_experts)
+        return self._grid(self._cells, mass)
 
     @cached_property
     def prob_sums(self) -> Tensor:
@@ -555,7 +536,7 @@ class Routing:
         if self.candidates is None:
             return self.unpadded(self.probs).sum(0)
         probs, expert = self.unpadded(self.probs), self.unpadded(self.candidates)
-        return sum_by_index(expert.flatten(), probs.flatten(), self.num_experts)
+        return _sums(expert, probs, self.num_experts)
 
     @cached_property
     def prob_sums_by_group(self) -> Tensor:
@@ -566,7 +547,7 @@ class Routing:
             return probs.reshape(groups, self.num_items // groups, e).sum(1)
         group = torch.arange(groups, device=probs.device).unsqueeze(1)
         cell = group * e + self.candidates.reshape(groups, -1)
-        return sum_by_index(cell.flatten(), probs.flatten(), groups * e).view(groups, e)
+        return _sums(cell, probs, groups * e).view(groups, e)
 
     @cached_property
     def log_partition(self) -> Tensor | None:
@@ -593,10 +574,8 @@ class Routing:
         """
         if self.candidates is None:
             return self.assigned_mask
-        first = torch.arange(self.num_items, device=self.item.device).unsqueeze(1)
-        pair = self.item * self.num_experts + self.expert
-        reached = torch.isin(first * self.num_experts + self.candidates, pair)
-        return reached & first_occurrence(self.candidates)
+        reached = torch.isin(self._candidate_cells(self.candidates), self._cells)
+        return reached & _first_occurrence(self.candidates)
 
     def unpadded(self, values: Tensor) -> Tensor:
         """``values`` of shape ``(N, ...)`` with the rows of padding removed."""
@@ -606,10 +585,21 @@ class Routing:
         """Scores such as ``probs`` as ``(N, E)``, 0 for experts that are no candidates."""
         if self.candidates is None:
             return scores
-        first = torch.arange(self.num_items, device=scores.device).unsqueeze(1) * self.num_experts
-        cells = self.num_items * self.num_experts
-        grid = sum_by_index((first + self.candidates).flatten(), scores.flatten(), cells)
-        return grid.view(self.num_items, self.num_experts)
+        return self._grid(self._candidate_cells(self.candidates), scores)
+
+    @property
+    def _cells(self) -> Tensor:
+        """The place of each assignment in a flat ``(N, E)``."""
+        return self.item * self.num_experts + self.expert
+
+    def _candidate_cells(self, candidates: Tensor) -> Tensor:
+        first = torch.arange(self.num_items, device=candidates.device).unsqueeze(1)
+        return first * self.num_experts + candidates
+
+    def _grid(self, cells: Tensor, values: Tensor) -> Tensor:
+        """Sums of ``values`` by cell, ``(N, E)``."""
+        shape = (self.num_items, self.num_experts)
+        return _sums(cells, values, math.prod(shape)).view(shape)
 
 
 #: NumPy sorts 16-bit integers by radix, ten times faster than torch sorts 64-bit ones.
@@ -617,14 +607,7 @@ _RADIX_LIMIT = 2**16
 
 
 def stable_order(keys: Tensor, bound: int) -> Tensor:
-    """Return the permutation that sorts ``keys``; ties keep their order.
-
-    Args:
-        keys: ``(A,)`` int64 in ``[0, bound)``.
-        bound: decides whether the keys fit 16 bits.
-
-    Returns:
-        ``(A,)`` int64.
+    """Return the permutation that sorts ``keys``, int64 in ``[0, bound)``; ties keep their order.
 
     >>> stable_order(torch.tensor([2, 0, 2, 1]), bound=3).tolist()
     [1, 3, 0, 2]
@@ -634,15 +617,48 @@ def stable_order(keys: Tensor, bound: int) -> Tensor:
     return torch.from_numpy(np.argsort(keys.numpy().astype(np.uint16), kind="stable"))
 
 
-def _check(
-    name: str, value: Tensor, dtype: torch.dtype | None = None, like: str = "", /, **axes: int
+def _sums(index: Tensor, values: Tensor, size: int) -> Tensor:
+    """Sums of ``values`` by ``index``, of the same shape, ``(size,)``."""
+    return values.new_zeros(size).index_add(0, index.flatten(), values.flatten())
+
+
+def _first_occurrence(values: Tensor) -> Tensor:
+    """Whether each entry of ``(N, S)`` is the first of its value in its row, bool."""
+    values, order = values.sort(dim=-1, stable=True)
+    new = F.pad(values.diff(dim=-1) > 0, (1, 0), value=True)
+    return torch.empty_like(new).scatter(1, order, new)
+
+
+@torch.no_grad()
+def _whole_rows(mass: Tensor, total: Tensor) -> Tensor:
+    """Split ``total`` rows in proportion to ``mass`` ``(E,)`` by largest remainder, int64."""
+    exact = mass.double() / mass.double().sum().clamp_min(torch.finfo(mass.dtype).tiny) * total
+    whole = exact.floor()
+    rank = (whole - exact).argsort(stable=True).argsort()
+    return (whole + (rank < total - whole.sum())).long()
+
+
+def _check_chosen(
+    name: str, chosen: Tensor, weight: Tensor, keep: Tensor | None, **axes: int
 ) -> None:
-    """Raise ``ConfigError`` unless ``value`` has this shape and dtype."""
+    """Raise ``ConfigError`` unless weights, of one or several tasks, and ``keep`` match."""
+    _check(name, chosen, torch.int64, **axes)
+    tasks = {"T": weight.shape[2]} if weight.dim() == 3 else {}
+    _check("weight", weight, None, f" as {name}", **axes, **tasks)
+    _check("keep", keep, torch.bool, f" as {name}", **axes)
+
+
+def _check(
+    key: str, value: Tensor | None, dtype: torch.dtype | None = None, like: str = "", /, **axes: int
+) -> None:
+    """Raise ``ConfigError`` unless ``value``, if given, has this shape and dtype."""
+    if value is None:
+        return
     if value.shape != tuple(axes.values()):
         expected = ", ".join(f"{axis}={size}" for axis, size in axes.items())
         comma = "," if len(axes) == 1 else ""
         raise ConfigError(
-            f"{name} has shape {tuple(value.shape)}: expected ({expected}{comma}){like}"
+            f"{key} has shape {tuple(value.shape)}: expected ({expected}{comma}){like}"
         )
     if dtype is not None and value.dtype != dtype:
-        raise ConfigError(f"{name} has dtype {value.dtype}: expected {dtype}")
+        raise ConfigError(f"{key} has dtype {value.dtype}: expected {dtype}")

@@ -55,7 +55,7 @@ def rows_by_kind(routing: Routing, kind: Tensor, num_kinds: int) -> Tensor:
     cell = routing.expert * num_kinds + kind[routing.item]
     parts = None  # all weigh 1
     if isinstance(routing.execution, Merge):
-        parts = routing.weight.unsqueeze(-1).flatten(1).sum(1).double()
+        parts = routing.mass.double()
     counts = torch.bincount(cell, parts, minlength=routing.num_experts * num_kinds)
     return counts.view(routing.num_experts, num_kinds).double()
 

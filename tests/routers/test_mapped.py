@@ -5,7 +5,7 @@ import torch
 
 import routers
 from routers import CheckError, ConfigError, Items, Traits
-from routers.conformance import suite
+from routers.conformance.checks.traits import check_needs_task
 from routers.conformance.harness import RouterUnderTest
 
 TASK = torch.tensor([2, 0, 1, 2])
@@ -120,4 +120,4 @@ class ReadsContent(routers.ROUTERS["mapped"]):
 )
 def test_the_kit_catches(broken, error, message):
     with pytest.raises(error, match=message):
-        suite.check_needs_task(RouterUnderTest(broken, 8, 4))
+        check_needs_task(RouterUnderTest(broken, 8, 4))

@@ -1,11 +1,10 @@
 """Checks of ``adapt``: adapted state is a saved buffer that selects experts and sets no weight."""
 
 import torch
-from torch import Tensor
 
 from ..._router import Router
-from ...routing.routing import Routing
-from ..harness import RouterUnderTest, changed, copied, require, routes, same, state_of
+from ...routing import Routing
+from ..harness import RouterUnderTest, changed, require, routes, same, state_of
 
 STEPS = 200  # enough for steps of 0.001 to change a choice
 
@@ -34,32 +33,25 @@ def check_adapt(subject: RouterUnderTest) -> None:
 def check_counts(subject: RouterUnderTest) -> str | None:
     """A routing holds ``num_counts`` counts in training, and none in eval."""
     size = subject.router().num_counts
-    check = _require_counts if size else _require_no_counts
     for items in subject.batches():
-        check(subject.in_training(items).extras.get("counts"), size)
+        tally = subject.in_training(items).extras.get("counts")
+        require(
+            size or tally is None,
+            "a routing holds counts, but num_counts is 0, so adapt_from_counts never gets them",
+            "declare num_counts, or leave counts out",
+        )
+        shape = None if tally is None else (tally.dtype, *tally.shape)
+        require(
+            not size or shape == (torch.int64, size),
+            f"routing.extras['counts'] is {shape}, expected int64 ({size},) from num_counts",
+            "count in integers, which add up over batches and ranks; count nothing for padding",
+        )
         require(
             "counts" not in subject.in_eval(items).extras,
             "a routing holds counts in eval, where nothing is adapted",
             'give extras={"counts": ...} if self.training',
         )
     return None if size else "has no counts"
-
-
-def _require_no_counts(tally: Tensor | None, size: int) -> None:
-    require(
-        tally is None,
-        f"a routing holds counts, but num_counts is {size}, so adapt_from_counts never gets them",
-        "declare num_counts, or leave counts out",
-    )
-
-
-def _require_counts(tally: Tensor | None, size: int) -> None:
-    shape = None if tally is None else (tally.dtype, *tally.shape)
-    require(
-        shape == (torch.int64, size),
-        f"routing.extras['counts'] is {shape}, expected int64 ({size},) from num_counts",
-        "count in integers, which add up over batches and ranks; count nothing for padding",
-    )
 
 
 def check_adapt_moves_buffers(subject: RouterUnderTest) -> str | None:
@@ -122,12 +114,11 @@ def check_adapt_selects(subject: RouterUnderTest) -> str | None:
 
 def check_adapt_balances(subject: RouterUnderTest) -> str | None:
     """A bias per expert that follows the load makes the load more even."""
-    router, moved = _moved(subject)
-    fresh = subject.router().double()
-    if not _per_expert(subject, fresh, moved):
+    _, moved = _moved(subject)
+    router = subject.router().double()
+    if not _per_expert(subject, router, moved):
         return "adapts nothing per expert"
     items = subject.items(60)
-    router = fresh.train()
     first = _spread(router.eval()(items))
     for _ in range(STEPS):
         step(router, router.train()(items))
@@ -160,7 +151,7 @@ def step(router: Router, routing: Routing) -> None:
 
 
 def _per_expert(subject: RouterUnderTest, router: Router, moved: set[str]) -> bool:
-    state: dict[str, Tensor] = state_of(copied(router))
+    state = state_of(router)
     return any(state[name].shape == (subject.num_experts,) for name in moved & state.keys())
 
 

@@ -1,11 +1,10 @@
 """Checks of capacity: the number of kept assignments, their weights, and causality."""
 
 import torch
-from torch import Tensor
 
-from ...routing import Items, Routing
+from ...routing import Routing
 from ...routing.capacity import DROP_ORDERS
-from ..harness import RouterUnderTest, random_mask, require, routes, same, where, with_mask
+from ..harness import RouterUnderTest, declared, require, routes, same, where
 from .shapes import CONSTRUCT
 
 
@@ -15,24 +14,20 @@ def check_capacity(subject: RouterUnderTest) -> None:
     ``K`` is ``experts_per_item``, or else the group's mean. The order ``position`` cannot know
     that mean; there, the check only requires that no assignment is added.
     """
-    for items in subject.batches():
-        for route in (subject.in_training, subject.in_eval):
-            routing = route(items)
-            if not routing.supports_dropping:
-                require(
-                    routing.limit(0.5) is routing,
-                    "limit changed slots or merged experts",
-                    CONSTRUCT,
-                )
-                continue
-            for order in DROP_ORDERS:
-                for factor in (0.5, 1.0, 1.25):
-                    _check_limited(routing, routing.limit(factor, order), factor, order)
-                require(
-                    same(routes(routing.limit(0.5, order)), routes(routing.limit(0.5, order))),
-                    f"limit(0.5, {order!r}) is not deterministic",
-                    "derive the random order from the routing",
-                )
+    for _, routing in subject.routings():
+        if not routing.supports_dropping:
+            require(
+                routing.limit(0.5) is routing, "limit changed slots or merged experts", CONSTRUCT
+            )
+            continue
+        for order in DROP_ORDERS:
+            for factor in (0.5, 1.0, 1.25):
+                _check_limited(routing, routing.limit(factor, order), factor, order)
+            require(
+                same(routes(routing.limit(0.5, order)), routes(routing.limit(0.5, order))),
+                f"limit(0.5, {order!r}) is not deterministic",
+                "derive the random order from the routing",
+            )
 
 
 def _check_limited(routing: Routing, kept: Routing, factor: float, order: str) -> None:
@@ -84,19 +79,20 @@ def _weights(routing: Routing) -> dict[tuple[int, int], object]:
     return dict(zip(pairs, routing.weight.tolist(), strict=True))
 
 
-def check_capacity_is_causal(subject: RouterUnderTest) -> str | None:
+@declared("causal")
+def check_capacity_is_causal(subject: RouterUnderTest) -> None:
     """Trait ``causal`` also holds under a capacity in the order ``position``."""
-    if not subject.router().traits.causal:
-        return "not declared"
     length, groups = 7, 3
-    plain = subject.items(length, groups)
-    place = torch.arange(len(plain)) % length
-    for items in (plain, with_mask(plain, random_mask(plain))):
+    place = torch.arange(length * groups) % length
+    for items in subject.padded(length, groups):
         for cut in range(1, length):
             early = place < cut
             other = where(early, items, subject.items(length, groups, seed=99))
             for factor in (0.5, 1.0):
-                one, two = (_kept(subject, each, factor, early) for each in (items, other))
+                one, two = (
+                    routes(subject.in_eval(each).limit(factor, "position"))[early]
+                    for each in (items, other)
+                )
                 require(
                     same(one, two),
                     f"causal is declared, but which of the first {cut} items limit({factor}) drops "
@@ -105,8 +101,3 @@ def check_capacity_is_causal(subject: RouterUnderTest) -> str | None:
                     "weight, and do not count assignments of later items for the capacity, see "
                     "Routing.experts_per_item",
                 )
-    return None
-
-
-def _kept(subject: RouterUnderTest, items: Items, factor: float, early: Tensor) -> Tensor:
-    return routes(subject.in_eval(items).limit(factor, "position"))[early]

@@ -1,20 +1,30 @@
-"""Checks of the gradient from the mixture's output to the router's parameters."""
+"""Checks of gradients: exact and finite, and that a router learns with every option."""
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..._router import Router
-from ...routing import Items, Routing
+from ...plugins.errors import ConfigError
+from ...plugins.signature import defaults
+from ...routing import Items, Routing, Slots
 from ..harness import (
+    CheckError,
     RouterUnderTest,
-    copied,
+    declared,
     loss_values,
     random_mask,
     require,
+    routed,
     seeded,
     toy_mixture,
-    with_mask,
 )
+from .metadata import ends
 
 TINY = 1e-9  # a gradient below this, relative to the output, is rounding
 
@@ -47,13 +57,11 @@ def check_gradients(subject: RouterUnderTest) -> None:
         )
 
 
-def check_gradients_are_exact(subject: RouterUnderTest) -> str | None:
+@declared("learned", "exact_gradients")
+def check_gradients_are_exact(subject: RouterUnderTest) -> None:
     """Trait ``exact_gradients``: gradients equal finite differences while choices do not change."""
     router = subject.router().double().train()
-    if not (router.traits.learned and router.traits.exact_gradients):
-        return "not declared"
-    plain = subject.items(6, 2)
-    for items in (plain, with_mask(plain, random_mask(plain))):
+    for items in subject.padded(6, 2):
         found = gradients(router, _output(router, items))
         for name, gradient in found.items():
             with seeded(3):
@@ -68,14 +76,12 @@ def check_gradients_are_exact(subject: RouterUnderTest) -> str | None:
                 "look for detach(), .data or an in-place change between parameter and weight; "
                 "for an intended surrogate, declare traits = Traits(exact_gradients=False)",
             )
-    return None
 
 
-def check_finite_gradients(subject: RouterUnderTest) -> str | None:
+@declared("learned")
+def check_finite_gradients(subject: RouterUnderTest) -> None:
     """Every loss and the output give finite gradients, also with padded groups."""
     router = subject.router().double().train()
-    if not router.traits.learned:
-        return "not declared"
     items = subject.items(4, 3)
     padded_group = torch.arange(len(items)) >= items.group_length
     for what, mask in (
@@ -84,29 +90,25 @@ def check_finite_gradients(subject: RouterUnderTest) -> str | None:
         ("with a group of padding alone", padded_group),
         ("with nothing but padding", torch.zeros(len(items), dtype=torch.bool)),
     ):
-        require_finite_gradients(router, with_mask(items, mask), what)
-    return None
+        require_finite_gradients(router, replace(items, mask=mask), what)
 
 
-def check_finite_from_zero(subject: RouterUnderTest) -> str | None:
+@declared("learned")
+def check_finite_from_zero(subject: RouterUnderTest) -> None:
     """With all parameters at zero, as some papers initialize, no loss or gradient is NaN."""
-    if not subject.router().traits.learned:
-        return "not declared"
     items = subject.items(6, 2)
-    router = copied(subject.router()).double().train()
+    router = subject.router().double().train()
     with torch.no_grad():
         for parameter in router.parameters():
             parameter.zero_()
     for training, when in ((True, ""), (False, ", in eval")):
         require_finite_gradients(router.train(training), items, f"with all parameters at 0{when}")
-    return None
 
 
 def require_finite_gradients(router: Router, items: Items, what: str) -> None:
     """Raise ``CheckError`` if a loss or the output has a gradient that is not finite."""
-    fresh = copied(router)
-    with seeded(1):
-        routing = fresh(items)
+    fresh = deepcopy(router)
+    routing = routed(fresh, items)
     for name, value in {"the output": probed(routing, items), **loss_values(routing)}.items():
         bad = [n for n, g in gradients(fresh, value).items() if not g.isfinite().all()]
         require(
@@ -118,9 +120,7 @@ def require_finite_gradients(router: Router, items: Items, what: str) -> None:
 
 def _output(router: Router, items: Items) -> Tensor:
     """A scalar that depends on the whole output of the mixture, with noise from a fixed seed."""
-    with seeded(1):
-        routing = router(items)
-    return probed(routing, items)
+    return probed(routed(router, items), items)
 
 
 def probed(routing: Routing, items: Items) -> Tensor:
@@ -135,31 +135,87 @@ def gradients(router: Router, value: Tensor) -> dict[str, Tensor]:
     trained = {name: p for name, p in router.named_parameters() if p.requires_grad}
     if not value.requires_grad:
         return {name: torch.zeros_like(p) for name, p in trained.items()}
-    found = torch.autograd.grad(value, list(trained.values()), retain_graph=True, allow_unused=True)
-    return {
-        name: torch.zeros_like(p) if g is None else g
-        for (name, p), g in zip(trained.items(), found, strict=True)
-    }
+    found = torch.autograd.grad(
+        value, list(trained.values()), retain_graph=True, materialize_grads=True
+    )
+    return dict(zip(trained, found, strict=True))
 
 
 def _difference(router: Router, items: Items, name: str, direction: Tensor) -> float | None:
     """The central difference along ``direction``; None if every step size changes a choice."""
-    chosen = _chosen(router, items)
+    chosen = routed(router, items).assigned_mask
     for step in (1e-5, 1e-6, 1e-7):
         ahead, behind = (_moved(router, name, sign * step * direction) for sign in (1, -1))
-        if all(torch.equal(_chosen(r, items), chosen) for r in (ahead, behind)):
+        if all(torch.equal(routed(r, items).assigned_mask, chosen) for r in (ahead, behind)):
             rise = _output(ahead, items) - _output(behind, items)
             return rise.item() / (2 * step)
     return None
 
 
-def _chosen(router: Router, items: Items) -> Tensor:
-    with seeded(1), torch.no_grad():
-        return router(items).assigned_mask
-
-
 @torch.no_grad()
 def _moved(router: Router, name: str, by: Tensor) -> Router:
-    other = copied(router)
+    other = deepcopy(router)
     other.get_parameter(name).add_(by)
     return other
+
+
+def check_options_learn(subject: RouterUnderTest) -> str | None:
+    """With each choice of ``search_space`` and with ``k=1``, the gradient reaches the gate."""
+    kind = type(subject.build())
+    if not kind.traits.learned:
+        return "not declared"
+    for options in _settings(kind):
+        chosen = RouterUnderTest(partial(kind, **options), subject.dim, subject.num_experts)
+        try:
+            chosen.build()
+        except ConfigError:
+            continue  # refusing an option that cannot learn is correct
+        try:
+            check_gradients(chosen)
+        except CheckError as broken:
+            given = ", ".join(f"{name}={value}" for name, value in options.items())
+            raise CheckError(
+                f"with {given}: {broken.why}",
+                f"refuse an option that cannot learn with ConfigError; or {broken.hint}",
+            ) from broken
+    return None
+
+
+def _settings(kind: type[Router]) -> Iterator[Mapping[str, Any]]:
+    """Each choice of ``search_space``, both ends of a range, alone and with ``k=1``."""
+    listed = [
+        {name: choice} for name, choices in kind.search_space.items() for choice in ends(choices)
+    ]
+    yield from listed
+    if "k" in defaults(kind, skip=2):
+        yield {"k": 1}
+        yield from ({**choice, "k": 1} for choice in listed if "k" not in choice)
+
+
+def check_idle_experts(subject: RouterUnderTest) -> str | None:
+    """All parameters stay in the graph for a batch of one item: DDP fails on unused ones."""
+    router = subject.router().double().train()
+    trained = {name: p for name, p in router.named_parameters() if p.requires_grad}
+    if not trained:
+        return "no parameters"
+    many = subject.items(3, 2)
+    for items in (subject.items(1), replace(many, mask=torch.arange(len(many)) == 0)):
+        routing = routed(router, items)
+        parts = [routing.weight]
+        if isinstance(routing.execution, Slots):
+            parts += [routing.execution.dispatch, routing.execution.combine]
+        value = torch.stack([part.sum() for part in parts]).sum()
+        found = (
+            torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+            if value.requires_grad
+            else [None] * len(trained)
+        )
+        unused = [name for name, g in zip(trained, found, strict=True) if g is None]
+        require(
+            not unused,
+            f"with one real item the weights do not depend on {', '.join(unused)}: "
+            "DistributedDataParallel refuses unused parameters",
+            "compute the scores of all experts, or of all tasks, at once and select from them: "
+            "scores that are not selected then get a gradient of 0",
+        )
+    return None

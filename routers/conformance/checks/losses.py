@@ -6,23 +6,21 @@ from collections.abc import Callable
 import torch
 
 from ...routing import Routing, Slots
-from ..harness import RouterUnderTest, loss_values, require, seeded
+from ..harness import RouterUnderTest, declared, loss_values, require, seeded
 
 DRAWS = 200
 
 
 def check_loss_values(subject: RouterUnderTest) -> None:
     """Losses count every choice, before drops, and each item once."""
-    for items in subject.batches():
-        for route in (subject.in_training, subject.in_eval):
-            routing = route(items)
-            if not int(routing.num_real) or not int(routing.requested_load.sum()):
-                continue
-            found, limited = loss_values(routing), loss_values(routing.limit(0.5))
-            for name, value in found.items():
-                slow = _SLOW[name](routing) if name in _SLOW else value.item()
-                _require_close(name, value.item(), slow, "but its definition gives")
-                _require_close(name, limited[name].item(), slow, "but before drops it was")
+    for _, routing in subject.routings():
+        if not int(routing.num_real) or not int(routing.requested_load.sum()):
+            continue
+        found, limited = loss_values(routing), loss_values(routing.limit(0.5))
+        for name, value in found.items():
+            slow = _SLOW[name](routing) if name in _SLOW else value.item()
+            _require_close(name, value.item(), slow, "but its definition gives")
+            _require_close(name, limited[name].item(), slow, "but before drops it was")
 
 
 def _require_close(name: str, value: float, expected: float, what: str) -> None:
@@ -51,8 +49,7 @@ def _importance(routing: Routing) -> float:
         for row in _real_probs(routing):
             mass = [a + b for a, b in zip(mass, row, strict=True)]
     else:
-        weights = routing.weight.unsqueeze(-1).flatten(1).sum(1).tolist()
-        for expert, weight in zip(routing.expert.tolist(), weights, strict=True):
+        for expert, weight in zip(routing.expert.tolist(), routing.mass.tolist(), strict=True):
             mass[expert] += weight
     mean = sum(mass) / len(mass)
     return sum((m - mean) ** 2 for m in mass) / len(mass) / mean**2 if mean else 0.0
@@ -90,11 +87,10 @@ _SLOW: dict[str, Callable[[Routing], float]] = {
 }
 
 
-def check_expected_load(subject: RouterUnderTest) -> str | None:
+@declared("expects_load")
+def check_expected_load(subject: RouterUnderTest) -> None:
     """Trait ``expects_load``: the mean load over many draws of noise is the expected load."""
     router = subject.router().double().train()
-    if not router.traits.expects_load:
-        return "not declared"
     items = subject.items(6, 2)
     with seeded(1), torch.no_grad():
         routings = [router(items) for _ in range(DRAWS)]
@@ -109,7 +105,6 @@ def check_expected_load(subject: RouterUnderTest) -> str | None:
         "an expert's threshold is the K-th largest of the other scores: the (K+1)-th of all where "
         "it is chosen, else the K-th; and divide by the noise's standard deviation",
     )
-    return None
 
 
 def _gap(routing: Routing) -> torch.Tensor:

@@ -1,38 +1,29 @@
 """Checks that padding is never routed, read or counted."""
 
+from dataclasses import replace
+
 import torch
 
 from ...routing import Items, Routing
-from ..harness import (
-    RouterUnderTest,
-    numbers_of,
-    pick,
-    random_mask,
-    require,
-    routes,
-    same,
-    where,
-    with_mask,
-)
+from ..harness import RouterUnderTest, numbers_of, pick, random_mask, require, routes, same, where
 
 
 def check_padding_is_not_routed(subject: RouterUnderTest) -> None:
     """Padding has no assignment, contributes to no slot and receives nothing from slots."""
-    for items in subject.batches():
-        for route in (subject.in_training, subject.in_eval):
-            reached = routes(route(items))[~items.real()]
-            require(
-                not reached.any(),
-                "an item of padding was routed",
-                "construct the routing with by_item, by_expert or by_mask, which drop padding; for "
-                "slots, dispatch and combine must be 0 in the rows of padding",
-            )
+    for items, routing in subject.routings():
+        reached = routes(routing)[~items.real()]
+        require(
+            not reached.any(),
+            "an item of padding was routed",
+            "construct the routing with by_item, by_expert or by_mask, which drop padding; for "
+            "slots, dispatch and combine must be 0 in the rows of padding",
+        )
 
 
 def check_padding_is_not_read(subject: RouterUnderTest) -> None:
     """The content of padding changes no route, load, loss or metric."""
     plain = subject.items(6, 3)
-    items = with_mask(plain, random_mask(plain))
+    items = replace(plain, mask=random_mask(plain))
     noise = subject.items(6, 3, seed=99)
     loud = Items(noise.x * 100, noise.groups, None, noise.ids, noise.task)
     other = where(items.real(), items, loud)
@@ -52,7 +43,7 @@ def check_padding_is_as_if_absent(subject: RouterUnderTest) -> None:
     length, kept = 6, 4
     plain = subject.items(length, 3)
     real = torch.arange(len(plain)) % length < kept
-    items = with_mask(plain, real)
+    items = replace(plain, mask=real)
     shorter = pick(plain, real.nonzero().squeeze(1), plain.groups)
     _require_same(
         subject.in_eval(items),
@@ -67,7 +58,7 @@ def check_padding_is_as_if_absent(subject: RouterUnderTest) -> None:
 def check_full_mask_is_no_mask(subject: RouterUnderTest) -> None:
     """A mask that is True everywhere changes nothing."""
     items = subject.items(6, 3)
-    full = with_mask(items, torch.ones(len(items), dtype=torch.bool))
+    full = replace(items, mask=torch.ones(len(items), dtype=torch.bool))
     _require_same(
         subject.in_eval(full),
         subject.in_eval(items),
@@ -82,16 +73,15 @@ def check_padded_groups(subject: RouterUnderTest) -> None:
     """Every loss and metric is finite with a group, or a batch, of padding only."""
     items = subject.items(4, 3)
     first = torch.arange(len(items)) >= items.group_length
-    for mask in (first, torch.zeros_like(first)):
-        for route in (subject.in_training, subject.in_eval):
-            routing = route(with_mask(items, mask))
-            numbers = numbers_of(routing.limit(1.0)) | {"probs": routing.probs}
-            for name, value in numbers.items():
-                require(
-                    value.isfinite().all(),
-                    f"{name} is {value.tolist()} with {int(mask.sum())} real items",
-                    "handle groups without real items: finite floors, clamped counts",
-                )
+    masks = (first, torch.zeros_like(first))
+    for given, routing in subject.routings([replace(items, mask=mask) for mask in masks]):
+        numbers = numbers_of(routing.limit(1.0)) | {"probs": routing.probs}
+        for name, value in numbers.items():
+            require(
+                value.isfinite().all(),
+                f"{name} is {value.tolist()} with {int(given.real().sum())} real items",
+                "handle groups without real items: finite floors, clamped counts",
+            )
 
 
 def _require_same(

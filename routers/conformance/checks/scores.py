@@ -1,8 +1,7 @@
-"""Checks of scores: one softmax, no change in place, no overflow."""
+"""Checks of scores: one softmax, no change in place, no overflow, no half precision."""
 
 import inspect
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,12 +10,26 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..._router import Router
 from ...losses import entropies
 from ...routing import Items, Routing, Slots
-from ..harness import CheckError, Factory, RouterUnderTest, numbers_of, require, same, seeded
+from ..harness import (
+    CheckError,
+    Factory,
+    RouterUnderTest,
+    numbers_of,
+    require,
+    routed,
+    routes,
+    same,
+    seeded,
+    weight_grid,
+)
 
 ONCE = "take one softmax, of the scores; a distribution needs none"
+WIDE = (
+    "compute scores from items.x in its own type, cast parameters with .to(items.x.dtype), and "
+    "cast nothing down; Router.__call__ has already disabled autocast"
+)
 SHARP = 30.0  # scale of parameters that makes a softmax nearly one-hot
 MAX_CALLS = 20_000  # of torch in one forward pass; the longest strategy here needs about 1,000
 
@@ -28,38 +41,32 @@ def check_softmax_once(subject: RouterUnderTest) -> str | None:
         routing = route(items)
         if routing.logits is None:
             return "no scores"
-        _require_scores(routing)
-        _require_weights_once(routing)
-    _require_sharp(_sharpened(subject.router().double().eval())(items))
+        total = routing.logits.sum(-1)
+        require(
+            (routing.logits < 0).any() or not same(total, torch.ones_like(total), 1e-6),
+            "the rows of routing.logits sum to one: they are probabilities, and losses would take "
+            "their softmax again",
+            f"give the scores before the softmax; {ONCE}",
+        )
+        _require_weights_once(routing, routing.logits.softmax(-1))
+    router = subject.router().double().eval()
+    with torch.no_grad():
+        for parameter in router.parameters():
+            parameter.mul_(SHARP)
+    _require_sharp(router(items))
     return None
 
 
-def _require_scores(routing: Routing) -> None:
-    assert routing.logits is not None
-    logits = routing.logits
-    total = logits.sum(-1)
-    require(
-        (logits < 0).any() or not same(total, torch.ones_like(total), 1e-6),
-        "the rows of routing.logits sum to one: they are probabilities, and losses would take "
-        "their softmax again",
-        f"give the scores before the softmax; {ONCE}",
-    )
-
-
-def _require_weights_once(routing: Routing) -> None:
-    """Weights are not the softmax of chosen probabilities (softmax, top-K, softmax)."""
-    assert routing.logits is not None
+def _require_weights_once(routing: Routing, p: Tensor) -> None:
+    """Weights are not the softmax of chosen probabilities ``p`` (softmax, top-K, softmax)."""
     slots = isinstance(routing.execution, Slots)
     if slots or routing.weight.dim() > 1 or not routing.num_assignments:
         return
-    p = routing.logits.softmax(-1)
     if p.shape != routing.assigned_mask.shape:
         return  # scores of candidates alone
     chosen = routing.unpadded(routing.assigned_mask)
     many = chosen.sum(-1) > 1
-    cell = routing.item * routing.num_experts + routing.expert
-    grid = routing.weight.new_zeros(routing.assigned_mask.numel())
-    grid = routing.unpadded(grid.index_add(0, cell, routing.weight).view_as(routing.assigned_mask))
+    grid = routing.unpadded(weight_grid(routing).squeeze(-1))
     twice = routing.unpadded(p).masked_fill(~chosen, -torch.inf)[many].softmax(-1)
     flat = chosen[many].to(twice.dtype)
     flat = flat / flat.sum(-1, keepdim=True)
@@ -151,8 +158,7 @@ def check_extreme_scores(subject: RouterUnderTest) -> None:
     for scale in (1e4, 0.0):
         for training in (True, False):
             router = subject.router().train(training)
-            with seeded(1):
-                routing = router(_single(subject.items(6, 2), scale))
+            routing = routed(router, _single(subject.items(6, 2), scale))
             numbers = numbers_of(routing) | {"weight": routing.weight, "probs": routing.probs}
             for name, value in numbers.items():
                 require(
@@ -175,7 +181,8 @@ def check_extreme_scores(subject: RouterUnderTest) -> None:
 def check_work_is_bounded(subject: RouterUnderTest) -> None:
     """No forward pass runs an unbounded loop."""
     router = subject.router()
-    for items in _hard(subject):
+    for scale in (1.0, 0.0, 1e4):  # ordinary, equal and far too large items
+        items = _single(subject.items(7, 3), scale)
         for training in (True, False):
             with seeded(1), _Counted():
                 router.train(training)(items)
@@ -202,20 +209,62 @@ class _Counted(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _hard(subject: RouterUnderTest) -> Iterator[Items]:
-    """Ordinary, equal and far too large items."""
-    for scale in (1.0, 0.0, 1e4):
-        yield _single(subject.items(7, 3), scale)
-
-
 def _single(items: Items, scale: float) -> Items:
     """Scaled items in float32, where ``exp`` overflows above 88."""
     return replace(items, x=(items.x * scale).float())
 
 
-def _sharpened(router: Router) -> Router:
-    """The router with large parameters, so that a softmax of its scores is nearly one-hot."""
-    with torch.no_grad():
-        for parameter in router.parameters():
-            parameter.mul_(SHARP)
-    return router
+def check_bf16(subject: RouterUnderTest) -> None:
+    """bf16 input and autocast change no route, and no score is in half precision."""
+    router = subject.router().eval()
+    for wide in subject.batches():
+        half = _cast(wide, torch.bfloat16)
+        full = router(_cast(half, torch.float32))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            under_autocast = router(_cast(half, torch.float32))
+        for what, other in (("bf16 input", router(half)), ("autocast", under_autocast)):
+            for name in ("weight", "logits", "probs", "expected_load"):
+                value = getattr(other, name)
+                require(
+                    value is None or value.dtype in (torch.float32, torch.float64),
+                    f"routing.{name} is {value.dtype if value is not None else None} with {what}",
+                    WIDE,
+                )
+            require(
+                same(routes(full), routes(other), 1e-6),
+                f"{what} gives other routes than the same numbers in float32",
+                WIDE,
+            )
+
+
+def check_full_precision_inside(subject: RouterUnderTest) -> str | None:
+    """Scores are not rounded to bf16 inside and cast back."""
+    router = subject.router().eval()
+    items = _cast(subject.items(7), torch.float32)
+    rounded = _cast(_cast(items, torch.bfloat16), torch.float32)
+    other = _cast(subject.items(7, seed=99), torch.float32)
+    if not router.traits.has_logits:
+        return "no scores"
+    scores, from_rounded, from_other = (_scores(router(i)) for i in (items, rounded, other))
+    if torch.equal(scores, from_other):
+        return "scores do not read x"
+    require(
+        not torch.equal(scores, from_rounded),
+        "rounding x to bf16 changes no score, so x is rounded inside the router",
+        WIDE,
+    )
+    require(
+        not torch.equal(scores, scores.bfloat16().to(scores.dtype)),
+        "every score is a bf16 number, so scores are rounded",
+        WIDE,
+    )
+    return None
+
+
+def _scores(routing: Routing) -> Tensor:
+    assert routing.logits is not None
+    return routing.logits
+
+
+def _cast(items: Items, dtype: torch.dtype) -> Items:
+    return replace(items, x=items.x.to(dtype))

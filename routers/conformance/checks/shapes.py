@@ -6,27 +6,23 @@ import torch
 
 from ...losses import LOSSES
 from ...plugins.errors import ConfigError
-from ...routing import Items, Routing, Slots
-from ..harness import RouterUnderTest, numbers_of, require, rows_of, same, toy_mixture
+from ...routing import Routing, Slots
+from ..harness import RouterUnderTest, declared, numbers_of, require, rows_of, same, toy_mixture
 
 CONSTRUCT = "construct the routing with Routing.by_item, by_expert, by_mask or by_slot"
 
 
 def check_shapes_and_ranges(subject: RouterUnderTest) -> None:
     """Every tensor of a routing has its documented shape, type and range."""
-    for items in subject.batches():
-        for route in (subject.in_training, subject.in_eval):
-            routing = route(items)
-            _check_header(items, routing, subject.num_experts)
-            _check_assignments(routing)
-            _check_scores(routing)
-
-
-def _check_header(items: Items, routing: Routing, num_experts: int) -> None:
-    said = (routing.num_items, routing.num_experts, routing.groups)
-    truth = (len(items), num_experts, items.groups)
-    require(said == truth, f"(num_items, num_experts, groups) is {said}, not {truth}", CONSTRUCT)
-    require(routing.mask is items.mask, "the routing lost the items' mask", CONSTRUCT)
+    for items, routing in subject.routings():
+        said = (routing.num_items, routing.num_experts, routing.groups)
+        truth = (len(items), subject.num_experts, items.groups)
+        require(
+            said == truth, f"(num_items, num_experts, groups) is {said}, not {truth}", CONSTRUCT
+        )
+        require(routing.mask is items.mask, "the routing lost the items' mask", CONSTRUCT)
+        _check_assignments(routing)
+        _check_scores(routing)
 
 
 def _check_assignments(routing: Routing) -> None:
@@ -123,57 +119,49 @@ def check_layout_fields(subject: RouterUnderTest) -> None:
             )
 
 
-def check_weights_sum_as_declared(subject: RouterUnderTest) -> str | None:
+@declared("convex")
+def check_weights_sum_as_declared(subject: RouterUnderTest) -> None:
     """Trait ``convex``: a routed item's weights are non-negative and sum to one."""
-    if not subject.router().traits.convex:
-        return "not declared"
     hint = "normalize over the chosen experts, or declare traits = Traits(convex=False)"
-    for items in subject.batches():
-        for route in (subject.in_training, subject.in_eval):
-            routing = route(items)
-            weight = routing.weight.unsqueeze(-1).flatten(1)
-            require((weight >= 0).all(), "convex is declared, but a weight is negative", hint)
-            total = weight.new_zeros(rows_of(routing), weight.shape[1])
-            total = total.index_add(0, routing.item, weight)
-            if isinstance(routing.execution, Slots):
-                total = routing.execution.combine.sum(-1).flatten(-2)[..., items.real()]
-            else:
-                total = total[routing.assigned_mask.any(1)]
-            worst = (total - 1).abs().max().item() if total.numel() else 0.0
-            require(
-                worst < 1e-6,
-                f"convex is declared, but an item's weights sum to 1 only within {worst:.3g}",
-                hint,
-            )
-    return None
+    for items, routing in subject.routings():
+        weight = routing.weight.unsqueeze(-1).flatten(1)
+        require((weight >= 0).all(), "convex is declared, but a weight is negative", hint)
+        total = weight.new_zeros(rows_of(routing), weight.shape[1])
+        total = total.index_add(0, routing.item, weight)
+        if isinstance(routing.execution, Slots):
+            total = routing.execution.combine.sum(-1).flatten(-2)[..., items.real()]
+        else:
+            total = total[routing.assigned_mask.any(1)]
+        worst = (total - 1).abs().max().item() if total.numel() else 0.0
+        require(
+            worst < 1e-6,
+            f"convex is declared, but an item's weights sum to 1 only within {worst:.3g}",
+            hint,
+        )
 
 
 def check_empty_and_single(subject: RouterUnderTest) -> None:
     """Batches of 0 and 1 items, and 1 expert, work and give finite numbers."""
     batches = [subject.items(0), subject.items(0, groups=3), subject.items(1)]
-    candidates = [subject, replace(subject, num_experts=1)]
-    for candidate in candidates:
+    for candidate in (subject, replace(subject, num_experts=1)):
         try:
             candidate.build()
         except ConfigError:
             continue  # a router may need more experts than one
-        for items in batches:
-            for route in (candidate.in_training, candidate.in_eval):
-                routing = route(items)
-                y = toy_mixture(routing, items.x)
+        for items, routing in candidate.routings(batches):
+            y = toy_mixture(routing, items.x)
+            require(
+                y.shape[0] == len(items) and y.isfinite().all(),
+                f"the mixture of {len(items)} items has shape {tuple(y.shape)} "
+                "or a number that is not finite",
+                "handle reductions over no items",
+            )
+            for name, value in numbers_of(routing.limit(1.0)).items():
                 require(
-                    y.shape[0] == len(items) and y.isfinite().all(),
-                    f"the mixture of {len(items)} items has shape {tuple(y.shape)} "
-                    "or a number that is not finite",
-                    "handle reductions over no items",
+                    value.isfinite().all(),
+                    f"{name} is {value} for {len(items)} items, {candidate.num_experts} experts",
+                    "give probs and logits that are finite for any number of items",
                 )
-                for name, value in numbers_of(routing.limit(1.0)).items():
-                    require(
-                        value.isfinite().all(),
-                        f"{name} is {value} for {len(items)} items, "
-                        f"{candidate.num_experts} experts",
-                        "give probs and logits that are finite for any number of items",
-                    )
 
 
 def check_switch_at_balance(subject: RouterUnderTest) -> None:

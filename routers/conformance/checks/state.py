@@ -1,19 +1,26 @@
-"""Checks of a router's state: determinism, checkpoints, copies, adaptation."""
+"""Checks of a router's state: determinism, checkpoints, copies, and nothing kept elsewhere."""
 
+import gc
 import io
 import pickle
+import weakref
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from ..._router import Router
 from ...routing import Items
 from ..harness import (
     RouterUnderTest,
     changed,
-    copied,
     loss_values,
     require,
+    routed,
     routes,
     same,
     seeded,
@@ -48,7 +55,7 @@ def check_eval_deterministic(subject: RouterUnderTest) -> None:
 def check_inputs_untouched(subject: RouterUnderTest) -> None:
     """A forward pass does not change its input items."""
     for wide in subject.batches():
-        items = Items(wide.x.float(), wide.groups, wide.mask, wide.ids, wide.task)
+        items = replace(wide, x=wide.x.float())
         fields = {n: v for n, v in vars(items).items() if isinstance(v, torch.Tensor)}
         for training in (True, False):
             before = {name: value.clone() for name, value in fields.items()}
@@ -98,7 +105,7 @@ def check_copy_and_pickle(subject: RouterUnderTest) -> None:
     """A deep copy and a pickled copy route, train and adapt like the original."""
     router = _adapted(subject)
     hint = "keep no lambda, generator, open file or local class as an attribute"
-    _require_equal(subject, router, copied(router), "a deep copy", hint)
+    _require_equal(subject, router, deepcopy(router), "a deep copy", hint)
     pickled = pickle.loads(pickle.dumps(router))
     _require_equal(subject, router, pickled, "a pickled copy", hint)
 
@@ -107,8 +114,7 @@ def _adapted(subject: RouterUnderTest) -> Router:
     """A router after many steps, whose adapted state has changed its choices."""
     router = subject.router().double().train()
     e = subject.num_experts
-    with seeded(1):
-        routing = router(subject.items(6, 2))
+    routing = routed(router, subject.items(6, 2))
     for _ in range(STEPS):
         step(router, routing)
     for load in (torch.zeros(e, dtype=torch.int64), torch.arange(e)):
@@ -120,7 +126,7 @@ def _require_equal(
     subject: RouterUnderTest, one: Router, other: Router, what: str, hint: str
 ) -> None:
     """Raise ``CheckError`` if two routers route, train or adapt differently."""
-    one, other = copied(one), copied(other)
+    one, other = deepcopy(one), deepcopy(other)
     for items in subject.batches():
         expected, found = (routes(router.eval()(items)) for router in (one, other))
         require(same(found, expected), f"{what} routes differently", hint)
@@ -128,8 +134,7 @@ def _require_equal(
     was, now = (_trained_on(router.train(), items) for router in (one, other))
     differ = sorted(name for name in was if name not in now or not same(now[name], was[name]))
     require(not differ, f"{what} trains differently, in {', '.join(differ)}", hint)
-    with seeded(1):
-        routing = one(items)
+    routing = routed(one, items)
     for router in (one, other):
         step(router, routing)
     moved = changed(state_of(one), state_of(other))
@@ -138,7 +143,61 @@ def _require_equal(
 
 def _trained_on(router: Router, items: Items) -> dict[str, Tensor]:
     """The routes, losses and gradients of the output in a training step."""
-    with seeded(1):
-        routing = router(items)
+    routing = routed(router, items)
     slopes = gradients(router, probed(routing, items))
     return {"routes": routes(routing), **loss_values(routing), **slopes}
+
+
+def check_nothing_kept(subject: RouterUnderTest) -> None:
+    """No tensor outlives its routing: no global list, no ``self.last``."""
+    router = subject.router().double().train()
+    loss_values(routed(router, subject.items(5, 3)))  # a first pass may fill caches
+    with _Made() as made:
+        loss_values(routed(router, subject.items(5, 3)))
+    held = made.alive(router)
+    if held:
+        gc.collect()
+        held = made.alive(router)
+    require(
+        not held,
+        f"a forward pass leaves {len(held)} tensors behind, of shapes "
+        f"{sorted({tuple(t.shape) for t in held})[:3]}",
+        "return everything in the routing; keep no loss, score or activation on the module or "
+        "in a list",
+    )
+
+
+class _Made(TorchFunctionMode):
+    """Weak references to every tensor that torch returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[weakref.ref[Tensor]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        found = tree_leaves(result)
+        self.made += [weakref.ref(leaf) for leaf in found if isinstance(leaf, Tensor)]
+        return result
+
+    def alive(self, router: Router) -> list[Tensor]:
+        """The tensors that still exist, except those that the router owns."""
+        own = {id(tensor) for tensor in (*router.parameters(), *router.buffers())}
+        there = {id(t): t for t in (ref() for ref in self.made) if t is not None}
+        return [tensor for key, tensor in there.items() if key not in own]
+
+
+def check_losses_are_independent(subject: RouterUnderTest) -> None:
+    """A loss depends on one routing only, not on routings it was called with before."""
+    one, other = (subject.in_training(subject.items(6, 2, seed=seed)) for seed in (0, 99))
+    first = loss_values(one)
+    loss_values(other)
+    again = loss_values(one)
+    for name, value in first.items():
+        require(
+            torch.equal(value, again[name]),
+            f"losses.{name} of one routing is {value.item():.6g}, and {again[name].item():.6g} "
+            "after a call with another routing",
+            "keep no sum over calls or layers: pooled over layers, a collapsed layer hides behind "
+            "one that collapsed elsewhere; the training loop adds the losses of layers",
+        )

@@ -8,7 +8,7 @@ from torch import Tensor
 from ...losses import LOSSES
 from ...plugins.errors import ConfigError
 from ...routing import Items, Merge
-from ..harness import RouterUnderTest, pick, random_mask, require, routes, same, where, with_mask
+from ..harness import RouterUnderTest, declared, pick, require, routes, same, where
 
 
 def check_traits_may_only_shrink(subject: RouterUnderTest) -> None:
@@ -36,11 +36,10 @@ def _unchanged(subject: RouterUnderTest, items: Items, other: Items, rows: Tenso
     )
 
 
-def check_per_item(subject: RouterUnderTest) -> str | None:
+@declared("per_item")
+def check_per_item(subject: RouterUnderTest) -> None:
     """Trait ``per_item``: an item's route does not depend on other items of the batch."""
     router = subject.router()
-    if not router.traits.per_item:
-        return "not declared"
     hint = "decide from the item's own row of x, or declare traits = Traits(per_item=False)"
     for items in subject.batches():
         keep = torch.arange(len(items)) % 2 == 0
@@ -59,13 +58,11 @@ def check_per_item(subject: RouterUnderTest) -> str | None:
             "per_item is declared, but an item alone is routed differently than in its batch",
             hint,
         )
-    return None
 
 
 def check_groups_independent(subject: RouterUnderTest) -> None:
     """Items of one group never change routes of another group."""
-    plain = subject.items(5, 3)
-    for items in (plain, with_mask(plain, random_mask(plain))):
+    for items in subject.padded(5, 3):
         keep = torch.arange(len(items)) // items.group_length == 1
         other = where(keep, items, subject.items(5, 3, seed=99))
         require(
@@ -75,14 +72,12 @@ def check_groups_independent(subject: RouterUnderTest) -> None:
         )
 
 
-def check_causal(subject: RouterUnderTest) -> str | None:
+@declared("causal")
+def check_causal(subject: RouterUnderTest) -> None:
     """Trait ``causal``: later items of a group, present or absent, change no earlier route."""
-    if not subject.router().traits.causal:
-        return "not declared"
     hint = "read earlier items only, or declare traits = Traits(causal=False)"
     length, groups = 7, 3
-    plain = subject.items(length, groups)
-    for items in (plain, with_mask(plain, random_mask(plain))):
+    for items in subject.padded(length, groups):
         place = torch.arange(len(items)) % length
         for cut in range(1, length):
             keep = place < cut
@@ -98,13 +93,11 @@ def check_causal(subject: RouterUnderTest) -> str | None:
                 f"causal is declared, but routes change when a group ends at place {cut}",
                 hint,
             )
-    return None
 
 
-def check_equivariant(subject: RouterUnderTest) -> str | None:
+@declared("equivariant")
+def check_equivariant(subject: RouterUnderTest) -> None:
     """Trait ``equivariant``: permuting a group's items permutes their routes."""
-    if not subject.router().traits.equivariant:
-        return "not declared"
     for items in subject.batches():
         length = items.group_length
         generator = torch.Generator().manual_seed(3)
@@ -119,7 +112,6 @@ def check_equivariant(subject: RouterUnderTest) -> str | None:
             "equivariant is declared, but an item's route depends on its place in the group",
             "do not read the place, or declare traits = Traits(equivariant=False)",
         )
-    return None
 
 
 def check_needs_ids(subject: RouterUnderTest) -> None:
@@ -188,18 +180,16 @@ def _check_needs(subject: RouterUnderTest, trait: str, field: str, bare: Items) 
 def check_declared_fields(subject: RouterUnderTest) -> None:
     """``expects_load``, ``has_logits`` and ``merges`` match the fields of the routing."""
     traits = subject.router().traits
-    items = subject.items(6, 2)
-    for route in (subject.in_training, subject.in_eval):
-        routing = route(items)
+    for _, routing in subject.routings([subject.items(6, 2)]):
         for trait, field, given in (
             ("expects_load", "expected_load", routing.expected_load is not None),
             ("has_logits", "logits", routing.logits is not None),
             ("merges", "execution=Merge", isinstance(routing.execution, Merge)),
         ):
-            declared = getattr(traits, trait)
+            claim = getattr(traits, trait)
             require(
-                declared == given,
-                f"{trait}={declared} is declared, but routing.{field} is "
+                claim == given,
+                f"{trait}={claim} is declared, but routing.{field} is "
                 f"{'given' if given else 'missing'}",
                 f"declare {trait}={given}, or {'leave out' if given else 'give'} {field}",
             )

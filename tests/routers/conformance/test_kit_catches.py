@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,10 +11,9 @@ from torch.nn import functional as F
 
 import routers
 from routers import CheckError, ConfigError, Router, Routing, Traits, check_router
-from routers.conformance import suite as checks
 from routers.conformance.checks.scores import MAX_CALLS
 from routers.conformance.harness import RouterUnderTest
-from routers.conformance.suite import name, run_checks
+from routers.conformance.suite import CHECKS, name, run_checks
 
 from .faulty_routers._all import PLANTS
 
@@ -410,6 +410,8 @@ class NoTraits(Sound):
     traits = {"learned": True}  # noqa: RUF012
 
 
+checks = SimpleNamespace(**{check.__name__: check for check in CHECKS})
+
 CAUGHT = [
     (RenormalizedTopOne, checks.check_gradients, "no gradient to w .*use the probability"),
     (RenormalizedTopOneByDivision, checks.check_gradients, "no gradient to w"),
@@ -500,7 +502,7 @@ RAISES = [
 
 def test_every_check_can_fail():
     seen = {name(check) for _, check, _ in [*CAUGHT, *RAISES]}
-    assert seen | {planted.check for planted in PLANTS} == {name(c) for c in checks.CHECKS}
+    assert seen | {planted.check for planted in PLANTS} == {name(c) for c in CHECKS}
 
 
 @pytest.mark.parametrize(("broken", "check", "error"), RAISES)
@@ -556,7 +558,7 @@ def test_the_kit_leaves_the_global_generator_alone():
 def test_decorator_names_every_pair():
     mark = routers.parametrize_with_checks(["topk", Sound]).mark
     ids = [case.id for case in mark.args[1]]
-    assert len(ids) == 2 * len(checks.CHECKS)
+    assert len(ids) == 2 * len(CHECKS)
     assert "topk-causal" in ids
     assert "Sound-gradients" in ids
 

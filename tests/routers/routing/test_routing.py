@@ -166,3 +166,10 @@ EXPERT, WEIGHT = torch.zeros(N, K, dtype=torch.int64), torch.ones(N, K)
 def test_constructors_check_shapes(build, message):
     with pytest.raises(ConfigError, match=message):
         build(Items(torch.zeros(N, 1)))
+
+
+@pytest.mark.parametrize("name", ["logit", "prob"])
+def test_constructors_reject_unknown_fields(name):
+    items, weight = Items(torch.zeros(2, 1)), torch.ones(2, 3)
+    with pytest.raises(TypeError, match=name):
+        Routing.by_mask(items, weight, **{name: weight})
