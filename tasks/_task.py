@@ -258,7 +258,7 @@ def choose_backbone(
     """Name and options of the backbone that the option ``model`` of a task chooses.
 
     Raises:
-        OptionError: where it does not read samples of this kind.
+        OptionError: if it does not read samples of this kind.
     """
     options = complete_part(task, "model", BACKBONES, value)
     name = options.pop("name")

@@ -31,7 +31,7 @@ def answers(rows: Rows, name: str, target: TargetColumn, column: Coded) -> Answe
     """Labels of a target.
 
     Raises:
-        DataError: where training rows do not show what is asked for, or another row shows a
+        DataError: if training rows do not show what is asked for, or another row shows a
             class that they do not.
     """
     return _KINDS[target.kind](rows, f"{KEY}.targets.{name}", target, column)

@@ -35,7 +35,7 @@ def needed(module: str, extra: str, why: str) -> Any:
     """A module of an optional extra.
 
     Raises:
-        DataError: where it is not installed, with the command that installs it.
+        DataError: if it is not installed, with the command that installs it.
     """
     check_installed(module, extra, why)
     return import_module(module)

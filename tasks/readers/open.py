@@ -40,7 +40,7 @@ def open_sheets(source: Source, dialect: Dialect, format: str | None = None) -> 
     """The rows of a source.
 
     Raises:
-        DataError: where nothing is there that can be read.
+        DataError: if nothing is there that can be read.
     """
     if source.hub is not None:
         return hub_sheets(source)

@@ -1,4 +1,4 @@
-"""Files of a user: found, read whole, hashed."""
+"""Files that a user names: finding, reading and hashing them."""
 
 import gzip
 import hashlib
@@ -33,7 +33,7 @@ def existing(source: Source) -> Path:
     """The path of a source.
 
     Raises:
-        DataError: where nothing is there, with the nearest name that is.
+        DataError: if nothing is there, with the nearest name that is.
     """
     assert source.path is not None
     path = Path(os.path.expanduser(source.path))
@@ -81,7 +81,7 @@ def by_split(
     of one split alone are all there is, to be split.
 
     Raises:
-        DataError: where several splits are there and none is the training split.
+        DataError: if several splits are there and none is the training split.
     """
     named = {split: [p for p in files if named_after(p) == split] for split in SPLITS}
     found = {split: paths for split, paths in named.items() if paths}
@@ -124,7 +124,7 @@ def read_bytes(path: Path) -> bytes:
     """Read a file, decompressed.
 
     Raises:
-        DataError: where it cannot be read, or is empty.
+        DataError: if it cannot be read, or is empty.
     """
     with reading(path):
         content = path.read_bytes()

@@ -45,7 +45,7 @@ def of_arrays(
     """Pictures made of named arrays, each with its labels.
 
     Raises:
-        DataError: where an array is empty, or the arrays' images are not all of one shape.
+        DataError: if an array is empty, or the arrays' images are not all of one shape.
     """
     for title, images in pixels.items():
         if not len(images):

@@ -22,7 +22,7 @@ class Source:
         val, test: fractions of the training rows, if the data has no such split.
 
     Raises:
-        ConfigError: where not exactly one of ``path`` and ``hub`` is given, or a fraction is
+        ConfigError: if not exactly one of ``path`` and ``hub`` is given, or a fraction is
             out of range.
     """
 

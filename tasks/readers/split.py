@@ -75,7 +75,7 @@ def cut(
         rows: keep at most so many training rows.
 
     Raises:
-        DataError: where a split would be empty.
+        DataError: if a split would be empty.
 
     >>> from tasks.readers.source import Source
     >>> made = cut({"train": 10}, Source(path="x"))

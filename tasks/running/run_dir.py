@@ -34,7 +34,7 @@ def new_run_dir(config: Config) -> Iterator[Path]:
     """The new folder of a run, held for this process.
 
     Raises:
-        ConfigError: where it cannot be written, or holds anything.
+        ConfigError: if it cannot be written, or holds anything.
     """
     with _writing(f"out={config.out}"):
         out = _unused(config) if config.out is None else user_path(config.out)

@@ -45,10 +45,10 @@ def train(
         What ``result.json`` holds.
 
     Raises:
-        ConfigError: where the run cannot work, or another process trains in the folder.
-        DivergedError: where a loss or a parameter stops being finite.
-        StoppedError: where a signal stopped it; a checkpoint is there.
-        RankDiedError: where one of its processes is gone, on several devices.
+        ConfigError: if the run cannot work, or another process trains in the folder.
+        DivergedError: if a loss or a parameter stops being finite.
+        StoppedError: if a signal stopped it; a checkpoint is there.
+        RankDiedError: if one of its processes is gone, on several devices.
     """
     from rich.console import Console
 
