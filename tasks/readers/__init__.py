@@ -2,8 +2,7 @@
 
 from .corpus import read_corpus
 from .error import DataError
-from .images import read_images
-from .kinds import Images, Table, Texts
+from .images import Images, read_images
 from .source import (
     CorpusSource,
     ImageSource,
@@ -14,8 +13,8 @@ from .source import (
     source_of,
 )
 from .split import Splits
-from .table import read_table
-from .texts import read_texts
+from .table import Table, read_table
+from .texts import Texts, read_texts
 
 __all__ = [
     "CorpusSource",

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .coded import Coded, meaning, value_text
-from .columns import Rows, numbers
+from .columns import Coded, Rows, meaning, numbers, value_text
 from .error import DataError, nearest
 from .labels import need_two, sorted_names
 from .source import KEY, TargetColumn

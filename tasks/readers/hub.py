@@ -5,7 +5,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from .error import DataError, check_installed, needed
@@ -61,14 +61,9 @@ def _digest(tables: Mapping[str, Any]) -> str:
     for split, table in tables.items():
         for name in table.column_names:
             found.update(repr((split, name)).encode())
-            for value in _plain(table.column(name)):
+            for value in table.column(name).to_pylist():
                 found.update(repr(value).encode())
     return found.hexdigest()
-
-
-def _plain(column: Any) -> Sequence[Any]:
-    values: Sequence[Any] = column.to_pylist()
-    return values
 
 
 def _works_offline() -> bool:

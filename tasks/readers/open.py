@@ -5,19 +5,16 @@ from pathlib import Path
 
 from routers.plugins import unknown
 
-from .delimited import Dialect, comma_separated, tab_separated
 from .error import DataError
 from .hub import hub_sheets
-from .jsonl import json_lines
 from .parquet import parquet
 from .paths import Files, digest, empty, existing, files_of, suffix_of
+from .records import Dialect, comma_separated, json_lines, tab_separated
 from .sheets import Sheet, Sheets
 from .source import KEY, Source
 
-Format = Callable[[Path, Dialect], Sheet]
-
 #: How files are read, by the name of their format.
-FORMATS: Mapping[str, Format] = {
+FORMATS: Mapping[str, Callable[[Path, Dialect], Sheet]] = {
     "csv": comma_separated,
     "tsv": tab_separated,
     "jsonl": json_lines,
@@ -47,9 +44,13 @@ def open_sheets(source: Source, dialect: Dialect, format: str | None = None) -> 
     if format is not None and format not in FORMATS:
         raise DataError(str(unknown(f"{KEY}.format", format, FORMATS)))
     alone = format is not None or existing(source).is_file()
-    files = files_of(source, _any if alone else is_record_file)
+    files = files_of(source, lambda path: alone or is_record_file(path))
     if not files:
-        raise empty(source, f"files such as train.parquet and test.parquet, or {_SHOWN}")
+        raise empty(
+            source,
+            "files such as train.parquet and test.parquet, or one of .csv, .tsv, .jsonl or "
+            ".parquet (all but the last may end in .gz)",
+        )
     return sheets_of(source, files, dialect, format)
 
 
@@ -65,10 +66,6 @@ def is_record_file(path: Path) -> bool:
     return suffix_of(path) in _SUFFIXES
 
 
-def _any(path: Path) -> bool:
-    return True
-
-
 def _format(path: Path) -> str:
     suffix = suffix_of(path)
     if suffix not in _SUFFIXES:
@@ -77,6 +74,3 @@ def _format(path: Path) -> str:
             f"give {KEY}.format={'|'.join(FORMATS)}, or rename the file"
         )
     return _SUFFIXES[suffix]
-
-
-_SHOWN = "one of .csv, .tsv, .jsonl or .parquet (all but the last may end in .gz)"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .delimited import Dialect
 from .error import DataError, needed, reading
+from .records import Dialect
 from .sheets import Sheet
 
 
@@ -28,14 +28,7 @@ def parquet(path: Path, dialect: Dialect) -> Sheet:
 
 
 def arrow_sheet(title: str, schema: Any, rows: int, read: Callable[[str], Any]) -> Sheet:
-    """A sheet over Arrow columns.
-
-    Args:
-        title: of the file.
-        schema: of the table; the hub's notes in it name labels.
-        rows: how many.
-        read: a column by name, as an Arrow array.
-    """
+    """A sheet over Arrow columns, which ``read`` returns by name when they are asked for."""
     columns = _Columns(tuple(schema.names), read)
     return Sheet(title, columns, rows, lambda row: f"row {row + 1}", _label_names(schema))
 

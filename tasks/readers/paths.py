@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -14,15 +14,9 @@ from .split import SPLITS
 
 #: Words in the name of a file or folder that mark its split.
 _WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-    "t10k": "test",  # of MNIST's files
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "t10k"), "test"),  # t10k in names of MNIST's files
 }
 
 #: Files of each split, ``train`` always, in the order of ``SPLITS``.
@@ -143,14 +137,8 @@ def digest(files: Files) -> str:
         return sums[0]
     root = Path(os.path.commonpath([path.parent for path in paths]))
     names = (path.relative_to(root).as_posix() for path in paths)
-    return _text_digest(f"{one}  {name}\n" for one, name in zip(sums, names, strict=True))
-
-
-def _text_digest(lines: Iterable[str]) -> str:
-    found = hashlib.sha256()
-    for line in lines:
-        found.update(os.fsencode(line))
-    return found.hexdigest()
+    lines = (f"{one}  {name}\n" for one, name in zip(sums, names, strict=True))
+    return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
 
 
 def _file_digest(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Tables with declared columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,39 @@ import torch
 from torch import Tensor
 
 from .answers import answers
-from .coded import Coded, coded
-from .columns import Rows, categories, numbers
-from .delimited import Dialect
-from .kinds import Table
+from .columns import Coded, Rows, categories, coded, numbers
 from .open import open_sheets
+from .records import Dialect
 from .source import KEY, TableSource
 from .split import Index, Splits, cut
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of features and targets.
+
+    Attributes:
+        categorical: ``(N, Fc)`` int64; 0 is missing, 1 a category not (or rarely) seen in
+            training, the others from 2.
+        cardinalities: Fc numbers of codes, those two included.
+        numeric: ``(N, Fn)`` float32, NaN where missing.
+        targets: ``(N, T)`` float32, NaN where missing; 0 or 1, a class, or a number.
+        categorical_names, numeric_names, target_names: of the columns, in order.
+        target_kinds: ``binary``, ``classes`` or ``number`` of each target.
+        target_classes: names of each target's classes; none of a number's.
+        views: columns of each declared group of features.
+    """
+
+    categorical: Tensor
+    cardinalities: tuple[int, ...]
+    numeric: Tensor
+    targets: Tensor
+    categorical_names: tuple[str, ...]
+    numeric_names: tuple[str, ...]
+    target_names: tuple[str, ...]
+    target_kinds: tuple[str, ...]
+    target_classes: tuple[tuple[str, ...], ...]
+    views: Mapping[str, tuple[str, ...]]
 
 
 def read_table(source: TableSource) -> Splits[Table]:

@@ -1,22 +1,41 @@
 """Labelled texts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from .delimited import Dialect
 from .error import DataError
-from .folders import class_files
-from .kinds import Texts
-from .labels import encode, need_two
+from .labelled import Labelled, read_class_folders
+from .labels import encode
 from .open import is_record_file, open_sheets
-from .paths import digest, empty, existing, files_of, read_bytes, suffix_of
+from .paths import existing, files_of, read_bytes, suffix_of
+from .records import Dialect
 from .sheets import Place
 from .source import KEY, TextSource
 from .split import Index, Splits, cut
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts with labels.
+
+    Attributes:
+        texts: N texts, as their bytes.
+        y: ``(N,)`` int64, places in ``classes``.
+        classes: their names.
+        group: ``(N,)`` int64, places in ``groups``; None if no group was asked for.
+        groups: their names.
+    """
+
+    texts: list[bytes]
+    y: Tensor
+    classes: tuple[str, ...]
+    group: Tensor | None
+    groups: tuple[str, ...]
 
 
 def read_texts(source: TextSource) -> Splits[Texts]:
@@ -27,13 +46,12 @@ def read_texts(source: TextSource) -> Splits[Texts]:
     Raises:
         DataError: naming file, row and cure.
     """
-    rows = _rows(source)
-    texts = [_bytes(text, rows.place, row) for row, text in enumerate(rows.texts)]
-    y, classes = encode("label", rows.labels, rows.place, rows.parts, rows.classes)
-    need_two(source.title, "label", y[: rows.parts["train"]], classes)
-    group, groups = None, rows.groups
-    if rows.group is not None:
-        codes, groups = encode("group", rows.group, rows.place, rows.parts, rows.groups)
+    found, raw_group, groups = _labelled(source)
+    texts = [_bytes(text, found.place, row) for row, text in enumerate(found.samples)]
+    y, classes = found.encode_labels(source.title)
+    group = None
+    if raw_group is not None:
+        codes, groups = encode("group", raw_group, found.place, found.parts, groups)
         group = torch.from_numpy(codes)
 
     def take(index: Index) -> Texts:
@@ -41,65 +59,39 @@ def read_texts(source: TextSource) -> Splits[Texts]:
         chosen = None if group is None else group[of]
         return Texts([texts[i] for i in index], torch.from_numpy(y)[of], classes, chosen, groups)
 
-    return cut(rows.parts, source, y).splits(rows.name, rows.sha256, take)
+    return cut(found.parts, source, y).splits(found.name, found.sha256, take)
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Texts and labels as they were found."""
-
-    texts: Sequence[Any]
-    labels: Sequence[Any]
-    classes: tuple[str, ...]
-    group: Sequence[Any] | None
-    groups: tuple[str, ...]
-    place: Place
-    parts: Mapping[str, int]
-    name: str
-    sha256: str
-
-
-def _rows(source: TextSource) -> _Rows:
-    if source.hub is not None or source.format is not None or existing(source).is_file():
-        return _from_sheets(source)
-    read = _from_sheets if files_of(source, is_record_file) else _from_folders
-    return read(source)
-
-
-def _from_sheets(source: TextSource) -> _Rows:
+def _labelled(source: TextSource) -> tuple[Labelled, Sequence[Any] | None, tuple[str, ...]]:
+    """Texts and labels as they were found, their groups, and the names of these."""
+    in_table = source.hub is not None or source.format is not None or existing(source).is_file()
+    if not in_table and not files_of(source, is_record_file):
+        return _from_folders(source), None, ()
     sheets = open_sheets(source, Dialect(), source.format)
     texts = sheets.column(f"{KEY}.text", source.text)
     labels = sheets.column(f"{KEY}.label", source.label)
-    group = None if source.group is None else sheets.column(f"{KEY}.group", source.group)
-    groups = () if source.group is None else sheets.declared(source.group)
-    classes = sheets.declared(source.label)
-    found = (sheets.place, sheets.parts, sheets.name, sheets.sha256)
-    return _Rows(texts, labels, classes, group, groups, *found)
+    declared = sheets.declared(source.label)
+    found = Labelled(
+        texts, labels, sheets.place, sheets.parts, sheets.name, sheets.sha256, declared
+    )
+    if source.group is None:
+        return found, None, ()
+    return found, sheets.column(f"{KEY}.group", source.group), sheets.declared(source.group)
 
 
-def _from_folders(source: TextSource) -> _Rows:
+def _from_folders(source: TextSource) -> Labelled:
     if source.group is not None:
         raise DataError(
             f"{KEY}.group={source.group}: folders of text files have no columns; "
             "leave it out, or give a CSV, TSV, JSONL or Parquet file"
         )
-    found = class_files(source, is_text_file)
-    if not found:
-        raise empty(source, "train.csv and such, or one folder of .txt files per class")
-    paths = [path for files in found.values() for path in files]
-    parts = {split: len(files) for split, files in found.items()}
-    texts = [read_bytes(path) for path in paths]
-    labels = [label for files in found.values() for label in files.values()]
-    plain = {split: list(files) for split, files in found.items()}
-
-    def place(row: int) -> str:
-        return str(paths[row])
-
-    return _Rows(texts, labels, (), None, (), place, parts, existing(source).name, digest(plain))
+    expected = "train.csv and such, or one folder of .txt files per class"
+    return read_class_folders(
+        source, _is_text, expected, lambda paths, _: [*map(read_bytes, paths)]
+    )
 
 
-def is_text_file(path: Path) -> bool:
-    """Whether the suffix is ``.txt``, compressed or not."""
+def _is_text(path: Path) -> bool:
     return suffix_of(path) == ".txt"
 
 

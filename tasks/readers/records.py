@@ -1,13 +1,14 @@
-"""Comma- and tab-separated text."""
+"""Rows of text files: comma- and tab-separated, and JSON lines."""
 
 import csv
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from .error import DataError
+from .error import DataError, reading
 from .paths import read_bytes
 from .sheets import Sheet
 from .source import KEY
@@ -38,8 +39,36 @@ def tab_separated(path: Path, dialect: Dialect) -> Sheet:
     return _delimited(path, dialect, dialect.delimiter or "\t", csv.QUOTE_NONE)
 
 
+def json_lines(path: Path, dialect: Dialect) -> Sheet:
+    """An object a line; a key that a line lacks is a missing value."""
+    rows, lines = [], []
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        with reading(f"{path}, line {number}"):
+            row = json.loads(line)
+        if not isinstance(row, dict):
+            raise DataError(
+                f"{path}, line {number}: expected an object such as "
+                f'{{"text": "…", "label": 1}}, got {type(row).__name__}'
+            )
+        rows.append(row)
+        lines.append(number)
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return _sheet(path, columns, lines)
+
+
+def _text(path: Path) -> str:
+    return read_bytes(path).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+
+
+def _sheet(path: Path, columns: Mapping[str, Sequence[Any]], lines: Sequence[int]) -> Sheet:
+    return Sheet(str(path), columns, len(lines), lambda row: f"line {lines[row]}")
+
+
 def _delimited(path: Path, dialect: Dialect, delimiter: str, quoting: Literal[0, 3]) -> Sheet:
-    text = read_bytes(path).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    text = _text(path)
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter,
@@ -67,7 +96,7 @@ def _delimited(path: Path, dialect: Dialect, delimiter: str, quoting: Literal[0,
         lines = lines[1:]
     _check_fields(path, names, rows, lines)
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
-    return Sheet(str(path), columns, len(rows), lambda row: f"line {lines[row]}")
+    return _sheet(path, columns, lines)
 
 
 def _check_fields(
