@@ -208,6 +208,20 @@ TASKS = Registry("task", Task, group="switchyard.tasks", positional=0)
 BACKBONES = Registry("model", Backbone, group="switchyard.backbones", positional=2)
 
 
+def check_counts(**counts: int) -> None:
+    """Raise ``OptionError`` for a number below 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise OptionError(name, value, "an integer >= 1")
+
+
+def check_rates(**rates: float) -> None:
+    """Raise ``OptionError`` for a number outside [0, 1)."""
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise OptionError(name, rate, "a number in [0, 1)")
+
+
 @contextmanager
 def keys_complete() -> Iterator[None]:
     """Mark errors raised inside as naming a complete key, which outer parts do not extend.

@@ -51,13 +51,7 @@ class CharNames(Text):
         label_smoothing: float = 0.05,
         score: str = "accuracy",
     ) -> None:
-        super().__init__(
-            model=model,
-            ids=ids,
-            max_length=max_length,
-            label_smoothing=label_smoothing,
-            score=score,
-        )
+        super().__init__(model, ids, max_length, label_smoothing, score)
 
     def read(self) -> Splits[Texts]:
         found = read_names()

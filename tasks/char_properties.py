@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from routers import OptionError
-
-from ._task import TASKS, Batch, Data
+from ._task import TASKS, Batch, Data, check_rates
 from .bases.multi_target import MultiTask
 from .multi_target.targets import Target
-from .text.bytes import BYTES, pad, real
+from .text.bytes import byte_counts, pad, real
 from .text.ngram_embedding import NgramEmbedding, ngram_hashes
 from .text.unicode_names import read_names
 
@@ -62,17 +60,8 @@ class CharProperties(MultiTask):
         weighting: str | Mapping[str, Any] = "fixed",
         weights: dict[str, float] = {},
     ) -> None:
-        super().__init__(
-            dim=dim,
-            depth=depth,
-            sharing=sharing,
-            tower=tower,
-            dropout=dropout,
-            weighting=weighting,
-            weights=weights,
-        )
-        if not 0 <= gram_dropout < 1:
-            raise OptionError("gram_dropout", gram_dropout, "a number in [0, 1)")
+        super().__init__(dim, depth, sharing, tower, dropout, weighting, weights)
+        check_rates(gram_dropout=gram_dropout)
         self.gram_dropout = gram_dropout
 
     @property
@@ -106,8 +95,7 @@ class CharProperties(MultiTask):
 
     def features(self, batch: Batch) -> Tensor:
         """Counts of each byte, ``(B, 256)``."""
-        counts = torch.zeros(len(batch["x"]), BYTES, device=batch["x"].device)
-        return counts.scatter_add(1, batch["x"].long(), batch["mask"].to(counts.dtype))
+        return byte_counts(batch["x"], batch["mask"])
 
 
 def word_ids(names: Sequence[bytes]) -> Tensor:

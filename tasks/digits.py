@@ -2,13 +2,11 @@
 
 import hashlib
 from collections.abc import Mapping
-from functools import cached_property
-from operator import itemgetter
 from typing import Any, ClassVar
 
 import torch
 
-from ._task import TASKS, Data, Labeling, MetricSpec, Samples
+from ._task import TASKS, Data
 from .bases.images import ImageTask
 
 
@@ -29,6 +27,7 @@ class Digits(ImageTask):
     1257
     """
 
+    classes = tuple("0123456789")
     part_defaults: ClassVar = {"model": {"overlap": 2}}
 
     def __init__(
@@ -39,13 +38,7 @@ class Digits(ImageTask):
         augmentation: str | Mapping[str, Any] = "affine",
         label_smoothing: float = 0.1,
     ) -> None:
-        super().__init__(
-            model=model, ids=ids, augmentation=augmentation, label_smoothing=label_smoothing
-        )
-
-    @cached_property
-    def samples(self) -> Samples:
-        return Samples("images", (1, 8, 8), 10, self.data().train)
+        super().__init__(model, ids, augmentation, label_smoothing)
 
     def data(self) -> Data:
         from sklearn.datasets import load_digits
@@ -60,11 +53,3 @@ class Digits(ImageTask):
         train, val = train_test_split(rest, test_size=180, stratify=labels[rest], random_state=0)
         splits = [{"x": x[i], "y": y[i]} for i in (train, val, test)]
         return Data("digits", digest, splits[0], splits[1], splits[2])
-
-    def measures(self) -> dict[str, MetricSpec]:
-        from torchmetrics.classification import MulticlassAccuracy
-
-        return {"accuracy": MetricSpec(MulticlassAccuracy(num_classes=10, average="micro"))}
-
-    def kinds(self) -> tuple[Labeling, ...]:
-        return (Labeling("class", tuple("0123456789"), itemgetter("y")),)

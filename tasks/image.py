@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from operator import itemgetter
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._task import TASKS, Batch, Data, Labeling, MetricSpec, Samples
+from ._task import TASKS, Batch, Data, MetricSpec
 from .bases.images import ImageTask
 from .readers import DataError, Images, ImageSource, Splits, read_images, source_of
 
@@ -49,9 +48,7 @@ class Image(ImageTask):
         augmentation: str | Mapping[str, Any] = "flip_crop",
         label_smoothing: float = 0.1,
     ) -> None:
-        super().__init__(
-            model=model, ids=ids, augmentation=augmentation, label_smoothing=label_smoothing
-        )
+        super().__init__(model, ids, augmentation, label_smoothing)
         self.source = source_of(ImageSource, data)
 
     @cached_property
@@ -77,24 +74,13 @@ class Image(ImageTask):
         return Data(found.name, found.sha256, splits[0], splits[1], splits[2], found.split_sha256)
 
     @property
-    def samples(self) -> Samples:
-        train = self.images.train
-        shape = tuple(train.x.shape[1:])
-        return Samples("images", shape, len(train.classes), {"x": train.x, "y": train.y})
+    def classes(self) -> tuple[str, ...]:
+        return self.images.train.classes
 
     def measures(self) -> dict[str, MetricSpec]:
-        from torchmetrics.classification import MulticlassAccuracy
-
         from .metrics.recall_by_class import RecallByClass
 
-        classes = self.images.train.classes
-        return {
-            "accuracy": MetricSpec(MulticlassAccuracy(num_classes=len(classes), average="micro")),
-            "recall": MetricSpec(RecallByClass(classes)),
-        }
-
-    def kinds(self) -> tuple[Labeling, ...]:
-        return (Labeling("class", self.images.train.classes, itemgetter("y")),)
+        return super().measures() | {"recall": MetricSpec(RecallByClass(self.classes))}
 
     def collate(self, batch: Batch) -> Batch:
         mean, deviation = (each.to(batch["x"].device) for each in self.scale)

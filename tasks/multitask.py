@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from routers import ConfigError, OptionError
+from routers import ConfigError
 from routers.plugins import unknown
 
-from ._task import TASKS, Batch, Data
+from ._task import TASKS, Batch, Data, check_counts, check_rates
 from .backbones._tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
 from .bases.multi_target import MultiTask
 from .multi_target.targets import Target
@@ -71,19 +71,9 @@ class TableTargets(MultiTask):
         self.source = source_of(TableSource, data)
         self.outputs = tuple(self.source.specs)
         self.has_ids = bool(self.source.categorical)
-        super().__init__(
-            dim=dim,
-            depth=depth,
-            sharing=sharing,
-            tower=tower,
-            dropout=dropout,
-            weighting=weighting,
-            weights=weights,
-        )
-        if not 0 <= column_dropout < 1:
-            raise OptionError("column_dropout", column_dropout, "a number in [0, 1)")
-        if bins < 1:
-            raise OptionError("bins", bins, "an integer >= 1")
+        super().__init__(dim, depth, sharing, tower, dropout, weighting, weights)
+        check_rates(column_dropout=column_dropout)
+        check_counts(bins=bins)
         if ids is not None and ids not in self.source.categorical:
             raise unknown("ids", ids, self.source.categorical)
         shows_views = self.sharing["name"] == "views"

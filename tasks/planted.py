@@ -11,7 +11,18 @@ from torch.nn import functional as F
 
 from routers import OptionError, Routing
 
-from ._task import TASKS, Backbone, Batch, Data, Labeling, Layer, MetricSpec, Score, Task
+from ._task import (
+    TASKS,
+    Backbone,
+    Batch,
+    Data,
+    Labeling,
+    Layer,
+    MetricSpec,
+    Score,
+    Task,
+    check_counts,
+)
 
 #: Points to train on, to validate with and to test with.
 SIZES = (8192, 1024, 2048)
@@ -56,8 +67,7 @@ class Planted(Task):
                 raise OptionError(name, value, "an integer >= 2")
         if dim <= clusters:
             raise OptionError("dim", dim, f"an integer > clusters={clusters}")
-        if depth < 1:
-            raise OptionError("depth", depth, "an integer >= 1")
+        check_counts(depth=depth)
         if not 0 < separation < math.inf:
             raise OptionError("separation", separation, "a finite number > 0")
         self.clusters = clusters

@@ -39,13 +39,7 @@ class TextClassification(Text):
         label_smoothing: float = 0.1,
         score: str = "accuracy",
     ) -> None:
-        super().__init__(
-            model=model,
-            ids=ids,
-            max_length=max_length,
-            label_smoothing=label_smoothing,
-            score=score,
-        )
+        super().__init__(model, ids, max_length, label_smoothing, score)
         self.source = source_of(TextSource, data)
         self.has_tasks = self.source.group is not None
         self.group_name = self.source.group or self.group_name

@@ -75,15 +75,7 @@ class TwoDigits(MultiTask):
         overlap: int = 6,
         augmentation: str | Mapping[str, Any] = "affine",
     ) -> None:
-        super().__init__(
-            dim=dim,
-            depth=depth,
-            sharing=sharing,
-            tower=tower,
-            dropout=dropout,
-            weighting=weighting,
-            weights=weights,
-        )
+        super().__init__(dim, depth, sharing, tower, dropout, weighting, weights)
         if not 0 <= overlap <= 8:
             raise OptionError("overlap", overlap, "an integer in [0, 8]")
         self.overlap = overlap

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from routers import OptionError, Routing
 
-from .._task import Batch, Layer
+from .._task import Batch, Layer, check_counts, check_rates
 
 #: ``(query, key, value, mask) -> seen``. The first three and the result are
 #: ``(B, heads, L, width)``; ``mask`` is ``(B, L)`` bool, False at padding, or None.
@@ -174,13 +174,6 @@ def residual(
     return x, routings
 
 
-def check_counts(**counts: int) -> None:
-    """Raise ``OptionError`` for a number below 1."""
-    for name, value in counts.items():
-        if value < 1:
-            raise OptionError(name, value, "an integer >= 1")
-
-
 def check_blocks(
     dim: int, depth: int, heads: int, routed: Sequence[int] | None = None, pairs: bool = False
 ) -> None:
@@ -204,6 +197,4 @@ def check_ngrams(ngrams: Sequence[int], buckets: int, **rates: float) -> None:
     if not ngrams or min(ngrams) < 1 or len(set(ngrams)) < len(ngrams):
         raise OptionError("ngrams", list(ngrams), "different integers >= 1")
     check_counts(buckets=buckets)
-    for name, rate in rates.items():
-        if not 0 <= rate < 1:
-            raise OptionError(name, rate, "a number in [0, 1)")
+    check_rates(**rates)

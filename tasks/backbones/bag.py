@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from routers import Routing
 
-from .._task import BACKBONES, Backbone, Batch, Layer, Samples
+from .._task import BACKBONES, Backbone, Batch, Layer, Samples, check_counts
 from ..text.char_ngrams import character_grams
-from ._blocks import check_counts, check_ngrams, known, residual
+from ._blocks import check_ngrams, known, residual
 from ._document_frequency import inverse_document_frequency
 
 

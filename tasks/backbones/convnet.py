@@ -5,8 +5,8 @@ from torch.nn import functional as F
 
 from routers import Routing
 
-from .._task import BACKBONES, Backbone, Batch, Layer, Samples
-from ._blocks import check_counts, residual
+from .._task import BACKBONES, Backbone, Batch, Layer, Samples, check_counts
+from ._blocks import residual
 
 
 @BACKBONES.register("convnet")

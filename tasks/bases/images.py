@@ -2,23 +2,27 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from routers import OptionError
 from routers.plugins import unknown
 
 from .._task import (
     Backbone,
     Batch,
+    Labeling,
     Layer,
+    MetricSpec,
     Samples,
     Score,
     Task,
     backbone_class,
+    check_rates,
     choose_backbone,
     complete_part,
 )
@@ -27,24 +31,13 @@ from ..backbones import BACKBONES, content_ids, patches
 
 
 class ImageTask(Task):
-    """Predicts the class of an image.
-
-    Args:
-        model: backbone for images, a name or ``{name: vit, depth: 2}``.
-        ids: input of hash routing: quantized ``content``, or ``position`` of a patch.
-        augmentation: random variant of training images, a name or ``{name: affine, …}``.
-        label_smoothing: of the cross-entropy.
-
-    Raises:
-        ConfigError: naming the option that is invalid.
-    """
+    """Predicts the class of an image; each task documents the options."""
 
     score = Score("accuracy", "maximize")
     has_ids = True
 
     def __init__(
         self,
-        *,
         model: str | Mapping[str, Any],
         ids: str,
         augmentation: str | Mapping[str, Any],
@@ -57,8 +50,7 @@ class ImageTask(Task):
             self.ids_of["position"] = _position
         if ids not in self.ids_of:
             raise unknown("ids", ids, self.ids_of)
-        if not 0 <= label_smoothing < 1:
-            raise OptionError("label_smoothing", label_smoothing, "a number in [0, 1)")
+        check_rates(label_smoothing=label_smoothing)
         self.ids = ids
         chosen = complete_part(type(self), "augmentation", AUGMENTATIONS, augmentation)
         self.augmentation = AUGMENTATIONS.build(chosen.pop("name"), **chosen)
@@ -66,14 +58,29 @@ class ImageTask(Task):
 
     @property
     @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+
+    @cached_property
     def samples(self) -> Samples:
         """Shape, classes and training split of the images."""
+        train = self.data().train
+        return Samples("images", tuple(train["x"].shape[1:]), len(self.classes), train)
 
     def backbone(self, layer: Layer) -> Backbone:
         return BACKBONES.build(self.model, layer, self.samples, **self.options)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)
+
+    def measures(self) -> dict[str, MetricSpec]:
+        from torchmetrics.classification import MulticlassAccuracy
+
+        number = len(self.classes)
+        return {"accuracy": MetricSpec(MulticlassAccuracy(num_classes=number, average="micro"))}
+
+    def kinds(self) -> tuple[Labeling, ...]:
+        return (Labeling("class", self.classes, itemgetter("y")),)
 
     def augment(self, batch: Batch) -> Batch:
         return {**batch, "x": self.augmentation(batch["x"])}

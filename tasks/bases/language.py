@@ -20,6 +20,7 @@ from .._task import (
     Samples,
     Score,
     Task,
+    check_counts,
     choose_backbone,
 )
 from ..backbones import BACKBONES
@@ -30,23 +31,9 @@ from ..text.ngram_embedding import ngram_hashes
 
 
 class Language(Task):
-    """Every byte of a text is predicted from the ones before it.
+    """Every byte of a text is predicted from the ones before it, scored in bits per byte.
 
-    A sample is a window of ``length`` bytes; each predicts the one after it. Windows overlap by
-    ``context`` bytes. In training all their bytes count, so an epoch, the shuffled windows,
-    meets each byte about ``length / (length - context)`` times. In evaluation each byte of the
-    split but its very first counts exactly once, in the window that is the first to reach it:
-    after at least ``context`` others, but for the first window. The score is the mean of
-    ``-log2 p`` over these, in bits per byte.
-
-    Args:
-        model: backbone for windows of bytes, a name or ``{name: decoder, depth: 2}``.
-        length: bytes in a window.
-        context: bytes that consecutive windows share.
-        ids: number of last bytes that an id, the input of hash routing, stands for.
-
-    Raises:
-        ConfigError: naming the option that is invalid.
+    Each task documents the windows and the options.
     """
 
     score = Score("bits_per_byte", "minimize")
@@ -65,8 +52,7 @@ class Language(Task):
             raise OptionError("length", length, "an integer >= 2")
         if not 0 <= context < length:
             raise OptionError("context", context, f"an integer in [0, length={length})")
-        if ids < 1:
-            raise OptionError("ids", ids, "an integer >= 1")
+        check_counts(ids=ids)
         self.model, self.options = choose_backbone(type(self), "windows", model)
         self.length = length
         self.context = context
@@ -97,9 +83,8 @@ class Language(Task):
         )
 
     def backbone(self, layer: Layer) -> Backbone:
-        samples = Samples(
-            "windows", (self.length,), BYTES, self._train_windows(self.corpus().train)
-        )
+        train = self._train_windows(self.corpus().train)
+        samples = Samples("windows", (self.length,), BYTES, train)
         return BACKBONES.build(self.model, layer, samples, **self.options)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:

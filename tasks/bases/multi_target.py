@@ -11,7 +11,19 @@ from torch import Tensor, nn
 from routers import OptionError
 from routers.plugins import unknown_option
 
-from .._task import GATE, Backbone, Batch, Labeling, Layer, MetricSpec, Score, Task, complete_part
+from .._task import (
+    GATE,
+    Backbone,
+    Batch,
+    Labeling,
+    Layer,
+    MetricSpec,
+    Score,
+    Task,
+    check_counts,
+    check_rates,
+    complete_part,
+)
 from ..multi_target.network import MultiTaskNet, Outputs
 from ..multi_target.sharings import SHARINGS, Parts
 from ..multi_target.targets import Target, kind_of, losses_of
@@ -24,20 +36,7 @@ class MultiTask(Task):
     ``batch["y"]`` is ``(B, T)`` float, NaN where a sample lacks a label: that label then takes
     no part in loss or scores. A sample is routed as a whole. The score, ``overall``, is the mean
     over targets of AUC (two classes), accuracy (more classes) or, for numbers, 1 less the mean
-    absolute error relative to that of always predicting the mean.
-
-    Args:
-        dim: width of the representation and of the experts.
-        depth: layers of the trunk.
-        sharing: how targets share it, a name or ``{name: ple, own: 2}``: ``mmoe`` (all experts
-            shared, a gate per target), ``ple`` (experts per target and shared ones; CGC with a
-            depth of 1), ``views`` (an expert per view of the data, one gate), or without routing
-            ``shared_bottom`` and ``single`` (a network per target).
-        tower: hidden width of a target's tower.
-        dropout: probability of zeroing what a tower reads.
-        weighting: how losses become one, a name or ``{name: …}``: ``fixed``, ``uncertainty`` or
-            ``mgda``.
-        weights: factors of the losses by target, beforehand; 1 for those not named.
+    absolute error relative to that of always predicting the mean. Each task documents the options.
 
     Attributes:
         outputs: names of the targets, there from the start.
@@ -50,7 +49,6 @@ class MultiTask(Task):
 
     def __init__(
         self,
-        *,
         dim: int,
         depth: int,
         sharing: str | Mapping[str, Any],
@@ -59,11 +57,8 @@ class MultiTask(Task):
         weighting: str | Mapping[str, Any],
         weights: Mapping[str, float],
     ) -> None:
-        for key, value in {"dim": dim, "depth": depth, "tower": tower}.items():
-            if value < 1:
-                raise OptionError(key, value, "an integer >= 1")
-        if not 0 <= dropout < 1:
-            raise OptionError("dropout", dropout, "a number in [0, 1)")
+        check_counts(dim=dim, depth=depth, tower=tower)
+        check_rates(dropout=dropout)
         if GATE in self.outputs:
             raise OptionError("target", GATE, "another name: this one is reserved for gates")
         _check_weights(weights, self.outputs)

@@ -7,11 +7,9 @@ from operator import itemgetter
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from routers import OptionError
 from routers.plugins import unknown
 
 from .._task import (
@@ -25,12 +23,14 @@ from .._task import (
     Score,
     Task,
     backbone_class,
+    check_counts,
+    check_rates,
     choose_backbone,
 )
 from ..backbones import BACKBONES
 from ..readers import Splits, Texts
 from ..text.byte_classes import features_of
-from ..text.bytes import pad, real
+from ..text.bytes import byte_counts, pad, real
 from ..text.ngram_embedding import ngram_hashes
 
 if TYPE_CHECKING:
@@ -43,18 +43,7 @@ class Text(Task):
     A sample is the bytes of a text, cut at ``max_length``; a batch is as long as its longest.
     Of texts in groups, such as languages, every measure is taken in each group by itself, and
     a score of ``macro_f1`` is the mean over the groups; routers may know the group as the task.
-
-    Args:
-        model: backbone for texts, a name or ``{name: encoder, depth: 2}``: ``encoder`` routes
-            bytes, ``bag`` and ``wide_bag`` of character n-grams route whole texts.
-        ids: number of bytes that an id, the input of hash routing, stands for: the last ones at
-            an item where bytes are routed, else the first ones of the text.
-        max_length: bytes of a text that are read, from its start.
-        label_smoothing: of the cross-entropy.
-        score: ``accuracy`` or ``macro_f1``.
-
-    Raises:
-        ConfigError: naming the option that is invalid.
+    Each task documents the options.
     """
 
     has_ids = True
@@ -63,7 +52,6 @@ class Text(Task):
 
     def __init__(
         self,
-        *,
         model: str | Mapping[str, Any],
         ids: int,
         max_length: int,
@@ -72,11 +60,8 @@ class Text(Task):
     ) -> None:
         if score not in _SCORES:
             raise unknown("score", score, _SCORES)
-        for name, number in {"ids": ids, "max_length": max_length}.items():
-            if number < 1:
-                raise OptionError(name, number, "an integer >= 1")
-        if not 0 <= label_smoothing < 1:
-            raise OptionError("label_smoothing", label_smoothing, "a number in [0, 1)")
+        check_counts(ids=ids, max_length=max_length)
+        check_rates(label_smoothing=label_smoothing)
         self.score = Score(score, "maximize")
         self.model, self.options = choose_backbone(type(self), "texts", model)
         self.routes_bytes = backbone_class(self.model).routes_tokens
@@ -122,13 +107,10 @@ class Text(Task):
 
         train = self.texts.train
         number = len(train.classes)
+        skip: Any = {"ignore_index": _ELSEWHERE}
         metrics: dict[str, Callable[[], Metric]] = {
-            "accuracy": partial(
-                MulticlassAccuracy, number, average="micro", ignore_index=_ELSEWHERE
-            ),
-            "macro_f1": partial(
-                MulticlassF1Score, number, average="macro", ignore_index=_ELSEWHERE
-            ),
+            "accuracy": partial(MulticlassAccuracy, number, average="micro", **skip),
+            "macro_f1": partial(MulticlassF1Score, number, average="macro", **skip),
         }
         if train.group is None:
             return {name: MetricSpec(make()) for name, make in metrics.items()}
@@ -165,7 +147,10 @@ class Text(Task):
         return {**batch, "ids": ids_of(batch["x"], self.ids)}
 
     def features(self, batch: Batch) -> Tensor:
-        return features_of(batch["x"], self.ids) if self.routes_bytes else _histogram(batch)
+        """Of bytes their classes and bits; of whole texts the share of each byte, ``(B, 256)``."""
+        if self.routes_bytes:
+            return features_of(batch["x"], self.ids)
+        return byte_counts(batch["x"], batch["mask"]) / batch["length"].unsqueeze(1)
 
 
 #: A target that no measure counts.
@@ -184,10 +169,3 @@ def _first_bytes(x: Tensor, order: int) -> Tensor:
     """One number for the first ``order`` bytes of each text, ``(B,)``; 0 after its end."""
     start = F.pad(x[:, :order], (0, max(order - x.shape[1], 0)))
     return ngram_hashes(start, order)[:, -1]
-
-
-def _histogram(batch: Batch) -> Tensor:
-    """The share of each byte in the texts, ``(B, 256)``."""
-    counts = torch.zeros(len(batch["x"]), 256, device=batch["x"].device)
-    counts.scatter_add_(1, batch["x"].long(), batch["mask"].to(counts.dtype))
-    return counts / batch["length"].unsqueeze(1)

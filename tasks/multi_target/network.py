@@ -28,14 +28,7 @@ class Outputs:
 
 
 class MultiTaskNet(Backbone):
-    """Encoder, trunk, and a tower per target.
-
-    Args:
-        parts: targets and widths.
-        encoder: from a batch to its representation.
-        trunk: from there to a representation per target.
-        weighting: how losses become one; what it learns is part of the network.
-    """
+    """Encoder, trunk, a tower per target, and the weighting of losses, which may learn too."""
 
     def __init__(
         self, parts: Parts, encoder: nn.Module, trunk: Trunk, weighting: Weighting

@@ -1,8 +1,9 @@
 """Targets of a sample: their kinds, losses and scores."""
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,26 +45,34 @@ class Target:
             )
 
 
-@dataclass(frozen=True)
-class TargetKind:
+class TargetKind(ABC):
     """Loss and metrics of a kind of target.
 
-    Attributes:
-        outputs: width ``O`` of the network's output for such a target.
-        losses: outputs ``(B, O)`` and labels ``(B,)`` to ``(B,)``.
-        read: outputs ``(B, O)`` and labels ``(B,)``, NaN where there is none, to predictions
-            and labels as its metrics take them.
-        metrics: by name; the first is the main one.
-        merit: the main metric's value as a number of which 1 is the best.
+    Class attributes:
         log_likelihood: what the loss counts for in a log-likelihood with unit variance.
     """
 
-    outputs: Callable[[Target], int]
-    losses: Callable[[Target, Tensor, Tensor], Tensor]
-    read: Callable[[Target, Tensor, Tensor], tuple[Tensor, Tensor]]
-    metrics: Callable[[Target], dict[str, "Metric"]]
-    merit: Callable[[Target, float], float]
-    log_likelihood: float
+    log_likelihood: ClassVar[float] = 1.0
+
+    def outputs(self, target: Target) -> int:
+        """Width ``O`` of the network's output for such a target."""
+        return 1
+
+    @abstractmethod
+    def losses(self, target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Outputs ``(B, O)`` and labels ``(B,)`` to ``(B,)``."""
+
+    @abstractmethod
+    def read(self, target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs ``(B, O)`` and labels ``(B,)``, NaN if there is none, as metrics take them."""
+
+    @abstractmethod
+    def metrics(self, target: Target) -> dict[str, "Metric"]:
+        """Metrics by name; the first is the main one."""
+
+    def merit(self, target: Target, value: float) -> float:
+        """The main metric's value as a number of which 1 is the best."""
+        return value
 
 
 def kind_of(target: Target) -> TargetKind:
@@ -102,105 +111,65 @@ def _classes(labels: Tensor) -> Tensor:
     return labels.nan_to_num(UNKNOWN).long()
 
 
-# ---- two classes ----
+class _Binary(TargetKind):
+    def losses(self, target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
+        logits = outputs.squeeze(1)
+        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+
+    def read(self, target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return outputs.squeeze(1).double().sigmoid(), _classes(labels)
+
+    def metrics(self, target: Target) -> dict[str, "Metric"]:
+        from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
+
+        auc, accuracy = BinaryAUROC(ignore_index=UNKNOWN), BinaryAccuracy(ignore_index=UNKNOWN)
+        return {"auc": auc, "accuracy": accuracy}
 
 
-def _binary_losses(target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
-    logits = outputs.squeeze(1)
-    return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+class _Classes(TargetKind):
+    def outputs(self, target: Target) -> int:
+        return len(target.classes)
+
+    def losses(self, target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, labels.long(), reduction="none")
+
+    def read(self, target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return outputs.argmax(1), _classes(labels)
+
+    def metrics(self, target: Target) -> dict[str, "Metric"]:
+        from torchmetrics.classification import MulticlassAccuracy
+
+        from ..metrics.recall_by_class import RecallByClass
+
+        number = len(target.classes)
+        accuracy = MulticlassAccuracy(number, average="micro", ignore_index=UNKNOWN)
+        return {"accuracy": accuracy, "recall": RecallByClass(target.classes)}
 
 
-def _probability(target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    return outputs.squeeze(1).double().sigmoid(), _classes(labels)
+class _Number(TargetKind):
+    log_likelihood = 0.5
 
+    def losses(self, target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
+        return (outputs.squeeze(1) - (labels - target.mean) / target.scale).square()
 
-def _binary_metrics(target: Target) -> dict[str, "Metric"]:
-    from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
+    def read(self, target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        known = ~labels.isnan()
+        predicted = outputs.squeeze(1).double() * target.scale + target.mean
+        return predicted[known], labels[known].double()
 
-    return {
-        "auc": BinaryAUROC(ignore_index=UNKNOWN),
-        "accuracy": BinaryAccuracy(ignore_index=UNKNOWN),
-    }
+    def metrics(self, target: Target) -> dict[str, "Metric"]:
+        from torchmetrics import MeanAbsoluteError
 
+        return {"error": MeanAbsoluteError()}
 
-# ---- more classes ----
-
-
-def _class_losses(target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(outputs, labels.long(), reduction="none")
-
-
-def _most_likely(target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    return outputs.argmax(1), _classes(labels)
-
-
-def _class_metrics(target: Target) -> dict[str, "Metric"]:
-    from torchmetrics.classification import MulticlassAccuracy
-
-    from ..metrics.recall_by_class import RecallByClass
-
-    return {
-        "accuracy": MulticlassAccuracy(len(target.classes), average="micro", ignore_index=UNKNOWN),
-        "recall": RecallByClass(target.classes),
-    }
-
-
-# ---- numbers ----
-
-
-def _squared_errors(target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
-    return (outputs.squeeze(1) - (labels - target.mean) / target.scale).square()
-
-
-def _number(target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    known = ~labels.isnan()
-    predicted = outputs.squeeze(1).double() * target.scale + target.mean
-    return predicted[known], labels[known].double()
-
-
-def _number_metrics(target: Target) -> dict[str, "Metric"]:
-    from torchmetrics import MeanAbsoluteError
-
-    return {"error": MeanAbsoluteError()}
-
-
-def _skill(target: Target, error: float) -> float:
-    """1 without error, 0 where always saying the mean would do as well."""
-    return 1 - error / target.scale
-
-
-def _one(target: Target) -> int:
-    return 1
-
-
-def _itself(target: Target, value: float) -> float:
-    return value
+    def merit(self, target: Target, value: float) -> float:
+        """1 without error, 0 if always saying the mean would do as well."""
+        return 1 - value / target.scale
 
 
 #: What a target can be.
 KINDS: Mapping[str, TargetKind] = {
-    "binary": TargetKind(
-        outputs=_one,
-        losses=_binary_losses,
-        read=_probability,
-        metrics=_binary_metrics,
-        merit=_itself,
-        log_likelihood=1.0,
-    ),
-    "classes": TargetKind(
-        outputs=lambda target: len(target.classes),
-        losses=_class_losses,
-        read=_most_likely,
-        metrics=_class_metrics,
-        merit=_itself,
-        log_likelihood=1.0,
-    ),
-    "number": TargetKind(
-        outputs=_one,
-        losses=_squared_errors,
-        read=_number,
-        metrics=_number_metrics,
-        merit=_skill,
-        log_likelihood=0.5,
-    ),
+    "binary": _Binary(),
+    "classes": _Classes(),
+    "number": _Number(),
 }

@@ -51,6 +51,12 @@ def real(lengths: Tensor, length: int) -> Tensor:
     return torch.arange(length, device=lengths.device) < lengths.unsqueeze(1)
 
 
+def byte_counts(x: Tensor, mask: Tensor) -> Tensor:
+    """How often each text holds each byte, ``(B, 256)`` float, padding left out."""
+    counts = torch.zeros(len(x), BYTES, device=x.device)
+    return counts.scatter_add_(1, x.long(), mask.to(counts.dtype))
+
+
 def windows(values: Tensor, length: int, stride: int) -> Tensor:
     """Every ``stride``-th run of ``length`` values, ``(W, length)``: a view, no copy.
 

@@ -1,5 +1,6 @@
 """Progressive layered extraction: experts per target next to shared ones."""
 
+from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor, nn
@@ -26,8 +27,8 @@ class PLE(Trunk):
         super().__init__()
         self.tasks = len(parts.targets)
         level = partial(parts.layer, (parts.dim,))
-        inner = partial(_inner, tasks=self.tasks, own=own)
-        outer = partial(_outer, tasks=self.tasks, own=own)
+        inner = partial(_gates, cgc_shared, tasks=self.tasks, own=own)
+        outer = partial(_gates, cgc, tasks=self.tasks, own=own)
         self.norms = nn.ModuleList(nn.LayerNorm(parts.dim) for _ in range(parts.depth))
         self.levels = nn.ModuleList(level(inner) for _ in range(parts.depth - 1))
         self.levels.append(level(outer))
@@ -43,15 +44,9 @@ class PLE(Trunk):
         return x, routings
 
 
-def _inner(num_experts: int, *, tasks: int, own: int) -> GateTopology:
-    return cgc_shared(num_experts, tasks=tasks, shared=_num_shared(num_experts, tasks, own))
-
-
-def _outer(num_experts: int, *, tasks: int, own: int) -> GateTopology:
-    return cgc(num_experts, tasks=tasks, shared=_num_shared(num_experts, tasks, own))
-
-
-def _num_shared(num_experts: int, tasks: int, own: int) -> int:
+def _gates(
+    wiring: Callable[..., GateTopology], num_experts: int, *, tasks: int, own: int
+) -> GateTopology:
     shared = num_experts - tasks * own
     if own < 1 or shared < 1:
         raise OptionError(
@@ -60,4 +55,4 @@ def _num_shared(num_experts: int, tasks: int, own: int) -> int:
             f"an integer >= 1 that leaves one of moe.num_experts={num_experts} to be shared by "
             f"{tasks} targets",
         )
-    return shared
+    return wiring(num_experts, tasks=tasks, shared=shared)

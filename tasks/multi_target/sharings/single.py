@@ -9,7 +9,7 @@ from routers import Routing
 
 from ..._task import Batch
 from ._base import SHARINGS, Parts, Trunk
-from ._bottoms import build_bottoms
+from .shared_bottom import build_bottoms
 
 
 @SHARINGS.register("single")
@@ -39,11 +39,7 @@ class Single(Trunk):
 
 
 class Encoders(nn.Module):
-    """Several encoders of the same batch, ``(T, B, D)``.
-
-    Args:
-        encoders: one per target.
-    """
+    """Several encoders of the same batch, ``(T, B, D)``."""
 
     def __init__(self, encoders: Sequence[nn.Module]) -> None:
         super().__init__()
