@@ -244,12 +244,8 @@ def complete_part(
 ) -> dict[str, Any]:
     """Name and options of the part that an option of a task names, all defaults included.
 
-    Args:
-        task: whose ``part_defaults`` override the defaults of the part, and whose constructor
-            has the default name.
-        option: such as ``model``.
-        registry: the parts that it can name.
-        value: a name, or ``{name: …, option: …}``; either may be left out.
+    The default name is that of the task's constructor; the task's ``part_defaults`` override the
+    defaults of the part. The value is a name, or ``{name: …, option: …}`` with either left out.
 
     Raises:
         OptionError: for an unknown name, or an option that the part does not have.

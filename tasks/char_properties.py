@@ -101,11 +101,8 @@ class CharProperties(MultiTask):
 def word_ids(names: Sequence[bytes]) -> Tensor:
     """Hashed words and pairs of words, the first and the last word once more as such.
 
-    Args:
-        names: ``N`` of them, words between spaces or hyphens.
-
-    Returns:
-        ``(N, W)`` int64 from 1 to below ``WORDS``, 0 after the last.
+    Words are between spaces or hyphens. The result is ``(N, W)`` int64 from 1 to below ``WORDS``,
+    0 after the last.
 
     >>> found = word_ids([b"LATIN SMALL LETTER A", b"LETTER A"])
     >>> found.shape, len(set(found[1].tolist()) & set(found[0].tolist()) - {0})
@@ -122,13 +119,10 @@ def _parts(name: bytes) -> list[bytes]:
 
 
 class NameEncoder(nn.Module):
-    """The sum of a vector for every byte n-gram, word and pair of words: ``(B, D)``.
+    """The sum of a vector for every byte n-gram, word and pair of words: ``(B, dim)``.
 
-    What training never met starts at 0 and adds nothing.
-
-    Args:
-        dim: ``D``.
-        dropout: probability of leaving one of them out, in training.
+    Each is left out with probability ``dropout`` in training. What training never met starts at
+    0 and adds nothing.
     """
 
     def __init__(self, dim: int, dropout: float) -> None:

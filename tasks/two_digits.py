@@ -122,11 +122,7 @@ def _pairs(split: Batch, number: int, generator: torch.Generator) -> dict[str, T
 
 
 def overlay(pairs: Tensor, overlap: int) -> Tensor:
-    """The brighter of two images side by side, ``overlap`` columns over each other.
-
-    Args:
-        pairs: ``(B, 2, H, W)``.
-        overlap: from 0 to ``W``.
+    """The brighter of two images ``(B, 2, H, W)`` that share ``overlap`` columns, from 0 to W.
 
     >>> overlay(torch.tensor([[[[1.0, 2.0]], [[3.0, 1.0]]]]), overlap=1).tolist()
     [[[1.0, 3.0, 1.0]]]
@@ -137,12 +133,7 @@ def overlay(pairs: Tensor, overlap: int) -> Tensor:
 
 
 class PairEncoder(nn.Module):
-    """Two convolutions and a linear layer: ``(B, 1, 8, columns)`` to ``(B, D)``.
-
-    Args:
-        dim: ``D``.
-        columns: width of the images.
-    """
+    """Two convolutions and a linear layer: ``(B, 1, 8, columns)`` to ``(B, dim)``."""
 
     def __init__(self, dim: int, columns: int) -> None:
         super().__init__()

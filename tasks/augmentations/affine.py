@@ -29,12 +29,7 @@ class Affine(Augmentation):
 
 
 def random_affine(x: Tensor, strength: float) -> Tensor:
-    """Each image rotated, scaled and shifted at random.
-
-    Args:
-        x: ``(B, C, H, W)``.
-        strength: 1 for up to 10 degrees, 10% of size and 6% of the width.
-    """
+    """Each of the images ``(B, C, H, W)`` moved at random, as ``Affine`` documents."""
     draw = (torch.rand(4, len(x), device=x.device) * 2 - 1) * strength
     angle, scale, shift = draw[0] * 0.17, 1 + draw[1] * 0.1, draw[2:] * 0.12
     cos, sin = angle.cos() * scale, angle.sin() * scale

@@ -33,11 +33,7 @@ class FlipCrop(Augmentation):
 
 
 def random_flip(x: Tensor, chance: float) -> Tensor:
-    """Each image mirrored left to right, or unchanged.
-
-    Args:
-        x: ``(B, C, H, W)`` of any type.
-        chance: probability of a mirror image.
+    """Each of the images ``(B, C, H, W)`` mirrored left to right with this chance.
 
     >>> random_flip(torch.tensor([[[[1, 2, 3]]]]), chance=1.0).tolist()
     [[[[3, 2, 1]]]]
@@ -47,13 +43,10 @@ def random_flip(x: Tensor, chance: float) -> Tensor:
 
 
 def random_crop(x: Tensor, reach: tuple[int, int]) -> Tensor:
-    """Each image shifted at random, with zeros where it leaves the frame.
+    """Each of the images ``(B, C, H, W)`` shifted at random, with zeros outside its frame.
 
+    The largest vertical and horizontal shift is ``reach``, in pixels.
     Source: He et al. 2015, 1512.03385, section 4.2 (4 pixels around 32x32).
-
-    Args:
-        x: ``(B, C, H, W)`` of any type.
-        reach: largest shift in pixels, vertical and horizontal.
 
     >>> random_crop(torch.ones(1, 1, 8, 8, dtype=torch.uint8), (1, 1)).shape
     torch.Size([1, 1, 8, 8])

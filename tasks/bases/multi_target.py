@@ -111,11 +111,20 @@ class MultiTask(Task):
         }
 
     def overall(self, values: Mapping[str, float]) -> float:
-        return sum(map(partial(_merit, values), self.targets)) / len(self.targets)
+        merits = []
+        for target in self.targets:
+            kind = kind_of(target)
+            main = next(iter(kind.metrics(target)))
+            merits.append(kind.merit(target, values[f"{main}/{target.name}"]))
+        return sum(merits) / len(merits)
 
     def kinds(self) -> tuple[Labeling, ...]:
         return tuple(
-            Labeling(target.name, _class_names(target), partial(_class_of, target, index))
+            Labeling(
+                target.name,
+                target.classes if target.complete else (*target.classes, "unlabelled"),
+                partial(_class_of, target, index),
+            )
             for index, target in enumerate(self.targets)
             if target.classes
         )
@@ -139,15 +148,5 @@ def _of_target(target: Target, index: int, output: Any, batch: Batch) -> tuple[T
     return kind_of(target).read(target, output.logits[index], batch["y"][:, index])
 
 
-def _class_names(target: Target) -> tuple[str, ...]:
-    return target.classes if target.complete else (*target.classes, "unlabelled")
-
-
 def _class_of(target: Target, index: int, batch: Batch) -> Tensor:
     return batch["y"][:, index].nan_to_num(nan=len(target.classes)).long()
-
-
-def _merit(values: Mapping[str, float], target: Target) -> float:
-    kind = kind_of(target)
-    main = next(iter(kind.metrics(target)))
-    return kind.merit(target, values[f"{main}/{target.name}"])

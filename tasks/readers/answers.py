@@ -58,7 +58,8 @@ def _binary(rows: Rows, key: str, target: TargetColumn, column: Coded) -> Answer
     sides = {"positive": target.positive, "negative": target.negative}
     for side, given in sides.items():
         if given is not None:
-            values = given if _is_list(given) else [given]
+            one = isinstance(given, str) or not isinstance(given, Sequence)
+            values = [given] if one else given
             named = [
                 text for value in values for text in _meant(rows, f"{key}.{side}", value, column)
             ]
@@ -106,7 +107,3 @@ def _of_two(rows: Rows, target: TargetColumn, found: Answers) -> Answers:
         )
     need_two(rows.title, target.column, there, found.classes)
     return found
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)

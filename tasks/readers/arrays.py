@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .error import DataError, nearest, reading
 from .labelled import Labelled
-from .paths import Files, digest, existing, read_bytes, suffix_of
+from .paths import Files, digest, empty_file, existing, read_bytes, suffix_of
 from .pixels import Pixels, in_order, joined
 from .source import ImageSource
 from .split import SPLITS
@@ -106,7 +106,7 @@ def _npz_pairs(files: Files) -> list[tuple[str, tuple[str, Any], tuple[str, Any]
 
 def _npz_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not path.stat().st_size:
-        raise DataError(f"{path}: the file is empty; download it again or exclude it")
+        raise empty_file(path)
     with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 

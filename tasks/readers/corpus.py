@@ -26,7 +26,12 @@ def read_corpus(source: CorpusSource) -> Splits[Tensor]:
     Raises:
         DataError: naming file and cure.
     """
-    name, sha256, texts = _from_hub(source) if source.hub is not None else _from_files(source)
+    if source.hub is not None:
+        name, sha256, texts = _from_hub(source)
+    else:
+        files = _files(source)
+        texts = {split: b"".join(map(read_bytes, paths)) for split, paths in files.items()}
+        name, sha256 = existing(source).name, digest(files)
     parts = _contiguous(texts, source)
     sizes = "".join(f"{split} {len(part)}\n" for split, part in parts.items())
     tensors = {
@@ -34,15 +39,6 @@ def read_corpus(source: CorpusSource) -> Splits[Tensor]:
         for split, part in parts.items()
     }
     return Splits(name, sha256, hashlib.sha256(sizes.encode()).hexdigest(), **tensors)
-
-
-Named = tuple[str, str, dict[str, bytes]]
-
-
-def _from_files(source: CorpusSource) -> Named:
-    files = _files(source)
-    texts = {split: b"".join(map(read_bytes, paths)) for split, paths in files.items()}
-    return existing(source).name, digest(files), texts
 
 
 def _files(source: CorpusSource) -> Files:
@@ -62,7 +58,8 @@ def _files(source: CorpusSource) -> Files:
     return by_split(shown, source, named_after)
 
 
-def _from_hub(source: CorpusSource) -> Named:
+def _from_hub(source: CorpusSource) -> tuple[str, str, dict[str, bytes]]:
+    """Name, hash and text of each split."""
     sheets = hub_sheets(source)
     column = sheets.column(f"{KEY}.text", source.text)
     for row, text in enumerate(column):

@@ -88,8 +88,15 @@ def printable(text: str) -> str:
     """
     if text.isascii():
         return text
-    raw = text.encode("utf-8", "surrogateescape" if _escaped(text) else "surrogatepass")
-    return raw.decode("utf-8", "backslashreplace")
+    return encode_text(text).decode("utf-8", "backslashreplace")
+
+
+def encode_text(text: str) -> bytes:
+    """The bytes a text was read from; halves of surrogate pairs, which JSON has, are kept."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def sorted_names(names: set[str]) -> tuple[str, ...]:
@@ -100,14 +107,6 @@ def sorted_names(names: set[str]) -> tuple[str, ...]:
     """
     whole = all(re.fullmatch(r"[+-]?[0-9]+", name) for name in names)
     return tuple(sorted(names, key=(lambda n: (int(n), n)) if whole else (lambda n: (0, n))))
-
-
-def _escaped(text: str) -> bool:
-    try:
-        text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _not_known(what: str, text: str, names: Sequence[str], declared: bool) -> str:

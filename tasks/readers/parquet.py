@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .error import DataError, needed, reading
+from .error import needed, reading
+from .paths import empty_file
 from .records import Dialect
 from .sheets import Sheet
 
@@ -15,7 +16,7 @@ def parquet(path: Path, dialect: Dialect) -> Sheet:
     """A Parquet file; columns are read when they are asked for."""
     pq = needed("pyarrow.parquet", "data", str(path))
     if not path.stat().st_size:
-        raise DataError(f"{path}: the file is empty; download it again or exclude it")
+        raise empty_file(path)
     with reading(path):
         file = pq.ParquetFile(path)
         schema, rows = file.schema_arrow, file.metadata.num_rows

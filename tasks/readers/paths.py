@@ -125,8 +125,13 @@ def read_bytes(path: Path) -> bytes:
         if _is_gzip(path):
             content = gzip.decompress(content)
     if not content:
-        raise DataError(f"{path}: the file is empty; download it again or exclude it")
+        raise empty_file(path)
     return content
+
+
+def empty_file(path: Path) -> DataError:
+    """The error for a file without content."""
+    return DataError(f"{path}: the file is empty; download it again or exclude it")
 
 
 def digest(files: Files) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .error import DataError
 from .labelled import Labelled, read_class_folders
-from .labels import encode
+from .labels import encode, encode_text
 from .open import is_record_file, open_sheets
 from .paths import existing, files_of, read_bytes, suffix_of
 from .records import Dialect
@@ -97,18 +97,10 @@ def _is_text(path: Path) -> bool:
 
 def _bytes(text: Any, place: Place, row: int) -> bytes:
     if isinstance(text, str):
-        text = _encoded(text)
+        text = encode_text(text)
     if not isinstance(text, bytes):
         shown = "missing" if text is None else f"{type(text).__name__}, not text"
         raise DataError(f"{place(row)}: the text is {shown}; fix or remove the row")
     if not text:
         raise DataError(f"{place(row)}: the text is empty; fill or remove the row")
     return text
-
-
-def _encoded(text: str) -> bytes:
-    """The bytes a text was read from; halves of surrogate pairs, which JSON has, are kept."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")

@@ -30,14 +30,9 @@ def class_of(x: Tensor) -> Tensor:
 
 
 def features_of(x: Tensor, order: int) -> Tensor:
-    """A plain description of the last ``order`` bytes at each position: classes and bits.
+    """Classes and bits of the last ``n = order`` bytes at each position of ``x`` ``(B, L)``.
 
-    Args:
-        x: ``(B, L)`` bytes.
-        order: ``n``, from 1; bytes before the start are as byte 0.
-
-    Returns:
-        ``(B, L, n * 14)``, the earliest byte first.
+    The result is ``(B, L, n * 14)``, the earliest byte first; bytes before the start are as 0.
 
     >>> features_of(torch.tensor([[97]]), 1)[0, 0].int().tolist()
     [1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 0]
