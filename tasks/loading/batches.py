@@ -1,14 +1,44 @@
 """Feeding: sliced tensors in an order that a seed, an epoch and a position fix."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._task import Batch
-from .rank import Rank
 from .seeds import mix_seed
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One of the processes that train a run; by default the only one.
+
+    Attributes:
+        rank: index of the process, from 0.
+        world_size: number of processes.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+
+    def share(self, rows: Tensor) -> Tensor:
+        """The part of some rows that belongs to this process, in their order.
+
+        >>> [Rank(rank, world_size=3).share(torch.arange(5)).tolist() for rank in range(3)]
+        [[0, 1], [2, 3], [4]]
+        """
+        return rows.tensor_split(self.world_size)[self.rank]
+
+    def share_of(self, batch: Batch) -> Batch:
+        """The part of a batch that belongs to this process."""
+        return {name: self.share(values) for name, values in batch.items()}
+
+    def all(self) -> list["Rank"]:
+        """All ranks of the run, this one included."""
+        return [Rank(rank, self.world_size) for rank in range(self.world_size)]
+
 
 #: The rank of a process that trains alone.
 WHOLE = Rank()

@@ -17,7 +17,7 @@ from routers import ConfigError
 
 from ..config.compose import CONFIG, compose
 from ..config.overrides import load_yaml
-from ..loading.rank import Rank
+from ..loading.batches import Rank
 from ..training.devices import init_process_group
 from ..training.divergence import DivergedError
 from ..training.signals import Stop, StoppedError

@@ -19,8 +19,7 @@ from .._task import Batch, Data, Task
 from ..assembly.build import build_backbone, build_control, build_task, prepare_routers
 from ..config.compose import PARTS
 from ..config.schema import Config, TrainerConfig, arm_name
-from ..loading.batches import Batches, InOrder, num_rows
-from ..loading.rank import Rank
+from ..loading.batches import Batches, InOrder, Rank, num_rows
 from ..training.callbacks import OnValidation, ProgressBar, Record, ReportValidation, Reseed
 from ..training.checkpoints import Checkpoints
 from ..training.csv_logger import CsvLog

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..loading.rank import Rank
+from ..loading.batches import Rank
 from ..loading.seeds import mix_seed
 from .module import RoutedModule
 

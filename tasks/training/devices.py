@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from routers import ConfigError, OptionError
 
-from ..loading.rank import Rank
+from ..loading.batches import Rank
 
 #: Address of the store at which ranks connect: all run on this machine.
 HOST = "127.0.0.1"
