@@ -9,7 +9,7 @@ run: $(VENV)/.ready
 	$(BIN)/python -m sweeps sweep=digits out=runs/digits
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -30,7 +30,14 @@ GATED = [
     if gate != routers.ROUTERS.options(router)["gate"]
 ]
 
-WITHOUT_SCORES = {"options_learn", "idle_experts", "nothing_kept", "losses_are_independent"}
+WITHOUT_SCORES = {
+    "copy_and_pickle",
+    "idle_experts",
+    "losses_are_independent",
+    "nothing_kept",
+    "options_learn",
+    "work_is_bounded",
+}
 ABOUT_SCORES = [
     check
     for check in CHECKS
