@@ -67,6 +67,7 @@ def _sweep(arguments, address):
     server = forkserver._forkserver
     server._forkserver_address = address
     server.ensure_running = forkserver.ensure_running = lambda: None
+    os.environ.pop("SWITCHYARD_MACHINE", None)  # the server has it if another test started it
     main(arguments)
 
 
