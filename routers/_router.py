@@ -54,8 +54,8 @@ class Router(nn.Module, ABC):
     keyword arguments of its constructor are its config schema.
 
     Args:
-        dim: ``D``, the width of the items.
-        num_experts: ``E``.
+        dim: ``D``, the width of the items; subclasses document only what they add.
+        num_experts: ``E``, the number of experts.
 
     Class attributes:
         traits: declared properties; an instance may declare fewer than its class.

@@ -26,8 +26,6 @@ class BaseAssignment(Router):
     Source: BASE layers, Lewis et al. 2021, 2103.16716, equations 1 to 3 and algorithm 1.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         gate: scores the pairs of items and experts.
 
     >>> router = BaseAssignment(4, 2)

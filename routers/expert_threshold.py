@@ -1,8 +1,5 @@
 """Expert threshold routing: each expert takes the items above a running threshold."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -89,8 +86,6 @@ class ExpertThreshold(Router):
     histograms around the threshold, which add up over ranks.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         factor: experts per item on average.
         decay: weight of the previous ``c`` in an update, in [0, 1).
         gate: scores the experts.
@@ -104,7 +99,7 @@ class ExpertThreshold(Router):
     """
 
     traits = Traits(convex=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"factor": [1.0, 1.5, 2.0], "decay": [0.9, 0.99]}
+    search_space = {"factor": [1.0, 1.5, 2.0], "decay": [0.9, 0.99]}
 
     def __init__(
         self,

@@ -1,8 +1,5 @@
 """Group-limited top-K: each item reaches a bounded number of expert groups, such as devices."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -24,7 +21,6 @@ class GroupedTopK(SigmoidTopKBase):
     DeepSeek-V2 2405.04434, section 2.2.2, where a group's score is its maximum.
 
     Args:
-        dim: ``D``.
         num_experts: ``E``, a multiple of ``expert_groups``.
         k: experts per item.
         expert_groups: number of groups.
@@ -46,7 +42,7 @@ class GroupedTopK(SigmoidTopKBase):
     """
 
     rules = LOAD_RULES
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "rule": list(LOAD_RULES)}
+    search_space = {"k": [2, 3], "rule": list(LOAD_RULES)}
 
     def __init__(
         self,

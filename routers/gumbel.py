@@ -1,8 +1,6 @@
 """Gumbel top-K: experts sampled from the gate's distribution."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +25,6 @@ class Gumbel(Router):
     1903.06059.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         k: experts per item.
         temperature: ``tau_0``.
         floor: minimum temperature.
@@ -43,8 +39,8 @@ class Gumbel(Router):
     """
 
     traits = Traits(exact_gradients=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4], "floor": [0.1, 0.5]}
-    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    search_space = {"k": [1, 2, 4], "floor": [0.1, 0.5]}
+    default_losses = {"switch": 0.01}
 
     def __init__(
         self,

@@ -1,8 +1,5 @@
 """Top-K with null experts, which output zero."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -36,7 +33,6 @@ class NullExperts(Router):
     their losses for nulls: Wang et al. 2024, 2408.15664.
 
     Args:
-        dim: ``D``.
         num_experts: ``E``, the real experts.
         k: choices per item, including null experts.
         nulls: ``Z``.
@@ -50,8 +46,8 @@ class NullExperts(Router):
     """
 
     traits = Traits(convex=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 3, 4], "nulls": [2, 4, 8]}
-    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    search_space = {"k": [2, 3, 4], "nulls": [2, 4, 8]}
+    default_losses = {"switch": 0.01}
     num_counts = 2
 
     def __init__(

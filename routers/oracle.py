@@ -24,7 +24,6 @@ class Oracle(Hash):
 
     Args:
         dim: ``D``, unused.
-        num_experts: ``E``.
         table: kind of table, as for ``hash``.
         buckets: size of the table; ids are reduced modulo this.
         seed: random seed of the table.

@@ -14,8 +14,6 @@ class RandomFixed(Router):
     randomly initialized and fixed router of SMoE-Dropout, Chen et al. 2023, 2303.01610.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         k: experts per item, weighted by the softmax over their scores.
         gate: the frozen gate.
 

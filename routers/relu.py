@@ -1,8 +1,5 @@
 """ReLU routing: experts with positive scores, K on average."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -27,8 +24,6 @@ class ReLU(Router):
     one coefficient.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         k: target number of active experts per item, on average.
         alpha: factor of each update of the coefficient, in (1, 10].
         start: initial coefficient, in (0, 1); it stays in ``[start, 1 / start]``.
@@ -41,8 +36,8 @@ class ReLU(Router):
     """
 
     traits = Traits(convex=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4]}
-    default_losses: ClassVar[Mapping[str, float]] = {"balanced_sparsity": 1.0}
+    search_space = {"k": [1, 2, 4]}
+    default_losses = {"balanced_sparsity": 1.0}
     num_counts = 2
 
     def __init__(

@@ -1,8 +1,5 @@
 """Sinkhorn routing: a balanced transport plan between items and experts."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -29,8 +26,6 @@ class Sinkhorn(Router):
     Source: S-BASE, Clark et al. 2022, 2202.01169, section 3.1.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         k: experts per item; 1 in the source.
         rounds: number of scalings of rows and columns.
         gate: scores the pairs of items and experts.
@@ -42,7 +37,7 @@ class Sinkhorn(Router):
     """
 
     traits = Traits(per_item=False, causal=False, convex=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [1, 2]}
+    search_space = {"k": [1, 2]}
 
     def __init__(
         self, dim: int, num_experts: int, *, k: int = 2, rounds: int = 20, gate: GateSpec = "linear"

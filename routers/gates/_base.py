@@ -16,6 +16,8 @@ GateSpec = str | Mapping[str, Any]
 class Gate(nn.Module, ABC):
     """Maps ``items`` to logits ``(N, outputs)``, in float32 or wider.
 
+    The first two arguments of every gate are ``dim``, ``D``, and ``outputs``, the number of scores.
+
     Class attributes:
         per_item: an item's scores depend on that item only.
         causal: an item's scores never depend on later items of its group.

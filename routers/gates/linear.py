@@ -19,8 +19,6 @@ class Linear(Gate):
     """``h = x W``, without a bias (Shazeer et al. 2017, equation 2, 1701.06538).
 
     Args:
-        dim: ``D``.
-        outputs: number of scores.
         scale: standard deviation of the initial logits for items of unit variance; 0 starts
             with perfect balance, as in the paper.
 

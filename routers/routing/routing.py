@@ -345,11 +345,9 @@ class Routing:
         weight: Tensor,
         num_experts: int,
         *,
-        logits: Tensor | None = None,
         probs: Tensor | None = None,
-        expected_load: Tensor | None = None,
         extras: Mapping[str, Tensor] | None = None,
-        **layout: Any,
+        **fields: Any,
     ) -> "Routing":
         """A routing of ``items``, after a check of what comes with its assignments."""
         routing = cls(
@@ -360,11 +358,9 @@ class Routing:
             num_experts,
             groups=items.groups,
             mask=items.mask,
-            logits=logits,
             given_probs=probs,
-            expected_load=expected_load,
             extras=extras or {},
-            **layout,
+            **fields,
         )
         scored = {"N": len(items), "E": num_experts}
         if routing.candidates is not None:
