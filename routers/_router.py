@@ -54,8 +54,11 @@ class Router(nn.Module, ABC):
     keyword arguments of its constructor are its config schema.
 
     Args:
-        dim: ``D``, the width of the items; subclasses document only what they add.
+        dim: ``D``, the width of the items.
         num_experts: ``E``, the number of experts.
+
+    Subclasses document what they add. Options with the same meaning everywhere are ``k``, the
+    number of experts per item, and ``gate``, which scores the experts.
 
     Class attributes:
         traits: declared properties; an instance may declare fewer than its class.

@@ -24,11 +24,9 @@ class BatchPriority(Router):
     Source: V-MoE, Riquelme et al. 2021, 2106.05974, equation 2 and section 4.1.
 
     Args:
-        k: experts per item.
         capacity: places relative to an even load, > 0.
         weighting: ``probability``, or ``renormalized`` (over the K before dropping; needs
             ``k >= 2``).
-        gate: scores the experts.
 
     >>> router = BatchPriority(4, 2, k=1, capacity=0.5)
     >>> routing = router(Items(torch.randn(8, 4)))

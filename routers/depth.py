@@ -26,7 +26,6 @@ class Depth(Router):
         share: fraction of a group's items that is processed, in (0, 1]. The paper's best is
             0.125 in every other block.
         k: experts per selected item.
-        gate: scores the experts.
         depth_gate: scores the items.
 
     >>> import torch

@@ -20,7 +20,6 @@ class Entmax(Router):
 
     Args:
         alpha: in [1.05, 2]; 1.5 and 2 are solved by sorting, others by bisection.
-        gate: scores the experts.
 
     >>> import torch
     >>> router = Entmax(3, 3)

@@ -88,7 +88,6 @@ class ExpertThreshold(Router):
     Args:
         factor: experts per item on average.
         decay: weight of the previous ``c`` in an update, in [0, 1).
-        gate: scores the experts.
 
     >>> import torch
     >>> router = ExpertThreshold(4, 8, factor=2.0)

@@ -15,23 +15,16 @@ class GroupedTopK(SigmoidTopKBase):
 
     The ``E`` experts form equal groups, for instance those of one device. A group's score is
     the sum of its two largest ``sigma(h) + b``; the experts outside of the best groups score
-    ``-inf``, and ``S`` is the top K of all. Weights and bias are those of ``sigmoid``.
+    ``-inf``, and ``S`` is the top K of all. Weights and bias are those of ``sigmoid``, with the
+    options ``weighting``, ``scale``, ``rule`` (``sign`` or ``proportional``) and ``rate``.
 
     Source: node-limited routing of DeepSeek-V3 2412.19437, section 2.1.2; by devices in
     DeepSeek-V2 2405.04434, section 2.2.2, where a group's score is its maximum.
 
     Args:
         num_experts: ``E``, a multiple of ``expert_groups``.
-        k: experts per item.
         expert_groups: number of groups.
         kept_groups: number of groups that an item may reach.
-        weighting: ``renormalized`` (sums to one; needs ``k >= 2``) or ``probability``
-            (the scores themselves).
-        scale: factor of the weights.
-        rule: update of the bias: by the ``sign`` of the mean load minus each expert's load, or
-            ``proportional`` to it.
-        rate: step size of the update; None for the rule's default, 0 for no bias.
-        gate: scores the experts.
 
     >>> import torch
     >>> from routers import Items

@@ -22,7 +22,6 @@ class GShardTop2(Router):
 
     Args:
         num_experts: ``E``, >= 2.
-        gate: scores the experts.
 
     >>> router = GShardTop2(4, 8).eval()
     >>> routing = router(Items(torch.randn(100, 4)))

@@ -25,11 +25,9 @@ class Gumbel(Router):
     1903.06059.
 
     Args:
-        k: experts per item.
         temperature: ``tau_0``.
         floor: minimum temperature.
         rate: annealing rate per step; 0 keeps the temperature constant.
-        gate: scores the experts.
 
     >>> router = Gumbel(4, 8, k=2, rate=0.001)
     >>> for _ in range(100):

@@ -29,7 +29,6 @@ class Merged(Router):
     Args:
         over: one merged expert per ``group`` (a sequence of tokens), or per ``item``, for banks
             that process whole samples.
-        gate: scores the experts.
 
     >>> import torch
     >>> routing = Merged(4, 8)(Items(torch.randn(6, 4), groups=2))

@@ -27,7 +27,6 @@ class ReLU(Router):
         k: target number of active experts per item, on average.
         alpha: factor of each update of the coefficient, in (1, 10].
         start: initial coefficient, in (0, 1); it stays in ``[start, 1 / start]``.
-        gate: scores the experts.
 
     >>> router = ReLU(4, 8, k=2, start=0.5, alpha=2.0)
     >>> router.adapt_from_counts(torch.tensor([30, 10]))  # 3 of 8 were active

@@ -17,14 +17,12 @@ class Sigmoid(SigmoidTopKBase):
     2408.15664, algorithm 1.
 
     Args:
-        k: experts per item.
         weighting: ``renormalized`` (sums to one; needs ``k >= 2``) or ``probability``
             (the scores themselves).
         scale: factor of the weights.
         rule: update of the bias: by the ``sign`` of the mean load minus each expert's load,
             ``proportional`` to it, or towards the bias of an even load (``quantile``).
         rate: step size of the update; None for the rule's default, 0 for no bias.
-        gate: scores the experts.
 
     >>> import torch
     >>> from routers import Items

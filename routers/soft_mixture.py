@@ -18,7 +18,6 @@ class SoftMixture(Router):
 
     Args:
         temperature: ``T``, > 0; lower is sharper.
-        gate: scores the experts.
 
     >>> import torch
     >>> SoftMixture(4, 8)(Items(torch.randn(5, 4))).load.tolist()

@@ -18,7 +18,6 @@ class Sparsemax(SoftMixture):
 
     Args:
         temperature: ``T``, > 0; lower values select fewer experts.
-        gate: scores the experts.
 
     >>> import torch
     >>> router = Sparsemax(3, 3)

@@ -22,7 +22,6 @@ class Stochastic(Router):
 
     Args:
         dim: ``D``, unused.
-        k: experts per item.
         seed: random seed of the draws in eval.
 
     >>> router = Stochastic(4, 8).eval()

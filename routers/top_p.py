@@ -23,7 +23,6 @@ class TopP(Router):
 
     Args:
         threshold: ``P``, in (0, 1]; 1 selects every expert.
-        gate: scores the experts.
 
     >>> router = TopP(3, 3, threshold=0.8)
     >>> _ = router.gate.weight.data.copy_(torch.eye(3))

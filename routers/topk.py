@@ -16,11 +16,9 @@ class TopK(Router):
     ``weighting=probability``); Mixtral 2401.04088 (``k=2``, ``weighting=renormalized``).
 
     Args:
-        k: experts per item.
         weighting: ``renormalized`` (sums to one; needs ``k`` of 2 or more) or ``probability``.
         jitter: in training the gate's input is multiplied by uniform noise in
             ``[1 - jitter, 1 + jitter]`` (Switch).
-        gate: scores the experts.
 
     >>> import torch
     >>> router = TopK(4, 8, k=2)

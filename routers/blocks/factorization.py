@@ -19,9 +19,7 @@ def divisors(number: int) -> list[int]:
 def num_branches(num_experts: int, branches: int) -> int:
     """The number of equal branches; for 0 the smallest divisor >= ``sqrt(num_experts)``.
 
-    Raises:
-        OptionError: if ``branches`` does not divide ``num_experts``, or that is prime.
-
+    ``OptionError`` if ``branches`` does not divide ``num_experts``, or that is prime.
 
     >>> num_branches(12, 0)
     4
@@ -43,11 +41,7 @@ def num_branches(num_experts: int, branches: int) -> int:
 
 
 def num_columns(num_experts: int) -> int:
-    """The largest divisor <= ``sqrt(num_experts)``.
-
-    Raises:
-        OptionError: if ``num_experts`` is prime.
-
+    """The largest divisor <= ``sqrt(num_experts)``; ``OptionError`` if ``num_experts`` is prime.
 
     >>> num_columns(12)
     3
