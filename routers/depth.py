@@ -77,13 +77,7 @@ class Depth(Router):
 def top_share(items: Items, scores: Tensor, share: float) -> Tensor:
     """Mask of the ``ceil(share * n)`` of each group's ``n`` unpadded items that score highest.
 
-    Args:
-        items: the items, in groups.
-        scores: ``(N,)``.
-        share: in (0, 1].
-
-    Returns:
-        ``(N,)`` bool; ties are broken by position.
+    ``scores`` and the mask are ``(N,)``; ties are broken by position.
 
     >>> top_share(Items(torch.zeros(3, 1)), torch.tensor([0.1, 0.5, 0.2]), 0.5).tolist()
     [False, True, True]

@@ -22,7 +22,6 @@ class ExpertChoice(Router):
 
     Args:
         factor: experts per item on average.
-        gate: scores the pairs of items and experts.
 
     >>> router = ExpertChoice(4, 2, factor=1.0)
     >>> router(Items(torch.randn(6, 4))).load.tolist()

@@ -14,11 +14,9 @@ _NUM_SAMPLES = 4096
 
 
 class Threshold(Float32State):
-    """A running mean ``(E,)``: of all steps at first, exponential later.
+    """A running mean from ``start``, ``(E,)``: of all steps at first, exponential later.
 
-    Args:
-        start: ``(E,)``, the initial value.
-        decay: the weight of the previous value, in [0, 1).
+    ``decay``, in [0, 1), is then the weight of the previous value.
 
     >>> mean = Threshold(torch.tensor([0.5]), decay=0.75)
     >>> for new in (1.0, 0.0, 0.5, 0.5, 0.0):

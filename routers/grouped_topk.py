@@ -74,12 +74,9 @@ def check_groups(num_experts: int, k: int, groups: int, kept: int) -> None:
 
 
 def in_best_groups(scores: Tensor, groups: int, kept: int) -> Tensor:
-    """Mask the scores outside of each item's best groups, by their two largest, with ``-inf``.
+    """Mask scores ``(N, E)`` outside of each item's best groups with ``-inf``.
 
-    Args:
-        scores: ``(N, E)``.
-        groups: number of equal groups.
-        kept: number of groups that are not masked.
+    Of ``groups`` equal groups, ``kept`` stay: those with the largest sums of their two best scores.
 
     >>> in_best_groups(torch.tensor([[0.9, 0.1, 0.6, 0.5]]), groups=2, kept=1).tolist()
     [[-inf, -inf, 0.6000, 0.5]]

@@ -82,11 +82,6 @@ MIN_TEMPERATURE = 1e-30
 class Annealed(nn.Module):
     """``max(floor, first exp(-rate t))`` after ``t`` steps (Jang et al. 2017, section 2.2).
 
-    Args:
-        first: initial temperature.
-        floor: minimum temperature.
-        rate: annealing rate per step; 0 keeps the temperature constant.
-
     >>> temperature = Annealed(1.0, floor=0.5, rate=0.1)
     >>> temperature.step()
     >>> round(temperature.value.item(), 4)

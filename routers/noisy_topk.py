@@ -16,7 +16,6 @@ class NoisyTopK(Router):
 
     Args:
         k: experts per item, >= 2.
-        gate: scores the experts before noise.
 
     >>> import torch
     >>> router = NoisyTopK(4, 8, k=2)

@@ -92,12 +92,8 @@ class NullBias(Float32State):
     """A bias added to the scores of null experts when experts are selected.
 
     ``b += u sign(target - null choices)``, once per step: the update of Wang et al. 2024,
-    2408.15664, applied to null experts against real ones.
-
-    Args:
-        experts: number of real experts.
-        nulls: number of null experts; the target is their share of all choices.
-        rate: ``u``.
+    2408.15664, applied to null experts against real ones. The target is the share of ``nulls``
+    in all experts, times the number of all choices; ``rate`` is ``u``.
 
     >>> bias = NullBias(experts=4, nulls=4, rate=0.25)
     >>> bias.adapt(bias.counts(torch.tensor([[True, True, False]])))

@@ -82,11 +82,8 @@ class ReLU(Router):
 class SparsityCoefficient(Float32State):
     """The coefficient of the sparsity loss, multiplied or divided by ``alpha`` at every step.
 
-    Source: ReMoE, Wang et al. 2024, 2412.14711, section 3.3.
-
-    Args:
-        start: initial and minimum value; its inverse is the maximum.
-        alpha: factor of an update.
+    Starts from ``start`` and stays in ``[start, 1 / start]``. Source: ReMoE, Wang et al. 2024,
+    2412.14711, section 3.3.
 
     >>> coefficient = SparsityCoefficient(0.5, 2.0)
     >>> coefficient.update(excess=3)

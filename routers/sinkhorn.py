@@ -28,7 +28,6 @@ class Sinkhorn(Router):
     Args:
         k: experts per item; 1 in the source.
         rounds: number of scalings of rows and columns.
-        gate: scores the pairs of items and experts.
 
     >>> from torch import tensor
     >>> scores, real = tensor([[[2.0, 0.0], [1.0, 0.0]]]), tensor([[True, True]])
@@ -66,10 +65,7 @@ class Sinkhorn(Router):
 def column_potentials(scores: Tensor, real: Tensor, rounds: int) -> Tensor:
     """``v``, ``(G, 1, E)``: all columns of the plan sum to ``n / E`` for ``n`` items.
 
-    Args:
-        scores: ``(G, L, E)``.
-        real: ``(G, L)`` bool, False for padding.
-        rounds: number of scalings of rows and columns.
+    ``scores`` are ``(G, L, E)``; ``real``, ``(G, L)`` bool, is False for padding.
     """
     scores = scores.masked_fill(~real.unsqueeze(-1), 0.0)
     absent = torch.zeros_like(scores).masked_fill(~real.unsqueeze(-1), -torch.inf)

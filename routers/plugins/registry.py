@@ -134,8 +134,7 @@ class Registry(Mapping[str, Any], Generic[Part]):
             )
         return part
 
-    def __getitem__(self, name: str) -> Any:
-        return self.get_part(name)
+    __getitem__ = get_part
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.available())
