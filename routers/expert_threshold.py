@@ -59,12 +59,10 @@ def initial_threshold(gate: Gate, dim: int, share: float) -> Tensor:
     device = next(gate.parameters(), x).device
     logits = gate(Items(x.to(device)))
     if not logits.std(0).all():
-        raise OptionError(
-            "gate",
-            "a gate with equal scores for all items",
-            "initial scores that differ, since no threshold separates equal ones",
-            "Initialize it with random weights, or choose another gate",
-        )
+        found = "a gate with equal scores for all items"
+        expected = "initial scores that differ, since no threshold separates equal ones"
+        cure = "Initialize it with random weights, or choose another gate"
+        raise OptionError("gate", found, expected, cure)
     return logits.t().topk(max(1, round(share * _NUM_SAMPLES))).values[:, -1]
 
 
@@ -109,8 +107,7 @@ class ExpertThreshold(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < factor <= num_experts:
-            expected = f"a number in (0, num_experts={num_experts}]"
-            raise OptionError("factor", factor, expected)
+            raise OptionError("factor", factor, f"a number in (0, num_experts={num_experts}]")
         self.share = factor / num_experts
         self.num_counts = num_experts * BINS
         self.gate = self.build_gate(gate)

@@ -99,12 +99,8 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def merged_heads(expert: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     """Merge equal experts of an item's heads and sum their weights.
 
-    Args:
-        expert: ``(N, H, K)`` int64, distinct within a head.
-        weight: ``(N, H, K)``.
-
-    Returns:
-        ``(N, H K)`` experts, their weights, and a mask of the places in use; None for all.
+    Of experts, distinct within a head, and weights ``(N, H, K)`` to experts and weights
+    ``(N, H K)``, and a mask of the places in use; None for all.
 
     >>> expert, weight = torch.tensor([[[5, 2], [2, 7]]]), torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
     >>> [part.tolist() for part in merged_heads(expert, weight)]

@@ -37,9 +37,8 @@ class NoisyScores(nn.Module):
     Noise is drawn in training only. Its scale is initially the same for every expert.
 
     Args:
-        gate: computes the clean scores ``h``.
+        gate: computes the clean scores ``h``, ``(N, outputs)``.
         dim: ``D``.
-        outputs: number of the gate's scores.
     """
 
     def __init__(self, gate: Gate, dim: int, outputs: int) -> None:
