@@ -27,7 +27,6 @@ class Agreement(Router):
     Args:
         rounds: number of times ``c`` is computed; 1 is a soft mixture, squashed.
         squash: whether the output is ``y``, of length below 1, or ``s``.
-        gate: computes the initial scores of the experts.
 
     >>> routing = Agreement(4, 8, rounds=3)(Items(torch.randn(5, 4)))
     >>> routing.load.tolist(), routing.execution.combiner.rounds

@@ -15,7 +15,6 @@ class RandomFixed(Router):
 
     Args:
         k: experts per item, weighted by the softmax over their scores.
-        gate: the frozen gate.
 
     >>> router = RandomFixed(4, 8)
     >>> sum(p.numel() for p in router.parameters() if p.requires_grad)

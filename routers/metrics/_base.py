@@ -19,6 +19,11 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+def total(values: Sequence[float]) -> float:
+    """Sum."""
+    return sum(values)
+
+
 class RoutingMetric(Metric, ABC):
     """A metric of one routed layer, accumulated over batches and ranks.
 

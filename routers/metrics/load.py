@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..routing.routing import Routing
-from ._base import METRICS, RoutingMetric
+from ._base import METRICS, RoutingMetric, total
 from ._functional import load_cv, load_entropy, max_violation
 
 
@@ -62,7 +62,7 @@ class LoadEntropy(LoadMetric):
 class DeadExperts(LoadMetric):
     """Number of experts that computed no row; summed over layers."""
 
-    over_layers = staticmethod(sum)
+    over_layers = staticmethod(total)
 
     def compute(self) -> int:
         return int((self.load == 0).sum())

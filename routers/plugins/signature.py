@@ -126,7 +126,7 @@ class ShowsArguments:
                 self.__dict__["_arguments"] = dict(list(call.arguments.items())[1:])
             init(self, *args, **options)
 
-        cls.__init__ = recording  # type: ignore[misc]
+        cls.__init__ = recording  # type: ignore[method-assign]
 
     def extra_repr(self) -> str:
         recorded = vars(self).get("_arguments", {})
