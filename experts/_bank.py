@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from routers import OptionError, Routing
-from routers.plugins import Registry, describe_arguments, record_arguments
+from routers.plugins import Registry, ShowsArguments
 
 from .kernels.layouts import DispatchIndex
 
 
-class Bank(nn.Module, ABC):
+class Bank(ShowsArguments, nn.Module, ABC):
     """All experts of one layer, with one architecture.
 
     The engine passes a bank rows sorted by expert, and the number of rows of each. A bank is
@@ -56,10 +56,6 @@ class Bank(nn.Module, ABC):
         newest = next(base for base in cls.__mro__ if {"forward", "mix"} & vars(base).keys())
         if "mix" not in vars(newest):  # an inherited ``mix`` would bypass the new ``forward``
             setattr(cls, "mix", Bank.mix)  # noqa: B010
-        record_arguments(cls)
-
-    def extra_repr(self) -> str:
-        return describe_arguments(self)
 
     @abstractmethod
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ._torch import uncompiled
 from .gates import Gate, GateSpec, build_gate
-from .plugins import OptionError, Registry, describe_arguments, record_arguments
+from .plugins import OptionError, Registry, ShowsArguments
 from .routing import Items, Routing
 
 
@@ -47,7 +47,7 @@ class Traits:
     has_logits: bool = True
 
 
-class Router(nn.Module, ABC):
+class Router(ShowsArguments, nn.Module, ABC):
     """Assigns items to experts.
 
     A router returns a ``Routing``; it computes no loss, logs no metric and moves no data. The
@@ -55,7 +55,10 @@ class Router(nn.Module, ABC):
 
     Args:
         dim: ``D``, the width of the items.
-        num_experts: ``E``.
+        num_experts: ``E``, the number of experts.
+
+    Subclasses document what they add. Options with the same meaning everywhere are ``k``, the
+    number of experts per item, and ``gate``, which scores the experts.
 
     Class attributes:
         traits: declared properties; an instance may declare fewer than its class.
@@ -78,13 +81,6 @@ class Router(nn.Module, ABC):
             raise OptionError("num_experts", num_experts, "an integer >= 1")
         self.dim = dim
         self.num_experts = num_experts
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        record_arguments(cls)
-
-    def extra_repr(self) -> str:
-        return describe_arguments(self)
 
     @abstractmethod
     def forward(self, items: Items) -> Routing:

@@ -1,8 +1,6 @@
 """Routing by agreement: weights that follow the agreement of the experts' outputs."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,18 +25,15 @@ class Agreement(Router):
     Source: Sabour et al. 2017, 1710.09829, procedure 1 and equation 1.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         rounds: number of times ``c`` is computed; 1 is a soft mixture, squashed.
         squash: whether the output is ``y``, of length below 1, or ``s``.
-        gate: computes the initial scores of the experts.
 
     >>> routing = Agreement(4, 8, rounds=3)(Items(torch.randn(5, 4)))
     >>> routing.load.tolist(), routing.execution.combiner.rounds
     ([5, 5, 5, 5, 5, 5, 5, 5], 3)
     """
 
-    search_space: ClassVar[Mapping[str, Any]] = {"rounds": [1, 2, 3], "squash": [True, False]}
+    search_space = {"rounds": [1, 2, 3], "squash": [True, False]}
 
     def __init__(
         self,

@@ -25,11 +25,6 @@ class BaseAssignment(Router):
 
     Source: BASE layers, Lewis et al. 2021, 2103.16716, equations 1 to 3 and algorithm 1.
 
-    Args:
-        dim: ``D``.
-        num_experts: ``E``.
-        gate: scores the pairs of items and experts.
-
     >>> router = BaseAssignment(4, 2)
     >>> router(Items(torch.randn(6, 4))).load.tolist()
     [3, 3]
@@ -80,7 +75,7 @@ _MAX_ROUNDS_PER_EXPERT = 100
 
 
 def auction(scores: Scores, places: int, tolerance: float = 1e-2) -> Experts:
-    """A nearly optimal expert of each item, with at most ``places`` items per expert.
+    """A nearly optimal expert of each item, ``(n,)``, with at most ``places`` items per expert.
 
     Each unassigned item bids for the expert of the highest value, which is score minus price: the
     price at which its second best has the same value, plus an increment. An expert keeps its
@@ -95,9 +90,6 @@ def auction(scores: Scores, places: int, tolerance: float = 1e-2) -> Experts:
         scores: ``(n, E)``, finite.
         places: maximum of items per expert; ``E * places >= n``.
         tolerance: increment relative to the mean over items of the best minus the mean score.
-
-    Returns:
-        ``(n,)``.
 
     >>> auction(np.array([[3.0, 0.0], [2.0, 0.0], [2.5, 2.0]]), places=2).tolist()
     [0, 0, 1]

@@ -1,8 +1,6 @@
 """Top-K with batch priority: a capacity that drops the items with the smallest weights."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
 
 import torch
 
@@ -26,13 +24,9 @@ class BatchPriority(Router):
     Source: V-MoE, Riquelme et al. 2021, 2106.05974, equation 2 and section 4.1.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
-        k: experts per item.
         capacity: places relative to an even load, > 0.
         weighting: ``probability``, or ``renormalized`` (over the K before dropping; needs
             ``k >= 2``).
-        gate: scores the experts.
 
     >>> router = BatchPriority(4, 2, k=1, capacity=0.5)
     >>> routing = router(Items(torch.randn(8, 4)))
@@ -41,8 +35,8 @@ class BatchPriority(Router):
     """
 
     traits = Traits(per_item=False, causal=False, convex=False, expects_load=True)
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "capacity": [0.5, 1.05, 2.0]}
-    default_losses: ClassVar[Mapping[str, float]] = {"importance": 0.005, "load": 0.005}
+    search_space = {"k": [2, 4], "capacity": [0.5, 1.05, 2.0]}
+    default_losses = {"importance": 0.005, "load": 0.005}
 
     def __init__(
         self,

@@ -1,8 +1,5 @@
 """Mixture-of-Depths: a share of each group's items is processed, the others skip the layer."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -26,12 +23,9 @@ class Depth(Router):
     Source: Raposo et al. 2024, 2404.02258, equation 1, sections 3.4 and 4.3.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         share: fraction of a group's items that is processed, in (0, 1]. The paper's best is
             0.125 in every other block.
         k: experts per selected item.
-        gate: scores the experts.
         depth_gate: scores the items.
 
     >>> import torch
@@ -41,8 +35,8 @@ class Depth(Router):
     """
 
     traits = Traits(per_item=False, causal=False, convex=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"share": [0.125, 0.25, 0.5], "k": [1, 2]}
-    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    search_space = {"share": [0.125, 0.25, 0.5], "k": [1, 2]}
+    default_losses = {"switch": 0.01}
 
     def __init__(
         self,
@@ -83,13 +77,7 @@ class Depth(Router):
 def top_share(items: Items, scores: Tensor, share: float) -> Tensor:
     """Mask of the ``ceil(share * n)`` of each group's ``n`` unpadded items that score highest.
 
-    Args:
-        items: the items, in groups.
-        scores: ``(N,)``.
-        share: in (0, 1].
-
-    Returns:
-        ``(N,)`` bool; ties are broken by position.
+    ``scores`` and the mask are ``(N,)``; ties are broken by position.
 
     >>> top_share(Items(torch.zeros(3, 1)), torch.tensor([0.1, 0.5, 0.2]), 0.5).tolist()
     [False, True, True]

@@ -1,8 +1,6 @@
 """DSelect-k: differentiable selectors in a binary code of the experts."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,8 +27,6 @@ class DSelectK(Router):
     gate computes ``z`` and ``a``, not the static form with the same experts for all items.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         k: number of selectors ``S``, the maximum of experts per item after convergence.
         gamma: width of the smooth step, > 0; bits outside have no gradient, so it is large
             compared with the initial scores.
@@ -45,14 +41,8 @@ class DSelectK(Router):
 
     traits = Traits(has_logits=False)
     # below 1 most bits of a new gate lie outside of the step and have no gradient
-    search_space: ClassVar[Mapping[str, Any]] = {
-        "k": [1, 2, 4],
-        "gamma": {"low": 1.0, "high": 10.0, "log": True},
-    }
-    default_losses: ClassVar[Mapping[str, float]] = {
-        "selector_entropy": 0.01,
-        "selector_reach": 0.01,
-    }
+    search_space = {"k": [1, 2, 4], "gamma": {"low": 1.0, "high": 10.0, "log": True}}
+    default_losses = {"selector_entropy": 0.01, "selector_reach": 0.01}
 
     bits: Tensor
 

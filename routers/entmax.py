@@ -1,8 +1,5 @@
 """Entmax routing, between softmax and sparsemax."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from ._router import ROUTERS, Router
 from .blocks import entmax
 from .gates import GateSpec
@@ -22,10 +19,7 @@ class Entmax(Router):
     the paper has no balance loss.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         alpha: in [1.05, 2]; 1.5 and 2 are solved by sorting, others by bisection.
-        gate: scores the experts.
 
     >>> import torch
     >>> router = Entmax(3, 3)
@@ -34,7 +28,7 @@ class Entmax(Router):
     [0.8307, 0.1693]
     """
 
-    search_space: ClassVar[Mapping[str, Any]] = {"alpha": {"low": 1.1, "high": 2.0}}
+    search_space = {"alpha": {"low": 1.1, "high": 2.0}}
 
     def __init__(
         self, dim: int, num_experts: int, *, alpha: float = 1.5, gate: GateSpec = "linear"

@@ -1,8 +1,5 @@
 """Expert choice."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 
 from ._router import ROUTERS, Router, Traits
@@ -24,10 +21,7 @@ class ExpertChoice(Router):
     Source: Zhou et al. 2022, 2202.09368.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         factor: experts per item on average.
-        gate: scores the pairs of items and experts.
 
     >>> router = ExpertChoice(4, 2, factor=1.0)
     >>> router(Items(torch.randn(6, 4))).load.tolist()
@@ -35,7 +29,7 @@ class ExpertChoice(Router):
     """
 
     traits = Traits(per_item=False, causal=False, convex=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"factor": [1.0, 1.5, 2.0]}
+    search_space = {"factor": [1.0, 1.5, 2.0]}
 
     def __init__(
         self, dim: int, num_experts: int, *, factor: float = 2.0, gate: GateSpec = "linear"

@@ -1,8 +1,5 @@
 """Expert threshold routing: each expert takes the items above a running threshold."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -17,11 +14,9 @@ _NUM_SAMPLES = 4096
 
 
 class Threshold(Float32State):
-    """A running mean ``(E,)``: of all steps at first, exponential later.
+    """A running mean from ``start``, ``(E,)``: of all steps at first, exponential later.
 
-    Args:
-        start: ``(E,)``, the initial value.
-        decay: the weight of the previous value, in [0, 1).
+    ``decay``, in [0, 1), is then the weight of the previous value.
 
     >>> mean = Threshold(torch.tensor([0.5]), decay=0.75)
     >>> for new in (1.0, 0.0, 0.5, 0.5, 0.0):
@@ -64,12 +59,10 @@ def initial_threshold(gate: Gate, dim: int, share: float) -> Tensor:
     device = next(gate.parameters(), x).device
     logits = gate(Items(x.to(device)))
     if not logits.std(0).all():
-        raise OptionError(
-            "gate",
-            "a gate with equal scores for all items",
-            "initial scores that differ, since no threshold separates equal ones",
-            "Initialize it with random weights, or choose another gate",
-        )
+        found = "a gate with equal scores for all items"
+        expected = "initial scores that differ, since no threshold separates equal ones"
+        cure = "Initialize it with random weights, or choose another gate"
+        raise OptionError("gate", found, expected, cure)
     return logits.t().topk(max(1, round(share * _NUM_SAMPLES))).values[:, -1]
 
 
@@ -89,11 +82,8 @@ class ExpertThreshold(Router):
     histograms around the threshold, which add up over ranks.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         factor: experts per item on average.
         decay: weight of the previous ``c`` in an update, in [0, 1).
-        gate: scores the experts.
 
     >>> import torch
     >>> router = ExpertThreshold(4, 8, factor=2.0)
@@ -104,7 +94,7 @@ class ExpertThreshold(Router):
     """
 
     traits = Traits(convex=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"factor": [1.0, 1.5, 2.0], "decay": [0.9, 0.99]}
+    search_space = {"factor": [1.0, 1.5, 2.0], "decay": [0.9, 0.99]}
 
     def __init__(
         self,
@@ -117,8 +107,7 @@ class ExpertThreshold(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         if not 0 < factor <= num_experts:
-            expected = f"a number in (0, num_experts={num_experts}]"
-            raise OptionError("factor", factor, expected)
+            raise OptionError("factor", factor, f"a number in (0, num_experts={num_experts}]")
         self.share = factor / num_experts
         self.num_counts = num_experts * BINS
         self.gate = self.build_gate(gate)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
@@ -23,8 +23,6 @@ class Frozen(Router):
     Soft MoE paper compares with fixed dispatch and combine weights (2308.00951, table 2).
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         of: name of a router with the trait ``learned``.
         options: options of that router; None for its defaults.
 
@@ -34,9 +32,7 @@ class Frozen(Router):
     """
 
     traits = Traits(learned=False)
-    search_space: ClassVar[Mapping[str, Any]] = {
-        "of": ["noisy_topk", "soft_mixture", "expert_choice"]
-    }
+    search_space = {"of": ["noisy_topk", "soft_mixture", "expert_choice"]}
 
     def __init__(
         self,

@@ -1,8 +1,5 @@
 """Group-limited top-K: each item reaches a bounded number of expert groups, such as devices."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -18,24 +15,16 @@ class GroupedTopK(SigmoidTopKBase):
 
     The ``E`` experts form equal groups, for instance those of one device. A group's score is
     the sum of its two largest ``sigma(h) + b``; the experts outside of the best groups score
-    ``-inf``, and ``S`` is the top K of all. Weights and bias are those of ``sigmoid``.
+    ``-inf``, and ``S`` is the top K of all. Weights and bias are those of ``sigmoid``, with the
+    options ``weighting``, ``scale``, ``rule`` (``sign`` or ``proportional``) and ``rate``.
 
     Source: node-limited routing of DeepSeek-V3 2412.19437, section 2.1.2; by devices in
     DeepSeek-V2 2405.04434, section 2.2.2, where a group's score is its maximum.
 
     Args:
-        dim: ``D``.
         num_experts: ``E``, a multiple of ``expert_groups``.
-        k: experts per item.
         expert_groups: number of groups.
         kept_groups: number of groups that an item may reach.
-        weighting: ``renormalized`` (sums to one; needs ``k >= 2``) or ``probability``
-            (the scores themselves).
-        scale: factor of the weights.
-        rule: update of the bias: by the ``sign`` of the mean load minus each expert's load, or
-            ``proportional`` to it.
-        rate: step size of the update; None for the rule's default, 0 for no bias.
-        gate: scores the experts.
 
     >>> import torch
     >>> from routers import Items
@@ -46,7 +35,7 @@ class GroupedTopK(SigmoidTopKBase):
     """
 
     rules = LOAD_RULES
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 3], "rule": list(LOAD_RULES)}
+    search_space = {"k": [2, 3], "rule": list(LOAD_RULES)}
 
     def __init__(
         self,
@@ -85,12 +74,9 @@ def check_groups(num_experts: int, k: int, groups: int, kept: int) -> None:
 
 
 def in_best_groups(scores: Tensor, groups: int, kept: int) -> Tensor:
-    """Mask the scores outside of each item's best groups, by their two largest, with ``-inf``.
+    """Mask scores ``(N, E)`` outside of each item's best groups with ``-inf``.
 
-    Args:
-        scores: ``(N, E)``.
-        groups: number of equal groups.
-        kept: number of groups that are not masked.
+    Of ``groups`` equal groups, ``kept`` stay: those with the largest sums of their two best scores.
 
     >>> in_best_groups(torch.tensor([[0.9, 0.1, 0.6, 0.5]]), groups=2, kept=1).tolist()
     [[-inf, -inf, 0.6000, 0.5]]

@@ -1,8 +1,5 @@
 """GShard top-2: the second expert is sampled in training."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -24,9 +21,7 @@ class GShardTop2(Router):
     Source: GShard, Lepikhin et al. 2020, 2006.16668, algorithm 1.
 
     Args:
-        dim: ``D``.
         num_experts: ``E``, >= 2.
-        gate: scores the experts.
 
     >>> router = GShardTop2(4, 8).eval()
     >>> routing = router(Items(torch.randn(100, 4)))
@@ -37,7 +32,7 @@ class GShardTop2(Router):
     """
 
     traits = Traits(convex=False)
-    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    default_losses = {"switch": 0.01}
 
     def __init__(self, dim: int, num_experts: int, *, gate: GateSpec = "linear") -> None:
         super().__init__(dim, num_experts)

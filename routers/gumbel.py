@@ -1,8 +1,6 @@
 """Gumbel top-K: experts sampled from the gate's distribution."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +25,9 @@ class Gumbel(Router):
     1903.06059.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
-        k: experts per item.
         temperature: ``tau_0``.
         floor: minimum temperature.
         rate: annealing rate per step; 0 keeps the temperature constant.
-        gate: scores the experts.
 
     >>> router = Gumbel(4, 8, k=2, rate=0.001)
     >>> for _ in range(100):
@@ -43,8 +37,8 @@ class Gumbel(Router):
     """
 
     traits = Traits(exact_gradients=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4], "floor": [0.1, 0.5]}
-    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    search_space = {"k": [1, 2, 4], "floor": [0.1, 0.5]}
+    default_losses = {"switch": 0.01}
 
     def __init__(
         self,
@@ -87,11 +81,6 @@ MIN_TEMPERATURE = 1e-30
 
 class Annealed(nn.Module):
     """``max(floor, first exp(-rate t))`` after ``t`` steps (Jang et al. 2017, section 2.2).
-
-    Args:
-        first: initial temperature.
-        floor: minimum temperature.
-        rate: annealing rate per step; 0 keeps the temperature constant.
 
     >>> temperature = Annealed(1.0, floor=0.5, rate=0.1)
     >>> temperature.step()

@@ -1,7 +1,6 @@
 """Hash routing: a fixed table from content ids to experts."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -83,7 +82,6 @@ class Hash(Router):
 
     Args:
         dim: ``D``, unused.
-        num_experts: ``E``.
         table: ``random``, ``balanced``, ``clustered`` or ``dispersed``.
         buckets: size of the table; ids are reduced modulo this.
         seed: random seed of the table.
@@ -96,7 +94,7 @@ class Hash(Router):
     """
 
     traits = Traits(learned=False, needs_ids=True, has_logits=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"table": list(TABLES)}
+    search_space = {"table": list(TABLES)}
 
     table: Tensor
     ready: Tensor

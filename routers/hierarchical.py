@@ -1,8 +1,5 @@
 """Hierarchical noisy top-K: a gate selects branches, then a gate per branch selects experts."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -32,8 +29,6 @@ class Hierarchical(Router):
     Source: Shazeer et al. 2017, 1701.06538, appendix B, equations 12 to 14.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         branches: number of branches, a divisor of ``E``; 0 for the smallest one >= its root.
         primary_k: branches per item; the first level is dense if all are selected.
         k: experts per item within a branch.
@@ -46,8 +41,8 @@ class Hierarchical(Router):
     """
 
     traits = Traits(convex=False, expects_load=True)
-    search_space: ClassVar[Mapping[str, Any]] = {"primary_k": [1, 2], "k": [1, 2]}
-    default_losses: ClassVar[Mapping[str, float]] = {"importance": 0.1, "load": 0.1}
+    search_space = {"primary_k": [1, 2], "k": [1, 2]}
+    default_losses = {"importance": 0.1, "load": 0.1}
 
     def __init__(
         self,

@@ -45,7 +45,6 @@ class Mapped(Router):
 
     Args:
         dim: ``D``, unused.
-        num_experts: ``E``.
         table: for each task its expert, or the list of its experts with equal weights; None
             assigns task ``t`` to expert ``t % E``.
 

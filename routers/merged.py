@@ -9,10 +9,7 @@ from .plugins import unknown
 from .routing import Items, Routing
 
 #: Number of equal parts of a batch; each part has one merged expert.
-PARTS: dict[str, Callable[[Items], int]] = {
-    "group": lambda items: items.groups,
-    "item": len,
-}
+PARTS: dict[str, Callable[[Items], int]] = {"group": lambda items: items.groups, "item": len}
 
 
 @ROUTERS.register("merged")
@@ -30,11 +27,8 @@ class Merged(Router):
     gate's input and without expert dropout.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         over: one merged expert per ``group`` (a sequence of tokens), or per ``item``, for banks
             that process whole samples.
-        gate: scores the experts.
 
     >>> import torch
     >>> routing = Merged(4, 8)(Items(torch.randn(6, 4), groups=2))

@@ -1,8 +1,5 @@
 """Noisy top-K gating."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from ._router import ROUTERS, Router, Traits
 from .blocks import NoisyScores, check_k_above_one, renormalized_weights, top_k, top_k_probability
 from .gates import GateSpec
@@ -18,10 +15,7 @@ class NoisyTopK(Router):
     equations 8 to 10. Noise is drawn in training only.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         k: experts per item, >= 2.
-        gate: scores the experts before noise.
 
     >>> import torch
     >>> router = NoisyTopK(4, 8, k=2)
@@ -30,8 +24,8 @@ class NoisyTopK(Router):
     """
 
     traits = Traits(expects_load=True)
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4]}
-    default_losses: ClassVar[Mapping[str, float]] = {"importance": 0.1, "load": 0.1}
+    search_space = {"k": [2, 4]}
+    default_losses = {"importance": 0.1, "load": 0.1}
 
     def __init__(
         self, dim: int, num_experts: int, *, k: int = 2, gate: GateSpec = "linear"

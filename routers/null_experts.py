@@ -1,8 +1,5 @@
 """Top-K with null experts, which output zero."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -36,7 +33,6 @@ class NullExperts(Router):
     their losses for nulls: Wang et al. 2024, 2408.15664.
 
     Args:
-        dim: ``D``.
         num_experts: ``E``, the real experts.
         k: choices per item, including null experts.
         nulls: ``Z``.
@@ -50,8 +46,8 @@ class NullExperts(Router):
     """
 
     traits = Traits(convex=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 3, 4], "nulls": [2, 4, 8]}
-    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    search_space = {"k": [2, 3, 4], "nulls": [2, 4, 8]}
+    default_losses = {"switch": 0.01}
     num_counts = 2
 
     def __init__(
@@ -96,12 +92,8 @@ class NullBias(Float32State):
     """A bias added to the scores of null experts when experts are selected.
 
     ``b += u sign(target - null choices)``, once per step: the update of Wang et al. 2024,
-    2408.15664, applied to null experts against real ones.
-
-    Args:
-        experts: number of real experts.
-        nulls: number of null experts; the target is their share of all choices.
-        rate: ``u``.
+    2408.15664, applied to null experts against real ones. The target is the share of ``nulls``
+    in all experts, times the number of all choices; ``rate`` is ``u``.
 
     >>> bias = NullBias(experts=4, nulls=4, rate=0.25)
     >>> bias.adapt(bias.counts(torch.tensor([[True, True, False]])))

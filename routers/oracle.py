@@ -20,14 +20,8 @@ class Oracle(Hash):
     answer: a causal task must reject this router, and a task that does not declare itself causal,
     but on which this router is far better than ``hash``, leaks the future.
 
-    Source: the future-token oracle of Roller et al. 2021, 2106.04426, table 3.
-
-    Args:
-        dim: ``D``, unused.
-        num_experts: ``E``.
-        table: kind of table, as for ``hash``.
-        buckets: size of the table; ids are reduced modulo this.
-        seed: random seed of the table.
+    Source: the future-token oracle of Roller et al. 2021, 2106.04426, table 3. Options are those
+    of ``hash``.
 
     >>> ids = torch.tensor([5, 7, 9])
     >>> x = torch.zeros(3, 4)

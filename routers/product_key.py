@@ -1,8 +1,5 @@
 """Product-key routing: top-K among very many experts with two short lists of keys."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,7 +27,6 @@ class ProductKey(Router):
     one neuron (``expert=singleton``) PEER, He 2024, 2407.04153, section 2.
 
     Args:
-        dim: ``D``.
         num_experts: ``E``, not prime; a square is cheapest.
         k: experts per item and head, >= 2: a softmax over one expert has no gradient.
         heads: number of queries per item.
@@ -42,17 +38,11 @@ class ProductKey(Router):
     (10, (5, 4))
     """
 
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "heads": [1, 2]}
-    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    search_space = {"k": [2, 4], "heads": [1, 2]}
+    default_losses = {"switch": 0.01}
 
     def __init__(
-        self,
-        dim: int,
-        num_experts: int,
-        *,
-        k: int = 2,
-        heads: int = 1,
-        width: int = 32,
+        self, dim: int, num_experts: int, *, k: int = 2, heads: int = 1, width: int = 32
     ) -> None:
         super().__init__(dim, num_experts)
         self.columns = num_columns(num_experts)
@@ -109,12 +99,8 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def merged_heads(expert: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     """Merge equal experts of an item's heads and sum their weights.
 
-    Args:
-        expert: ``(N, H, K)`` int64, distinct within a head.
-        weight: ``(N, H, K)``.
-
-    Returns:
-        ``(N, H K)`` experts, their weights, and a mask of the places in use; None for all.
+    Of experts, distinct within a head, and weights ``(N, H, K)`` to experts and weights
+    ``(N, H K)``, and a mask of the places in use; None for all.
 
     >>> expert, weight = torch.tensor([[[5, 2], [2, 7]]]), torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
     >>> [part.tolist() for part in merged_heads(expert, weight)]

@@ -14,10 +14,7 @@ class RandomFixed(Router):
     randomly initialized and fixed router of SMoE-Dropout, Chen et al. 2023, 2303.01610.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         k: experts per item, weighted by the softmax over their scores.
-        gate: the frozen gate.
 
     >>> router = RandomFixed(4, 8)
     >>> sum(p.numel() for p in router.parameters() if p.requires_grad)

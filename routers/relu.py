@@ -1,8 +1,5 @@
 """ReLU routing: experts with positive scores, K on average."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -27,12 +24,9 @@ class ReLU(Router):
     one coefficient.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         k: target number of active experts per item, on average.
         alpha: factor of each update of the coefficient, in (1, 10].
         start: initial coefficient, in (0, 1); it stays in ``[start, 1 / start]``.
-        gate: scores the experts.
 
     >>> router = ReLU(4, 8, k=2, start=0.5, alpha=2.0)
     >>> router.adapt_from_counts(torch.tensor([30, 10]))  # 3 of 8 were active
@@ -41,8 +35,8 @@ class ReLU(Router):
     """
 
     traits = Traits(convex=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [1, 2, 4]}
-    default_losses: ClassVar[Mapping[str, float]] = {"balanced_sparsity": 1.0}
+    search_space = {"k": [1, 2, 4]}
+    default_losses = {"balanced_sparsity": 1.0}
     num_counts = 2
 
     def __init__(
@@ -88,11 +82,8 @@ class ReLU(Router):
 class SparsityCoefficient(Float32State):
     """The coefficient of the sparsity loss, multiplied or divided by ``alpha`` at every step.
 
-    Source: ReMoE, Wang et al. 2024, 2412.14711, section 3.3.
-
-    Args:
-        start: initial and minimum value; its inverse is the maximum.
-        alpha: factor of an update.
+    Starts from ``start`` and stays in ``[start, 1 / start]``. Source: ReMoE, Wang et al. 2024,
+    2412.14711, section 3.3.
 
     >>> coefficient = SparsityCoefficient(0.5, 2.0)
     >>> coefficient.update(excess=3)

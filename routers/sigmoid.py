@@ -1,8 +1,5 @@
 """Sigmoid top-K with loss-free balancing."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from torch import Tensor
 
 from ._router import ROUTERS
@@ -20,16 +17,12 @@ class Sigmoid(SigmoidTopKBase):
     2408.15664, algorithm 1.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
-        k: experts per item.
         weighting: ``renormalized`` (sums to one; needs ``k >= 2``) or ``probability``
             (the scores themselves).
         scale: factor of the weights.
         rule: update of the bias: by the ``sign`` of the mean load minus each expert's load,
             ``proportional`` to it, or towards the bias of an even load (``quantile``).
         rate: step size of the update; None for the rule's default, 0 for no bias.
-        gate: scores the experts.
 
     >>> import torch
     >>> from routers import Items
@@ -39,7 +32,7 @@ class Sigmoid(SigmoidTopKBase):
     0
     """
 
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "rule": list(UPDATE_RULES)}
+    search_space = {"k": [2, 4], "rule": list(UPDATE_RULES)}
 
     def select(self, scores: Tensor) -> Tensor:
         return top_k(scores, self.k)

@@ -1,8 +1,5 @@
 """Sinkhorn routing: a balanced transport plan between items and experts."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -29,11 +26,8 @@ class Sinkhorn(Router):
     Source: S-BASE, Clark et al. 2022, 2202.01169, section 3.1.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         k: experts per item; 1 in the source.
         rounds: number of scalings of rows and columns.
-        gate: scores the pairs of items and experts.
 
     >>> from torch import tensor
     >>> scores, real = tensor([[[2.0, 0.0], [1.0, 0.0]]]), tensor([[True, True]])
@@ -42,7 +36,7 @@ class Sinkhorn(Router):
     """
 
     traits = Traits(per_item=False, causal=False, convex=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [1, 2]}
+    search_space = {"k": [1, 2]}
 
     def __init__(
         self, dim: int, num_experts: int, *, k: int = 2, rounds: int = 20, gate: GateSpec = "linear"
@@ -71,10 +65,7 @@ class Sinkhorn(Router):
 def column_potentials(scores: Tensor, real: Tensor, rounds: int) -> Tensor:
     """``v``, ``(G, 1, E)``: all columns of the plan sum to ``n / E`` for ``n`` items.
 
-    Args:
-        scores: ``(G, L, E)``.
-        real: ``(G, L)`` bool, False for padding.
-        rounds: number of scalings of rows and columns.
+    ``scores`` are ``(G, L, E)``; ``real``, ``(G, L)`` bool, is False for padding.
     """
     scores = scores.masked_fill(~real.unsqueeze(-1), 0.0)
     absent = torch.zeros_like(scores).masked_fill(~real.unsqueeze(-1), -torch.inf)

@@ -1,8 +1,6 @@
 """Dense mixture of experts."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
 
 from ._router import ROUTERS, Router
 from .gates import GateSpec
@@ -19,19 +17,14 @@ class SoftMixture(Router):
     all items, at ``E / K`` times the cost of top-K.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         temperature: ``T``, > 0; lower is sharper.
-        gate: scores the experts.
 
     >>> import torch
     >>> SoftMixture(4, 8)(Items(torch.randn(5, 4))).load.tolist()
     [5, 5, 5, 5, 5, 5, 5, 5]
     """
 
-    search_space: ClassVar[Mapping[str, Any]] = {
-        "temperature": {"low": 0.1, "high": 10.0, "log": True}
-    }
+    search_space = {"temperature": {"low": 0.1, "high": 10.0, "log": True}}
 
     def __init__(
         self, dim: int, num_experts: int, *, temperature: float = 1.0, gate: GateSpec = "linear"

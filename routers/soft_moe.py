@@ -1,8 +1,5 @@
 """Soft MoE: experts process slots, which are soft means of items."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 
 from ._router import ROUTERS, Router, Traits
@@ -22,8 +19,6 @@ class SoftMoE(Router):
     Source: Puigcerver et al. 2023, 2308.00951.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         slots: slots per expert.
         gate: scores items against slots.
 
@@ -33,7 +28,7 @@ class SoftMoE(Router):
     """
 
     traits = Traits(per_item=False, causal=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"slots": [1, 2, 4]}
+    search_space = {"slots": [1, 2, 4]}
 
     def __init__(
         self,

@@ -22,8 +22,6 @@ class Stochastic(Router):
 
     Args:
         dim: ``D``, unused.
-        num_experts: ``E``.
-        k: experts per item.
         seed: random seed of the draws in eval.
 
     >>> router = Stochastic(4, 8).eval()

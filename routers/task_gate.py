@@ -1,8 +1,5 @@
 """Multi-gate routing by task: one gate per task over shared experts."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 
 from ._router import ROUTERS, Router, Traits
@@ -23,8 +20,6 @@ class TaskGate(Router):
     item has all tasks; for that see ``experts.MultiGateMoE``.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         tasks: number of tasks; items' tasks are in [0, tasks).
         k: experts per item, >= 2; None for all experts.
         gate: computes ``tasks * E`` scores; its hidden layers are shared.
@@ -35,7 +30,7 @@ class TaskGate(Router):
     """
 
     traits = Traits(needs_task=True)
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4]}
+    search_space = {"k": [2, 4]}
 
     def __init__(
         self,

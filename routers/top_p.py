@@ -1,8 +1,6 @@
 """Top-P routing: experts up to a total probability."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
 
 import torch
 
@@ -24,10 +22,7 @@ class TopP(Router):
     Source: Huang et al. 2024, 2403.07652, section 3.
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
         threshold: ``P``, in (0, 1]; 1 selects every expert.
-        gate: scores the experts.
 
     >>> router = TopP(3, 3, threshold=0.8)
     >>> _ = router.gate.weight.data.copy_(torch.eye(3))
@@ -37,8 +32,8 @@ class TopP(Router):
     """
 
     traits = Traits(convex=False)
-    search_space: ClassVar[Mapping[str, Any]] = {"threshold": {"low": 0.2, "high": 0.8}}
-    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01, "entropy": 0.0001}
+    search_space = {"threshold": {"low": 0.2, "high": 0.8}}
+    default_losses = {"switch": 0.01, "entropy": 0.0001}
 
     def __init__(
         self, dim: int, num_experts: int, *, threshold: float = 0.4, gate: GateSpec = "linear"

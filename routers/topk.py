@@ -1,8 +1,5 @@
 """Top-K token choice."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from ._router import ROUTERS, Router
 from .blocks import WEIGHTINGS, build_weighting, check_k, jittered, top_k
 from .gates import GateSpec
@@ -19,13 +16,9 @@ class TopK(Router):
     ``weighting=probability``); Mixtral 2401.04088 (``k=2``, ``weighting=renormalized``).
 
     Args:
-        dim: ``D``.
-        num_experts: ``E``.
-        k: experts per item.
         weighting: ``renormalized`` (sums to one; needs ``k`` of 2 or more) or ``probability``.
         jitter: in training the gate's input is multiplied by uniform noise in
             ``[1 - jitter, 1 + jitter]`` (Switch).
-        gate: scores the experts.
 
     >>> import torch
     >>> router = TopK(4, 8, k=2)
@@ -33,8 +26,8 @@ class TopK(Router):
     10
     """
 
-    search_space: ClassVar[Mapping[str, Any]] = {"k": [2, 4], "weighting": list(WEIGHTINGS)}
-    default_losses: ClassVar[Mapping[str, float]] = {"switch": 0.01}
+    search_space = {"k": [2, 4], "weighting": list(WEIGHTINGS)}
+    default_losses = {"switch": 0.01}
 
     def __init__(
         self,

@@ -21,7 +21,6 @@ class Uniform(Router):
 
     Args:
         dim: ``D``, unused.
-        num_experts: ``E``.
         k: experts per item, each with weight ``1 / k``.
 
     >>> Uniform(4, 4, k=1)(Items(torch.zeros(6, 4))).expert.tolist()

@@ -28,10 +28,7 @@ class Cost(NamedTuple):
 
 @cache
 def cost_of(kind: Callable[..., Router]) -> Cost | None:
-    """Count the cost of a router with default options except ``k``.
-
-    Returns:
-        None if the router rejects this size.
+    """Count the cost of a router with default options except ``k``; None if it rejects this size.
 
     >>> import routers
     >>> cost_of(routers.ROUTERS["topk"])

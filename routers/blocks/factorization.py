@@ -19,9 +19,7 @@ def divisors(number: int) -> list[int]:
 def num_branches(num_experts: int, branches: int) -> int:
     """The number of equal branches; for 0 the smallest divisor >= ``sqrt(num_experts)``.
 
-    Raises:
-        OptionError: if ``branches`` does not divide ``num_experts``, or that is prime.
-
+    ``OptionError`` if ``branches`` does not divide ``num_experts``, or that is prime.
 
     >>> num_branches(12, 0)
     4
@@ -29,12 +27,9 @@ def num_branches(num_experts: int, branches: int) -> int:
     allowed = divisors(num_experts)
     if not branches and len(allowed) == 2:
         composite = next(n for n in count(num_experts + 1) if len(divisors(n)) > 2)
-        raise OptionError(
-            "num_experts",
-            num_experts,
-            "a composite number, which splits into equal branches",
-            f"Use {composite} experts, or branches={num_experts}",
-        )
+        expected = "a composite number, which splits into equal branches"
+        cure = f"Use {composite} experts, or branches={num_experts}"
+        raise OptionError("num_experts", num_experts, expected, cure)
     branches = branches or min(d for d in allowed if d * d >= num_experts)
     if branches not in allowed:
         listed = ", ".join(map(str, allowed))
@@ -43,11 +38,7 @@ def num_branches(num_experts: int, branches: int) -> int:
 
 
 def num_columns(num_experts: int) -> int:
-    """The largest divisor <= ``sqrt(num_experts)``.
-
-    Raises:
-        OptionError: if ``num_experts`` is prime.
-
+    """The largest divisor <= ``sqrt(num_experts)``; ``OptionError`` if ``num_experts`` is prime.
 
     >>> num_columns(12)
     3
@@ -56,10 +47,7 @@ def num_columns(num_experts: int) -> int:
     columns = max(d for d in divisors(num_experts) if d <= root)
     if columns == 1:
         squares = [str(n**2) for n in (root, root + 1) if n > 1]
-        raise OptionError(
-            "num_experts",
-            num_experts,
-            "a product of two integers >= 2, ideally a square",
-            f"Nearest squares: {', '.join(squares)}",
-        )
+        expected = "a product of two integers >= 2, ideally a square"
+        cure = f"Nearest squares: {', '.join(squares)}"
+        raise OptionError("num_experts", num_experts, expected, cure)
     return columns

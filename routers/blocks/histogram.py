@@ -14,13 +14,10 @@ STEP = 2 * math.log1p(MAX_MAGNITUDE / MIN_MAGNITUDE) / BINS
 
 
 def histogram(values: Tensor) -> Tensor:
-    """Counts of each column's values in ``BINS`` bins, ``(E * BINS,)`` int64.
+    """Counts of each column of values ``(N, E)`` in ``BINS`` bins, ``(E * BINS,)`` int64.
 
     Edges are ``+-MIN_MAGNITUDE (exp(j STEP) - 1)``: bins are finer near 0, so differences from
     a running estimate are resolved in proportion to their size, on any scale.
-
-    Args:
-        values: ``(N, E)``; those beyond ``MAX_MAGNITUDE`` count in the outermost bins.
     """
     columns = values.shape[1]
     place = values.sign() * (values.abs() / MIN_MAGNITUDE).log1p() / STEP + BINS / 2
@@ -32,9 +29,7 @@ def histogram(values: Tensor) -> Tensor:
 def quantile(counts: Tensor, fraction: float) -> Tensor:
     """The ``fraction`` quantile of each column, interpolated within its bin, ``(E,)`` float64.
 
-    Args:
-        counts: from ``histogram``; every column has at least one value.
-        fraction: in [0, 1].
+    ``counts`` are those of ``histogram``, with at least one value in every column.
 
     >>> values = torch.linspace(0, 1, 1000).unsqueeze(1)
     >>> round(quantile(histogram(values), 0.25).item(), 3)

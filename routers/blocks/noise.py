@@ -19,6 +19,10 @@ def jittered(items: Items, amount: float) -> Items:
     return replace(items, x=items.x * factor)
 
 
+#: Minimum standard deviation of the noise, which avoids a division by zero.
+_MIN_STD = 1e-2
+
+
 class NoisyLogits(NamedTuple):
     """Logits before and after noise, and the standard deviation of the noise, ``(..., E)`` each."""
 
@@ -33,21 +37,18 @@ class NoisyScores(nn.Module):
     Noise is drawn in training only. Its scale is initially the same for every expert.
 
     Args:
-        gate: computes the clean scores ``h``.
+        gate: computes the clean scores ``h``, ``(N, outputs)``.
         dim: ``D``.
-        outputs: number of the gate's scores.
-        floor: minimum standard deviation of the noise, which avoids a division by zero.
     """
 
-    def __init__(self, gate: Gate, dim: int, outputs: int, floor: float = 1e-2) -> None:
+    def __init__(self, gate: Gate, dim: int, outputs: int) -> None:
         super().__init__()
         self.gate = gate
-        self.floor = floor
         self.spread = nn.Parameter(torch.zeros(outputs, dim))
 
     def forward(self, items: Items) -> NoisyLogits:
         clean = self.gate(items)
-        std = F.softplus(F.linear(items.x, self.spread.to(items.x.dtype))) + self.floor
+        std = F.softplus(F.linear(items.x, self.spread.to(items.x.dtype))) + _MIN_STD
         noisy = clean + torch.randn_like(clean) * std if self.training else clean
         return NoisyLogits(clean, noisy, std)
 

@@ -6,11 +6,7 @@ from ..plugins import OptionError
 
 
 def seeded_generator(seed: int) -> torch.Generator:
-    """A new generator on the CPU, independent of the global one.
-
-    Raises:
-        OptionError: if ``seed`` is not in [0, 2**63).
-
+    """A new generator on the CPU; ``OptionError`` if ``seed`` is not in [0, 2**63).
 
     >>> first, second = (torch.rand(9, generator=seeded_generator(3)) for _ in range(2))
     >>> first.equal(second)

@@ -131,10 +131,6 @@ def build_weighting(k: int, weighting: str, key: str = "k") -> Weighting:
     if weighting not in WEIGHTINGS:
         raise unknown("weighting", weighting, WEIGHTINGS)
     if k == 1 and WEIGHTINGS[weighting].convex:
-        raise OptionError(
-            key,
-            k,
-            "an integer >= 2 with renormalized weights",
-            f"{_NO_GRADIENT} weighting=probability",
-        )
+        expected = "an integer >= 2 with renormalized weights"
+        raise OptionError(key, k, expected, f"{_NO_GRADIENT} weighting=probability")
     return WEIGHTINGS[weighting]

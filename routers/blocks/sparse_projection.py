@@ -13,14 +13,7 @@ def entmax(logits: Tensor, alpha: float) -> Tensor:
     ``alpha=2`` is sparsemax, the limit ``alpha -> 1`` the softmax. The threshold ``tau`` is found
     exactly by sorting for ``alpha=2`` (Martins and Astudillo 2016, 1602.02068, algorithm 1)
     or 1.5 (Peters et al. 2019, 1905.05702, algorithm 2), by bisection otherwise (algorithm 1
-    of the latter).
-
-    Args:
-        logits: ``(..., E)``.
-        alpha: in (1, 2].
-
-    Returns:
-        ``(..., E)``, exact zeros outside the support.
+    of the latter). ``alpha`` is in (1, 2]; ``p`` is exactly zero outside the support.
 
     >>> entmax(torch.tensor([1.0, 0.5, -1.0]), 2.0).tolist()
     [0.75, 0.25, 0.0]

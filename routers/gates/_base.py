@@ -6,15 +6,17 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from ..plugins import OptionError, Registry, describe_arguments, record_arguments
+from ..plugins import OptionError, Registry, ShowsArguments
 from ..routing import Items
 
 #: ``"linear"``, or ``{"name": "mlp", "hidden": 32}``.
 GateSpec = str | Mapping[str, Any]
 
 
-class Gate(nn.Module, ABC):
+class Gate(ShowsArguments, nn.Module, ABC):
     """Maps ``items`` to logits ``(N, outputs)``, in float32 or wider.
+
+    The first two arguments of every gate are ``dim``, ``D``, and ``outputs``, the number of scores.
 
     Class attributes:
         per_item: an item's scores depend on that item only.
@@ -29,10 +31,6 @@ class Gate(nn.Module, ABC):
         newest = next(base for base in cls.__mro__ if {"forward", "pick"} & vars(base).keys())
         if "pick" not in vars(newest):  # an inherited ``pick`` would bypass the new ``forward``
             setattr(cls, "pick", Gate.pick)  # noqa: B010
-        record_arguments(cls)
-
-    def extra_repr(self) -> str:
-        return describe_arguments(self)
 
     @abstractmethod
     def forward(self, items: Items) -> Tensor:

@@ -21,8 +21,6 @@ class Attention(Gate):
     later items, so a router with this gate is neither per item nor causal.
 
     Args:
-        dim: ``D``.
-        outputs: number of scores.
         width: size of queries and keys.
 
     >>> gate = Attention(4, 2)

@@ -19,8 +19,6 @@ class Cosine(Gate):
     projection, as in Soft MoE (2308.00951).
 
     Args:
-        dim: ``D``.
-        outputs: number of scores.
         project: width of the projection ``P``; 0 for none.
         temperature: initial ``t``, > 0.
 

@@ -19,8 +19,6 @@ class Linear(Gate):
     """``h = x W``, without a bias (Shazeer et al. 2017, equation 2, 1701.06538).
 
     Args:
-        dim: ``D``.
-        outputs: number of scores.
         scale: standard deviation of the initial logits for items of unit variance; 0 starts
             with perfect balance, as in the paper.
 
@@ -50,19 +48,10 @@ _MIN_SPARSE = 256
 
 
 def linear_at(x: Tensor, weight: Tensor, logits: Tensor, chosen: Tensor) -> Tensor:
-    """``logits.gather(1, chosen)`` for ``logits = F.linear(x, weight)``.
+    """``logits.gather(1, chosen)``, ``(N, K)``, for ``logits = F.linear(x, weight)``, ``(N, E)``.
 
     For many scores, the backward pass reads the ``K`` chosen ones of each item only; the mostly
     zero ``(N, E)`` gradient of all scores is never built.
-
-    Args:
-        x: ``(N, D)``.
-        weight: ``(E, D)``.
-        logits: ``(N, E)``.
-        chosen: ``(N, K)`` int64.
-
-    Returns:
-        ``(N, K)``.
     """
     if weight.shape[0] < _MIN_SPARSE or x.device.type != "cpu":
         return logits.gather(1, chosen)

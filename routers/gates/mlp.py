@@ -14,8 +14,6 @@ class MLP(Gate):
     """``h = gelu(x V) W``: a gate with nonlinear boundaries between experts.
 
     Args:
-        dim: ``D``.
-        outputs: number of scores.
         hidden: width of the hidden layer.
 
     >>> MLP(4, 2, hidden=3)(Items(torch.ones(5, 4))).shape

@@ -1,4 +1,4 @@
-"""Auxiliary losses: one file each, a function from a routing to a scalar. Padding never counts.
+"""Auxiliary losses: each a function from a routing to a scalar. Padding never counts.
 
 A loss that compares experts has an argument ``level``: ``batch`` compares them over the batch,
 ``sequence`` over each group of items, then averages over groups, and ``step`` over a whole

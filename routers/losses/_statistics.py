@@ -126,8 +126,7 @@ _STATISTICS: dict[str, Callable[[Routing], ExpertStatistics]] = {
 def step_sums(routing: Routing) -> Tensor:
     """The summands of ``Routing.step_statistics``, to be added over micro-batches and ranks.
 
-    Returns:
-        ``(5, E)`` float64: requested assignments, probabilities, gate mass, expected load, items.
+    ``(5, E)`` float64: requested assignments, probabilities, gate mass, expected load, items.
 
     >>> from routers import Items
     >>> one = Routing.by_item(Items(torch.zeros(1, 1)), torch.tensor([[1]]), torch.ones(1, 1), 2)

@@ -1,12 +1,14 @@
 """Gate mass, weighted by a coefficient that the router adapts."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from ..plugins.errors import ConfigError
 from ..routing.routing import Routing
 from ._base import LOSSES
-from ._gates import sparsity_coefficient
-from ._statistics import expert_statistics
+from ._statistics import ExpertStatistics, expert_statistics
 
 
 @LOSSES.register("sparsity")
@@ -24,8 +26,39 @@ def sparsity(routing: Routing) -> Tensor:
     >>> round(sparsity(routing).item(), 4)
     0.3
     """
-    return torch.stack([_of_gate(gate) for gate in routing.gates or (routing,)]).sum()
+    gates = _of_gates(routing, "sparsity")
+    return torch.stack([coefficient * gate.importance.sum() for coefficient, gate in gates]).sum()
 
 
-def _of_gate(gate: Routing) -> Tensor:
-    return sparsity_coefficient(gate, "sparsity") * expert_statistics(gate).importance.sum()
+@LOSSES.register("balanced_sparsity")
+def balanced_sparsity(routing: Routing) -> Tensor:
+    """``lambda E sum_e f_e mean_i w_ie``: ``sparsity``, with a higher weight for busy experts.
+
+    ``f`` is the fraction of all assignments, as in ``switch``; source: ReMoE 2412.14711, section
+    3.4. At balance it equals ``sparsity``. It has no level: the coefficient responds to all items
+    and not to those of a group, and each of several gates has its own coefficient and loads,
+    while the statistics of a step are sums over all gates.
+
+    >>> from routers import Items
+    >>> weight = torch.tensor([[3.0, 1.0], [2.0, 0.0]])
+    >>> extras = {"sparsity_coefficient": torch.tensor(0.1)}
+    >>> routing = Routing.by_mask(Items(torch.zeros(2, 1)), weight, weight > 0, extras=extras)
+    >>> round(balanced_sparsity(routing).item(), 4)
+    0.3667
+    """
+    found = []
+    for coefficient, gate in _of_gates(routing, "balanced_sparsity"):
+        mass = (gate.requested_load * gate.importance).sum()
+        found.append(coefficient * gate.importance.shape[-1] * mass)
+    return torch.stack(found).sum()
+
+
+def _of_gates(routing: Routing, loss: str) -> Iterator[tuple[Tensor, ExpertStatistics]]:
+    """The current weight ``lambda`` of each gate's mass, a scalar, and the gate's statistics."""
+    for gate in routing.gates or (routing,):
+        if "sparsity_coefficient" not in gate.extras:
+            raise ConfigError(
+                f"losses.{loss}: this router has no sparsity coefficient; "
+                "use losses.entropy, or router=relu"
+            )
+        yield gate.extras["sparsity_coefficient"], expert_statistics(gate)

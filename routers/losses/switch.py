@@ -19,9 +19,7 @@ def switch(routing: Routing, level: Level = "batch") -> Tensor:
     >>> import torch
     >>> from routers import Items
     >>> items, probs = Items(torch.zeros(2, 1), groups=2), torch.eye(2)
-    >>> apart = Routing.by_item(
-    ...     items, torch.tensor([[0], [1]]), torch.ones(2, 1), 2, probs=probs
-    ... )
+    >>> apart = Routing.by_item(items, torch.tensor([[0], [1]]), torch.ones(2, 1), 2, probs=probs)
     >>> switch(apart).item(), switch(apart, level="sequence").item()
     (1.0, 2.0)
     """

@@ -1,4 +1,4 @@
-"""Metrics of expert load and gates: one file each, a torchmetrics ``Metric`` of one layer.
+"""Metrics of expert load and gates: each a torchmetrics ``Metric`` of one layer.
 
 ``load_cv``, ``max_violation`` and ``load_entropy`` are functions of a load; the other names load
 torchmetrics, which takes longer to import than torch, on first use.

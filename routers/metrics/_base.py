@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 from torchmetrics import Metric
 
-from ..losses import entropies
 from ..plugins.registry import Registry
 from ..routing.routing import Routing
 
@@ -63,52 +61,6 @@ class RoutingMetric(Metric, ABC):
     @abstractmethod
     def compute(self) -> Value:
         """The value over everything added since the last reset."""
-
-
-class LoadMetric(RoutingMetric):
-    """A metric that is computed from the load, before and after drops."""
-
-    load: Tensor
-    requested_load: Tensor
-
-    def __init__(self, num_experts: int) -> None:
-        super().__init__(num_experts)
-        self.add_counts("load", "requested_load", size=[num_experts])
-
-    @torch.no_grad()
-    def update(self, routing: Routing) -> None:
-        self.load += routing.load
-        self.requested_load += routing.requested_load
-
-
-class ItemMetric(RoutingMetric):
-    """A metric that is computed from sums over real items."""
-
-    items: Tensor
-    unrouted: Tensor
-    entropy: Tensor
-    margin: Tensor
-    with_margin: Tensor
-
-    def __init__(self, num_experts: int) -> None:
-        super().__init__(num_experts)
-        self.add_counts("items", "unrouted", "with_margin")
-        self.add_sum("entropy")
-        self.add_sum("margin")
-
-    @torch.no_grad()
-    def update(self, routing: Routing) -> None:
-        chosen = routing.unpadded(routing.candidate_mask)
-        probs = routing.unpadded(routing.probs)
-        self.items += len(chosen)
-        self.unrouted += (~chosen.any(-1)).sum()
-        self.entropy += entropies(probs).sum()
-        margin = probs.masked_fill(~chosen, torch.inf).amin(-1)
-        margin = margin - probs.masked_fill(chosen, -torch.inf).amax(-1)
-        some_free = chosen.sum(-1) < self.num_experts  # an unfilled candidate is no expert
-        both = margin.isfinite() & some_free
-        self.margin += margin[both].sum()
-        self.with_margin += both.sum()
 
 
 METRICS = Registry("metrics", RoutingMetric, group="switchyard.metrics", positional=1)

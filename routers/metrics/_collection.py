@@ -20,10 +20,8 @@ class LayerMetrics(MetricCollection):
     >>> import torch
     >>> from routers import Items, Routing
     >>> metrics = LayerMetrics(num_experts=2)
-    >>> metrics.update(
-    ...     Routing.by_item(Items(torch.zeros(3, 1)), torch.tensor([[0], [0], [1]]),
-    ...                     torch.ones(3, 1), num_experts=2)
-    ... )
+    >>> expert, weight = torch.tensor([[0], [0], [1]]), torch.ones(3, 1)
+    >>> metrics.update(Routing.by_item(Items(weight), expert, weight, num_experts=2))
     >>> metrics.compute()["load"], round(metrics.compute()["max_violation"], 4)
     ([2, 1], 0.3333)
     """

@@ -10,28 +10,26 @@ from .errors import (
 )
 from .registry import Registry, import_parts, load_plugins
 from .signature import (
+    ShowsArguments,
     check_options,
     defaults,
-    describe_arguments,
     fits_hint,
     hint_mismatch,
-    record_arguments,
 )
 
 __all__ = [
     "ConfigError",
     "OptionError",
     "Registry",
+    "ShowsArguments",
     "check_options",
     "defaults",
-    "describe_arguments",
     "fits_hint",
     "hint_mismatch",
     "import_parts",
     "load_plugins",
     "nearest_name",
     "option_errors_under",
-    "record_arguments",
     "unknown",
     "unknown_option",
 ]

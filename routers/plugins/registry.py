@@ -87,13 +87,12 @@ class Registry(Mapping[str, Any], Generic[Part]):
     def build(self, name: str, /, *args: Any, **options: Any) -> Part:
         """Construct the part ``name`` after a check of all ``options``.
 
+        ``ConfigError`` for an unknown name, or an unknown, missing or invalid option.
+
         Args:
             name: a registered name, or ``package.module:Class``.
             args: the leading arguments, such as ``dim, num_experts``.
             options: keyword arguments of the part's constructor.
-
-        Raises:
-            ConfigError: for an unknown name, or an unknown, missing or invalid option.
         """
         part = self.get_part(name)
         self.check_options(name, options)
@@ -134,8 +133,7 @@ class Registry(Mapping[str, Any], Generic[Part]):
             )
         return part
 
-    def __getitem__(self, name: str) -> Any:
-        return self.get_part(name)
+    __getitem__ = get_part
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.available())

@@ -27,14 +27,13 @@ def check_options(
 ) -> None:
     """Check that ``options`` are known to ``factory``, complete and of the right types.
 
+    Else ``OptionError`` with the key, the value, the valid values and the nearest match.
+
     Args:
         key: the config key of the part (``router``), used in errors.
         factory: a class or function whose keyword arguments are the schema.
         options: the given options.
         skip: number of leading arguments that are not options (2 for ``dim, num_experts``).
-
-    Raises:
-        ConfigError: with the key, the value, the valid values and the nearest match.
     """
     allowed = defaults(factory, skip)
     hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
@@ -104,34 +103,31 @@ def _describe(hint: Any) -> str:
     return str(getattr(kind, "__name__", kind)).lower()
 
 
-def record_arguments(cls: type) -> None:
-    """Make the constructor that ``cls`` defines record its arguments for ``describe_arguments``.
+class ShowsArguments:
+    """A base class of modules that show the arguments of their constructor, defaults included.
 
-    For the ``__init_subclass__`` of a base class of parts.
-    """
-    init = cls.__dict__.get("__init__")
-    if init is None:
-        return
-
-    @wraps(init)
-    def recording(self: Any, *args: Any, **options: Any) -> None:
-        if "_arguments" not in self.__dict__:  # the constructor of a base class is called later
-            call = inspect.signature(init).bind(self, *args, **options)
-            call.apply_defaults()
-            self.__dict__["_arguments"] = dict(list(call.arguments.items())[1:])
-        init(self, *args, **options)
-
-    cls.__init__ = recording  # type: ignore[misc]
-
-
-def describe_arguments(part: object) -> str:
-    """The recorded arguments of a part's constructor, defaults included.
-
-    >>> class Part:
+    >>> class Part(ShowsArguments):
     ...     def __init__(self, dim: int, *, k: int = 2) -> None: ...
-    >>> record_arguments(Part)
-    >>> describe_arguments(Part(8))
+    >>> Part(8).extra_repr()
     'dim=8, k=2'
     """
-    recorded = vars(part).get("_arguments", {})
-    return ", ".join(f"{name}={value!r}" for name, value in recorded.items())
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        init = cls.__dict__.get("__init__")
+        if init is None:
+            return
+
+        @wraps(init)
+        def recording(self: Any, *args: Any, **options: Any) -> None:
+            if "_arguments" not in self.__dict__:  # the constructor of a base class is called later
+                call = inspect.signature(init).bind(self, *args, **options)
+                call.apply_defaults()
+                self.__dict__["_arguments"] = dict(list(call.arguments.items())[1:])
+            init(self, *args, **options)
+
+        cls.__init__ = recording  # type: ignore[method-assign]
+
+    def extra_repr(self) -> str:
+        recorded = vars(self).get("_arguments", {})
+        return ", ".join(f"{name}={value!r}" for name, value in recorded.items())

@@ -74,9 +74,6 @@ DROP_ORDERS: dict[str, Callable[[Assignments, torch.Generator], tuple[Tensor, ..
 
 # ---- rounding ----
 
-#: ``(factor, items (A,), experts per item (A,), E) -> capacity (A,)``, all float64.
-Rounding = Callable[[float, Tensor, Tensor, int], Tensor]
-
 #: A factor such as 1.1 is inexact in binary; this must not add or remove a place.
 _SLACK = 1e-9
 
@@ -125,8 +122,9 @@ def ceil_from_4(factor: float, items: Tensor, each: Tensor, experts: int) -> Ten
 
 
 #: How a capacity becomes an integer. Libraries differ: 10 items, 4 experts, 2 per item and a
-#: factor of 1.25 give 6.25 places, which becomes 6, 7 or 8.
-ROUNDINGS: dict[str, Rounding] = {
+#: factor of 1.25 give 6.25 places, which becomes 6, 7 or 8. Functions of the factor, the items
+#: ``(A,)``, the experts per item ``(A,)`` and ``E``, all float64, return capacities ``(A,)``.
+ROUNDINGS: dict[str, Callable[[float, Tensor, Tensor, int], Tensor]] = {
     rounding.__name__: rounding
     for rounding in (ceil, floor, nearest, ceil_per_choice, floor_of_even, ceil_to_4, ceil_from_4)
 }

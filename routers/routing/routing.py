@@ -20,6 +20,8 @@ from .execution import Execution, Merge, Slots
 class Items:
     """A batch of items to route, and all that a router may read.
 
+    ``ConfigError`` if shapes do not match, or the items do not split into the groups.
+
     Attributes:
         x: features, ``(N, D)``.
         groups: ``N`` is split into this many contiguous groups of equal length; items of a
@@ -27,9 +29,6 @@ class Items:
         mask: ``(N,)`` bool, False where an item is padding; None if all are real.
         ids: ``(N,)`` integers that identify an item's content, such as its token id.
         task: ``(N,)`` integers that identify an item's task, language or domain.
-
-    Raises:
-        ValueError: if shapes do not match, or the items do not split into the groups.
 
     >>> items = Items(torch.zeros(6, 4), groups=2)
     >>> items.group_length
@@ -345,11 +344,9 @@ class Routing:
         weight: Tensor,
         num_experts: int,
         *,
-        logits: Tensor | None = None,
         probs: Tensor | None = None,
-        expected_load: Tensor | None = None,
         extras: Mapping[str, Tensor] | None = None,
-        **layout: Any,
+        **fields: Any,
     ) -> "Routing":
         """A routing of ``items``, after a check of what comes with its assignments."""
         routing = cls(
@@ -360,11 +357,9 @@ class Routing:
             num_experts,
             groups=items.groups,
             mask=items.mask,
-            logits=logits,
             given_probs=probs,
-            expected_load=expected_load,
             extras=extras or {},
-            **layout,
+            **fields,
         )
         scored = {"N": len(items), "E": num_experts}
         if routing.candidates is not None:
@@ -405,7 +400,7 @@ class Routing:
         ``g``. ``K`` is the routing's ``experts_per_item``, if any, else the group's mean; in the
         order ``position`` the mean over the items so far, so that later items do not affect an
         item. Slots are balanced and a merged expert takes all items of its part: these routings
-        are returned unchanged.
+        are returned unchanged. ``ConfigError`` if an argument is invalid.
 
         Args:
             factor: capacity relative to an even load, above 0.
@@ -413,9 +408,6 @@ class Routing:
             renormalize: scale the remaining weights of an item back to their sum before.
             rounding: how the capacity becomes an integer: a name in ``ROUNDINGS``.
             generator: random source of the ``random`` order; None draws the same every time.
-
-        Raises:
-            ConfigError: if an argument is invalid.
 
         >>> items = Items(torch.zeros(4, 1))
         >>> routing = Routing.by_item(
