@@ -43,15 +43,10 @@ def run_bench(
 ) -> None:
     """Run the benchmark; prints tables to the console and writes files to ``settings.out``.
 
-    Sets the number of threads and, if configured, the allocator of the whole process.
-
-    ``shapes`` are those for ``over=shapes``, ``growth`` those for ``over=experts``, which differ
-    only in ``E``.
-
-    Raises:
-        ConfigError: for an invalid setting, before anything runs.
-        BenchmarkError: if the dense baseline fails.
-        OSError: if results cannot be written.
+    Sets the number of threads and, if configured, the allocator of the whole process. ``shapes``
+    are those for ``over=shapes``, ``growth`` those for ``over=experts``, which differ only in
+    ``E``. Raises ``ConfigError`` for an invalid setting, before anything runs, ``BenchmarkError``
+    if the dense baseline fails, and ``OSError`` if results cannot be written.
     """
     check(settings, shapes, factories)
     folder = _make_folder(settings.out)

@@ -3,13 +3,13 @@
 import inspect
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from ..._router import Router, Traits
+from ..._router import Traits
 from ...losses import LOSSES
-from ...plugins.errors import ConfigError
 from ...plugins.signature import defaults
-from ..harness import SIZES, RouterUnderTest, require
+from ..harness import RouterUnderTest, accepted, require
 
 SOURCE = re.compile(r"\b\d{4}\.\d{4,5}\b|\b(19|20)\d\d\b|https?://|doi", re.IGNORECASE)
 
@@ -56,10 +56,11 @@ def check_search_space(subject: RouterUnderTest) -> None:
             f"the constructor's options are: {', '.join(options) or 'none'}",
         )
         for value in ends(choices):
-            refusal = _refusal(kind, {name: value})
+            found, refusals = accepted(partial(kind, **{name: value}))
+            last = refusals[-1] if refusals else ""
             require(
-                refusal is None,
-                f"search_space has {name}={value}, but no tested size accepts it: {refusal}",
+                found,
+                f"search_space has {name}={value}, but no tested size accepts it: {last}",
                 "list values that work with the defaults of the other options",
             )
 
@@ -74,18 +75,6 @@ def ends(choices: Any) -> list[Any]:
         "a range has low, high and optionally log",
     )
     return [choices["low"], choices["high"]]
-
-
-def _refusal(kind: type[Router], options: Mapping[str, Any]) -> ConfigError | None:
-    last: ConfigError | None = None
-    for dim, num_experts in SIZES:
-        try:
-            kind(dim, num_experts, **options)
-        except ConfigError as error:
-            last = error
-        else:
-            return None
-    return last
 
 
 def check_default_losses(subject: RouterUnderTest) -> None:

@@ -3,11 +3,21 @@
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ...losses import LOSSES
 from ...plugins.errors import ConfigError
 from ...routing import Routing, Slots
-from ..harness import RouterUnderTest, declared, numbers_of, require, rows_of, same, toy_mixture
+from ..harness import (
+    RouterUnderTest,
+    declared,
+    numbers_of,
+    require,
+    require_finite,
+    rows_of,
+    same,
+    toy_mixture,
+)
 
 CONSTRUCT = "construct the routing with Routing.by_item, by_expert, by_mask or by_slot"
 
@@ -103,19 +113,13 @@ def check_layout_fields(subject: RouterUnderTest) -> None:
             "an item has the same expert twice",
             "select without replacement, or sum the weights first",
         )
-        if routing.fan_out is not None:
-            order = torch.arange(len(items)).repeat_interleave(routing.fan_out)
+        for field, axis, size in (("fan_out", "item", len(items)), ("fan_in", "expert", e)):
+            each = getattr(routing, field)
+            order = torch.arange(size).repeat_interleave(each or 0)
             require(
-                torch.equal(routing.item, order),
-                f"fan_out={routing.fan_out} but assignments are not ordered by item",
-                "use Routing.by_item, or leave fan_out None",
-            )
-        if routing.fan_in is not None:
-            order = torch.arange(e).repeat_interleave(routing.fan_in)
-            require(
-                torch.equal(routing.expert, order),
-                f"fan_in={routing.fan_in} but assignments are not ordered by expert",
-                "use Routing.by_expert, or leave fan_in None",
+                each is None or torch.equal(getattr(routing, axis), order),
+                f"{field}={each} but assignments are not ordered by {axis}",
+                f"use Routing.by_{axis}, or leave {field} None",
             )
 
 
@@ -156,24 +160,20 @@ def check_empty_and_single(subject: RouterUnderTest) -> None:
                 "or a number that is not finite",
                 "handle reductions over no items",
             )
-            for name, value in numbers_of(routing.limit(1.0)).items():
-                require(
-                    value.isfinite().all(),
-                    f"{name} is {value} for {len(items)} items, {candidate.num_experts} experts",
-                    "give probs and logits that are finite for any number of items",
-                )
+            require_finite(
+                numbers_of(routing.limit(1.0)),
+                f"for {len(items)} items, {candidate.num_experts} experts",
+                "give probs and logits that are finite for any number of items",
+            )
 
 
 def check_switch_at_balance(subject: RouterUnderTest) -> None:
     """``probs`` is a distribution, and the loss ``switch`` is 1 at balance."""
-    for items in subject.batches():
-        for route in (subject.in_training, subject.in_eval):
-            _check_distribution(route(items))
-        routing = subject.in_eval(items)
-        routed = routing.unpadded(routing.assigned_mask).any(-1)
+    e = subject.num_experts
+    for _, routing in subject.routings():
+        routed = _check_distribution(routing)
         if not routed.all() or not routing.requested_load.sum():
             continue
-        e = subject.num_experts
         even_demand = replace(routing, requested=torch.ones(e, dtype=torch.int64))
         even = torch.full_like(routing.to_dense(routing.probs), 1 / e)
         even_probs = replace(routing, given_probs=even, candidates=None, logits=None)
@@ -186,8 +186,8 @@ def check_switch_at_balance(subject: RouterUnderTest) -> None:
             )
 
 
-def _check_distribution(routing: Routing) -> None:
-    """Rows of ``probs`` sum to one, or to less for an item without experts."""
+def _check_distribution(routing: Routing) -> Tensor:
+    """Rows of ``probs`` sum to one, or to less for items without experts; the others, a mask."""
     total = routing.unpadded(routing.probs).sum(-1)
     routed = routing.unpadded(routing.assigned_mask).any(-1)
     require(
@@ -198,3 +198,4 @@ def _check_distribution(routing: Routing) -> None:
         "softmax of logits; divide weights that are no distribution, such as relu(h), by their "
         "sum; the row of an item without experts may be 0",
     )
+    return routed

@@ -34,8 +34,7 @@ def check_eval_deterministic(subject: RouterUnderTest) -> None:
     """In eval, equal items get equal routes and no random number is drawn."""
     router = subject.router().double().eval()
     for items in subject.batches():
-        with seeded(1):
-            first = routes(router(items))
+        first = routes(routed(router, items))
         with seeded(2):
             before = torch.get_rng_state()
             second = routes(router(items))
