@@ -139,10 +139,6 @@ class BenchmarkRun:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(part, path)
 
-    def write_csv(self, rows: Sequence[Measurement]) -> None:
-        """Write all measurements so far."""
-        self.write("csv", csv_text(rows, columns(self.settings, self.environment)))
-
     def write_plot(self, figure: "Figure") -> None:
         """Write a plot as PNG and SVG."""
         for extension in ("png", "svg"):
@@ -186,7 +182,7 @@ def over_shapes(run: BenchmarkRun, shapes: Mapping[int, Shape]) -> None:
         run.print(f"measuring shape {number} …")
         found = run.measure(str(number), shape, selected)
         rows += found
-        run.write_csv(rows)
+        run.write("csv", csv_text(rows, columns(run.settings, run.environment)))
         run.print(shape_table(found, conditions), *remarks(found))
     run.print(*notes(rows))
     run.write_plot(ratio_plot(rows, conditions))
@@ -210,7 +206,7 @@ def over_experts(run: BenchmarkRun, sizes: Sequence[Shape]) -> None:
         replace(row, shape=row.candidate, sizes=size, candidate="topk")
         for row, size in zip(found, sizes, strict=True)
     ]
-    run.write_csv(rows)
+    run.write("csv", csv_text(rows, columns(run.settings, run.environment)))
     conditions = headline(run.settings, run.environment)
     run.print(growth_table(rows, conditions), *notes(rows))
     run.write_plot(growth_plot(rows, conditions))

@@ -31,7 +31,9 @@ def mix_feed_forward(
     """
     x, up, down = in_autocast_dtype(x, up, down)
     if routing.is_dense and routing.weight.dim() == 1 and not dropout:
-        return _mix_dense(x, routing.weight, up, down, activation)
+        by_item = routing.weight.view(len(up), len(x)).t().to(x.dtype)
+        y: Tensor = _DenseMixture.apply(x, by_item, up, down, activation)  # type: ignore[no-untyped-call]
+        return y
     layout, index = plan_for(routing, up[0].numel() + down[0].numel(), x)
     weight = routing.weight
     if weight.dim() == 1:
@@ -105,21 +107,13 @@ class _FeedForward(torch.autograd.Function):
         return x_grad, weight_grad, up_grad, down_grad, None
 
 
-def _mix_dense(
-    x: Tensor, weight: Tensor, up: Tensor, down: Tensor, activation: Activation
-) -> Tensor:
-    """``y_i = sum_e w_ie FFN_e(x_i)`` over all experts, computed as one wide network.
+class _DenseMixture(torch.autograd.Function):
+    """A mixture of all experts as one wide network, with weights ``(N, E)``.
 
     The experts' hidden layers are concatenated, ``(N, E * H)``, and scaled by the weights; one
-    product with all ``down`` matrices then includes the sum over experts. Arguments are those of
-    ``mix_feed_forward``, with weights ``(E * N,)``, expert by expert.
+    product with all ``down`` matrices then includes the sum over experts.
     """
-    by_item = weight.view(len(up), len(x)).t().to(x.dtype)
-    y: Tensor = _DenseMixture.apply(x, by_item, up, down, activation)  # type: ignore[no-untyped-call]
-    return y
 
-
-class _DenseMixture(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, up: Tensor, down: Tensor, activation: Activation

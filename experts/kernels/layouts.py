@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,17 +23,7 @@ MAX_BATCHED_WORK = 5
 _SUM = 0  # the mode of embedding_bag, as its kernels number it
 
 
-class Layout(Protocol):
-    """Matrix products over the rows of all experts."""
-
-    def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:
-        """Each row by its expert's matrix: ``(S, I)`` and ``(E, I, O)`` to ``(S, O)``."""
-
-    def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
-        """Each expert's sum of outer products: ``(S, I)`` and ``(S, O)`` to ``(E, I, O)``."""
-
-
-def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, "DispatchIndex"]:
+def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple["Layout", "DispatchIndex"]:
     """Choose the cheapest layout for a routing of items ``x``, and index its rows there.
 
     - Expert choice and slots: every expert has the same number of rows, already in order. One
@@ -70,7 +60,7 @@ def may_batch(num_experts: int, num_rows: int, row_flops: int, cost: GemmCostMod
     return enough and work < MAX_BATCHED_WORK * cost.kernel[threads > 1]
 
 
-def sorted_layout(load: Tensor) -> Layout:
+def sorted_layout(load: Tensor) -> "Layout":
     """The layout of rows that lie sorted by expert, ``load`` ``(E,)`` of each."""
     if load.device.type == "cpu" and load.min() == load.max():
         return Even(len(load), int(load[0]))
@@ -184,6 +174,12 @@ class PaddedPlusTail:
         return rows[:head].view(self.num_experts, self.base, rows.shape[1])
 
 
+#: Its products are ``grouped_matmul``, each row by its expert's matrix, ``(S, I)`` and
+#: ``(E, I, O)`` to ``(S, O)``, and ``grouped_outer``, each expert's sum of outer products,
+#: ``(S, I)`` and ``(S, O)`` to ``(E, I, O)``.
+Layout = Even | Ragged | PaddedPlusTail
+
+
 def _has_kernel(rows: Tensor, widths: Sequence[int]) -> bool:
     """Whether ``F.grouped_mm`` takes these: no float64, strides in multiples of 16 bytes."""
     if rows.dtype == torch.float64 or not rows.numel():
@@ -282,14 +278,10 @@ class DispatchIndex:
         ``weight`` is ``(A,)`` or ``(A, T)``, in the routing's order.
         """
         flat, weight = out.flatten(1), weight.to(out.dtype)
-        if weight.dim() == 1:
-            return self._combine(flat, weight).view(-1, *out.shape[1:])
-        per_task = [self._combine(flat, w) for w in weight.unbind(1)]
-        return torch.stack(per_task).view(weight.shape[1], -1, *out.shape[1:])
-
-    def _combine(self, flat: Tensor, weight: Tensor) -> Tensor:
-        sums: Tensor = _Combine.apply(flat, weight, self)  # type: ignore[no-untyped-call]
-        return sums
+        per_task = weight.unbind(1) if weight.dim() > 1 else [weight]
+        sums = [_Combine.apply(flat, w, self) for w in per_task]  # type: ignore[no-untyped-call]
+        y: Tensor = torch.stack(sums) if weight.dim() > 1 else sums[0]
+        return y.view(*weight.shape[1:], -1, *out.shape[1:])
 
     def rows(self, x: Tensor) -> Tensor:
         """Items ``(N, F)`` to rows ``(S, F)``."""

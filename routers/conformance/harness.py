@@ -135,11 +135,9 @@ def accepted(factory: Factory) -> tuple[list[RouterUnderTest], list[str]]:
 def subjects(factory: Factory) -> list[RouterUnderTest]:
     """The first two sizes that the factory accepts."""
     found, refusals = accepted(factory)
-    require(
-        found,
-        f"the router refuses every num_experts of {[e for _, e in SIZES]}: {'; '.join(refusals)}",
-        "choose default options that work for at least one of these",
-    )
+    why = f"the router refuses every num_experts of {[e for _, e in SIZES]}: {'; '.join(refusals)}"
+    hint = "choose default options that work for at least one of these"
+    require(found, why, hint)
     return found[:2]
 
 

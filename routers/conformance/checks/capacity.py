@@ -49,11 +49,9 @@ def _check_limited(routing: Routing, kept: Routing, factor: float, order: str) -
         f"capacity {capacity.flatten().tolist()}",
         f"{CONSTRUCT}, so that groups and items agree",
     )
-    require(
-        torch.equal(kept.requested_load, routing.requested_load),
-        f"limit({factor}, {order!r}) changed the requested load",
-        "let Routing.drop set requested",
-    )
+    why = f"limit({factor}, {order!r}) changed the requested load"
+    hint = "let Routing.drop set requested"
+    require(torch.equal(kept.requested_load, routing.requested_load), why, hint)
 
 
 def check_drops_keep_weights(subject: RouterUnderTest) -> str | None:

@@ -104,21 +104,17 @@ def check_jitter_scales_input(subject: RouterUnderTest) -> str | None:
     clean, noisy = jittery.in_eval(axes).logits, jittery.in_training(axes).logits
     if clean is None or noisy is None:
         return "no scores"
-    require(
-        not same(clean, noisy),
-        "jitter=0.3 changes no score in training",
-        "if self.training, multiply the input of the gate by a uniform draw",
-    )
+    why = "jitter=0.3 changes no score in training"
+    hint = "if self.training, multiply the input of the gate by a uniform draw"
+    require(not same(clean, noisy), why, hint)
     doubled = jittery.in_eval(replace(axes, x=axes.x * 2)).logits
     assert doubled is not None
     if not same(doubled, 2 * clean):
         return "the gate is not linear"
     across = (noisy * clean[:, :1], clean * noisy[:, :1])  # one factor for all scores of an item
-    require(
-        same(*across, 1e-6),
-        "jitter scales the scores of an item differently, so it is applied to the logits",
-        "multiply items.x and not the logits (Switch, 2101.03961): routers.blocks.noise.jittered",
-    )
+    why = "jitter scales the scores of an item differently, so it is applied to the logits"
+    hint = "multiply items.x and not the logits (Switch, 2101.03961): routers.blocks.noise.jittered"
+    require(same(*across, 1e-6), why, hint)
     return None
 
 
@@ -139,11 +135,9 @@ def check_scores_untouched(subject: RouterUnderTest) -> str | None:
             with seeded(1):
                 router.train(training)(items)
             for name, output, before in given:
-                require(
-                    torch.equal(output, before),
-                    f"forward changes the output of {name} in place",
-                    "use logits = logits.masked_fill(...) and the like, without the underscore",
-                )
+                why = f"forward changes the output of {name} in place"
+                hint = "use logits = logits.masked_fill(...) and the like, without the underscore"
+                require(torch.equal(output, before), why, hint)
             if not given:
                 return "no submodule that gives scores"
             given.clear()
@@ -205,16 +199,10 @@ def check_bf16(subject: RouterUnderTest) -> None:
         for what, other in (("bf16 input", router(half)), ("autocast", under_autocast)):
             for name in ("weight", "logits", "probs", "expected_load"):
                 value = getattr(other, name)
-                require(
-                    value is None or value.dtype in (torch.float32, torch.float64),
-                    f"routing.{name} is {value.dtype if value is not None else None} with {what}",
-                    WIDE,
-                )
-            require(
-                same(routes(full), routes(other), 1e-6),
-                f"{what} gives other routes than the same numbers in float32",
-                WIDE,
-            )
+                why = f"routing.{name} is {value.dtype if value is not None else None} with {what}"
+                require(value is None or value.dtype in (torch.float32, torch.float64), why, WIDE)
+            why = f"{what} gives other routes than the same numbers in float32"
+            require(same(routes(full), routes(other), 1e-6), why, WIDE)
 
 
 def check_full_precision_inside(subject: RouterUnderTest) -> str | None:
@@ -229,16 +217,10 @@ def check_full_precision_inside(subject: RouterUnderTest) -> str | None:
     scores, from_rounded, from_other = (each for each in found if each is not None)
     if torch.equal(scores, from_other):
         return "scores do not read x"
-    require(
-        not torch.equal(scores, from_rounded),
-        "rounding x to bf16 changes no score, so x is rounded inside the router",
-        WIDE,
-    )
-    require(
-        not torch.equal(scores, scores.bfloat16().to(scores.dtype)),
-        "every score is a bf16 number, so scores are rounded",
-        WIDE,
-    )
+    why = "rounding x to bf16 changes no score, so x is rounded inside the router"
+    require(not torch.equal(scores, from_rounded), why, WIDE)
+    why = "every score is a bf16 number, so scores are rounded"
+    require(not torch.equal(scores, scores.bfloat16().to(scores.dtype)), why, WIDE)
     return None
 
 

@@ -16,11 +16,9 @@ def check_traits_may_only_shrink(subject: RouterUnderTest) -> None:
     router = subject.router()
     for trait in ("per_item", "causal", "equivariant", "convex"):
         claimed, allowed = getattr(router.traits, trait), getattr(type(router).traits, trait)
-        require(
-            allowed or not claimed,
-            f"the instance declares {trait}, its class does not",
-            f"declare {trait} on the class and withdraw it with self.set_traits where it fails",
-        )
+        why = f"the instance declares {trait}, its class does not"
+        hint = f"declare {trait} on the class and withdraw it with self.set_traits where it fails"
+        require(allowed or not claimed, why, hint)
     require(
         not router.traits.per_item or router.traits.causal or not router.traits.equivariant,
         "per_item and equivariant are declared, but not causal, which follows from them",
@@ -123,23 +121,17 @@ def check_needs_task(subject: RouterUnderTest) -> None:
         before = routes(route(items))
         after = routes(route(replace(items, task=noise.task)))
         moved = (before != after).any(1)
-        require(
-            moved.any(),
-            "needs_task is declared, but changed tasks do not change routes",
-            "let the route depend on items.task, or do not declare needs_task",
-        )
-        require(
-            not (moved & (items.task == noise.task)).any() or not traits.per_item,
-            "an item's route changes with the tasks of other items",
-            "read the item's own task, or declare traits = Traits(per_item=False)",
-        )
+        why = "needs_task is declared, but changed tasks do not change routes"
+        hint = "let the route depend on items.task, or do not declare needs_task"
+        require(moved.any(), why, hint)
+        why = "an item's route changes with the tasks of other items"
+        hint = "read the item's own task, or declare traits = Traits(per_item=False)"
+        require(not (moved & (items.task == noise.task)).any() or not traits.per_item, why, hint)
         if not list(router.parameters()) and not traits.needs_ids:
             content = routes(route(replace(items, x=noise.x, ids=noise.ids)))
-            require(
-                same(content, before),
-                "needs_task is declared, without parameters, but routes change with x or ids",
-                "read items.task only, or declare what else is read",
-            )
+            why = "needs_task is declared, without parameters, but routes change with x or ids"
+            hint = "read items.task only, or declare what else is read"
+            require(same(content, before), why, hint)
 
 
 def _check_needs(subject: RouterUnderTest, field: str, bare: Items) -> None:
@@ -151,16 +143,12 @@ def _check_needs(subject: RouterUnderTest, field: str, bare: Items) -> None:
         if not needed:
             raise
         refusal = str(error)
-    require(
-        refusal or not needed,
-        f"needs_{field} is declared, but the router works without {field}",
-        f"raise ConfigError if items.{field} is None, or do not declare needs_{field}",
-    )
-    require(
-        not needed or field in refusal,
-        f"the error without {field} does not name {field}: {refusal}",
-        f"state that the router needs {field} and how to provide it",
-    )
+    why = f"needs_{field} is declared, but the router works without {field}"
+    hint = f"raise ConfigError if items.{field} is None, or do not declare needs_{field}"
+    require(refusal or not needed, why, hint)
+    why = f"the error without {field} does not name {field}: {refusal}"
+    hint = f"state that the router needs {field} and how to provide it"
+    require(not needed or field in refusal, why, hint)
 
 
 def check_declared_fields(subject: RouterUnderTest) -> None:
@@ -181,11 +169,9 @@ def check_declared_fields(subject: RouterUnderTest) -> None:
             )
             if claim and loss:
                 value = LOSSES[loss](routing)
-                require(
-                    value.dim() == 0 and value.isfinite(),
-                    f"losses.{loss} is {value}",
-                    f"give routing.{field} its documented shape and range",
-                )
+                why = f"losses.{loss} is {value}"
+                hint = f"give routing.{field} its documented shape and range"
+                require(value.dim() == 0 and value.isfinite(), why, hint)
         if traits.expects_load:
             assert routing.expected_load is not None
             require(
