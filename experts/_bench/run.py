@@ -53,7 +53,7 @@ def run_bench(
     environment = set_up(settings)
     torch.manual_seed(settings.seed)
     run = BenchmarkRun(settings, environment, factories, folder, console)
-    run.print(f"writing results to {folder}")
+    console.print(f"writing results to {folder}", markup=False)
     if settings.over == "experts":
         over_experts(run, growth)
     else:
@@ -126,11 +126,6 @@ class BenchmarkRun:
             rows.append(Measurement(name, shape, key, *about, cost))
         return rows
 
-    def print(self, *lines: object) -> None:
-        """Print tables, and lines of text without interpreting markup."""
-        for line in lines:
-            self.console.print(line, markup=False)
-
     def write(self, extension: str, content: str | bytes) -> None:
         """Replace an output file at once, named by what was varied, the device and the dtype."""
         settings = self.settings
@@ -179,12 +174,12 @@ def over_shapes(run: BenchmarkRun, shapes: Mapping[int, Shape]) -> None:
     rows: list[Measurement] = []
     for number, shape in shapes.items():
         # no progress bar: redrawing it would take time from what is measured
-        run.print(f"measuring shape {number} …")
+        run.console.print(f"measuring shape {number} …")
         found = run.measure(str(number), shape, selected)
         rows += found
         run.write("csv", csv_text(rows, columns(run.settings, run.environment)))
-        run.print(shape_table(found, conditions), *remarks(found))
-    run.print(*notes(rows))
+        run.console.print(shape_table(found, conditions), *remarks(found), sep="\n", markup=False)
+    run.console.print(*notes(rows), sep="\n", markup=False)
     run.write_plot(ratio_plot(rows, conditions))
 
 
@@ -208,7 +203,7 @@ def over_experts(run: BenchmarkRun, sizes: Sequence[Shape]) -> None:
     ]
     run.write("csv", csv_text(rows, columns(run.settings, run.environment)))
     conditions = headline(run.settings, run.environment)
-    run.print(growth_table(rows, conditions), *notes(rows))
+    run.console.print(growth_table(rows, conditions), *notes(rows), sep="\n", markup=False)
     run.write_plot(growth_plot(rows, conditions))
 
 

@@ -60,13 +60,10 @@ def count_flops_of(modules: Iterable[nn.Module], run: Callable[[], object]) -> i
         counter = counting.enter_context(FlopCounterMode(display=False, custom_mapping=_UNCOUNTED))
         counting.callback(lambda: found.append(int(counter.get_total_flops())))
 
-    def end(*_: object) -> None:
-        counting.close()
-
     with ExitStack() as hooks:
         for module in modules:
             hooks.callback(module.register_forward_pre_hook(begin).remove)
-            hooks.callback(module.register_forward_hook(end).remove)
+            hooks.callback(module.register_forward_hook(lambda *_: counting.close()).remove)
         run()
     return sum(found)
 

@@ -15,11 +15,6 @@ from routers import Routing
 from .autocast import explicit_backward
 from .gemm_cost import GEMM_COSTS, Counts, GemmCostModel, base_rows, rounded_rows
 
-#: Number of experts from which one batched product can pay off.
-MIN_BATCHED_EXPERTS = 32
-#: The most work per expert for which it can, in calls of the grouped kernel.
-MAX_BATCHED_WORK = 5
-
 _SUM = 0  # the mode of embedding_bag, as its kernels number it
 
 
@@ -46,7 +41,7 @@ def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple["Layout", "Di
 
 
 def may_batch(num_experts: int, num_rows: int, row_flops: int, cost: GemmCostModel) -> bool:
-    """Whether batching can pay off: many experts with little work each.
+    """Whether batching can pay off: 32 experts or more, each with work for under 5 kernel calls.
 
     Otherwise even reading the load, which ``base_rows`` needs, would cost more.
 
@@ -56,8 +51,7 @@ def may_batch(num_experts: int, num_rows: int, row_flops: int, cost: GemmCostMod
     """
     threads = torch.get_num_threads()
     work = num_rows / num_experts * row_flops / (cost.operations * threads)
-    enough = num_experts >= MIN_BATCHED_EXPERTS
-    return enough and work < MAX_BATCHED_WORK * cost.kernel[threads > 1]
+    return num_experts >= 32 and work < 5 * cost.kernel[threads > 1]
 
 
 def sorted_layout(load: Tensor) -> "Layout":
