@@ -1,6 +1,6 @@
 """Tools of the conformance checks: a router under test, items to route, routes to compare."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -36,12 +36,6 @@ def require(kept: object, why: str, hint: str) -> None:
     """Raise ``CheckError`` unless ``kept``."""
     if not kept:
         raise CheckError(why, hint)
-
-
-def require_finite(values: Mapping[str, Tensor], when: str, hint: str) -> None:
-    """Raise ``CheckError`` unless all values, by their names, are finite."""
-    for name, value in values.items():
-        require(value.isfinite().all(), f"{name} is {value.tolist()} {when}", hint)
 
 
 @contextmanager
@@ -238,6 +232,13 @@ def numbers_of(routing: Routing) -> dict[str, Tensor]:
         "counts": routing.extras.get("counts"),
     }
     return {n: torch.as_tensor(v).double() for n, v in numbers.items() if v is not None}
+
+
+def require_finite(routing: Routing, when: str, hint: str) -> None:
+    """Raise ``CheckError`` unless all numbers of a routing are finite."""
+    numbers = numbers_of(routing) | {"weight": routing.weight, "probs": routing.probs}
+    for name, value in numbers.items():
+        require(value.isfinite().all(), f"{name} is {value.tolist()} {when}", hint)
 
 
 def toy_mixture(routing: Routing, x: Tensor) -> Tensor:

@@ -8,16 +8,7 @@ from torch import Tensor
 from ...losses import LOSSES
 from ...plugins.errors import ConfigError
 from ...routing import Routing, Slots
-from ..harness import (
-    RouterUnderTest,
-    declared,
-    numbers_of,
-    require,
-    require_finite,
-    rows_of,
-    same,
-    toy_mixture,
-)
+from ..harness import RouterUnderTest, declared, require, require_finite, rows_of, same, toy_mixture
 
 CONSTRUCT = "construct the routing with Routing.by_item, by_expert, by_mask or by_slot"
 
@@ -140,11 +131,9 @@ def check_empty_and_single(subject: RouterUnderTest) -> None:
                 "or a number that is not finite",
                 "handle reductions over no items",
             )
-            require_finite(
-                numbers_of(routing.limit(1.0)),
-                f"for {len(items)} items, {candidate.num_experts} experts",
-                "give probs and logits that are finite for any number of items",
-            )
+            when = f"for {len(items)} items, {candidate.num_experts} experts"
+            hint = "give probs and logits that are finite for any number of items"
+            require_finite(routing.limit(1.0), when, hint)
 
 
 def check_switch_at_balance(subject: RouterUnderTest) -> None:
