@@ -3,8 +3,7 @@
 from routers.plugins import import_parts
 
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
-from .accounting.flops import count_flops, count_flops_of
-from .accounting.skip_experts import NoOpBank, skip_experts
+from .accounting.flops import NoOpBank, count_flops, count_flops_of, skip_experts
 from .dispatch import mix, mix_reference
 from .kernels.allocator import tune_allocator
 from .kernels.grouped import grouped_linear

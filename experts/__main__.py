@@ -18,9 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m experts", description=__doc__)
     parser.add_argument("--dim", type=_size, default=64, help="width D (default 64)")
-    parser.add_argument(
-        "--length", type=_size, default=32, help="length of a sequence (default 32)"
-    )
+    parser.add_argument("--length", type=_size, default=32, help="sequence length (default 32)")
     parser.add_argument("--side", type=_size, default=8, help="height and width (default 8)")
     parser.set_defaults(run=_print_catalogue)
     add_command(parser.add_subparsers(title="commands"))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ._bank import EXPERTS, Bank, check_hidden, stacked
-from .kernels.grouped import grouped_linear
+from .kernels.grouped import grouped_linear, linear_by_position
 
 
 @EXPERTS.register("gru")
@@ -38,18 +38,15 @@ class GRU(Bank):
         self.leave = stacked(num_experts, self.hidden, dim)
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
-        length = rows.shape[1]
-        entering = grouped_linear(rows.flatten(0, 1), self.enter, load * length)
-        steps = entering.view(*rows.shape[:2], 3 * self.hidden).unbind(1)
-        real = [None] * length if mask is None else mask.unsqueeze(-1).unbind(1)
+        entering = linear_by_position(rows, self.enter, load)
+        real = [None] * rows.shape[1] if mask is None else mask.unsqueeze(-1).unbind(1)
         state = entering.new_zeros(rows.shape[0], self.hidden)
         states = []
-        for step, here in zip(steps, real, strict=True):
+        for step, here in zip(entering.unbind(1), real, strict=True):
             moved = self._step(step, state, load)
             state = moved if here is None else torch.where(here, moved, state)
             states.append(state)
-        out = grouped_linear(torch.stack(states, 1).flatten(0, 1), self.leave, load * length)
-        out = out.view(rows.shape)
+        out = linear_by_position(torch.stack(states, 1), self.leave, load)
         return out if mask is None else out.masked_fill(~mask.unsqueeze(-1), 0.0)
 
     def _step(self, entering: Tensor, state: Tensor, load: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from routers import OptionError
 
 from ._bank import EXPERTS, Bank, check_hidden, stacked
-from .kernels.grouped import grouped_linear
+from .kernels.grouped import linear_by_position
 
 
 @EXPERTS.register("transformer")
@@ -56,13 +56,13 @@ class Transformer(Bank):
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
         attended = self._attend(_norm(rows, self.attention_scale, load), load, mask)
         middle = _norm(rows + attended, self.ffn_scale, load)
-        inner = F.gelu(_by_position(middle, self.up, load))
-        out = attended + _by_position(inner, self.down, load)
+        inner = F.gelu(linear_by_position(middle, self.up, load))
+        out = attended + linear_by_position(inner, self.down, load)
         return out if mask is None else out.masked_fill(~mask.unsqueeze(-1), 0.0)
 
     def _attend(self, rows: Tensor, load: Tensor, mask: Tensor | None) -> Tensor:
         """Attention within each row; only its projections differ by expert."""
-        parts = _by_position(rows, self.query_key_value, load).chunk(3, -1)
+        parts = linear_by_position(rows, self.query_key_value, load).chunk(3, -1)
         apart = (*rows.shape[:2], self.heads, self.dim // self.heads)
         q, k, v = (part.reshape(apart).transpose(1, 2) for part in parts)
         seen = None
@@ -70,18 +70,12 @@ class Transformer(Bank):
             # a row that is all padding attends to itself, as its softmax would be 0/0
             seen = (mask | ~mask.any(1, keepdim=True))[:, None, None, :]
         mean = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-        return _by_position(mean.transpose(1, 2).flatten(2), self.project, load)
+        return linear_by_position(mean.transpose(1, 2).flatten(2), self.project, load)
 
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
         length, d = row_shape
         weights = 2 * length * (4 * d * d + 2 * d * self.hidden)
         return (weights + 4 * length * length * d,) * self.num_experts
-
-
-def _by_position(rows: Tensor, weight: Tensor, load: Tensor) -> Tensor:
-    """Every position ``(A, L, I)`` by the matrix of its row's expert."""
-    flat = grouped_linear(rows.flatten(0, 1), weight, load * rows.shape[1])
-    return flat.view(*rows.shape[:2], weight.shape[2])
 
 
 def _norm(rows: Tensor, scale: Tensor, load: Tensor) -> Tensor:

@@ -121,13 +121,14 @@ def pytorch_mixtures(shape: Shape, dtype: torch.dtype, device: torch.device) -> 
         dtype=dtype,
     )
     layer = package.TopkMoE(config).to(device, dtype)
-    note = f"{_release('pytorch-mixtures')}; experts with biases; no tokens are dropped"
-
-    def forward(x: Tensor) -> Tensor:
-        y: Tensor = layer(x.unsqueeze(0))
-        return y.squeeze(0)
-
-    return Candidate("pytorch-mixtures", layer, forward, shape.flops, note, patience=1.0)
+    return Candidate(
+        "pytorch-mixtures",
+        layer,
+        lambda x: layer(x.unsqueeze(0)).squeeze(0),
+        shape.flops,
+        f"{_release('pytorch-mixtures')}; experts with biases; no tokens are dropped",
+        patience=1.0,
+    )
 
 
 def st_moe(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:

@@ -124,14 +124,11 @@ def expert_choice(shape: Shape, dtype: torch.dtype, device: torch.device) -> Can
 
 def soft_mixture(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
     """Each token is processed by all experts."""
-    most = 8  # it costs E / K times as much as the other layers
-    if shape.num_experts > most:
-        raise SkipBenchmark(
-            f"it runs all experts on all tokens, and E={shape.num_experts} exceeds {most}"
-        )
+    e, most = shape.num_experts, 8  # it costs E / K times as much as the other layers
+    if e > most:
+        raise SkipBenchmark(f"it runs all experts on all tokens, and E={e} exceeds {most}")
     layer = _moe("soft_mixture", shape).to(device, dtype)
-    flops = shape.flops * shape.num_experts // shape.k
-    note = "all experts process all tokens"
+    flops, note = shape.flops * e // shape.k, "all experts process all tokens"
     return Candidate("soft_mixture", layer, lambda x: layer(x)[0], flops, note)
 
 
@@ -144,16 +141,14 @@ def soft_moe(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidat
     if rest or not slots:
         raise SkipBenchmark(f"{group} * K / E slots per expert is not a positive integer")
     layer = _moe("soft_moe", shape, slots=slots).to(device, dtype)
-    note = (
+    return Candidate(
+        "soft_moe",
+        layer,
+        lambda x: layer(x.view(-1, group, shape.dim))[0].view_as(x),
+        shape.flops,
         f"groups of {group} tokens, {group} * K / E slots per expert; "
-        "FLOPs exclude the slot averages"
+        "FLOPs exclude the slot averages",
     )
-
-    def forward(x: Tensor) -> Tensor:
-        y: Tensor = layer(x.view(-1, group, shape.dim))[0]
-        return y.view_as(x)
-
-    return Candidate("soft_moe", layer, forward, shape.flops, note)
 
 
 OURS: Sequence[Factory] = (topk, topk_glu, expert_choice, soft_mixture, soft_moe)

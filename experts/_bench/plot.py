@@ -131,16 +131,8 @@ def _annotate(
     axes: Any, text: str, point: tuple[float, float], offset: int, fontsize: int = 9, **style: Any
 ) -> None:
     """Place text ``offset`` points to the right of a point, or to the left if negative."""
-    axes.annotate(
-        text,
-        point,
-        (offset, 0),
-        textcoords="offset points",
-        ha="left" if offset > 0 else "right",
-        va="center",
-        fontsize=fontsize,
-        **style,
-    )
+    place = {"textcoords": "offset points", "ha": "left" if offset > 0 else "right", "va": "center"}
+    axes.annotate(text, point, (offset, 0), fontsize=fontsize, **place, **style)
 
 
 def _set_title(figure: "Figure", title: str, headline: str) -> None:

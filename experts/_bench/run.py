@@ -43,22 +43,17 @@ def run_bench(
 ) -> None:
     """Run the benchmark; prints tables to the console and writes files to ``settings.out``.
 
-    Sets the number of threads and, if configured, the allocator of the whole process.
-
-    ``shapes`` are those for ``over=shapes``, ``growth`` those for ``over=experts``, which differ
-    only in ``E``.
-
-    Raises:
-        ConfigError: for an invalid setting, before anything runs.
-        BenchmarkError: if the dense baseline fails.
-        OSError: if results cannot be written.
+    Sets the number of threads and, if configured, the allocator of the whole process. ``shapes``
+    are those for ``over=shapes``, ``growth`` those for ``over=experts``, which differ only in
+    ``E``. Raises ``ConfigError`` for an invalid setting, before anything runs, ``BenchmarkError``
+    if the dense baseline fails, and ``OSError`` if results cannot be written.
     """
     check(settings, shapes, factories)
     folder = _make_folder(settings.out)
     environment = set_up(settings)
     torch.manual_seed(settings.seed)
     run = BenchmarkRun(settings, environment, factories, folder, console)
-    run.print(f"writing results to {folder}")
+    console.print(f"writing results to {folder}", markup=False)
     if settings.over == "experts":
         over_experts(run, growth)
     else:
@@ -131,11 +126,6 @@ class BenchmarkRun:
             rows.append(Measurement(name, shape, key, *about, cost))
         return rows
 
-    def print(self, *lines: object) -> None:
-        """Print tables, and lines of text without interpreting markup."""
-        for line in lines:
-            self.console.print(line, markup=False)
-
     def write(self, extension: str, content: str | bytes) -> None:
         """Replace an output file at once, named by what was varied, the device and the dtype."""
         settings = self.settings
@@ -143,10 +133,6 @@ class BenchmarkRun:
         part = path.with_name(path.name + ".part")
         part.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(part, path)
-
-    def write_csv(self, rows: Sequence[Measurement]) -> None:
-        """Write all measurements so far."""
-        self.write("csv", csv_text(rows, columns(self.settings, self.environment)))
 
     def write_plot(self, figure: "Figure") -> None:
         """Write a plot as PNG and SVG."""
@@ -188,12 +174,12 @@ def over_shapes(run: BenchmarkRun, shapes: Mapping[int, Shape]) -> None:
     rows: list[Measurement] = []
     for number, shape in shapes.items():
         # no progress bar: redrawing it would take time from what is measured
-        run.print(f"measuring shape {number} …")
+        run.console.print(f"measuring shape {number} …")
         found = run.measure(str(number), shape, selected)
         rows += found
-        run.write_csv(rows)
-        run.print(shape_table(found, conditions), *remarks(found))
-    run.print(*notes(rows))
+        run.write("csv", csv_text(rows, columns(run.settings, run.environment)))
+        run.console.print(shape_table(found, conditions), *remarks(found), sep="\n", markup=False)
+    run.console.print(*notes(rows), sep="\n", markup=False)
     run.write_plot(ratio_plot(rows, conditions))
 
 
@@ -215,9 +201,9 @@ def over_experts(run: BenchmarkRun, sizes: Sequence[Shape]) -> None:
         replace(row, shape=row.candidate, sizes=size, candidate="topk")
         for row, size in zip(found, sizes, strict=True)
     ]
-    run.write_csv(rows)
+    run.write("csv", csv_text(rows, columns(run.settings, run.environment)))
     conditions = headline(run.settings, run.environment)
-    run.print(growth_table(rows, conditions), *notes(rows))
+    run.console.print(growth_table(rows, conditions), *notes(rows), sep="\n", markup=False)
     run.write_plot(growth_plot(rows, conditions))
 
 

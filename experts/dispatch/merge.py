@@ -47,7 +47,11 @@ def _mixed(
 ) -> Tensor:
     if not len(x):
         return x.clone()
-    merged = {name: _means(weight, bank.get_parameter(name)) for name in bank.expert_parameters}
+    merged = {}
+    for name in bank.expert_parameters:
+        stack = bank.get_parameter(name)
+        means = weight.to(stack.dtype) @ stack.flatten(1)
+        merged[name] = means.view(-1, *stack.shape[1:])
     if real is None:
         load = torch.full(weight.shape[:1], len(x) // len(weight), device=x.device)
         out: Tensor = functional_call(bank, merged, (x, load, mask))
@@ -57,8 +61,3 @@ def _mixed(
     row_mask = None if mask is None else mask.index_select(0, row)
     out = functional_call(bank, merged, (x.index_select(0, row), load, row_mask))
     return torch.zeros_like(x).index_copy(0, row, out.to(x.dtype))
-
-
-def _means(weight: Tensor, stack: Tensor) -> Tensor:
-    """``(M, E)`` of ``(E, ...)``: ``(M, ...)``."""
-    return (weight.to(stack.dtype) @ stack.flatten(1)).view(-1, *stack.shape[1:])

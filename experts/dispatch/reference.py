@@ -47,18 +47,14 @@ def _merged(merge: Merge, x: Tensor, routing: Routing, bank: Bank, mask: Tensor 
     for task in range(weight.shape[1]):
         rows = [torch.zeros_like(row) for row in x]
         for i in sorted(set(routing.item.tolist())):
-            own = (routing.item == i).nonzero().squeeze(1).tolist()
-            means = {
-                name: sum(
-                    weight[a, task].to(x.dtype) * bank.get_parameter(name)[routing.expert[a]]
-                    for a in own
-                )
-                for name in bank.expert_parameters
-            }
-            one = {name: torch.as_tensor(mean).unsqueeze(0) for name, mean in means.items()}
+            own = routing.item == i
+            means = {}
+            for name in bank.expert_parameters:
+                parameters = bank.get_parameter(name)[routing.expert[own]]
+                means[name] = torch.tensordot(weight[own, task].to(x.dtype), parameters, 1)[None]
             row_mask = None if mask is None else mask[i : i + 1]
             load = torch.ones(1, dtype=torch.int64)
-            rows[i] = functional_call(bank, one, (x[i : i + 1], load, row_mask))[0]
+            rows[i] = functional_call(bank, means, (x[i : i + 1], load, row_mask))[0]
         per_task.append(torch.stack(rows) if rows else torch.zeros_like(x))
     return per_task[0] if routing.weight.dim() == 1 else torch.stack(per_task)
 
@@ -69,24 +65,15 @@ def _combined(
 ) -> Tensor:
     """Outputs one by one, and the combiner for one item at a time."""
     weight = routing.weight.unsqueeze(-1).flatten(1)
-    experts = range(routing.num_experts)
-    outputs = {(i, e): torch.zeros_like(row).flatten() for i, row in enumerate(x) for e in experts}
-    weights = [{pair: weight.new_zeros(()) for pair in outputs} for _ in range(weight.shape[1])]
-    for a, pair in enumerate(zip(routing.item.tolist(), routing.expert.tolist(), strict=True)):
-        load = F.one_hot(routing.expert[a], routing.num_experts)
-        row_mask = None if mask is None else mask[pair[0] : pair[0] + 1]
-        outputs[pair] = bank(x[pair[0] : pair[0] + 1], load, row_mask)[0].flatten()
-        for task, of_task in enumerate(weights):
-            of_task[pair] = weight[a, task]
+    outputs = x.new_zeros(len(x), routing.num_experts, x[:1].numel())
+    weights = weight.new_zeros(len(x), routing.num_experts, weight.shape[1])
+    for a, (i, e) in enumerate(zip(routing.item.tolist(), routing.expert.tolist(), strict=True)):
+        outputs[i, e] = _output(a, x, routing, bank, mask).flatten()
+        weights[i, e] = weight[a]
     per_task = []
-    for of_task in weights:
-        rows = [
-            execution.combiner.combine(
-                torch.stack([outputs[i, e] for e in experts]).unsqueeze(0),
-                torch.stack([of_task[i, e] for e in experts]).unsqueeze(0),
-            )
-            for i in range(len(x))
-        ]
+    for of_task in weights.unbind(-1):
+        pairs = zip(torch.split(outputs, 1), torch.split(of_task, 1), strict=True)
+        rows = [execution.combiner.combine(*pair) for pair in pairs if len(x)]
         per_task.append(torch.cat(rows).view_as(x) if rows else torch.zeros_like(x))
     return per_task[0] if routing.weight.dim() == 1 else torch.stack(per_task)
 
@@ -96,11 +83,17 @@ def _sums(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None, size: in
     tasks = routing.weight.shape[1:]
     sums = [x.new_zeros(*tasks, *x.shape[1:]) for _ in range(size)]
     for a, i in enumerate(routing.item.tolist()):
-        load = F.one_hot(routing.expert[a], routing.num_experts)
-        row_mask = None if mask is None else mask[i : i + 1]
-        out = bank(x[i : i + 1], load, row_mask)[0]
+        out = _output(a, x, routing, bank, mask)
         weight = routing.weight[a].to(out.dtype)
         sums[i] = sums[i] + torch.tensordot(weight, out, 0)
     if not sums:
         return x.new_zeros(*tasks, *x.shape)
     return torch.stack(sums, dim=len(tasks))
+
+
+def _output(a: int, x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None) -> Tensor:
+    """The output of assignment ``a``: its expert on its row alone."""
+    row = routing.item[a : a + 1]
+    load = F.one_hot(routing.expert[a], routing.num_experts)
+    out: Tensor = bank(x[row], load, None if mask is None else mask[row])[0]
+    return out

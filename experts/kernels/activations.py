@@ -10,12 +10,10 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of rows and its gradient.
+    """A function of rows, ``(S, U)`` to ``(S, H)``, and its gradient.
 
-    Attributes:
-        apply: input ``(S, U)`` to output ``(S, H)``.
-        backward: gradient of the output ``(S, H)``, which it may overwrite, and the input
-            ``(S, U)``, to the gradient of the input.
+    ``backward`` maps the gradient of the output, which it may overwrite, and the input to the
+    gradient of the input.
     """
 
     apply: Callable[[Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""Autocast for custom autograd functions."""
+"""Dtypes and backward passes of custom autograd functions."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def in_autocast_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -25,12 +26,17 @@ def in_autocast_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
 Backward = Callable[[Any, Tensor], tuple[Tensor | None, ...]]
 
 
-def without_autocast(backward: Backward) -> Backward:
-    """Run a backward pass in the dtypes of its forward pass, wherever it is called."""
+def explicit_backward(backward: Backward) -> Backward:
+    """Decorate a backward pass that has no derivative itself.
 
+    It runs in the dtypes of its forward pass, wherever it is called, and gets a contiguous
+    gradient: an expanded one has strides that no kernel takes.
+    """
+
+    @once_differentiable
     @wraps(backward)
     def run(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         with torch.autocast(grad.device.type, enabled=False):
-            return backward(ctx, grad)
+            return backward(ctx, grad.contiguous())
 
     return run

@@ -1,18 +1,16 @@
-"""Two matrices per expert with an activation between them, as one autograd function."""
+"""Two matrices per expert with an activation between them, as autograd functions."""
 
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from routers import Routing
 from routers.blocks import uncompiled
 
 from .activations import Activation
-from .autocast import in_autocast_dtype, without_autocast
-from .dense_mixture import dense_mixture
-from .layouts import DispatchIndex, Layout, plan_for
+from .autocast import explicit_backward, in_autocast_dtype
+from .layouts import DispatchIndex, Layout, multiply_each, plan_for
 
 
 def mix_feed_forward(
@@ -31,10 +29,11 @@ def mix_feed_forward(
     Returns:
         ``(N, D)``, or ``(T, N, D)`` if weights are for ``T`` tasks.
     """
-    if torch.is_autocast_enabled(x.device.type):
-        x, up, down = in_autocast_dtype(x, up, down)
+    x, up, down = in_autocast_dtype(x, up, down)
     if routing.is_dense and routing.weight.dim() == 1 and not dropout:
-        return dense_mixture(x, routing.weight, up, down, activation)
+        by_item = routing.weight.view(len(up), len(x)).t().to(x.dtype)
+        y: Tensor = _DenseMixture.apply(x, by_item, up, down, activation)  # type: ignore[no-untyped-call]
+        return y
     layout, index = plan_for(routing, up[0].numel() + down[0].numel(), x)
     weight = routing.weight
     if weight.dim() == 1:
@@ -48,8 +47,7 @@ def feed_forward(
     rows: Tensor, layout: Layout, up: Tensor, down: Tensor, activation: Activation, dropout: float
 ) -> Tensor:
     """``FFN_e(rows)``, rows ``(S, D)`` as ``layout`` has them; ``(S, D)``."""
-    if torch.is_autocast_enabled(rows.device.type):
-        rows, up, down = in_autocast_dtype(rows, up, down)
+    rows, up, down = in_autocast_dtype(rows, up, down)
     return _run(rows, None, up, down, _Settings(layout, None, activation, dropout))
 
 
@@ -78,8 +76,9 @@ class _FeedForward(torch.autograd.Function):
         rows = x.contiguous() if index is None else index.rows(x.contiguous())
         inner = layout.grouped_matmul(rows, up)
         active = activation.apply(inner)
-        keep = _keep(active, dropout) if dropout else None
-        if keep is not None:
+        keep = None
+        if dropout:  # 0 or 1 / (1 - dropout) for each output
+            keep = torch.empty_like(active).bernoulli_(1 - dropout).div_(1 - dropout)
             active.mul_(keep)
         out = layout.grouped_matmul(active, down)
         to_weigh = None if weight is None else out
@@ -88,13 +87,11 @@ class _FeedForward(torch.autograd.Function):
         return out if index is None else index.sums(out, weight)
 
     @staticmethod
-    @once_differentiable
-    @without_autocast
+    @explicit_backward
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, inner, active, keep, to_weigh, weight, up, down = ctx.saved_tensors
         layout, index, activation, _ = ctx.settings
         for_x, for_weight, for_up, for_down, _ = ctx.needs_input_grad
-        grad = grad.contiguous()  # an expanded gradient has strides no kernel takes
         weight_grad = index.dots(grad, to_weigh) if for_weight else None
         grad = grad if index is None else index.scaled(grad, weight)
         down_grad = layout.grouped_outer(active, grad) if for_down else None
@@ -110,6 +107,37 @@ class _FeedForward(torch.autograd.Function):
         return x_grad, weight_grad, up_grad, down_grad, None
 
 
-def _keep(like: Tensor, dropout: float) -> Tensor:
-    """0 with probability ``dropout``, else ``1 / (1 - dropout)``."""
-    return torch.empty_like(like).bernoulli_(1 - dropout).div_(1 - dropout)
+class _DenseMixture(torch.autograd.Function):
+    """A mixture of all experts as one wide network, with weights ``(N, E)``.
+
+    The experts' hidden layers are concatenated, ``(N, E * H)``, and scaled by the weights; one
+    product with all ``down`` matrices then includes the sum over experts.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, up: Tensor, down: Tensor, activation: Activation
+    ) -> Tensor:
+        x, weight, up, down = (t.contiguous() for t in (x, weight, up, down))
+        inner = x.new_empty(len(x), len(up), up.shape[2])
+        multiply_each([x] * len(up), up.unbind(), inner.unbind(1))
+        active = activation.apply(inner)
+        ctx.save_for_backward(x, weight, inner, active, up, down)
+        ctx.activation = activation
+        return (active * weight.unsqueeze(2)).flatten(1) @ down.flatten(0, 1)
+
+    @staticmethod
+    @explicit_backward
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, inner, active, up, down = ctx.saved_tensors
+        scaled = (active * weight.unsqueeze(2)).flatten(1)
+        for_down = (scaled.t() @ grad).view_as(down)
+        for_active = (grad @ down.flatten(0, 1).t()).view_as(active)
+        for_weight = torch.linalg.vecdot(for_active, active)
+        for_inner = ctx.activation.backward(for_active.mul_(weight.unsqueeze(2)), inner)
+        for_up = torch.empty_like(up)
+        for_x = torch.zeros_like(x)
+        multiply_each([x.t()] * len(up), for_inner.unbind(1), for_up.unbind())
+        for part, matrix in zip(for_inner.unbind(1), up.unbind(), strict=True):
+            for_x.addmm_(part, matrix.t())
+        return for_x, for_weight, for_up, for_down, None

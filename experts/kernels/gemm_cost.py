@@ -10,9 +10,7 @@ Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class GemmCostModel:
-    """Cost of matrix products on a CPU: operations, and overhead per expert.
-
-    Pairs are for one core, and for several cores that synchronize.
+    """Cost of matrix products on a CPU; pairs are for one core, and for several that synchronize.
 
     Attributes:
         operations: of one core in a microsecond.
@@ -45,12 +43,8 @@ def base_rows(load: Counts, row_flops: int, cost: GemmCostModel) -> int:
     ``base`` rows of every expert go through one batched product, padding included; each expert
     with more pays for a separate call. Candidates are a few multiples of 8 from half the mean load
     to the largest, as long as the batched part has at most ``MAX_ROWS_PER_ASSIGNMENT`` times as
-    many rows as there are assignments: memory grows with these and not with ``E``.
-
-    Args:
-        load: ``(E,)`` rows of each expert.
-        row_flops: operations of one row in one product.
-        cost: the model for the dtype.
+    many rows as there are assignments: memory grows with these and not with ``E``. ``load``
+    ``(E,)`` are rows of each expert, ``row_flops`` operations of one row in one product.
 
     >>> cost = GEMM_COSTS[torch.float32]
     >>> base_rows(np.array([512, 16]), 500_000, cost), base_rows(np.full(64, 16), 500, cost)

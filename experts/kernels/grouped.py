@@ -4,11 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from routers.blocks import uncompiled
 
-from .autocast import in_autocast_dtype, without_autocast
+from .autocast import explicit_backward, in_autocast_dtype
 from .layouts import Layout, sorted_layout
 
 
@@ -37,6 +36,12 @@ def grouped_linear(rows: Tensor, weight: Tensor, load: Tensor) -> Tensor:
     return out
 
 
+def linear_by_position(rows: Tensor, weight: Tensor, load: Tensor) -> Tensor:
+    """Multiply every position of rows ``(A, L, I)`` by the matrix of the row's expert."""
+    flat = grouped_linear(rows.flatten(0, 1), weight, load * rows.shape[1])
+    return flat.view(*rows.shape[:2], weight.shape[2])
+
+
 class _GroupedLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, load: Tensor) -> Tensor:
@@ -46,12 +51,10 @@ class _GroupedLinear(torch.autograd.Function):
         return ctx.layout.grouped_matmul(rows, weight)
 
     @staticmethod
-    @once_differentiable
-    @without_autocast
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    @explicit_backward
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight = ctx.saved_tensors
         layout: Layout = ctx.layout
-        grad = grad.contiguous()  # an expanded gradient has strides no kernel takes
         for_rows, for_weight, _ = ctx.needs_input_grad
         return (
             layout.grouped_matmul(grad, weight.transpose(1, 2)) if for_rows else None,

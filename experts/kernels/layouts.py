@@ -1,57 +1,30 @@
-"""How the rows of all experts lie in one buffer: the index to them, and matrix products over them.
-
-``plan_for`` chooses the cheapest layout for a routing. Every layout offers the same two products:
-
-- ``grouped_matmul``: each row by its expert's matrix, ``(S, I)`` and ``(E, I, O)`` to ``(S, O)``;
-- ``grouped_outer``: each expert's sum of outer products, ``(S, I)`` and ``(S, O)`` to
-  ``(E, I, O)``, 0 for an expert without rows.
-"""
+"""How the rows of all experts lie in one buffer: the index to them, and products over them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from routers import Routing
 
+from .autocast import explicit_backward
 from .gemm_cost import GEMM_COSTS, Counts, GemmCostModel, base_rows, rounded_rows
-
-#: Number of experts from which one batched product can pay off.
-MIN_BATCHED_EXPERTS = 32
-#: The most work per expert for which it can, in calls of the grouped kernel.
-MAX_BATCHED_WORK = 5
 
 _SUM = 0  # the mode of embedding_bag, as its kernels number it
 
 
-class Layout(Protocol):
-    """Matrix products over the rows of all experts."""
-
-    def grouped_matmul(self, rows: Tensor, stack: Tensor) -> Tensor:
-        """``(S, I)`` and ``(E, I, O)`` to ``(S, O)``."""
-
-    def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
-        """``(S, I)`` and ``(S, O)`` to ``(E, I, O)``."""
-
-
-def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, "DispatchIndex"]:
-    """Choose the cheapest layout for a routing, and index its rows there.
+def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple["Layout", "DispatchIndex"]:
+    """Choose the cheapest layout for a routing of items ``x``, and index its rows there.
 
     - Expert choice and slots: every expert has the same number of rows, already in order. One
       batched product, nothing padded.
     - On a GPU: rows sorted by expert, through one grouped kernel that reads where experts end.
-    - On a CPU: by the cost model of matrix products. See ``base_rows``.
-
-    Args:
-        routing: assignments of items, not of slots.
-        row_flops: operations of one row in one product.
-        x: the items' features, for their device and dtype.
+    - On a CPU: by the cost model of matrix products and ``row_flops``. See ``base_rows``.
     """
     if routing.fan_in is not None:
         return Even(routing.num_experts, routing.fan_in), DispatchIndex.by_expert(routing)
@@ -64,12 +37,11 @@ def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple[Layout, "Disp
             if cost.rounded or base:
                 layout, row = padded_plus_tail(load, base, cost)
                 return layout, DispatchIndex.at_rows(routing, torch.from_numpy(row), layout.size)
-    index = DispatchIndex.by_expert(routing)
-    return Ragged(routing.load), index
+    return Ragged(routing.load), DispatchIndex.by_expert(routing)
 
 
 def may_batch(num_experts: int, num_rows: int, row_flops: int, cost: GemmCostModel) -> bool:
-    """Whether batching can pay off: many experts with little work each.
+    """Whether batching can pay off: 32 experts or more, each with work for under 5 kernel calls.
 
     Otherwise even reading the load, which ``base_rows`` needs, would cost more.
 
@@ -79,11 +51,10 @@ def may_batch(num_experts: int, num_rows: int, row_flops: int, cost: GemmCostMod
     """
     threads = torch.get_num_threads()
     work = num_rows / num_experts * row_flops / (cost.operations * threads)
-    enough = num_experts >= MIN_BATCHED_EXPERTS
-    return enough and work < MAX_BATCHED_WORK * cost.kernel[threads > 1]
+    return num_experts >= 32 and work < 5 * cost.kernel[threads > 1]
 
 
-def sorted_layout(load: Tensor) -> Layout:
+def sorted_layout(load: Tensor) -> "Layout":
     """The layout of rows that lie sorted by expert, ``load`` ``(E,)`` of each."""
     if load.device.type == "cpu" and load.min() == load.max():
         return Even(len(load), int(load[0]))
@@ -109,12 +80,9 @@ class Even:
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """Any number of rows per expert, expert by expert, nothing padded.
+    """Any number of rows per expert, ``load`` ``(E,)`` int64, expert by expert, nothing padded.
 
     One grouped kernel if dtype and widths allow, else a product per expert.
-
-    Attributes:
-        load: rows of each expert, ``(E,)`` int64.
     """
 
     load: Tensor
@@ -134,27 +102,25 @@ class Ragged:
         if _has_kernel(rows, stack.shape[1:]):
             return F.grouped_mm(rows, stack, offs=self.ends)
         out = rows.new_empty(rows.shape[0], stack.shape[2])
-        for part, matrix, into in zip(
-            torch.split(rows, self.counts),
-            stack.unbind(),
-            torch.split(out, self.counts),
-            strict=True,
-        ):
-            torch.mm(part, matrix, out=into)
+        parts, outs = (torch.split(each, self.counts) for each in (rows, out))
+        multiply_each(parts, stack.unbind(), outs)
         return out
 
     def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
         if _has_kernel(left, (left.shape[1], right.shape[1])):
             return F.grouped_mm(left.t(), right, offs=self.ends)
         out = left.new_empty(len(self.counts), left.shape[1], right.shape[1])
-        for a, b, into in zip(
-            torch.split(left, self.counts),
-            torch.split(right, self.counts),
-            out.unbind(),
-            strict=True,
-        ):
-            torch.mm(a.t(), b, out=into)
+        lefts, rights = torch.split(left.t(), self.counts, 1), torch.split(right, self.counts)
+        multiply_each(lefts, rights, out.unbind())
         return out
+
+
+def multiply_each(
+    lefts: Sequence[Tensor], rights: Sequence[Tensor], outs: Sequence[Tensor]
+) -> None:
+    """Write one matrix product per expert."""
+    for left, right, out in zip(lefts, rights, outs, strict=True):
+        torch.mm(left, right, out=out)
 
 
 @dataclass(frozen=True)
@@ -185,26 +151,27 @@ class PaddedPlusTail:
         return out
 
     def grouped_outer(self, left: Tensor, right: Tensor) -> Tensor:
-        if not self.base:
-            return self._outer_by_tails(left, right)
-        out = torch.bmm(self._head(left).transpose(1, 2), self._head(right))
-        for expert, first, end in self.tails:
-            out[expert].addmm_(left[first:end].t(), right[first:end])
-        return out
-
-    def _outer_by_tails(self, left: Tensor, right: Tensor) -> Tensor:
+        if self.base:
+            out = torch.bmm(self._head(left).transpose(1, 2), self._head(right))
+            for expert, first, end in self.tails:
+                out[expert].addmm_(left[first:end].t(), right[first:end])
+            return out
         out = left.new_empty(self.num_experts, left.shape[1], right.shape[1])
-        idle = set(range(self.num_experts))
         for expert, first, end in self.tails:
             torch.mm(left[first:end].t(), right[first:end], out=out[expert])
-            idle.remove(expert)
-        for expert in idle:
-            out[expert].zero_()
+        for idle in set(range(self.num_experts)) - {expert for expert, _, _ in self.tails}:
+            out[idle].zero_()
         return out
 
     def _head(self, rows: Tensor) -> Tensor:
         head = self.num_experts * self.base
         return rows[:head].view(self.num_experts, self.base, rows.shape[1])
+
+
+#: Its products are ``grouped_matmul``, each row by its expert's matrix, ``(S, I)`` and
+#: ``(E, I, O)`` to ``(S, O)``, and ``grouped_outer``, each expert's sum of outer products,
+#: ``(S, I)`` and ``(S, O)`` to ``(E, I, O)``.
+Layout = Even | Ragged | PaddedPlusTail
 
 
 def _has_kernel(rows: Tensor, widths: Sequence[int]) -> bool:
@@ -302,19 +269,13 @@ class DispatchIndex:
     def combine(self, out: Tensor, weight: Tensor) -> Tensor:
         """Weighted sums of each item's rows: ``(S, ...)`` to ``(N, ...)`` or ``(T, N, ...)``.
 
-        Args:
-            out: the experts' outputs, one per row.
-            weight: ``(A,)`` or ``(A, T)``, in the routing's order.
+        ``weight`` is ``(A,)`` or ``(A, T)``, in the routing's order.
         """
         flat, weight = out.flatten(1), weight.to(out.dtype)
-        if weight.dim() == 1:
-            return self._combine(flat, weight).view(-1, *out.shape[1:])
-        per_task = [self._combine(flat, w) for w in weight.unbind(1)]
-        return torch.stack(per_task).view(weight.shape[1], -1, *out.shape[1:])
-
-    def _combine(self, flat: Tensor, weight: Tensor) -> Tensor:
-        sums: Tensor = _Combine.apply(flat, weight, self)  # type: ignore[no-untyped-call]
-        return sums
+        per_task = weight.unbind(1) if weight.dim() > 1 else [weight]
+        sums = [_Combine.apply(flat, w, self) for w in per_task]  # type: ignore[no-untyped-call]
+        y: Tensor = torch.stack(sums) if weight.dim() > 1 else sums[0]
+        return y.view(*weight.shape[1:], -1, *out.shape[1:])
 
     def rows(self, x: Tensor) -> Tensor:
         """Items ``(N, F)`` to rows ``(S, F)``."""
@@ -354,9 +315,9 @@ class _Gather(torch.autograd.Function):
         return index.rows(flat)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return ctx.index.sums(grad.contiguous(), None), None
+    @explicit_backward
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.index.sums(grad, None), None
 
 
 class _Combine(torch.autograd.Function):
@@ -367,9 +328,8 @@ class _Combine(torch.autograd.Function):
         return index.sums(out, weight)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    @explicit_backward
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         out, weight = ctx.saved_tensors
         index: DispatchIndex = ctx.index
-        grad = grad.contiguous()  # an expanded gradient has strides no kernel takes
         return index.scaled(grad, weight), index.dots(grad, out), None

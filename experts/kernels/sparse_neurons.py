@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from routers.blocks import stable_order, uncompiled
 
 from .activations import GELU
+from .autocast import explicit_backward
 
 _SUM = 0  # the mode of embedding_bag, as its kernels number it
 _LARGE = 2**24  # bytes; smaller tensors are zeroed as fast directly
@@ -51,20 +51,11 @@ def neurons(x: Tensor, weight: Tensor, into: Tensor, out: Tensor, pairs: Pairs) 
 
     Time and memory grow with the number of pairs, not of neurons. Gradients of the weights are
     dense, for any optimizer, but on a CPU the system allocates only the pages that pairs write.
-
-    Args:
-        x: ``(N, D)``.
-        weight: ``(A,)``.
-        into: ``u``, ``(E, D)``.
-        out: ``v``, ``(E, D)``.
-        pairs: which item uses which neurons.
-
-    Returns:
-        ``(N, D)``.
+    ``x`` and the result are ``(N, D)``, ``weight`` ``(A,)``, ``into`` (``u``) and ``out`` (``v``)
+    ``(E, D)``.
     """
-    y: Tensor = _Neurons.apply(  # type: ignore[no-untyped-call]
-        x.to(into.dtype), weight.to(into.dtype), into, out, pairs
-    )
+    x, weight = x.to(into.dtype), weight.to(into.dtype)
+    y: Tensor = _Neurons.apply(x, weight, into, out, pairs)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -81,11 +72,10 @@ class _Neurons(torch.autograd.Function):
         return sums(out, active * weight, pairs.neuron, pairs.start)
 
     @staticmethod
-    @once_differentiable
+    @explicit_backward
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, inner, active, into, out = ctx.saved_tensors
         pairs: Pairs = ctx.pairs
-        grad = grad.contiguous()  # an expanded gradient has strides no kernel takes
         for_sum = dots(grad, out, pairs.neuron, pairs.start, pairs.item)
         for_inner = GELU.backward(for_sum * weight, inner)
         return (

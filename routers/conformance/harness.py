@@ -1,7 +1,7 @@
 """Tools of the conformance checks: a router under test, items to route, routes to compare."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 
@@ -20,11 +20,7 @@ Factory = Callable[..., Router]
 #: ``(D, E)`` to test; a router may refuse some with ``ConfigError``.
 SIZES = [(7, 5), (9, 16), (8, 4), (6, 6), (5, 8)]
 
-#: ``(L, G)``: items per group and groups.
-LAYOUTS = [(1, 1), (7, 1), (5, 3)]
-
 IDS = 50  # distinct content ids
-TASKS = 2
 
 
 class CheckError(AssertionError):
@@ -79,12 +75,12 @@ class RouterUnderTest:
             torch.randn(n, self.dim, generator=generator, dtype=torch.float64),
             groups=groups,
             ids=torch.randint(IDS, (n,), generator=generator),
-            task=torch.randint(TASKS, (n,), generator=generator),
+            task=torch.randint(2, (n,), generator=generator),
         )
 
     def batches(self) -> Iterator[Items]:
         """Batches of several shapes, each without and with padding."""
-        for seed, (length, groups) in enumerate(LAYOUTS):
+        for seed, (length, groups) in enumerate([(1, 1), (7, 1), (5, 3)]):
             yield from self.padded(length, groups, seed)
 
     def padded(self, length: int, groups: int, seed: int = 0) -> Iterator[Items]:
@@ -99,6 +95,10 @@ class RouterUnderTest:
             yield items, self.in_training(items)
             yield items, self.in_eval(items)
 
+    def altered(self, items: Items, keep: Tensor) -> Items:
+        """``items`` with other content where ``keep`` is False; masks stay."""
+        return where(keep, items, self.items(items.group_length, items.groups, seed=99))
+
     def in_training(self, items: Items) -> Routing:
         """``items`` routed by a fresh router in training, noise drawn from a fixed seed."""
         return routed(self.router().double().train(), items)
@@ -112,10 +112,9 @@ class RouterUnderTest:
 Check = Callable[[RouterUnderTest], str | None]
 
 
-def subjects(factory: Factory, most: int = 2) -> list[RouterUnderTest]:
-    """The first ``most`` sizes that the factory accepts."""
-    found: list[RouterUnderTest] = []
-    refusals: list[str] = []
+def accepted(factory: Factory) -> tuple[list[RouterUnderTest], list[str]]:
+    """A router in every size that the factory accepts, and its errors for the others."""
+    found, refusals = [], []
     for dim, num_experts in SIZES:
         subject = RouterUnderTest(factory, dim, num_experts)
         try:
@@ -124,12 +123,16 @@ def subjects(factory: Factory, most: int = 2) -> list[RouterUnderTest]:
             refusals.append(str(refusal))
         else:
             found.append(subject)
-    require(
-        found,
-        f"the router refuses every num_experts of {[e for _, e in SIZES]}: {'; '.join(refusals)}",
-        "choose default options that work for at least one of these",
-    )
-    return found[:most]
+    return found, refusals
+
+
+def subjects(factory: Factory) -> list[RouterUnderTest]:
+    """The first two sizes that the factory accepts."""
+    found, refusals = accepted(factory)
+    why = f"the router refuses every num_experts of {[e for _, e in SIZES]}: {'; '.join(refusals)}"
+    hint = "choose default options that work for at least one of these"
+    require(found, why, hint)
+    return found[:2]
 
 
 def declared(*traits: str) -> Callable[[Callable[[RouterUnderTest], None]], Check]:
@@ -152,9 +155,9 @@ def declared(*traits: str) -> Callable[[Callable[[RouterUnderTest], None]], Chec
 # ---- items ----
 
 
-def random_mask(items: Items, seed: int = 0) -> Tensor:
+def random_mask(items: Items) -> Tensor:
     """``(N,)`` bool, about a third False."""
-    return torch.rand(len(items), generator=torch.Generator().manual_seed(seed)) > 0.33
+    return torch.rand(len(items), generator=torch.Generator().manual_seed(0)) > 0.33
 
 
 def where(keep: Tensor, old: Items, new: Items) -> Items:
@@ -192,10 +195,8 @@ def routes(routing: Routing) -> Tensor:
 def weight_grid(routing: Routing) -> Tensor:
     """The weights of each item, experts and tasks, ``(N, E, T)``; 0 for no assignment."""
     weight = routing.weight.unsqueeze(-1).flatten(1)
-    cell = routing.item * routing.num_experts + routing.expert
-    grid = weight.new_zeros(routing.num_items * routing.num_experts, weight.shape[1])
-    shape = (routing.num_items, routing.num_experts, weight.shape[1])
-    return grid.index_add(0, cell, weight).view(shape)
+    grid = weight.new_zeros(routing.num_items, routing.num_experts, weight.shape[1])
+    return grid.index_put((routing.item, routing.expert), weight, accumulate=True)
 
 
 def rows_of(routing: Routing) -> int:
@@ -215,10 +216,8 @@ def loss_values(routing: Routing) -> dict[str, Tensor]:
     for name, loss in LOSSES.items():
         calls = {f"{name} at level {level}": {"level": level} for level in levels_of(loss)}
         for label, options in {name: {}, **calls}.items():
-            try:
+            with suppress(ConfigError):
                 found[label] = loss(routing, **options)
-            except ConfigError:
-                continue
     return found
 
 
@@ -226,47 +225,47 @@ def numbers_of(routing: Routing) -> dict[str, Tensor]:
     """Every loss and metric, the loads, and the counts if there are any."""
     metrics = LayerMetrics(routing.num_experts)
     metrics.update(routing)
-    numbers = {name: value for name, value in metrics.compute().items() if value is not None}
-    found = {name: torch.as_tensor(value).double() for name, value in numbers.items()}
-    found |= {f"losses.{name}": value.detach() for name, value in loss_values(routing).items()}
-    found |= {
-        "requested_load": routing.requested_load.double(),
+    numbers = metrics.compute() | {
+        **{f"losses.{name}": value.detach() for name, value in loss_values(routing).items()},
+        "requested_load": routing.requested_load,
         "importance": routing.importance.detach(),
+        "counts": routing.extras.get("counts"),
     }
-    if "counts" in routing.extras:
-        found["counts"] = routing.extras["counts"].double()
-    return found
+    return {n: torch.as_tensor(v).double() for n, v in numbers.items() if v is not None}
+
+
+def require_finite(routing: Routing, when: str, hint: str) -> None:
+    """Raise ``CheckError`` unless all numbers of a routing are finite."""
+    numbers = numbers_of(routing) | {"weight": routing.weight, "probs": routing.probs}
+    for name, value in numbers.items():
+        require(value.isfinite().all(), f"{name} is {value.tolist()} {when}", hint)
 
 
 def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
-    """The output ``(N, T, D)`` of fixed linear experts, one assignment at a time.
+    """The output ``(N, T, D)`` of fixed linear experts.
 
     ``T`` is 1 unless weights are ``(A, T)``, or slots have a ``combine`` for each task.
     """
     generator = torch.Generator().manual_seed(7)
     dim = x.shape[1]
     experts = torch.randn(routing.num_experts, dim, dim, generator=generator, dtype=x.dtype)
-    execution = routing.execution
-    rows = x
+    execution, rows = routing.execution, x
     if isinstance(execution, Slots):
         grouped = x.view(*execution.dispatch.shape[:2], dim)
         rows = torch.einsum("gls,gld->gsd", execution.dispatch, grouped).flatten(0, 1)
     weight = routing.weight.unsqueeze(-1).flatten(1)  # (A, T)
-    y = list(rows.new_zeros(len(rows), weight.shape[1], dim).unbind())
-    for item, expert, weights in zip(
-        routing.item.tolist(), routing.expert.tolist(), weight.unbind(), strict=True
-    ):
-        y[item] = y[item] + weights.unsqueeze(1) * (rows[item] @ experts[expert])
-    out = torch.stack(y) if y else rows.new_zeros(0, weight.shape[1], dim)
+    each = torch.einsum("ad,adf->af", rows[routing.item], experts[routing.expert])
+    y = rows.new_zeros(len(rows), weight.shape[1], dim)
+    y = y.index_add(0, routing.item, weight.unsqueeze(2) * each.unsqueeze(1))
     if isinstance(execution, Combine):
         grid = weight_grid(routing)
         outputs = torch.einsum("nd,edf->nef", rows, experts) * (grid.detach().sum(-1, True) > 0)
         return torch.stack([execution.combiner.combine(outputs, w) for w in grid.unbind(-1)], 1)
     if not isinstance(execution, Slots):
-        return out
+        return y
     combine = execution.combine  # (G, L, S) or (T, G, L, S)
     combine = combine if combine.dim() > execution.dispatch.dim() else combine.unsqueeze(0)
-    slots = out.view(*execution.dispatch.shape[::2], dim)
+    slots = y.view(*execution.dispatch.shape[::2], dim)
     return torch.einsum("tgls,gsd->gltd", combine, slots).flatten(0, 1)
 
 
@@ -277,8 +276,6 @@ def state_of(router: Router) -> dict[str, Tensor]:
 
 def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
     """Names of tensors that differ, or that only one side has."""
-    return sorted(
-        name
-        for name in before.keys() | after.keys()
-        if name not in before or name not in after or not torch.equal(before[name], after[name])
-    )
+    both = before.keys() & after.keys()
+    differ = {name for name in both if not torch.equal(before[name], after[name])}
+    return sorted(differ | (before.keys() ^ after.keys()))

@@ -24,17 +24,15 @@ from .harness import Check, CheckError, Factory, seeded, subjects
 _FILES = (metadata, shapes, traits, gradients, scores, state, adaptation, padding, capacity, losses)
 
 #: First the check of endless loops: with a forward pass that does not end, no other check ends.
-CHECKS: list[Check] = [
-    check_work_is_bounded,
-    *(
+CHECKS: list[Check] = sorted(
+    (
         check
         for file in _FILES
-        for check in vars(file).values()
-        if getattr(check, "__name__", "").startswith("check_")
-        and check.__module__ == file.__name__
-        and check is not check_work_is_bounded
+        for name, check in vars(file).items()
+        if name.startswith("check_") and check.__module__ == file.__name__
     ),
-]
+    key=lambda check: check is not check_work_is_bounded,
+)
 
 #: A registered name, ``package.module:Class``, a class, or ``(dim, num_experts) -> Router``.
 Candidate = str | type[Router] | Factory
@@ -101,32 +99,21 @@ def parametrize_with_checks(candidates: Iterable[Candidate] | None = None) -> Ca
     import pytest  # needed by tests only
 
     chosen = ROUTERS.available() if candidates is None else candidates
-    tried = [(router, cache(partial(_endless, router))) for router in chosen]  # each run once
-    return pytest.mark.parametrize(
-        ("router", "check"),
-        [
-            pytest.param(
-                router,
-                partial(_run_if_it_ends, check, endless),
-                id=f"{label(router)}-{name(check)}",
-            )
-            for router, endless in tried
-            for check in CHECKS
-        ],
-    )
-
-
-def _endless(router: Candidate) -> EndlessError | None:
-    """The error of a forward pass that does not end; None if all end or fail otherwise."""
-    failure = _result(check_work_is_bounded, router, {}).failure
-    return failure if isinstance(failure, EndlessError) else None
+    cases = []
+    for router in chosen:
+        bounded = cache(partial(_result, check_work_is_bounded, router, {}))  # run once
+        for check in CHECKS:
+            run = partial(_run_if_it_ends, check, bounded)
+            cases.append(pytest.param(router, run, id=f"{label(router)}-{name(check)}"))
+    return pytest.mark.parametrize(("router", "check"), cases)
 
 
 def _run_if_it_ends(
-    check: Check, endless: Callable[[], EndlessError | None], router: Candidate
+    check: Check, bounded: Callable[[], CheckResult], router: Candidate
 ) -> str | None:
     """Run a check in every size unless it would hang; checks may run in any order."""
-    if (failure := endless()) is not None:
+    failure = bounded().failure
+    if isinstance(failure, EndlessError):
         raise EndlessError(failure.why, failure.hint)
     return _run(check, router)
 
@@ -159,10 +146,9 @@ def _result(check: Check, router: Candidate, options: dict[str, Any]) -> CheckRe
     try:
         return CheckResult(name(check), note=_run(check, router, **options) or "")
     except CheckError as broken:
-        return CheckResult(name(check), failure=broken)
+        failure = broken
     except Exception as error:  # an error of a router is a result of the check
-        failure = CheckError(
-            f"{type(error).__name__}: {error}", "let the router accept the items of this check"
-        )
+        hint = "let the router accept the items of this check"
+        failure = CheckError(f"{type(error).__name__}: {error}", hint)
         failure.__cause__ = error
-        return CheckResult(name(check), failure=failure)
+    return CheckResult(name(check), failure=failure)

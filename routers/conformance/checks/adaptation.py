@@ -18,16 +18,12 @@ def check_adapt(subject: RouterUnderTest) -> None:
         router.eval()
         for items in subject.batches():
             first, second = routes(router(items)), routes(router(items))
-            require(
-                first.isfinite().all(),
-                f"after adapt({load.tolist()}) weights are not finite",
-                "handle a step without items; change state by a bounded step",
-            )
-            require(
-                torch.equal(first, second),
-                "after adapt(load), eval gives two routes for one input",
-                "change buffers in adapt, and nowhere else",
-            )
+            why = f"after adapt({load.tolist()}) weights are not finite"
+            hint = "handle a step without items; change state by a bounded step"
+            require(first.isfinite().all(), why, hint)
+            why = "after adapt(load), eval gives two routes for one input"
+            hint = "change buffers in adapt, and nowhere else"
+            require(torch.equal(first, second), why, hint)
 
 
 def check_counts(subject: RouterUnderTest) -> str | None:
@@ -35,22 +31,16 @@ def check_counts(subject: RouterUnderTest) -> str | None:
     size = subject.router().num_counts
     for items in subject.batches():
         tally = subject.in_training(items).extras.get("counts")
-        require(
-            size or tally is None,
-            "a routing holds counts, but num_counts is 0, so adapt_from_counts never gets them",
-            "declare num_counts, or leave counts out",
-        )
+        why = "a routing holds counts, but num_counts is 0, so adapt_from_counts never gets them"
+        hint = "declare num_counts, or leave counts out"
+        require(size or tally is None, why, hint)
         shape = None if tally is None else (tally.dtype, *tally.shape)
-        require(
-            not size or shape == (torch.int64, size),
-            f"routing.extras['counts'] is {shape}, expected int64 ({size},) from num_counts",
-            "count in integers, which add up over batches and ranks; count nothing for padding",
-        )
-        require(
-            "counts" not in subject.in_eval(items).extras,
-            "a routing holds counts in eval, where nothing is adapted",
-            'give extras={"counts": ...} if self.training',
-        )
+        why = f"routing.extras['counts'] is {shape}, expected int64 ({size},) from num_counts"
+        hint = "count in integers, which add up over batches and ranks; count nothing for padding"
+        require(not size or shape == (torch.int64, size), why, hint)
+        why = "a routing holds counts in eval, where nothing is adapted"
+        hint = 'give extras={"counts": ...} if self.training'
+        require("counts" not in subject.in_eval(items).extras, why, hint)
     return None if size else "has no counts"
 
 
@@ -60,31 +50,20 @@ def check_adapt_moves_buffers(subject: RouterUnderTest) -> str | None:
     if not moved:
         return "adapts nothing"
     parameters = moved & dict(router.named_parameters()).keys()
-    require(
-        not parameters,
-        f"adapt changes {', '.join(sorted(parameters))}, which the optimizer changes as well",
-        "make it a buffer: self.register_buffer(name, torch.zeros(...))",
-    )
+    why = f"adapt changes {', '.join(sorted(parameters))}, which the optimizer changes as well"
+    hint = "make it a buffer: self.register_buffer(name, torch.zeros(...))"
+    require(not parameters, why, hint)
     unsaved = moved - router.state_dict().keys()
-    require(
-        not unsaved,
-        f"adapt changes {', '.join(sorted(unsaved))}, which no checkpoint holds",
-        "register the buffer without persistent=False",
-    )
+    why = f"adapt changes {', '.join(sorted(unsaved))}, which no checkpoint holds"
+    hint = "register the buffer without persistent=False"
+    require(not unsaved, why, hint)
     for when, other in (("", subject.router()), (" in a bf16 module", subject.router().bfloat16())):
-        state = dict(other.named_buffers())
-        coarse = [
-            name
-            for name in moved & state.keys()
-            if state[name].is_floating_point()
-            and torch.finfo(state[name].dtype).bits < torch.finfo(torch.float32).bits
-        ]
-        require(
-            not coarse,
-            f"adapt changes {', '.join(coarse)}, of {state[coarse[0]].dtype if coarse else ''}"
-            f"{when}: small steps vanish",
-            "keep it in float32, in a routers.blocks.Float32State, whose buffers are never cast",
-        )
+        for name, buffer in other.named_buffers():
+            require(
+                name not in moved or not buffer.is_floating_point() or buffer.itemsize >= 4,
+                f"adapt changes {name}, of {buffer.dtype}{when}: small steps vanish",
+                "keep it in float32: a routers.blocks.Float32State has buffers that are never cast",
+            )
     return None
 
 
@@ -98,17 +77,13 @@ def check_adapt_selects(subject: RouterUnderTest) -> str | None:
     one, other = before(items), router.eval()(items)
     for name in ("logits", "probs"):
         first, second = getattr(one, name), getattr(other, name)
-        require(
-            first is None or one.candidates is not None or same(first, second),
-            f"routing.{name} depends on {', '.join(sorted(moved))}, which adapt changes",
-            f"select by score + bias and leave the bias out of {name}: losses would oppose it",
-        )
+        why = f"routing.{name} depends on {', '.join(sorted(moved))}, which adapt changes"
+        hint = f"select by score + bias and leave the bias out of {name}: losses would oppose it"
+        require(first is None or one.candidates is not None or same(first, second), why, hint)
     stayed = (one.assigned_mask == other.assigned_mask).all(1)
-    require(
-        same(routes(one)[stayed], routes(other)[stayed]),
-        f"weights of unchanged choices depend on {', '.join(sorted(moved))}, which adapt changes",
-        "use the bias to select, not to weigh: weight = scores.gather(1, expert), without it",
-    )
+    why = f"weights of unchanged choices depend on {', '.join(sorted(moved))}, which adapt changes"
+    hint = "use the bias to select, not to weigh: weight = scores.gather(1, expert), without it"
+    require(same(routes(one)[stayed], routes(other)[stayed]), why, hint)
     return None
 
 

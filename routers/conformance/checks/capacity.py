@@ -4,7 +4,7 @@ import torch
 
 from ...routing import Routing
 from ...routing.capacity import DROP_ORDERS
-from ..harness import RouterUnderTest, declared, require, routes, same, where
+from ..harness import RouterUnderTest, declared, require, routes, same, weight_grid
 from .shapes import CONSTRUCT
 
 
@@ -39,9 +39,8 @@ def _check_limited(routing: Routing, kept: Routing, factor: float, order: str) -
     asked = before.sum(1, keepdim=True).double()
     if routing.experts_per_item is not None:
         real = torch.ones(routing.num_items) if routing.mask is None else routing.mask
-        asked = (
-            real.view(routing.groups, -1).sum(1, keepdim=True).double() * routing.experts_per_item
-        )
+        per_group = real.view(routing.groups, -1).sum(1, keepdim=True)
+        asked = per_group.double() * routing.experts_per_item
     capacity = (asked * factor / e - 1e-9).ceil().long()
     mean_so_far = routing.experts_per_item is None and order == "position"
     require(
@@ -50,11 +49,9 @@ def _check_limited(routing: Routing, kept: Routing, factor: float, order: str) -
         f"capacity {capacity.flatten().tolist()}",
         f"{CONSTRUCT}, so that groups and items agree",
     )
-    require(
-        torch.equal(kept.requested_load, routing.requested_load),
-        f"limit({factor}, {order!r}) changed the requested load",
-        "let Routing.drop set requested",
-    )
+    why = f"limit({factor}, {order!r}) changed the requested load"
+    hint = "let Routing.drop set requested"
+    require(torch.equal(kept.requested_load, routing.requested_load), why, hint)
 
 
 def check_drops_keep_weights(subject: RouterUnderTest) -> str | None:
@@ -63,20 +60,15 @@ def check_drops_keep_weights(subject: RouterUnderTest) -> str | None:
         routing = subject.in_eval(items)
         if not routing.supports_dropping:
             return "nothing to drop"
-        before = _weights(routing)
+        before = weight_grid(routing)
         for order in DROP_ORDERS:
-            kept = _weights(routing.limit(0.5, order))
+            kept = routing.limit(0.5, order)
             require(
-                all(before.get(pair) == weight for pair, weight in kept.items()),
+                torch.equal(weight_grid(kept)[kept.assigned_mask], before[kept.assigned_mask]),
                 f"limit(0.5, {order!r}) changed a weight that it keeps",
                 "only drop assignments: weights are rescaled only with renormalize=True",
             )
     return None
-
-
-def _weights(routing: Routing) -> dict[tuple[int, int], object]:
-    pairs = zip(routing.item.tolist(), routing.expert.tolist(), strict=True)
-    return dict(zip(pairs, routing.weight.tolist(), strict=True))
 
 
 @declared("causal")
@@ -87,12 +79,9 @@ def check_capacity_is_causal(subject: RouterUnderTest) -> None:
     for items in subject.padded(length, groups):
         for cut in range(1, length):
             early = place < cut
-            other = where(early, items, subject.items(length, groups, seed=99))
+            both = subject.in_eval(items), subject.in_eval(subject.altered(items, early))
             for factor in (0.5, 1.0):
-                one, two = (
-                    routes(subject.in_eval(each).limit(factor, "position"))[early]
-                    for each in (items, other)
-                )
+                one, two = (routes(each.limit(factor, "position"))[early] for each in both)
                 require(
                     same(one, two),
                     f"causal is declared, but which of the first {cut} items limit({factor}) drops "

@@ -3,13 +3,13 @@
 import inspect
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from ..._router import Router, Traits
+from ..._router import Traits
 from ...losses import LOSSES
-from ...plugins.errors import ConfigError
 from ...plugins.signature import defaults
-from ..harness import SIZES, RouterUnderTest, require
+from ..harness import RouterUnderTest, accepted, require
 
 SOURCE = re.compile(r"\b\d{4}\.\d{4,5}\b|\b(19|20)\d\d\b|https?://|doi", re.IGNORECASE)
 
@@ -21,16 +21,12 @@ def check_docstring(subject: RouterUnderTest) -> None:
     require(doc, "the class has no docstring", "describe the strategy, with source and doctest")
     assert doc is not None
     summary = doc.split("\n\n")[0]
-    require(
-        "\n" not in summary,
-        "the docstring does not start with a summary of one line",
-        "the catalogue shows the first line: put an empty line after it",
-    )
-    require(
-        SOURCE.search(doc),
-        "the docstring names no source",
-        "add a line such as 'Source: Shazeer et al. 2017, 1701.06538, equation 3.'",
-    )
+    why = "the docstring does not start with a summary of one line"
+    hint = "the catalogue shows the first line: put an empty line after it"
+    require("\n" not in summary, why, hint)
+    why = "the docstring names no source"
+    hint = "add a line such as 'Source: Shazeer et al. 2017, 1701.06538, equation 3.'"
+    require(SOURCE.search(doc), why, hint)
     require(">>>" in doc, "the docstring shows no example", "add a doctest that shows a number")
 
 
@@ -38,11 +34,8 @@ def check_traits_declared(subject: RouterUnderTest) -> None:
     """``traits`` is a ``Traits`` on the class and on the instance."""
     router = subject.build()
     for owner in (router, type(router)):
-        require(
-            isinstance(owner.traits, Traits),
-            f"traits is a {type(owner.traits).__name__}",
-            "declare traits = Traits(...)",
-        )
+        why, hint = f"traits is a {type(owner.traits).__name__}", "declare traits = Traits(...)"
+        require(isinstance(owner.traits, Traits), why, hint)
 
 
 def check_search_space(subject: RouterUnderTest) -> None:
@@ -50,59 +43,38 @@ def check_search_space(subject: RouterUnderTest) -> None:
     kind = type(subject.build())
     options = defaults(kind, skip=2)
     for name, choices in kind.search_space.items():
-        require(
-            name in options,
-            f"search_space names {name!r}, which the constructor does not take",
-            f"the constructor's options are: {', '.join(options) or 'none'}",
-        )
+        why = f"search_space names {name!r}, which the constructor does not take"
+        hint = f"the constructor's options are: {', '.join(options) or 'none'}"
+        require(name in options, why, hint)
         for value in ends(choices):
-            refusal = _refusal(kind, {name: value})
-            require(
-                refusal is None,
-                f"search_space has {name}={value}, but no tested size accepts it: {refusal}",
-                "list values that work with the defaults of the other options",
-            )
+            found, refusals = accepted(partial(kind, **{name: value}))
+            last = refusals[-1] if refusals else ""
+            why = f"search_space has {name}={value}, but no tested size accepts it: {last}"
+            hint = "list values that work with the defaults of the other options"
+            require(found, why, hint)
 
 
 def ends(choices: Any) -> list[Any]:
     """The values of a search space's entry to test: all of a list, both ends of a range."""
     if not isinstance(choices, Mapping):
         return list(choices)
-    require(
-        choices.keys() >= {"low", "high"} and choices["low"] < choices["high"],
-        f"a range in search_space is {dict(choices)}",
-        "a range has low, high and optionally log",
-    )
+    why = f"a range in search_space is {dict(choices)}"
+    hint = "a range has low, high and optionally log"
+    require(choices.keys() >= {"low", "high"} and choices["low"] < choices["high"], why, hint)
     return [choices["low"], choices["high"]]
-
-
-def _refusal(kind: type[Router], options: Mapping[str, Any]) -> ConfigError | None:
-    last: ConfigError | None = None
-    for dim, num_experts in SIZES:
-        try:
-            kind(dim, num_experts, **options)
-        except ConfigError as error:
-            last = error
-        else:
-            return None
-    return last
 
 
 def check_default_losses(subject: RouterUnderTest) -> None:
     """``default_losses`` names losses that can be computed from this router's routings."""
     routing = subject.in_training(subject.items(6, 2))
     for name, weight in type(subject.build()).default_losses.items():
-        require(
-            name in LOSSES.available(),
-            f"default_losses names {name!r}, which is no loss",
-            f"losses are: {', '.join(LOSSES.available())}",
-        )
+        why = f"default_losses names {name!r}, which is no loss"
+        hint = f"losses are: {', '.join(LOSSES.available())}"
+        require(name in LOSSES.available(), why, hint)
         require(
             weight > 0, f"default_losses gives {name} the weight {weight}", "give a weight above 0"
         )
         value = LOSSES[name](routing)
-        require(
-            value.dim() == 0 and value.isfinite(),
-            f"losses.{name} is {value} on this router's routings",
-            "name a loss whose fields the router provides",
-        )
+        why = f"losses.{name} is {value} on this router's routings"
+        hint = "name a loss whose fields the router provides"
+        require(value.dim() == 0 and value.isfinite(), why, hint)

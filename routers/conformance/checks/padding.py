@@ -1,11 +1,12 @@
 """Checks that padding is never routed, read or counted."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
 from ...routing import Items, Routing
-from ..harness import RouterUnderTest, numbers_of, pick, random_mask, require, routes, same, where
+from ..harness import RouterUnderTest, numbers_of, pick, require, require_finite, routes, same
 
 
 def check_padding_is_not_routed(subject: RouterUnderTest) -> None:
@@ -22,20 +23,13 @@ def check_padding_is_not_routed(subject: RouterUnderTest) -> None:
 
 def check_padding_is_not_read(subject: RouterUnderTest) -> None:
     """The content of padding changes no route, load, loss or metric."""
-    plain = subject.items(6, 3)
-    items = replace(plain, mask=random_mask(plain))
-    noise = subject.items(6, 3, seed=99)
-    loud = Items(noise.x * 100, noise.groups, None, noise.ids, noise.task)
-    other = where(items.real(), items, loud)
+    _, items = subject.padded(6, 3)
+    other = subject.altered(items, items.real())
+    other = replace(other, x=torch.where(items.real().unsqueeze(1), other.x, other.x * 100))
+    why = "changes with the content of padding"
+    hint = "leave padding out of every reduction over items: use items.real()"
     for route in (subject.in_training, subject.in_eval):
-        _require_same(
-            route(items),
-            route(other),
-            items,
-            other,
-            "changes with the content of padding",
-            "leave padding out of every reduction over items: use items.real()",
-        )
+        _require_same(route, items, other, why, hint)
 
 
 def check_padding_is_as_if_absent(subject: RouterUnderTest) -> None:
@@ -45,28 +39,17 @@ def check_padding_is_as_if_absent(subject: RouterUnderTest) -> None:
     real = torch.arange(len(plain)) % length < kept
     items = replace(plain, mask=real)
     shorter = pick(plain, real.nonzero().squeeze(1), plain.groups)
-    _require_same(
-        subject.in_eval(items),
-        subject.in_eval(shorter),
-        items,
-        shorter,
-        "differs from the same items without padding",
-        "count real items only, in capacities too: items.grouped(items.real()).sum(1)",
-    )
+    why = "differs from the same items without padding"
+    hint = "count real items only, in capacities too: items.grouped(items.real()).sum(1)"
+    _require_same(subject.in_eval, items, shorter, why, hint)
 
 
 def check_full_mask_is_no_mask(subject: RouterUnderTest) -> None:
     """A mask that is True everywhere changes nothing."""
     items = subject.items(6, 3)
     full = replace(items, mask=torch.ones(len(items), dtype=torch.bool))
-    _require_same(
-        subject.in_eval(full),
-        subject.in_eval(items),
-        full,
-        items,
-        "changes with a mask of True",
-        "compute both cases in the same way",
-    )
+    why, hint = "changes with a mask of True", "compute both cases in the same way"
+    _require_same(subject.in_eval, full, items, why, hint)
 
 
 def check_padded_groups(subject: RouterUnderTest) -> None:
@@ -75,21 +58,19 @@ def check_padded_groups(subject: RouterUnderTest) -> None:
     first = torch.arange(len(items)) >= items.group_length
     masks = (first, torch.zeros_like(first))
     for given, routing in subject.routings([replace(items, mask=mask) for mask in masks]):
-        numbers = numbers_of(routing.limit(1.0)) | {"probs": routing.probs}
-        for name, value in numbers.items():
-            require(
-                value.isfinite().all(),
-                f"{name} is {value.tolist()} with {int(given.real().sum())} real items",
-                "handle groups without real items: finite floors, clamped counts",
-            )
+        when = f"with {int(given.real().sum())} real items"
+        hint = "handle groups without real items: finite floors, clamped counts"
+        require_finite(routing.limit(1.0), when, hint)
 
 
 def _require_same(
-    one: Routing, other: Routing, items: Items, others: Items, what: str, hint: str
+    route: Callable[[Items], Routing], items: Items, others: Items, what: str, hint: str
 ) -> None:
-    rows = routes(one)[items.real()], routes(other)[others.real()]
-    require(same(*rows), f"a route {what}", hint)
-    first, second = numbers_of(one), numbers_of(other)
-    for name in first.keys() | second.keys():
+    one, other = route(items), route(others)
+    first, second = (
+        {"a route": routes(routing)[given.real()], **numbers_of(routing)}
+        for routing, given in ((one, items), (other, others))
+    )
+    for name in [*first, *(second.keys() - first.keys())]:
         both = name in first and name in second
         require(both and same(first[name], second[name]), f"{name} {what}", hint)

@@ -16,14 +16,15 @@ from ..harness import (
     CheckError,
     Factory,
     RouterUnderTest,
-    numbers_of,
     require,
+    require_finite,
     routed,
     routes,
     same,
     seeded,
     weight_grid,
 )
+from .gradients import gradients
 
 ONCE = "take one softmax, of the scores; a distribution needs none"
 WIDE = (
@@ -36,9 +37,7 @@ MAX_CALLS = 20_000  # of torch in one forward pass; the longest strategy here ne
 
 def check_softmax_once(subject: RouterUnderTest) -> str | None:
     """No softmax is taken of a softmax, in ``logits``, ``probs`` or weights."""
-    items = subject.items(7, 3)
-    for route in (subject.in_training, subject.in_eval):
-        routing = route(items)
+    for _, routing in subject.routings([subject.items(7, 3)]):
         if routing.logits is None:
             return "no scores"
         total = routing.logits.sum(-1)
@@ -53,23 +52,21 @@ def check_softmax_once(subject: RouterUnderTest) -> str | None:
     with torch.no_grad():
         for parameter in router.parameters():
             parameter.mul_(SHARP)
-    _require_sharp(router(items))
+    _require_sharp(router(subject.items(7, 3)))
     return None
 
 
 def _require_weights_once(routing: Routing, p: Tensor) -> None:
     """Weights are not the softmax of chosen probabilities ``p`` (softmax, top-K, softmax)."""
-    slots = isinstance(routing.execution, Slots)
-    if slots or routing.weight.dim() > 1 or not routing.num_assignments:
+    if isinstance(routing.execution, Slots) or not routing.num_assignments:
         return
-    if p.shape != routing.assigned_mask.shape:
-        return  # scores of candidates alone
+    if routing.weight.dim() > 1 or routing.candidates is not None:
+        return
     chosen = routing.unpadded(routing.assigned_mask)
     many = chosen.sum(-1) > 1
     grid = routing.unpadded(weight_grid(routing).squeeze(-1))
     twice = routing.unpadded(p).masked_fill(~chosen, -torch.inf)[many].softmax(-1)
-    flat = chosen[many].to(twice.dtype)
-    flat = flat / flat.sum(-1, keepdim=True)
+    flat = chosen[many].to(twice.dtype) / chosen[many].sum(-1, keepdim=True)
     require(
         not many.any() or not same(grid[many], twice, 1e-6) or same(twice, flat, 1e-4),
         "the weights are the softmax of the chosen probabilities, a softmax of a softmax: they "
@@ -85,8 +82,7 @@ def _require_sharp(routing: Routing) -> None:
     widest = max(math.log(width), 1e-9)
     once = entropies(routing.logits.softmax(-1)).mean().item() / widest
     given = entropies(routing.unpadded(routing.probs)).mean().item() / widest
-    one_hot = torch.zeros(width, dtype=torch.float64)
-    one_hot[0] = 1
+    one_hot = torch.eye(width, dtype=torch.float64)[0]
     twice = entropies(one_hot.softmax(-1)).item() / widest  # no softmax of a softmax is sharper
     require(
         once > 0.3 or given < 0.95 * twice,
@@ -107,21 +103,17 @@ def check_jitter_scales_input(subject: RouterUnderTest) -> str | None:
     clean, noisy = jittery.in_eval(axes).logits, jittery.in_training(axes).logits
     if clean is None or noisy is None:
         return "no scores"
-    require(
-        not same(clean, noisy),
-        "jitter=0.3 changes no score in training",
-        "if self.training, multiply the input of the gate by a uniform draw",
-    )
+    why = "jitter=0.3 changes no score in training"
+    hint = "if self.training, multiply the input of the gate by a uniform draw"
+    require(not same(clean, noisy), why, hint)
     doubled = jittery.in_eval(replace(axes, x=axes.x * 2)).logits
     assert doubled is not None
     if not same(doubled, 2 * clean):
         return "the gate is not linear"
     across = (noisy * clean[:, :1], clean * noisy[:, :1])  # one factor for all scores of an item
-    require(
-        same(*across, 1e-6),
-        "jitter scales the scores of an item differently, so it is applied to the logits",
-        "multiply items.x and not the logits (Switch, 2101.03961): routers.blocks.noise.jittered",
-    )
+    why = "jitter scales the scores of an item differently, so it is applied to the logits"
+    hint = "multiply items.x and not the logits (Switch, 2101.03961): routers.blocks.noise.jittered"
+    require(same(*across, 1e-6), why, hint)
     return None
 
 
@@ -142,11 +134,9 @@ def check_scores_untouched(subject: RouterUnderTest) -> str | None:
             with seeded(1):
                 router.train(training)(items)
             for name, output, before in given:
-                require(
-                    torch.equal(output, before),
-                    f"forward changes the output of {name} in place",
-                    "use logits = logits.masked_fill(...) and the like, without the underscore",
-                )
+                why = f"forward changes the output of {name} in place"
+                hint = "use logits = logits.masked_fill(...) and the like, without the underscore"
+                require(torch.equal(output, before), why, hint)
             if not given:
                 return "no submodule that gives scores"
             given.clear()
@@ -155,34 +145,23 @@ def check_scores_untouched(subject: RouterUnderTest) -> str | None:
 
 def check_extreme_scores(subject: RouterUnderTest) -> None:
     """Items times 10,000, and times 0, give finite numbers and gradients."""
+    hint = "compute with logarithms (logsumexp, log_softmax), clamp before exp, never divide by 0"
     for scale in (1e4, 0.0):
         for training in (True, False):
             router = subject.router().train(training)
-            routing = routed(router, _single(subject.items(6, 2), scale))
-            numbers = numbers_of(routing) | {"weight": routing.weight, "probs": routing.probs}
-            for name, value in numbers.items():
-                require(
-                    value.isfinite().all(),
-                    f"{name} is not finite for items times {scale:g}",
-                    "compute with logarithms (logsumexp, log_softmax), clamp before exp and "
-                    "never divide by 0",
-                )
-            trained = [p for p in router.parameters() if p.requires_grad]
-            if not routing.weight.requires_grad:
-                continue
-            found = torch.autograd.grad(routing.weight.sum(), trained, allow_unused=True)
-            require(
-                all(g is None or g.isfinite().all() for g in found),
-                f"a gradient of the weights is not finite for items times {scale:g}",
-                "compute with logarithms (logsumexp, log_softmax) and clamp before exp",
-            )
+            routing = routed(router, _cast(subject.items(6, 2), torch.float32, scale))
+            when = f"for items times {scale:g}"
+            require_finite(routing, when, hint)
+            for name, slope in gradients(router, routing.weight.sum()).items():
+                why = f"the gradient of the weights to {name} is not finite {when}"
+                require(slope.isfinite().all(), why, hint)
 
 
 def check_work_is_bounded(subject: RouterUnderTest) -> None:
     """No forward pass runs an unbounded loop."""
     router = subject.router()
     for scale in (1.0, 0.0, 1e4):  # ordinary, equal and far too large items
-        items = _single(subject.items(7, 3), scale)
+        items = _cast(subject.items(7, 3), torch.float32, scale)
         for training in (True, False):
             with seeded(1), _Counted():
                 router.train(training)(items)
@@ -209,32 +188,21 @@ class _Counted(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _single(items: Items, scale: float) -> Items:
-    """Scaled items in float32, where ``exp`` overflows above 88."""
-    return replace(items, x=(items.x * scale).float())
-
-
 def check_bf16(subject: RouterUnderTest) -> None:
     """bf16 input and autocast change no route, and no score is in half precision."""
     router = subject.router().eval()
-    for wide in subject.batches():
-        half = _cast(wide, torch.bfloat16)
+    for items in subject.batches():
+        half = _cast(items, torch.bfloat16)
         full = router(_cast(half, torch.float32))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             under_autocast = router(_cast(half, torch.float32))
         for what, other in (("bf16 input", router(half)), ("autocast", under_autocast)):
             for name in ("weight", "logits", "probs", "expected_load"):
                 value = getattr(other, name)
-                require(
-                    value is None or value.dtype in (torch.float32, torch.float64),
-                    f"routing.{name} is {value.dtype if value is not None else None} with {what}",
-                    WIDE,
-                )
-            require(
-                same(routes(full), routes(other), 1e-6),
-                f"{what} gives other routes than the same numbers in float32",
-                WIDE,
-            )
+                why = f"routing.{name} is {value.dtype if value is not None else None} with {what}"
+                require(value is None or value.dtype in (torch.float32, torch.float64), why, WIDE)
+            why = f"{what} gives other routes than the same numbers in float32"
+            require(same(routes(full), routes(other), 1e-6), why, WIDE)
 
 
 def check_full_precision_inside(subject: RouterUnderTest) -> str | None:
@@ -245,26 +213,17 @@ def check_full_precision_inside(subject: RouterUnderTest) -> str | None:
     other = _cast(subject.items(7, seed=99), torch.float32)
     if not router.traits.has_logits:
         return "no scores"
-    scores, from_rounded, from_other = (_scores(router(i)) for i in (items, rounded, other))
+    found = [router(each).logits for each in (items, rounded, other)]
+    scores, from_rounded, from_other = (each for each in found if each is not None)
     if torch.equal(scores, from_other):
         return "scores do not read x"
-    require(
-        not torch.equal(scores, from_rounded),
-        "rounding x to bf16 changes no score, so x is rounded inside the router",
-        WIDE,
-    )
-    require(
-        not torch.equal(scores, scores.bfloat16().to(scores.dtype)),
-        "every score is a bf16 number, so scores are rounded",
-        WIDE,
-    )
+    why = "rounding x to bf16 changes no score, so x is rounded inside the router"
+    require(not torch.equal(scores, from_rounded), why, WIDE)
+    why = "every score is a bf16 number, so scores are rounded"
+    require(not torch.equal(scores, scores.bfloat16().to(scores.dtype)), why, WIDE)
     return None
 
 
-def _scores(routing: Routing) -> Tensor:
-    assert routing.logits is not None
-    return routing.logits
-
-
-def _cast(items: Items, dtype: torch.dtype) -> Items:
-    return replace(items, x=items.x.to(dtype))
+def _cast(items: Items, dtype: torch.dtype, scale: float = 1.0) -> Items:
+    """Scaled items in another dtype; in float32 ``exp`` overflows above 88."""
+    return replace(items, x=(items.x * scale).to(dtype))

@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ...losses import LOSSES
 from ...plugins.errors import ConfigError
 from ...routing import Routing, Slots
-from ..harness import RouterUnderTest, declared, numbers_of, require, rows_of, same, toy_mixture
+from ..harness import RouterUnderTest, declared, require, require_finite, rows_of, same, toy_mixture
 
 CONSTRUCT = "construct the routing with Routing.by_item, by_expert, by_mask or by_slot"
 
@@ -32,26 +33,16 @@ def _check_assignments(routing: Routing) -> None:
         ("item", routing.item, rows),
         ("expert", routing.expert, routing.num_experts),
     ):
-        require(
-            index.shape == (a,) and index.dtype == torch.int64,
-            f"routing.{name} is {index.dtype} {tuple(index.shape)}, not int64 ({a},)",
-            CONSTRUCT,
-        )
-        require(
-            ((index >= 0) & (index < size)).all(),
-            f"routing.{name} is outside 0 to {size - 1}",
-            "index from 0, and remove padding or a sentinel such as -1",
-        )
-    require(
-        routing.weight.shape[:1] == (a,) and routing.weight.dim() <= 2,
-        f"routing.weight is {tuple(routing.weight.shape)}, not ({a},) or ({a}, T)",
-        CONSTRUCT,
-    )
-    require(
-        routing.weight.isfinite().all(),
-        "routing.weight holds an infinity or NaN",
-        "look for a division by a sum of 0, and for -inf before a softmax",
-    )
+        why = f"routing.{name} is {index.dtype} {tuple(index.shape)}, not int64 ({a},)"
+        require(index.shape == (a,) and index.dtype == torch.int64, why, CONSTRUCT)
+        why = f"routing.{name} is outside 0 to {size - 1}"
+        hint = "index from 0, and remove padding or a sentinel such as -1"
+        require(((index >= 0) & (index < size)).all(), why, hint)
+    why = f"routing.weight is {tuple(routing.weight.shape)}, not ({a},) or ({a}, T)"
+    require(routing.weight.shape[:1] == (a,) and routing.weight.dim() <= 2, why, CONSTRUCT)
+    why = "routing.weight holds an infinity or NaN"
+    hint = "look for a division by a sum of 0, and for -inf before a softmax"
+    require(routing.weight.isfinite().all(), why, hint)
 
 
 def _check_scores(routing: Routing) -> None:
@@ -60,16 +51,12 @@ def _check_scores(routing: Routing) -> None:
         _check_candidates(routing)
         shape = tuple(routing.candidates.shape)
     for name, scores in (("logits", routing.logits), ("probs", routing.probs)):
-        require(
-            scores is None or scores.shape == shape,
-            f"routing.{name} is not (N, E), or (N, S) where there are candidates: {shape}",
-            f"give {name} one row per item, padding included, and one column per expert",
-        )
-        require(
-            scores is None or scores.isfinite().all(),
-            f"routing.{name} holds an infinity or NaN",
-            "mask with a finite floor such as torch.finfo(dtype).min, not with -inf",
-        )
+        why = f"routing.{name} is not (N, E), or (N, S) where there are candidates: {shape}"
+        hint = f"give {name} one row per item, padding included, and one column per expert"
+        require(scores is None or scores.shape == shape, why, hint)
+        why = f"routing.{name} holds an infinity or NaN"
+        hint = "mask with a finite floor such as torch.finfo(dtype).min, not with -inf"
+        require(scores is None or scores.isfinite().all(), why, hint)
     require((routing.probs >= 0).all(), "routing.probs has negative entries", "give a distribution")
 
 
@@ -85,11 +72,9 @@ def _check_candidates(routing: Routing) -> None:
         "give (N, S) int64, the experts of the columns of logits and probs",
     )
     asked = torch.zeros_like(routing.assigned_mask).scatter(1, candidates, True)
-    require(
-        (asked | ~routing.assigned_mask).all(),
-        "an item has an expert that is not among its candidates",
-        "choose among the candidates",
-    )
+    why = "an item has an expert that is not among its candidates"
+    hint = "choose among the candidates"
+    require((asked | ~routing.assigned_mask).all(), why, hint)
 
 
 def check_layout_fields(subject: RouterUnderTest) -> None:
@@ -98,25 +83,15 @@ def check_layout_fields(subject: RouterUnderTest) -> None:
         routing = subject.in_eval(items)
         a, e = routing.num_assignments, subject.num_experts
         pair = routing.item * e + routing.expert
-        require(
-            len(set(pair.tolist())) == a,
-            "an item has the same expert twice",
-            "select without replacement, or sum the weights first",
-        )
-        if routing.fan_out is not None:
-            order = torch.arange(len(items)).repeat_interleave(routing.fan_out)
-            require(
-                torch.equal(routing.item, order),
-                f"fan_out={routing.fan_out} but assignments are not ordered by item",
-                "use Routing.by_item, or leave fan_out None",
-            )
-        if routing.fan_in is not None:
-            order = torch.arange(e).repeat_interleave(routing.fan_in)
-            require(
-                torch.equal(routing.expert, order),
-                f"fan_in={routing.fan_in} but assignments are not ordered by expert",
-                "use Routing.by_expert, or leave fan_in None",
-            )
+        why = "an item has the same expert twice"
+        hint = "select without replacement, or sum the weights first"
+        require(len(set(pair.tolist())) == a, why, hint)
+        for field, axis, size in (("fan_out", "item", len(items)), ("fan_in", "expert", e)):
+            each = getattr(routing, field)
+            order = torch.arange(size).repeat_interleave(each or 0)
+            why = f"{field}={each} but assignments are not ordered by {axis}"
+            hint = f"use Routing.by_{axis}, or leave {field} None"
+            require(each is None or torch.equal(getattr(routing, axis), order), why, hint)
 
 
 @declared("convex")
@@ -156,38 +131,30 @@ def check_empty_and_single(subject: RouterUnderTest) -> None:
                 "or a number that is not finite",
                 "handle reductions over no items",
             )
-            for name, value in numbers_of(routing.limit(1.0)).items():
-                require(
-                    value.isfinite().all(),
-                    f"{name} is {value} for {len(items)} items, {candidate.num_experts} experts",
-                    "give probs and logits that are finite for any number of items",
-                )
+            when = f"for {len(items)} items, {candidate.num_experts} experts"
+            hint = "give probs and logits that are finite for any number of items"
+            require_finite(routing.limit(1.0), when, hint)
 
 
 def check_switch_at_balance(subject: RouterUnderTest) -> None:
     """``probs`` is a distribution, and the loss ``switch`` is 1 at balance."""
-    for items in subject.batches():
-        for route in (subject.in_training, subject.in_eval):
-            _check_distribution(route(items))
-        routing = subject.in_eval(items)
-        routed = routing.unpadded(routing.assigned_mask).any(-1)
+    e = subject.num_experts
+    for _, routing in subject.routings():
+        routed = _check_distribution(routing)
         if not routed.all() or not routing.requested_load.sum():
             continue
-        e = subject.num_experts
         even_demand = replace(routing, requested=torch.ones(e, dtype=torch.int64))
         even = torch.full_like(routing.to_dense(routing.probs), 1 / e)
         even_probs = replace(routing, given_probs=even, candidates=None, logits=None)
         for what, balanced in (("requested_load", even_demand), ("probs", even_probs)):
             value = LOSSES["switch"](balanced).item()
-            require(
-                abs(value - 1) < 1e-6,
-                f"losses.switch is {value:.6g} with a perfectly even {what}, expected 1",
-                "count each assignment once in the load, and give probs whose rows sum to one",
-            )
+            why = f"losses.switch is {value:.6g} with a perfectly even {what}, expected 1"
+            hint = "count each assignment once in the load, and give probs whose rows sum to one"
+            require(abs(value - 1) < 1e-6, why, hint)
 
 
-def _check_distribution(routing: Routing) -> None:
-    """Rows of ``probs`` sum to one, or to less for an item without experts."""
+def _check_distribution(routing: Routing) -> Tensor:
+    """Rows of ``probs`` sum to one, or to less for items without experts; the others, a mask."""
     total = routing.unpadded(routing.probs).sum(-1)
     routed = routing.unpadded(routing.assigned_mask).any(-1)
     require(
@@ -198,3 +165,4 @@ def _check_distribution(routing: Routing) -> None:
         "softmax of logits; divide weights that are no distribution, such as relu(h), by their "
         "sum; the row of an item without experts may be 0",
     )
+    return routed

@@ -34,22 +34,16 @@ def check_eval_deterministic(subject: RouterUnderTest) -> None:
     """In eval, equal items get equal routes and no random number is drawn."""
     router = subject.router().double().eval()
     for items in subject.batches():
-        with seeded(1):
-            first = routes(router(items))
+        first = routes(routed(router, items))
         with seeded(2):
             before = torch.get_rng_state()
             second = routes(router(items))
             after = torch.get_rng_state()
-        require(
-            torch.equal(first, second),
-            "eval gives two routes for one input",
-            "draw noise only if self.training",
-        )
-        require(
-            torch.equal(before, after),
-            "eval draws from the global random generator",
-            "draw noise only if self.training, or from a torch.Generator that the router owns",
-        )
+        why, hint = "eval gives two routes for one input", "draw noise only if self.training"
+        require(torch.equal(first, second), why, hint)
+        why = "eval draws from the global random generator"
+        hint = "draw noise only if self.training, or from a torch.Generator that the router owns"
+        require(torch.equal(before, after), why, hint)
 
 
 def check_inputs_untouched(subject: RouterUnderTest) -> None:
@@ -61,11 +55,9 @@ def check_inputs_untouched(subject: RouterUnderTest) -> None:
             before = {name: value.clone() for name, value in fields.items()}
             subject.router().train(training)(items)
             written = changed(before, fields)
-            require(
-                not written,
-                f"forward changed {', '.join('items.' + name for name in written)} in place",
-                "write x = x * 2 instead of x.mul_(2); dataclasses.replace(items, x=...)",
-            )
+            why = f"forward changed {', '.join('items.' + name for name in written)} in place"
+            hint = "write x = x * 2 instead of x.mul_(2); dataclasses.replace(items, x=...)"
+            require(not written, why, hint)
 
 
 def check_forward_keeps_state(subject: RouterUnderTest) -> None:
@@ -77,11 +69,9 @@ def check_forward_keeps_state(subject: RouterUnderTest) -> None:
         for items in subject.batches():
             router(items)
         moved = changed(before, state_of(router))
-        require(
-            not moved,
-            f"forward changed {', '.join(moved)}",
-            "change state in adapt(load), which is called once per optimizer step",
-        )
+        why = f"forward changed {', '.join(moved)}"
+        hint = "change state in adapt(load), which is called once per optimizer step"
+        require(not moved, why, hint)
 
 
 def check_state_dict_round_trip(subject: RouterUnderTest) -> None:

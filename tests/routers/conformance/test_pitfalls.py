@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from routers import CheckError
-from routers.conformance.harness import SIZES
+from routers.conformance.harness import subjects
 from routers.conformance.suite import Candidate, run_checks
 
 from .faulty_routers import memory
@@ -29,7 +29,7 @@ def forgets():
 @pytest.fixture(autouse=True)
 def one_size(monkeypatch):
     """Enough to see every trap, in half the time."""
-    monkeypatch.setattr("routers.conformance.harness.SIZES", SIZES[:1])
+    monkeypatch.setattr("routers.conformance.suite.subjects", lambda build: subjects(build)[:1])
 
 
 @pytest.fixture(scope="module")
