@@ -119,7 +119,7 @@ class Backbone(nn.Module, ABC):
     """A network with routed layers; it returns their routings and stores none.
 
     A backbone that ``task.model`` can name takes ``(layer, samples, *, options)``: the builder of
-    its routed layers, the data it is for, and its options, which are declared nowhere else.
+    its routed layers, the data it is for, and its options, which alone its docstring lists.
     Invalid options raise ``OptionError`` with their bare name.
 
     Class attributes:
@@ -227,11 +227,6 @@ def keys_complete() -> Iterator[None]:
     """Mark errors raised inside as naming a complete key, which outer parts do not extend.
 
     A backbone builds routed layers, whose errors name ``router.k``, not ``task.model.router.k``.
-
-    >>> with keys_complete():
-    ...     raise OptionError("router.k", 9, "an integer in [1, num_experts=8]")
-    Traceback (most recent call last):
-    routers.plugins.errors.ConfigError: router.k=9 is invalid: expected an integer in ...
     """
     try:
         yield

@@ -40,14 +40,8 @@ class TwoDigits(MultiTask):
     Source: the idea is MultiMNIST, Sabour et al. 2017, 1710.09829, section 6.
 
     Args:
-        dim: width of the representation and of the experts; the convolutions have half of it.
-        depth: layers of the trunk.
-        sharing: how targets share it, a name or ``{name: ple, own: 2}``: ``mmoe``, ``ple``,
-            ``shared_bottom`` or ``single``.
-        tower: hidden width of a target's tower.
-        dropout: probability of zeroing what a tower reads.
-        weighting: how losses become one: ``fixed``, ``uncertainty`` or ``mgda``.
-        weights: factors of the losses by target; 1 for those not named.
+        dim, depth, sharing, tower, dropout, weighting, weights: as in ``multitask``; there are no
+            views to share, and the convolutions have half of ``dim``.
         overlap: columns of pixels that both digits cover, of 8.
         augmentation: random variant of training images, a name or ``{name: affine, …}``.
 

@@ -1,6 +1,7 @@
 """A residual convolutional network whose last blocks send whole images to experts."""
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ INNER = 8
 
 @BACKBONES.register("resnet")
 class ResNet(Backbone):
-    """Stages that halve the image, then routed blocks, mean pooling and a linear head.
+    """Stages that halve the image to 8 pixels a side, routed blocks, mean pooling, a linear head.
 
     A stage is a convolution and a residual block of two, with batch norm and ReLU. A routed
     block is a batch norm and a residual routed layer; its router sees an image's
@@ -27,8 +28,6 @@ class ResNet(Backbone):
     Source: He et al. 2015, 1512.03385; the order of norm and identity is that of 1603.05027.
 
     Args:
-        layer: builds the routed layer for samples of shape ``(D, H, W)``.
-        samples: images, and how many classes they have; halved until no side is above 8.
         dim: ``D``; before the last halving half of it, before that a quarter.
         depth: number of blocks after the stages.
         routed: indices of the routed blocks, from 0; None for all. The others are dense.
@@ -48,7 +47,7 @@ class ResNet(Backbone):
         super().__init__()
         check_blocks(dim, depth, 1, routed)
         channels, *size = samples.shape
-        halvings = _halvings(max(size))
+        halvings = next(number for number in count() if max(size) >> number <= INNER)
         widths = [max(dim >> min(left, 2), 1) for left in range(halvings, -1, -1)]
         shape = (dim, *(max(side >> halvings, 1) for side in size))
         self.stem = Convolution(channels, widths[0])
@@ -109,12 +108,3 @@ class Stage(nn.Module):
         x = self.enter(F.max_pool2d(x, window))
         update, _ = self.inner(x)
         return x + update
-
-
-def _halvings(side: int) -> int:
-    """Number of halvings, rounding down, until a side is at most ``INNER``.
-
-    >>> [_halvings(side) for side in (8, 9, 28, 32, 224)]
-    [0, 1, 2, 2, 5]
-    """
-    return 0 if side <= INNER else 1 + _halvings(side // 2)

@@ -93,14 +93,12 @@ def losses_of(targets: Sequence[Target], outputs: Sequence[Tensor], y: Tensor) -
     >>> losses_of([one, other], outputs, torch.tensor([[1.0, 3.0], [0.0, torch.nan]])).tolist()
     [0.6931, 4.0]
     """
-    of_each = zip(targets, outputs, y.unbind(1), strict=True)
-    return torch.stack([_mean_loss(*of_target) for of_target in of_each])
-
-
-def _mean_loss(target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
-    known = ~labels.isnan()
-    losses = kind_of(target).losses(target, outputs, labels.nan_to_num())
-    return losses.masked_fill(~known, 0.0).sum() / known.sum().clamp_min(1)
+    means = []
+    for target, of_target, labels in zip(targets, outputs, y.unbind(1), strict=True):
+        missing = labels.isnan()
+        losses = kind_of(target).losses(target, of_target, labels.nan_to_num())
+        means.append(losses.masked_fill(missing, 0.0).sum() / (~missing).sum().clamp_min(1))
+    return torch.stack(means)
 
 
 #: The label of a class that is not known, for metrics that leave it out.

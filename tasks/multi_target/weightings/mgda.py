@@ -19,14 +19,13 @@ class MinNorm(Weighting):
     def forward(self, losses: Tensor, shared: Tensor) -> Tensor:
         if not (torch.is_grad_enabled() and shared.requires_grad):
             return losses.mean()
-        gradients = torch.stack([_gradient(loss, shared) for loss in losses])
+        found = (
+            torch.autograd.grad(loss, shared, retain_graph=True, materialize_grads=True)[0]
+            for loss in losses
+        )
+        gradients = torch.stack([gradient.flatten().double() for gradient in found])
         weights = min_norm_weights(gradients @ gradients.t())
         return losses @ weights.to(losses)
-
-
-def _gradient(loss: Tensor, shared: Tensor) -> Tensor:
-    (gradient,) = torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True)
-    return (torch.zeros_like(shared) if gradient is None else gradient).flatten().double()
 
 
 def min_norm_weights(gram: Tensor, steps: int = 100) -> Tensor:
