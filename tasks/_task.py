@@ -29,12 +29,10 @@ class Layer(Protocol):
     def __call__(
         self, sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None = None
     ) -> MoE:
-        """A layer for samples of this shape, batch axis left out.
+        """A layer for samples of this shape, such as ``(L, D)``, batch axis left out.
 
-        Args:
-            sample_shape: such as ``(L, D)`` for sequences of tokens.
-            wiring: maps the number of experts to the experts that each gate can choose, if the
-                layer has several gates or inputs; None for one of each.
+        ``wiring`` maps the number of experts to the experts that each gate can choose, if the
+        layer has several gates or inputs; None for one of each.
         """
 
 
@@ -240,15 +238,11 @@ def complete_part(
     """Name and options of the part that an option of a task names, all defaults included.
 
     The default name is that of the task's constructor; the task's ``part_defaults`` override the
-    defaults of the part. The value is a name, or ``{name: …, option: …}`` with either left out.
-
-    Raises:
-        OptionError: for an unknown name, or an option that the part does not have.
+    defaults of the part. The value is a name, or ``{name: …, option: …}`` with either left out;
+    ``OptionError`` for an unknown name, or an option that the part does not have.
     """
     given = {"name": value} if isinstance(value, str) else dict(value)
-    if "name" not in given:
-        given["name"] = inspect.signature(task).parameters[option].default
-    name = given.pop("name")
+    name = given.pop("name", inspect.signature(task).parameters[option].default)
     registry.get_part(name)
     registry.check_options(name, given)
     options = registry.options(name)
@@ -262,8 +256,7 @@ def choose_backbone(
 ) -> tuple[str, dict[str, Any]]:
     """Name and options of the backbone that the option ``model`` of a task chooses.
 
-    Raises:
-        OptionError: if it does not read samples of this kind.
+    ``OptionError`` if it does not read samples of this kind.
     """
     options = complete_part(task, "model", BACKBONES, value)
     name = options.pop("name")

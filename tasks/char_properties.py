@@ -102,9 +102,8 @@ def word_ids(names: Sequence[bytes]) -> Tensor:
     >>> found.shape, len(set(found[1].tolist()) & set(found[0].tolist()) - {0})
     (torch.Size([2, 9]), 4)
     """
-    rows = [[1 + zlib.crc32(part) % (WORDS - 1) for part in _parts(name)] for name in names]
-    width = max(map(len, rows))
-    return torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    rows = ([1 + zlib.crc32(part) % (WORDS - 1) for part in _parts(name)] for name in names)
+    return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
 def _parts(name: bytes) -> list[bytes]:

@@ -20,14 +20,6 @@ from .multi_target.targets import Target
 #: Pairs to train on, to validate and to test.
 PAIRS = (20_000, 2_000, 4_000)
 
-_NAMES = tuple(map(str, range(10)))
-_TARGETS = (
-    Target("left", "classes", _NAMES),
-    Target("right", "classes", _NAMES),
-    Target("sum", "classes", tuple(map(str, range(19)))),
-    Target("parity", "binary", ("even", "odd")),
-)
-
 
 @TASKS.register("two_digits")
 class TwoDigits(MultiTask):
@@ -51,9 +43,13 @@ class TwoDigits(MultiTask):
     ([3.0, 0.0, 3.0, 1.0], (4000, 1, 8, 10))
     """
 
-    outputs = tuple(target.name for target in _TARGETS)
-    targets = _TARGETS
-
+    targets = (
+        Target("left", "classes", Digits.classes),
+        Target("right", "classes", Digits.classes),
+        Target("sum", "classes", tuple(map(str, range(19)))),
+        Target("parity", "binary", ("even", "odd")),
+    )
+    outputs = tuple(target.name for target in targets)
     part_defaults: ClassVar = {"augmentation": {"strength": 0.5}}
 
     def __init__(

@@ -11,16 +11,11 @@ from .._task import Batch
 
 
 class Numbers(NamedTuple):
-    """Statistics of numeric columns in the training split.
-
-    Attributes:
-        mean, std: ``(F,)``.
-        edges: ``(F, Q + 1)``, never falling.
-    """
+    """Statistics of numeric columns in the training split: ``(F,)``, ``(F,)``, ``(F, Q + 1)``."""
 
     mean: Tensor
     std: Tensor
-    edges: Tensor
+    edges: Tensor  #: of bins, never falling
 
     def of(self, columns: Sequence[int]) -> "Numbers":
         """Of some of the columns."""

@@ -1,5 +1,6 @@
 """A residual convolutional network whose last blocks send whole images to experts."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
@@ -50,7 +51,7 @@ class ResNet(Backbone):
         halvings = next(number for number in count() if max(size) >> number <= INNER)
         widths = [max(dim >> min(left, 2), 1) for left in range(halvings, -1, -1)]
         shape = (dim, *(max(side >> halvings, 1) for side in size))
-        self.stem = Convolution(channels, widths[0])
+        self.stem = convolution(channels, widths[0])
         self.stages = nn.ModuleList(map(Stage, widths, widths[1:]))
         self.norms = nn.ModuleList(nn.BatchNorm2d(dim) for _ in range(depth))
         chosen = range(depth) if routed is None else routed
@@ -70,16 +71,11 @@ class ResNet(Backbone):
         return self.head(F.relu(self.norm(x)).mean((2, 3))), routings
 
 
-class Convolution(nn.Module):
+def convolution(inputs: int, outputs: int) -> nn.Sequential:
     """A 3x3 convolution, batch norm and ReLU; height and width stay."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)))
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    norm = nn.BatchNorm2d(outputs)
+    return nn.Sequential(OrderedDict(conv=conv, norm=norm, relu=nn.ReLU()))
 
 
 class ConvolutionPair(nn.Module):
@@ -87,8 +83,8 @@ class ConvolutionPair(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.first = Convolution(dim, dim)
-        self.second = Convolution(dim, dim)
+        self.first = convolution(dim, dim)
+        self.second = convolution(dim, dim)
 
     def forward(self, x: Tensor, **about: Any) -> tuple[Tensor, None]:
         """``(B, D, H, W)`` to the same shape; nothing is routed, so the rest is not read."""
@@ -100,7 +96,7 @@ class Stage(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.enter = Convolution(inputs, outputs)
+        self.enter = convolution(inputs, outputs)
         self.inner = ConvolutionPair(outputs)
 
     def forward(self, x: Tensor) -> Tensor:

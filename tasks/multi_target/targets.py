@@ -46,12 +46,9 @@ class Target:
 
 
 class TargetKind(ABC):
-    """Loss and metrics of a kind of target.
+    """Loss and metrics of a kind of target."""
 
-    Class attributes:
-        log_likelihood: what the loss counts for in a log-likelihood with unit variance.
-    """
-
+    #: What the loss counts for in a log-likelihood with unit variance.
     log_likelihood: ClassVar[float] = 1.0
 
     def outputs(self, target: Target) -> int:
@@ -83,10 +80,7 @@ def kind_of(target: Target) -> TargetKind:
 def losses_of(targets: Sequence[Target], outputs: Sequence[Tensor], y: Tensor) -> Tensor:
     """Mean loss of every target over the samples that have its label, ``(T,)``; 0 if none has.
 
-    Args:
-        targets: ``T`` of them.
-        outputs: of each target, ``(B, O)``.
-        y: labels ``(B, T)``, NaN where there is none.
+    ``outputs`` are ``(B, O)`` for each target, labels ``y`` ``(B, T)``, NaN if there is none.
 
     >>> one, other = Target("a", "binary"), Target("b", "number")
     >>> outputs = [torch.zeros(2, 1), torch.tensor([[1.0], [5.0]])]
@@ -166,8 +160,4 @@ class _Number(TargetKind):
 
 
 #: What a target can be.
-KINDS: Mapping[str, TargetKind] = {
-    "binary": _Binary(),
-    "classes": _Classes(),
-    "number": _Number(),
-}
+KINDS: Mapping[str, TargetKind] = {"binary": _Binary(), "classes": _Classes(), "number": _Number()}

@@ -136,16 +136,21 @@ def _workers(
         fcntl.flock(lock, fcntl.LOCK_EX)
         store = _store(devices)
         workers: list[Worker] = []
-        held.callback(_end_all, workers)
-        for rank in range(devices):
-            here, there = Pipe()
-            held.callback(here.close)
-            numbers = (rank, devices, store.port, there.fileno(), int(draws))
-            words = [str(folder), str(checkpoint or ""), *map(str, numbers)]
-            with there:
-                process = _start(words, rank, (there.fileno(), lock.fileno()))
-            workers.append(Worker(rank, process, here))
-        yield workers
+        try:
+            for rank in range(devices):
+                here, there = Pipe()
+                held.enter_context(here)
+                numbers = (rank, devices, store.port, there.fileno(), int(draws))
+                words = [str(folder), str(checkpoint or ""), *map(str, numbers)]
+                with there:
+                    process = _start(words, rank, (there.fileno(), lock.fileno()))
+                workers.append(Worker(rank, process, here))
+            yield workers
+        finally:  # files are written by renames, so none is left half-written
+            for worker in workers:
+                worker.process.kill()
+            for worker in workers:
+                worker.process.wait()
 
 
 def _store(devices: int) -> Any:
@@ -185,11 +190,3 @@ def _start(words: list[str], rank: int, inherited: Sequence[int]) -> subprocess.
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end_all(workers: Sequence[Worker]) -> None:
-    """Kill all workers; files are written by renames, so none is left half-written."""
-    for worker in workers:
-        worker.process.kill()
-    for worker in workers:
-        worker.process.wait()

@@ -27,12 +27,7 @@ _PROPERTIES = {
 
 @dataclass(frozen=True)
 class Property:
-    """A property of every character.
-
-    Attributes:
-        y: ``(N,)`` int64, places in ``classes``.
-        classes: names of its values, sorted.
-    """
+    """A property of every character: places ``(N,)`` int64 in the sorted names of its values."""
 
     y: Tensor
     classes: tuple[str, ...]

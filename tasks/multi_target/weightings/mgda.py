@@ -31,13 +31,10 @@ class MinNorm(Weighting):
 def min_norm_weights(gram: Tensor, steps: int = 100) -> Tensor:
     """Weights ``a`` of the shortest convex combination of vectors: ``argmin a' G a``.
 
+    ``G`` are the inner products of ``T`` vectors, ``(T, T)``; ``steps`` are the most to take.
     Frank-Wolfe in pairwise steps: weight goes from the vector that lengthens most to the one
     that shortens most, as far as is best. Two vectors take one step.
     Source: Lacoste-Julien and Jaggi 2015, 1511.05932, algorithm 2.
-
-    Args:
-        gram: inner products of ``T`` vectors, ``(T, T)``.
-        steps: at most.
 
     >>> min_norm_weights(torch.tensor([[1.0, 0.0], [0.0, 3.0]])).tolist()
     [0.75, 0.25]
