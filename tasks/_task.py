@@ -234,7 +234,7 @@ def keys_complete() -> Iterator[None]:
 
 def complete_part(
     task: type[Task], option: str, registry: Registry[Any], value: str | Mapping[str, Any]
-) -> dict[str, Any]:
+) -> tuple[str, dict[str, Any]]:
     """Name and options of the part that an option of a task names, all defaults included.
 
     The default name is that of the task's constructor; the task's ``part_defaults`` override the
@@ -248,7 +248,7 @@ def complete_part(
     options = registry.options(name)
     preset = task.part_defaults.get(option, {})
     known = {key: preset[key] for key in preset if key in options}
-    return {"name": name, **options, **known, **given}
+    return name, {**options, **known, **given}
 
 
 def choose_backbone(
@@ -258,8 +258,7 @@ def choose_backbone(
 
     ``OptionError`` if it does not read samples of this kind.
     """
-    options = complete_part(task, "model", BACKBONES, value)
-    name = options.pop("name")
+    name, options = complete_part(task, "model", BACKBONES, value)
     if backbone_class(name).reads != kind:
         fitting = ", ".join(each for each in BACKBONES if backbone_class(each).reads == kind)
         raise OptionError("model", name, f"a backbone for {kind} ({fitting})")

@@ -76,7 +76,7 @@ class TableTargets(MultiTask):
         check_counts(bins=bins)
         if ids is not None and ids not in self.source.categorical:
             raise unknown("ids", ids, self.source.categorical)
-        shows_views = self.sharing["name"] == "views"
+        shows_views = self.sharing[0] == "views"
         if shows_views and not self.source.views:
             raise ConfigError(
                 "task.sharing=views: no views are declared; give groups of columns, "

@@ -69,8 +69,8 @@ class TwoDigits(MultiTask):
         if not 0 <= overlap <= 8:
             raise OptionError("overlap", overlap, "an integer in [0, 8]")
         self.overlap = overlap
-        chosen = complete_part(type(self), "augmentation", AUGMENTATIONS, augmentation)
-        self.augmentation = AUGMENTATIONS.build(chosen.pop("name"), **chosen)
+        name, options = complete_part(type(self), "augmentation", AUGMENTATIONS, augmentation)
+        self.augmentation = AUGMENTATIONS.build(name, **options)
 
     def data(self) -> Data:
         base = Digits().data()

@@ -76,7 +76,8 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
     for option, registry in TASK_PARTS.items():
         if option in typed.task:
             with option_errors_under("task"):
-                typed.task[option] = complete_part(task, option, registry, typed.task[option])
+                name, options = complete_part(task, option, registry, typed.task[option])
+            typed.task[option] = {"name": name, **options}
     typed.losses = _losses(config, of_losses, typed.router["name"])
     return typed
 
