@@ -112,10 +112,12 @@ class RoutedModule(pl.LightningModule):
         output, routings = self.backbone(batch)
         self.evaluation.update(output, batch, routings)
 
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
     def on_validation_epoch_end(self) -> None:
         self.evaluation.finish()
 
-    test_step = validation_step
     on_test_epoch_end = on_validation_epoch_end
 
     def prepare_batch(self, batch: Batch) -> Batch:
