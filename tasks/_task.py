@@ -242,7 +242,9 @@ def complete_part(
     ``OptionError`` for an unknown name, or an option that the part does not have.
     """
     given = {"name": value} if isinstance(value, str) else dict(value)
-    name = given.pop("name", inspect.signature(task).parameters[option].default)
+    if "name" not in given:
+        given["name"] = inspect.signature(task).parameters[option].default
+    name = given.pop("name")
     registry.get_part(name)
     registry.check_options(name, given)
     options = registry.options(name)
