@@ -29,12 +29,10 @@ class Layer(Protocol):
     def __call__(
         self, sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None = None
     ) -> MoE:
-        """A layer for samples of this shape, batch axis left out.
+        """A layer for samples of this shape, such as ``(L, D)``, batch axis left out.
 
-        Args:
-            sample_shape: such as ``(L, D)`` for sequences of tokens.
-            wiring: maps the number of experts to the experts that each gate can choose, if the
-                layer has several gates or inputs; None for one of each.
+        ``wiring`` maps the number of experts to the experts that each gate can choose, if the
+        layer has several gates or inputs; None for one of each.
         """
 
 
@@ -119,7 +117,7 @@ class Backbone(nn.Module, ABC):
     """A network with routed layers; it returns their routings and stores none.
 
     A backbone that ``task.model`` can name takes ``(layer, samples, *, options)``: the builder of
-    its routed layers, the data it is for, and its options, which are declared nowhere else.
+    its routed layers, the data it is for, and its options, which alone its docstring lists.
     Invalid options raise ``OptionError`` with their bare name.
 
     Class attributes:
@@ -227,11 +225,6 @@ def keys_complete() -> Iterator[None]:
     """Mark errors raised inside as naming a complete key, which outer parts do not extend.
 
     A backbone builds routed layers, whose errors name ``router.k``, not ``task.model.router.k``.
-
-    >>> with keys_complete():
-    ...     raise OptionError("router.k", 9, "an integer in [1, num_experts=8]")
-    Traceback (most recent call last):
-    routers.plugins.errors.ConfigError: router.k=9 is invalid: expected an integer in ...
     """
     try:
         yield
@@ -241,14 +234,12 @@ def keys_complete() -> Iterator[None]:
 
 def complete_part(
     task: type[Task], option: str, registry: Registry[Any], value: str | Mapping[str, Any]
-) -> dict[str, Any]:
+) -> tuple[str, dict[str, Any]]:
     """Name and options of the part that an option of a task names, all defaults included.
 
     The default name is that of the task's constructor; the task's ``part_defaults`` override the
-    defaults of the part. The value is a name, or ``{name: …, option: …}`` with either left out.
-
-    Raises:
-        OptionError: for an unknown name, or an option that the part does not have.
+    defaults of the part. The value is a name, or ``{name: …, option: …}`` with either left out;
+    ``OptionError`` for an unknown name, or an option that the part does not have.
     """
     given = {"name": value} if isinstance(value, str) else dict(value)
     if "name" not in given:
@@ -259,7 +250,7 @@ def complete_part(
     options = registry.options(name)
     preset = task.part_defaults.get(option, {})
     known = {key: preset[key] for key in preset if key in options}
-    return {"name": name, **options, **known, **given}
+    return name, {**options, **known, **given}
 
 
 def choose_backbone(
@@ -267,11 +258,9 @@ def choose_backbone(
 ) -> tuple[str, dict[str, Any]]:
     """Name and options of the backbone that the option ``model`` of a task chooses.
 
-    Raises:
-        OptionError: if it does not read samples of this kind.
+    ``OptionError`` if it does not read samples of this kind.
     """
-    options = complete_part(task, "model", BACKBONES, value)
-    name = options.pop("name")
+    name, options = complete_part(task, "model", BACKBONES, value)
     if backbone_class(name).reads != kind:
         fitting = ", ".join(each for each in BACKBONES if backbone_class(each).reads == kind)
         raise OptionError("model", name, f"a backbone for {kind} ({fitting})")

@@ -20,13 +20,7 @@ class CharNames(Text):
     test. The category ``Lo`` has 39% of them.
 
     Args:
-        model: backbone for texts, a name or ``{name: encoder, depth: 2}``: ``encoder`` routes
-            bytes, ``bag`` and ``wide_bag`` of character n-grams route whole texts.
-        ids: number of bytes that an id, the input of hash routing, stands for: the last ones at
-            an item where bytes are routed, else the first ones of the text.
-        max_length: bytes of a name that are read, from its start.
-        label_smoothing: of the cross-entropy.
-        score: ``accuracy`` or ``macro_f1``.
+        model, ids, max_length, label_smoothing, score: as in ``text_classification``.
 
     >>> len(CharNames().data().train["y"])
     10308

@@ -13,7 +13,7 @@ from ._task import TASKS, Batch, Data, check_rates
 from .bases.multi_target import MultiTask
 from .multi_target.targets import Target
 from .text.bytes import byte_counts, pad, real
-from .text.ngram_embedding import NgramEmbedding, ngram_hashes
+from .text.ngrams import NgramEmbedding, ngram_hashes
 from .text.unicode_names import read_names
 
 #: Hashed words and pairs of words; 0 is for none.
@@ -32,15 +32,9 @@ class CharProperties(MultiTask):
     n-grams as in Joulin et al. 2016, 1607.01759.
 
     Args:
-        dim: width of the representation and of the experts.
-        depth: layers of the trunk.
-        sharing: how targets share it, a name or ``{name: ple, own: 2}``: ``mmoe``, ``ple``,
-            ``shared_bottom`` or ``single``.
-        tower: hidden width of a target's tower.
-        dropout: probability of zeroing what a tower reads.
+        dim, depth, sharing, tower, dropout, weighting, weights: as in ``multitask``; there are no
+            views to share.
         gram_dropout: probability of leaving out an n-gram or a word, in training.
-        weighting: how losses become one: ``fixed``, ``uncertainty`` or ``mgda``.
-        weights: factors of the losses by target; 1 for those not named.
 
     >>> [len(target.classes) for target in CharProperties().targets]
     [26, 18, 6]
@@ -108,9 +102,8 @@ def word_ids(names: Sequence[bytes]) -> Tensor:
     >>> found.shape, len(set(found[1].tolist()) & set(found[0].tolist()) - {0})
     (torch.Size([2, 9]), 4)
     """
-    rows = [[1 + zlib.crc32(part) % (WORDS - 1) for part in _parts(name)] for name in names]
-    width = max(map(len, rows))
-    return torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    rows = ([1 + zlib.crc32(part) % (WORDS - 1) for part in _parts(name)] for name in names)
+    return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
 def _parts(name: bytes) -> list[bytes]:

@@ -28,10 +28,7 @@ class Image(ImageTask):
         data: where the images are: ``path`` of a file or folder, or ``hub`` name; ``val`` and
             ``test``, the fractions to hold out where the data has no such split; ``image`` and
             ``label`` columns; ``channels`` to convert to.
-        model: backbone for images, a name or ``{name: vit, patch: 4}``.
-        ids: input of hash routing: quantized ``content``, or ``position`` of a patch.
-        augmentation: random variant of training images, a name or ``{name: flip_crop, flip: 0}``.
-        label_smoothing: of the cross-entropy.
+        model, ids, augmentation, label_smoothing: as in ``digits``.
 
     >>> Image(data={"path": "photos"}, model={"patch": 8}).options["patch"]
     8
@@ -109,13 +106,8 @@ def mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
     >>> mean.item(), deviation.item()
     (0.5, 0.5)
     """
-    sums = torch.stack([_moments(part) for part in torch.split(x, 1024)]).sum(0).double()
-    mean, square = sums / (x.numel() / x.shape[1])
+    parts = (part.transpose(0, 1).flatten(1).long() for part in torch.split(x, 1024))
+    moments = torch.stack([torch.stack([p.sum(1), p.square().sum(1)]) for p in parts])
+    mean, square = moments.sum(0).double() / (x.numel() / x.shape[1])
     deviation = (square - mean.square()).clamp_min(0.0).sqrt().clamp_min(1.0)
     return (mean / 255).float().view(-1, 1, 1), (deviation / 255).float().view(-1, 1, 1)
-
-
-def _moments(part: Tensor) -> Tensor:
-    """Sum and sum of squares of each channel's pixels, ``(2, C)`` int64."""
-    pixels = part.transpose(0, 1).flatten(1).long()
-    return torch.stack([pixels.sum(1), pixels.square().sum(1)])

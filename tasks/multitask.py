@@ -76,7 +76,7 @@ class TableTargets(MultiTask):
         check_counts(bins=bins)
         if ids is not None and ids not in self.source.categorical:
             raise unknown("ids", ids, self.source.categorical)
-        shows_views = self.sharing["name"] == "views"
+        shows_views = self.sharing[0] == "views"
         if shows_views and not self.source.views:
             raise ConfigError(
                 "task.sharing=views: no views are declared; give groups of columns, "
@@ -99,16 +99,10 @@ class TableTargets(MultiTask):
     def targets(self) -> tuple[Target, ...]:
         table = self.table
         missing = [part.targets.isnan().any(0) for part in (table.train, table.val, table.test)]
-        return tuple(
-            map(
-                _target,
-                table.train.target_names,
-                table.train.target_kinds,
-                table.train.target_classes,
-                table.train.targets.unbind(1),
-                (~torch.stack(missing).any(0)).tolist(),
-            )
-        )
+        complete = (~torch.stack(missing).any(0)).tolist()
+        train, labels = table.train, table.train.targets.unbind(1)
+        described = (train.target_names, train.target_kinds, train.target_classes)
+        return tuple(map(_target, *described, labels, complete))
 
     def encoder(self) -> nn.Module:
         if not self.views:
@@ -116,7 +110,10 @@ class TableTargets(MultiTask):
         return ViewsEncoder([self._encoder(columns) for columns in self.views.values()])
 
     def describe(self, batch: Batch) -> Batch:
-        return {**batch, "ids": batch["categorical"][:, self._ids_column]}
+        train = self.table.train
+        sizes = dict(zip(train.categorical_names, train.cardinalities, strict=True))
+        column = max(sizes, key=sizes.__getitem__) if self.ids is None else self.ids
+        return {**batch, "ids": batch["categorical"][:, train.categorical_names.index(column)]}
 
     def features(self, batch: Batch) -> Tensor:
         """Codes as fractions of their columns' number of codes, and the encoded numbers."""
@@ -146,13 +143,6 @@ class TableTargets(MultiTask):
             dim=self.dim,
             dropout=self.column_dropout,
         )
-
-    @property
-    def _ids_column(self) -> int:
-        train = self.table.train
-        if self.ids is not None:
-            return train.categorical_names.index(self.ids)
-        return max(range(len(train.cardinalities)), key=train.cardinalities.__getitem__)
 
 
 def _batch(table: Table) -> dict[str, Tensor]:

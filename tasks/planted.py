@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from itertools import repeat
 from operator import itemgetter
 
 import numpy as np
@@ -23,6 +24,7 @@ from ._task import (
     Task,
     check_counts,
 )
+from .backbones._blocks import residual
 
 #: Points to train on, to validate with and to test with.
 SIZES = (8192, 1024, 2048)
@@ -133,10 +135,6 @@ class _Stack(Backbone):
 
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """``batch["x"]`` ``(B, D)`` to logits ``(B, classes)``."""
-        x = batch["x"]
-        routings = []
-        for layer in self.layers:
-            update, routing = layer(x, ids=batch.get("ids"))
-            x = x + update
-            routings.append(routing)
+        before = repeat(nn.Identity())
+        x, routings = residual(batch["x"], self.layers, before, ids=batch.get("ids"))
         return self.head(x), routings

@@ -27,17 +27,8 @@ class Topics(Language):
     that share a paragraph are on the same side, for many repeat each other; within a split
     topics follow each other by name.
 
-    A sample is a window of ``length`` bytes; each predicts the one after it. Windows overlap by
-    ``context`` bytes. In training all their bytes count, so an epoch, the shuffled windows,
-    meets each byte about ``length / (length - context)`` times. In evaluation each byte of the
-    split but its very first counts exactly once, in the first window that reaches it, after at
-    least ``context`` others except at the start. The score is the mean of ``-log2 p``.
-
     Args:
-        model: backbone for windows of bytes, a name or ``{name: decoder, depth: 2}``.
-        length: bytes in a window.
-        context: bytes that consecutive windows share.
-        ids: number of last bytes that an id, the input of hash routing, stands for.
+        model, length, context, ids: as in ``language_model``, as are windows and score.
 
     >>> corpus = Topics().corpus()
     >>> round(len(corpus.test) / sum(map(len, (corpus.train, corpus.val, corpus.test))), 1)

@@ -20,14 +20,6 @@ from .multi_target.targets import Target
 #: Pairs to train on, to validate and to test.
 PAIRS = (20_000, 2_000, 4_000)
 
-_NAMES = tuple(map(str, range(10)))
-_TARGETS = (
-    Target("left", "classes", _NAMES),
-    Target("right", "classes", _NAMES),
-    Target("sum", "classes", tuple(map(str, range(19)))),
-    Target("parity", "binary", ("even", "odd")),
-)
-
 
 @TASKS.register("two_digits")
 class TwoDigits(MultiTask):
@@ -40,14 +32,8 @@ class TwoDigits(MultiTask):
     Source: the idea is MultiMNIST, Sabour et al. 2017, 1710.09829, section 6.
 
     Args:
-        dim: width of the representation and of the experts; the convolutions have half of it.
-        depth: layers of the trunk.
-        sharing: how targets share it, a name or ``{name: ple, own: 2}``: ``mmoe``, ``ple``,
-            ``shared_bottom`` or ``single``.
-        tower: hidden width of a target's tower.
-        dropout: probability of zeroing what a tower reads.
-        weighting: how losses become one: ``fixed``, ``uncertainty`` or ``mgda``.
-        weights: factors of the losses by target; 1 for those not named.
+        dim, depth, sharing, tower, dropout, weighting, weights: as in ``multitask``; there are no
+            views to share, and the convolutions have half of ``dim``.
         overlap: columns of pixels that both digits cover, of 8.
         augmentation: random variant of training images, a name or ``{name: affine, …}``.
 
@@ -57,9 +43,13 @@ class TwoDigits(MultiTask):
     ([3.0, 0.0, 3.0, 1.0], (4000, 1, 8, 10))
     """
 
-    outputs = tuple(target.name for target in _TARGETS)
-    targets = _TARGETS
-
+    targets = (
+        Target("left", "classes", Digits.classes),
+        Target("right", "classes", Digits.classes),
+        Target("sum", "classes", tuple(map(str, range(19)))),
+        Target("parity", "binary", ("even", "odd")),
+    )
+    outputs = tuple(target.name for target in targets)
     part_defaults: ClassVar = {"augmentation": {"strength": 0.5}}
 
     def __init__(
@@ -79,8 +69,8 @@ class TwoDigits(MultiTask):
         if not 0 <= overlap <= 8:
             raise OptionError("overlap", overlap, "an integer in [0, 8]")
         self.overlap = overlap
-        chosen = complete_part(type(self), "augmentation", AUGMENTATIONS, augmentation)
-        self.augmentation = AUGMENTATIONS.build(chosen.pop("name"), **chosen)
+        name, options = complete_part(type(self), "augmentation", AUGMENTATIONS, augmentation)
+        self.augmentation = AUGMENTATIONS.build(name, **options)
 
     def data(self) -> Data:
         base = Digits().data()

@@ -17,8 +17,7 @@ from routers.plugins import option_errors_under
 
 from .._task import TASKS, Backbone, Batch, Layer, Task, keys_complete
 from ..config.schema import Config
-from ..loading.batches import InOrder
-from ..loading.seeds import mix_seed
+from ..loading.batches import InOrder, mix_seed
 from .dense_control import CONTROLS, Call, matched
 
 #: Maps the number of experts to the experts that each gate can choose.
@@ -82,11 +81,8 @@ def _real_ids(task: Task, batch: Batch) -> tuple[Tensor, Tensor]:
 def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) -> Backbone:
     """Build the network of the task with dense layers that cost as much as those of ``routed``.
 
-    Args:
-        config: has ``moe.control``; ``ConfigError`` if nothing is routed, or nothing costs as much.
-        task: the task.
-        routed: the network to match, its routers prepared.
-        batch: prepared training data; costs are those of a pass over it.
+    Routers of ``routed`` are prepared; costs are those of a pass over ``batch``, prepared training
+    data. ``ConfigError`` if nothing is routed, or nothing costs as much.
     """
     assert config.moe.control is not None
     cost = CONTROLS[config.moe.control]
@@ -96,7 +92,13 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
             f"moe.control={config.moe.control}: the network of task={config.task['name']} has no "
             "routed layer to replace; remove it, or choose options of the task that route"
         )
-    with _calls(layers) as calls, torch.no_grad():
+    calls: list[Call] = []
+    with ExitStack() as hooks, torch.no_grad():
+        for each in layers:
+            note = each.register_forward_pre_hook(
+                lambda _, args, kwargs: calls.append((args, kwargs)), with_kwargs=True
+            )
+            hooks.enter_context(note)
         routed.eval()(batch)
     pairs = iter(zip(layers, calls, strict=True))
     built = count(1)
@@ -143,20 +145,6 @@ def _layers(config: Config) -> Layer:
             )
 
     return layer
-
-
-@contextmanager
-def _calls(layers: list[MoE]) -> Iterator[list[Call]]:
-    """Record the arguments of each layer's calls."""
-    calls: list[Call] = []
-
-    def note(_: MoE, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        calls.append((args, kwargs))
-
-    with ExitStack() as hooks:
-        for layer in layers:
-            hooks.enter_context(layer.register_forward_pre_hook(note, with_kwargs=True))
-        yield calls
 
 
 def build_layer(
@@ -221,13 +209,7 @@ def _seeded(seed: int, place: int) -> Iterator[None]:
 
 @contextmanager
 def _enough_memory() -> Iterator[None]:
-    """Turn torch's errors about memory into a ``ConfigError``.
-
-    >>> with _enough_memory():
-    ...     torch.empty(2**60)
-    Traceback (most recent call last):
-    routers.plugins.errors.ConfigError: the model does not fit in memory; lower moe.num_experts, ...
-    """
+    """Turn torch's errors about memory into a ``ConfigError``."""
     try:
         yield
     except (RuntimeError, MemoryError, TypeError) as error:

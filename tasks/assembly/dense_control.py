@@ -54,8 +54,7 @@ def matched(
     """One expert for all items, as wide as brings its ``cost`` nearest to that of ``routed``.
 
     Args:
-        routed: the layer to replace.
-        call: what it was called with in a pass over real data.
+        routed: the layer to replace, and its ``call`` in a pass over real data.
         cost: what to match; ``ConfigError`` where no width comes within ``TOLERANCE``.
         expert: name and options of the expert, whose ``hidden`` is varied.
         around: builds the dense layer around its bank of one expert.

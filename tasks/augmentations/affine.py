@@ -25,14 +25,11 @@ class Affine(Augmentation):
         self.strength = strength
 
     def __call__(self, x: Tensor) -> Tensor:
-        return random_affine(x, self.strength) if self.strength else x
-
-
-def random_affine(x: Tensor, strength: float) -> Tensor:
-    """Each of the images ``(B, C, H, W)`` moved at random, as ``Affine`` documents."""
-    draw = (torch.rand(4, len(x), device=x.device) * 2 - 1) * strength
-    angle, scale, shift = draw[0] * 0.17, 1 + draw[1] * 0.1, draw[2:] * 0.12
-    cos, sin = angle.cos() * scale, angle.sin() * scale
-    matrix = torch.stack([cos, -sin, shift[0], sin, cos, shift[1]], 1).view(-1, 2, 3)
-    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False)
+        if not self.strength:
+            return x
+        draw = (torch.rand(4, len(x), device=x.device) * 2 - 1) * self.strength
+        angle, scale, shift = draw[0] * 0.17, 1 + draw[1] * 0.1, draw[2:] * 0.12
+        cos, sin = angle.cos() * scale, angle.sin() * scale
+        matrix = torch.stack([cos, -sin, shift[0], sin, cos, shift[1]], 1).view(-1, 2, 3)
+        grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, align_corners=False)

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from routers import OptionError
 
+from .._task import check_rates
 from ._base import AUGMENTATIONS, Augmentation
 
 
@@ -21,8 +22,7 @@ class FlipCrop(Augmentation):
     def __init__(self, *, flip: float = 0.5, crop: float = 0.125) -> None:
         if not 0 <= flip <= 1:
             raise OptionError("flip", flip, "a number in [0, 1]")
-        if not 0 <= crop < 1:
-            raise OptionError("crop", crop, "a number in [0, 1)")
+        check_rates(crop=crop)
         self.flip = flip
         self.crop = crop
 

@@ -16,13 +16,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
 def to_all(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Each position attends to all unpadded ones; the result is 0 if all are padding.
-
-    >>> value = torch.tensor([1.0, 3.0, 8.0]).view(1, 1, 3, 1)
-    >>> mask = torch.tensor([[True, True, False]])
-    >>> to_all(torch.zeros_like(value), torch.zeros_like(value), value, mask).flatten().tolist()
-    [2.0, 2.0, 2.0]
-    """
+    """Each position attends to all unpadded ones; the result is 0 if all are padding."""
     seen = None if mask is None else mask[:, None, None, :]
     return F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
 
@@ -66,12 +60,8 @@ def _turned(x: Tensor, angle: Tensor) -> Tensor:
 class Block(nn.Module):
     """Pre-norm attention, then a pre-norm layer that may be routed; both are residual.
 
-    Args:
-        dim: ``D``.
-        heads: attention heads.
-        layer: ``(x, mask=…, ids=…, task=…) -> (update, routing)``: an ``MoE``, or a
-            ``FeedForward``, whose routing is None.
-        attend: attention function.
+    The layer is ``(x, mask=…, ids=…, task=…) -> (update, routing)``: an ``MoE``, or a
+    ``FeedForward``, whose routing is None.
     """
 
     def __init__(self, dim: int, heads: int, layer: nn.Module, attend: Attend = to_all) -> None:
@@ -114,16 +104,10 @@ class FeedForward(nn.Module):
 
 
 class Blocks(nn.ModuleList):
-    """A stack of blocks; called, it collects the routings of those that route.
+    """A stack of blocks for sequences up to ``shape`` ``(L, D)``; it collects their routings.
 
-    Args:
-        layer: builds a routed layer for samples of a shape.
-        shape: ``(L, D)`` of the longest sequence.
-        depth: number of blocks.
-        heads: attention heads.
-        attend: attention function.
-        routed: which blocks are routed, from 0; None for all. The others have a dense
-            feed-forward layer four times as wide as ``D``.
+    ``routed`` are the indices of the routed blocks, from 0; None for all. The others have a dense
+    feed-forward layer four times as wide as ``D``.
     """
 
     def __init__(

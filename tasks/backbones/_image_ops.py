@@ -8,13 +8,8 @@ from torch.nn import functional as F
 def patches(x: Tensor, size: int, overlap: int = 0) -> Tensor:
     """Square patches of images, row by row, ``(B, C, H, W)`` to ``(B, L, C, size, size)``.
 
-    Images are framed with ``overlap / 2`` zeros; sides that do not divide are filled with zeros
-    on the right and at the bottom.
-
-    Args:
-        x: ``(B, C, H, W)``.
-        size: side of a patch, in pixels.
-        overlap: pixels that neighbouring patches share.
+    Neighbouring patches share ``overlap`` pixels. Images are framed with ``overlap / 2`` zeros;
+    sides that do not divide are filled with zeros on the right and at the bottom.
 
     >>> patches(torch.zeros(2, 1, 8, 8), size=4, overlap=2).shape
     torch.Size([2, 16, 1, 4, 4])

@@ -11,16 +11,11 @@ from .._task import Batch
 
 
 class Numbers(NamedTuple):
-    """Statistics of numeric columns in the training split.
-
-    Attributes:
-        mean, std: ``(F,)``.
-        edges: ``(F, Q + 1)``, never falling.
-    """
+    """Statistics of numeric columns in the training split: ``(F,)``, ``(F,)``, ``(F, Q + 1)``."""
 
     mean: Tensor
     std: Tensor
-    edges: Tensor
+    edges: Tensor  #: of bins, never falling
 
     def of(self, columns: Sequence[int]) -> "Numbers":
         """Of some of the columns."""
@@ -56,10 +51,7 @@ def encode_numbers(x: Tensor, missing: Tensor, numbers: Numbers) -> Tensor:
     layer then draws any curve with kinks at the edges. All 0 but the last where nothing is.
     Source: Gorishniy et al. 2022, 2203.05556, equation 1.
 
-    Args:
-        x: ``(B, F)``, anything where nothing is.
-        missing: ``(B, F)`` bool, True there.
-        numbers: as fitted.
+    ``x`` is ``(B, F)``; where ``missing`` ``(B, F)`` is True its values are not read.
 
     >>> numbers = fit_numbers(torch.tensor([[0.0], [1.0], [8.0]]), bins=2)
     >>> x, missing = torch.tensor([[4.5], [0.0]]), torch.tensor([[False], [True]])

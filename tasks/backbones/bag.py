@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import repeat
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,12 @@ from torch.nn import functional as F
 from routers import Routing
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples, check_counts
-from ..text.char_ngrams import character_grams
+from ..text.bytes import real
+from ..text.ngrams import character_grams
 from ._blocks import check_ngrams, known, residual
-from ._document_frequency import inverse_document_frequency
+
+#: Texts hashed at a time.
+_CHUNK = 512
 
 
 @BACKBONES.register("bag")
@@ -27,8 +31,6 @@ class Bag(Backbone):
     Spärck Jones 1972 as weights.
 
     Args:
-        layer: builds the routed layer for samples of shape ``(D,)``.
-        samples: texts, and how many classes they have.
         dim: ``D``.
         depth: number of routed layers.
         ngrams: lengths of the n-grams, in characters.
@@ -40,6 +42,11 @@ class Bag(Backbone):
     """
 
     reads = "texts"
+    #: Deviation of the n-gram vectors at the start.
+    spread: ClassVar[float] = 0.05
+    #: Number the weights of a linear model of the n-grams are multiplied by; 0 for no such model.
+    #: The head next to it starts at 0.
+    wide_scale: ClassVar[float] = 0.0
     rarity: Tensor
 
     def __init__(
@@ -61,21 +68,59 @@ class Bag(Backbone):
         self.ngrams = tuple(ngrams)
         rarity = inverse_document_frequency(samples.train, self.ngrams, buckets, rare)
         self.register_buffer("rarity", rarity.to(torch.get_default_dtype()))
-        self.table = nn.Parameter(torch.randn(len(rarity), dim) * 0.05)
+        if self.wide_scale:
+            self.wide = nn.Parameter(torch.zeros(len(rarity), samples.outputs))
+        self.table = nn.Parameter(torch.randn(len(rarity), dim) * self.spread)
         self.ngram_dropout = nn.Dropout(ngram_dropout)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(layer((dim,)) for _ in range(depth))
         self.head = nn.Linear(dim, samples.outputs)
+        if self.wide_scale:
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
 
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """Bytes ``batch["x"]`` ``(B, L)`` to logits ``(B, classes)``."""
-        x = self.embed(batch["x"], batch["mask"])
+        grams, holds = character_grams(batch["x"], batch["mask"], self.ngrams, len(self.rarity))
+        grams, weight = self.weigh(grams, holds)
+        weight = F.normalize(self.ngram_dropout(weight), dim=1)
+        x = _pooled(self.table, grams, weight)
         x, routings = residual(x, self.layers, repeat(self.dropout), **known(batch))
-        return self.head(self.dropout(x)), routings
+        logits = self.head(self.dropout(x))
+        if self.wide_scale:
+            logits = self.wide_scale * _pooled(self.wide, grams, weight) + logits
+        return logits, routings
 
-    def embed(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Bytes ``(B, L)`` to the vectors of the texts, ``(B, D)``."""
-        grams, real = character_grams(x, mask, self.ngrams, len(self.rarity))
-        weight = self.ngram_dropout(self.rarity[grams] * real)
-        weight = F.normalize(weight, dim=1)
-        return F.embedding_bag(grams, self.table, per_sample_weights=weight, mode="sum")
+    def weigh(self, grams: Tensor, holds: Tensor) -> tuple[Tensor, Tensor]:
+        """N-grams ``(B, G)``, as ``character_grams`` returns them, and a weight for each."""
+        return grams, self.rarity[grams] * holds
+
+
+def _pooled(table: Tensor, grams: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sums of rows, ``(B, D)``."""
+    return F.embedding_bag(grams, table, per_sample_weights=weight, mode="sum")
+
+
+def inverse_document_frequency(
+    texts: Batch, ngrams: Sequence[int], buckets: int, rare: int = 0
+) -> Tensor:
+    """``ln((1 + N) / (1 + n_g)) + 1`` for the ``n_g`` of ``N`` texts that hold ``g``.
+
+    Texts are bytes ``x`` ``(N, L)`` and their ``length`` ``(N,)``, the result ``(buckets,)``
+    float32. An n-gram in fewer than ``rare`` texts gets 0.
+
+    >>> texts = {"x": torch.tensor([list(b"aa"), list(b"ab")]), "length": torch.tensor([2, 2])}
+    >>> rarity = inverse_document_frequency(texts, (1,), 1000)
+    >>> sorted({round(value, 2) for value in rarity.tolist()})  # in both texts, one and none
+    [1.0, 1.41, 2.1]
+    """
+    counts = torch.zeros(buckets)
+    for start in range(0, len(texts["x"]), _CHUNK):
+        lengths = texts["length"][start : start + _CHUNK]
+        longest = int(lengths.max())
+        x = texts["x"][start : start + _CHUNK, :longest]
+        found, holds = character_grams(x, real(lengths, longest), ngrams, buckets)
+        for row, keep in zip(found, holds, strict=True):
+            counts[row[keep]] += 1  # repeats write the same number
+    number = len(texts["x"])
+    return torch.where(counts < rare, 0.0, torch.log((1 + number) / (1 + counts)) + 1)

@@ -11,14 +11,12 @@ from ._blocks import residual
 
 @BACKBONES.register("convnet")
 class ConvNet(Backbone):
-    """A convolution, residual routed layers, and a linear head.
+    """A convolution that halves the image, residual routed layers, and a linear head.
 
     The router sees an image's channels averaged over space, so each image takes its own path
     through the network (dynamic routing).
 
     Args:
-        layer: builds the routed layer for samples of shape ``(D, H, W)``.
-        samples: images, and how many classes they have; halved after the first convolution.
         dim: ``D``.
         depth: number of routed blocks.
     """

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from routers import Routing
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
-from ..text.ngram_embedding import NgramEmbedding
+from ..text.ngrams import NgramEmbedding
 from ._blocks import Blocks, check_blocks, check_ngrams, rotary, to_past
 
 
@@ -19,8 +19,6 @@ class Decoder(Backbone):
     Source: Radford et al. 2019 (GPT-2), with the n-gram embeddings of 2412.09871.
 
     Args:
-        layer: builds the routed layer for samples of shape ``(L, D)``.
-        samples: windows of bytes.
         dim: ``D``, a multiple of ``2 * heads``.
         depth: number of blocks.
         heads: attention heads.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from routers import Routing
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
-from ..text.ngram_embedding import NgramEmbedding
+from ..text.ngrams import NgramEmbedding
 from ._blocks import Blocks, check_blocks, check_ngrams, known, rotary, to_all
 
 
@@ -22,10 +22,8 @@ class Encoder(Backbone):
     Source: Devlin et al. 2019, 1810.04805, over bytes; n-gram embeddings of 2412.09871.
 
     Args:
-        layer: builds the routed layer for samples of shape ``(L, D)``.
-        samples: texts, and how many classes they have.
         dropout: probability of zeroing a value of the embedding, or of the pooled text.
-        dim, depth, heads, ngrams, buckets, ngram_dropout, routed: as in ``Decoder``.
+        dim, depth, heads, ngrams, buckets, ngram_dropout, routed: as in ``decoder``.
     """
 
     reads = "texts"

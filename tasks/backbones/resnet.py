@@ -1,6 +1,8 @@
 """A residual convolutional network whose last blocks send whole images to experts."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ INNER = 8
 
 @BACKBONES.register("resnet")
 class ResNet(Backbone):
-    """Stages that halve the image, then routed blocks, mean pooling and a linear head.
+    """Stages that halve the image to 8 pixels a side, routed blocks, mean pooling, a linear head.
 
     A stage is a convolution and a residual block of two, with batch norm and ReLU. A routed
     block is a batch norm and a residual routed layer; its router sees an image's
@@ -27,8 +29,6 @@ class ResNet(Backbone):
     Source: He et al. 2015, 1512.03385; the order of norm and identity is that of 1603.05027.
 
     Args:
-        layer: builds the routed layer for samples of shape ``(D, H, W)``.
-        samples: images, and how many classes they have; halved until no side is above 8.
         dim: ``D``; before the last halving half of it, before that a quarter.
         depth: number of blocks after the stages.
         routed: indices of the routed blocks, from 0; None for all. The others are dense.
@@ -48,10 +48,10 @@ class ResNet(Backbone):
         super().__init__()
         check_blocks(dim, depth, 1, routed)
         channels, *size = samples.shape
-        halvings = _halvings(max(size))
+        halvings = next(number for number in count() if max(size) >> number <= INNER)
         widths = [max(dim >> min(left, 2), 1) for left in range(halvings, -1, -1)]
         shape = (dim, *(max(side >> halvings, 1) for side in size))
-        self.stem = Convolution(channels, widths[0])
+        self.stem = convolution(channels, widths[0])
         self.stages = nn.ModuleList(map(Stage, widths, widths[1:]))
         self.norms = nn.ModuleList(nn.BatchNorm2d(dim) for _ in range(depth))
         chosen = range(depth) if routed is None else routed
@@ -71,16 +71,11 @@ class ResNet(Backbone):
         return self.head(F.relu(self.norm(x)).mean((2, 3))), routings
 
 
-class Convolution(nn.Module):
+def convolution(inputs: int, outputs: int) -> nn.Sequential:
     """A 3x3 convolution, batch norm and ReLU; height and width stay."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)))
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    norm = nn.BatchNorm2d(outputs)
+    return nn.Sequential(OrderedDict(conv=conv, norm=norm, relu=nn.ReLU()))
 
 
 class ConvolutionPair(nn.Module):
@@ -88,8 +83,8 @@ class ConvolutionPair(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.first = Convolution(dim, dim)
-        self.second = Convolution(dim, dim)
+        self.first = convolution(dim, dim)
+        self.second = convolution(dim, dim)
 
     def forward(self, x: Tensor, **about: Any) -> tuple[Tensor, None]:
         """``(B, D, H, W)`` to the same shape; nothing is routed, so the rest is not read."""
@@ -101,7 +96,7 @@ class Stage(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.enter = Convolution(inputs, outputs)
+        self.enter = convolution(inputs, outputs)
         self.inner = ConvolutionPair(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,12 +104,3 @@ class Stage(nn.Module):
         x = self.enter(F.max_pool2d(x, window))
         update, _ = self.inner(x)
         return x + update
-
-
-def _halvings(side: int) -> int:
-    """Number of halvings, rounding down, until a side is at most ``INNER``.
-
-    >>> [_halvings(side) for side in (8, 9, 28, 32, 224)]
-    [0, 1, 2, 2, 5]
-    """
-    return 0 if side <= INNER else 1 + _halvings(side // 2)

@@ -19,8 +19,6 @@ class ViT(Backbone):
     Source: Dosovitskiy et al. 2021, 2010.11929; routed as in V-MoE, 2106.05974.
 
     Args:
-        layer: builds the routed layer for samples of shape ``(L, D)``.
-        samples: images, and how many classes they have.
         dim: ``D``, a multiple of ``heads``.
         depth: number of blocks.
         heads: attention heads.

@@ -52,8 +52,8 @@ class ImageTask(Task):
             raise unknown("ids", ids, self.ids_of)
         check_rates(label_smoothing=label_smoothing)
         self.ids = ids
-        chosen = complete_part(type(self), "augmentation", AUGMENTATIONS, augmentation)
-        self.augmentation = AUGMENTATIONS.build(chosen.pop("name"), **chosen)
+        name, options = complete_part(type(self), "augmentation", AUGMENTATIONS, augmentation)
+        self.augmentation = AUGMENTATIONS.build(name, **options)
         self.label_smoothing = label_smoothing
 
     @property

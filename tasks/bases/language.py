@@ -25,9 +25,8 @@ from .._task import (
 )
 from ..backbones import BACKBONES
 from ..readers import Splits
-from ..text.byte_classes import CLASSES, class_of, features_of
-from ..text.bytes import BYTES, UNSCORED, covering, windows
-from ..text.ngram_embedding import ngram_hashes
+from ..text.bytes import BYTES, CLASSES, UNSCORED, class_of, covering, features_of, windows
+from ..text.ngrams import ngram_hashes
 
 
 class Language(Task):

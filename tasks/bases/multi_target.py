@@ -90,12 +90,12 @@ class MultiTask(Task):
             tower=self.tower,
             dropout=self.dropout,
         )
-        sharing: Any = SHARINGS[self.sharing["name"]]
+        name, options = self.sharing
+        sharing: Any = SHARINGS[name]
         encoder = sharing.encoder(parts)
-        trunk = SHARINGS.build(self.sharing["name"], parts, **_options(self.sharing))
-        weighting = WEIGHTINGS.build(
-            self.weighting["name"], self.targets, **_options(self.weighting)
-        )
+        trunk = SHARINGS.build(name, parts, **options)
+        name, options = self.weighting
+        weighting = WEIGHTINGS.build(name, self.targets, **options)
         return MultiTaskNet(parts, encoder, trunk, weighting)
 
     def loss(self, output: Outputs, batch: Batch) -> Tensor:
@@ -128,10 +128,6 @@ class MultiTask(Task):
             for index, target in enumerate(self.targets)
             if target.classes
         )
-
-
-def _options(part: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in part.items() if name != "name"}
 
 
 def _check_weights(weights: Mapping[str, float], targets: Sequence[str]) -> None:

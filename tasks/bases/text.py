@@ -29,9 +29,8 @@ from .._task import (
 )
 from ..backbones import BACKBONES
 from ..readers import Splits, Texts
-from ..text.byte_classes import features_of
-from ..text.bytes import byte_counts, pad, real
-from ..text.ngram_embedding import ngram_hashes
+from ..text.bytes import byte_counts, features_of, pad, real
+from ..text.ngrams import ngram_hashes
 
 if TYPE_CHECKING:
     from torchmetrics import Metric

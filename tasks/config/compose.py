@@ -10,13 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 import experts
 import routers
 from routers import ConfigError
-from routers.plugins import (
-    Registry,
-    load_plugins,
-    nearest_name,
-    option_errors_under,
-    unknown,
-)
+from routers.plugins import Registry, load_plugins, nearest_name, option_errors_under, unknown
 
 from .._task import TASKS, complete_part
 from ..augmentations import AUGMENTATIONS
@@ -59,11 +53,9 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
     """The configuration of a run.
 
     Args:
-        overrides: ``key=value``, ``+new=value`` and ``~key``, as on the command line.
+        overrides: ``key=value``, ``+new=value`` and ``~key``, as on the command line;
+            ``ConfigError`` for anything that cannot work, before anything is built.
         base: the configuration they apply to; None for the files under ``conf/``.
-
-    Raises:
-        ConfigError: for anything that cannot work, before anything is built.
 
     >>> compose(["router=hash", "optimizer.lr=1e-3"]).router["table"]
     'random'
@@ -84,7 +76,8 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
     for option, registry in TASK_PARTS.items():
         if option in typed.task:
             with option_errors_under("task"):
-                typed.task[option] = complete_part(task, option, registry, typed.task[option])
+                name, options = complete_part(task, option, registry, typed.task[option])
+            typed.task[option] = {"name": name, **options}
     typed.losses = _losses(config, of_losses, typed.router["name"])
     return typed
 

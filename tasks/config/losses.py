@@ -33,10 +33,8 @@ class WeightedLoss:
     def read(cls, name: str, written: Any) -> "WeightedLoss":
         """The loss that ``losses: {name: written}`` configures.
 
-        Args:
-            name: a registered name or ``package.module:function``.
-            written: a weight, or a mapping of ``weight`` and options of the loss; ``ConfigError``
-                for an unknown name or option, or a weight that is not a finite number.
+        The name is registered or ``package.module:function``. ``ConfigError`` for an unknown name
+        or option, or a weight that is not a finite number.
         """
         key = f"losses.{name}"
         if ":" not in name and name not in LOSSES.available():

@@ -1,5 +1,6 @@
-"""Feeding: sliced tensors in an order that a seed, an epoch and a position fix."""
+"""Batches: sliced tensors in an order that a seed, an epoch and a position fix."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,16 +9,13 @@ import torch
 from torch import Tensor
 
 from .._task import Batch
-from .seeds import mix_seed
 
 
 @dataclass(frozen=True)
 class Rank:
     """One of the processes that train a run; by default the only one.
 
-    Attributes:
-        rank: index of the process, from 0.
-        world_size: number of processes.
+    ``rank`` is the index of the process, from 0, and ``world_size`` the number of processes.
     """
 
     rank: int = 0
@@ -31,10 +29,6 @@ class Rank:
         """
         return rows.tensor_split(self.world_size)[self.rank]
 
-    def share_of(self, batch: Batch) -> Batch:
-        """The part of a batch that belongs to this process."""
-        return {name: self.share(values) for name, values in batch.items()}
-
     def all(self) -> list["Rank"]:
         """All ranks of the run, this one included."""
         return [Rank(rank, self.world_size) for rank in range(self.world_size)]
@@ -45,12 +39,18 @@ WHOLE = Rank()
 
 
 def num_rows(split: Batch) -> int:
-    """Number of samples in a split.
-
-    >>> num_rows({"x": torch.zeros(5, 2)})
-    5
-    """
+    """Number of samples in a split."""
     return len(next(iter(split.values())))
+
+
+def mix_seed(*parts: int) -> int:
+    """A seed for torch that differs wherever any part does, in ``[0, 2^63)``.
+
+    >>> mix_seed(0, 1) == mix_seed(1, 0)
+    False
+    """
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
 
 
 class Batches:
@@ -114,11 +114,8 @@ class Batches:
 class InOrder:
     """All of a split in order, the last batch shorter: what evaluation reads.
 
-    Args:
-        split: named tensors with the same first axis.
-        size: of a batch.
-        ranks: processes whose shares of every batch are returned, one after another; the last
-            batch may have no share for some.
+    The shares of ``ranks`` in every batch are returned one after another; the last batch may have
+    no share for some.
 
     >>> [len(batch["x"]) for batch in InOrder({"x": torch.arange(5)}, size=2)]
     [2, 2, 1]
@@ -137,5 +134,7 @@ class InOrder:
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, self.rows, self.size):
             batch = {name: v[start : start + self.size] for name, v in self.split.items()}
-            shares = (rank.share_of(batch) for rank in self.ranks)
-            yield from (share for share in shares if num_rows(share))
+            for rank in self.ranks:
+                share = {name: rank.share(values) for name, values in batch.items()}
+                if num_rows(share):
+                    yield share

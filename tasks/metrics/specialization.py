@@ -32,13 +32,9 @@ class ExpertTable(Metric):
 def rows_by_kind(routing: Routing, kind: Tensor, num_kinds: int) -> Tensor:
     """Rows of each expert that come from each kind, ``(E, kinds)`` float64.
 
-    A slot of a blend is a weighted mean of items, so it counts in parts; a merged expert's rows
-    count for each expert by its weight.
-
-    Args:
-        routing: of ``N`` items.
-        kind: int64, of each item, or of each of ``B`` samples of ``N / B`` items in a row.
-        num_kinds: how many there are.
+    ``kind`` is int64, of each of ``N`` items, or of each of ``B`` samples of ``N / B`` items in a
+    row. A slot of a blend is a weighted mean of items, so it counts in parts; a merged expert's
+    rows count for each expert by its weight.
 
     >>> from routers import Items
     >>> routing = Routing.by_item(
@@ -82,11 +78,9 @@ def mass_by_task(routing: Routing) -> Tensor:
 def normalized_mutual_information(table: Tensor) -> float:
     """How well an expert predicts a kind and a kind an expert: 0 not at all, 1 fully.
 
-    Mutual information over the arithmetic mean of both entropies; 0 where there is only one
-    expert or kind. Source: Strehl and Ghosh 2002, JMLR 3; this mean as in scikit-learn.
-
-    Args:
-        table: ``(E, kinds)`` counts.
+    From counts ``(E, kinds)``: mutual information over the arithmetic mean of both entropies; 0
+    where there is only one expert or kind. Source: Strehl and Ghosh 2002, JMLR 3; this mean as in
+    scikit-learn.
 
     >>> normalized_mutual_information(torch.tensor([[0.0, 2.0], [3.0, 0.0]]))
     1.0

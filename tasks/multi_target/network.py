@@ -14,12 +14,8 @@ from .weightings import Weighting
 
 @dataclass(frozen=True)
 class Outputs:
-    """Output of the network for a batch.
-
-    Attributes:
-        logits: of each target, ``(B, O)``.
-        shared: the representation they are all made from.
-        weighting: how their losses become one.
+    """Logits ``(B, O)`` of each target, the representation that all are made from, and how their
+    losses become one.
     """
 
     logits: tuple[Tensor, ...]

@@ -46,12 +46,9 @@ class Target:
 
 
 class TargetKind(ABC):
-    """Loss and metrics of a kind of target.
+    """Loss and metrics of a kind of target."""
 
-    Class attributes:
-        log_likelihood: what the loss counts for in a log-likelihood with unit variance.
-    """
-
+    #: What the loss counts for in a log-likelihood with unit variance.
     log_likelihood: ClassVar[float] = 1.0
 
     def outputs(self, target: Target) -> int:
@@ -83,24 +80,19 @@ def kind_of(target: Target) -> TargetKind:
 def losses_of(targets: Sequence[Target], outputs: Sequence[Tensor], y: Tensor) -> Tensor:
     """Mean loss of every target over the samples that have its label, ``(T,)``; 0 if none has.
 
-    Args:
-        targets: ``T`` of them.
-        outputs: of each target, ``(B, O)``.
-        y: labels ``(B, T)``, NaN where there is none.
+    ``outputs`` are ``(B, O)`` for each target, labels ``y`` ``(B, T)``, NaN if there is none.
 
     >>> one, other = Target("a", "binary"), Target("b", "number")
     >>> outputs = [torch.zeros(2, 1), torch.tensor([[1.0], [5.0]])]
     >>> losses_of([one, other], outputs, torch.tensor([[1.0, 3.0], [0.0, torch.nan]])).tolist()
     [0.6931, 4.0]
     """
-    of_each = zip(targets, outputs, y.unbind(1), strict=True)
-    return torch.stack([_mean_loss(*of_target) for of_target in of_each])
-
-
-def _mean_loss(target: Target, outputs: Tensor, labels: Tensor) -> Tensor:
-    known = ~labels.isnan()
-    losses = kind_of(target).losses(target, outputs, labels.nan_to_num())
-    return losses.masked_fill(~known, 0.0).sum() / known.sum().clamp_min(1)
+    means = []
+    for target, of_target, labels in zip(targets, outputs, y.unbind(1), strict=True):
+        missing = labels.isnan()
+        losses = kind_of(target).losses(target, of_target, labels.nan_to_num())
+        means.append(losses.masked_fill(missing, 0.0).sum() / (~missing).sum().clamp_min(1))
+    return torch.stack(means)
 
 
 #: The label of a class that is not known, for metrics that leave it out.
@@ -168,8 +160,4 @@ class _Number(TargetKind):
 
 
 #: What a target can be.
-KINDS: Mapping[str, TargetKind] = {
-    "binary": _Binary(),
-    "classes": _Classes(),
-    "number": _Number(),
-}
+KINDS: Mapping[str, TargetKind] = {"binary": _Binary(), "classes": _Classes(), "number": _Number()}

@@ -1,7 +1,6 @@
-"""``python -m tasks.running.ddp_worker CONFIG``: one process of a run on several devices."""
+"""One process of a run on several devices."""
 
 import io
-import json
 import os
 import signal
 import sys
@@ -22,7 +21,7 @@ from ..training.devices import init_process_group
 from ..training.divergence import DivergedError
 from ..training.signals import Stop, StoppedError
 from .cli import quiet
-from .launch import RankError, WorkerConfig
+from .launch import RankError
 from .run import Run
 
 #: Errors that the parent reports to the user.
@@ -45,15 +44,23 @@ class Link(Stop):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(text: str) -> None:
+def main(folder: str, checkpoint: str, *numbers: str) -> None:
     """Train, then wait: the parent ends all workers when the last one is done.
 
     So no worker sees the connection of a peer closed before that peer reported its error.
+
+    Args:
+        folder: of the run; its configuration is there.
+        checkpoint: the checkpoint to resume from, or nothing.
+        numbers: the rank, the number of ranks, the port of the store where they meet, the file
+            descriptor of the connection to the parent, 1 if there is a terminal to draw on.
     """
-    order = WorkerConfig(**json.loads(text))
-    link = Link(Connection(order.link))
+    rank, world_size, port, descriptor, draws = map(int, numbers)
+    link = Link(Connection(descriptor))
     quiet()
-    end = _end(order, link)
+    console = Console() if draws else Console(file=io.StringIO())
+    resume = Path(checkpoint) if checkpoint else None
+    end = _end(Rank(rank, world_size), port, Path(folder), resume, console, link)
     sys.stdout.flush()
     sys.stderr.flush()
     link.connection.send(end)
@@ -61,15 +68,14 @@ def main(text: str) -> None:
         time.sleep(60)
 
 
-def _end(order: WorkerConfig, link: Link) -> Exception | None:
+def _end(
+    rank: Rank, port: int, folder: Path, checkpoint: Path | None, console: Console, link: Link
+) -> Exception | None:
     """Train and return the error that ended the run, or None."""
-    rank, folder = Rank(order.rank, order.world_size), Path(order.folder)
     try:
         run = Run(compose([], base=load_yaml(folder / CONFIG)), rank)
         torch.set_num_threads(max(1, torch.get_num_threads() // rank.world_size))
-        init_process_group(rank, order.port, run.config.trainer.accelerator)
-        console = Console() if order.draws else Console(file=io.StringIO())
-        checkpoint = None if order.checkpoint is None else Path(order.checkpoint)
+        init_process_group(rank, port, run.config.trainer.accelerator)
         send = link.connection.send
         fitted = run.fit(folder, checkpoint, console, link, lambda *values: send(values))
         if rank.rank == 0:
@@ -83,4 +89,4 @@ def _end(order: WorkerConfig, link: Link) -> Exception | None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

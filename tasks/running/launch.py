@@ -7,16 +7,16 @@ error that ended it; the parent sends the number of a signal that asks it to sto
 """
 
 import fcntl
-import json
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -34,7 +34,7 @@ RANKS = "ranks.lock"
 #: Seconds between two checks for a signal.
 LOOK_SECONDS = 0.2
 
-#: Seconds to wait for the death of another worker, which may have made this one fail.
+#: Seconds to wait for the death of another worker, which may have made one fail.
 CAUSE_SECONDS = 3.0
 
 
@@ -44,28 +44,6 @@ class RankError(RuntimeError):
 
 class RankDiedError(RuntimeError):
     """A worker process died; the run can resume from its last checkpoint."""
-
-
-@dataclass(frozen=True)
-class WorkerConfig:
-    """Arguments of a worker process.
-
-    Attributes:
-        folder: of the run; its configuration is there.
-        checkpoint: the checkpoint to resume from.
-        rank, world_size: of the process.
-        port: of the store where ranks meet.
-        link: file descriptor of the connection to the parent.
-        draws: whether there is a terminal for the progress bar.
-    """
-
-    folder: str
-    checkpoint: str | None
-    rank: int
-    world_size: int
-    port: int
-    link: int
-    draws: bool
 
 
 @dataclass(frozen=True)
@@ -93,10 +71,8 @@ def launch(
 ) -> dict[str, Any]:
     """Train the run in a folder on several devices; returns what ``result.json`` holds.
 
-    Raises:
-        RankDiedError: if a worker died.
-        RankError: if a worker failed with an unexpected error.
-        Exception: any error that ends a run on one device, or that ``on_validation`` raises.
+    Raises ``RankDiedError``, ``RankError``, any error that ends a run on one device, and what
+    ``on_validation`` raises.
     """
     stop = Signals()
     stop.listen()
@@ -123,36 +99,31 @@ def death(exitcode: int | None) -> str:
 def _supervise(
     workers: Sequence[Worker], stop: Signals, on_validation: "OnValidation | None"
 ) -> None:
-    """Wait until all workers are done."""
-    by_link: dict[Any, Worker] = {worker.link: worker for worker in workers}
-    asked = False
-    while by_link:
+    """Wait until all workers are done.
+
+    The error of a rank that died comes before the unexpected errors of its peers.
+    """
+    running: dict[Any, Worker] = {worker.link: worker for worker in workers}
+    asked, failure, until = False, None, math.inf
+    while running and time.monotonic() < until:
         if stop.signum is not None and not asked:
             asked = True
             with suppress(OSError):  # a dead worker is found below
                 workers[0].link.send(stop.signum)  # only rank 0 writes checkpoints
-        for link in wait(list(by_link), LOOK_SECONDS):
-            message = by_link[link].receive()
+        for link in wait(list(running), LOOK_SECONDS):
+            message = running[link].receive()
+            if isinstance(message, tuple):
+                if on_validation is not None:
+                    on_validation(*message)
+                continue
+            del running[link]
             if isinstance(message, RankError):
-                raise _cause(by_link.values(), message)
-            if isinstance(message, BaseException):
+                failure = failure or message
+                until = min(until, time.monotonic() + CAUSE_SECONDS)
+            elif message is not None:
                 raise message
-            if message is None:
-                del by_link[link]
-            elif on_validation is not None:
-                on_validation(*message)
-
-
-def _cause(workers: Iterable[Worker], error: RankError) -> BaseException:
-    """Prefer the error of the rank that died over the secondary errors of its peers."""
-    links: dict[Any, Worker] = {worker.link: worker for worker in workers}
-    until = time.monotonic() + CAUSE_SECONDS
-    while links and (left := until - time.monotonic()) > 0:
-        for link in wait(list(links), left):
-            message = links.pop(link).receive()
-            if isinstance(message, BaseException) and not isinstance(message, RankError):
-                return message
-    return error
+    if failure is not None:
+        raise failure
 
 
 @contextmanager
@@ -164,18 +135,22 @@ def _workers(
         lock = held.enter_context((folder / RANKS).open("a"))
         fcntl.flock(lock, fcntl.LOCK_EX)
         store = _store(devices)
-        resume = None if checkpoint is None else str(checkpoint)
         workers: list[Worker] = []
-        held.callback(_end_all, workers)
-        for rank in range(devices):
-            here, there = Pipe()
-            held.callback(here.close)
-            link = there.fileno()
-            order = WorkerConfig(str(folder), resume, rank, devices, store.port, link, draws)
-            with there:
-                process = _start(order, (link, lock.fileno()))
-            workers.append(Worker(rank, process, here))
-        yield workers
+        try:
+            for rank in range(devices):
+                here, there = Pipe()
+                held.enter_context(here)
+                numbers = (rank, devices, store.port, there.fileno(), int(draws))
+                words = [str(folder), str(checkpoint or ""), *map(str, numbers)]
+                with there:
+                    process = _start(words, rank, (there.fileno(), lock.fileno()))
+                workers.append(Worker(rank, process, here))
+            yield workers
+        finally:  # files are written by renames, so none is left half-written
+            for worker in workers:
+                worker.process.kill()
+            for worker in workers:
+                worker.process.wait()
 
 
 def _store(devices: int) -> Any:
@@ -195,31 +170,23 @@ def _store(devices: int) -> Any:
     )
 
 
-def _start(order: WorkerConfig, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
+def _start(words: list[str], rank: int, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
     """Start a worker; it blocks the signals that are for this process.
 
     Ranks communicate within this machine, without warnings.
     """
     loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
     within = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), loopback)
-    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", **within}
-    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # what is found here
+    own = {"PYTHONPATH": paths, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "tasks.running.ddp_worker", json.dumps(asdict(order))],
-            env={**quiet, **os.environ, "PYTHONPATH": paths},  # what is found here
+            [sys.executable, "-m", "tasks.running.ddp_worker", *words],
+            env={"TORCH_CPP_LOG_LEVEL": "ERROR", **within, **os.environ, **own},
             stdin=subprocess.DEVNULL,
             pass_fds=inherited,
             start_new_session=True,
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end_all(workers: Sequence[Worker]) -> None:
-    """Kill all workers; files are written by renames, so none is left half-written."""
-    for worker in workers:
-        worker.process.kill()
-    for worker in workers:
-        worker.process.wait()

@@ -40,11 +40,8 @@ class Run:
     """A training that is built and checked, but not started.
 
     Args:
-        config: complete and typed.
+        config: complete and typed; ``ConfigError`` for anything that cannot work.
         rank: which of its processes this is; None where no others were started.
-
-    Raises:
-        ConfigError: for anything that cannot work.
     """
 
     def __init__(self, config: Config, rank: Rank | None = None) -> None:
@@ -88,13 +85,10 @@ class Run:
         console: Console,
         on_validation: OnValidation | None = None,
     ) -> dict[str, Any]:
-        """Train, evaluate, and write ``result.json``; returns what it holds.
+        """Train, evaluate, and write ``result.json`` to ``folder``; returns what it holds.
 
-        Args:
-            folder: of the run.
-            checkpoint: the one to continue from.
-            console: where a progress bar goes, if it is a terminal.
-            on_validation: called after every validation; an error that it raises ends the run.
+        A progress bar goes to ``console`` if that is a terminal. ``on_validation`` is called after
+        every validation; an error that it raises ends the run.
         """
         devices, draws = self.rank.world_size, console.is_terminal
         if devices > 1:

@@ -31,11 +31,7 @@ LOCK = "lock"
 
 @contextmanager
 def new_run_dir(config: Config) -> Iterator[Path]:
-    """The new folder of a run, held for this process.
-
-    Raises:
-        ConfigError: if it cannot be written, or holds anything.
-    """
+    """The new folder of a run, held for this process; ``ConfigError`` if it holds anything."""
     with _writing(f"out={config.out}"):
         out = _unused(config) if config.out is None else user_path(config.out)
         out.mkdir(parents=True, exist_ok=True)
@@ -51,8 +47,7 @@ def new_run_dir(config: Config) -> Iterator[Path]:
 def locked(setting: str, folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder; the system lets go of it however this one ends.
 
-    Raises:
-        ConfigError: naming the setting, where another process holds the folder.
+    If another process holds it, the ``ConfigError`` names the setting.
     """
     with _writing(setting):
         file = (folder / LOCK).open("a")
@@ -78,8 +73,7 @@ def note_start(folder: Path, config: Config, arguments: Sequence[str]) -> None:
 def last_checkpoint(folder: Path, model: nn.Module) -> Path | None:
     """The checkpoint to resume from, or None if a run stopped before its first.
 
-    Raises:
-        ConfigError: if the checkpoint is missing or corrupt, or belongs to another model.
+    ``ConfigError`` if the checkpoint is missing or corrupt, or belongs to another model.
     """
     path, cure = folder / CHECKPOINT, "start a new run with another out"
     if not path.exists():

@@ -32,7 +32,7 @@ MAY_CHANGE = (
 def train(
     out: Path, overrides: Sequence[str], on_validation: "OnValidation | None" = None
 ) -> dict[str, Any]:
-    """Train the run in a folder to its end and return its result.
+    """Train the run in a folder to its end; returns what ``result.json`` holds.
 
     Args:
         out: the run's folder. A finished run is read. An unfinished one resumes from its last
@@ -40,9 +40,6 @@ def train(
         overrides: ``key=value`` as for ``python -m tasks``, without ``out``.
         on_validation: called after every validation with the epoch, from 1, and values named
             as in ``result.json``; an error that it raises ends the training.
-
-    Returns:
-        What ``result.json`` holds.
 
     Raises:
         ConfigError: if the run cannot work, or another process trains in the folder.

@@ -2,11 +2,12 @@
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,12 +27,7 @@ _PROPERTIES = {
 
 @dataclass(frozen=True)
 class Property:
-    """A property of every character.
-
-    Attributes:
-        y: ``(N,)`` int64, places in ``classes``.
-        classes: names of its values, sorted.
-    """
+    """A property of every character: places ``(N,)`` int64 in the sorted names of its values."""
 
     y: Tensor
     classes: tuple[str, ...]
@@ -70,7 +66,8 @@ def read_names() -> Names:
     >>> {name: len(prop.classes) for name, prop in found.properties.items()}
     {'category': 26, 'bidirectional': 18, 'width': 6}
     """
-    characters = dict(_named())
+    named = ((character, _UCD.name(character, "")) for character in map(chr, range(0x110000)))
+    characters = {c: name for c, name in named if name and not name.startswith(_BY_RULE)}
     names = [name.encode() for name in characters.values()]
     values = {p: [of(character) for character in characters] for p, of in _PROPERTIES.items()}
     order = sorted(range(len(names)), key=lambda place: hashlib.sha256(names[place]).digest())
@@ -89,15 +86,6 @@ def read_names() -> Names:
     )
 
 
-def _named() -> Iterator[tuple[str, str]]:
-    """Characters and their names."""
-    for code in range(0x110000):
-        name = _UCD.name(chr(code), "")
-        if name and not name.startswith(_BY_RULE):
-            yield chr(code), name
-
-
 def _property(values: list[str]) -> Property:
-    classes = sorted(set(values))
-    place = {name: index for index, name in enumerate(classes)}
-    return Property(torch.tensor([place[value] for value in values]), tuple(classes))
+    classes, y = np.unique(values, return_inverse=True)
+    return Property(torch.from_numpy(y), tuple(classes.tolist()))

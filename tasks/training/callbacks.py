@@ -9,8 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..loading.batches import Rank
-from ..loading.seeds import mix_seed
+from ..loading.batches import Rank, mix_seed
 from .module import RoutedModule
 
 #: Called after each validation during training with the epoch, from 1, and the results; an error
@@ -152,8 +151,7 @@ class ProgressBar(Callback):
     def teardown(self, *args: Any, **kwargs: Any) -> None:
         self.progress.stop()
 
-    def on_exception(self, *args: Any) -> None:
-        self.progress.stop()
+    on_exception = teardown
 
 
 def _log(trainer: Trainer, values: dict[str, float]) -> None:

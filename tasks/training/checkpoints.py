@@ -46,11 +46,10 @@ class Checkpoints(Callback):
         self.save(trainer, module)
         self._stop_if_asked()
 
-    def on_validation_start(self, *args: Any) -> None:
+    def on_validation_start(self, *args: Any, **kwargs: Any) -> None:
         self.stop.listen()
 
-    def on_test_start(self, *args: Any) -> None:
-        self.stop.listen()
+    on_test_start = on_validation_start
 
     def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
         self._stop_if_asked()
@@ -58,8 +57,7 @@ class Checkpoints(Callback):
     def teardown(self, *args: Any, **kwargs: Any) -> None:
         self.stop.uninstall()
 
-    def on_exception(self, *args: Any) -> None:
-        self.stop.uninstall()
+    on_exception = teardown
 
     def save(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the checkpoint; raise ``DivergedError`` if a parameter is not finite."""

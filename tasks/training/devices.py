@@ -57,7 +57,11 @@ def strategies(rank: Rank) -> dict[str, Any]:
         return {"devices": 1}
     return {
         "devices": rank.world_size,
-        "strategy": DDPWithoutBarriers(rank),
+        "strategy": DDPWithoutBarriers(
+            cluster_environment=LightningEnvironment(),  # of processes that are started already
+            find_unused_parameters=True,
+            broadcast_buffers=False,
+        ),
         "use_distributed_sampler": False,  # every rank already reads its share
     }
 
@@ -71,31 +75,8 @@ class DDPWithoutBarriers(DDPStrategy):
     checkpoint at any time.
     """
 
-    def __init__(self, rank: Rank) -> None:
-        super().__init__(
-            cluster_environment=OneMachine(rank),
-            find_unused_parameters=True,
-            broadcast_buffers=False,
-        )
-
     def barrier(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: no rank waits for the others."""
-
-
-class OneMachine(LightningEnvironment):
-    """Environment of processes that are already started and connected."""
-
-    creates_processes_externally = True
-
-    def __init__(self, rank: Rank) -> None:
-        super().__init__()
-        self.rank = rank
-
-    def local_rank(self) -> int:
-        return self.rank.rank
-
-    def node_rank(self) -> int:
-        return 0
 
 
 def init_process_group(rank: Rank, port: int, accelerator: str) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .._task import Backbone, Batch
+from .._task import Batch
 
 
 class DivergedError(RuntimeError):
@@ -15,18 +15,11 @@ class DivergedError(RuntimeError):
 
 
 @torch.no_grad()
-def first_bad_place(backbone: Backbone, batch: Batch) -> str:
+def first_bad_place(backbone: nn.Module, batch: Batch) -> str:
     """The first place, in order of execution, that turns finite values into non-finite ones.
 
-    >>> class Broken(Backbone):
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.inner = nn.Linear(1, 1)
-    ...         self.inner.weight.data.fill_(torch.nan)
-    ...     def forward(self, batch):
-    ...         return self.inner(batch["x"]), []
-    >>> first_bad_place(Broken(), {"x": torch.ones(2, 1)})
-    'layer inner (its parameter weight)'
+    >>> first_bad_place(nn.Identity(), {"x": torch.tensor([[1.0], [torch.nan]])})
+    "input 'x' of the batch (rows [1] and maybe more)"
     """
     for name, values in batch.items():
         if name != "y" and not _finite(values):  # a label may be missing

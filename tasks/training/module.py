@@ -118,8 +118,7 @@ class RoutedModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.evaluation.finish()
 
-    def on_test_epoch_end(self) -> None:
-        self.evaluation.finish()
+    on_test_epoch_end = on_validation_epoch_end
 
     def prepare_batch(self, batch: Batch) -> Batch:
         """The batch as the network takes it, with content ids where a router reads them."""

@@ -16,8 +16,10 @@ def ranks_of(folder: Path) -> list[int]:
             words = (entry / "cmdline").read_text().split("\0")
         except (OSError, UnicodeDecodeError):  # not a process, or gone
             continue
-        if "tasks.running.ddp_worker" in words and f'{{"folder": "{folder}' in words[-2]:
-            found.append(('"number": 1' in words[-2], int(entry.name)))
+        if "tasks.running.ddp_worker" in words:
+            of, _, rank = words[words.index("tasks.running.ddp_worker") + 1 :][:3]
+            if of.startswith(str(folder)):
+                found.append((int(rank), int(entry.name)))
     return [process for _, process in sorted(found)]
 
 

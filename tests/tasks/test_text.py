@@ -14,10 +14,10 @@ import experts
 import routers
 from routers import ConfigError
 from tasks import RoutedModule, build_backbone, build_task, compose, prepare_routers
-from tasks.backbones._document_frequency import inverse_document_frequency
+from tasks.backbones.bag import inverse_document_frequency
 from tasks.backbones.wide_bag import _WIDE, tf_idf
 from tasks.text.bytes import pad
-from tasks.text.char_ngrams import character_grams
+from tasks.text.ngrams import character_grams
 from tasks.text_classification import TextClassification
 
 from .cases import TINY, result_of, train_any

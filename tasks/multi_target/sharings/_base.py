@@ -54,9 +54,7 @@ class Trunk(nn.Module, ABC):
     def forward(self, shared: Tensor, ids: Tensor | None) -> tuple[Tensor, list[Routing]]:
         """``(T, B, D)``, or a shape that broadcasts to it, and the routings.
 
-        Args:
-            shared: ``(B, D)``, or what ``encoder`` returns.
-            ids: ``(B,)``, input of hash routing.
+        ``shared`` is what ``encoder`` returns; ``ids`` ``(B,)`` are the input of hash routing.
         """
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from experts import mmoe
 from routers import Routing
 
+from ...backbones._blocks import residual
 from ._base import SHARINGS, Parts, Trunk
 
 
@@ -16,9 +17,6 @@ class MMoE(Trunk):
 
     Source: Ma et al. 2018 (KDD, doi 10.1145/3219819.3220007). Layers before the last have one
     gate: they deepen what all targets share.
-
-    Args:
-        parts: targets, widths and depth.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -30,12 +28,7 @@ class MMoE(Trunk):
 
     def forward(self, shared: Tensor, ids: Tensor | None) -> tuple[Tensor, list[Routing]]:
         """``(B, D)`` to ``(T, B, D)``."""
-        x, routings = shared, []
-        *before, last = zip(self.norms, self.layers, strict=True)
-        for norm, layer in before:
-            update, routing = layer(norm(x), ids=ids)
-            x = x + update
-            routings.append(routing)
-        norm, layer = last
-        update, routing = layer(norm(x).unsqueeze(0), ids=ids)
+        *before, last = self.layers
+        x, routings = residual(shared, before, self.norms, ids=ids)
+        update, routing = last(self.norms[-1](x).unsqueeze(0), ids=ids)
         return x + update, [*routings, routing]

@@ -19,7 +19,6 @@ class PLE(Trunk):
     Source: Tang et al. 2020 (RecSys, doi 10.1145/3383313.3412236), section 4.
 
     Args:
-        parts: targets, widths and depth.
         own: experts of each target at a level; the others are shared.
     """
 

@@ -13,9 +13,6 @@ class SharedBottom(Trunk):
     """One representation for all targets, with as many parameters as the trunk of ``mmoe``.
 
     Source: Caruana 1997 (Machine Learning 28, doi 10.1023/A:1007379606734).
-
-    Args:
-        parts: targets, widths and depth.
     """
 
     def __init__(self, parts: Parts) -> None:

@@ -18,9 +18,6 @@ class Single(Trunk):
 
     The trunks have as many parameters in total as the trunk of ``mmoe``; the encoders come on
     top.
-
-    Args:
-        parts: targets, widths and depth.
     """
 
     def __init__(self, parts: Parts) -> None:

@@ -16,9 +16,6 @@ class Views(Trunk):
 
     All targets share the gate, so of three experts with two chosen one rests. Targets read
     the output of the chosen experts alone.
-
-    Args:
-        parts: width, and how many views the encoder has.
     """
 
     def __init__(self, parts: Parts) -> None:

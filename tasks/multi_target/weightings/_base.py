@@ -13,10 +13,7 @@ from ..targets import Target
 class Weighting(nn.Module, ABC):
     """Combines the losses of ``T`` targets into one; its parameters train with the network.
 
-    Further options are keyword arguments.
-
-    Args:
-        targets: the targets that the losses belong to.
+    Takes the targets that the losses belong to; further options are keyword arguments.
     """
 
     def __init__(self, targets: Sequence[Target]) -> None:
@@ -25,11 +22,9 @@ class Weighting(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, losses: Tensor, shared: Tensor) -> Tensor:
-        """The combined loss, a scalar.
+        """The combined loss, a scalar, of ``losses`` ``(T,)``.
 
-        Args:
-            losses: ``(T,)``.
-            shared: the representation that all targets are predicted from.
+        ``shared`` is the representation that all targets are predicted from.
         """
 
 

@@ -19,26 +19,22 @@ class MinNorm(Weighting):
     def forward(self, losses: Tensor, shared: Tensor) -> Tensor:
         if not (torch.is_grad_enabled() and shared.requires_grad):
             return losses.mean()
-        gradients = torch.stack([_gradient(loss, shared) for loss in losses])
+        found = (
+            torch.autograd.grad(loss, shared, retain_graph=True, materialize_grads=True)[0]
+            for loss in losses
+        )
+        gradients = torch.stack([gradient.flatten().double() for gradient in found])
         weights = min_norm_weights(gradients @ gradients.t())
         return losses @ weights.to(losses)
-
-
-def _gradient(loss: Tensor, shared: Tensor) -> Tensor:
-    (gradient,) = torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True)
-    return (torch.zeros_like(shared) if gradient is None else gradient).flatten().double()
 
 
 def min_norm_weights(gram: Tensor, steps: int = 100) -> Tensor:
     """Weights ``a`` of the shortest convex combination of vectors: ``argmin a' G a``.
 
+    ``G`` are the inner products of ``T`` vectors, ``(T, T)``; ``steps`` are the most to take.
     Frank-Wolfe in pairwise steps: weight goes from the vector that lengthens most to the one
     that shortens most, as far as is best. Two vectors take one step.
     Source: Lacoste-Julien and Jaggi 2015, 1511.05932, algorithm 2.
-
-    Args:
-        gram: inner products of ``T`` vectors, ``(T, T)``.
-        steps: at most.
 
     >>> min_norm_weights(torch.tensor([[1.0, 0.0], [0.0, 3.0]])).tolist()
     [0.75, 0.25]

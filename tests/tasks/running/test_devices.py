@@ -18,8 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import DivergedError, RankDiedError, StoppedError, main
-from tasks.loading.batches import Batches, InOrder, Rank
-from tasks.loading.seeds import mix_seed
+from tasks.loading.batches import Batches, InOrder, Rank, mix_seed
 from tasks.running.launch import RankError, Worker, _supervise
 from tasks.training.callbacks import Reseed
 from tasks.training.devices import COUNTS

@@ -8,8 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.metrics.bits_per_byte import BitsPerByte
-from tasks.text.byte_classes import CLASSES, class_of, features_of
-from tasks.text.bytes import UNSCORED, covering, pad, real, stream, windows
+from tasks.text.bytes import (
+    CLASSES,
+    UNSCORED,
+    class_of,
+    covering,
+    features_of,
+    pad,
+    real,
+    stream,
+    windows,
+)
 
 
 @given(st.lists(st.binary(max_size=12), max_size=6), st.integers(1, 10))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tasks.text.bytes import pad
-from tasks.text.ngram_embedding import NgramEmbedding, ngram_hashes
+from tasks.text.ngrams import NgramEmbedding, ngram_hashes
 
 
 def embedding(**options):
