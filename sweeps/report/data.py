@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -78,11 +77,6 @@ class ArmData:
             if (study.folder, name) in self.locations
             for trial in trials
         ]
-
-    def mean(self, metric: str) -> float | None:
-        """Return the mean of a metric over confirmed runs; None without any."""
-        values = self.arm.numbers(metric).values()
-        return fmean(values) if values else None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import nan
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -62,6 +64,11 @@ class ArmResults:
         found = {s: number_at(run, metric) for s, run in zip(self.seeds, self.runs, strict=True)}
         return {seed: value for seed, value in found.items() if value is not None}
 
+    def mean(self, metric: str) -> float:
+        """Mean of a metric over the confirmed runs; NaN if no run has it."""
+        values = self.numbers(metric).values()
+        return fmean(values) if values else nan
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -100,13 +107,8 @@ def read_sweep(folder: Path) -> Sweep:
         _arm(folder, name, known.get(name, {"arm": name}), planned)
         for name in dict.fromkeys([*known, *seen])
     )
-    return Sweep(
-        config=config,
-        objectives=_objectives(folder, config, arms),
-        margin=float(config.get("margin") or 0.0),
-        arms=arms,
-        folders=(folder,),
-    )
+    margin = float(config.get("margin") or 0.0)
+    return Sweep(config, _objectives(folder, config, arms), margin, arms, (folder,))
 
 
 def read_sweeps(folders: Sequence[Path]) -> Sweep:
@@ -120,10 +122,8 @@ def read_sweeps(folders: Sequence[Path]) -> Sweep:
         raise ConfigError("report: expected at least one folder of a sweep")
     unique = {Path(folder).resolve(): Path(folder) for folder in folders}
     found = [read_sweep(folder) for folder in unique.values()]
-    if len(found) == 1:
-        return found[0]
-    first = found[0]
-    for other in found[1:]:
+    first, *others = found
+    for other in others:
         if first.objectives != other.objectives:
             one, two = (
                 ", ".join(f"{o.direction} {o.metric}" for o in s.objectives) for s in (first, other)
@@ -132,14 +132,11 @@ def read_sweeps(folders: Sequence[Path]) -> Sweep:
                 f"{first.folders[0]} and {other.folders[0]}: their objectives differ ({one}; "
                 f"{two}), so they cannot share a report; report each separately"
             )
-    arms = _merged_arms(found)
+    if not others:
+        return first
+    arms, margin = _merged_arms(found), max(sweep.margin for sweep in found)
     _check_same_data(arms)
-    return replace(
-        first,
-        margin=max(sweep.margin for sweep in found),
-        arms=arms,
-        folders=tuple(sweep.folders[0] for sweep in found),
-    )
+    return replace(first, margin=margin, arms=arms, folders=tuple(s.folders[0] for s in found))
 
 
 def _config(folder: Path) -> dict[str, Any]:

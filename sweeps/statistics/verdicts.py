@@ -84,18 +84,15 @@ class Verdicts:
 
 
 def compare_all(
-    scores: Mapping[str, Mapping[int, float]],
-    objective: Objective,
-    margin: float,
-    level: float = LEVEL,
+    scores: Mapping[str, Mapping[int, float]], objective: Objective, margin: float
 ) -> Verdicts:
     """Compare all pairs of arms by moderated paired t tests with Holm's correction.
 
     All pairs are tested, not only those with the best arm: the same scores select the best arm, so
     the best against the last of ten is the largest of 45 differences. If no arms differ, any pair
-    is called different in at most ``level`` of sweeps; tests/sweeps checks that for normal and
-    skewed scores. Two arms are compared by the plain paired t test. An exact permutation test
-    would assume less, but cannot reach 0.05 with 5 seeds.
+    is called different in at most 5 % of sweeps; tests/sweeps checks that for normal and skewed
+    scores. Two arms are compared by the plain paired t test. An exact permutation test would
+    assume less, but cannot reach 0.05 with 5 seeds.
 
     A pair is ``equivalent within margin`` if both one-sided tests reject after Holm's correction,
     even if the small difference is significant; else ``better`` or ``worse`` if the difference is
@@ -107,7 +104,6 @@ def compare_all(
             share; with fewer than 3 there are no verdicts.
         objective: defines which direction is better.
         margin: the largest irrelevant difference; 0 calls no arms equivalent.
-        level: familywise error rate.
 
     >>> one = {1: 0.90, 2: 0.91, 3: 0.90, 4: 0.92, 5: 0.91}
     >>> other = {1: 0.95, 2: 0.96, 3: 0.94, 4: 0.96, 5: 0.95}
@@ -129,11 +125,11 @@ def compare_all(
     equivalent = holm([p_equivalent(pair, margin) for pair in pairs.values()])
     verdicts = {
         names: Verdict(
-            word=_word(pair, p, p_same, level),
+            word=_word(pair, p, p_same),
             pair=pair if objective.sign < 0 else _negated(pair),  # in units of the score
             p=p,
             p_equivalent=p_same,
-            level=level / len(pairs),
+            level=LEVEL / len(pairs),
         )
         for (names, pair), p, p_same in zip(pairs.items(), different, equivalent, strict=True)
     }
@@ -142,10 +138,10 @@ def compare_all(
     return Verdicts(verdicts, compact_letter_display(best_first, apart), tuple(shared))
 
 
-def _word(pair: Pair, p: float, p_same: float, level: float) -> Word:
-    if p_same <= level:
+def _word(pair: Pair, p: float, p_same: float) -> Word:
+    if p_same <= LEVEL:
         return Word.EQUIVALENT
-    if p <= level:
+    if p <= LEVEL:
         return Word.BETTER if pair.difference > 0 else Word.WORSE
     return Word.UNCLEAR
 

@@ -1,6 +1,7 @@
 """Trade-offs: the arms that no other arm beats on two objectives at once."""
 
 from itertools import combinations
+from math import isnan
 
 from ...config.objectives import Objective
 from ...statistics.pareto import pareto_front
@@ -46,8 +47,8 @@ def tradeoff_section(data: ReportData) -> Section | None:
 def _panel(data: ReportData, across: Objective, up: Objective) -> Panel | None:
     """Return a plane with all arms that have both numbers; None where they are all equal."""
     ranked = [each for each in data.arms if each.standing.rank is not None]
-    means = [(each, each.mean(across.metric), each.mean(up.metric)) for each in ranked]
-    known = [(each, x, y) for each, x, y in means if x is not None and y is not None]
+    means = [(each, each.arm.mean(across.metric), each.arm.mean(up.metric)) for each in ranked]
+    known = [(each, x, y) for each, x, y in means if not (isnan(x) or isnan(y))]
     if len({x for _, x, _ in known}) < 2 and len({y for _, _, y in known}) < 2:
         return None
     front = pareto_front([(x, y) for _, x, y in known], (across.sign, up.sign))

@@ -13,16 +13,16 @@ from .section import Section, section_of
 def learning_section(data: ReportData) -> Section | None:
     """Return learning curves, each with a band over seeds."""
     score = data.sweep.score
-    figures = []
     caption = "Line: mean over seeds; band: lowest to highest seed. Grey: the other arms."
-    for column, name, title in (
-        (f"val/{score}", "learning", f"{score} on validation"),
-        ("train/loss", "loss", "Training loss"),
-    ):
+
+    def figure(name: str, title: str, column: str) -> Figure | None:
         found = [(arm, curve(arm.logs, column)) for arm in data.arms]
         curves = [(arm, [each]) for arm, each in found if each is not None]
-        figures.append(curve_figure(name, title, caption, curves, background=True))
-    return section_of("learning", "Learning curves", figures)
+        return curve_figure(name, title, caption, curves, background=True)
+
+    scores = figure("learning", f"{score} on validation", f"val/{score}")
+    losses = figure("loss", "Training loss", "train/loss")
+    return section_of("learning", "Learning curves", [scores, losses])
 
 
 def load_section(data: ReportData) -> Section | None:

@@ -361,7 +361,8 @@ def test_names_in_a_plane_do_not_touch():
     draw = np.random.default_rng(0)
     points = [(x, y) for x, y in draw.uniform(20, 400, (30, 2))]
     names = [f"router number {i}" for i in range(30)]
-    placed = [p.box for p in place_labels(points, names, (0, 0, 420, 420), 11) if p is not None]
+    found = place_labels(points, names, (0, 0, 420, 420), 11)
+    placed = [box for box in found if box is not None]
     assert len(placed) > 20
     assert not any(overlap(a, b) for a, b in combinations(placed, 2))
     dots = [(x - 4, y - 4, x + 4, y + 4) for x, y in points]
