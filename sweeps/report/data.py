@@ -127,9 +127,9 @@ def base_labels(sweep: Sweep) -> dict[str, str]:
     labels = {arm.slug: arm.label for arm in sweep.arms}
     found = {}
     for arm in sweep.arms:
-        further = re.fullmatch(r"(.+)-\d{4}", arm.slug)
-        known = further is not None and not arm.trials
-        found[arm.label] = labels.get(further[1], arm.label) if known and further else arm.label
+        base = re.sub(r"-\d{4}$", "", arm.slug)
+        is_further = base != arm.slug and not arm.trials
+        found[arm.label] = labels.get(base, arm.label) if is_further else arm.label
     return found
 
 

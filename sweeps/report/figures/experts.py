@@ -5,7 +5,8 @@ from itertools import zip_longest
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+from sklearn.preprocessing import normalize
 
 from ..data import ArmData
 from ..formatting import compact
@@ -29,16 +30,6 @@ _MAX_ROW, _MAX_HEIGHT = 14.0, 180.0
 _MAX_SPOKEN = 16  # experts that the text alternative names
 
 
-def relative_load(load: Sequence[float]) -> list[float]:
-    """Return loads over their mean, the largest first.
-
-    >>> relative_load([1, 3])
-    [1.5, 0.5]
-    """
-    mean = sum(load) / len(load)
-    return sorted((each / mean if mean else 0.0 for each in load), reverse=True)
-
-
 def load_figure(arms: Sequence[ArmData], caption: str) -> Figure | None:
     """Return a bar per expert, the busiest first, in a panel per arm and layer, on one scale.
 
@@ -48,9 +39,10 @@ def load_figure(arms: Sequence[ArmData], caption: str) -> Figure | None:
     for arm in arms:
         layers = zip_longest(*(run.get("layers", ()) for run in arm.arm.runs))
         for number, of_runs in enumerate(layers):
-            loads = [relative_load(each["load"]) for each in of_runs if each and each["load"]]
+            loads = [each["load"] for each in of_runs if each and each["load"]]
             if loads and len(loads[0]) > 1:
-                shown.append((arm, number, np.array([*zip(*loads, strict=False)])))
+                relative = len(loads[0]) * normalize(np.sort(loads)[:, ::-1], norm="l1")
+                shown.append((arm, number, relative.T))
     if not shown:
         return None
     highest = max(loads.max() for *_, loads in shown)
@@ -90,17 +82,6 @@ def _load_panel(arm: ArmData, layer: int, loads: NDArray[np.float64], y: Scale) 
     return Panel(title, alt, draw, 128.0, margins=(30.0, 8.0, 8.0, 20.0), arm=arm.label)
 
 
-def shares(rows: ArrayLike) -> NDArray[np.float64]:
-    """Divide each row by its sum; a row of zeros stays 0.
-
-    >>> shares([[1, 3], [0, 0]]).tolist()
-    [[0.25, 0.75], [0.0, 0.0]]
-    """
-    counts = np.asarray(rows, dtype=np.float64)
-    sums = counts.sum(1, keepdims=True)
-    return np.divide(counts, sums, out=np.zeros_like(counts), where=sums != 0)
-
-
 def heatmap_figure(arms: Sequence[ArmData], caption: str) -> Figure | None:
     """Return a row per expert, a column per kind, in a panel per arm and table; None without any.
 
@@ -111,7 +92,7 @@ def heatmap_figure(arms: Sequence[ArmData], caption: str) -> Figure | None:
         return None
     darkest: dict[str, float] = {}
     for _, table in shown:
-        top = float(shares(table.rows).max(initial=0.0))
+        top = float(normalize(table.rows, norm="l1").max())
         darkest[table.by] = max(top, darkest.get(table.by, 0.0)) or 1.0
     panels = [_legend(by, top) for by, top in darkest.items()]
     panels += [_heatmap(label, table, darkest[table.by]) for label, table in shown]
@@ -138,7 +119,7 @@ def _shade(level: int) -> tuple[str, float]:
 
 
 def _heatmap(label: str, table: ExpertTable, darkest: float) -> Panel:
-    whole = shares(table.rows)
+    whole = normalize(table.rows, norm="l1")
     experts, kinds = (
         np.sort(np.argsort(-np.sum(table.rows, axis), kind="stable")[:most])
         for axis, most in ((1, _MAX_EXPERTS), (0, _MAX_KINDS))

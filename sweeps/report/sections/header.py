@@ -6,7 +6,7 @@ from typing import Any
 from ...results.ranking import BEST, Standing
 from ...statistics.verdicts import Word
 from ..data import ReportData, base_labels
-from ..formatting import compact, counted, fixed, listed
+from ..formatting import compact, counted, listed
 
 _MAX_NAMES = 6
 _DIRECTIONS = {"maximize": "more is better", "minimize": "less is better"}
@@ -21,7 +21,6 @@ def header(data: ReportData) -> dict[str, Any]:
         "headline": headline(data),
         "best": ranked[0] if ranked else None,
         "verb": "is best" if ranked and ranked[0].says == BEST else "leads",
-        "found": _found(data, ranked[0]) if ranked else "",
         "verdicts": _verdicts(data, ranked[1:]),
         "alone": len(ranked) == 1,
         "incomplete": listed(
@@ -40,16 +39,6 @@ def headline(data: ReportData) -> str:
     parts = [counted(len(own) - controls, "router")]
     parts += [counted(controls, "control")] if controls else []
     return f"{listed(parts)} on {listed(tasks) or 'a task'}"
-
-
-def _found(data: ReportData, row: Standing) -> str:
-    """Return the score of an arm with its interval."""
-    mean = f"{data.sweep.score} {fixed(row.mean, data.decimals)}"
-    seeds = counted(len(row.scores), "seed")
-    if not row.interval.width > 0:
-        return f"{mean} ({seeds})"
-    low, high = (fixed(end, data.decimals) for end in (row.interval.low, row.interval.high))
-    return f"{mean} (95% interval {low} to {high}, {seeds})"
 
 
 def _verdicts(data: ReportData, others: Sequence[Standing]) -> list[tuple[list[str], int, str]]:
