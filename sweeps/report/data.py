@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from ..config.objectives import READ_IN_SEARCH, Objective
+from ..config.objectives import Objective
 from ..results.formatting import decimals
 from ..results.ranking import Standing, standings
 from ..results.sweep_dir import ArmResults, Sweep
@@ -116,10 +116,9 @@ class ReportData:
         """Return a short name of a metric."""
         return self.sweep.score if metric == self.main.metric else _NAMES.get(metric, metric)
 
-
-def searched_as(metric: str) -> str:
-    """Return the metric that the search reads instead: it never sees the test split."""
-    return READ_IN_SEARCH.get(metric, metric)
+    def named(self, objective: Objective) -> Objective:
+        """Return an objective with the short name of its metric."""
+        return replace(objective, metric=self.name_of(objective.metric))
 
 
 def base_labels(sweep: Sweep) -> dict[str, str]:

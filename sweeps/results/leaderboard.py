@@ -63,12 +63,14 @@ def columns(sweep: Sweep, rows: Sequence[Standing]) -> list[Column]:
     titles = {metric: metric for metric in others if metric not in SHOWN} | SHOWN
     digits = decimals(row.interval.width for row in rows)
     scores = [with_interval(row.mean, row.interval, digits) for row in rows]
+    missing = ["" if row.rank is not None else f" of {row.arm.planned}" for row in rows]
+    seeds = [f"{len(row.scores)}{rest}" for row, rest in zip(rows, missing, strict=True)]
     searched = [with_interval(row.arm.search.get(main), UNKNOWN, digits) for row in rows]
     return [
         Column("#", [NONE if row.rank is None else str(row.rank) for row in rows]),
         Column("arm", [row.arm.label for row in rows], right=False),
         Column(sweep.score, scores),
-        Column("seeds", [_seeds(row) for row in rows], wide=True),
+        Column("seeds", seeds, wide=True),
         Column("verdict", [row.says for row in rows], right=False),
         Column("group", [row.group or NONE for row in rows], right=False),
         *(
@@ -205,11 +207,6 @@ def notes(sweep: Sweep, rows: Sequence[Standing]) -> str:
 def _lines(shown: Sequence[Column]) -> list[tuple[str, ...]]:
     """The line of titles, and a line for each arm."""
     return list(zip(*([column.title, *column.cells] for column in shown), strict=True))
-
-
-def _seeds(row: Standing) -> str:
-    have, planned = len(row.scores), row.arm.planned
-    return str(have) if row.rank is not None else f"{have} of {planned}"
 
 
 def _record(sweep: Sweep, row: Standing) -> dict[str, Any]:

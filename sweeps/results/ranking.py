@@ -112,8 +112,8 @@ def _complete(sweep: Sweep, objective: Objective) -> list[ArmResults]:
 def _lead(verdicts: Verdicts, ranks: Mapping[str, int]) -> str:
     """Verdict on the first arm as text."""
     leader, *others = ranks
-    if not verdicts.seeds or not others:
-        return TOO_FEW.word.value if not verdicts.seeds else LEADS
+    if not verdicts.seeds:
+        return TOO_FEW.word.value
     words = {verdicts.of(leader, other).word for other in others}
     return BEST if words == {Word.BETTER} else LEADS
 

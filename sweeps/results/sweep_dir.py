@@ -54,11 +54,6 @@ class ArmResults:
     folders: tuple[Path, ...] = ()
     trials: tuple[Mapping[str, Any], ...] = ()
 
-    @property
-    def complete(self) -> bool:
-        """Whether all planned seeds are finished."""
-        return len(self.runs) >= self.planned
-
     def numbers(self, metric: str) -> dict[int, float]:
         """A metric of the confirmed runs by seed, if it is a number."""
         found = {s: number_at(run, metric) for s, run in zip(self.seeds, self.runs, strict=True)}
@@ -229,17 +224,16 @@ def _objectives(
     if not isinstance(written, list) or not written:
         raise ConfigError(f"{folder / SWEEP_FILE}: objectives is missing; the file is damaged")
     score = next((run["score"]["direction"] for arm in arms for run in arm.runs), "maximize")
-    return tuple(_objective(each, score) for each in written)
-
-
-def _objective(written: Any, score: str) -> Objective:
-    fields = written if isinstance(written, Mapping) else {"metric": written}
-    metric = str(fields.get("metric"))
-    default = score if metric.startswith("score.") else "minimize"
-    direction = str(fields.get("direction") or default)
-    if direction not in DIRECTIONS:
-        raise unknown(f"{SWEEP_FILE}: objectives: {metric}: direction", direction, DIRECTIONS)
-    return Objective(metric, DIRECTIONS[direction])
+    found = []
+    for each in written:
+        fields = each if isinstance(each, Mapping) else {"metric": each}
+        metric = str(fields.get("metric"))
+        default = score if metric.startswith("score.") else "minimize"
+        direction = str(fields.get("direction") or default)
+        if direction not in DIRECTIONS:
+            raise unknown(f"{SWEEP_FILE}: objectives: {metric}: direction", direction, DIRECTIONS)
+        found.append(Objective(metric, DIRECTIONS[direction]))
+    return tuple(found)
 
 
 def _check_same_data(arms: Sequence[ArmResults]) -> None:

@@ -91,8 +91,7 @@ def compare_all(
     All pairs are tested, not only those with the best arm: the same scores select the best arm, so
     the best against the last of ten is the largest of 45 differences. If no arms differ, any pair
     is called different in at most 5 % of sweeps; tests/sweeps checks that for normal and skewed
-    scores. Two arms are compared by the plain paired t test. An exact permutation test would
-    assume less, but cannot reach 0.05 with 5 seeds.
+    scores. Two arms are compared by the plain paired t test.
 
     A pair is ``equivalent within margin`` if both one-sided tests reject after Holm's correction,
     even if the small difference is significant; else ``better`` or ``worse`` if the difference is

@@ -80,11 +80,6 @@ def log_or_linear(values: Sequence[float]) -> Scale:
     return Scale(min(finite) / space, max(finite) * space, log=True)
 
 
-def counts(highest: float) -> Scale:
-    """Return a scale of whole numbers from 0, such as steps."""
-    return Scale(0.0, max(1.0, highest), whole=True)
-
-
 def hide_axes(axes: Axes) -> None:
     """Hide grid, axis line and tick marks; labels of ticks stay."""
     axes.grid(visible=False)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from ..data import ArmData
 from ..formatting import compact
 from ..logs import Curve
-from .axes import Scale, add_dots, counts, linear
+from .axes import Scale, add_dots, linear
 from .render import Figure, Panel
 from .style import LAYER_DASHES, LIGHT, SMALL_TEXT
 
@@ -34,7 +34,7 @@ def curve_figure(
     flat = [curve for _, each in curves for curve in each]
     if not flat:
         return None
-    x = counts(max(step for curve in flat for step in curve.steps))
+    x = Scale(0.0, max(1, *(curve.steps[-1] for curve in flat)), whole=True)
     y = linear((v for curve in flat for v in (*curve.low, *curve.high)), zero=from_zero)
 
     def panel(arm: ArmData, own: Sequence[Curve]) -> Panel:

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.transforms import IdentityTransform
 
-from ..formatting import compact, listed
+from ...config.objectives import Objective
+from ..formatting import compact, listed, with_direction
 from .axes import add_dots, log_or_linear
 from .render import Panel, one_line
 from .style import LIGHT, NAME, ArmStyle
@@ -30,23 +31,10 @@ class ParetoPoint:
     front: bool
 
 
-@dataclass(frozen=True)
-class Axis:
-    """The metric on an axis, and whether more of it is better."""
-
-    name: str
-    maximize: bool
-
-    @property
-    def heading(self) -> str:
-        """Its name and its better direction."""
-        return f"{self.name} ({'more' if self.maximize else 'less'} is better)"
-
-
-def pareto_panel(points: Sequence[ParetoPoint], across: Axis, up: Axis) -> Panel:
+def pareto_panel(points: Sequence[ParetoPoint], across: Objective, up: Objective) -> Panel:
     """Return a panel with all arms on two objectives and a step line along the front."""
     front = sorted((point for point in points if point.front), key=lambda point: point.x)
-    title = f"{up.name} against {across.name}"
+    title = f"{up.metric} against {across.metric}"
     alt = f"{title}. Not dominated: {listed([p.label for p in front])}. " + "; ".join(
         f"{p.label} {compact(p.x)}, {compact(p.y)}" for p in points
     )
@@ -57,14 +45,16 @@ def pareto_panel(points: Sequence[ParetoPoint], across: Axis, up: Axis) -> Panel
     def draw(axes: Axes) -> None:
         log_or_linear([point.x for point in points]).apply(axes, "x")
         log_or_linear([point.y for point in points]).apply(axes, "y")
-        axes.set_xlabel(across.heading, loc="right", labelpad=3)
-        axes.annotate(up.heading, (0, 1), (-_MARGINS[0], 20), "axes fraction", "offset points")
+        axes.set_xlabel(with_direction(across), loc="right", labelpad=3)
+        corner = (0, 1), (-_MARGINS[0], 20), "axes fraction", "offset points"
+        axes.annotate(with_direction(up), *corner)
         if line:
             x, y = zip(*line, strict=True)
             axes.plot(x, y, color=LIGHT["muted"], linewidth=1, linestyle=(0, (3, 3)))
         for point in ordered:
             style = point.style if point.front else ArmStyle("dominated", point.style.marker)
-            tip = f"{point.label}: {compact(point.y)} {up.name}, {compact(point.x)} {across.name}"
+            values = f"{compact(point.y)} {up.metric}, {compact(point.x)} {across.metric}"
+            tip = f"{point.label}: {values}"
             radius = 5.5 if point.front else 4.2
             add_dots(axes, [point.x], [point.y], style, radius=radius, filled=point.front, tip=tip)
         _name(ordered[::-1], line, axes)
@@ -72,13 +62,13 @@ def pareto_panel(points: Sequence[ParetoPoint], across: Axis, up: Axis) -> Panel
     return Panel(title, alt, draw, 330.0, 420.0, _MARGINS)
 
 
-def front_line(front: Sequence[ParetoPoint], across: Axis, up: Axis) -> list[Point]:
+def front_line(front: Sequence[ParetoPoint], across: Objective, up: Objective) -> list[Point]:
     """Return the border of what the front, sorted by ``x``, dominates: corners of a step line."""
     line: list[Point] = []
     for one, other in pairwise(front):
         # between two neighbours, the corner takes the worse of each coordinate
-        x = min(one.x, other.x) if across.maximize else max(one.x, other.x)
-        y = min(one.y, other.y) if up.maximize else max(one.y, other.y)
+        x = across.sign * max(across.sign * one.x, across.sign * other.x)
+        y = up.sign * max(up.sign * one.y, up.sign * other.y)
         line += [(one.x, one.y), (x, y), (other.x, other.y)]
     return line
 

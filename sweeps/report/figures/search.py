@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from ..data import ArmData
 from ..formatting import compact
-from .axes import add_dots, counts, hide_axes, linear
+from .axes import Scale, add_dots, hide_axes, linear
 from .render import SMALL, Figure, Panel, one_line
 from .style import LIGHT, TEXT, ArmStyle
 from .text import shortened
@@ -25,7 +25,7 @@ def search_figure(searches: Sequence[ArmSearch], maximize: bool, caption: str) -
     shown = [search for search in searches if len(search[1]) > 1]
     if not shown:
         return None
-    x = counts(max(number for _, trials, _ in shown for number, _ in trials))
+    x = Scale(0.0, max(number for _, trials, _ in shown for number, _ in trials), whole=True)
     y = linear(v for _, trials, mean in shown for v in (*(value for _, value in trials), mean))
 
     def panel(arm: ArmData, trials: Sequence[tuple[int, float]], confirmed: float) -> Panel:

@@ -110,9 +110,5 @@ def _short(value: float | str, digits: int = 1) -> str:
 
 
 #: Attributes that are kept, in this order, and their short forms.
-_SHORTENED: Mapping[str, Callable[[str], str]] = {
-    "d": _path,
-    "x": _short,
-    "y": _short,
-    "style": _style,
-}
+_SHORTENED: Mapping[str, Callable[[str], str]]
+_SHORTENED = {"d": _path, "x": _short, "y": _short, "style": _style}

@@ -13,7 +13,6 @@ from .section import Section
 
 #: Shown below a row, not in it.
 _DETAILS = ("compute.active_parameters", "compute.train_seconds")
-_INCOMPLETE = "incomplete"
 
 #: Title and note of each group of arms, by verdict.
 _GROUPS = {
@@ -24,7 +23,7 @@ _GROUPS = {
     Word.WORSE: ("Worse than the leader", "after correction for all comparisons"),
     Word.BETTER: ("Better than the leader on shared seeds", ""),
     Word.TOO_FEW: ("Too few seeds to compare", "a comparison needs three that all arms share"),
-    _INCOMPLETE: ("Incomplete", "not ranked"),
+    "incomplete": ("Incomplete", "not ranked"),
 }
 
 
@@ -35,7 +34,7 @@ def leaderboard_section(data: ReportData) -> Section | None:
         return None
     metrics = [m for m in metrics_of(data.sweep)[1:] if m not in _DETAILS]
     known = [m for m in metrics if any(math.isfinite(row.means[m]) for row in data.standings)]
-    groups = groupby(data.standings, lambda row: _INCOMPLETE if row.rank is None else row.says)
+    groups = groupby(data.standings, lambda row: "incomplete" if row.rank is None else row.says)
     context = {
         "groups": [(*_GROUPS[verdict], list(members)) for verdict, members in groups],
         "metrics": known,

@@ -4,8 +4,8 @@ from math import isnan
 from statistics import fmean
 from typing import Any
 
-from ...config.objectives import searched
-from ..data import ArmData, ReportData, searched_as
+from ...config.objectives import READ_IN_SEARCH, searched
+from ..data import ArmData, ReportData
 from ..figures.search import ArmSearch, importance_figure, search_figure
 from ..studies import MIN_TRIALS, StudyData
 from .section import Section
@@ -32,7 +32,7 @@ def search_section(data: ReportData) -> Section | None:
         return None
     context = {
         "promises": promises,
-        "same_metric": data.main.metric == searched_as(data.main.metric),
+        "same_metric": data.main.metric not in READ_IN_SEARCH,
         "gap": fmean(p["confirmed"] - p["searched"] for p in promises) if promises else 0.0,
         "trials": trials,
         "complete": sum(row["state"] == "complete" for row in trials),
@@ -52,13 +52,13 @@ def _search(data: ReportData, each: ArmData) -> ArmSearch:
     metric = data.main.metric
     values = {trial["number"]: searched(trial["runs"], metric) for trial in each.arm.trials}
     trials = sorted((n, v) for n, v in values.items() if n is not None and v is not None)
-    return each, trials, each.arm.mean(searched_as(metric))
+    return each, trials, each.arm.mean(READ_IN_SEARCH.get(metric, metric))
 
 
 def _promises(data: ReportData) -> list[dict[str, Any]]:
     """Return score of each best trial, and means of it and of the main metric over fresh seeds."""
     main = data.main.metric
-    metric = searched_as(main)
+    metric = READ_IN_SEARCH.get(main, main)
     found = []
     for each in data.arms:
         best = each.arm.search.get(main, each.arm.search.get(metric))

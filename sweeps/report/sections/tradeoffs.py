@@ -6,7 +6,7 @@ from math import isnan
 from ...config.objectives import Objective
 from ...statistics.pareto import pareto_front
 from ..data import ReportData
-from ..figures.pareto import Axis, ParetoPoint, pareto_panel
+from ..figures.pareto import ParetoPoint, pareto_panel
 from ..figures.render import Figure, Panel
 from .section import Section
 
@@ -28,15 +28,11 @@ def tradeoff_section(data: ReportData) -> Section | None:
     panels = [panel for panel in made if panel is not None][:_MAX_PANELS]
     if not panels:
         return None
-    figure = Figure(
-        "pareto",
-        "Trade-offs",
+    caption = (
         "Means over fresh seeds. Filled: no other arm is at least as good in both and better in "
-        "one; the dashed line bounds the area that these arms dominate. Hollow and grey: "
-        "dominated.",
-        panels,
-        columns=2,
+        "one; the dashed line bounds the area that these arms dominate. Hollow and grey: dominated."
     )
+    figure = Figure("pareto", "Trade-offs", caption, panels, columns=2)
     note = (
         "Fronts are computed from means and ignore their intervals: arms that the leaderboard "
         "does not distinguish may change sides with other seeds."
@@ -56,5 +52,4 @@ def _panel(data: ReportData, across: Objective, up: Objective) -> Panel | None:
         ParetoPoint(each.label, each.style, x, y, on)
         for (each, x, y), on in zip(known, front, strict=True)
     ]
-    axes = [Axis(data.name_of(o.metric), o.direction == "maximize") for o in (across, up)]
-    return pareto_panel(points, *axes)
+    return pareto_panel(points, data.named(across), data.named(up))

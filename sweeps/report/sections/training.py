@@ -41,13 +41,13 @@ def load_section(data: ReportData) -> Section | None:
         "Load of the busiest expert over the mean load, less 1, by layer: 0 is balance, 1 is "
         "twice the mean.",
     )
-    final = load_figure(
-        data.arms,
+    caption = (
         "On the test split, relative to the mean load (dashed), the busiest expert first; bars: "
         "mean over seeds, whiskers: lowest to highest seed. Dense arms have one expert and are "
-        "left out.",
+        "left out."
     )
-    return section_of("load", "Expert load", [balance, violation, final])
+    figures = [balance, violation, load_figure(data.arms, caption)]
+    return section_of("load", "Expert load", figures)
 
 
 def specialization_section(data: ReportData) -> Section | None:

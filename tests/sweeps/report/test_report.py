@@ -17,9 +17,10 @@ import optuna
 import pytest
 
 from routers import ConfigError
+from sweeps import Objective
 from sweeps.report import write_report
 from sweeps.report.figures import render as rendering
-from sweeps.report.figures.pareto import Axis, ParetoPoint, front_line
+from sweeps.report.figures.pareto import ParetoPoint, front_line
 from sweeps.report.figures.render import Figure, Panel
 from sweeps.report.figures.style import ARM_COLORS, DARK, LIGHT, ArmStyle, arm_styles
 from sweeps.report.figures.text import overlap, place_labels
@@ -410,7 +411,7 @@ def test_dominated_arms_are_hollow_and_the_front_is_not(tmp_path):
 def test_the_front_line_passes_the_worse_corner():
     style = ArmStyle("arm0", "o")
     front = [ParetoPoint(f"{x}", style, x, y, True) for x, y in ((1.0, 1.0), (2.0, 3.0))]
-    less, more = Axis("cost", False), Axis("score", True)
+    less, more = Objective("cost", "minimize"), Objective("score", "maximize")
     assert front_line(front, less, more) == [(1.0, 1.0), (2.0, 1.0), (2.0, 3.0)]
     assert front_line(front[::-1], more, less) == [(2.0, 3.0), (1.0, 3.0), (1.0, 1.0)]
 
