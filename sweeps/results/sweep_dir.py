@@ -1,7 +1,7 @@
 """Reader of a sweep's folder: arms, confirmed runs and trials of the search."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
 from statistics import fmean
@@ -19,7 +19,6 @@ from ..config.objectives import DIRECTIONS, Objective, number_at
 
 #: File in the folder of a confirmed arm that describes it.
 ARM_FILE = "arm.json"
-
 TRIALS, CONFIRMED = "trials", "confirmed"
 
 
@@ -77,7 +76,7 @@ class Sweep:
     objectives: tuple[Objective, ...]
     margin: float
     arms: tuple[ArmResults, ...]
-    folders: tuple[Path, ...] = field(default=())
+    folders: tuple[Path, ...] = ()
 
     @property
     def score(self) -> str:

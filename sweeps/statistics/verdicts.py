@@ -101,7 +101,6 @@ def compare_all(
     Args:
         scores: by label, then by seed, of complete arms; with fewer than 3 shared seeds there are
             no verdicts.
-        objective: defines which direction is better.
         margin: the largest irrelevant difference; 0 calls no arms equivalent.
 
     >>> one = {1: 0.90, 2: 0.91, 3: 0.90, 4: 0.92, 5: 0.91}

@@ -17,33 +17,30 @@ _PLOT = _HEIGHT - 38.0
 _LINE = 10.0  # between the names of two layers
 _MAX_BACKGROUND_POINTS = 40
 
+#: An arm with its curves: one, or one per layer.
+ArmCurves = tuple[ArmData, Sequence[Curve]]
+
 
 def curve_figure(
-    name: str,
-    title: str,
-    caption: str,
-    curves: Sequence[tuple[ArmData, Sequence[Curve]]],
-    *,
-    from_zero: bool = False,
-    background: bool = False,
+    name: str, title: str, caption: str, curves: Sequence[ArmCurves], *, layered: bool
 ) -> Figure | None:
     """Return a panel per arm that has curves, all with the same axes; None without any.
 
-    Several curves of an arm are layers; ``background`` draws those of the other arms in grey.
+    Curves of layers start at 0; a single curve of an arm has those of the others behind it.
     """
     flat = [curve for _, each in curves for curve in each]
     if not flat:
         return None
     x = Scale(0.0, max(1, *(curve.steps[-1] for curve in flat)), whole=True)
-    y = linear((v for curve in flat for v in (*curve.low, *curve.high)), zero=from_zero)
+    y = linear((v for curve in flat for v in (*curve.low, *curve.high)), zero=layered)
 
     def panel(arm: ArmData, own: Sequence[Curve]) -> Panel:
         def draw(axes: Axes) -> None:
             x.apply(axes, "x")
             y.apply(axes, "y")
             axes.set_xlabel("step", loc="right")
-            others = [c for other, each in curves if other is not arm for c in each]
-            _draw_background(others if background else [], axes)
+            if not layered:
+                _draw_background([each[0] for other, each in curves if other is not arm], axes)
             _draw_curves(own, arm, axes)
             _name_layers(own, y, axes)
 

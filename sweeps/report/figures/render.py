@@ -21,14 +21,11 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot of a figure, in points.
+    """One plot of a figure, in points, with the function that draws into its axes.
 
-    Attributes:
-        title: shown above it; may be empty.
-        alt: its content in words and numbers, for readers who do not see it.
-        draw: function that draws into the axes.
-        margins: left, right, top and bottom of the axes, for tick labels and names.
-        arm: label of the only arm that it shows.
+    ``alt`` is its content in words and numbers, for readers who do not see it; ``margins`` are
+    left, right, top and bottom of the axes, for tick labels and names; ``arm`` is the label of
+    the only arm that it shows.
     """
 
     title: str

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...results.ranking import BEST, Standing
+from ...results.ranking import Standing
 from ...statistics.verdicts import Word
 from ..data import ReportData, base_labels
 from ..formatting import compact, counted, listed, with_direction
@@ -14,17 +14,15 @@ _MAX_NAMES = 6
 def header(data: ReportData) -> dict[str, Any]:
     """Return the values of the header's template."""
     ranked = [row for row in data.standings if row.rank is not None]
-    others = [row for row in data.standings if row.rank is None]
+    rest = [row for row in data.standings if row.rank is None]
+    missing = [f"{r.arm.label} ({len(r.scores)} of {r.arm.planned} seeds)" for r in rest]
     return {
         "sweep": listed([folder.resolve().name for folder in data.sweep.folders]),
         "headline": headline(data),
         "best": ranked[0] if ranked else None,
-        "verb": "is best" if ranked and ranked[0].says == BEST else "leads",
         "verdicts": _verdicts(data, ranked[1:]),
         "alone": len(ranked) == 1,
-        "incomplete": listed(
-            [f"{r.arm.label} ({len(r.scores)} of {r.arm.planned} seeds)" for r in others]
-        ),
+        "incomplete": listed(missing),
         "objectives": ", ".join(with_direction(data.named(o)) for o in data.sweep.objectives),
         "seeds": sorted({seed for each in data.arms for seed in each.arm.seeds}),
         "data": "; ".join(dict.fromkeys(map(_data, data.runs))),
