@@ -69,7 +69,8 @@ def _row(arm: ArmData, scale: Scale) -> Panel:
         axes.vlines(ticks, 0, _ROW, color=LIGHT["faint"], linewidth=1)
         axes.vlines(seeds, _MIDDLE + 6, _MIDDLE + 10, color=color, linewidth=1, alpha=0.7)
         axes.vlines(ends, _MIDDLE - 4, _MIDDLE + 4, color=color, linewidth=1.5)
-        axes.hlines(_MIDDLE, *np.clip((low, high), scale.low, scale.high), color, linewidth=2)
+        left, right = np.clip((low, high), scale.low, scale.high)
+        axes.hlines(_MIDDLE, left, right, color=color, linewidth=2)
         add_dots(axes, [mean], [_MIDDLE], arm.style, radius=4.5, tip=words)
 
     return Panel(arm.label, words, draw, _ROW, _WIDTH, (_EDGE, _EDGE, 0.0, 0.0))

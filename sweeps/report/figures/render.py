@@ -135,11 +135,11 @@ def _draw(figure: Figure, boxes: Sequence[Box], width: float, height: float) -> 
         panel.draw(axes)
         for artist in axes.get_children():
             artist.set_clip_on(False)
-        room, at, align = wide, (x, y - 6), {}
+        room, at, ha, va = wide, (x, y - 6), "left", "baseline"
         if figure.title_width:
             room, at = figure.title_width - 20, (x - 10, y + high / 2 - 2)
-            align = {"ha": "right", "va": "center"}
+            ha, va = "right", "center"
         if title := one_line(panel.title):
             text, place = shortened(title, room, NAME), (at[0] / width, 1 - at[1] / height)
-            sheet.text(*place, text, size=NAME, color=LIGHT["ink"], **align)
+            sheet.text(*place, text, size=NAME, color=LIGHT["ink"], ha=ha, va=va)
     return sheet
