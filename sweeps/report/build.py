@@ -1,6 +1,5 @@
 """Writing the report of a sweep: the page and the files of its figures."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,12 +39,8 @@ def write_pages(sweep: Sweep, folder: Path) -> Path:
     for drawing in drawings:
         path = folder / FIGURES / drawing.figure.name
         write_text(path.with_suffix(".svg"), drawing.svg)
-        _write_bytes(path.with_suffix(".pdf"), drawing.pdf)
+        part = path.with_suffix(".pdf.part")
+        part.write_bytes(drawing.pdf)
+        part.replace(path.with_suffix(".pdf"))
     write_text(folder / REPORT, render_page(data, sections, drawings))
     return folder / REPORT
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)

@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from ..config.objectives import READ_IN_SEARCH, Objective
+from ..config.objectives import Objective
 from ..results.formatting import decimals
 from ..results.ranking import Standing, standings
 from ..results.sweep_dir import ArmResults, Sweep
@@ -79,11 +78,6 @@ class ArmData:
             for trial in trials
         ]
 
-    def mean(self, metric: str) -> float | None:
-        """Return the mean of a metric over confirmed runs; None without any."""
-        values = self.arm.numbers(metric).values()
-        return fmean(values) if values else None
-
 
 @dataclass(frozen=True)
 class ReportData:
@@ -122,10 +116,9 @@ class ReportData:
         """Return a short name of a metric."""
         return self.sweep.score if metric == self.main.metric else _NAMES.get(metric, metric)
 
-
-def searched_as(metric: str) -> str:
-    """Return the metric that the search reads instead: it never sees the test split."""
-    return READ_IN_SEARCH.get(metric, metric)
+    def named(self, objective: Objective) -> Objective:
+        """Return an objective with the short name of its metric."""
+        return replace(objective, metric=self.name_of(objective.metric))
 
 
 def base_labels(sweep: Sweep) -> dict[str, str]:
@@ -133,9 +126,9 @@ def base_labels(sweep: Sweep) -> dict[str, str]:
     labels = {arm.slug: arm.label for arm in sweep.arms}
     found = {}
     for arm in sweep.arms:
-        further = re.fullmatch(r"(.+)-\d{4}", arm.slug)
-        known = further is not None and not arm.trials
-        found[arm.label] = labels.get(further[1], arm.label) if known and further else arm.label
+        base = re.sub(r"-\d{4}$", "", arm.slug)
+        is_further = base != arm.slug and not arm.trials
+        found[arm.label] = labels.get(base, arm.label) if is_further else arm.label
     return found
 
 

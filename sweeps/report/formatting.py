@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from ..config.objectives import Objective
 from ..results.formatting import compact as ascii_compact
 
 #: Shown where there is no number.
@@ -38,6 +39,11 @@ def listed(names: Sequence[str]) -> str:
     ('a', 'a, b and c')
     """
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def with_direction(objective: Objective) -> str:
+    """Name an objective with its better direction."""
+    return f"{objective.metric} ({'more' if objective.sign < 0 else 'less'} is better)"
 
 
 def counted(number: int, noun: str) -> str:

@@ -57,13 +57,10 @@ def curve(logs: Iterable[Log], column: str, name: str = "") -> Curve | None:
 
 def layer_curves(logs: Sequence[Log], column: str) -> list[Curve]:
     """Return a curve for each layer of ``column/layerN``, by layer number."""
-    numbers = {
-        int(found[1])
-        for log in logs
-        for name in log
-        if (found := re.fullmatch(re.escape(column) + r"/layer(\d+)", name))
-    }
-    curves = [curve(logs, f"{column}/layer{n}", f"L{n}") for n in sorted(numbers)]
+    pattern = re.compile(re.escape(column) + r"/layer(\d+)")
+    matches = [pattern.fullmatch(name) for log in logs for name in log]
+    numbers = sorted({int(match[1]) for match in matches if match})
+    curves = [curve(logs, f"{column}/layer{n}", f"L{n}") for n in numbers]
     return [each for each in curves if each is not None]
 
 

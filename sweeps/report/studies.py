@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
@@ -32,7 +32,7 @@ class StudyData:
 
     folder: Path
     trials: Mapping[str, Sequence[FrozenTrial]]
-    importances: Mapping[str, float] = field(default_factory=dict)
+    importances: Mapping[str, float]
 
 
 def read_studies(folder: Path) -> list[StudyData]:

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,10 @@ CSV, MARKDOWN, LATEX = "leaderboard.csv", "leaderboard.md", "leaderboard.tex"
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the Markdown, LaTeX and plain tables.
-
-    ``text`` returns a cell for a standing and the decimal places of scores; a ``wide`` column is
-    omitted from the narrow table for terminals.
-    """
+    """A column of the Markdown, LaTeX and plain tables; terminals do not show a ``wide`` one."""
 
     title: str
-    text: Callable[[Standing, int], str]
+    cells: Sequence[str]
     right: bool = True
     wide: bool = False
 
@@ -52,27 +48,6 @@ def write_tables(sweep: Sweep, folder: Path) -> str:
     return plain_text(sweep, rows)
 
 
-def columns(sweep: Sweep) -> list[Column]:
-    """Columns of the leaderboard."""
-    main = sweep.objectives[0].metric
-    extra = [o.metric for o in sweep.objectives[1:] if o.metric not in SHOWN]
-
-    def searched(row: Standing) -> float | None:
-        return row.arm.search.get(main)
-
-    return [
-        Column("#", lambda row, _: NONE if row.rank is None else str(row.rank)),
-        Column("arm", lambda row, _: row.arm.label, right=False),
-        Column(sweep.score, lambda row, digits: with_interval(row.mean, row.interval, digits)),
-        Column("seeds", lambda row, _: _seeds(row), wide=True),
-        Column("verdict", lambda row, _: row.says, right=False),
-        Column("group", lambda row, _: row.group or NONE, right=False),
-        *(Column(metric, _mean_of(metric)) for metric in extra),
-        *(Column(title, _mean_of(metric)) for metric, title in SHOWN.items() if metric != main),
-        Column("search*", lambda row, n: with_interval(searched(row), UNKNOWN, n), wide=True),
-    ]
-
-
 #: Costs in every table, with their titles.
 SHOWN = {
     "load.max_violation": "MaxVio",
@@ -80,6 +55,32 @@ SHOWN = {
     "compute.parameters": "params",
     "compute.train_seconds": "train s",
 }
+
+
+def columns(sweep: Sweep, rows: Sequence[Standing]) -> list[Column]:
+    """Columns of the leaderboard, with a cell for each standing."""
+    main, *others = (objective.metric for objective in sweep.objectives)
+    titles = {metric: metric for metric in others if metric not in SHOWN} | SHOWN
+    digits = decimals(row.interval.width for row in rows)
+    scores = [with_interval(row.mean, row.interval, digits) for row in rows]
+    missing = ["" if row.rank is not None else f" of {row.arm.planned}" for row in rows]
+    seeds = [f"{len(row.scores)}{rest}" for row, rest in zip(rows, missing, strict=True)]
+    searched = [with_interval(row.arm.search.get(main), UNKNOWN, digits) for row in rows]
+    return [
+        Column("#", [NONE if row.rank is None else str(row.rank) for row in rows]),
+        Column("arm", [row.arm.label for row in rows], right=False),
+        Column(sweep.score, scores),
+        Column("seeds", seeds, wide=True),
+        Column("verdict", [row.says for row in rows], right=False),
+        Column("group", [row.group or NONE for row in rows], right=False),
+        *(
+            Column(title, [compact(row.means[metric]) for row in rows])
+            for metric, title in titles.items()
+            if metric != main
+        ),
+        Column("search*", searched, wide=True),
+    ]
+
 
 _LATEX_ESCAPES = str.maketrans(
     {
@@ -107,11 +108,10 @@ def csv_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
 
 def markdown_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
     """Markdown table with notes and the command of every row."""
-    shown = columns(sweep)
-    titles = [escape_markdown(column.title) for column in shown]
+    shown = columns(sweep, rows)
     rules = ["---:" if column.right else ":---" for column in shown]
-    lines = [titles, rules, *(map(escape_markdown, cells) for cells in _cells(shown, rows))]
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    titles, *lines = (map(escape_markdown, line) for line in _lines(shown))
+    table = "".join(f"| {' | '.join(line)} |\n" for line in (titles, rules, *lines))
     commands = "".join(
         f"\n{escape_markdown(row.arm.label)}:\n\n    {row.arm.command}\n"
         for row in rows
@@ -131,7 +131,8 @@ def escape_markdown(text: str) -> str:
 
 def latex_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
     """LaTeX table for ``\\input`` with the rules of booktabs, and the commands as comments."""
-    shown = columns(sweep)
+    shown = columns(sweep, rows)
+    titles, *cells = map(_latex_row, _lines(shown))
     commands = [f"{row.arm.label}: {row.arm.command}" for row in rows if row.arm.command]
     alignment = "".join("r" if column.right else "l" for column in shown)
     lines = [
@@ -139,9 +140,9 @@ def latex_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
         "% needs \\usepackage{booktabs}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
-        _latex_row([column.title for column in shown]),
+        titles,
         r"\midrule",
-        *map(_latex_row, _cells(shown, rows)),
+        *cells,
         r"\bottomrule",
         r"\end{tabular}",
         "",
@@ -166,16 +167,13 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 def plain_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
     """Table of the main columns for a terminal."""
-    shown = [column for column in columns(sweep) if not column.wide]
-    lines = [[column.title for column in shown], *_cells(shown, rows)]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    table = [
-        "  ".join(
-            cell.rjust(width) if column.right else cell.ljust(width)
-            for cell, width, column in zip(line, widths, shown, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
+    aligned = []
+    for column in columns(sweep, rows):
+        if not column.wide:
+            width = max(map(len, (column.title, *column.cells)))
+            align = str.rjust if column.right else str.ljust
+            aligned.append([align(cell, width) for cell in (column.title, *column.cells)])
+    table = ["  ".join(line).rstrip() for line in zip(*aligned, strict=True)]
     return "\n".join([table[0], "-" * max(map(len, table)), *table[1:]]) + "\n"
 
 
@@ -206,18 +204,9 @@ def notes(sweep: Sweep, rows: Sequence[Standing]) -> str:
     return " ".join(sentences)
 
 
-def _cells(shown: Sequence[Column], rows: Sequence[Standing]) -> list[list[str]]:
-    digits = decimals(row.interval.width for row in rows)
-    return [[column.text(row, digits) for column in shown] for row in rows]
-
-
-def _mean_of(metric: str) -> Callable[[Standing, int], str]:
-    return lambda row, _: compact(row.means[metric])
-
-
-def _seeds(row: Standing) -> str:
-    have, planned = len(row.scores), row.arm.planned
-    return str(have) if row.rank is not None else f"{have} of {planned}"
+def _lines(shown: Sequence[Column]) -> list[tuple[str, ...]]:
+    """The line of titles, and a line for each arm."""
+    return list(zip(*([column.title, *column.cells] for column in shown), strict=True))
 
 
 def _record(sweep: Sweep, row: Standing) -> dict[str, Any]:

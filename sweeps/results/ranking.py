@@ -1,9 +1,7 @@
 """Ranking of the arms of a sweep: confirmed results, ranks and verdicts."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import nan
-from statistics import fmean
 
 from ..config.objectives import Objective, parse_constraint
 from ..statistics.intervals import Interval, bootstrap_interval, interquartile_mean, mean_interval
@@ -73,32 +71,29 @@ def standings(sweep: Sweep) -> list[Standing]:
     """All arms, best first; arms with incomplete runs come last, without a rank."""
     main = sweep.objectives[0]
     scores = {arm.label: arm.numbers(main.metric) for arm in sweep.arms}
-    ranked = sorted(
-        _complete(sweep, main), key=lambda arm: main.sign * _mean(scores[arm.label].values())
-    )
+    ranked = sorted(_complete(sweep, main), key=lambda arm: main.sign * arm.mean(main.metric))
     ranks = {arm.label: rank for rank, arm in enumerate(ranked, start=1)}
-    verdicts = verdicts_of(sweep)
-    leader = ranked[0].label if ranked else ""
-    front = _front(sweep)
     rest = [arm for arm in sweep.arms if arm.label not in ranks]
+    verdicts, front = verdicts_of(sweep), _front(sweep)
+    leader = ranked[0].label if ranked else ""
+    best = [-main.sign * value for value in scores.get(leader, {}).values()]
 
     def standing(arm: ArmResults) -> Standing:
-        own = scores[arm.label]
-        values = list(own.values())
+        values = list(scores[arm.label].values())
         verdict = verdicts.of(arm.label, leader)
         return Standing(
             arm=arm,
             rank=ranks.get(arm.label),
-            scores=own,
-            mean=_mean(values),
+            scores=scores[arm.label],
+            mean=arm.mean(main.metric),
             interval=mean_interval(values),
             bootstrap=bootstrap_interval(values),
             iqm=interquartile_mean(values),
             verdict=verdict,
             says=_lead(verdicts, ranks) if arm.label == leader else verdict.word.value,
             group=verdicts.groups.get(arm.label, ""),
-            improvement=_improvement(own, scores.get(leader, {}), main),
-            means={name: _mean(arm.numbers(name).values()) for name in metrics_of(sweep)},
+            improvement=probability_of_improvement([-main.sign * v for v in values], best),
+            means={name: arm.mean(name) for name in metrics_of(sweep)},
             front=front.get(arm.label, False),
         )
 
@@ -117,15 +112,10 @@ def _complete(sweep: Sweep, objective: Objective) -> list[ArmResults]:
 def _lead(verdicts: Verdicts, ranks: Mapping[str, int]) -> str:
     """Verdict on the first arm as text."""
     leader, *others = ranks
-    if not verdicts.seeds or not others:
-        return TOO_FEW.word.value if not verdicts.seeds else LEADS
+    if not verdicts.seeds:
+        return TOO_FEW.word.value
     words = {verdicts.of(leader, other).word for other in others}
     return BEST if words == {Word.BETTER} else LEADS
-
-
-def _improvement(own: Mapping[int, float], best: Mapping[int, float], main: Objective) -> float:
-    signed = [[-main.sign * value for value in each.values()] for each in (own, best)]
-    return probability_of_improvement(*signed)
 
 
 def metrics_of(sweep: Sweep) -> list[str]:
@@ -136,17 +126,8 @@ def metrics_of(sweep: Sweep) -> list[str]:
 def _front(sweep: Sweep) -> dict[str, bool]:
     """The Pareto set of confirmed means, by label."""
     arms = _complete(sweep, sweep.objectives[0])
-    if not arms:
-        return {}
-    values = [[_mean(arm.numbers(o.metric).values()) for o in sweep.objectives] for arm in arms]
+    values = [[arm.mean(o.metric) for o in sweep.objectives] for arm in arms]
     bounds = [parse_constraint(text) for text in sweep.config.get("constraints") or ()]
-    allowed = [
-        all(each.violation(_mean(arm.numbers(each.metric).values())) <= 0 for each in bounds)
-        for arm in arms
-    ]
+    allowed = [all(b.violation(arm.mean(b.metric)) <= 0 for b in bounds) for arm in arms]
     found = pareto_front(values, [objective.sign for objective in sweep.objectives], allowed)
     return {arm.label: on for arm, on in zip(arms, found, strict=True)}
-
-
-def _mean(values: Collection[float]) -> float:
-    return fmean(values) if values else nan

@@ -15,20 +15,15 @@ from .sweep_dir import read_sweep
 
 #: The tuned parameter, and the metric of model size.
 RATE, SIZE = "optimizer.lr", "compute.active_parameters"
-
 #: A line has two parameters; its residuals need a third point.
 MIN_POINTS = 3
-
 #: Predictions beyond this multiple of the largest measured size get a warning.
 FAR = 10.0
 
 
 @dataclass(frozen=True)
 class Point:
-    """The best learning rate that a search found for a model with ``size`` active parameters.
-
-    ``source`` is its sweep and arm.
-    """
+    """The best learning rate for a model with ``size`` active parameters, and its sweep and arm."""
 
     size: float
     rate: float
@@ -43,18 +38,13 @@ class ScalingLaw:
         slope: change of log rate per unit of log size.
         intercept: of log rate, at one parameter.
         deviation: standard deviation of log rates around the line.
-        points: number of them.
-        centre, squares: mean log size, and sum of squared deviations from it.
-        largest: the largest measured size.
+        sizes: the measured sizes.
     """
 
     slope: float
     intercept: float
     deviation: float
-    points: int
-    centre: float
-    squares: float
-    largest: float
+    sizes: tuple[float, ...]
 
     def rate(self, size: float) -> float:
         """Predict the learning rate of a model."""
@@ -67,9 +57,10 @@ class ScalingLaw:
         are normal, independent and of equal variance. The grid of a coarse search adds errors of
         half the distance between neighbouring rates.
         """
-        distance = (np.log(size) - self.centre) ** 2 / self.squares
-        error = self.deviation * np.sqrt(1 + 1 / self.points + distance)
-        reach = stats.t.ppf((1 + confidence) / 2, self.points - 2) * error
+        x = np.log(self.sizes)
+        distance = (np.log(size) - x.mean()) ** 2 / ((x - x.mean()) ** 2).sum()
+        error = self.deviation * np.sqrt(1 + 1 / len(x) + distance)
+        reach = stats.t.ppf((1 + confidence) / 2, len(x) - 2) * error
         middle = np.log(self.rate(size))
         return Interval(float(np.exp(middle - reach)), float(np.exp(middle + reach)))
 
@@ -94,25 +85,18 @@ def fit(points: Sequence[Point]) -> ScalingLaw:
             if not (value > 0 and np.isfinite(value)):
                 where = f"scale: {point.source or 'point'}: {name}"
                 raise OptionError(where, value, "a number > 0")
-    sizes = {point.size for point in points}
-    if len(points) < MIN_POINTS or len(sizes) < 2:
+    sizes = tuple(point.size for point in points)
+    if len(points) < MIN_POINTS or len(set(sizes)) < 2:
         raise ConfigError(
-            f"scale: {len(points)} best learning rates of {len(sizes)} sizes: expected at least "
-            f"{MIN_POINTS} of at least 2 sizes; sweep {RATE} at more sizes"
+            f"scale: {len(points)} best learning rates of {len(set(sizes))} sizes: expected at "
+            f"least {MIN_POINTS} of at least 2 sizes; sweep {RATE} at more sizes"
         )
-    x = np.log([point.size for point in points])
+    x = np.log(sizes)
     y = np.log([point.rate for point in points])
     line = stats.linregress(x, y)
     residuals = y - line.intercept - line.slope * x
-    return ScalingLaw(
-        slope=float(line.slope),
-        intercept=float(line.intercept),
-        deviation=float(np.sqrt((residuals**2).sum() / (len(points) - 2))),
-        points=len(points),
-        centre=float(x.mean()),
-        squares=float(((x - x.mean()) ** 2).sum()),
-        largest=max(sizes),
-    )
+    deviation = float(np.sqrt((residuals**2).sum() / (len(points) - 2)))
+    return ScalingLaw(float(line.slope), float(line.intercept), deviation, sizes)
 
 
 def read_points(folders: Sequence[Path]) -> dict[str, list[Point]]:
@@ -176,6 +160,6 @@ def scale_text(points: Sequence[Point], at: float) -> str:
         f"at {at:,.0f} active parameters: {law.rate(at):.3g}, 95 % interval {near.low:.3g} to "
         f"{near.high:.3g}"
     )
-    if at > FAR * law.largest:
-        lines.append(f"warning: that is {at / law.largest:.0f} times the largest measured size")
+    if at > FAR * max(law.sizes):
+        lines.append(f"warning: that is {at / max(law.sizes):.0f} times the largest measured size")
     return "\n".join(lines)

@@ -1,8 +1,10 @@
 """Reader of a sweep's folder: arms, confirmed runs and trials of the search."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from math import nan
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -17,7 +19,6 @@ from ..config.objectives import DIRECTIONS, Objective, number_at
 
 #: File in the folder of a confirmed arm that describes it.
 ARM_FILE = "arm.json"
-
 TRIALS, CONFIRMED = "trials", "confirmed"
 
 
@@ -52,15 +53,15 @@ class ArmResults:
     folders: tuple[Path, ...] = ()
     trials: tuple[Mapping[str, Any], ...] = ()
 
-    @property
-    def complete(self) -> bool:
-        """Whether all planned seeds are finished."""
-        return len(self.runs) >= self.planned
-
     def numbers(self, metric: str) -> dict[int, float]:
         """A metric of the confirmed runs by seed, if it is a number."""
         found = {s: number_at(run, metric) for s, run in zip(self.seeds, self.runs, strict=True)}
         return {seed: value for seed, value in found.items() if value is not None}
+
+    def mean(self, metric: str) -> float:
+        """Mean of a metric over the confirmed runs; NaN if no run has it."""
+        values = self.numbers(metric).values()
+        return fmean(values) if values else nan
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Sweep:
     objectives: tuple[Objective, ...]
     margin: float
     arms: tuple[ArmResults, ...]
-    folders: tuple[Path, ...] = field(default=())
+    folders: tuple[Path, ...] = ()
 
     @property
     def score(self) -> str:
@@ -100,13 +101,8 @@ def read_sweep(folder: Path) -> Sweep:
         _arm(folder, name, known.get(name, {"arm": name}), planned)
         for name in dict.fromkeys([*known, *seen])
     )
-    return Sweep(
-        config=config,
-        objectives=_objectives(folder, config, arms),
-        margin=float(config.get("margin") or 0.0),
-        arms=arms,
-        folders=(folder,),
-    )
+    margin = float(config.get("margin") or 0.0)
+    return Sweep(config, _objectives(folder, config, arms), margin, arms, (folder,))
 
 
 def read_sweeps(folders: Sequence[Path]) -> Sweep:
@@ -120,10 +116,8 @@ def read_sweeps(folders: Sequence[Path]) -> Sweep:
         raise ConfigError("report: expected at least one folder of a sweep")
     unique = {Path(folder).resolve(): Path(folder) for folder in folders}
     found = [read_sweep(folder) for folder in unique.values()]
-    if len(found) == 1:
-        return found[0]
-    first = found[0]
-    for other in found[1:]:
+    first, *others = found
+    for other in others:
         if first.objectives != other.objectives:
             one, two = (
                 ", ".join(f"{o.direction} {o.metric}" for o in s.objectives) for s in (first, other)
@@ -132,14 +126,11 @@ def read_sweeps(folders: Sequence[Path]) -> Sweep:
                 f"{first.folders[0]} and {other.folders[0]}: their objectives differ ({one}; "
                 f"{two}), so they cannot share a report; report each separately"
             )
-    arms = _merged_arms(found)
+    if not others:
+        return first
+    arms, margin = _merged_arms(found), max(sweep.margin for sweep in found)
     _check_same_data(arms)
-    return replace(
-        first,
-        margin=max(sweep.margin for sweep in found),
-        arms=arms,
-        folders=tuple(sweep.folders[0] for sweep in found),
-    )
+    return replace(first, margin=margin, arms=arms, folders=tuple(s.folders[0] for s in found))
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -232,17 +223,16 @@ def _objectives(
     if not isinstance(written, list) or not written:
         raise ConfigError(f"{folder / SWEEP_FILE}: objectives is missing; the file is damaged")
     score = next((run["score"]["direction"] for arm in arms for run in arm.runs), "maximize")
-    return tuple(_objective(each, score) for each in written)
-
-
-def _objective(written: Any, score: str) -> Objective:
-    fields = written if isinstance(written, Mapping) else {"metric": written}
-    metric = str(fields.get("metric"))
-    default = score if metric.startswith("score.") else "minimize"
-    direction = str(fields.get("direction") or default)
-    if direction not in DIRECTIONS:
-        raise unknown(f"{SWEEP_FILE}: objectives: {metric}: direction", direction, DIRECTIONS)
-    return Objective(metric, DIRECTIONS[direction])
+    found = []
+    for each in written:
+        fields = each if isinstance(each, Mapping) else {"metric": each}
+        metric = str(fields.get("metric"))
+        default = score if metric.startswith("score.") else "minimize"
+        direction = str(fields.get("direction") or default)
+        if direction not in DIRECTIONS:
+            raise unknown(f"{SWEEP_FILE}: objectives: {metric}: direction", direction, DIRECTIONS)
+        found.append(Objective(metric, DIRECTIONS[direction]))
+    return tuple(found)
 
 
 def _check_same_data(arms: Sequence[ArmResults]) -> None:

@@ -9,9 +9,6 @@ from scipy import stats
 #: With fewer values, bootstrap intervals are too short.
 MIN_BOOTSTRAP_VALUES = 20
 
-#: Resamples of a bootstrap.
-RESAMPLES = 9_999
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -47,9 +44,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     >>> mean_interval([0.94, 0.95, 0.96]).low.__round__(4)
     0.9252
     """
-    if len(values) < MIN_BOOTSTRAP_VALUES:
-        return student_interval(values, confidence)
-    return bootstrap_interval(values, confidence)
+    few = len(values) < MIN_BOOTSTRAP_VALUES
+    return (student_interval if few else bootstrap_interval)(values, confidence)
 
 
 def student_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
@@ -67,14 +63,12 @@ def student_interval(values: Sequence[float], confidence: float = 0.95) -> Inter
     return Interval(float(x.mean() - reach), float(x.mean() + reach))
 
 
-def bootstrap_interval(
-    values: Sequence[float], confidence: float = 0.95, seed: int = 0
-) -> Interval:
+def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """The BCa bootstrap interval of the mean (Efron 1987), with a fixed seed.
 
-    It assumes no distribution but resamples the given values: it never exceeds their range, and
-    is too short for few seeds (see `mean_interval`). The interval of one value is unknown, that of
-    identical values has width 0, and that of two values is their range.
+    It resamples the given values without assuming a distribution, and is too short for few seeds.
+    The interval of one value is unknown, that of identical values has width 0, and that of two
+    values is their range.
 
     >>> bootstrap_interval([0.94, 0.95, 0.96, 0.97, 0.971]).low.__round__(3)
     0.946
@@ -84,11 +78,9 @@ def bootstrap_interval(
         return UNKNOWN
     if len(x) == 2 or np.ptp(x) == 0:
         return Interval(float(x.min()), float(x.max()))
-    rng = np.random.default_rng(seed)  # BCa is the default method
-    found = stats.bootstrap(
-        (x,), np.mean, confidence_level=confidence, n_resamples=RESAMPLES, rng=rng
-    ).confidence_interval
-    return Interval(float(found.low), float(found.high))
+    rng = np.random.default_rng(0)
+    found = stats.bootstrap((x,), np.mean, confidence_level=confidence, method="BCa", rng=rng)
+    return Interval(*map(float, found.confidence_interval))
 
 
 def interquartile_mean(values: Sequence[float]) -> float:

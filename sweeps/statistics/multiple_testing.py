@@ -1,6 +1,7 @@
 """Many tests at once: Holm's correction of p-values, and groups of arms that do not differ."""
 
 from collections.abc import Collection, Sequence
+from itertools import count
 from string import ascii_lowercase
 
 import numpy as np
@@ -41,24 +42,15 @@ def compact_letter_display(
     >>> compact_letter_display(["x", "y", "z"], [("x", "z")])
     {'x': 'a', 'y': 'ab', 'z': 'b'}
     """
-    groups = [frozenset(ordered)] if ordered else []
+    groups = {frozenset(ordered)}
     for pair in different:
-        split = [
+        split = {
             part
             for group in groups
             for part in ([group - {arm} for arm in pair] if group >= set(pair) else [group])
-        ]
-        groups = [
-            group
-            for index, group in enumerate(split)
-            if not any(group < other for other in split) and group not in split[:index]
-        ]
-    index = {arm: number for number, arm in enumerate(ordered)}
-    groups.sort(key=lambda group: sorted(index[arm] for arm in group))
-    letters = [
-        f"{letter}{cycle or ''}" for cycle in range(len(groups)) for letter in ascii_lowercase
-    ]
-    return {
-        arm: "".join(letter for letter, group in zip(letters, groups, strict=False) if arm in group)
-        for arm in ordered
-    }
+        }
+        groups = {group for group in split if not any(group < other for other in split)}
+    best_first = sorted(groups, key=lambda group: sorted(map(ordered.index, group)))
+    letters = (f"{letter}{cycle or ''}" for cycle in count() for letter in ascii_lowercase)
+    lettered = list(zip(letters, best_first, strict=False))
+    return {arm: "".join(letter for letter, group in lettered if arm in group) for arm in ordered}

@@ -1,5 +1,6 @@
 """Paired tests of two arms on the same seeds, their variance shared by all arms, their power."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,10 @@ Array = npt.NDArray[np.float64]
 
 #: Relative to squared scores, smaller variances are rounding errors.
 ROUNDING = 1e-20
+#: With at most this many seeds all sign flips are enumerated; 2¹⁴ take a few milliseconds.
+MAX_FLIPS = 14
+#: Larger numbers of seeds are not reported.
+MAX_SEEDS = 1_000
 
 
 @dataclass(frozen=True)
@@ -24,14 +29,11 @@ class VariancePrior:
 def estimate_prior(scores: Array) -> VariancePrior:
     """Estimate a prior of the variance of differences from the variances of all arms.
 
-    Seeds shift all arms alike (one block each); the residuals give each arm a variance. The
-    closer these agree, the more degrees of freedom their pooled value has: the empirical Bayes
-    estimate of Smyth (2004, doi 10.2202/1544-6115.1027). Half of them are used: with few arms of
-    unequal variance all of them reject too often. Two arms have only one difference, so no
-    prior.
-
-    Args:
-        scores: ``(arms, seeds)``, at least two seeds.
+    Seeds shift all arms alike; the residuals of the scores, ``(arms, seeds)`` with at least two
+    seeds, give each arm a variance. The closer these agree, the more degrees of freedom their
+    pooled value has: the empirical Bayes estimate of Smyth (2004, doi 10.2202/1544-6115.1027).
+    Half of them are used: with few arms of unequal variance all of them reject too often. Two
+    arms have only one difference, so no prior.
 
     >>> prior = estimate_prior(np.array([[1.0, 2, 3], [2, 2, 5], [4, 3, 4]]))
     >>> round(prior.variance, 4), round(prior.degrees, 4)
@@ -61,23 +63,14 @@ def inverse_trigamma(value: float) -> float:
     """
     # trigamma(x) lies between 1/x and 1/x + 1/x²
     low, high = 1 / value, 1 / value + 1 / np.sqrt(value)
-    found = optimize.brentq(lambda x: special.polygamma(1, x) - value, low, high, rtol=1e-12)
-    return float(found)
-
-
-#: With at most this many seeds all sign flips are enumerated; 2¹⁴ take a few milliseconds.
-MAX_FLIPS = 14
+    return optimize.brentq(lambda x: special.polygamma(1, x) - value, low, high, rtol=1e-12)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The difference of two arms, with its variance.
+    """Differences of two arms on each seed, in units of the score, with their variance.
 
-    Attributes:
-        differences: the first arm minus the second on each seed, in units of the score.
-        variance: of such a difference.
-        degrees: degrees of freedom of the variance.
-        prior: the part of ``degrees`` that comes from all arms of the sweep.
+    ``degrees`` are those of freedom of the variance, ``prior`` the part that comes from all arms.
     """
 
     differences: tuple[float, ...]
@@ -86,19 +79,14 @@ class Pair:
     prior: float = 0.0
 
     @property
-    def seeds(self) -> int:
-        """Number of seeds."""
-        return len(self.differences)
-
-    @property
     def difference(self) -> float:
         """Mean difference over seeds."""
-        return sum(self.differences) / self.seeds
+        return sum(self.differences) / len(self.differences)
 
     @property
     def standard_error(self) -> float:
         """Standard error of the mean difference."""
-        return float(np.sqrt(self.variance / self.seeds))
+        return float(np.sqrt(self.variance / len(self.differences)))
 
 
 def compare(first: Array, second: Array, prior: VariancePrior) -> Pair:
@@ -118,12 +106,8 @@ def compare(first: Array, second: Array, prior: VariancePrior) -> Pair:
         own = 0.0
     degrees = len(differences) - 1
     total = degrees + prior.degrees
-    return Pair(
-        differences=tuple(differences.tolist()),
-        variance=(prior.degrees * prior.variance + degrees * own) / total,
-        degrees=total,
-        prior=prior.degrees,
-    )
+    variance = (prior.degrees * prior.variance + degrees * own) / total
+    return Pair(tuple(differences.tolist()), variance, total, prior.degrees)
 
 
 def p_different(pair: Pair) -> float:
@@ -141,18 +125,17 @@ def p_different(pair: Pair) -> float:
 
 
 def p_equivalent(pair: Pair, margin: float) -> float:
-    """p-value of the hypothesis that two arms differ by ``margin`` or more.
+    """p-value of the hypothesis that two arms differ by ``margin``, in units of the score, or more.
 
-    Two one-sided tests (Schuirmann 1987): the larger of their p-values, against ``-margin`` and
-    against ``margin``, in units of the score. If the variance is 0 it is the smallest p-value of
-    a one-sided sign-flip test.
+    The larger p-value of two one-sided tests (Schuirmann 1987). If the variance is 0 it is the
+    smallest p-value of a one-sided sign-flip test.
 
     >>> round(p_equivalent(Pair((-1.0, 0.0, 1.0), 1.0, 2.0), margin=2.0), 4)
     0.0371
     """
     room = margin - abs(pair.difference)
     if pair.variance == 0:
-        return 0.5**pair.seeds if room > 0 else 1.0
+        return 0.5 ** len(pair.differences) if room > 0 else 1.0
     return _tail(room / pair.standard_error, pair.degrees)
 
 
@@ -165,22 +148,20 @@ def sign_flip(differences: Sequence[float]) -> float:
     """Exact two-sided p-value of the mean under all sign flips (Fisher 1935).
 
     The test keeps its level for any differences that are symmetric about 0, as those of two equal
-    arms are, whatever their distribution. Its smallest p-value is ``2 / 2**n``: 1/4 for 3 seeds,
-    1/16 for 5; it needs 6 seeds to fall below 0.05, so it is not the default test. For more than
-    14 seeds 9,999 random flips replace the enumeration.
+    arms are. Its smallest p-value is ``2 / 2**n``: it needs 6 seeds to fall below 0.05, so it is
+    not the default test. For more than 14 seeds 9,999 random flips replace the enumeration.
 
     >>> sign_flip([1.0, 2.0, 3.0])
     0.25
     """
     if not any(differences):
         return 1.0
-    data, rng = (np.asarray(differences),), np.random.default_rng(0)
-    flips = np.inf if len(differences) <= MAX_FLIPS else 9_999
-    return float(
-        stats.permutation_test(
-            data, np.mean, permutation_type="samples", n_resamples=flips, rng=rng
-        ).pvalue
-    )
+    options = {
+        "permutation_type": "samples",
+        "n_resamples": np.inf if len(differences) <= MAX_FLIPS else 9_999,
+        "rng": np.random.default_rng(0),
+    }
+    return float(stats.permutation_test((np.asarray(differences),), np.mean, **options).pvalue)
 
 
 def probability_of_improvement(first: Sequence[float], second: Sequence[float]) -> float:
@@ -196,10 +177,6 @@ def probability_of_improvement(first: Sequence[float], second: Sequence[float]) 
         return np.nan
     wins = stats.mannwhitneyu(first, second, method="asymptotic").statistic
     return float(wins / (len(first) * len(second)))
-
-
-#: Larger numbers of seeds are not reported.
-MAX_SEEDS = 1_000
 
 
 def t_test_power(
@@ -219,11 +196,11 @@ def t_test_power(
     return float(stats.nct.sf(critical, degrees, shift))
 
 
-def seeds_needed(pair: Pair, level: float, wanted: float = 0.8) -> int | None:
-    """Smallest number of seeds that detects the observed difference, if it is the true one.
+def seeds_needed(pair: Pair, level: float) -> int | None:
+    """Smallest number of seeds that detects the observed difference with a power of 80 %.
 
     None if 1,000 seeds are not enough. The observed difference is a rough estimate of the true
-    one: the result is an order of magnitude. ``level`` is that of the test, ``wanted`` the power.
+    one: the result is an order of magnitude. ``level`` is that of the test.
 
     >>> seeds_needed(Pair((1.0, 0.0, 2.0), 1.0, 2.0), level=0.05)
     10
@@ -235,12 +212,8 @@ def seeds_needed(pair: Pair, level: float, wanted: float = 0.8) -> int | None:
     deviation = float(np.sqrt(pair.variance))
 
     def is_enough(seeds: int) -> bool:
-        return t_test_power(pair.difference, deviation, seeds, level, pair.prior) >= wanted
+        return t_test_power(pair.difference, deviation, seeds, level, pair.prior) >= 0.8
 
-    if not is_enough(MAX_SEEDS):
-        return None
-    low, high = 1, MAX_SEEDS  # power grows with seeds: halve the range
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_enough(middle) else (middle, high)
-    return high
+    # power grows with seeds
+    found = bisect_left(range(MAX_SEEDS + 1), True, lo=2, key=is_enough)
+    return found if found <= MAX_SEEDS else None

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ..formatting import compact
 from .render import one_line
@@ -31,39 +31,21 @@ class Scale:
     whole: bool = False
     bins: int = 4
 
-    @cached_property
-    def ticks(self) -> list[float]:
-        """A few round values inside."""
-        locator: MaxNLocator | LogLocator
+    def apply(self, axes: Axes, side: Literal["x", "y"]) -> None:
+        """Make it the horizontal or vertical axis."""
+        kind = "log" if self.log else "linear"
+        axes.set(**{f"{side}scale": kind, f"{side}lim": (self.low, self.high)})
+        axis = axes.xaxis if side == "x" else axes.yaxis
+        axis.set_minor_locator(NullLocator())
         if self.log:
             ratio = self.high / self.low
-            locator = LogLocator(subs=(1,) if ratio > 1e3 else (1, 3) if ratio > 30 else (1, 2, 5))
+            subs = (1,) if ratio > 1e3 else (1, 3) if ratio > 30 else (1, 2, 5)
+            axis.set_major_locator(LogLocator(subs=subs))
         else:
             locator = MaxNLocator(nbins=self.bins, steps=[1, 2, 5, 10], integer=self.whole)
-        found = locator.tick_values(self.low, self.high)
-        return [float(tick) for tick in found if self.low <= tick <= self.high]
-
-    @cached_property
-    def labels(self) -> list[str]:
-        """The ticks as text, all with the same number of decimals."""
+            axis.set_major_locator(locator)
         if self.log or self.high >= 1000:
-            return [compact(tick) for tick in self.ticks]
-        step = min((b - a for a, b in zip(self.ticks, self.ticks[1:], strict=False)), default=1.0)
-        places = max(0, -math.floor(math.log10(step) + 1e-9))
-        return [f"{tick:.{places}f}".replace("-", "\N{MINUS SIGN}") for tick in self.ticks]
-
-    def inside(self, value: float) -> float:
-        """The nearest value within the limits."""
-        return min(max(value, self.low), self.high)
-
-    def apply(self, axes: Axes, axis: Literal["x", "y"]) -> None:
-        """Make it the horizontal or vertical axis."""
-        if self.log:
-            axes.set(**{f"{axis}scale": "log"})
-        axes.set(**{f"{axis}lim": (self.low, self.high)})
-        found = axes.xaxis if axis == "x" else axes.yaxis
-        found.set_ticks([], minor=True)
-        found.set_ticks(self.ticks, self.labels)
+            axis.set_major_formatter(lambda value, _: compact(value))
 
 
 def linear(
@@ -73,8 +55,8 @@ def linear(
 
     ``zero`` includes 0, without space below it.
 
-    >>> linear([1.0, 3.0], pad=0.0).labels, linear([2.0, 4.0], pad=0.5, zero=True).high
-    (['1.0', '1.5', '2.0', '2.5', '3.0'], 6.0)
+    >>> linear([2.0, 4.0], pad=0.5, zero=True)
+    Scale(low=0.0, high=6.0, log=False, whole=False, bins=4)
     """
     finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
@@ -85,26 +67,17 @@ def linear(
     return Scale(low if zero and low == 0 else low - space, high + space, bins=bins)
 
 
-def log_or_linear(values: Sequence[float], *, bins: int = 4) -> Scale:
+def log_or_linear(values: Sequence[float]) -> Scale:
     """Return a logarithmic scale where positive values span more than a factor of four.
 
-    >>> log_or_linear([1.0, 2.0]).log, log_or_linear([1.0, 20.0]).labels
-    (False, ['1', '3', '10'])
+    >>> log_or_linear([1.0, 2.0]).log, log_or_linear([1.0, 20.0]).log
+    (False, True)
     """
     finite = [v for v in values if math.isfinite(v)]
     if not finite or min(finite) <= 0 or max(finite) < 4 * min(finite):
-        return linear(finite, pad=0.1, bins=bins)
+        return linear(finite, pad=0.1, bins=6)
     space = (max(finite) / min(finite)) ** 0.08
     return Scale(min(finite) / space, max(finite) * space, log=True)
-
-
-def counts(highest: float) -> Scale:
-    """Return a scale of whole numbers from 0, such as steps.
-
-    >>> counts(2).labels
-    ['0', '1', '2']
-    """
-    return Scale(0.0, max(1.0, highest), whole=True)
 
 
 def hide_axes(axes: Axes) -> None:
@@ -126,18 +99,15 @@ def add_dots(
 ) -> None:
     """Draw the marker of an arm at points; ``tip`` is shown on hover."""
     color, paper = LIGHT[style.color], LIGHT["paper"]
-    (dots,) = axes.plot(x, y, style.marker, markersize=2 * radius, zorder=3)
-    dots.set_markerfacecolor(color if filled else paper)
-    dots.set_markeredgecolor(paper if filled else color)
-    dots.set_markeredgewidth(0.8 if filled else 1.3)
-    if tip:
-        dots.set_gid(f"{TIP}{one_line(tip)}")
+    face, edge, width = (color, paper, 0.8) if filled else (paper, color, 1.3)
+    (dots,) = axes.plot(x, y, style.marker, ms=2 * radius, mfc=face, mec=edge, mew=width, zorder=3)
+    dots.set_gid(f"{TIP}{one_line(tip)}" if tip else None)
 
 
 def add_boxes(
     axes: Axes, boxes: Sequence[tuple[float, float, float, float]], color: str, alpha: float
 ) -> None:
     """Draw rectangles ``(x, y, width, height)`` of one colour as a single path."""
-    corners = [[(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)] for x, y, w, h in boxes]
-    path = Path.make_compound_path(*(Path(each, closed=True) for each in corners))
+    corners = [[(x, y), (x + w, y), (x + w, y + h), (x, y + h)] for x, y, w, h in boxes]
+    path = Path.make_compound_path_from_polys(np.array(corners))
     axes.add_patch(PathPatch(path, facecolor=LIGHT[color], alpha=alpha, linewidth=0))

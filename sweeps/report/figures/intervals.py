@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from functools import partial
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from ..data import ArmData
@@ -19,13 +19,15 @@ _MIDDLE = 11.0
 def interval_figure(arms: Sequence[ArmData], name: str) -> Figure:
     """Return a figure with a panel for each arm, on a common scale, and its axis as last panel."""
     scale = shared_scale(arms)
-    margins = (_EDGE, _EDGE, 0.0, 0.0)
-    panels = [
-        Panel(arm.label, _words(arm), partial(_draw_row, arm, scale), _ROW, _WIDTH, margins)
-        for arm in arms
-    ]
-    axis = partial(_draw_axis, scale)
-    panels.append(Panel(name, f"axis of {name}", axis, 16.0, _WIDTH, (_EDGE, _EDGE, 2.0, 13.0)))
+
+    def draw_axis(axes: Axes) -> None:
+        scale.apply(axes, "x")
+        axes.set_yticks([])
+        hide_axes(axes)
+
+    panels = [_row(arm, scale) for arm in arms]
+    margins = (_EDGE, _EDGE, 2.0, 13.0)
+    panels.append(Panel(name, f"axis of {name}", draw_axis, 16.0, _WIDTH, margins))
     caption = "Mean over fresh seeds with its 95% interval; ticks: single seeds."
     return Figure("scores", "Scores of all arms", caption, panels, columns=1, title_width=190.0)
 
@@ -49,26 +51,26 @@ def shared_scale(arms: Sequence[ArmData]) -> Scale:
     return linear([*seen, low, high], pad=0.02)
 
 
-def _draw_row(arm: ArmData, scale: Scale, axes: Axes) -> None:
-    color, row, (low, high) = LIGHT[arm.style.color], arm.standing, _ends(arm)
-    axes.set(xlim=(scale.low, scale.high), ylim=(_ROW, 0.0))
-    axes.set_axis_off()
-    axes.vlines(scale.ticks, 0, _ROW, color=LIGHT["faint"], linewidth=1)
-    seeds = [*row.scores.values()]
-    axes.vlines(seeds, _MIDDLE + 6, _MIDDLE + 10, color=color, linewidth=1, alpha=0.7)
-    ends = [end for end in (low, high) if scale.low <= end <= scale.high]
-    axes.vlines(ends, _MIDDLE - 4, _MIDDLE + 4, color=color, linewidth=1.5)
-    axes.hlines(_MIDDLE, scale.inside(low), scale.inside(high), color=color, linewidth=2)
-    add_dots(axes, [row.mean], [_MIDDLE], arm.style, radius=4.5, tip=_words(arm))
-
-
-def _draw_axis(scale: Scale, axes: Axes) -> None:
-    scale.apply(axes, "x")
-    axes.set_yticks([])
-    hide_axes(axes)
-
-
-def _words(arm: ArmData) -> str:
+def _row(arm: ArmData, scale: Scale) -> Panel:
     low, high = _ends(arm)
-    span = "" if low == high else f", from {compact(low)} to {compact(high)}"
-    return f"{arm.label}: {compact(arm.standing.mean)}{span}"
+    mean, seeds = arm.standing.mean, [*arm.standing.scores.values()]
+    words = f"{arm.label}: {compact(mean)}"
+    words += "" if low == high else f", from {compact(low)} to {compact(high)}"
+
+    def draw(axes: Axes) -> None:
+        color = LIGHT[arm.style.color]
+        scale.apply(axes, "x")
+        axes.set(ylim=(_ROW, 0.0))
+        axes.set_axis_off()
+        ticks, ends = (
+            [x for x in found if scale.low <= x <= scale.high]
+            for found in (axes.get_xticks(), (low, high))
+        )
+        axes.vlines(ticks, 0, _ROW, color=LIGHT["faint"], linewidth=1)
+        axes.vlines(seeds, _MIDDLE + 6, _MIDDLE + 10, color=color, linewidth=1, alpha=0.7)
+        axes.vlines(ends, _MIDDLE - 4, _MIDDLE + 4, color=color, linewidth=1.5)
+        left, right = np.clip((low, high), scale.low, scale.high)
+        axes.hlines(_MIDDLE, left, right, color=color, linewidth=2)
+        add_dots(axes, [mean], [_MIDDLE], arm.style, radius=4.5, tip=words)
+
+    return Panel(arm.label, words, draw, _ROW, _WIDTH, (_EDGE, _EDGE, 0.0, 0.0))

@@ -21,14 +21,11 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot of a figure, in points.
+    """One plot of a figure, in points, with the function that draws into its axes.
 
-    Attributes:
-        title: shown above it; may be empty.
-        alt: its content in words and numbers, for readers who do not see it.
-        draw: function that draws into the axes.
-        margins: left, right, top and bottom of the axes, for tick labels and names.
-        arm: label of the only arm that it shows.
+    ``alt`` is its content in words and numbers, for readers who do not see it; ``margins`` are
+    left, right, top and bottom of the axes, for tick labels and names; ``arm`` is the label of
+    the only arm that it shows.
     """
 
     title: str
@@ -138,18 +135,11 @@ def _draw(figure: Figure, boxes: Sequence[Box], width: float, height: float) -> 
         panel.draw(axes)
         for artist in axes.get_children():
             artist.set_clip_on(False)
-        title = one_line(panel.title)
-        if not title:
-            continue
+        room, at, ha, va = wide, (x, y - 6), "left", "baseline"
         if figure.title_width:
-            room, at, align = (
-                figure.title_width - 20,
-                (x - 10, y + high / 2 - 2),
-                ("right", "center"),
-            )
-        else:
-            room, at, align = wide, (x, y - 6), ("left", "baseline")
-        text = shortened(title, room, NAME)
-        place = at[0] / width, 1 - at[1] / height
-        sheet.text(*place, text, size=NAME, color=LIGHT["ink"], ha=align[0], va=align[1])
+            room, at = figure.title_width - 20, (x - 10, y + high / 2 - 2)
+            ha, va = "right", "center"
+        if title := one_line(panel.title):
+            text, place = shortened(title, room, NAME), (at[0] / width, 1 - at[1] / height)
+            sheet.text(*place, text, size=NAME, color=LIGHT["ink"], ha=ha, va=va)
     return sheet

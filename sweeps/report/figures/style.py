@@ -44,11 +44,6 @@ DARK: Mapping[str, str] = {name: dark for name, (_, dark) in _COLORS.items()}
 _NAMES = {color: name for name, color in LIGHT.items()}
 
 
-def css_variables(theme: Mapping[str, str]) -> str:
-    """CSS custom properties of a theme, such as ``--paper:#ffffff;``."""
-    return "".join(f"--{name}:{color};" for name, color in theme.items())
-
-
 def with_variables(style: str) -> str:
     """Replace light colours by CSS variables, so that a figure follows the theme of the page.
 
@@ -70,36 +65,29 @@ LAYER_DASHES: Sequence[Any] = ("-", (0, (3, 1.2)), (0, (1.2, 1.2)), (0, (4, 1.2,
 TEXT, SMALL_TEXT, NAME = 10.0, 9.0, 11.0
 
 _SETTINGS: Mapping[str, Any] = {
+    **dict.fromkeys(("axes.facecolor", "savefig.facecolor", "savefig.edgecolor"), "none"),
+    **dict.fromkeys(("axes.linewidth", "grid.linewidth", "xtick.major.width"), 1.0),
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color"), LIGHT["muted"]),
+    **dict.fromkeys(("xtick.color", "ytick.color"), LIGHT["muted"]),
+    **{f"axes.spines.{side}": False for side in ("left", "right", "top")},
     "figure.dpi": 72,
     "font.size": TEXT,
-    "text.color": LIGHT["muted"],
     "text.parse_math": False,
-    "axes.edgecolor": LIGHT["muted"],
-    "axes.facecolor": "none",
+    "axes.formatter.limits": (-99, 99),  # no powers of ten next to the axis
+    "axes.formatter.useoffset": False,
     "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
-    "axes.labelcolor": LIGHT["muted"],
     "axes.labelpad": 1.0,
-    "axes.linewidth": 1.0,
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
     "grid.color": LIGHT["faint"],
-    "grid.linewidth": 1.0,
-    "xtick.color": LIGHT["muted"],
     "xtick.major.size": 3.0,
-    "xtick.major.width": 1.0,
     "xtick.major.pad": 2.0,
-    "ytick.color": LIGHT["muted"],
     "ytick.major.size": 0.0,
     "ytick.major.pad": 5.0,
     "lines.dash_capstyle": "butt",
     "lines.solid_capstyle": "butt",
     "lines.solid_joinstyle": "round",
     "path.simplify": False,
-    "savefig.facecolor": "none",
-    "savefig.edgecolor": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
     "pdf.fonttype": 42,  # TrueType, which publishers ask for

@@ -34,10 +34,8 @@ def simplified(text: str) -> Element:
 
 def document(svg: Element, width: float, height: float, title: str, description: str) -> str:
     """A file with light colours, for print."""
-    size = {"width": _short(width), "height": _short(height)}
-    root = Element(
-        "svg", {"xmlns": _SVG[1:-1], "viewBox": f"0 0 {' '.join(size.values())}", **size}
-    )
+    wide, high = _short(width), _short(height)
+    root = Element("svg", xmlns=_SVG[1:-1], viewBox=f"0 0 {wide} {high}", width=wide, height=high)
     root.attrib |= {"font-family": _FONTS, "stroke-linejoin": "round"}
     SubElement(root, "title").text = title
     SubElement(root, "desc").text = description
@@ -112,9 +110,5 @@ def _short(value: float | str, digits: int = 1) -> str:
 
 
 #: Attributes that are kept, in this order, and their short forms.
-_SHORTENED: Mapping[str, Callable[[str], str]] = {
-    "d": _path,
-    "x": _short,
-    "y": _short,
-    "style": _style,
-}
+_SHORTENED: Mapping[str, Callable[[str], str]]
+_SHORTENED = {"d": _path, "x": _short, "y": _short, "style": _style}

@@ -3,7 +3,6 @@
 import atexit
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -74,18 +73,10 @@ def shortened(text: str, width: float, size: float) -> str:
 #: Directions in the order in which they are tried: right, left, above, below, then the corners.
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 _DISTANCES = (8.0, 16.0, 28.0, 44.0, 60.0)
-_NEAR = 12.0  # beyond, a thin line leads to the point
 
 Point = tuple[float, float]
+#: Left, bottom, right and top of a name; left, top, width and height of a panel.
 Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class LabelPlace:
-    """Box of a name from left, bottom to right, top, and whether it needs a leader line."""
-
-    box: Box
-    leader: bool
 
 
 def place_labels(
@@ -94,39 +85,34 @@ def place_labels(
     bounds: Box,
     size: float,
     lines: Iterable[tuple[Point, Point]] = (),
-) -> list[LabelPlace | None]:
-    """Return a place for each name, or None where there is no room for it.
+) -> list[Box | None]:
+    """Return a box for each name, or None where there is no room for it.
 
     Names are placed in order, each at the nearest position that is inside the bounds (left,
     bottom, right, top), off all points, off the horizontal and vertical lines and off the names
     before it. All coordinates are in points.
 
-    >>> place_labels([(50, 50)], ["a"], (0, 0, 100, 100), 10)[0].leader
-    False
+    >>> place_labels([(50, 50)], ["a"], (0, 0, 100, 100), 10)[0][:2]
+    (58.0, 44.25)
     """
     taken: list[Box] = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
     for (x, y), (to_x, to_y) in lines:
         taken.append((min(x, to_x) - 1, min(y, to_y) - 1, max(x, to_x) + 1, max(y, to_y) + 1))
-    places = []
-    for point, name in zip(points, names, strict=True):
-        place = _free(point, name, bounds, size, taken)
-        taken += [place.box] if place is not None else []
-        places.append(place)
+    places: list[Box | None] = []
+    for (x, y), name in zip(points, names, strict=True):
+        width, height = text_width(name, size), size * 1.15
+        places.append(None)
+        for distance, (dx, dy) in itertools.product(_DISTANCES, _DIRECTIONS):
+            left = x + dx * distance - width * (1 - dx) / 2
+            bottom = y + dy * distance - height / 2
+            box = (left, bottom, left + width, bottom + height)
+            inside = left >= bounds[0] and bottom >= bounds[1]
+            inside = inside and box[2] <= bounds[2] and box[3] <= bounds[3]
+            if inside and not any(overlap(box, other) for other in taken):
+                places[-1] = box
+                taken.append(box)
+                break
     return places
-
-
-def _free(
-    point: Point, name: str, bounds: Box, size: float, taken: Sequence[Box]
-) -> LabelPlace | None:
-    width, height = text_width(name, size), size * 1.15
-    for distance, (dx, dy) in itertools.product(_DISTANCES, _DIRECTIONS):
-        x = point[0] + dx * distance - (width if dx < 0 else width / 2 if dx == 0 else 0)
-        y = point[1] + dy * distance - height / 2
-        box = (x, y, x + width, y + height)
-        inside = x >= bounds[0] and y >= bounds[1] and box[2] <= bounds[2] and box[3] <= bounds[3]
-        if inside and not any(overlap(box, other) for other in taken):
-            return LabelPlace(box, leader=distance > _NEAR)
-    return None
 
 
 def overlap(one: Box, other: Box) -> bool:

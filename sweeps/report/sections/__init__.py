@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from ..data import ReportData
-from .leaderboard import leaderboard_section
-from .methods import methods_section
+from .leaderboard import leaderboard_section, methods_section
 from .search import search_section
 from .section import Section
 from .tradeoffs import tradeoff_section

@@ -1,33 +1,32 @@
 """The header: the question, the answer, and the facts behind it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...results.ranking import BEST, Standing
+from ...results.ranking import Standing
 from ...statistics.verdicts import Word
 from ..data import ReportData, base_labels
-from ..formatting import compact, counted, fixed, listed
+from ..formatting import compact, counted, listed, with_direction
 
 _MAX_NAMES = 6
-_DIRECTIONS = {"maximize": "more is better", "minimize": "less is better"}
 
 
 def header(data: ReportData) -> dict[str, Any]:
     """Return the values of the header's template."""
     ranked = [row for row in data.standings if row.rank is not None]
-    others = [row for row in data.standings if row.rank is None]
+    rest = [row for row in data.standings if row.rank is None]
+    missing = [f"{r.arm.label} ({len(r.scores)} of {r.arm.planned} seeds)" for r in rest]
     return {
         "sweep": listed([folder.resolve().name for folder in data.sweep.folders]),
         "headline": headline(data),
         "best": ranked[0] if ranked else None,
-        "verb": "is best" if ranked and ranked[0].says == BEST else "leads",
-        "found": _found(data, ranked[0]) if ranked else "",
         "verdicts": _verdicts(data, ranked[1:]),
         "alone": len(ranked) == 1,
-        "incomplete": listed(
-            [f"{r.arm.label} ({len(r.scores)} of {r.arm.planned} seeds)" for r in others]
-        ),
-        "facts": [(name, text) for name, text in _facts(data) if text],
+        "incomplete": listed(missing),
+        "objectives": ", ".join(with_direction(data.named(o)) for o in data.sweep.objectives),
+        "seeds": sorted({seed for each in data.arms for seed in each.arm.seeds}),
+        "data": "; ".join(dict.fromkeys(map(_data, data.runs))),
+        "versions": "; ".join(dict.fromkeys(map(_versions, data.runs))),
     }
 
 
@@ -40,16 +39,6 @@ def headline(data: ReportData) -> str:
     parts = [counted(len(own) - controls, "router")]
     parts += [counted(controls, "control")] if controls else []
     return f"{listed(parts)} on {listed(tasks) or 'a task'}"
-
-
-def _found(data: ReportData, row: Standing) -> str:
-    """Return the score of an arm with its interval."""
-    mean = f"{data.sweep.score} {fixed(row.mean, data.decimals)}"
-    seeds = counted(len(row.scores), "seed")
-    if not row.interval.width > 0:
-        return f"{mean} ({seeds})"
-    low, high = (fixed(end, data.decimals) for end in (row.interval.low, row.interval.high))
-    return f"{mean} (95% interval {low} to {high}, {seeds})"
 
 
 def _verdicts(data: ReportData, others: Sequence[Standing]) -> list[tuple[list[str], int, str]]:
@@ -75,37 +64,6 @@ def _verdicts(data: ReportData, others: Sequence[Standing]) -> list[tuple[list[s
     return found
 
 
-def _facts(data: ReportData) -> list[tuple[str, str]]:
-    sweep, config = data.sweep, data.sweep.config
-    objectives = (
-        f"{data.name_of(o.metric)} ({_DIRECTIONS[o.direction]})" for o in sweep.objectives
-    )
-    seeds = sorted({seed for each in data.arms for seed in each.arm.seeds})
-    versions = (
-        ", ".join(f"{name} {number}" for name, number in run.get("versions", {}).items())
-        for run in data.runs
-    )
-    return [
-        ("Data", _distinct(map(_data, data.runs))),
-        ("Objectives", ", ".join(objectives)),
-        ("Constraints", ", ".join(map(str, config.get("constraints") or ()))),
-        ("Search", _budget(config)),
-        ("Fresh seeds", ", ".join(map(str, seeds))),
-        ("Every run", " ".join(map(str, config.get("run") or ()))),
-        ("Equivalence margin", f"{compact(sweep.margin)} {sweep.score}" if sweep.margin else ""),
-        ("Versions", _distinct(versions)),
-    ]
-
-
-def _budget(config: Mapping[str, Any]) -> str:
-    trials, seeds = config.get("trials"), config.get("seeds") or 1
-    if not isinstance(trials, int):
-        return ""
-    of = f"{counted(trials, 'trial')} per arm"
-    joint = ", all arms in one study" if config.get("study") == "joint" else ""
-    return f"{of}, {counted(seeds, 'seed')} each, sampler {config.get('sampler')}{joint}"
-
-
 def _data(run: Mapping[str, Any]) -> str:
     data = run.get("data", {})
     rows = ", ".join(f"{count:,} {split}" for split, count in (data.get("rows") or {}).items())
@@ -113,5 +71,5 @@ def _data(run: Mapping[str, Any]) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _distinct(texts: Iterable[str]) -> str:
-    return "; ".join(dict.fromkeys(texts))
+def _versions(run: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in run.get("versions", {}).items())

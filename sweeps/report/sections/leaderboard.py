@@ -1,10 +1,11 @@
-"""The leaderboard: scores with intervals, verdicts, and the command that repeats each arm."""
+"""The leaderboard: scores with intervals and verdicts, and the methods that computed them."""
 
 import math
 from itertools import groupby
 
 from ...results.ranking import BEST, LEADS, Standing, metrics_of
-from ...statistics.verdicts import Word
+from ...statistics.intervals import MIN_BOOTSTRAP_VALUES
+from ...statistics.verdicts import LEVEL, MIN_SEEDS, Word
 from ..data import ReportData
 from ..figures.intervals import interval_figure
 from ..formatting import compact, fixed
@@ -12,7 +13,6 @@ from .section import Section
 
 #: Shown below a row, not in it.
 _DETAILS = ("compute.active_parameters", "compute.train_seconds")
-_INCOMPLETE = "incomplete"
 
 #: Title and note of each group of arms, by verdict.
 _GROUPS = {
@@ -23,7 +23,7 @@ _GROUPS = {
     Word.WORSE: ("Worse than the leader", "after correction for all comparisons"),
     Word.BETTER: ("Better than the leader on shared seeds", ""),
     Word.TOO_FEW: ("Too few seeds to compare", "a comparison needs three that all arms share"),
-    _INCOMPLETE: ("Incomplete", "not ranked"),
+    "incomplete": ("Incomplete", "not ranked"),
 }
 
 
@@ -34,7 +34,7 @@ def leaderboard_section(data: ReportData) -> Section | None:
         return None
     metrics = [m for m in metrics_of(data.sweep)[1:] if m not in _DETAILS]
     known = [m for m in metrics if any(math.isfinite(row.means[m]) for row in data.standings)]
-    groups = groupby(data.standings, lambda row: _INCOMPLETE if row.rank is None else row.says)
+    groups = groupby(data.standings, lambda row: "incomplete" if row.rank is None else row.says)
     context = {
         "groups": [(*_GROUPS[verdict], list(members)) for verdict, members in groups],
         "metrics": known,
@@ -64,3 +64,24 @@ def _details(data: ReportData, row: Standing) -> list[tuple[str, str]]:
     found += [(data.name_of(m), compact(row.means[m])) for m in _DETAILS]
     found.append(("tuned", ", ".join(f"{name}={v}" for name, v in row.arm.params.items())))
     return [(name, text) for name, text in found if text]
+
+
+def methods_section(data: ReportData) -> Section:
+    """Return how the numbers were computed."""
+    config = data.sweep.config
+    tested = sum(bool(row.group) for row in data.standings)
+    most_seeds = max((len(row.scores) for row in data.standings), default=0)
+    context = {
+        "trials": int(config.get("trials") or 0),
+        "seeds": int(config.get("seeds") or 1),
+        "fresh_seeds": int((config.get("confirm") or {}).get("seeds") or 0),
+        "pruner": (config.get("pruner") or {}).get("name", "none"),
+        "matched": [
+            row for row in data.standings if any(run.get("matched_to") for run in row.arm.runs)
+        ],
+        "interval": "of the BCa bootstrap" if most_seeds >= MIN_BOOTSTRAP_VALUES else "Student's",
+        "pairs": tested * (tested - 1) // 2,
+        "min_seeds": MIN_SEEDS,
+        "level": LEVEL,
+    }
+    return Section("methods", "Methods", template="methods", context=context)

@@ -1,33 +1,14 @@
 """The search: its progress, its promises against confirmed scores, and all trials."""
 
-from collections.abc import Iterable
+from math import isnan
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
-from ...config.objectives import number_at
-from ..data import ArmData, ReportData, searched_as
+from ...config.objectives import READ_IN_SEARCH, searched
+from ..data import ArmData, ReportData
 from ..figures.search import ArmSearch, importance_figure, search_figure
 from ..studies import MIN_TRIALS, StudyData
 from .section import Section
-
-
-class Promise(NamedTuple):
-    """Score of an arm's best trial, and means of that metric and of the main over fresh seeds."""
-
-    arm: ArmData
-    searched: float
-    confirmed: float
-    main: float | None
-
-
-class TrialRow(NamedTuple):
-    """One trial in the table: mean of each objective over its runs, and its parameters."""
-
-    arm: ArmData
-    number: int
-    state: str
-    values: list[float | None]
-    params: dict[str, Any]
 
 
 def search_section(data: ReportData) -> Section | None:
@@ -51,11 +32,11 @@ def search_section(data: ReportData) -> Section | None:
         return None
     context = {
         "promises": promises,
-        "same_metric": data.main.metric == searched_as(data.main.metric),
-        "gap": fmean(p.confirmed - p.searched for p in promises) if promises else 0.0,
+        "same_metric": data.main.metric not in READ_IN_SEARCH,
+        "gap": fmean(p["confirmed"] - p["searched"] for p in promises) if promises else 0.0,
         "trials": trials,
-        "complete": sum(row.state == "complete" for row in trials),
-        "parameters": list(dict.fromkeys(name for row in trials for name in row.params)),
+        "complete": sum(row["state"] == "complete" for row in trials),
+        "parameters": list(dict.fromkeys(name for row in trials for name in row["params"])),
     }
     return Section("search", "Search", figures, template="search", context=context)
 
@@ -68,38 +49,36 @@ def _title(data: ReportData, study: StudyData) -> str:
 
 
 def _search(data: ReportData, each: ArmData) -> ArmSearch:
-    metric = searched_as(data.main.metric)
-    values = {trial["number"]: _mean(trial["runs"], metric) for trial in each.arm.trials}
+    metric = data.main.metric
+    values = {trial["number"]: searched(trial["runs"], metric) for trial in each.arm.trials}
     trials = sorted((n, v) for n, v in values.items() if n is not None and v is not None)
-    return each, trials, each.mean(metric)
+    return each, trials, each.arm.mean(READ_IN_SEARCH.get(metric, metric))
 
 
-def _promises(data: ReportData) -> list[Promise]:
+def _promises(data: ReportData) -> list[dict[str, Any]]:
+    """Return score of each best trial, and means of it and of the main metric over fresh seeds."""
     main = data.main.metric
-    metric = searched_as(main)
+    metric = READ_IN_SEARCH.get(main, main)
     found = []
     for each in data.arms:
-        searched = each.arm.search.get(main, each.arm.search.get(metric))
-        confirmed = each.mean(metric)
-        if searched is not None and confirmed is not None:
-            found.append(Promise(each, searched, confirmed, each.mean(main)))
+        best = each.arm.search.get(main, each.arm.search.get(metric))
+        confirmed = each.arm.mean(metric)
+        if best is not None and not isnan(confirmed):
+            means = {"searched": best, "confirmed": confirmed, "main": each.arm.mean(main)}
+            found.append({"arm": each, **means})
     return found
 
 
-def _trials(data: ReportData, each: ArmData) -> list[TrialRow]:
+def _trials(data: ReportData, each: ArmData) -> list[dict[str, Any]]:
     """Return all trials of an arm: those of its study, or else those with a folder."""
-    metrics = [searched_as(objective.metric) for objective in data.sweep.objectives]
     folders = {trial["number"]: trial["runs"] for trial in each.arm.trials}
     known = {trial.number: trial for trial in each.trials_of(data.studies)}
     rows = []
     for number in sorted({n for n in (*folders, *known) if n is not None}):
         runs, trial = folders.get(number, []), known.get(number)
         state = trial.state.name.lower() if trial else "complete" if runs else "unfinished"
-        values = [_mean(runs, metric) for metric in metrics]
-        rows.append(TrialRow(each, number, state, values, dict(trial.params) if trial else {}))
+        values = [searched(runs, objective.metric) for objective in data.sweep.objectives]
+        params = dict(trial.params) if trial else {}
+        row = {"arm": each, "number": number, "state": state, "values": values, "params": params}
+        rows.append(row)
     return rows
-
-
-def _mean(runs: Iterable[Any], metric: str) -> float | None:
-    values = [value for run in runs if (value := number_at(run, metric)) is not None]
-    return fmean(values) if values else None

@@ -1,11 +1,12 @@
 """Trade-offs: the arms that no other arm beats on two objectives at once."""
 
 from itertools import combinations
+from math import isnan
 
 from ...config.objectives import Objective
 from ...statistics.pareto import pareto_front
 from ..data import ReportData
-from ..figures.pareto import Axis, ParetoPoint, pareto_panel
+from ..figures.pareto import ParetoPoint, pareto_panel
 from ..figures.render import Figure, Panel
 from .section import Section
 
@@ -27,15 +28,11 @@ def tradeoff_section(data: ReportData) -> Section | None:
     panels = [panel for panel in made if panel is not None][:_MAX_PANELS]
     if not panels:
         return None
-    figure = Figure(
-        "pareto",
-        "Trade-offs",
+    caption = (
         "Means over fresh seeds. Filled: no other arm is at least as good in both and better in "
-        "one; the dashed line bounds the area that these arms dominate. Hollow and grey: "
-        "dominated.",
-        panels,
-        columns=2,
+        "one; the dashed line bounds the area that these arms dominate. Hollow and grey: dominated."
     )
+    figure = Figure("pareto", "Trade-offs", caption, panels, columns=2)
     note = (
         "Fronts are computed from means and ignore their intervals: arms that the leaderboard "
         "does not distinguish may change sides with other seeds."
@@ -46,8 +43,8 @@ def tradeoff_section(data: ReportData) -> Section | None:
 def _panel(data: ReportData, across: Objective, up: Objective) -> Panel | None:
     """Return a plane with all arms that have both numbers; None where they are all equal."""
     ranked = [each for each in data.arms if each.standing.rank is not None]
-    means = [(each, each.mean(across.metric), each.mean(up.metric)) for each in ranked]
-    known = [(each, x, y) for each, x, y in means if x is not None and y is not None]
+    means = [(each, each.arm.mean(across.metric), each.arm.mean(up.metric)) for each in ranked]
+    known = [(each, x, y) for each, x, y in means if not (isnan(x) or isnan(y))]
     if len({x for _, x, _ in known}) < 2 and len({y for _, _, y in known}) < 2:
         return None
     front = pareto_front([(x, y) for _, x, y in known], (across.sign, up.sign))
@@ -55,5 +52,4 @@ def _panel(data: ReportData, across: Objective, up: Objective) -> Panel | None:
         ParetoPoint(each.label, each.style, x, y, on)
         for (each, x, y), on in zip(known, front, strict=True)
     ]
-    axes = [Axis(data.name_of(o.metric), o.direction == "maximize") for o in (across, up)]
-    return pareto_panel(points, *axes)
+    return pareto_panel(points, data.named(across), data.named(up))

@@ -1,28 +1,26 @@
 """Sections of the training: learning curves, load and specialization of experts, gates."""
 
-from collections.abc import Sequence
-
-from ..data import ArmData, ReportData
-from ..figures.curves import curve_figure
+from ..data import ReportData
+from ..figures.curves import ArmCurves, curve_figure
 from ..figures.experts import heatmap_figure, load_figure
 from ..figures.render import Figure
-from ..logs import Curve, curve, layer_curves
+from ..logs import curve, layer_curves
 from .section import Section, section_of
 
 
 def learning_section(data: ReportData) -> Section | None:
     """Return learning curves, each with a band over seeds."""
     score = data.sweep.score
-    figures = []
     caption = "Line: mean over seeds; band: lowest to highest seed. Grey: the other arms."
-    for column, name, title in (
-        (f"val/{score}", "learning", f"{score} on validation"),
-        ("train/loss", "loss", "Training loss"),
-    ):
+
+    def figure(name: str, title: str, column: str) -> Figure | None:
         found = [(arm, curve(arm.logs, column)) for arm in data.arms]
         curves = [(arm, [each]) for arm, each in found if each is not None]
-        figures.append(curve_figure(name, title, caption, curves, background=True))
-    return section_of("learning", "Learning curves", figures)
+        return curve_figure(name, title, caption, curves, layered=False)
+
+    scores = figure("learning", f"{score} on validation", f"val/{score}")
+    losses = figure("loss", "Training loss", "train/loss")
+    return section_of("learning", "Learning curves", [scores, losses])
 
 
 def load_section(data: ReportData) -> Section | None:
@@ -41,13 +39,13 @@ def load_section(data: ReportData) -> Section | None:
         "Load of the busiest expert over the mean load, less 1, by layer: 0 is balance, 1 is "
         "twice the mean.",
     )
-    final = load_figure(
-        data.arms,
+    caption = (
         "On the test split, relative to the mean load (dashed), the busiest expert first; bars: "
         "mean over seeds, whiskers: lowest to highest seed. Dense arms have one expert and are "
-        "left out.",
+        "left out."
     )
-    return section_of("load", "Expert load", [balance, violation, final])
+    figures = [balance, violation, load_figure(data.arms, caption)]
+    return section_of("load", "Expert load", figures)
 
 
 def specialization_section(data: ReportData) -> Section | None:
@@ -87,9 +85,9 @@ def _layer_figure(
     data: ReportData, column: str, title: str, caption: str, *, only_positive: bool = False
 ) -> Figure | None:
     """Return the curves of each routed arm, one per layer; the column names the files."""
-    curves: list[tuple[ArmData, Sequence[Curve]]] = []
+    curves: list[ArmCurves] = []
     for arm in data.arms:
         own = layer_curves(arm.logs, column) if arm.routed else []
         if not only_positive or any(value > 0 for each in own for value in each.high):
             curves.append((arm, own))
-    return curve_figure(column.split("/")[1], title, caption, curves, from_zero=True)
+    return curve_figure(column.split("/")[1], title, caption, curves, layered=True)

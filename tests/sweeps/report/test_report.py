@@ -17,9 +17,10 @@ import optuna
 import pytest
 
 from routers import ConfigError
+from sweeps import Objective
 from sweeps.report import write_report
 from sweeps.report.figures import render as rendering
-from sweeps.report.figures.pareto import Axis, ParetoPoint, front_line
+from sweeps.report.figures.pareto import ParetoPoint, front_line
 from sweeps.report.figures.render import Figure, Panel
 from sweeps.report.figures.style import ARM_COLORS, DARK, LIGHT, ArmStyle, arm_styles
 from sweeps.report.figures.text import overlap, place_labels
@@ -361,7 +362,8 @@ def test_names_in_a_plane_do_not_touch():
     draw = np.random.default_rng(0)
     points = [(x, y) for x, y in draw.uniform(20, 400, (30, 2))]
     names = [f"router number {i}" for i in range(30)]
-    placed = [p.box for p in place_labels(points, names, (0, 0, 420, 420), 11) if p is not None]
+    found = place_labels(points, names, (0, 0, 420, 420), 11)
+    placed = [box for box in found if box is not None]
     assert len(placed) > 20
     assert not any(overlap(a, b) for a, b in combinations(placed, 2))
     dots = [(x - 4, y - 4, x + 4, y + 4) for x, y in points]
@@ -409,7 +411,7 @@ def test_dominated_arms_are_hollow_and_the_front_is_not(tmp_path):
 def test_the_front_line_passes_the_worse_corner():
     style = ArmStyle("arm0", "o")
     front = [ParetoPoint(f"{x}", style, x, y, True) for x, y in ((1.0, 1.0), (2.0, 3.0))]
-    less, more = Axis("cost", False), Axis("score", True)
+    less, more = Objective("cost", "minimize"), Objective("score", "maximize")
     assert front_line(front, less, more) == [(1.0, 1.0), (2.0, 1.0), (2.0, 3.0)]
     assert front_line(front[::-1], more, less) == [(2.0, 3.0), (1.0, 3.0), (1.0, 1.0)]
 

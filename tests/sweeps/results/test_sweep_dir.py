@@ -51,7 +51,9 @@ def test_a_sweep_cut_off_shows_what_is_missing(tmp_path):
     assert (arms["expert_choice"].command, arms["expert_choice"].seeds) == ("", (1000, 1001))
     assert (arms["random_fixed"].runs, len(arms["random_fixed"].trials)) == ((), 3)
     assert arms["hash"].seeds == (1000, 1002)
-    assert [label for label, arm in arms.items() if arm.complete] == ["dense, equal FLOPs"]
+    assert [label for label, arm in arms.items() if len(arm.runs) == arm.planned] == [
+        "dense, equal FLOPs"
+    ]
 
 
 def test_an_arm_that_never_began_is_there(tmp_path):
@@ -59,8 +61,8 @@ def test_an_arm_that_never_began_is_there(tmp_path):
     for part in ("trials", "confirmed"):
         shutil.rmtree(folder / part)
     arms = read_sweep(folder).arms
-    assert [(arm.label, arm.slug, arm.control, arm.complete) for arm in arms] == [
-        (arm.label, arm.slug, arm.control, False) for arm in ARMS
+    assert [(arm.label, arm.slug, arm.control, len(arm.runs)) for arm in arms] == [
+        (arm.label, arm.slug, arm.control, 0) for arm in ARMS
     ]
 
 
