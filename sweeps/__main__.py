@@ -2,11 +2,11 @@
 
 import sys
 
-from .workers.forkserver import is_sweep, warm_up
+from .workers.forkserver import warm_up
 
 if __name__ == "__main__":
     try:
-        if is_sweep(sys.argv[1:]):
+        if all("=" in text and text[0] != "-" for text in sys.argv[1:]):  # neither flag nor command
             warm_up()  # its imports take seconds: they run in parallel with those below
 
         from .stages.cli import main

@@ -1,7 +1,7 @@
 """Arms of a sweep: the routers to compare and the controls they must beat."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,9 +42,13 @@ CONTROLS = {
 
 
 class RunChecker:
-    """Builds networks to check that the parts of a run fit; data of equal tasks is read once."""
+    """Composes runs and checks that their parts fit; data of equal tasks is read once.
 
-    def __init__(self) -> None:
+    ``shared`` are the overrides of all runs.
+    """
+
+    def __init__(self, shared: Sequence[str]) -> None:
+        self.shared = shared
         self._tasks: dict[str, Task] = {}
 
     def task(self, run: Config) -> Task:
@@ -56,10 +60,12 @@ class RunChecker:
             self._tasks[key] = task
         return self._tasks[key]
 
-    def check(self, run: Config) -> None:
-        """Raise ``ConfigError`` for settings out of range or parts that do not fit together."""
+    def compose(self, overrides: Sequence[str]) -> Config:
+        """Compose a run; ``ConfigError`` for settings out of range or parts that do not fit."""
+        run = tasks.compose([*self.shared, *overrides])
         tasks.check_ranges(run)
         tasks.build_backbone(run, self.task(run))
+        return run
 
 
 def read_arms(config: SweepConfig, checker: RunChecker) -> tuple[list[Arm], list[str]]:
@@ -73,17 +79,17 @@ def read_arms(config: SweepConfig, checker: RunChecker) -> tuple[list[Arm], list
             raise unknown("controls", name, CONTROLS)
     left_out: list[str] = []
     if config.arms is None:
-        written, left_out = _all_routers(config, checker)
+        written, left_out = _all_routers(checker, config.controls)
     else:
         written = _written(config.arms)
-    arms = [_arm(config, checker, label, overrides) for label, overrides in written.items()]
+    arms = [_arm(checker, label, overrides) for label, overrides in written.items()]
     first = arms[0]
     for name in config.controls:
         title, override = CONTROLS[name]
         label = title.format(first=first.label)
         if label not in written:
             shared = first.overrides if override.startswith("moe.") else ()
-            arms.append(_arm(config, checker, label, [*shared, override], control=True))
+            arms.append(_arm(checker, label, [*shared, override], control=True))
     slugs = [arm.slug for arm in arms]
     for arm in arms:
         if slugs.count(arm.slug) > 1:
@@ -104,19 +110,17 @@ def _is_overrides(value: Any) -> bool:
 
 
 def _all_routers(
-    config: SweepConfig, checker: RunChecker
+    checker: RunChecker, controls: Sequence[str]
 ) -> tuple[dict[str, list[str]], list[str]]:
-    """Every router that the task accepts, the one of ``run`` first."""
-    default = tasks.compose(config.run)
+    """Every router that the task accepts, the one of ``run`` first, and why others do not fit."""
+    default = tasks.compose(checker.shared)
     checker.task(default)  # an invalid task is an error, not a reason to leave routers out
-    names: Iterable[str] = sorted(routers.available(), key=lambda n: n != default.router["name"])
+    others = sorted(set(routers.available()) - set(controls))
     written, left_out = {}, []
-    for name in names:
-        if name in config.controls:
-            continue
+    for name in sorted(others, key=lambda name: name != default.router["name"]):
         overrides = [f"router={name}"]
         try:
-            checker.check(tasks.compose([*config.run, *overrides]))
+            checker.compose(overrides)
         except ConfigError as error:
             left_out.append(f"{name} is left out: {error}")
         else:
@@ -126,20 +130,12 @@ def _all_routers(
     return written, left_out
 
 
-def _arm(
-    config: SweepConfig,
-    checker: RunChecker,
-    label: str,
-    overrides: Sequence[str],
-    control: bool = False,
-) -> Arm:
-    complete = [*config.run, *overrides]
-    for text in complete:
+def _arm(checker: RunChecker, label: str, overrides: Sequence[str], control: bool = False) -> Arm:
+    for text in (*checker.shared, *overrides):
         if (key := text.partition("=")[0]) in ("seed", "out", "resume"):
             raise ConfigError(f"arm {label}: {text}: a sweep sets {key} itself; remove it")
     try:
-        run = tasks.compose(complete)
-        checker.check(run)
+        run = checker.compose(overrides)
     except ConfigError as error:
         raise ConfigError(f"arm {label}: {error}") from error
     return Arm(label, slug(label), tuple(overrides), control, run)

@@ -1,5 +1,6 @@
 """A sweep's configuration: its schema, and its composition from files and the command line."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -21,21 +22,11 @@ TEXT_KEYS = ("out", "storage", "sweep")
 #: Replaces ``${`` while the sweep's own values are resolved.
 ESCAPED_REFERENCE = "\uffff{"
 
-STUDIES = ("per_arm", "joint")
-
 #: Smallest values of counts.
 MINIMA = {
-    "trials": 1,
-    "seeds": 1,
-    "patience": 1,
-    "workers": 1,
-    "threads": 1,
-    "retries": 0,
-    "seed": 0,
-    "margin": 0,
-    "confirm.seeds": 1,
-    "confirm.first_seed": 0,
-    "pruner.first": 1,
+    **dict.fromkeys(("retries", "seed", "margin"), 0),
+    **dict.fromkeys(("trials", "seeds", "patience", "workers", "threads"), 1),
+    **dict.fromkeys(("confirm.seeds", "pruner.first"), 1),
     "pruner.factor": 2,
 }
 
@@ -111,7 +102,6 @@ def compose(arguments: Sequence[str]) -> SweepConfig:
             overrides.change(config, sign, key, value)
     # ${seed} in an override is resolved by each run, not by the sweep
     escaped = OmegaConf.create(_replace(OmegaConf.to_container(config), "${", ESCAPED_REFERENCE))
-    assert isinstance(escaped, DictConfig)
     composed = overrides.typed(escaped, SweepConfig, "conf/sweep.yaml", _unknown_key)
     for name in ("run", "arms", "space", "objectives", "constraints"):
         setattr(composed, name, _replace(getattr(composed, name), ESCAPED_REFERENCE, "${"))
@@ -121,11 +111,7 @@ def compose(arguments: Sequence[str]) -> SweepConfig:
 
 def _replace(value: Any, old: str, new: str) -> Any:
     """The value with ``old`` replaced in every text inside it."""
-    if isinstance(value, dict):
-        return {key: _replace(inner, old, new) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_replace(inner, old, new) for inner in value]
-    return value.replace(old, new) if isinstance(value, str) else value
+    return json.loads(json.dumps(value, ensure_ascii=False).replace(old, new))
 
 
 def sweeps() -> list[str]:
@@ -147,24 +133,24 @@ def _unknown_key(key: str) -> ConfigError:
     return ConfigError(f"{key}: {nearest_name(head, SweepConfig.__dataclass_fields__)}")
 
 
-def _check(config: SweepConfig) -> None:
+def choices() -> dict[str, Iterable[str]]:
+    """The names that settings accept, by key."""
     from ..search.halving import PRUNERS
     from ..search.samplers import SAMPLERS
 
-    names: list[tuple[str, Iterable[str]]] = [
-        ("sampler", SAMPLERS),
-        ("study", STUDIES),
-        ("pruner.name", PRUNERS),
-    ]
-    for key, known in names:
+    return {"sampler": SAMPLERS, "pruner.name": PRUNERS, "study": ("per_arm", "joint")}
+
+
+def _check(config: SweepConfig) -> None:
+    for key, known in choices().items():
         if (name := attrgetter(key)(config)) not in known:
             raise unknown(key, name, known)
     for key, minimum in {**MINIMA, "confirm.first_seed": config.seeds}.items():
         value = attrgetter(key)(config)
         if value is not None and not value >= minimum:
             kind = "a number" if key == "margin" else "an integer"
-            cure = "Confirmed seeds are fresh, and a search uses 0 to seeds - 1"
-            cure = cure if key == "confirm.first_seed" else ""
+            fresh = "Confirmed seeds are fresh, and a search uses 0 to seeds - 1"
+            cure = fresh if key == "confirm.first_seed" else ""
             raise OptionError(key, value, f"{kind} >= {minimum}", cure)
     if not config.objectives:
         raise OptionError("objectives", "[]", "at least one number of result.json")

@@ -1,5 +1,6 @@
 """Objectives and constraints: numbers in ``result.json`` by dotted path."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,8 @@ def _objective(written: Any, task: Task) -> Objective:
     known = {"metric", "direction"}
     if not isinstance(fields, Mapping) or not {"metric"} <= fields.keys() <= known:
         raise OptionError("objectives", written, "a metric, or {metric: …, direction: …}")
-    metric = check_metric("objectives", fields["metric"], task)
+    metric = fields["metric"]
+    check_metric("objectives", metric, task)
     default = task.score.direction if metric.startswith("score.") else None
     direction = default if fields.get("direction") is None else fields["direction"]
     if direction is None:
@@ -76,13 +78,6 @@ def _objective(written: Any, task: Task) -> Objective:
     if direction not in DIRECTIONS:
         raise unknown(f"objectives: {metric}: direction", direction, DIRECTIONS)
     return Objective(metric, DIRECTIONS[direction])
-
-
-def read_constraint(text: str, task: Task) -> Constraint:
-    """Parse a constraint and check that runs of the task have its metric (else ``ConfigError``)."""
-    found = parse_constraint(text)
-    check_metric("constraints", found.metric, task)
-    return found
 
 
 def parse_constraint(text: str) -> Constraint:
@@ -101,13 +96,12 @@ def parse_constraint(text: str) -> Constraint:
     return Constraint(text, match["metric"], 1.0 if match["sign"] == "<=" else -1.0, bound)
 
 
-def check_metric(key: str, metric: str, task: Task) -> str:
-    """Return the metric, if runs of a task have it; else raise ``ConfigError``."""
+def check_metric(key: str, metric: str, task: Task) -> None:
+    """Raise ``ConfigError`` for a metric that runs of a task do not have."""
     names = known_metrics(task)
     known = metric in names or metric.startswith("layers.")
     if not known and not any("/" in metric and metric.startswith(f"{name}/") for name in names):
         raise unknown(key, metric, names)
-    return metric
 
 
 def known_metrics(task: Task) -> list[str]:
@@ -141,8 +135,10 @@ def number_at(result: Any, path: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def searched(results: Sequence[Any], metric: str) -> float | None:
-    """Mean of a metric over seeds as a search sees it: the score is that of validation."""
+def searched(results: Sequence[Any], metric: str) -> float:
+    """Mean of a metric over seeds as a search sees it: the score is that of validation.
+
+    NaN if a result does not have the metric.
+    """
     values = [number_at(result, READ_IN_SEARCH.get(metric, metric)) for result in results]
-    known = [value for value in values if value is not None]
-    return fmean(known) if known and len(known) == len(values) else None
+    return fmean(math.nan if value is None else value for value in values)

@@ -1,7 +1,7 @@
 """Plan of a sweep: everything is resolved and checked before training starts."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ..storage.connect import without_password
 from ..storage.file_lock import file_lock
 from .arms import Arm, RunChecker, read_arms
 from .compose import SWEEP_FILE, SweepConfig
-from .objectives import Constraint, Objective, read_constraint, read_objectives
+from .objectives import Constraint, Objective, check_metric, parse_constraint, read_objectives
 
 #: Lock file in the sweep's folder, held while files that belong to no run are written.
 LOCK = "lock"
@@ -87,7 +87,7 @@ def make_plan(config: SweepConfig) -> Plan:
         ConfigError: for any invalid setting.
     """
     name = config.sweep or "sweep"
-    checker = RunChecker()
+    checker = RunChecker(config.run)
     arms, notes = read_arms(config, checker)
     check_keys(config.space, [arm.run for arm in arms])
     spaces: dict[str, Space] = {}
@@ -108,14 +108,18 @@ def make_plan(config: SweepConfig) -> Plan:
     if config.trials > 1:
         same = [label for label, space in spaces.items() if not space]
         notes += [f"{label} has nothing to vary: one trial" for label in same]
+    objectives = read_objectives(config.objectives, task)
+    constraints = [parse_constraint(text) for text in config.constraints]
+    for constraint in constraints:
+        check_metric("constraints", constraint.metric, task)
     return Plan(
         config=config,
         name=name,
         folder=user_path(config.out or f"runs/{name}"),
         arms=arms,
         spaces=spaces,
-        objectives=read_objectives(config.objectives, task),
-        constraints=[read_constraint(text, task) for text in config.constraints],
+        objectives=objectives,
+        constraints=constraints,
         data={"name": data.name, "sha256": data.sha256, "split_sha256": data.split_sha256},
         notes=notes,
     )
@@ -127,32 +131,28 @@ def open_folder(plan: Plan) -> None:
     Raises:
         ConfigError: if it cannot be written, or holds another sweep or other files.
     """
-    folder = plan.folder
+    folder, path = plan.folder, plan.folder / SWEEP_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
         others = {path.name for path in folder.iterdir()} - {f"{SWEEP_FILE}.part", LOCK}
-        if others and not (folder / SWEEP_FILE).exists():  # it is written first
+        if others and not path.exists():  # it is written first
             raise ConfigError(
                 f"out={folder}: the folder is not empty (it holds {min(others)}) and holds no "
                 "sweep; choose another out"
             )
         with file_lock(folder / LOCK):
-            _write_or_compare(plan, folder / SWEEP_FILE)
+            if path.exists():
+                before = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+                check_unchanged(f"out={folder}", before, plan)
+            else:
+                write_text(path, OmegaConf.to_yaml(OmegaConf.create(plan.to_dict())))
     except OSError as error:
         raise ConfigError(f"out={folder}: cannot be written ({error.strerror})") from error
 
 
-def _write_or_compare(plan: Plan, path: Path) -> None:
-    if not path.exists():
-        write_text(path, OmegaConf.to_yaml(OmegaConf.create(plan.to_dict())))
-        return
-    before = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    check_unchanged(f"out={plan.folder}", _as_json_values(before), _as_json_values(plan.to_dict()))
-
-
-def check_unchanged(where: str, before: Any, now: Any) -> None:
+def check_unchanged(where: str, before: Any, plan: Plan) -> None:
     """Raise ``ConfigError`` that shows the difference if a sweep is not the one that started."""
-    one, other = dict(_flat("", _immutable(before))), dict(_flat("", _immutable(now)))
+    one, other = (dict(_flat("", comparable_settings(each))) for each in (before, plan.to_dict()))
     keys = [key for key in {**one, **other} if one.get(key, "-") != other.get(key, "-")]
     if written := [key for key in keys if not key.startswith("resolved")]:
         keys = written  # the rest follows from them
@@ -165,25 +165,14 @@ def check_unchanged(where: str, before: Any, now: Any) -> None:
         )
 
 
-def comparable(plan: Plan) -> str:
-    """The settings that two runs of the same sweep have in common, as JSON."""
-    return json.dumps(_immutable(_as_json_values(plan.to_dict())), sort_keys=True)
+def comparable_settings(values: Mapping[str, Any]) -> Any:
+    """The settings that two runs of the same sweep have in common, as JSON represents them."""
+    return json.loads(json.dumps({k: v for k, v in values.items() if k not in MUTABLE_KEYS}))
 
 
-def _immutable(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in MUTABLE_KEYS}
-
-
-def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
-        return [
-            pair
-            for key, inner in value.items()
-            for pair in _flat(f"{prefix} > {key}" if prefix else str(key), inner)
-        ]
-    return [(prefix, json.dumps(value))]
-
-
-def _as_json_values(value: Any) -> Any:
-    """Convert by JSON, so that written and loaded values are comparable."""
-    return json.loads(json.dumps(value))
+        for key, inner in value.items():
+            yield from _flat(f"{prefix} > {key}" if prefix else str(key), inner)
+    else:
+        yield prefix, json.dumps(value, sort_keys=True)

@@ -43,7 +43,8 @@ def dominates(one: Values, other: Values) -> bool:
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 
-#: Function that decides whether a trial continues.
-Pruner = Callable[[Values, Sequence[Values], int], bool]
-
-PRUNERS: dict[str, Pruner] = {"none": lambda *_: True, "halving": is_among_best}
+#: Functions that decide whether a trial continues.
+PRUNERS: dict[str, Callable[[Values, Sequence[Values], int], bool]] = {
+    "none": lambda *_: True,
+    "halving": is_among_best,
+}

@@ -1,11 +1,9 @@
 """Samplers by name, seeded separately for every trial."""
 
 import hashlib
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import Study
@@ -71,6 +69,4 @@ class ReseededSampler(BaseSampler):
     def _sampler(self, trial: FrozenTrial, param: str = "") -> BaseSampler:
         text = repr((*self._key, trial.number, param)).encode()
         seed = int.from_bytes(hashlib.sha256(text).digest()[:4])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return self._make(seed)
+        return self._make(seed)

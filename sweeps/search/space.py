@@ -29,8 +29,6 @@ ARM = "arm"
 #: Parameters and the values they must have.
 Condition = tuple[tuple[str, Any], ...]
 
-_RANGE_KEYS = {"low", "high", "log", "step"}
-
 
 @dataclass(frozen=True)
 class Dimension:
@@ -53,13 +51,7 @@ class Dimension:
 
     def suggest(self, trial: Trial) -> Any:
         """Suggest the value of a trial."""
-        of = self.distribution
-        if isinstance(of, CategoricalDistribution):
-            return trial.suggest_categorical(self.name, of.choices)
-        if isinstance(of, IntDistribution):
-            return trial.suggest_int(self.name, of.low, of.high, step=of.step, log=of.log)
-        assert isinstance(of, FloatDistribution)
-        return trial.suggest_float(self.name, of.low, of.high, step=of.step, log=of.log)
+        return trial._suggest(self.name, self.distribution)
 
 
 Space = Sequence[Dimension]
@@ -73,7 +65,11 @@ def read_space(written: Mapping[str, Any], run: Config) -> list[Dimension]:
     Raises:
         ConfigError: for ranges that are invalid or do not contain the arm's default.
     """
-    ranges = {**_part_spaces(run), **written}
+    ranges: dict[str, Any] = {}
+    for part in PARTS:
+        space = _space_of(part, getattr(run, part)["name"])
+        ranges |= {f"{part}.{option}": value for option, value in space.items()}
+    ranges |= written
     chosen = {part: ranges.pop(part) for part in PARTS if isinstance(ranges.get(part), list)}
     found: list[Dimension] = []
     for part, names in chosen.items():
@@ -96,14 +92,9 @@ def check_keys(written: Mapping[str, Any], runs: Sequence[Config]) -> None:
         raise ConfigError(f"space: {key}: no arm has it; {nearest_name(key, allowed)}")
 
 
-def _part_spaces(run: Config) -> dict[str, Any]:
-    """The search spaces that the router and the expert define."""
-    found: dict[str, Any] = {}
-    for part, registry in PARTS.items():
-        name = getattr(run, part)["name"]
-        space = getattr(registry.get_part(name), "search_space", {})
-        found |= {f"{part}.{option}": value for option, value in space.items()}
-    return found
+def _space_of(part: str, name: str) -> Mapping[str, Any]:
+    """The search space that a router or an expert defines, by option."""
+    return getattr(PARTS[part].get_part(name), "search_space", {})
 
 
 def _is_unused(key: str, run: Config) -> bool:
@@ -121,8 +112,7 @@ def _part_choice(part: str, names: Any, run: Config, ranges: dict[str, Any]) -> 
             value, default = ranges.pop(option), default_of(run, option)
             yield _dimension(f"{own}/{option}", option, value, default, ((part, own),))
     for name in names:
-        space = getattr(PARTS[part].get_part(name), "search_space", {}) if name != own else {}
-        for option, value in space.items():
+        for option, value in _space_of(part, name).items() if name != own else ():
             key = f"{part}.{option}"
             default = PARTS[part].options(name)[option]
             yield _dimension(f"{name}/{key}", key, value, default, ((part, name),))
@@ -152,7 +142,8 @@ def _distribution(key: str, written: Any, default: Any) -> BaseDistribution:
                 f"space: {key}", "[]", "a list of choices; null removes the key from the space"
             )
         return CategoricalDistribution([_as_choice(choice) for choice in written])
-    if not isinstance(written, Mapping) or not {"low", "high"} <= written.keys() <= _RANGE_KEYS:
+    known = {"low", "high", "log", "step"}
+    if not isinstance(written, Mapping) or not {"low", "high"} <= written.keys() <= known:
         raise OptionError(
             f"space: {key}",
             _to_json(written),

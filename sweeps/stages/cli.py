@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,8 +40,6 @@ Exit codes: 0 complete, 1 some runs failed and are missing from the results, 2 t
 invalid, 130 and 143 stopped by a signal (the same command resumes).
 """
 
-BAD_CONFIG, FAILED = 2, 1
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
@@ -49,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         return _command(arguments)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return BAD_CONFIG
+        return 2
     except KeyboardInterrupt:
         return _stopped(signal.SIGINT)
 
@@ -87,18 +85,11 @@ def help_text() -> str:
 def list_text() -> str:
     """Every name that a sweep can use."""
     from ..config.arms import CONTROLS
-    from ..config.compose import STUDIES, sweeps
-    from ..search.halving import PRUNERS
-    from ..search.samplers import SAMPLERS
+    from ..config.compose import choices, sweeps
 
     files = {name: (CONF / "sweep" / f"{name}.yaml").read_text() for name in sweeps()}
     lines = [f"  {name:18} {text.splitlines()[0].lstrip('# ')}" for name, text in files.items()]
-    names: dict[str, Iterable[str]] = {
-        "sampler": SAMPLERS,
-        "pruner.name": PRUNERS,
-        "controls": CONTROLS,
-        "study": STUDIES,
-    }
+    names = {**choices(), "controls": CONTROLS}
     rest = [f"{key}\n  {', '.join(each)}\n" for key, each in names.items()]
     return "\n".join(["sweep", *lines, "", *rest])
 
@@ -129,7 +120,7 @@ def _sweep(plan: "Plan") -> int:
         _write_results([plan.folder], plan.folder)
     for line in missing:
         print(f"error: {line}", file=sys.stderr)
-    return FAILED if missing else 0
+    return 1 if missing else 0
 
 
 def _stopped(signum: int) -> int:
@@ -139,7 +130,6 @@ def _stopped(signum: int) -> int:
 
 
 def _report(arguments: Sequence[str]) -> int:
-    """``report DIR… [out=DIR]``: rewrite tables and report, of several sweeps as one."""
     folders, settings = _folders_and_settings(arguments)
     if not folders or settings.keys() - {"out"}:
         raise ConfigError("report: expected report DIR… [out=DIR], each DIR the folder of a sweep")
@@ -149,7 +139,6 @@ def _report(arguments: Sequence[str]) -> int:
 
 
 def _scale(arguments: Sequence[str]) -> int:
-    """``scale DIR… at=N``: the learning rate of a model of N active parameters."""
     from ..results.scaling_law import scale_report
 
     folders, settings = _folders_and_settings(arguments)
@@ -164,7 +153,6 @@ def _scale(arguments: Sequence[str]) -> int:
 
 
 def _proxy(arguments: Sequence[str]) -> int:
-    """``proxy storage=URL [host=HOST] [port=PORT]``: serve a database to many workers."""
     from ..storage.connect import PROXY_PORT
     from ..storage.proxy import PORTS, serve
 

@@ -24,7 +24,7 @@ from ..workers.artifacts import CONFIRMED_FILES, encode
 from ..workers.job import Job
 from ..workers.queue import Queue, TrialSpec
 from ..workers.stage import Stage
-from .search import QUIET, SearchStage, threads
+from .search import SearchStage, run_overrides
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def select_candidates(plan: Plan, stages: Sequence[SearchStage]) -> list[Candida
         (stage.arm(trial), trial)
         for stage in stages
         for trial in stage.queue.trials()
-        if _is_valid(trial)
+        if trial.state == TrialState.COMPLETE
+        and all(violation <= 0 for violation in trial.constraints.values())
     ]
     signs = [objective.sign for objective in plan.objectives]
     values = [[s * v for s, v in zip(signs, trial.values, strict=True)] for _, trial in valid]
@@ -70,11 +71,6 @@ def select_candidates(plan: Plan, stages: Sequence[SearchStage]) -> list[Candida
                 rest.append(Candidate(name, f"{arm.slug}-{trial.number:04d}", arm, trial, True))
             seen.append(values[i])
     return best + rest
-
-
-def _is_valid(trial: FrozenTrial) -> bool:
-    within = all(value <= 0 for value in trial.constraints.values())
-    return trial.state == TrialState.COMPLETE and within
 
 
 class ConfirmStage(Stage):
@@ -108,14 +104,10 @@ class ConfirmStage(Stage):
             self.candidate(trial)  # raises for runs that are not of this sweep
 
     def job(self, trial: Trial) -> Job:
-        candidate, config = self.candidate(trial), self.plan.config
+        candidate, seed = self.candidate(trial), trial.user_attrs["seed"]
         (folder,) = self.run_dirs(trial)
-        own = candidate.trial.user_attrs["overrides"]
-        overrides = [*config.run, *own, *QUIET, threads(config, candidate.arm)]
-        return Job(
-            log=folder.with_name(f"{folder.name}.txt"),
-            runs=[(folder, [*overrides, f"seed={trial.user_attrs['seed']}"])],
-        )
+        overrides = run_overrides(self.plan, candidate.arm, candidate.trial, seed)
+        return Job(log=folder.with_name(f"{folder.name}.txt"), runs=[(folder, overrides)])
 
     def finish(self, trial: Trial) -> str:
         (folder,) = self.run_dirs(trial)
@@ -158,7 +150,7 @@ class ConfirmStage(Stage):
         )
 
     def run_dirs(self, trial: Trial | FrozenTrial) -> list[Path]:
-        folder = _folder(self.plan, self.candidate(trial))
+        folder = self.plan.folder / CONFIRMED / self.candidate(trial).slug
         return [folder / f"seed-{trial.user_attrs['seed']}"]
 
 
@@ -166,10 +158,6 @@ def seeds(plan: Plan) -> range:
     """The seeds of confirmation."""
     confirm = plan.config.confirm
     return range(confirm.first_seed, confirm.first_seed + confirm.seeds)
-
-
-def _folder(plan: Plan, candidate: Candidate) -> Path:
-    return plan.folder / CONFIRMED / candidate.slug
 
 
 def _write_arm_file(plan: Plan, candidate: Candidate) -> None:
@@ -188,6 +176,6 @@ def _write_arm_file(plan: Plan, candidate: Candidate) -> None:
         "search": {objective.metric: value for objective, value in values},
         "pareto": candidate.pareto,
     }
-    path = _folder(plan, candidate) / ARM_FILE
+    path = plan.folder / CONFIRMED / candidate.slug / ARM_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, about)

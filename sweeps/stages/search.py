@@ -20,7 +20,7 @@ from tasks import RESULT, read_json, write_json
 
 from ..config.arms import Arm
 from ..config.objectives import searched
-from ..config.plan import Plan, check_unchanged, comparable
+from ..config.plan import Plan, check_unchanged, comparable_settings
 from ..results.sweep_dir import TRIALS
 from ..search.halving import PRUNERS, rungs
 from ..search.samplers import ReseededSampler
@@ -31,21 +31,9 @@ from ..workers.job import Job
 from ..workers.queue import Queue, TrialSpec
 from ..workers.stage import Stage
 
-#: Settings of every run of a sweep, which has no terminal for a progress bar.
-QUIET = ("trainer.progress=false",)
-
-#: File in the sweep's folder with the identity of each study whose runs the folder holds.
-STUDY_IDS = "studies.json"
-
-#: Attribute of a study with its identity.
-IDENTITY = "identity"
-
 
 class SearchStage(Stage):
-    """The trials of one study, one for each of ``specs``.
-
-    ``arms`` are by label, several in a joint study; ``lock`` is held while a study changes.
-    """
+    """The trials of one study, one for each of ``points``; a joint study has several ``arms``."""
 
     files = SEARCH_FILES
 
@@ -55,15 +43,13 @@ class SearchStage(Stage):
         storage: BaseStorage,
         lock: Lock,
         title: str,
-        arms: Mapping[str, Arm],
+        arms: Sequence[Arm],
         space: Space,
-        specs: Sequence[TrialSpec],
+        points: Sequence[Mapping[str, Any]],
     ) -> None:
         config = plan.config
-        self.plan = plan
-        self.title = title
-        self.arms = arms
-        self.space = space
+        self.plan, self.title, self.space = plan, title, space
+        self.arms = {arm.label: arm for arm in arms}
         self.queue = Queue(
             f"{plan.name}/{title}",
             storage,
@@ -71,15 +57,15 @@ class SearchStage(Stage):
             sampler=ReseededSampler(config.sampler, config.seed, title),
             lock=lock,
             retries=config.retries,
-            is_closed=lambda: self.exhausted,
+            is_closed=self.is_exhausted,
         )
-        homes = [plan.folder / TRIALS / arm.slug for arm in arms.values()]
+        trials = plan.folder / TRIALS
         with lock():
             _check_plan(self.queue, plan)
-            has_runs = any(any(home.glob("*/seed-*")) for home in homes)
+            has_runs = any(any(trials.glob(f"{arm.slug}/*/seed-*")) for arm in arms)
             _check_same_study(self.queue.study, plan.folder, has_runs)
-        self.queue.set_metric_names([objective.metric for objective in plan.objectives])
-        self.queue.fill(specs)
+        self.queue.study.set_metric_names([objective.metric for objective in plan.objectives])
+        self.queue.fill(TrialSpec(point, {}) for point in points)
 
     def suggest(self, trial: Trial) -> None:
         values = suggest(self.space, trial)
@@ -88,18 +74,14 @@ class SearchStage(Stage):
         trial.set_user_attr("overrides", [*arm.overrides, *as_overrides(self.space, values)])
 
     def job(self, trial: Trial) -> Job:
-        config, arm = self.plan.config, self.arm(trial)
-        overrides = [*config.run, *trial.user_attrs["overrides"], *QUIET, threads(config, arm)]
-        halving = config.pruner.name != "none"
+        pruner, arm = self.plan.config.pruner, self.arm(trial)
+        folders = enumerate(self.run_dirs(trial))
         epochs = arm.run.trainer.max_epochs
         return Job(
             log=self.folder(trial) / "output.txt",
-            runs=[
-                (path, [*overrides, f"seed={seed}"])
-                for seed, path in enumerate(self.run_dirs(trial))
-            ],
+            runs=[(path, run_overrides(self.plan, arm, trial, seed)) for seed, path in folders],
             metrics=[objective.metric for objective in self.plan.objectives],
-            rungs=rungs(config.pruner.first, config.pruner.factor, epochs) if halving else (),
+            rungs=() if pruner.name == "none" else rungs(pruner.first, pruner.factor, epochs),
         )
 
     def finish(self, trial: Trial) -> str:
@@ -107,21 +89,21 @@ class SearchStage(Stage):
         if self.plan.uploads:
             self.queue.set_attrs(trial, encode(runs, self.files))
         results = [read_json(path / RESULT) for path in runs]
-        objectives = self.plan.objectives
-        values = {each.metric: searched(results, each.metric) for each in objectives}
-        bounds = {each: searched(results, each.metric) for each in self.plan.constraints}
-        missing = [name for name, value in values.items() if not _is_finite(value)]
-        missing += [each.metric for each, value in bounds.items() if not _is_finite(value)]
-        if missing:
+        objectives, constraints = self.plan.objectives, self.plan.constraints
+        metrics = [each.metric for each in (*objectives, *constraints)]
+        values = {metric: searched(results, metric) for metric in metrics}
+        if missing := [metric for metric in metrics if not math.isfinite(values[metric])]:
             reason = f"{', '.join(missing)}: not a number in the results"
             self.queue.fail(trial, reason)
             return reason
         with suppress(UpdateFinishedTrialError):  # it was declared dead and finished elsewhere
-            for each, value in bounds.items():
-                if each.text not in trial.constraints:
-                    trial.set_constraint(each.text, each.violation(float(value or 0)))
-        self.queue.tell(trial, TrialState.COMPLETE, [float(v or 0) for v in values.values()])
-        return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+            for constraint in constraints:
+                if constraint.text not in trial.constraints:
+                    violation = constraint.violation(values[constraint.metric])
+                    trial.set_constraint(constraint.text, violation)
+        own = {each.metric: values[each.metric] for each in objectives}
+        self.queue.tell(trial, TrialState.COMPLETE, list(own.values()))
+        return "  ".join(f"{metric} {value:.4g}" for metric, value in own.items())
 
     def should_continue(self, trial: Trial, epoch: int, values: Mapping[str, float]) -> bool:
         known = [each for each in self.plan.objectives if each.metric in values]
@@ -138,21 +120,12 @@ class SearchStage(Stage):
         pruner = self.plan.config.pruner
         return PRUNERS[pruner.name](own, others, pruner.factor)
 
-    @property
-    def is_open(self) -> bool:
-        return self.queue.is_open and not (self.exhausted and self.queue.idle)
-
-    @property
-    def accepts_trials(self) -> bool:
-        return not self.exhausted
-
     def best(self) -> float | None:
         sign = self.plan.objectives[0].sign
         values = [t.values[0] for t in self.queue.trials() if t.state == TrialState.COMPLETE]
         return min(values, key=lambda value: sign * value, default=None)
 
-    @property
-    def exhausted(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether ``patience`` trials in a row were no better, so that no more start."""
         patience = self.plan.config.patience
         return patience is not None and self.since_better() >= patience
@@ -186,40 +159,38 @@ def search_stages(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchSt
     if plan.config.study == "per_arm":
         stages = []
         for arm in plan.arms:
-            space, own = plan.spaces[arm.label], {arm.label: arm}
-            specs = _specs(plan, space, plan.trials_of(arm))
-            stages.append(SearchStage(plan, storage, lock, arm.label, own, space, specs))
+            space = plan.spaces[arm.label]
+            points = _points(plan, space, plan.trials_of(arm))
+            stages.append(SearchStage(plan, storage, lock, arm.label, [arm], space, points))
         return stages
     space = join_spaces(plan.spaces)
     trials = sum(plan.trials_of(arm) for arm in plan.arms)
-    firsts = [TrialSpec(defaults(space, {ARM: arm.label}), {}) for arm in plan.arms]
-    specs = [*firsts, *_specs(plan, space, trials)[1:]][:trials]
-    specs += [TrialSpec({}, {})] * (trials - len(specs))
-    arms = {arm.label: arm for arm in plan.arms}
-    return [SearchStage(plan, storage, lock, "joint", arms, space, specs)]
+    firsts = [defaults(space, {ARM: arm.label}) for arm in plan.arms]
+    points = [*firsts, *_points(plan, space, trials)[1:], *({} for _ in range(trials))][:trials]
+    return [SearchStage(plan, storage, lock, "joint", plan.arms, space, points)]
 
 
-def _specs(plan: Plan, space: Space, trials: int) -> list[TrialSpec]:
+def _points(plan: Plan, space: Space, trials: int) -> list[dict[str, Any]]:
     """The points of a grid; else the defaults, then trials that the sampler suggests."""
-    points: list[dict[str, Any]] = [defaults(space), *({} for _ in range(trials - 1))]
-    if plan.config.sampler == "grid":
-        points = grid(space)
-        if len(points) > trials:
-            expected = f"an integer >= {len(points)}, the number of points of the largest grid"
-            raise OptionError("trials", trials, expected)
-    return [TrialSpec(params, {}) for params in points]
+    if plan.config.sampler != "grid":
+        return [defaults(space), *({} for _ in range(trials - 1))]
+    points = grid(space)
+    if len(points) > trials:
+        expected = f"an integer >= {len(points)}, the number of points of the largest grid"
+        raise OptionError("trials", trials, expected)
+    return points
 
 
 def _check_plan(queue: Queue, plan: Plan) -> None:
     """Raise ``ConfigError`` if another sweep that shares the storage owns the study."""
-    current = comparable(plan)
-    stored = queue.study.user_attrs.get("plan")
-    if stored is None and not queue.trials():
-        queue.study.set_user_attr("plan", current)
-        return
-    if stored is None:
-        raise ConfigError(f"storage: the study {queue.name!r} is not of a sweep; choose another")
-    check_unchanged(f"storage: the study {queue.name!r}", json.loads(stored), json.loads(current))
+    where, stored = f"storage: the study {queue.name!r}", queue.study.user_attrs.get("plan")
+    if stored is not None:
+        check_unchanged(where, json.loads(stored), plan)
+    elif queue.trials():
+        raise ConfigError(f"{where} is not of a sweep; choose another")
+    else:
+        comparable = json.dumps(comparable_settings(plan.to_dict()), sort_keys=True)
+        queue.study.set_user_attr("plan", comparable)
 
 
 def _check_same_study(study: Study, folder: Path, has_runs: bool) -> None:
@@ -228,11 +199,11 @@ def _check_same_study(study: Study, folder: Path, has_runs: bool) -> None:
     A study that was deleted and recreated under the same name has another identity: results in
     the folder would be attributed to its trials, so ``ConfigError`` is raised.
     """
-    identity = study.user_attrs.get(IDENTITY)
+    identity = study.user_attrs.get("identity")
     if identity is None:
         identity = uuid4().hex
-        study.set_user_attr(IDENTITY, identity)
-    path = folder / STUDY_IDS
+        study.set_user_attr("identity", identity)
+    path = folder / "studies.json"
     known = read_json(path) if path.exists() else {}
     if has_runs and known.get(study.study_name, identity) != identity:
         raise ConfigError(
@@ -243,12 +214,12 @@ def _check_same_study(study: Study, folder: Path, has_runs: bool) -> None:
         write_json(path, {**known, study.study_name: identity})
 
 
-def threads(config: Any, arm: Arm) -> str:
-    """Override for a worker's share of the machine's threads, at most what the arm requests."""
+def run_overrides(plan: Plan, arm: Arm, trial: Trial | FrozenTrial, seed: int) -> list[str]:
+    """Overrides of a run, without progress bar, and with a worker's share of the threads."""
+    config = plan.config
     total = config.threads or len(os.sched_getaffinity(0))
     share = max(1, total // config.workers)
-    return f"trainer.threads={min(share, arm.run.trainer.threads or share)}"
-
-
-def _is_finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+    threads = min(share, arm.run.trainer.threads or share)  # at most what the arm requests
+    own = trial.user_attrs["overrides"]
+    fixed = ["trainer.progress=false", f"trainer.threads={threads}", f"seed={seed}"]
+    return [*config.run, *own, *fixed]

@@ -9,16 +9,9 @@ from optuna.storages import BaseStorage
 from routers import ConfigError
 
 from ..config.plan import LOCK, Plan, open_folder
-from ..storage.connect import (
-    STORAGE_ERRORS,
-    STUDY,
-    lock_study,
-    open_storage,
-    study_url,
-    sweep_lock,
-    without_password,
-)
+from ..storage import connect
 from ..storage.file_lock import file_lock
+from ..workers.artifacts import download_missing, upload_missing
 from ..workers.pool import Pool
 from ..workers.progress import ProgressReporter
 from .confirmation import ConfirmStage, select_candidates
@@ -36,30 +29,30 @@ def run_sweep(plan: Plan, reporter: ProgressReporter) -> list[str]:
         StoppedSweepError: if a signal stopped the sweep.
     """
     open_folder(plan)
-    with open_storage(plan.config.storage, plan.folder) as storage:
+    with connect.open_storage(plan.config.storage, plan.folder) as storage:
         try:
             return _run_stages(plan, reporter, storage)
-        except STORAGE_ERRORS as error:
+        except connect.STORAGE_ERRORS as error:
             return [_storage_message(plan, error)]
 
 
 def _run_stages(plan: Plan, reporter: ProgressReporter, storage: BaseStorage) -> list[str]:
     _check_studies_exist(plan, storage)
-    lock = sweep_lock(plan.config.storage, plan.folder, storage, plan.name)
+    lock = connect.sweep_lock(plan.config.storage, plan.folder, storage, plan.name)
     searches = search_stages(plan, storage, lock)
     if plan.uploads:
         for stage in searches:
-            stage.upload_missing()
+            upload_missing(stage)
     with reporter.reporting("search", searches):
         Pool(plan.config.workers, reporter).run_all(searches)
     candidates = select_candidates(plan, searches)
     confirmation = ConfirmStage(plan, storage, lock, candidates)
     if plan.uploads:
-        confirmation.upload_missing()
+        upload_missing(confirmation)
     with reporter.reporting("confirmation", [confirmation]):
         Pool(plan.config.workers, reporter).run_all([confirmation])
     with file_lock(plan.folder / LOCK):
-        absent = [text for stage in (*searches, confirmation) for text in stage.download_missing()]
+        absent = [text for stage in (*searches, confirmation) for text in download_missing(stage)]
     missing = {arm.label for arm in plan.arms} - {candidate.arm.label for candidate in candidates}
     return [
         *(f"{label}: {_why_unconfirmed(searches, label)}" for label in sorted(missing)),
@@ -69,7 +62,7 @@ def _run_stages(plan: Plan, reporter: ProgressReporter, storage: BaseStorage) ->
 
 
 def _storage_message(plan: Plan, error: Exception) -> str:
-    shown = without_password(study_url(plan.config.storage, plan.folder))
+    shown = connect.without_password(connect.study_url(plan.config.storage, plan.folder))
     cause = error.__cause__ or error
     lines = str(cause.details() if isinstance(cause, grpc.Call) else cause).splitlines()
     return (
@@ -84,10 +77,10 @@ def _check_studies_exist(plan: Plan, storage: BaseStorage) -> None:
     has_runs = any((plan.folder / "trials").glob("*/*/seed-*"))
     prefix = f"{plan.name}/"
     names = [name for name in optuna.get_all_study_names(storage) if name.startswith(prefix)]
-    if has_runs and not {*names} - {lock_study(plan.name)}:
+    if has_runs and not {*names} - {connect.lock_study(plan.name)}:
         raise ConfigError(
             f"out={plan.folder}: holds trials, but the storage has no study of them; restore "
-            f"{STUDY} (or the storage), or choose another out"
+            f"{connect.STUDY} (or the storage), or choose another out"
         )
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 from grpc import RpcError  # type: ignore[import-untyped]
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
@@ -31,12 +32,6 @@ BUSY_SECONDS, PROXY_SECONDS = 120, 20
 
 #: Default port of a proxy.
 PROXY_PORT = 13000
-
-#: Drivers of backends whose URL may omit the driver.
-DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
-
-#: Attempts to open a database: machines that start at the same time all create the tables.
-MAX_ATTEMPTS = 4
 
 #: Secrets in the query of a URL, such as ``password=``.
 SECRET = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
@@ -55,11 +50,13 @@ def open_storage(url: str | None, folder: Path) -> Iterator[BaseStorage]:
         ConfigError: if it cannot be opened or written.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # the sweep prints its own messages
+    warnings.simplefilter("ignore", ExperimentalWarning)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     shown = study_url(url, folder)
     try:
         parsed = _parse(shown)
-        storage, close = _OPENERS.get(parsed.get_backend_name(), _open_server)(parsed)
+        openers = {"sqlite": _open_sqlite, "grpc": _open_proxy}
+        storage, close = openers.get(parsed.get_backend_name(), _open_server)(parsed)
     except (ValueError, SQLAlchemyError, ImportError, RuntimeError, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(
@@ -79,29 +76,28 @@ Opened = tuple[BaseStorage, Callable[[], None]]
 
 def _parse(url: str) -> URL:
     parsed = make_url(url)
-    return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
+    has_no_driver = parsed.drivername in ("postgresql", "postgres")
+    return parsed.set(drivername="postgresql+psycopg") if has_no_driver else parsed
 
 
 def _open_server(url: URL) -> Opened:
-    for _ in range(MAX_ATTEMPTS):
+    connect = partial(_connect, url, pool_pre_ping=True)  # replaces connections that were dropped
+    for _ in range(4):  # machines that start at the same time all create the tables
         with suppress(IntegrityError, ProgrammingError):
-            return _connect(url)
+            return connect()
         time.sleep(0.2)
-    return _connect(url)
-
-
-def _connect(url: URL) -> Opened:
-    # pool_pre_ping replaces connections that the server or the network dropped
-    options = {"pool_pre_ping": True}
-    storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
-    return storage, storage.engine.dispose
+    return connect()
 
 
 def _open_sqlite(url: URL) -> Opened:
-    options = {"connect_args": {"timeout": BUSY_SECONDS}}
     with file_lock(_lock_path(url)):
-        storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
-        _prepare_sqlite(storage)
+        storage, close = _connect(url, connect_args={"timeout": BUSY_SECONDS})
+        _prepare_sqlite(storage.engine)
+    return storage, close
+
+
+def _connect(url: URL, **options: Any) -> tuple[RDBStorage, Callable[[], None]]:
+    storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
     return storage, storage.engine.dispose
 
 
@@ -116,17 +112,12 @@ def _lock_path(url: URL) -> Path:
 
 
 def _open_proxy(url: URL) -> Opened:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        proxy = GrpcStorageProxy(host=url.host or "localhost", port=url.port or PROXY_PORT)
+    proxy = GrpcStorageProxy(host=url.host or "localhost", port=url.port or PROXY_PORT)
     try:
         proxy.wait_server_ready(PROXY_SECONDS)
     except ConnectionError:
         raise ConnectionError(f"nothing answers within {PROXY_SECONDS} s") from None
     return proxy, proxy.close
-
-
-_OPENERS = {"sqlite": _open_sqlite, "grpc": _open_proxy}
 
 
 def sweep_lock(url: str | None, folder: Path, storage: BaseStorage, name: str) -> Lock:
@@ -185,7 +176,7 @@ def _without_userinfo(url: str) -> str:
     return f"{scheme}{'***@' if at else ''}{host}{'?***' if query else ''}"
 
 
-def _prepare_sqlite(storage: RDBStorage) -> None:
+def _prepare_sqlite(engine: Engine) -> None:
     """Let several processes write in turn, and lose no data if one is killed.
 
     A transaction takes the lock when it begins. The driver takes it at the first write, so two
@@ -193,14 +184,14 @@ def _prepare_sqlite(storage: RDBStorage) -> None:
     one flush of the disk; a journal costs several.
     """
 
-    @event.listens_for(storage.engine, "connect")
+    @event.listens_for(engine, "connect")
     def connect(connection: sqlite3.Connection, record: object) -> None:
         connection.isolation_level = None  # begin() starts transactions
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
 
-    @event.listens_for(storage.engine, "begin")
+    @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    storage.engine.dispose()  # close the connections made without these settings
+    engine.dispose()  # close the connections made without these settings

@@ -3,12 +3,10 @@
 import errno
 import os
 import socket
-import warnings
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
-from optuna.exceptions import ExperimentalWarning
 from optuna.storages import get_storage, run_grpc_proxy_server
 
 from routers import ConfigError, OptionError
@@ -32,9 +30,7 @@ def serve(url: str, host: str, port: int) -> None:
     addresses = _addresses(host, port)
     with open_storage(url, Path()) as storage:
         print(_invitation(host, port, addresses), flush=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            run_grpc_proxy_server(get_storage(storage), host=host, port=port)
+        run_grpc_proxy_server(get_storage(storage), host=host, port=port)
 
 
 def _addresses(host: str, port: int) -> list[str]:

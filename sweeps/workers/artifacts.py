@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tasks import RESULT
 
-from .queue import Queue
+from .stage import Stage
 
 #: Files of a confirmed run, and of a run of the search, that are uploaded: small and text.
 CONFIRMED_FILES = ("config.yaml", "command.txt", "metrics.csv", "confusion.csv", RESULT)
@@ -25,9 +25,6 @@ ARTIFACT = "files"
 
 #: Characters of a chunk: fewer than the limit of any database.
 CHUNK_SIZE = 40_000
-
-#: Function that returns the folders of a trial's runs.
-RunDirs = Callable[[FrozenTrial], Sequence[Path]]
 
 
 class DamagedArtifactError(ValueError):
@@ -50,8 +47,9 @@ def encode(runs: Iterable[Path], names: Sequence[str]) -> dict[str, Any]:
     text = base64.b64encode(zlib.compress(json.dumps(contents).encode())).decode()
     starts = range(0, len(text), CHUNK_SIZE)
     digest = _digest(text)
-    chunks = {_chunk(digest, i): text[start : start + CHUNK_SIZE] for i, start in enumerate(starts)}
-    return {**chunks, ARTIFACT: [digest, len(chunks)]}
+    chunks = [text[start : start + CHUNK_SIZE] for start in starts]
+    named = {f"{ARTIFACT} {digest} {number}": chunk for number, chunk in enumerate(chunks)}
+    return {**named, ARTIFACT: [digest, len(chunks)]}
 
 
 def download(attrs: Mapping[str, Any], runs: Sequence[Path]) -> bool:
@@ -75,31 +73,31 @@ def download(attrs: Mapping[str, Any], runs: Sequence[Path]) -> bool:
     return True
 
 
-def upload_missing(queue: Queue, run_dirs: RunDirs, names: Sequence[str]) -> None:
+def upload_missing(stage: Stage) -> None:
     """Upload runs that exist only here: they finished before other machines shared the storage.
 
     A finished trial accepts no attributes, so the artifacts become attributes of the study.
     """
-    late = queue.study.user_attrs
-    for trial in queue.trials():
-        runs = run_dirs(trial)
-        sources = (trial.user_attrs, _attrs_of(trial, late))
-        uploaded = any(_is_readable(attrs, len(runs)) for attrs in sources)
+    study = stage.queue.study
+    late = study.user_attrs
+    for trial in stage.queue.trials():
+        runs = stage.run_dirs(trial)
+        uploaded = any(_is_readable(attrs, len(runs)) for attrs in _sources(trial, late))
         if trial.state == TrialState.COMPLETE and not uploaded and _all_exist(runs):
-            for key, value in encode(runs, names).items():
-                queue.study.set_user_attr(f"{trial.number} {key}", value)
+            for key, value in encode(runs, stage.files).items():
+                study.set_user_attr(f"{trial.number} {key}", value)
 
 
-def download_missing(queue: Queue, run_dirs: RunDirs, name_of: Callable[[int], str]) -> list[str]:
+def download_missing(stage: Stage) -> list[str]:
     """Download runs of other machines; returns a message for each run that is missing."""
-    late = queue.study.user_attrs
+    late = stage.queue.study.user_attrs
     missing = []
-    for trial in queue.trials():
+    for trial in stage.queue.trials():
         if not trial.state.is_finished():
             continue
-        runs = run_dirs(trial)
+        runs = stage.run_dirs(trial)
         damage = ""
-        for attrs in (trial.user_attrs, _attrs_of(trial, late)):
+        for attrs in _sources(trial, late):
             try:
                 if download(attrs, runs):
                     break
@@ -109,16 +107,18 @@ def download_missing(queue: Queue, run_dirs: RunDirs, name_of: Callable[[int], s
             claim = trial.user_attrs.get("claim")
             host = claim.get("host") if isinstance(claim, dict) else "another host"
             missing.append(
-                f"{name_of(trial.number)}: {damage or 'was never uploaded'}; run the same command "
-                f"with this storage on the machine that has its files ({host}), then here again"
+                f"{stage.name_of(trial.number)}: {damage or 'was never uploaded'}; run the same "
+                f"command with this storage on the machine that has its files ({host}), then here "
+                "again"
             )
     return missing
 
 
-def _attrs_of(trial: FrozenTrial, late: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes of the study that belong to a trial."""
+def _sources(trial: FrozenTrial, late: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Attributes that may hold a trial's artifact: its own, then those of the study, ``late``."""
+    yield trial.user_attrs
     prefix = f"{trial.number} "
-    return {key.removeprefix(prefix): v for key, v in late.items() if key.startswith(prefix)}
+    yield {key.removeprefix(prefix): v for key, v in late.items() if key.startswith(prefix)}
 
 
 def _is_readable(attrs: Mapping[str, Any], count: int) -> bool:
@@ -133,7 +133,7 @@ def _read(attrs: Mapping[str, Any], count: int) -> list[dict[str, bytes]]:
     """Contents by file name for each of ``count`` runs; unknown file names are dropped."""
     try:
         digest, chunks = attrs[ARTIFACT]
-        text = "".join(attrs[_chunk(digest, i)] for i in range(chunks))
+        text = "".join(attrs[f"{ARTIFACT} {digest} {number}"] for number in range(chunks))
         contents = json.loads(zlib.decompress(base64.b64decode(text)))
         files = [
             {name: text.encode() for name, text in texts.items() if name in CONFIRMED_FILES}
@@ -144,10 +144,6 @@ def _read(attrs: Mapping[str, Any], count: int) -> list[dict[str, bytes]]:
     if _digest(text) != digest or len(files) != count or any(RESULT not in each for each in files):
         raise DamagedArtifactError("its artifact is not the uploaded one")
     return files
-
-
-def _chunk(digest: str, number: int) -> str:
-    return f"{ARTIFACT} {digest} {number}"
 
 
 def _digest(text: str) -> str:

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import signal
-from collections.abc import Sequence
 from multiprocessing import forkserver
 
 
@@ -18,14 +17,3 @@ def warm_up() -> None:
         forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def is_sweep(arguments: Sequence[str]) -> bool:
-    """Whether a command line starts a sweep: ``key=value`` and nothing else.
-
-    >>> is_sweep(["sweep=routers", "out=runs/routers"]), is_sweep(["report", "runs/routers"])
-    (True, False)
-    >>> is_sweep(["sweep=routers", "--cfg"])
-    False
-    """
-    return all("=" in text and not text.startswith("-") for text in arguments)

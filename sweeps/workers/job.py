@@ -18,8 +18,9 @@ from tasks import DivergedError, RankDiedError, StoppedError
 
 from ..storage.file_lock import file_lock
 
-#: Outcomes of a job.
+#: Outcomes of a job; the sweep of the last one was killed.
 DONE, FAILED, STOPPED, PRUNED, DIED = "done", "failed", "stopped", "pruned", "died"
+CRASHED = "crashed"
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from typing import Any
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
 
-from tasks import death
+from tasks import StoppedError, death
 
 from ..storage.liveness import HEARTBEAT_SECONDS
 from .forkserver import warm_up
-from .job import DIED, DONE, FAILED, PRUNED, STOPPED, work
-from .progress import CRASHED, ProgressReporter
+from .job import CRASHED, DIED, DONE, FAILED, PRUNED, STOPPED, work
+from .progress import ProgressReporter
 from .stage import Stage
 
 #: Seconds between two checks of the trials of other processes.
@@ -29,12 +29,8 @@ POLL_SECONDS = 0.5
 REAP_SECONDS = 5.0
 
 
-class StoppedSweepError(Exception):
+class StoppedSweepError(StoppedError):
     """A signal stopped the sweep; its trials wrote checkpoints."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.signum = signum
 
 
 @dataclass
@@ -73,7 +69,7 @@ class Pool:
                     while len(self.running) < self.workers and self._start_next(stages):
                         pass
                     if not self.running:
-                        if not any(stage.is_open for stage in stages):
+                        if not any(stage.queue.is_open for stage in stages):
                             return
                         time.sleep(POLL_SECONDS)  # another process runs the last trials
                     self._poll()
@@ -92,12 +88,12 @@ class Pool:
         if now - self._last_heartbeat > HEARTBEAT_SECONDS:
             self._last_heartbeat = now
             for each in self.running:
-                each.stage.queue.heartbeat(each.trial, time.time())
+                each.stage.queue.set_attrs(each.trial, {"heartbeat": time.time()})
 
     def _start_next(self, stages: Sequence[Stage]) -> bool:
         """Start a trial of the stage that has started fewest, so that all advance equally."""
         for stage in sorted(stages, key=lambda stage: stage.queue.num_started):
-            if stage.accepts_trials and (trial := stage.queue.claim()) is not None:
+            if (trial := stage.queue.claim()) is not None:
                 self._start(stage, trial)
                 return True
         return False
@@ -116,14 +112,13 @@ class Pool:
 
     def _poll(self) -> None:
         """Wait briefly for messages of trials and for the end of processes."""
-        links: dict[Any, RunningTrial] = {each.link: each for each in self.running}
-        ends: dict[Any, RunningTrial] = {each.process.sentinel: each for each in self.running}
-        for ready in wait([*links, *ends], timeout=POLL_SECONDS):
-            if ready in links:
-                self._receive(links[ready])
-            elif ends[ready] in self.running:
-                self._receive(ends[ready])
-                self._end(ends[ready])
+        owners: dict[Any, RunningTrial] = {
+            ready: each for each in self.running for ready in (each.link, each.process.sentinel)
+        }
+        for ready in wait(owners, timeout=POLL_SECONDS):  # a link comes before its sentinel
+            self._receive(owners[ready])
+            if ready == owners[ready].process.sentinel:
+                self._end(owners[ready])
 
     def _receive(self, each: RunningTrial) -> None:
         try:
@@ -146,7 +141,7 @@ class Pool:
         self.reporter.ended(each.stage, each.trial.number, kind, message)
 
     def _settle(self, stage: Stage, trial: Trial, kind: str, content: Any) -> str:
-        """Update the queue after a trial ended; returns a message."""
+        """Update the queue after a trial ended, and return a message."""
         queue = stage.queue
         if kind == DONE:
             return stage.finish(trial)

@@ -11,14 +11,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from .job import DIED, DONE, FAILED
+from .job import CRASHED, DIED, DONE, FAILED
 from .stage import Stage
-
-#: Outcome of a trial whose sweep was killed.
-CRASHED = "crashed"
-
-#: Outcomes that are printed next to the live table, as they need attention.
-PRINTED = (FAILED, DIED, CRASHED)
 
 
 class ProgressReporter(ABC):
@@ -104,18 +98,15 @@ class LiveTable(ProgressReporter):
 
     def ended(self, stage: Stage, number: int, outcome: str, message: str) -> None:
         super().ended(stage, number, outcome, message)
-        if outcome in PRINTED:
+        if outcome in (FAILED, DIED, CRASHED):  # they need attention
             self.console.print(f"{stage.name_of(number)} {outcome}: {message}", soft_wrap=True)
-        self._draw()
+        self.tick()
 
     def started(self, stage: Stage, trial: Trial) -> None:
         super().started(stage, trial)
-        self._draw()
+        self.tick()
 
     def tick(self) -> None:
-        self._draw()
-
-    def _draw(self) -> None:
         self._live.update(self._table(), refresh=True)
 
     def _table(self) -> Table:

@@ -1,18 +1,16 @@
 """Queue of trials: a study that has all trials of its budget WAITING from the start.
 
-Any number of processes take trials from the queue, and none runs more than the budget. If the
-process of a trial dies, the trial returns to the queue under the same number: it is not counted
-twice, and its run resumes from the last checkpoint.
+Any number of processes share the trials. If the process of a trial dies, the trial returns to
+the queue under the same number: it is not counted twice, and resumes from its last checkpoint.
 """
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -30,6 +28,7 @@ class TrialSpec:
     attrs: Mapping[str, Any]
 
 
+@dataclass(eq=False)
 class Queue:
     """The trials of one study.
 
@@ -39,31 +38,24 @@ class Queue:
         sampler: suggests parameters that a `TrialSpec` does not fix.
         lock: held while the queue changes.
         retries: how often a trial whose process died returns to the queue.
-        is_closed: whether waiting trials must not start any more; checked again under the lock,
-            so that no trial starts after another process saw the queue closed.
+        is_closed: whether waiting trials must not start any more.
     """
 
-    def __init__(
-        self,
-        name: str,
-        storage: BaseStorage,
-        directions: Sequence[Direction],
-        sampler: BaseSampler,
-        lock: Lock,
-        retries: int,
-        is_closed: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.name = name
-        self.storage = storage
-        self.lock = lock
-        self.retries = retries
-        self.is_closed = is_closed
+    name: str
+    storage: BaseStorage
+    directions: Sequence[Direction]
+    sampler: BaseSampler
+    lock: Lock
+    retries: int
+    is_closed: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
         self.liveness = LivenessMonitor()
         self.study = optuna.create_study(
-            study_name=name,
-            storage=storage,
-            directions=list(directions),
-            sampler=sampler,
+            study_name=self.name,
+            storage=self.storage,
+            directions=list(self.directions),
+            sampler=self.sampler,
             load_if_exists=True,
         )
 
@@ -74,22 +66,16 @@ class Queue:
             for spec in list(specs)[existing:]:
                 self.study.enqueue_trial(dict(spec.params), user_attrs=dict(spec.attrs))
 
-    def set_metric_names(self, names: Sequence[str]) -> None:
-        """Name the objective values, for other viewers of the study."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            self.study.set_metric_names(list(names))
-
     def trials(self) -> list[FrozenTrial]:
         """All trials by number."""
         return self.study.get_trials(deepcopy=False)
 
     def claim(self) -> Trial | None:
         """The next trial for this process, or None if no trial waits."""
-        if not self._has_waiting:  # the usual case, which needs no lock
+        if not self._can_start():  # the usual case, which needs no lock
             return None
         with self.lock():
-            if not self._has_waiting or self.is_closed():
+            if not self._can_start():  # another process may have closed the queue meanwhile
                 return None
             trial = self.study.ask()
             trial.set_user_attr("claim", worker_identity())
@@ -129,12 +115,7 @@ class Queue:
         with self.lock():  # so that no other process requeues it in between
             # a process that was declared dead may finish its trial: the result is equally valid
             self._set_state(trial.number, TrialState.RUNNING)
-            self.study.tell(
-                trial.number,
-                values=None if values is None else list(values),
-                state=state,
-                skip_if_finished=True,
-            )
+            self.study.tell(trial.number, values, state, skip_if_finished=True)
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Mark a trial FAILED, without retries: it would fail again."""
@@ -142,27 +123,20 @@ class Queue:
         self.tell(trial, TrialState.FAIL)
 
     @property
-    def idle(self) -> bool:
-        """Whether no trial runs."""
-        return not any(trial.state == TrialState.RUNNING for trial in self.trials())
-
-    @property
     def num_started(self) -> int:
         """Number of trials that do not wait."""
         return sum(trial.state != TrialState.WAITING for trial in self.trials())
 
-    def heartbeat(self, trial: Trial, now: float) -> None:
-        """Show other hosts that the worker of a trial is alive."""
-        self._set_attr(trial.number, "heartbeat", now)
-
     @property
     def is_open(self) -> bool:
-        """Whether a trial waits or runs."""
-        return any(not trial.state.is_finished() for trial in self.trials())
+        """Whether a trial runs, or waits and may start."""
+        states = {trial.state for trial in self.trials()}
+        waiting = TrialState.WAITING in states and not self.is_closed()
+        return waiting or TrialState.RUNNING in states
 
-    @property
-    def _has_waiting(self) -> bool:
-        return any(trial.state == TrialState.WAITING for trial in self.trials())
+    def _can_start(self) -> bool:
+        waiting = any(trial.state == TrialState.WAITING for trial in self.trials())
+        return waiting and not self.is_closed()
 
     def _is_claimed_here(self, number: int) -> bool:
         """Whether this process holds a trial; not if another process declared it dead."""
@@ -174,18 +148,16 @@ class Queue:
         A trial starts and is claimed under the same lock: a running trial without a claim belongs
         to a process that was killed between the two, or that is about to claim it.
         """
-        found = []
-        for trial in self.trials():
-            claim, heartbeat = trial.user_attrs.get("claim"), trial.user_attrs.get("heartbeat")
-            if trial.state == TrialState.RUNNING and (
-                claim is None or self.liveness.is_dead(self.name, trial.number, claim, heartbeat)
-            ):
-                found.append(trial)
-        return found
+
+        def is_abandoned(trial: FrozenTrial) -> bool:
+            claim, heartbeat = (trial.user_attrs.get(key) for key in ("claim", "heartbeat"))
+            return claim is None or self.liveness.is_dead(self.name, trial.number, claim, heartbeat)
+
+        running = [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
+        return [trial for trial in running if is_abandoned(trial)]
 
     def _retry_or_fail(self, trial: Trial | FrozenTrial, reason: str, count: int = 1) -> bool:
-        deaths = trial.user_attrs.get("deaths", 0) + count
-        number = trial.number
+        number, deaths = trial.number, trial.user_attrs.get("deaths", 0) + count
         self._set_attr(number, "deaths", deaths)
         if deaths > self.retries:
             self._set_attr(number, "error", reason)

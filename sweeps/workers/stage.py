@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from optuna.trial import FrozenTrial, Trial
 
-from . import artifacts
 from .job import Job
 from .queue import Queue
 
@@ -42,16 +41,6 @@ class Stage(ABC):
         """Whether a trial continues after a rung."""
         return True
 
-    @property
-    def is_open(self) -> bool:
-        """Whether trials remain to run or to wait for."""
-        return self.queue.is_open
-
-    @property
-    def accepts_trials(self) -> bool:
-        """Whether waiting trials should start."""
-        return True
-
     def name_of(self, number: int) -> str:
         """Name of a trial in messages."""
         return f"{self.title} trial {number}"
@@ -59,11 +48,3 @@ class Stage(ABC):
     def best(self) -> float | None:
         """The best value so far, if the stage optimizes one."""
         return None
-
-    def upload_missing(self) -> None:
-        """Upload runs that finished before other machines shared the storage."""
-        artifacts.upload_missing(self.queue, self.run_dirs, self.files)
-
-    def download_missing(self) -> list[str]:
-        """Download runs of other machines; returns a message for each run that is missing."""
-        return artifacts.download_missing(self.queue, self.run_dirs, self.name_of)

@@ -11,7 +11,7 @@ from routers import ConfigError
 from sweeps import Objective
 from sweeps.config.arms import Arm
 from sweeps.stages.confirmation import Candidate, ConfirmStage, select_candidates
-from sweeps.workers.artifacts import CONFIRMED_FILES, encode
+from sweeps.workers.artifacts import CONFIRMED_FILES, download_missing, encode, upload_missing
 
 OBJECTIVES = [Objective("score.value", "maximize"), Objective("load.cv", "minimize")]
 A, B = (Arm(name, name, (), False, None) for name in "ab")
@@ -97,8 +97,8 @@ def test_runs_of_other_sweeps_are_not_written(tmp_path, attrs):
     attrs = {**attrs, **encode([sent], CONFIRMED_FILES)}
     storage.create_new_trial(study, create_trial(**state, user_attrs=attrs))
     before = sorted(tmp_path.rglob("*"))
-    for act in (stage.download_missing, stage.upload_missing, lambda: confirmation(out, storage)):
+    for act in (download_missing, upload_missing, lambda _: confirmation(out, storage)):
         with pytest.raises(ConfigError, match="trial 2 of the study 's/confirmed' is of candidate"):
-            act()
+            act(stage)
     assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == []
     assert (mine / "notes").read_text() == "precious"

@@ -3,6 +3,7 @@
 import base64
 import zlib
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 from optuna.samplers import RandomSampler
@@ -108,12 +109,17 @@ def write_result(run, text):
     return run
 
 
-def under(folder):
-    return lambda trial: [folder / str(trial.number)]
+def stage_of(queue, folder):
+    return SimpleNamespace(
+        queue=queue,
+        files=CONFIRMED_FILES,
+        run_dirs=lambda trial: [folder / str(trial.number)],
+        name_of=lambda number: f"trial {number}",
+    )
 
 
 def missing_from(queue, folder):
-    return download_missing(queue, under(folder), lambda number: f"trial {number}")
+    return download_missing(stage_of(queue, folder))
 
 
 def one_chunk_less(artifact):
@@ -143,7 +149,7 @@ def test_a_damaged_artifact_is_one_run_that_is_missing(tmp_path, damage):
     assert line.startswith("trial 0: its artifact ")
     assert "run the same command" in line
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["1"]
-    upload_missing(queue, under(tmp_path / "a"), CONFIRMED_FILES)
+    upload_missing(stage_of(queue, tmp_path / "a"))
     assert missing_from(queue, tmp_path / "b") == []
     assert (tmp_path / "b" / "0" / "result.json").read_text() == "{}"
 

@@ -147,8 +147,7 @@ def test_a_process_declared_dead_does_not_change_its_trial(made):
     assert (first.state, first.user_attrs["claim"]) == (TrialState.RUNNING, taken)
     assert "deaths" not in first.user_attrs
     other.tell(trial, TrialState.COMPLETE, [1.0])
-    suspended.heartbeat(trial, 2.0)
-    suspended.set_attrs(trial, {"files 0": "late"})
+    suspended.set_attrs(trial, {"heartbeat": 2.0, "files 0": "late"})
     suspended.fail(trial, "late")
     (first, *_) = other.trials()
     assert (first.state, first.values) == (TrialState.COMPLETE, [1.0])
@@ -204,7 +203,7 @@ def test_trials_of_a_dead_host_are_requeued(made, monkeypatch):
     monkeypatch.setenv(HOST_ID_VARIABLE, "here")
     here.liveness = LivenessMonitor(grace=-1)  # dead if unchanged between two checks
     for mark in range(4):
-        there.heartbeat(trial, float(mark))
+        there.set_attrs(trial, {"heartbeat": float(mark)})
         assert here.reap() == []
     assert here.reap() == [trial.number]
     assert here.claim().number == trial.number
