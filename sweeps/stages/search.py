@@ -90,7 +90,7 @@ class SearchStage(Stage):
             self.queue.set_attrs(trial, encode(runs, self.files))
         results = [read_json(path / RESULT) for path in runs]
         objectives, constraints = self.plan.objectives, self.plan.constraints
-        metrics = [each.metric for each in (*objectives, *constraints)]
+        metrics = [each.metric for each in objectives] + [each.metric for each in constraints]
         values = {metric: searched(results, metric) for metric in metrics}
         if missing := [metric for metric in metrics if not math.isfinite(values[metric])]:
             reason = f"{', '.join(missing)}: not a number in the results"
