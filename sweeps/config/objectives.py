@@ -141,4 +141,4 @@ def searched(results: Sequence[Any], metric: str) -> float:
     NaN if a result does not have the metric.
     """
     values = [number_at(result, READ_IN_SEARCH.get(metric, metric)) for result in results]
-    return fmean(math.nan if value is None else value for value in values)
+    return fmean(values) if values and None not in values else math.nan

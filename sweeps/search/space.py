@@ -51,7 +51,13 @@ class Dimension:
 
     def suggest(self, trial: Trial) -> Any:
         """Suggest the value of a trial."""
-        return trial._suggest(self.name, self.distribution)
+        of = self.distribution
+        if isinstance(of, CategoricalDistribution):
+            return trial.suggest_categorical(self.name, of.choices)
+        if isinstance(of, IntDistribution):
+            return trial.suggest_int(self.name, of.low, of.high, step=of.step, log=of.log)
+        assert isinstance(of, FloatDistribution)
+        return trial.suggest_float(self.name, of.low, of.high, step=of.step, log=of.log)
 
 
 Space = Sequence[Dimension]

@@ -115,10 +115,12 @@ class Pool:
         owners: dict[Any, RunningTrial] = {
             ready: each for each in self.running for ready in (each.link, each.process.sentinel)
         }
-        for ready in wait(owners, timeout=POLL_SECONDS):  # a link comes before its sentinel
-            self._receive(owners[ready])
-            if ready == owners[ready].process.sentinel:
-                self._end(owners[ready])
+        for ready in wait(owners, timeout=POLL_SECONDS):
+            each = owners[ready]
+            if each in self.running:
+                self._receive(each)
+                if ready == each.process.sentinel:
+                    self._end(each)
 
     def _receive(self, each: RunningTrial) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Every task trains with a router of every kind, through the command."""
+"""Every task trains with half of the kinds of routers, and every kind with half of the tasks."""
 
 import json
 import math
@@ -45,8 +45,15 @@ def causal_only(task):
     return TASKS.get_part(task).causal
 
 
-@pytest.mark.parametrize("router", KINDS)
-@pytest.mark.parametrize("task", TASKS.available())
+#: Each task with every other kind, from the first or the second on in turn.
+PAIRS = [
+    (task, router)
+    for number, task in enumerate(TASKS.available())
+    for router in KINDS[number % 2 :: 2]
+]
+
+
+@pytest.mark.parametrize(("task", "router"), PAIRS)
 def test_trains(tmp_path, capsys, own_data, task, router):
     command = [f"task={task}", f"router={router}", *own_data.get(task, []), *small(task)]
     command += [*STEPS, *SOONER.get(task, [])]
