@@ -140,5 +140,6 @@ def searched(results: Sequence[Any], metric: str) -> float:
 
     NaN if a result does not have the metric.
     """
-    values = [number_at(result, READ_IN_SEARCH.get(metric, metric)) for result in results]
-    return fmean(values) if values and None not in values else math.nan
+    found = [number_at(result, READ_IN_SEARCH.get(metric, metric)) for result in results]
+    known = [value for value in found if value is not None]
+    return fmean(known) if known and len(known) == len(found) else math.nan
