@@ -1,19 +1,13 @@
-"""Character names: the data is what it says, and any router trains on it."""
+"""Character names: the data is what it says, and a network trains on it."""
 
 import unicodedata
 
-import pytest
 import torch
 
-import routers
 from tasks import TASKS
 from tasks.text.unicode_names import read_names
 
 from ..cases import result_of, train
-
-ROUTERS = [
-    name for name in routers.available() if not routers.ROUTERS.get_part(name).traits.needs_task
-]
 
 
 def test_names_and_properties():
@@ -43,10 +37,9 @@ def test_every_name_is_in_one_split():
     assert len(found.val) == len(found.test) == 1289
 
 
-@pytest.mark.parametrize("router", ROUTERS)
-def test_trains(tmp_path, router):
+def test_trains(tmp_path):
     assert TASKS.get_part("char_names").has_ids
-    train(tmp_path / "run", "task=char_names", f"router={router}", "trainer.max_steps=2")
+    train(tmp_path / "run", "task=char_names", "trainer.max_steps=2")
     result = result_of(tmp_path / "run")
     assert result["data"]["name"] == "char_names"
     assert result["scores"].keys() >= {"accuracy", "macro_f1"}
