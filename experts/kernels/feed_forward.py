@@ -29,7 +29,8 @@ def mix_feed_forward(
     Returns:
         ``(N, D)``, or ``(T, N, D)`` if weights are for ``T`` tasks.
     """
-    x, up, down = in_autocast_dtype(x, up, down)
+    if torch.is_autocast_enabled(x.device.type):
+        x, up, down = in_autocast_dtype(x, up, down)
     if routing.is_dense and routing.weight.dim() == 1 and not dropout:
         by_item = routing.weight.view(len(up), len(x)).t().to(x.dtype)
         y: Tensor = _DenseMixture.apply(x, by_item, up, down, activation)  # type: ignore[no-untyped-call]
@@ -47,7 +48,8 @@ def feed_forward(
     rows: Tensor, layout: Layout, up: Tensor, down: Tensor, activation: Activation, dropout: float
 ) -> Tensor:
     """``FFN_e(rows)``, rows ``(S, D)`` as ``layout`` has them; ``(S, D)``."""
-    rows, up, down = in_autocast_dtype(rows, up, down)
+    if torch.is_autocast_enabled(rows.device.type):
+        rows, up, down = in_autocast_dtype(rows, up, down)
     return _run(rows, None, up, down, _Settings(layout, None, activation, dropout))
 
 
@@ -137,7 +139,8 @@ class _DenseMixture(torch.autograd.Function):
         for_inner = ctx.activation.backward(for_active.mul_(weight.unsqueeze(2)), inner)
         for_up = torch.empty_like(up)
         for_x = torch.zeros_like(x)
-        multiply_each([x.t()] * len(up), for_inner.unbind(1), for_up.unbind())
-        for part, matrix in zip(for_inner.unbind(1), up.unbind(), strict=True):
+        parts = zip(for_inner.unbind(1), up.unbind(), for_up.unbind(), strict=True)
+        for part, matrix, into in parts:  # both products while the part is in the cache
+            torch.mm(x.t(), part, out=into)
             for_x.addmm_(part, matrix.t())
         return for_x, for_weight, for_up, for_down, None

@@ -37,7 +37,8 @@ def plan_for(routing: Routing, row_flops: int, x: Tensor) -> tuple["Layout", "Di
             if cost.rounded or base:
                 layout, row = padded_plus_tail(load, base, cost)
                 return layout, DispatchIndex.at_rows(routing, torch.from_numpy(row), layout.size)
-    return Ragged(routing.load), DispatchIndex.by_expert(routing)
+    index = DispatchIndex.by_expert(routing)
+    return Ragged(routing.load), index
 
 
 def may_batch(num_experts: int, num_rows: int, row_flops: int, cost: GemmCostModel) -> bool:
