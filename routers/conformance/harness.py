@@ -214,7 +214,9 @@ def loss_values(routing: Routing) -> dict[str, Tensor]:
     """Every auxiliary loss, at each of its levels, that the routing has the fields for."""
     found = {}
     for name, loss in LOSSES.items():
-        calls = {f"{name} at level {level}": {"level": level} for level in levels_of(loss)}
+        default = LOSSES.options(name).get("level")
+        others = [level for level in levels_of(loss) if level != default]
+        calls = {f"{name} at level {level}": {"level": level} for level in others}
         for label, options in {name: {}, **calls}.items():
             with suppress(ConfigError):
                 found[label] = loss(routing, **options)

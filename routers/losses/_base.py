@@ -1,6 +1,7 @@
 """The registry of auxiliary losses, and the arithmetic that several share."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import get_args, get_type_hints
 
 import torch
@@ -14,6 +15,7 @@ Loss = Callable[..., Tensor]
 LOSSES: Registry[Tensor] = Registry("losses", base=None, group="switchyard.losses", positional=1)
 
 
+@lru_cache
 def levels_of(loss: Loss) -> tuple[str, ...]:
     """The values that the argument ``level`` of a loss may take; empty if it has no such argument.
 

@@ -2,13 +2,20 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from functools import lru_cache, wraps
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .errors import OptionError, nearest_name, unknown_option
 
 _PLURAL = (Sequence, list, tuple)
+
+_signature = lru_cache(inspect.signature)
+
+
+@lru_cache
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    return get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
 
 
 def defaults(factory: Callable[..., Any], skip: int) -> dict[str, Any]:
@@ -17,7 +24,7 @@ def defaults(factory: Callable[..., Any], skip: int) -> dict[str, Any]:
     >>> defaults(lambda dim, num_experts, *, k=2: None, skip=2)
     {'k': 2}
     """
-    parameters = list(inspect.signature(factory).parameters.values())[skip:]
+    parameters = list(_signature(factory).parameters.values())[skip:]
     named = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return {p.name: p.default for p in named}
 
@@ -36,7 +43,7 @@ def check_options(
         skip: number of leading arguments that are not options (2 for ``dim, num_experts``).
     """
     allowed = defaults(factory, skip)
-    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    hints = _hints(factory)
     for name, value in options.items():
         if name not in allowed:
             raise unknown_option(key, name, sorted(allowed))
@@ -121,7 +128,7 @@ class ShowsArguments:
         @wraps(init)
         def recording(self: Any, *args: Any, **options: Any) -> None:
             if "_arguments" not in self.__dict__:  # the constructor of a base class is called later
-                call = inspect.signature(init).bind(self, *args, **options)
+                call = _signature(init).bind(self, *args, **options)
                 call.apply_defaults()
                 self.__dict__["_arguments"] = dict(list(call.arguments.items())[1:])
             init(self, *args, **options)

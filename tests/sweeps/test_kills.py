@@ -15,7 +15,7 @@ from sweeps.workers.forkserver import warm_up
 
 from .cases import ARMS, TINY, confirmed, intact, states, sweep, trials_of
 
-KILLS = 6
+KILLS = 4
 
 
 def test_killed_again_and_again(tmp_path):

@@ -1,4 +1,4 @@
-"""Every task trains with half of the kinds of routers, and every kind with half of the tasks."""
+"""Every task trains with a third of the kinds of routers, every kind with a third of the tasks."""
 
 import json
 import math
@@ -45,11 +45,11 @@ def causal_only(task):
     return TASKS.get_part(task).causal
 
 
-#: Each task with every other kind, from the first or the second on in turn.
+#: Each task with every third kind, from the first, second or third on in turn.
 PAIRS = [
     (task, router)
     for number, task in enumerate(TASKS.available())
-    for router in KINDS[number % 2 :: 2]
+    for router in KINDS[number % 3 :: 3]
 ]
 
 

@@ -6,7 +6,7 @@ from experts import mix, mix_reference
 
 from .cases import rows_of, train
 
-STEPS = 30
+STEPS = 15
 SMALL = [f"trainer.max_steps={STEPS}", "trainer.log_every_n_steps=1", "trainer.batch_size=4"]
 
 

@@ -11,7 +11,7 @@ from sweeps.statistics import LEVEL, OPPOSITE, Verdicts, Word, compare_all
 
 ACCURACY = Objective("score.value", "maximize")
 LOSS = Objective("scores.loss", "minimize")
-DRAWS = 2000
+DRAWS = 1000
 
 Sample = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 

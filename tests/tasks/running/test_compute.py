@@ -11,7 +11,7 @@ from tasks.assembly.dense_control import CONTROLS
 from tasks.config.compose import load_yaml
 from tasks.loading.batches import InOrder
 
-from ...router_samples import one_of_each, traits
+from ...router_samples import layout, one_of_each, traits
 from ..cases import NARROW, ROUTERS, TINY, checkpoint_of, train_any
 
 pytestmark = pytest.mark.usefixtures("unpadded")
@@ -79,10 +79,14 @@ def train_bank(out, bank, *overrides):
     return train_any(out, *options_for(bank), *overrides)
 
 
-@pytest.mark.parametrize("model", ["vit", "conv"])
-@pytest.mark.parametrize("router", ROUTERS)
-def test_flops_of_every_router(tmp_path, router, model):
-    bank = {"vit": "mlp", "conv": "conv"}[model]
+@pytest.mark.parametrize(
+    ("bank", "router"),
+    [
+        *(("mlp", router) for router in ROUTERS),
+        *(("conv", router) for router in one_of_each(layout, lambda name: name in ROUTERS)),
+    ],
+)
+def test_flops_of_every_router(tmp_path, bank, router):
     result = train_bank(tmp_path / "run", bank, f"router={router}", "trainer.max_steps=1")
     assert_exact(tmp_path / "run", result)
 
@@ -146,19 +150,18 @@ def test_dense_control_of_equal_parameters(tmp_path):
     assert dense["compute"]["active_parameters"] == dense["compute"]["parameters"]
 
 
-@pytest.mark.parametrize("control", CONTROLS)
 @pytest.mark.parametrize("router", ROUTERS)
-def test_every_router_has_its_dense_controls(router, control):
-    tiny = [text for text in TINY if "max_steps" not in text]
-    arms = [
-        Run(compose([*tiny, NARROW, f"router={router}", *more]))
-        for more in ([], [f"moe.control={control}"])
-    ]
-    assert not arms[1].module.auxiliary_loss.losses
-    batch = next(iter(InOrder(arms[0].data.test, 64)))
-    cost = {"iso_flop": flops_of, "iso_parameter": parameters_of}[control]
-    routed, dense = (cost(run.module.eval(), batch) for run in arms)
-    assert dense == pytest.approx(routed, rel=0.05)
+def test_every_router_has_its_dense_controls(router):
+    costs = {"iso_flop": flops_of, "iso_parameter": parameters_of}
+    assert costs.keys() == set(CONTROLS)
+    settings = [*(text for text in TINY if "max_steps" not in text), NARROW, f"router={router}"]
+    routed = Run(compose(settings))
+    batch = next(iter(InOrder(routed.data.test, 64)))
+    for control, cost in costs.items():
+        dense = Run(compose([*settings, f"moe.control={control}"]))
+        assert not dense.module.auxiliary_loss.losses
+        found, expected = (cost(run.module.eval(), batch) for run in (dense, routed))
+        assert found == pytest.approx(expected, rel=0.05)
 
 
 @pytest.mark.parametrize(
