@@ -50,28 +50,32 @@ def open_storage(url: str | None, folder: Path) -> Iterator[BaseStorage]:
         ConfigError: if it cannot be opened or written.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # the sweep prints its own messages
-    warnings.simplefilter("ignore", ExperimentalWarning)
     logging.getLogger("alembic").setLevel(logging.ERROR)
-    shown = study_url(url, folder)
-    try:
-        parsed = _parse(shown)
-        openers = {"sqlite": _open_sqlite, "grpc": _open_proxy}
-        storage, close = openers.get(parsed.get_backend_name(), _open_server)(parsed)
-    except (ValueError, SQLAlchemyError, ImportError, RuntimeError, OSError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise ConfigError(
-            f"storage={without_password(shown)}: cannot be opened ({reason}); a URL is "
-            "sqlite:///FILE, postgresql://USER@HOST/NAME (pip install "
-            "'switchyard[postgres]') or grpc://HOST:PORT (python -m sweeps proxy)"
-        ) from error
-    try:
-        yield storage
-    finally:
-        close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of samplers and proxies
+        storage, close = _open(study_url(url, folder))
+        try:
+            yield storage
+        finally:
+            close()
 
 
 #: A storage and the function that closes it.
 Opened = tuple[BaseStorage, Callable[[], None]]
+
+
+def _open(url: str) -> Opened:
+    try:
+        parsed = _parse(url)
+        openers = {"sqlite": _open_sqlite, "grpc": _open_proxy}
+        return openers.get(parsed.get_backend_name(), _open_server)(parsed)
+    except (ValueError, SQLAlchemyError, ImportError, RuntimeError, OSError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ConfigError(
+            f"storage={without_password(url)}: cannot be opened ({reason}); a URL is "
+            "sqlite:///FILE, postgresql://USER@HOST/NAME (pip install "
+            "'switchyard[postgres]') or grpc://HOST:PORT (python -m sweeps proxy)"
+        ) from error
 
 
 def _parse(url: str) -> URL:

@@ -44,9 +44,6 @@ class Bag(Backbone):
     reads = "texts"
     #: Deviation of the n-gram vectors at the start.
     spread: ClassVar[float] = 0.05
-    #: Number the weights of a linear model of the n-grams are multiplied by; 0 for no such model.
-    #: The head next to it starts at 0.
-    wide_scale: ClassVar[float] = 0.0
     rarity: Tensor
 
     def __init__(
@@ -68,35 +65,40 @@ class Bag(Backbone):
         self.ngrams = tuple(ngrams)
         rarity = inverse_document_frequency(samples.train, self.ngrams, buckets, rare)
         self.register_buffer("rarity", rarity.to(torch.get_default_dtype()))
-        if self.wide_scale:
-            self.wide = nn.Parameter(torch.zeros(len(rarity), samples.outputs))
+        self.add_linear_model(samples.outputs)
         self.table = nn.Parameter(torch.randn(len(rarity), dim) * self.spread)
         self.ngram_dropout = nn.Dropout(ngram_dropout)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(layer((dim,)) for _ in range(depth))
-        self.head = nn.Linear(dim, samples.outputs)
-        if self.wide_scale:
-            nn.init.zeros_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
+        self.head = self.make_head(dim, samples.outputs)
 
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
         """Bytes ``batch["x"]`` ``(B, L)`` to logits ``(B, classes)``."""
         grams, holds = character_grams(batch["x"], batch["mask"], self.ngrams, len(self.rarity))
         grams, weight = self.weigh(grams, holds)
         weight = F.normalize(self.ngram_dropout(weight), dim=1)
-        x = _pooled(self.table, grams, weight)
+        x = pooled(self.table, grams, weight)
         x, routings = residual(x, self.layers, repeat(self.dropout), **known(batch))
-        logits = self.head(self.dropout(x))
-        if self.wide_scale:
-            logits = self.wide_scale * _pooled(self.wide, grams, weight) + logits
-        return logits, routings
+        return self.logits(x, grams, weight), routings
+
+    def add_linear_model(self, outputs: int) -> None:
+        """Add the parameters of a linear model of the n-grams, if any, before all others."""
+
+    def make_head(self, dim: int, outputs: int) -> nn.Linear:
+        """The layer from vectors of texts to logits."""
+        return nn.Linear(dim, outputs)
+
+    def logits(self, x: Tensor, grams: Tensor, weight: Tensor) -> Tensor:
+        """Logits ``(B, classes)`` of vectors of texts ``(B, D)``, n-grams and their weights."""
+        logits: Tensor = self.head(self.dropout(x))
+        return logits
 
     def weigh(self, grams: Tensor, holds: Tensor) -> tuple[Tensor, Tensor]:
         """N-grams ``(B, G)``, as ``character_grams`` returns them, and a weight for each."""
         return grams, self.rarity[grams] * holds
 
 
-def _pooled(table: Tensor, grams: Tensor, weight: Tensor) -> Tensor:
+def pooled(table: Tensor, grams: Tensor, weight: Tensor) -> Tensor:
     """Weighted sums of rows, ``(B, D)``."""
     return F.embedding_bag(grams, table, per_sample_weights=weight, mode="sum")
 

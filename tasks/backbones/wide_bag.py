@@ -1,11 +1,11 @@
 """Logistic regression on the TF-IDF of hashed character n-grams, next to routed layers."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .._task import BACKBONES
-from .bag import Bag
+from .bag import Bag, pooled
 
 #: What the linear model's weights are multiplied by: plain descent takes steps 3 times as long
 #: in them as in the rest of the network, as the small inputs of a linear model ask for, and a
@@ -32,7 +32,18 @@ class WideBag(Bag):
     """
 
     spread = 1.0
-    wide_scale = _WIDE
+
+    def add_linear_model(self, outputs: int) -> None:
+        self.wide = nn.Parameter(torch.zeros(len(self.rarity), outputs))
+
+    def make_head(self, dim: int, outputs: int) -> nn.Linear:
+        head = super().make_head(dim, outputs)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        return head
+
+    def logits(self, x: Tensor, grams: Tensor, weight: Tensor) -> Tensor:
+        return _WIDE * pooled(self.wide, grams, weight) + super().logits(x, grams, weight)
 
     def weigh(self, grams: Tensor, holds: Tensor) -> tuple[Tensor, Tensor]:
         return tf_idf(grams, holds, self.rarity)

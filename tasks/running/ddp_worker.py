@@ -1,6 +1,7 @@
 """One process of a run on several devices."""
 
 import io
+import json
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from ..training.devices import init_process_group
 from ..training.divergence import DivergedError
 from ..training.signals import Stop, StoppedError
 from .cli import quiet
-from .launch import RankError
+from .launch import Job, RankError
 from .run import Run
 
 #: Errors that the parent reports to the user.
@@ -44,23 +45,16 @@ class Link(Stop):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(folder: str, checkpoint: str, *numbers: str) -> None:
+def main(words: str) -> None:
     """Train, then wait: the parent ends all workers when the last one is done.
 
     So no worker sees the connection of a peer closed before that peer reported its error.
-
-    Args:
-        folder: of the run; its configuration is there.
-        checkpoint: the checkpoint to resume from, or nothing.
-        numbers: the rank, the number of ranks, the port of the store where they meet, the file
-            descriptor of the connection to the parent, 1 if there is a terminal to draw on.
+    ``words`` is a ``Job`` in JSON.
     """
-    rank, world_size, port, descriptor, draws = map(int, numbers)
-    link = Link(Connection(descriptor))
+    job = Job(**json.loads(words))
+    link = Link(Connection(job.descriptor))
     quiet()
-    console = Console() if draws else Console(file=io.StringIO())
-    resume = Path(checkpoint) if checkpoint else None
-    end = _end(Rank(rank, world_size), port, Path(folder), resume, console, link)
+    end = _end(job, Console() if job.draws else Console(file=io.StringIO()), link)
     sys.stdout.flush()
     sys.stderr.flush()
     link.connection.send(end)
@@ -68,14 +62,14 @@ def main(folder: str, checkpoint: str, *numbers: str) -> None:
         time.sleep(60)
 
 
-def _end(
-    rank: Rank, port: int, folder: Path, checkpoint: Path | None, console: Console, link: Link
-) -> Exception | None:
+def _end(job: Job, console: Console, link: Link) -> Exception | None:
     """Train and return the error that ended the run, or None."""
+    folder, rank = Path(job.folder), Rank(job.rank, job.world_size)
+    checkpoint = Path(job.checkpoint) if job.checkpoint else None
     try:
         run = Run(compose([], base=load_yaml(folder / CONFIG)), rank)
         torch.set_num_threads(max(1, torch.get_num_threads() // rank.world_size))
-        init_process_group(rank, port, run.config.trainer.accelerator)
+        init_process_group(rank, job.port, run.config.trainer.accelerator)
         send = link.connection.send
         fitted = run.fit(folder, checkpoint, console, link, lambda *values: send(values))
         if rank.rank == 0:
@@ -89,4 +83,4 @@ def _end(
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

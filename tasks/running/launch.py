@@ -7,6 +7,7 @@ error that ended it; the parent sends the number of a signal that asks it to sto
 """
 
 import fcntl
+import json
 import math
 import os
 import signal
@@ -16,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -44,6 +45,24 @@ class RankError(RuntimeError):
 
 class RankDiedError(RuntimeError):
     """A worker process died; the run can resume from its last checkpoint."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker process is to do; it reads the configuration in the folder.
+
+    ``checkpoint`` is the checkpoint to resume from, ``port`` that of the store where ranks meet,
+    ``descriptor`` the file descriptor of the connection to the parent; ``draws`` is True if there
+    is a terminal to draw on.
+    """
+
+    folder: str
+    rank: int
+    world_size: int
+    checkpoint: str | None
+    port: int
+    descriptor: int
+    draws: bool
 
 
 @dataclass(frozen=True)
@@ -113,7 +132,7 @@ def _supervise(
         for link in wait(list(running), LOOK_SECONDS):
             message = running[link].receive()
             if isinstance(message, tuple):
-                if on_validation is not None:
+                if on_validation is not None and failure is None:
                     on_validation(*message)
                 continue
             del running[link]
@@ -140,10 +159,10 @@ def _workers(
             for rank in range(devices):
                 here, there = Pipe()
                 held.enter_context(here)
-                numbers = (rank, devices, store.port, there.fileno(), int(draws))
-                words = [str(folder), str(checkpoint or ""), *map(str, numbers)]
+                path = None if checkpoint is None else str(checkpoint)
+                job = Job(str(folder), rank, devices, path, store.port, there.fileno(), draws)
                 with there:
-                    process = _start(words, rank, (there.fileno(), lock.fileno()))
+                    process = _start(job, (job.descriptor, lock.fileno()))
                 workers.append(Worker(rank, process, here))
             yield workers
         finally:  # files are written by renames, so none is left half-written
@@ -170,7 +189,7 @@ def _store(devices: int) -> Any:
     )
 
 
-def _start(words: list[str], rank: int, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
+def _start(job: Job, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
     """Start a worker; it blocks the signals that are for this process.
 
     Ranks communicate within this machine, without warnings.
@@ -178,11 +197,11 @@ def _start(words: list[str], rank: int, inherited: Sequence[int]) -> subprocess.
     loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
     within = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), loopback)
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # what is found here
-    own = {"PYTHONPATH": paths, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    own = {"PYTHONPATH": paths, "LOCAL_RANK": str(job.rank), "NODE_RANK": "0"}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "tasks.running.ddp_worker", *words],
+            [sys.executable, "-m", "tasks.running.ddp_worker", json.dumps(asdict(job))],
             env={"TORCH_CPP_LOG_LEVEL": "ERROR", **within, **os.environ, **own},
             stdin=subprocess.DEVNULL,
             pass_fds=inherited,

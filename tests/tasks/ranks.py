@@ -1,5 +1,6 @@
 """Processes of runs on several devices, as the system sees them."""
 
+import json
 import os
 import signal
 import time
@@ -17,9 +18,9 @@ def ranks_of(folder: Path) -> list[int]:
         except (OSError, UnicodeDecodeError):  # not a process, or gone
             continue
         if "tasks.running.ddp_worker" in words:
-            of, _, rank = words[words.index("tasks.running.ddp_worker") + 1 :][:3]
-            if of.startswith(str(folder)):
-                found.append((int(rank), int(entry.name)))
+            job = json.loads(words[words.index("tasks.running.ddp_worker") + 1])
+            if job["folder"].startswith(str(folder)):
+                found.append((job["rank"], int(entry.name)))
     return [process for _, process in sorted(found)]
 
 

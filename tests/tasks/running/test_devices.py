@@ -242,8 +242,9 @@ def started(arguments):
         ([RankError("device 0: broken"), ...], RankError, "device 0: broken"),
         ([StoppedError(signal.SIGINT), ...], StoppedError, "SIGINT"),
         ([(1, {"score.value": 0.5}), ...], EarlyError, "1 0.5"),
+        ([RankError("device 0: broken"), (1, {"score.value": 0.5})], RankError, "device 0: broken"),
     ],
-    ids=["killed", "known", "broken", "stopped", "told"],
+    ids=["killed", "known", "broken", "stopped", "validated", "validated after an error"],
 )
 def test_the_cause_of_an_end_is_found(monkeypatch, said, error, words):
     """None is the end of a process that said nothing, and ``...`` one that continues."""
