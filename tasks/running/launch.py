@@ -49,7 +49,7 @@ class RankDiedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker process is to do; it reads the configuration in the folder.
+    """The work of a worker process, which reads the configuration in the folder.
 
     ``checkpoint`` is the checkpoint to resume from, ``port`` that of the store where ranks meet,
     ``descriptor`` the file descriptor of the connection to the parent; ``draws`` is True if there
