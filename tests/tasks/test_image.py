@@ -214,14 +214,9 @@ def test_conv_works_on_eight_by_eight(tmp_path):
 # ---- training ----
 
 
-@pytest.mark.parametrize(
-    ("model", "router"),
-    [
-        *(("resnet", router) for router in ROUTERS),
-        *(("vit", router) for router in one_of_each(layout, lambda name: name in ROUTERS)),
-    ],
-)
-def test_every_router_trains(tmp_path, path, model, router):
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("router", one_of_each(layout, lambda name: name in ROUTERS))
+def test_every_kind_of_router_trains(tmp_path, path, model, router):
     run = ("trainer.max_steps=2", "trainer.batch_size=32", f"router={router}", "moe.num_experts=4")
     train(tmp_path / "run", *settings(path, model, *run))
     result = result_of(tmp_path / "run")

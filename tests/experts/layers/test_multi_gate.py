@@ -27,7 +27,12 @@ TOPOLOGIES = {
     ),
 }
 ONE_STREAM = ("mmoe", "renumbered")
-PAIRS = [(topology, router) for topology in TOPOLOGIES for router in routers.available()]
+#: Every router with gates that share all experts, one of each kind with the other topologies.
+PAIRS = [
+    (topology, router)
+    for topology in TOPOLOGIES
+    for router in (routers.available() if topology == "mmoe" else one_of_each(layout))
+]
 
 
 def blends(router):

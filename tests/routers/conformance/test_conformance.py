@@ -55,6 +55,7 @@ def test_every_router(router, check):
     check(router)
 
 
+@pytest.mark.usefixtures("one_size")
 @pytest.mark.parametrize("build", GATED, ids=lambda build: build.__name__)
 def test_every_learned_router_with_another_gate(build):
     """What does not read scores is the same for any gate, and not checked again."""

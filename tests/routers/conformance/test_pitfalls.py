@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from routers import CheckError
-from routers.conformance.harness import subjects
 from routers.conformance.suite import CHECKS, _result, name
 
 from .faulty_routers import memory
@@ -24,12 +23,6 @@ CHECK = {name(check): check for check in CHECKS}
 def forgets():
     yield
     memory.KEPT.clear()
-
-
-@pytest.fixture(autouse=True)
-def one_size(monkeypatch):
-    """Enough to see every trap, in half the time."""
-    monkeypatch.setattr("routers.conformance.suite.subjects", lambda build: subjects(build)[:1])
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +38,7 @@ def failure(planted, candidate):
     return _result(CHECK[planted.check], candidate, {}).failure
 
 
+@pytest.mark.usefixtures("one_size")
 @pytest.mark.parametrize("planted", PLANTS, ids=lambda planted: planted.label)
 def test_caught(planted, monkeypatch, record):
     sound = planted.sound()

@@ -150,8 +150,8 @@ def test_dense_control_of_equal_parameters(tmp_path):
     assert dense["compute"]["active_parameters"] == dense["compute"]["parameters"]
 
 
-@pytest.mark.parametrize("router", ROUTERS)
-def test_every_router_has_its_dense_controls(router):
+@pytest.mark.parametrize("router", one_of_each(layout, lambda name: name in ROUTERS))
+def test_every_kind_of_router_has_its_dense_controls(router):
     costs = {"iso_flop": flops_of, "iso_parameter": parameters_of}
     assert costs.keys() == set(CONTROLS)
     settings = [*(text for text in TINY if "max_steps" not in text), NARROW, f"router={router}"]

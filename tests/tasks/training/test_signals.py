@@ -14,7 +14,7 @@ from tasks import main
 
 from ..cases import NARROW, TINY, assert_same_run, checkpoint_of, train
 
-LONG = ("trainer.batch_size=16", "trainer.max_epochs=3", "trainer.max_steps=-1")
+LONG = ("trainer.batch_size=16", "trainer.max_epochs=2", "trainer.max_steps=-1")
 ROOT = Path(__file__).parents[3]
 
 
