@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -77,8 +78,8 @@ def _end(job: Job, console: Console, link: Link) -> Exception | None:
     except KNOWN as error:
         return error
     except Exception as error:
-        sys.excepthook(type(error), error, error.__traceback__)
-        return RankError(f"device {rank.rank}: {type(error).__name__}: {error}")
+        message = f"device {rank.rank}: {type(error).__name__}: {error}"
+        return RankError(message, traceback.format_exc())
     return None
 
 

@@ -40,7 +40,18 @@ CAUSE_SECONDS = 3.0
 
 
 class RankError(RuntimeError):
-    """A worker failed with an unexpected error; its traceback is in the output."""
+    """A worker failed with an unexpected error; ``trace`` is its traceback.
+
+    The parent prints it unless the cause was another one: the death of a peer is an unexpected
+    error for every rank that waits for it.
+    """
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message, trace)  # what is pickled
+        self.trace = trace
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class RankDiedError(RuntimeError):
@@ -142,6 +153,7 @@ def _supervise(
             elif message is not None:
                 raise message
     if failure is not None:
+        sys.stderr.write(failure.trace)
         raise failure
 
 
