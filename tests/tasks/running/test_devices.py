@@ -231,25 +231,26 @@ def started(arguments):
 
 
 @pytest.mark.parametrize(
-    ("said", "error", "words"),
+    ("said", "error", "words", "printed"),
     [
         (
             [RankError("device 0: lost its peer", "Traceback"), None],
             RankDiedError,
             "device 1: killed by SIGKILL",
+            "",
         ),
-        ([RankError("a"), DivergedError("b")], DivergedError, "b"),
-        ([RankError("device 0: broken", "Traceback"), ...], RankError, "device 0: broken$"),
-        ([StoppedError(signal.SIGINT), ...], StoppedError, "SIGINT"),
-        ([(1, {"score.value": 0.5}), ...], EarlyError, "1 0.5"),
-        ([RankError("device 0: broken"), (1, {"score.value": 0.5})], RankError, "device 0: broken"),
+        ([RankError("a"), DivergedError("b")], DivergedError, "b", ""),
+        ([RankError("device 0: broken", "Traceback"), ...], RankError, "broken", "Traceback"),
+        ([StoppedError(signal.SIGINT), ...], StoppedError, "SIGINT", ""),
+        ([(1, {"score.value": 0.5}), ...], EarlyError, "1 0.5", ""),
+        ([RankError("broken"), (1, {"score.value": 0.5})], RankError, "broken", ""),
     ],
     ids=["killed", "known", "broken", "stopped", "validated", "validated after an error"],
 )
-def test_the_cause_of_an_end_is_found(monkeypatch, capsys, said, error, words):
+def test_the_cause_of_an_end_is_found(monkeypatch, capsys, said, error, words, printed):
     """None is the end of a process that said nothing, and ``...`` one that continues.
 
-    A traceback is printed if it is the cause.
+    The traceback that is printed is that of the cause.
     """
     monkeypatch.setattr("tasks.running.launch.CAUSE_SECONDS", 0.1)
 
@@ -267,7 +268,7 @@ def test_the_cause_of_an_end_is_found(monkeypatch, capsys, said, error, words):
                 there.send(words_of_it)
         with pytest.raises(error, match=words):
             _supervise(members, Signals(), tell)
-    assert capsys.readouterr().err == ("Traceback" if words.endswith("$") else "")
+    assert capsys.readouterr().err == printed
 
 
 def test_a_signal_for_a_rank_that_is_gone():
