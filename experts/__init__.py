@@ -1,5 +1,9 @@
 """Experts do the work: one architecture, one file, all experts of a layer in one bank."""
 
+from switchyard_moe import check_packages
+
+check_packages("experts")
+
 from routers.plugins import import_parts
 
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked

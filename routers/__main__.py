@@ -27,13 +27,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("options", nargs="*", metavar="key=value", help="options of its constructor")
     check.set_defaults(run=_check)
     parser.add_argument("--markdown", action="store_true", help="print the catalogue as Markdown")
-    parser.add_argument(
-        "--plugins", metavar="MODULE", action="append", default=[], help="import more routers"
-    )
-    parser.set_defaults(run=_list)
+    for command, dest in ((parser, "plugins"), (check, "check_plugins")):
+        command.add_argument(
+            "--plugins",
+            metavar="MODULE",
+            action="append",
+            default=[],
+            dest=dest,
+            help="import more routers",
+        )
+    parser.set_defaults(run=_list, check_plugins=[])
     chosen = parser.parse_args(arguments)
     try:
-        load_plugins(chosen.plugins)
+        load_plugins([*chosen.plugins, *chosen.check_plugins])
         return int(chosen.run(chosen, Console(highlight=False)))
     except ConfigError as error:
         print(error, file=sys.stderr)

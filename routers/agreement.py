@@ -45,8 +45,8 @@ class Agreement(Router):
         gate: GateSpec = "linear",
     ) -> None:
         super().__init__(dim, num_experts)
-        if rounds < 1:
-            raise OptionError("rounds", rounds, "an integer >= 1")
+        if not 1 <= rounds <= 1000:
+            raise OptionError("rounds", rounds, "an integer in [1, 1000]")
         self.execution = Combine(AgreementRounds(rounds, squash))
         self.gate = self.build_gate(gate)
 

@@ -43,8 +43,8 @@ class Sinkhorn(Router):
     ) -> None:
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
-        if rounds < 1:
-            raise OptionError("rounds", rounds, "an integer >= 1")
+        if not 1 <= rounds <= 1000:
+            raise OptionError("rounds", rounds, "an integer in [1, 1000]")
         self.k = k
         self.rounds = rounds
         self.weigh = _sigmoid_weights if k == 1 else softmax_weights

@@ -1,5 +1,9 @@
 """Sweeps compare routers: equal budgets, several objectives, fresh seeds for reported scores."""
 
+from switchyard_moe import check_packages
+
+check_packages("sweeps")
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -1,5 +1,9 @@
 """Tasks define what is learned: data, network, loss and score; and the command that trains."""
 
+from switchyard_moe import check_packages
+
+check_packages("tasks")
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +27,7 @@ from .assembly.build import (
     build_control,
     build_task,
     prepare_routers,
+    read_data,
     routed_layers,
 )
 from .augmentations import AUGMENTATIONS, Augmentation
@@ -34,9 +39,11 @@ from .multi_target.weightings import WEIGHTINGS, Weighting
 from .readers import TextSource, read_texts
 from .running.cli import main, quiet
 from .running.compute import Compute
+from .running.file_lock import file_lock
 from .running.launch import RankDiedError, death
-from .running.run_dir import RESULT, read_json, write_json, write_text
+from .running.run_dir import FORMAT, RESULT, check_format, read_json, write_json, write_text
 from .running.train import train
+from .running.trained import load
 from .text.unicode_names import read_names
 from .training.divergence import DivergedError
 from .training.signals import StoppedError
@@ -70,6 +77,7 @@ __all__ = [
     "AUGMENTATIONS",
     "BACKBONES",
     "CONF",
+    "FORMAT",
     "RESULT",
     "SHARINGS",
     "TASKS",
@@ -100,14 +108,18 @@ __all__ = [
     "build_backbone",
     "build_control",
     "build_task",
+    "check_format",
     "check_ranges",
     "compose",
     "death",
     "experiments",
+    "file_lock",
+    "load",
     "main",
     "overrides",
     "prepare_routers",
     "quiet",
+    "read_data",
     "read_json",
     "read_names",
     "read_texts",

@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -45,6 +45,7 @@ class Data:
         sha256: of its content, so that a result names what it was measured on.
         train, val, test: the splits.
         split_sha256: of which rows went where, where the splits are not the source's own.
+        made: names of the splits that were taken from training rows.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Data:
     val: Batch
     test: Batch
     split_sha256: str | None = None
+    made: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ class Task(ABC):
     ``augment`` (training only), ``collate`` and, if a router reads ids, ``describe``, then the
     network and ``loss``. An evaluation updates ``measures``, combines them with ``overall`` and
     counts the rows of each expert by ``kinds``. ``features`` describes ids to routers that
-    prepare themselves from the training set.
+    prepare themselves from the training set. ``predictions`` and ``other_data`` are for the use of
+    a trained network.
 
     Class attributes:
         score: name and direction of the result.
@@ -164,6 +167,14 @@ class Task(ABC):
     def data(self) -> Data:
         """The data, the same for every seed."""
 
+    def other_data(self, source: Mapping[str, Any], labelled: bool) -> Data:
+        """The data with a test split from another source, named by values of the option ``data``.
+
+        Labels and whatever is fitted to data stay those of the training split. If not
+        ``labelled``, the source needs no labels, and what the batch holds as such has no meaning.
+        """
+        raise ConfigError(f"{type(self).__name__}: this task cannot read other data to test on")
+
     @abstractmethod
     def backbone(self, layer: Layer) -> Backbone:
         """Build a network whose routed layers come from ``layer``; called after ``data``."""
@@ -184,6 +195,13 @@ class Task(ABC):
         """Labelings of samples: which expert works on which class, language or domain."""
         return ()
 
+    def predictions(self, output: Any, batch: Batch) -> dict[str, list[Any]]:
+        """Columns of a table of predictions by name, a value for each of ``B`` samples.
+
+        ``class_columns`` makes those of a class.
+        """
+        raise ConfigError(f"{type(self).__name__}: this task defines no predictions of samples")
+
     def augment(self, batch: Batch) -> Batch:
         """A random variant of a training batch; called before ``collate``."""
         return batch
@@ -201,6 +219,21 @@ class Task(ABC):
         return batch["x"]
 
 
+def class_columns(name: str, classes: Sequence[str], probabilities: Tensor) -> dict[str, list[Any]]:
+    """Columns of predictions of a class: the most probable one, and all probabilities ``(B, C)``.
+
+    >>> from torch import tensor
+    >>> class_columns("animal", ("cat", "dog"), tensor([[0.25, 0.75]]))
+    {'animal': ['dog'], 'animal/cat': [0.25], 'animal/dog': [0.75]}
+    """
+    columns: dict[str, list[Any]] = {
+        name: [classes[place] for place in probabilities.argmax(1).tolist()]
+    }
+    for label, values in zip(classes, probabilities.unbind(1), strict=True):
+        columns[f"{name}/{label}"] = values.tolist()
+    return columns
+
+
 TASKS = Registry("task", Task, group="switchyard.tasks", positional=0)
 
 BACKBONES = Registry("model", Backbone, group="switchyard.backbones", positional=2)
@@ -211,6 +244,16 @@ def check_counts(**counts: int) -> None:
     for name, value in counts.items():
         if value < 1:
             raise OptionError(name, value, "an integer >= 1")
+
+
+#: Largest number of layers; more is taken for a typing error, as each is built.
+MAX_DEPTH = 1024
+
+
+def check_depth(depth: int) -> None:
+    """Raise ``OptionError`` for a number of layers outside [1, 1024]."""
+    if not 1 <= depth <= MAX_DEPTH:
+        raise OptionError("depth", depth, f"an integer in [1, {MAX_DEPTH}]")
 
 
 def check_rates(**rates: float) -> None:

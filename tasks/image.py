@@ -10,7 +10,15 @@ from torch.nn import functional as F
 
 from ._task import TASKS, Batch, Data, MetricSpec
 from .bases.images import ImageTask
-from .readers import DataError, Images, ImageSource, Splits, read_images, source_of
+from .readers import (
+    DataError,
+    Images,
+    ImageSource,
+    Splits,
+    read_images,
+    read_other_images,
+    source_of,
+)
 
 #: Shortest side of an image, in pixels.
 MIN_SIDE = 8
@@ -66,9 +74,10 @@ class Image(ImageTask):
         return mean_and_deviation(self.images.train.x)
 
     def data(self) -> Data:
-        found = self.images
-        splits = [{"x": part.x, "y": part.y} for part in (found.train, found.val, found.test)]
-        return Data(found.name, found.sha256, splits[0], splits[1], splits[2], found.split_sha256)
+        return _data(self.images)
+
+    def other_data(self, source: Mapping[str, Any], labelled: bool) -> Data:
+        return _data(read_other_images(source_of(ImageSource, source), self.images, labelled))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -94,6 +103,12 @@ class Image(ImageTask):
     def pixels(self, batch: Batch) -> Tensor:
         mean, deviation = (each.to(batch["x"].device) for each in self.scale)
         return batch["x"].float() * deviation + mean
+
+
+def _data(found: Splits[Images]) -> Data:
+    parts = (found.train, found.val, found.test)
+    train, val, test = ({"x": part.x, "y": part.y} for part in parts)
+    return Data(found.name, found.sha256, train, val, test, found.split_sha256, found.made)
 
 
 def mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ._task import TASKS
+from ._task import TASKS, Data
 from .bases.language import Language
-from .readers import CorpusSource, Splits, read_corpus, source_of
+from .readers import CorpusSource, Splits, read_corpus, read_other_corpus, source_of
 
 
 @TASKS.register("language_model")
@@ -47,6 +47,9 @@ class LanguageModel(Language):
 
     def corpus(self) -> Splits[Tensor]:
         return self.text
+
+    def other_data(self, source: Mapping[str, Any], labelled: bool) -> Data:
+        return self.data_of(read_other_corpus(source_of(CorpusSource, source), self.text))
 
     @cached_property
     def text(self) -> Splits[Tensor]:

@@ -14,7 +14,15 @@ from ._task import TASKS, Batch, Data, check_counts, check_rates
 from .backbones._tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
 from .bases.multi_target import MultiTask
 from .multi_target.targets import Target
-from .readers import DataError, Splits, Table, TableSource, read_table, source_of
+from .readers import (
+    DataError,
+    Splits,
+    Table,
+    TableSource,
+    read_other_table,
+    read_table,
+    source_of,
+)
 
 #: Different labels that the scores of each kind of target need: AUC ranks one class above another.
 MIN_LABELS = {"binary": 2, "classes": 1, "number": 1}
@@ -92,8 +100,21 @@ class TableTargets(MultiTask):
         table = self.table
         for split in ("val", "test"):
             _check_judged(self.source.title, split, getattr(table, split))
-        train, val, test = (_batch(split) for split in (table.train, table.val, table.test))
-        return Data(table.name, table.sha256, train, val, test, table.split_sha256)
+        return _data(table)
+
+    def other_data(self, source: Mapping[str, Any], labelled: bool) -> Data:
+        other = source_of(TableSource, source)
+        table = read_other_table(self.source, other, labelled)
+        if labelled:
+            _check_judged(other.title, "test", table.test)
+            for target, labels in zip(self.targets, table.test.targets.unbind(1), strict=True):
+                if target.complete and labels.isnan().any():
+                    raise DataError(
+                        f"{other.title}: {int(labels.isnan().sum())} rows lack target "
+                        f"{target.name!r}, which every row of the training data has; fill or "
+                        "remove them"
+                    )
+        return _data(table)
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:
@@ -143,6 +164,11 @@ class TableTargets(MultiTask):
             dim=self.dim,
             dropout=self.column_dropout,
         )
+
+
+def _data(table: Splits[Table]) -> Data:
+    train, val, test = (_batch(split) for split in (table.train, table.val, table.test))
+    return Data(table.name, table.sha256, train, val, test, table.split_sha256, table.made)
 
 
 def _batch(table: Table) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ import hashlib
 import math
 from itertools import repeat
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from ._task import (
     MetricSpec,
     Score,
     Task,
-    check_counts,
+    check_depth,
+    class_columns,
 )
 from .backbones._blocks import residual
 
@@ -69,7 +71,7 @@ class Planted(Task):
                 raise OptionError(name, value, "an integer >= 2")
         if dim <= clusters:
             raise OptionError("dim", dim, f"an integer > clusters={clusters}")
-        check_counts(depth=depth)
+        check_depth(depth)
         if not 0 < separation < math.inf:
             raise OptionError("separation", separation, "a finite number > 0")
         self.clusters = clusters
@@ -114,6 +116,11 @@ class Planted(Task):
         from torchmetrics.classification import MulticlassAccuracy
 
         return {"accuracy": MetricSpec(MulticlassAccuracy(self.classes, average="micro"))}
+
+    def predictions(self, output: Tensor, batch: Batch) -> dict[str, list[Any]]:
+        return class_columns(
+            "class", tuple(map(str, range(self.classes))), output.double().softmax(1)
+        )
 
     def kinds(self) -> tuple[Labeling, ...]:
         return (Labeling("cluster", tuple(map(str, range(self.clusters))), itemgetter("cluster")),)

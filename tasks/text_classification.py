@@ -3,9 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ._task import TASKS
+from ._task import TASKS, Data
 from .bases.text import Text
-from .readers import Splits, Texts, TextSource, read_texts, source_of
+from .readers import (
+    DataError,
+    Splits,
+    Texts,
+    TextSource,
+    read_other_texts,
+    read_texts,
+    source_of,
+)
 
 
 @TASKS.register("text_classification")
@@ -46,3 +54,16 @@ class TextClassification(Text):
 
     def read(self) -> Splits[Texts]:
         return read_texts(self.source)
+
+    def other_data(self, source: Mapping[str, Any], labelled: bool) -> Data:
+        named = source_of(TextSource, source)
+        found = read_other_texts(named, self.texts, labelled)
+        if labelled and found.test.group is not None:
+            rows = found.test.group.bincount(minlength=len(found.test.groups)).tolist()
+            if 0 in rows:
+                group = found.test.groups[rows.index(0)]
+                raise DataError(
+                    f"{named.title}: no row has the {self.group_name} {group!r}, and the score is "
+                    "the mean over all; add such rows"
+                )
+        return self.data_of(found)

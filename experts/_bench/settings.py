@@ -28,7 +28,7 @@ _CHOICES: Mapping[str, Collection[str]] = {
     "allocator": ("tuned", "default"),
 }
 
-_PACKAGES = ("switchyard", "transformers", "pytorch-mixtures", "st-moe-pytorch", "numpy")
+_PACKAGES = ("switchyard-moe", "transformers", "pytorch-mixtures", "st-moe-pytorch", "numpy")
 
 #: Prefixes of environment variables that affect performance.
 _VARIABLES = ("OMP_", "MKL_", "MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "PYTORCH_", "CUDA_VISIBLE")

@@ -77,10 +77,15 @@ class NoOpBank(Bank):
         self.row_axes = bank.row_axes
         # merging is not part of the experts
         self.expert_parameters = tuple(f"bank.{name}" for name in bank.expert_parameters)
-        self.row_shape: tuple[int, ...] = ()
+        self._row_shapes: list[tuple[int, ...]] = []  # also of shallow copies, as merging makes
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of a row in the last forward pass; ``()`` before it."""
+        return self._row_shapes[-1] if self._row_shapes else ()
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
-        self.row_shape = tuple(rows.shape[1:])
+        self._row_shapes[:] = [tuple(rows.shape[1:])]
         return rows
 
     def pool(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

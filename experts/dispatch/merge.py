@@ -1,16 +1,19 @@
 """Execution by merged experts: their parameters are averaged, one expert per part of the items."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import torch
-from torch import Tensor
-from torch.func import functional_call
+from torch import Tensor, nn
 
 from routers import ConfigError, Routing
 from routers.routing import Merge
 
 from .._bank import Bank
 from .mix import execute, execution_flops
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def check_merges(bank: Bank) -> None:
@@ -51,13 +54,38 @@ def _mixed(
     for name in bank.expert_parameters:
         stack = bank.get_parameter(name)
         means = weight.to(stack.dtype) @ stack.flatten(1)
-        merged[name] = means.view(-1, *stack.shape[1:])
+        merged[stack] = means.view(-1, *stack.shape[1:])
+    merged_bank = with_parameters(bank, merged)
     if real is None:
         load = torch.full(weight.shape[:1], len(x) // len(weight), device=x.device)
-        out: Tensor = functional_call(bank, merged, (x, load, mask))
+        out: Tensor = merged_bank(x, load, mask)
         return out.to(x.dtype)
     row = real.nonzero().squeeze(1)
     load = real.view(len(weight), -1).sum(1)
     row_mask = None if mask is None else mask.index_select(0, row)
-    out = functional_call(bank, merged, (x.index_select(0, row), load, row_mask))
+    out = merged_bank(x.index_select(0, row), load, row_mask)
     return torch.zeros_like(x).index_copy(0, row, out.to(x.dtype))
+
+
+def with_parameters(module: M, values: Mapping[nn.Parameter, Tensor]) -> M:
+    """A shallow copy of a module with other tensors in place of some parameters.
+
+    The module itself stays as it is, so that other threads can use it. ``functional_call`` would
+    exchange its parameters for the time of the call.
+
+    Raises:
+        ConfigError: if ``forward`` was replaced on the instance, which the copy cannot follow.
+    """
+    if "forward" in vars(module):
+        name = type(module).__name__
+        raise ConfigError(
+            f"expert: {name}.forward is replaced on an instance, whose parameters router=merged "
+            "cannot average; use a subclass or a forward hook"
+        )
+    twin = copy.copy(module)
+    parameters, modules = module._parameters.items(), module._modules.items()
+    twin.__dict__.update(
+        _parameters={n: p if p is None else values.get(p, p) for n, p in parameters},
+        _modules={n: m if m is None else with_parameters(m, values) for n, m in modules},
+    )
+    return twin

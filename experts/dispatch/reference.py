@@ -4,13 +4,13 @@ from functools import singledispatch
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from routers import Routing
 from routers.routing import Combine, Merge, Slots
 
 from .._bank import Bank
+from .merge import with_parameters
 from .slots import to_items, to_slots
 
 
@@ -50,11 +50,12 @@ def _merged(merge: Merge, x: Tensor, routing: Routing, bank: Bank, mask: Tensor 
             own = routing.item == i
             means = {}
             for name in bank.expert_parameters:
-                parameters = bank.get_parameter(name)[routing.expert[own]]
-                means[name] = torch.tensordot(weight[own, task].to(x.dtype), parameters, 1)[None]
+                stack = bank.get_parameter(name)
+                parameters = stack[routing.expert[own]]
+                means[stack] = torch.tensordot(weight[own, task].to(x.dtype), parameters, 1)[None]
             row_mask = None if mask is None else mask[i : i + 1]
             load = torch.ones(1, dtype=torch.int64)
-            rows[i] = functional_call(bank, means, (x[i : i + 1], load, row_mask))[0]
+            rows[i] = with_parameters(bank, means)(x[i : i + 1], load, row_mask)[0]
         per_task.append(torch.stack(rows) if rows else torch.zeros_like(x))
     return per_task[0] if routing.weight.dim() == 1 else torch.stack(per_task)
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from typing import Self
+
+#: Least similarity of a name that is suggested for another, the default of ``difflib``.
+NEAR = 0.6
 
 
 class ConfigError(ValueError):
@@ -84,8 +87,17 @@ def option_errors_under(key: str) -> Iterator[None]:
 
 
 def nearest_name(name: str, allowed: Iterable[str]) -> str:
-    """The last part of a message about an unknown name: the nearest match and all valid names."""
-    names = list(allowed)
-    near = get_close_matches(name, names, n=1, cutoff=0.4)
-    guess = f"; did you mean {near[0]!r}?" if near else "."
+    """The last part of a message about an unknown name: the nearest match and all valid names.
+
+    Of equally near names the first is taken; there is no guess if none is near.
+
+    >>> nearest_name("epochs", ["max_epochs", "min_epochs"])
+    "unknown; did you mean 'max_epochs'? Allowed: max_epochs, min_epochs"
+    >>> nearest_name("verbose", ["k", "gate"])
+    'unknown. Allowed: k, gate'
+    """
+    names = [str(each) for each in allowed]
+    likeness = [SequenceMatcher(None, each, name).ratio() for each in names]
+    best = max(likeness, default=0.0)
+    guess = f"; did you mean {names[likeness.index(best)]!r}?" if best >= NEAR else "."
     return f"unknown{guess} Allowed: {', '.join(names) or 'none'}"

@@ -1,6 +1,7 @@
 """Names for parts: a decorator, plug-in modules, entry points and ``module:Class``."""
 
 import importlib
+import inspect
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -79,7 +80,7 @@ class Registry(Mapping[str, Any], Generic[Part]):
         if ":" in name:
             return self._check_kind(name, _import_object(self.key, name))
         if entry is not None:
-            with _importing(self.key, name):
+            with _importing(self.key, name, _package(entry)):
                 part = entry.load()
             return self._check_kind(name, part)
         raise unknown(self.key, name, self.available())
@@ -131,6 +132,12 @@ class Registry(Mapping[str, Any], Generic[Part]):
             raise ConfigError(
                 f"{self.key}={name}: {_home(part)} is not a subclass of {_home(self.base)}"
             )
+        if inspect.isabstract(part):
+            missing = ", ".join(sorted(part.__abstractmethods__))
+            raise ConfigError(
+                f"{self.key}={name}: {_home(part)} does not implement {missing}; "
+                "implement it, or name a subclass that does"
+            )
         return part
 
     __getitem__ = get_part
@@ -171,8 +178,11 @@ def _import_module(key: str, module: str) -> Any:
 
 
 @contextmanager
-def _importing(key: str, name: str) -> Iterator[None]:
-    """Convert exceptions raised by an import to a ``ConfigError`` with file and line."""
+def _importing(key: str, name: str, package: str = "") -> Iterator[None]:
+    """Convert exceptions raised by an import to a ``ConfigError`` with file and line.
+
+    ``package`` describes the installed package that declares the name, if one does.
+    """
     module = name.partition(":")[0]
     try:
         yield
@@ -182,12 +192,19 @@ def _importing(key: str, name: str) -> Iterator[None]:
         lacks = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
         if lacks and (module == lacks or module.startswith(f"{lacks}.")):
             raise ConfigError(
-                f"{key}={name}: no such module; run from the folder that holds it "
+                f"{key}={name}{package}: no such module; run from the folder that holds it "
                 "or add that folder to PYTHONPATH"
             ) from error
         raise ConfigError(
-            f"{key}={name}: cannot be imported; {_place(error)}: {type(error).__name__}: {error}"
+            f"{key}={name}{package}: cannot be imported; "
+            f"{_place(error)}: {type(error).__name__}: {error}"
         ) from error
+
+
+def _package(entry: EntryPoint) -> str:
+    """The package of an entry point, for errors; empty if it is unknown."""
+    package = getattr(entry, "dist", None)
+    return "" if package is None else f" (of the installed package {package.name})"
 
 
 def _place(error: Exception) -> str:

@@ -493,7 +493,7 @@ class Routing:
         ``(A,)``, None if they are in that order already; and ``(N,)``.
         """
         n, device = self.num_items, self.item.device
-        if self.fan_out is not None:
+        if self.fan_out:  # 0 is no step to count in
             return None, torch.arange(0, n * self.fan_out, self.fan_out, device=device)
         count = torch.bincount(self.item, minlength=n)
         return stable_order(self.item, n), count.cumsum(0) - count

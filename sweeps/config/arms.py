@@ -56,7 +56,7 @@ class RunChecker:
         key = repr(run.task)
         if key not in self._tasks:
             task = tasks.build_task(run)
-            task.data()
+            tasks.read_data(run, task)
             self._tasks[key] = task
         return self._tasks[key]
 

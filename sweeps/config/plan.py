@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from routers import ConfigError, OptionError
-from tasks import user_path, write_text
+from tasks import FORMAT, check_format, user_path, write_text
 
 from ..search.space import Space, check_keys, describe, read_space
 from ..storage.connect import without_password
@@ -60,7 +60,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan in plain values, as ``sweep.yaml`` holds it."""
-        return asdict(self.config) | {
+        return {"format": FORMAT, **asdict(self.config)} | {
             "sweep": self.name,
             "out": str(self.folder),
             "storage": self.config.storage and without_password(self.config.storage),
@@ -143,6 +143,7 @@ def open_folder(plan: Plan) -> None:
         with file_lock(folder / LOCK):
             if path.exists():
                 before = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+                check_format(path, before)
                 check_unchanged(f"out={folder}", before, plan)
             else:
                 write_text(path, OmegaConf.to_yaml(OmegaConf.create(plan.to_dict())))
@@ -167,7 +168,8 @@ def check_unchanged(where: str, before: Any, plan: Plan) -> None:
 
 def comparable_settings(values: Mapping[str, Any]) -> Any:
     """The settings that two runs of the same sweep have in common, as JSON represents them."""
-    return json.loads(json.dumps({k: v for k, v in values.items() if k not in MUTABLE_KEYS}))
+    ignored = (*MUTABLE_KEYS, "format")
+    return json.loads(json.dumps({k: v for k, v in values.items() if k not in ignored}))
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks import write_text
+from routers import ConfigError
 
+from ..results.files import write_file
 from ..results.sweep_dir import Sweep, read_sweeps
 
 #: Names in the folder of a sweep.
@@ -35,12 +36,12 @@ def write_pages(sweep: Sweep, folder: Path) -> Path:
     data = collect(sweep)
     sections = make_sections(data)
     drawings = [render(figure) for section in sections for figure in section.figures]
+    if (folder / FIGURES).is_symlink():
+        raise ConfigError(f"{folder / FIGURES}: is a link to another folder; remove it")
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     for drawing in drawings:
         path = folder / FIGURES / drawing.figure.name
-        write_text(path.with_suffix(".svg"), drawing.svg)
-        part = path.with_suffix(".pdf.part")
-        part.write_bytes(drawing.pdf)
-        part.replace(path.with_suffix(".pdf"))
-    write_text(folder / REPORT, render_page(data, sections, drawings))
+        write_file(path.with_suffix(".svg"), drawing.svg)
+        write_file(path.with_suffix(".pdf"), drawing.pdf)
+    write_file(folder / REPORT, render_page(data, sections, drawings))
     return folder / REPORT

@@ -59,7 +59,7 @@ class ArmData:
     @property
     def routed(self) -> bool:
         """Whether a layer has several experts; the load of a dense layer is not interesting."""
-        layers = (layer for run in self.arm.runs for layer in run.get("layers", ()))
+        layers = (layer for run in self.arm.runs for layer in run.get("layers") or ())
         return any(len(layer["load"]) > 1 for layer in layers)
 
     @property

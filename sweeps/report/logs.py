@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from ..results.files import leaving_out
+
 #: Values of one run by column and step.
 Log = Mapping[str, Mapping[int, float]]
 
@@ -30,16 +32,18 @@ class Curve:
 
 
 def read_log(folder: Path) -> Log:
-    """Read the log of a run without blanks and NaN; empty where the file is missing."""
-    columns: dict[str, dict[int, float]] = {}
-    for row in _lines(folder / "metrics.csv"):
-        step = int(float(row.pop("step")))
-        for name, text in row.items():
-            with suppress(ValueError):
-                value = float(text or "nan")
-                if math.isfinite(value):
-                    columns.setdefault(name, {})[step] = value
-    return columns
+    """Read the log of a run without blanks and NaN; empty where the file is missing or damaged."""
+    with leaving_out(path := folder / "metrics.csv"):
+        columns: dict[str, dict[int, float]] = {}
+        for row in _lines(path):
+            step = int(float(row.pop("step")))
+            for name, text in row.items():
+                with suppress(ValueError):
+                    value = float(text or "nan")
+                    if math.isfinite(value):
+                        columns.setdefault(name, {})[step] = value
+        return columns
+    return {}
 
 
 def curve(logs: Iterable[Log], column: str, name: str = "") -> Curve | None:
@@ -79,17 +83,23 @@ class ExpertTable:
 
 
 def read_tables(folder: Path) -> list[ExpertTable]:
-    """Read the ``confusion.csv`` of a run; an empty list where it has no such file."""
-    tables: dict[tuple[int, str], dict[int, dict[str, float]]] = {}
-    for line in _lines(folder / "confusion.csv"):
-        table = tables.setdefault((int(line["layer"]), line["by"]), {})
-        table.setdefault(int(line["expert"]), {})[line["kind"]] = float(line["rows"] or 0)
-    found = []
-    for (layer, by), experts in sorted(tables.items()):
-        kinds = list(dict.fromkeys(kind for row in experts.values() for kind in row))
-        rows = [[experts[e].get(kind, 0.0) for kind in kinds] for e in sorted(experts)]
-        found.append(ExpertTable(layer, by, kinds, rows))
-    return found
+    """Read the ``confusion.csv`` of a run; empty where the file is missing or damaged."""
+    with leaving_out(path := folder / "confusion.csv"):
+        tables: dict[tuple[int, str], dict[int, dict[str, float]]] = {}
+        for line in _lines(path):
+            by, kind, rows = line["by"], line["kind"], float(line["rows"] or 0)
+            if by is None or kind is None or not 0 <= rows < math.inf:
+                raise ValueError(f"{line}: expected a number of rows of a kind")
+            table = tables.setdefault((int(line["layer"]), by), {})
+            table.setdefault(int(line["expert"]), {})[kind] = rows
+        return [_table(*key, experts) for key, experts in sorted(tables.items())]
+    return []
+
+
+def _table(layer: int, by: str, experts: Mapping[int, Mapping[str, float]]) -> ExpertTable:
+    kinds = list(dict.fromkeys(kind for row in experts.values() for kind in row))
+    rows = [[experts[e].get(kind, 0.0) for kind in kinds] for e in sorted(experts)]
+    return ExpertTable(layer, by, kinds, rows)
 
 
 def _lines(path: Path) -> Iterator[dict[str, str]]:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ..results.formatting import printable
 from .data import ReportData
-from .figures.render import Drawing, printable
+from .figures.render import Drawing
 from .figures.style import DARK, LIGHT, MARKERS, marker_path
 from .formatting import compact, counted, fixed
 from .sections.header import header

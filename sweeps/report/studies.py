@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from routers import ConfigError
 
 from ..config.arms import slug
-from ..results.sweep_dir import read_sweep
+from ..results.sweep_dir import read_config
 from ..storage.connect import STUDY, open_storage
 
 #: With fewer finished trials importance is noise.
@@ -37,11 +37,11 @@ class StudyData:
 
 def read_studies(folder: Path) -> list[StudyData]:
     """Read the studies of a sweep; an empty list where their storage cannot be reached."""
-    config = read_sweep(folder).config
-    url = config.get("storage")
-    if url is None and not (folder / STUDY).exists():
+    config = read_config(folder)
+    url, file = config.get("storage"), folder / STUDY
+    if url is None and (file.is_symlink() or not file.exists()):  # opening a study writes to it
         return []
-    own = f"{config['sweep']}/"
+    own = f"{config.get('sweep')}/"
     try:
         with open_storage(url, folder) as storage:
             names = [name for name in optuna.get_all_study_names(storage) if name.startswith(own)]

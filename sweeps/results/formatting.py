@@ -1,12 +1,34 @@
 """Formatting of numbers in tables."""
 
 import math
+import re
 from collections.abc import Iterable
 
 from ..statistics.intervals import Interval
 
 #: Text of a missing value.
 NONE = "-"
+
+#: Control characters, which terminals obey, and halves of surrogate pairs, which no file can hold.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Replace characters that HTML and XML forbid, and that terminals obey.
+
+    >>> ascii(printable("a\\x07b"))
+    "'a\\\\ufffdb'"
+    """
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def one_line(text: str) -> str:
+    """Return printable text without line breaks.
+
+    >>> one_line("a\\nb")
+    'a b'
+    """
+    return printable(" ".join(text.split()))
 
 
 def decimals(widths: Iterable[float]) -> int:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import write_text
-
 from ..statistics.intervals import MIN_BOOTSTRAP_VALUES, UNKNOWN
 from ..statistics.paired_tests import sign_flip
 from ..statistics.verdicts import LEVEL, MIN_SEEDS
-from .formatting import NONE, compact, decimals, with_interval
+from .files import write_file
+from .formatting import NONE, compact, decimals, one_line, printable, with_interval
 from .ranking import Standing, metrics_of, standings
 from .sweep_dir import Sweep, read_sweep
 
@@ -42,9 +41,9 @@ def write_leaderboard(folder: Path) -> str:
 def write_tables(sweep: Sweep, folder: Path) -> str:
     """Write the tables of a sweep, or of several merged into one, to any folder."""
     rows = standings(sweep)
-    write_text(folder / CSV, csv_text(sweep, rows))
-    write_text(folder / MARKDOWN, markdown_text(sweep, rows))
-    write_text(folder / LATEX, latex_text(sweep, rows))
+    write_file(folder / CSV, csv_text(sweep, rows))
+    write_file(folder / MARKDOWN, markdown_text(sweep, rows))
+    write_file(folder / LATEX, latex_text(sweep, rows))
     return plain_text(sweep, rows)
 
 
@@ -68,13 +67,13 @@ def columns(sweep: Sweep, rows: Sequence[Standing]) -> list[Column]:
     searched = [with_interval(row.arm.search.get(main), UNKNOWN, digits) for row in rows]
     return [
         Column("#", [NONE if row.rank is None else str(row.rank) for row in rows]),
-        Column("arm", [row.arm.label for row in rows], right=False),
-        Column(sweep.score, scores),
+        Column("arm", [one_line(row.arm.label) for row in rows], right=False),
+        Column(one_line(sweep.score), scores),
         Column("seeds", seeds, wide=True),
         Column("verdict", [row.says for row in rows], right=False),
         Column("group", [row.group or NONE for row in rows], right=False),
         *(
-            Column(title, [compact(row.means[metric]) for row in rows])
+            Column(one_line(title), [compact(row.means[metric]) for row in rows])
             for metric, title in titles.items()
             if metric != main
         ),
@@ -96,7 +95,10 @@ _LATEX_ESCAPES = str.maketrans(
 
 
 def csv_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
-    """CSV with one line per arm and numbers in full precision; missing numbers are blank."""
+    """CSV with one line per arm and numbers in full precision; missing numbers are blank.
+
+    A text that a spreadsheet would read as a formula begins with an apostrophe.
+    """
     text = io.StringIO()
     records = [_record(sweep, row) for row in rows]
     names = dict.fromkeys(name for record in records for name in record)  # arms tune different keys
@@ -113,7 +115,7 @@ def markdown_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
     titles, *lines = (map(escape_markdown, line) for line in _lines(shown))
     table = "".join(f"| {' | '.join(line)} |\n" for line in (titles, rules, *lines))
     commands = "".join(
-        f"\n{escape_markdown(row.arm.label)}:\n\n    {row.arm.command}\n"
+        f"\n{escape_markdown(one_line(row.arm.label))}:\n\n    {one_line(row.arm.command)}\n"
         for row in rows
         if row.arm.command
     )
@@ -136,7 +138,7 @@ def latex_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
     commands = [f"{row.arm.label}: {row.arm.command}" for row in rows if row.arm.command]
     alignment = "".join("r" if column.right else "l" for column in shown)
     lines = [
-        *(f"% {' '.join(command.split())}" for command in commands),
+        *(f"% {one_line(command)}" for command in commands),
         "% needs \\usepackage{booktabs}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
@@ -201,7 +203,7 @@ def notes(sweep: Sweep, rows: Sequence[Standing]) -> str:
             sentences.append(f"Equivalent: significantly less than {sweep.margin:g} apart.")
     if not tested:
         sentences.append(f"No verdicts: they need {MIN_SEEDS} seeds that all arms share.")
-    return " ".join(sentences)
+    return one_line(" ".join(sentences))
 
 
 def _lines(shown: Sequence[Column]) -> list[tuple[str, ...]]:
@@ -239,4 +241,13 @@ def _record(sweep: Sweep, row: Standing) -> dict[str, Any]:
         **{f"param:{name}": value for name, value in row.arm.params.items()},
         "command": row.arm.command,
     }
-    return {name: None if value != value else value for name, value in found.items()}  # NaN
+    return {_as_text(name): _as_cell(value) for name, value in found.items()}
+
+
+def _as_cell(value: Any) -> Any:
+    return None if value != value else _as_text(value) if isinstance(value, str) else value  # NaN
+
+
+def _as_text(text: str) -> str:
+    """Printable text that no spreadsheet reads as a formula."""
+    return printable(f"'{text}" if text.startswith(tuple("=+-@\t\r")) else text)

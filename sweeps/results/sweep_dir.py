@@ -11,11 +11,13 @@ from omegaconf import OmegaConf
 
 from routers import ConfigError
 from routers.plugins import unknown
-from tasks import RESULT, overrides, read_json
+from tasks import RESULT, check_format, overrides
 
 from ..config.arms import slug
 from ..config.compose import SWEEP_FILE
 from ..config.objectives import DIRECTIONS, Objective, number_at
+from .files import read_shaped
+from .shapes import ARM_SHAPE, RESULT_SHAPE, SWEEP_SHAPE, Shape, misfit
 
 #: File in the folder of a confirmed arm that describes it.
 ARM_FILE = "arm.json"
@@ -89,13 +91,15 @@ class Sweep:
 def read_sweep(folder: Path) -> Sweep:
     """Read the results of a sweep; if it has not finished, some arms lack runs.
 
+    A run or an ``arm.json`` that is damaged is left out, with a warning that names the file.
+
     Raises:
         ConfigError: for a folder without a sweep, or a damaged ``sweep.yaml``.
     """
     folder = Path(folder)
-    config = _config(folder)
-    planned = _planned(folder, config)
-    known = _known(config)
+    config = read_config(folder)
+    planned = int(config["confirm"]["seeds"])
+    known = _known(folder, config)
     seen = [path.name for part in (CONFIRMED, TRIALS) for path in _folders(folder / part)]
     arms = tuple(
         _arm(folder, name, known.get(name, {"arm": name}), planned)
@@ -133,7 +137,14 @@ def read_sweeps(folders: Sequence[Path]) -> Sweep:
     return replace(first, margin=margin, arms=arms, folders=tuple(s.folders[0] for s in found))
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the ``sweep.yaml`` in the folder of a sweep, without interpolations.
+
+    An interpolation may name a variable of this machine's environment, and reports are published.
+
+    Raises:
+        ConfigError: for a folder without a sweep, or a file that is damaged or of a later format.
+    """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder: expected the out of a sweep")
     path = folder / SWEEP_FILE
@@ -143,26 +154,30 @@ def _config(folder: Path) -> dict[str, Any]:
         if (folder / RESULT).exists():
             hint = "; it is one run of python -m tasks"
         raise ConfigError(f"{folder}: not the folder of a sweep, as it holds no {SWEEP_FILE}{hint}")
-    loaded = OmegaConf.to_container(overrides.load_yaml(path), resolve=True)
+    loaded = OmegaConf.to_container(overrides.load_yaml(path), resolve=False)
+    check_format(path, loaded)
+    _check_shape(path, loaded, SWEEP_SHAPE)
     assert isinstance(loaded, dict)
     return {str(key): value for key, value in loaded.items()}
 
 
-def _planned(folder: Path, config: Mapping[str, Any]) -> int:
-    confirm = config.get("confirm")
-    if not isinstance(confirm, Mapping) or not isinstance(confirm.get("seeds"), int):
-        raise ConfigError(f"{folder / SWEEP_FILE}: confirm.seeds is missing; the file is damaged")
-    return int(confirm["seeds"])
+def _check_shape(path: Path, value: Any, shape: Shape) -> None:
+    if problem := misfit(value, shape):
+        raise ConfigError(f"{path}: {problem}; the file is damaged")
 
 
-def _known(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _known(folder: Path, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Arms in the sweep's configuration, by slug, including those that never started."""
     written = config.get("resolved") or config.get("arms") or {}
-    arms = written if isinstance(written, Mapping) else {label: {} for label in written}
-    found = {}
+    arms = written
+    if not isinstance(written, Mapping):
+        _check_shape(folder / SWEEP_FILE, {"arms": written}, {"arms": [str]})
+        arms = {label: {} for label in written}
+    found: dict[str, dict[str, Any]] = {}
     for label, entry in arms.items():
         about = dict(entry) if isinstance(entry, Mapping) else {"overrides": entry}
-        found[str(about.get("slug", slug(str(label))))] = {**about, "arm": str(label)}
+        _check_shape(folder / SWEEP_FILE, {"arms": {label: about}}, {"arms": {"*": ARM_SHAPE}})
+        found[str(about.get("slug") or slug(str(label)))] = {**about, "arm": str(label)}
     return found
 
 
@@ -172,16 +187,17 @@ def _folders(parent: Path) -> list[Path]:
 
 def _arm(folder: Path, name: str, known: Mapping[str, Any], planned: int) -> ArmResults:
     home = folder / CONFIRMED / name
-    about = {**known, **(_read(home / ARM_FILE) or {})}
+    written = read_shaped(home / ARM_FILE, ARM_SHAPE) or {}
+    about = {**known, **{key: value for key, value in written.items() if value is not None}}
     runs = _by_seed(home)
     return ArmResults(
         label=str(about["arm"]),
         slug=name,
         control=bool(about.get("control", False)),
-        overrides=tuple(about.get("overrides", ())),
-        command=about.get("command", ""),
-        params=about.get("params", {}),
-        search=about.get("search", {}),
+        overrides=tuple(about.get("overrides") or ()),
+        command=about.get("command") or "",
+        params=about.get("params") or {},
+        search=about.get("search") or {},
         pareto=bool(about.get("pareto", False)),
         planned=planned,
         seeds=tuple(runs),
@@ -189,7 +205,7 @@ def _arm(folder: Path, name: str, known: Mapping[str, Any], planned: int) -> Arm
         folders=tuple(path for path, _ in runs.values()),
         trials=tuple(
             {
-                "number": int(path.name) if path.name.isdigit() else None,
+                "number": int(path.name) if path.name.isdecimal() else None,
                 "folder": path,
                 "runs": [run for _, run in _by_seed(path).values()],
             }
@@ -202,26 +218,18 @@ def _by_seed(home: Path) -> dict[int, tuple[Path, dict[str, Any]]]:
     """Finished runs by seed, without running ones and those whose result cannot be read."""
     found = {}
     for path in home.glob("seed-*"):
-        number, run = path.name.removeprefix("seed-"), _read(path / RESULT)
-        if number.isdigit() and run is not None:
+        number = path.name.removeprefix("seed-")
+        if number.isdecimal() and (run := read_shaped(path / RESULT, RESULT_SHAPE)) is not None:
             found[int(number)] = path, run
     return dict(sorted(found.items()))
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        value = read_json(path)
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _objectives(
     folder: Path, config: Mapping[str, Any], arms: Sequence[ArmResults]
 ) -> tuple[Objective, ...]:
-    written = config.get("objectives")
-    if not isinstance(written, list) or not written:
-        raise ConfigError(f"{folder / SWEEP_FILE}: objectives is missing; the file is damaged")
+    written = config["objectives"]
+    if not written:
+        raise ConfigError(f"{folder / SWEEP_FILE}: objectives is empty; the file is damaged")
     score = next((run["score"]["direction"] for arm in arms for run in arm.runs), "maximize")
     found = []
     for each in written:
@@ -240,7 +248,7 @@ def _check_same_data(arms: Sequence[ArmResults]) -> None:
     seen: dict[Any, str] = {}
     for arm in arms:
         for run in arm.runs:
-            data = run.get("data", {})
+            data = run.get("data") or {}
             hashes = data.get("sha256"), data.get("split_sha256")
             seen.setdefault((run.get("task"), *hashes), arm.label)
     if len(seen) > 1:

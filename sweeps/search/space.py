@@ -66,15 +66,18 @@ Space = Sequence[Dimension]
 def read_space(written: Mapping[str, Any], run: Config) -> list[Dimension]:
     """Build the search space of an arm, whose configuration ``run`` holds the defaults.
 
+    The own range of a router or an expert is widened to contain the default: a task may set one
+    outside of it.
     Keys of ``written``, the sweep's ``space``, that the arm does not have apply to other arms.
 
     Raises:
-        ConfigError: for ranges that are invalid or do not contain the arm's default.
+        ConfigError: for ranges that are invalid, or of ``written`` and without the default.
     """
     ranges: dict[str, Any] = {}
     for part in PARTS:
-        space = _space_of(part, getattr(run, part)["name"])
-        ranges |= {f"{part}.{option}": value for option, value in space.items()}
+        for option, value in _space_of(part, getattr(run, part)["name"]).items():
+            key = f"{part}.{option}"
+            ranges[key] = _widened(value, default_of(run, key)) if has_key(run, key) else value
     ranges |= written
     chosen = {part: ranges.pop(part) for part in PARTS if isinstance(ranges.get(part), list)}
     found: list[Dimension] = []
@@ -103,6 +106,21 @@ def _space_of(part: str, name: str) -> Mapping[str, Any]:
     return getattr(PARTS[part].get_part(name), "search_space", {})
 
 
+def _widened(written: Any, default: Any) -> Any:
+    """The smallest range that contains another one and a default.
+
+    >>> _widened([2, 4], 1), _widened({"low": 0.5, "high": 2.0}, 3.0)
+    ([1, 2, 4], {'low': 0.5, 'high': 3.0})
+    """
+    if isinstance(written, list | tuple) and written and default not in written:
+        return [default, *written]
+    is_range = isinstance(written, Mapping) and {"low", "high"} <= written.keys()
+    if is_range and isinstance(default, int | float) and (default > 0 or not written.get("log")):
+        low, high = min(written["low"], default), max(written["high"], default)
+        return {**written, "low": low, "high": high}
+    return written
+
+
 def _is_unused(key: str, run: Config) -> bool:
     """Whether a key has no effect: a dense control has no router and a matched expert width."""
     dense = run.moe.control is not None
@@ -129,11 +147,7 @@ def _dimension(name: str, key: str, written: Any, default: Any, when: Condition)
     value = _as_choice(default)
     if isinstance(distribution, FloatDistribution) and isinstance(value, int | float):
         value = float(value)
-    try:
-        inside = distribution._contains(distribution.to_internal_repr(value))
-    except (ValueError, TypeError):
-        inside = False
-    if not inside:
+    if not _contains(distribution, value):
         raise ConfigError(
             f"space: {key}={_to_json(written)} excludes the default {default}, which the first "
             f"trial uses; widen the range, or set {key} in run or in the arm"
@@ -164,6 +178,13 @@ def _distribution(key: str, written: Any, default: Any) -> BaseDistribution:
         return FloatDistribution(float(low), float(high), log=log, step=step)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"space: {key}={_to_json(written)}: {error}") from error
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (ValueError, TypeError):
+        return False
 
 
 def _as_choice(value: Any) -> Any:
@@ -200,12 +221,21 @@ def _active_values(space: Space, value_of: Callable[[Dimension], Any]) -> dict[s
 def as_overrides(space: Space, values: Mapping[str, Any]) -> list[str]:
     """Convert the values of a trial to overrides for ``python -m tasks``.
 
+    Raises:
+        ConfigError: for values outside of the space; a storage may contain anything.
+
     >>> lr = Dimension("optimizer.lr", "optimizer.lr", [], FloatDistribution(0, 1), 0.1)
     >>> as_overrides([lr], {"optimizer.lr": 0.25})
     ['optimizer.lr=0.25']
     """
-    keys = {dimension.name: dimension.key for dimension in space if dimension.key != ARM}
-    return [f"{keys[name]}={_yaml(value)}" for name, value in values.items() if name in keys]
+    active = _active_values(space, lambda dimension: values.get(dimension.name))
+    if strange := sorted(active.keys() ^ values.keys()):
+        raise ConfigError(f"its parameters differ from the search space in {', '.join(strange)}")
+    used = [dimension for dimension in space if dimension.name in active]
+    for each in used:
+        if not _contains(each.distribution, value := values[each.name]):
+            raise OptionError(each.name, value, f"a value in {_to_json(each.written)}")
+    return [f"{each.key}={_yaml(values[each.name])}" for each in used if each.key != ARM]
 
 
 def _yaml(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Command line of ``python -m sweeps``; modules that a command needs load when it runs."""
 
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -46,10 +47,20 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _command(arguments)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _print_error(str(error))
+        return 2
+    except OSError as error:  # of a path that was given, such as one that is too long
+        if error.filename is None:
+            raise
+        _print_error(f"{error.filename}: {error.strerror}")
         return 2
     except KeyboardInterrupt:
         return _stopped(signal.SIGINT)
+
+
+def _print_error(text: str) -> None:
+    """Print an error in one line and indented ones; an argument in it may have line ends."""
+    print("error: " + re.sub(r"\n(?!  \S)", r"\\n", text), file=sys.stderr)
 
 
 def _command(arguments: Sequence[str]) -> int:
@@ -79,7 +90,7 @@ def _command(arguments: Sequence[str]) -> int:
 
 def help_text() -> str:
     """Usage and every key."""
-    return f"{USAGE}\nAll keys (conf/sweep.yaml):\n{(CONF / 'sweep.yaml').read_text()}"
+    return f"{USAGE}\nAll keys (conf/sweep.yaml):\n{(CONF / 'sweep.yaml').read_text('utf-8')}"
 
 
 def list_text() -> str:
@@ -87,7 +98,7 @@ def list_text() -> str:
     from ..config.arms import CONTROLS
     from ..config.compose import choices, sweeps
 
-    files = {name: (CONF / "sweep" / f"{name}.yaml").read_text() for name in sweeps()}
+    files = {name: (CONF / "sweep" / f"{name}.yaml").read_text("utf-8") for name in sweeps()}
     lines = [f"  {name:18} {text.splitlines()[0].lstrip('# ')}" for name, text in files.items()]
     names = {**choices(), "controls": CONTROLS}
     rest = [f"{key}\n  {', '.join(each)}\n" for key, each in names.items()]
@@ -105,7 +116,7 @@ def _sweep(plan: "Plan") -> int:
     from .sweep import run_sweep
 
     console = Console()
-    for note in plan.notes:
+    for note in (*plan.notes, *_budget(plan)):
         print(note)
     if not plan.config.quiet:
         url = without_password(study_url(plan.config.storage, plan.folder))
@@ -119,8 +130,21 @@ def _sweep(plan: "Plan") -> int:
     with file_lock(plan.folder / LOCK):  # machines that share the folder end at the same time
         _write_results([plan.folder], plan.folder)
     for line in missing:
-        print(f"error: {line}", file=sys.stderr)
+        _print_error(line)
     return 1 if missing else 0
+
+
+def _budget(plan: "Plan") -> list[str]:
+    """The number of trainings, and a note if there are too few seeds for verdicts."""
+    from ..statistics.verdicts import MIN_SEEDS
+
+    arms, seeds = len(plan.arms), plan.config.confirm.seeds
+    trials = sum(map(plan.trials_of, plan.arms))
+    search = f"{trials * plan.config.seeds} trainings to search ({trials} trials of {arms} arms)"
+    notes = [f"Budget: {search}, at least {arms * seeds} to confirm"]
+    if seeds < MIN_SEEDS:
+        notes.append(f"confirm.seeds={seeds} allows no verdicts: they need at least {MIN_SEEDS}")
+    return notes
 
 
 def _stopped(signum: int) -> int:

@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from routers import ConfigError
-from tasks import RESULT, read_json, write_json
+from tasks import FORMAT, RESULT, read_json, write_json
 
 from ..config.arms import Arm
 from ..config.objectives import number_at
@@ -31,14 +31,15 @@ from .search import SearchStage, run_overrides
 class Candidate:
     """A trial of an arm to confirm: the arm's best, or another one of the Pareto front.
 
-    The best trial of an arm has the arm's label and slug; ``pareto`` states whether no trial of
-    any arm dominates it.
+    The best trial of an arm has the arm's label and slug; ``overrides`` are its own;
+    ``pareto`` states whether no trial of any arm dominates it.
     """
 
     label: str
     slug: str
     arm: Arm
     trial: FrozenTrial
+    overrides: Sequence[str]
     pareto: bool
 
 
@@ -48,27 +49,29 @@ def select_candidates(plan: Plan, stages: Sequence[SearchStage]) -> list[Candida
     An arm without a complete trial within the constraints has no candidate.
     """
     valid = [
-        (stage.arm(trial), trial)
+        (stage, stage.arm(trial), trial)
         for stage in stages
         for trial in stage.queue.trials()
         if trial.state == TrialState.COMPLETE
         and all(violation <= 0 for violation in trial.constraints.values())
     ]
     signs = [objective.sign for objective in plan.objectives]
-    values = [[s * v for s, v in zip(signs, trial.values, strict=True)] for _, trial in valid]
-    front = pareto_front([trial.values for _, trial in valid], signs)
+    values = [[s * v for s, v in zip(signs, trial.values, strict=True)] for *_, trial in valid]
+    front = pareto_front([trial.values for *_, trial in valid], signs)
     best, rest = [], []
     for arm in plan.arms:
-        own = [i for i, (of, _) in enumerate(valid) if of.label == arm.label]
-        own.sort(key=lambda i: (values[i], valid[i][1].number))
+        own = [i for i, (_, of, _) in enumerate(valid) if of.label == arm.label]
+        own.sort(key=lambda i: (values[i], valid[i][-1].number))
         seen: list[list[float]] = []
         for rank, i in enumerate(own):
-            trial = valid[i][1]
+            stage, _, trial = valid[i]
+            overrides = stage.overrides(trial)
             if rank == 0:
-                best.append(Candidate(arm.label, arm.slug, arm, trial, front[i]))
+                best.append(Candidate(arm.label, arm.slug, arm, trial, overrides, front[i]))
             elif front[i] and values[i] not in seen:  # equal values add nothing to the front
                 name = f"{arm.label}, trial {trial.number}"
-                rest.append(Candidate(name, f"{arm.slug}-{trial.number:04d}", arm, trial, True))
+                slug = f"{arm.slug}-{trial.number:04d}"
+                rest.append(Candidate(name, slug, arm, trial, overrides, True))
             seen.append(values[i])
     return best + rest
 
@@ -106,7 +109,7 @@ class ConfirmStage(Stage):
     def job(self, trial: Trial) -> Job:
         candidate, seed = self.candidate(trial), trial.user_attrs["seed"]
         (folder,) = self.run_dirs(trial)
-        overrides = run_overrides(self.plan, candidate.arm, candidate.trial, seed)
+        overrides = run_overrides(self.plan, candidate.arm, candidate.overrides, seed)
         return Job(log=folder.with_name(f"{folder.name}.txt"), runs=[(folder, overrides)])
 
     def finish(self, trial: Trial) -> str:
@@ -162,10 +165,11 @@ def seeds(plan: Plan) -> range:
 
 def _write_arm_file(plan: Plan, candidate: Candidate) -> None:
     trial = candidate.trial
-    overrides = list(trial.user_attrs["overrides"])
+    overrides = list(candidate.overrides)
     command = ["python", "-m", "tasks", *plan.config.run, *overrides, f"seed={seeds(plan)[0]}"]
     values = zip(plan.objectives, trial.values, strict=True)
     about: dict[str, Any] = {
+        "format": FORMAT,
         "arm": candidate.label,
         "slug": candidate.slug,
         "control": candidate.arm.control,

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -68,18 +67,17 @@ class SearchStage(Stage):
         self.queue.fill(TrialSpec(point, {}) for point in points)
 
     def suggest(self, trial: Trial) -> None:
-        values = suggest(self.space, trial)
-        arm = self.arm(trial)
-        trial.set_user_attr("arm", arm.label)
-        trial.set_user_attr("overrides", [*arm.overrides, *as_overrides(self.space, values)])
+        suggest(self.space, trial)
+        trial.set_user_attr("arm", self.arm(trial).label)
+        trial.set_user_attr("overrides", self.overrides(trial))  # for people, and never read
 
     def job(self, trial: Trial) -> Job:
-        pruner, arm = self.plan.config.pruner, self.arm(trial)
+        pruner, arm, own = self.plan.config.pruner, self.arm(trial), self.overrides(trial)
         folders = enumerate(self.run_dirs(trial))
         epochs = arm.run.trainer.max_epochs
         return Job(
             log=self.folder(trial) / "output.txt",
-            runs=[(path, run_overrides(self.plan, arm, trial, seed)) for seed, path in folders],
+            runs=[(path, run_overrides(self.plan, arm, own, seed)) for seed, path in folders],
             metrics=[objective.metric for objective in self.plan.objectives],
             rungs=() if pruner.name == "none" else rungs(pruner.first, pruner.factor, epochs),
         )
@@ -141,8 +139,33 @@ class SearchStage(Stage):
         return since
 
     def arm(self, trial: Trial | FrozenTrial) -> Arm:
-        """The arm of a trial."""
-        return self.arms[trial.params.get(ARM, next(iter(self.arms)))]
+        """The arm of a trial.
+
+        Raises:
+            ConfigError: if the sweep does not have it.
+        """
+        label = trial.params.get(ARM, next(iter(self.arms)))
+        if label not in list(self.arms):
+            raise self._foreign(trial, f"{ARM}={label!r}: not an arm of this sweep")
+        return self.arms[label]
+
+    def overrides(self, trial: Trial | FrozenTrial) -> list[str]:
+        """Overrides that distinguish the runs of a trial, from its parameters.
+
+        Raises:
+            ConfigError: if they are not in the search space; the storage may contain anything,
+                and overrides determine which code runs.
+        """
+        try:
+            return [*self.arm(trial).overrides, *as_overrides(self.space, trial.params)]
+        except ConfigError as error:
+            raise self._foreign(trial, str(error)) from error
+
+    def _foreign(self, trial: Trial | FrozenTrial, problem: str) -> ConfigError:
+        return ConfigError(
+            f"storage: trial {trial.number} of the study {self.queue.name!r} is not of this sweep: "
+            f"{problem}. Choose another storage, or a sweep of another name"
+        )
 
     def folder(self, trial: Trial | FrozenTrial) -> Path:
         """The folder of a trial."""
@@ -214,12 +237,16 @@ def _check_same_study(study: Study, folder: Path, has_runs: bool) -> None:
         write_json(path, {**known, study.study_name: identity})
 
 
-def run_overrides(plan: Plan, arm: Arm, trial: Trial | FrozenTrial, seed: int) -> list[str]:
-    """Overrides of a run, without progress bar, and with a worker's share of the threads."""
+def run_overrides(plan: Plan, arm: Arm, own: Sequence[str], seed: int) -> list[str]:
+    """Overrides of a run, without progress bar, and with a worker's share of the threads.
+
+    ``own`` are those that distinguish it from runs of other arms and trials.
+    """
+    from joblib import cpu_count  # type: ignore[import-untyped]  # those of this process: affinity and quota of a container
+
     config = plan.config
-    total = config.threads or len(os.sched_getaffinity(0))
+    total = config.threads or cpu_count()
     share = max(1, total // config.workers)
     threads = min(share, arm.run.trainer.threads or share)  # at most what the arm requests
-    own = trial.user_attrs["overrides"]
     fixed = ["trainer.progress=false", f"trainer.threads={threads}", f"seed={seed}"]
     return [*config.run, *own, *fixed]

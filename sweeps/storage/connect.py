@@ -74,7 +74,7 @@ def _open(url: str) -> Opened:
         raise ConfigError(
             f"storage={without_password(url)}: cannot be opened ({reason}); a URL is "
             "sqlite:///FILE, postgresql://USER@HOST/NAME (pip install "
-            "'switchyard[postgres]') or grpc://HOST:PORT (python -m sweeps proxy)"
+            "'switchyard-moe[postgres]') or grpc://HOST:PORT (python -m sweeps proxy)"
         ) from error
 
 

@@ -44,11 +44,13 @@ class PrunedError(Exception):
 
 def work(job: Job, link: Connection) -> None:
     """Train a job in this process, which does nothing else, and send its outcome."""
-    os.setsid()  # Ctrl-C reaches only the sweep, which asks its trials to stop
+    # Ctrl-C reaches only the sweep, which asks its trials to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setsid"):  # not on Windows
+        os.setsid()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     job.log.parent.mkdir(parents=True, exist_ok=True)
-    output = job.log.open("a", buffering=1)
+    output = job.log.open("a", buffering=1, encoding="utf-8")
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
     sys.stdout = sys.stderr = output

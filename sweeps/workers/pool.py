@@ -1,13 +1,12 @@
 """Pool that runs each trial in its own process, so that a crash affects only that trial."""
 
-import multiprocessing
 import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
@@ -17,7 +16,7 @@ from optuna.trial import Trial, TrialState
 from tasks import StoppedError, death
 
 from ..storage.liveness import HEARTBEAT_SECONDS
-from .forkserver import warm_up
+from .forkserver import trial_context, warm_up
 from .job import CRASHED, DIED, DONE, FAILED, PRUNED, STOPPED, work
 from .progress import ProgressReporter
 from .stage import Stage
@@ -39,7 +38,7 @@ class RunningTrial:
 
     stage: Stage
     trial: Trial
-    process: ForkServerProcess
+    process: BaseProcess
     link: Connection
     outcome: tuple[str, Any] | None = None
 
@@ -50,7 +49,7 @@ class Pool:
     def __init__(self, workers: int, reporter: ProgressReporter) -> None:
         self.workers = workers
         self.reporter = reporter
-        self.context = multiprocessing.get_context("forkserver")
+        self.context = trial_context()
         warm_up()
         self.running: list[RunningTrial] = []
         self.signum: int | None = None
@@ -105,7 +104,14 @@ class Pool:
             return
         here, there = self.context.Pipe()
         process = self.context.Process(target=work, args=(stage.job(trial), there))
-        process.start()
+        try:
+            process.start()
+        except (EOFError, ConnectionError):  # the next start restarts the fork server
+            here.close()
+            there.close()
+            message = self._settle(stage, trial, DIED, "the fork server was killed")
+            self.reporter.ended(stage, trial.number, DIED, message)
+            return
         there.close()
         self.running.append(RunningTrial(stage, trial, process, here))
         self.reporter.started(stage, trial)

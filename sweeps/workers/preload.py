@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import os
 
 #: A job's module, and modules that a run imports when it starts and while it trains.
 MODULES = (
@@ -16,6 +17,8 @@ MODULES = (
 
 for name in MODULES:
     importlib.import_module(name)
+
+os.environ.pop("PYTHONSAFEPATH", None)  # for this import only, not for programs that a trial starts
 
 # garbage collection writes to every object, which would copy the memory that trials share
 gc.collect()

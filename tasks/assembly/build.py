@@ -15,7 +15,7 @@ from experts import Bank, GateTopology, MoE, MultiGateMoE
 from routers import ConfigError
 from routers.plugins import option_errors_under
 
-from .._task import TASKS, Backbone, Batch, Layer, Task, keys_complete
+from .._task import TASKS, Backbone, Batch, Data, Layer, Task, keys_complete
 from ..config.schema import Config
 from ..loading.batches import InOrder, mix_seed
 from .dense_control import CONTROLS, Call, matched
@@ -23,8 +23,10 @@ from .dense_control import CONTROLS, Call, matched
 #: Maps the number of experts to the experts that each gate can choose.
 Wiring = Callable[[int], GateTopology]
 
-#: Words in torch's errors about sizes beyond the memory or the integer range.
-_MEMORY_SIGNS = ("allocate", "Storage size", "Overflow")
+#: Words in errors of torch and NumPy about sizes beyond the memory or the integer range.
+_MEMORY_SIGNS = ("allocate", "Storage size", "Overflow", "Maximum allowed dimension", "too big")
+
+_SMALLER_MODEL = "lower moe.num_experts, expert.hidden or the width and depth of the network"
 
 
 def part(section: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -38,6 +40,13 @@ def build_task(config: Config) -> Task:
     name, options = part(config.task)
     task: Task = TASKS.build(name, **options)
     return task
+
+
+def read_data(config: Config, task: Task) -> Data:
+    """The data of the task; ``ConfigError`` if it does not fit in memory."""
+    what = f"the data of task={config.task['name']}"
+    with _enough_memory(what, "lower the sizes among the options of the task, or give less data"):
+        return task.data()
 
 
 def build_backbone(config: Config, task: Task) -> Backbone:
@@ -208,15 +217,14 @@ def _seeded(seed: int, place: int) -> Iterator[None]:
 
 
 @contextmanager
-def _enough_memory() -> Iterator[None]:
-    """Turn torch's errors about memory into a ``ConfigError``."""
+def _enough_memory(what: str = "the model", cure: str = _SMALLER_MODEL) -> Iterator[None]:
+    """Turn errors of torch and NumPy about memory into a ``ConfigError``."""
     try:
         yield
-    except (RuntimeError, MemoryError, TypeError) as error:
+    except ConfigError:
+        raise
+    except (RuntimeError, MemoryError, TypeError, ValueError) as error:
         short = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if not short and not any(sign in str(error) for sign in _MEMORY_SIGNS):
             raise
-        raise ConfigError(
-            "the model does not fit in memory; lower moe.num_experts, expert.hidden or the "
-            "width and depth of the network"
-        ) from error
+        raise ConfigError(f"{what} does not fit in memory; {cure}") from error

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from routers import OptionError, Routing
 
-from .._task import Batch, Layer, check_counts, check_rates
+from .._task import Batch, Layer, check_counts, check_depth, check_rates
 
 #: ``(query, key, value, mask) -> seen``. The first three and the result are
 #: ``(B, heads, L, width)``; ``mask`` is ``(B, L)`` bool, False at padding, or None.
@@ -168,7 +168,7 @@ def check_blocks(
     check_counts(heads=heads)
     if dim < 1 or dim % heads:
         raise OptionError("dim", dim, f"a positive multiple of heads={heads}")
-    check_counts(depth=depth)
+    check_depth(depth)
     if routed is not None and not (routed and set(routed) <= set(range(depth))):
         expected = f"one or more integers in [0, depth={depth}), or null"
         raise OptionError("routed", list(routed), expected)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from routers import Routing
 
-from .._task import BACKBONES, Backbone, Batch, Layer, Samples, check_counts
+from .._task import BACKBONES, Backbone, Batch, Layer, Samples, check_counts, check_depth
 from ..text.bytes import real
 from ..text.ngrams import character_grams
 from ._blocks import check_ngrams, known, residual
@@ -60,7 +60,8 @@ class Bag(Backbone):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        check_counts(dim=dim, depth=depth, rare=rare)
+        check_counts(dim=dim, rare=rare)
+        check_depth(depth)
         check_ngrams(ngrams, buckets, ngram_dropout=ngram_dropout, dropout=dropout)
         self.ngrams = tuple(ngrams)
         rarity = inverse_document_frequency(samples.train, self.ngrams, buckets, rare)

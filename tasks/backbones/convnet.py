@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from routers import Routing
 
-from .._task import BACKBONES, Backbone, Batch, Layer, Samples, check_counts
+from .._task import BACKBONES, Backbone, Batch, Layer, Samples, check_counts, check_depth
 from ._blocks import residual
 
 
@@ -25,7 +25,8 @@ class ConvNet(Backbone):
 
     def __init__(self, layer: Layer, samples: Samples, *, dim: int = 64, depth: int = 2) -> None:
         super().__init__()
-        check_counts(dim=dim, depth=depth)
+        check_counts(dim=dim)
+        check_depth(depth)
         channels, height, width = samples.shape
         self.stem = nn.Conv2d(channels, dim, 3, padding=1)
         self.norms = nn.ModuleList(nn.GroupNorm(1, dim) for _ in range(depth))

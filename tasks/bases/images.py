@@ -24,6 +24,7 @@ from .._task import (
     backbone_class,
     check_rates,
     choose_backbone,
+    class_columns,
     complete_part,
 )
 from ..augmentations import AUGMENTATIONS
@@ -78,6 +79,9 @@ class ImageTask(Task):
 
         number = len(self.classes)
         return {"accuracy": MetricSpec(MulticlassAccuracy(num_classes=number, average="micro"))}
+
+    def predictions(self, output: Tensor, batch: Batch) -> dict[str, list[Any]]:
+        return class_columns("class", self.classes, output.double().softmax(1))
 
     def kinds(self) -> tuple[Labeling, ...]:
         return (Labeling("class", self.classes, itemgetter("y")),)

@@ -1,5 +1,6 @@
 """Language models over bytes: everything but where the text comes from."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -62,7 +63,10 @@ class Language(Task):
         """The text, ``(bytes,)`` uint8 per split."""
 
     def data(self) -> Data:
-        corpus = self.corpus()
+        return self.data_of(self.corpus())
+
+    def data_of(self, corpus: Splits[Tensor]) -> Data:
+        """Text as windows; ``ConfigError`` if a split has too few bytes for one."""
         splits = {"train": corpus.train, "val": corpus.val, "test": corpus.test}
         for name, text in splits.items():
             least = self.length + 1 if name == "train" else 2
@@ -79,6 +83,7 @@ class Language(Task):
             self._windows(corpus.val),
             self._windows(corpus.test),
             corpus.split_sha256,
+            corpus.made,
         )
 
     def backbone(self, layer: Layer) -> Backbone:
@@ -93,6 +98,18 @@ class Language(Task):
         from ..metrics.bits_per_byte import BitsPerByte
 
         return {self.score.name: MetricSpec(BitsPerByte())}
+
+    def predictions(self, output: Tensor, batch: Batch) -> dict[str, list[Any]]:
+        """Of each window how many bytes it scores, and their mean of ``-log2 p``."""
+        y = batch["y"]
+        loss = F.cross_entropy(
+            output.double().transpose(1, 2), y, ignore_index=UNSCORED, reduction="none"
+        )
+        scored = (y != UNSCORED).sum(1)
+        return {
+            "bytes": scored.tolist(),
+            self.score.name: (loss.sum(1) / scored / math.log(2)).tolist(),
+        }
 
     def kinds(self) -> tuple[Labeling, ...]:
         return (Labeling("byte", CLASSES, _classes),)

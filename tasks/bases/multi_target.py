@@ -21,6 +21,7 @@ from .._task import (
     Score,
     Task,
     check_counts,
+    check_depth,
     check_rates,
     complete_part,
 )
@@ -57,7 +58,8 @@ class MultiTask(Task):
         weighting: str | Mapping[str, Any],
         weights: Mapping[str, float],
     ) -> None:
-        check_counts(dim=dim, depth=depth, tower=tower)
+        check_counts(dim=dim, tower=tower)
+        check_depth(depth)
         check_rates(dropout=dropout)
         if GATE in self.outputs:
             raise OptionError("target", GATE, "another name: this one is reserved for gates")
@@ -117,6 +119,12 @@ class MultiTask(Task):
             main = next(iter(kind.metrics(target)))
             merits.append(kind.merit(target, values[f"{main}/{target.name}"]))
         return sum(merits) / len(merits)
+
+    def predictions(self, output: Outputs, batch: Batch) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = {}
+        for target, logits in zip(self.targets, output.logits, strict=True):
+            columns |= kind_of(target).predictions(target, logits.double())
+        return columns
 
     def kinds(self) -> tuple[Labeling, ...]:
         return tuple(

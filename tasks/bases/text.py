@@ -26,6 +26,7 @@ from .._task import (
     check_counts,
     check_rates,
     choose_backbone,
+    class_columns,
 )
 from ..backbones import BACKBONES
 from ..readers import Splits, Texts
@@ -80,18 +81,27 @@ class Text(Task):
     @property
     def samples(self) -> Samples:
         """Length of the longest text, up to ``max_length`` bytes, classes and training split."""
+        train = self.texts.train
+        return Samples("texts", (self.length,), len(train.classes), self._tensors(train))
+
+    @cached_property
+    def length(self) -> int:
+        """Bytes of the longest text, up to ``max_length``; longer ones of other data are cut."""
         found = self.texts
         longest = max(len(t) for part in (found.train, found.val, found.test) for t in part.texts)
-        length = min(longest, self.max_length)
-        return Samples("texts", (length,), len(found.train.classes), self._tensors(found.train))
+        return min(longest, self.max_length)
 
     def data(self) -> Data:
-        found = self.texts
+        return self.data_of(self.texts)
+
+    def data_of(self, found: Splits[Texts]) -> Data:
+        """Texts as tensors."""
         splits = [self._tensors(part) for part in (found.train, found.val, found.test)]
-        return Data(found.name, found.sha256, splits[0], splits[1], splits[2], found.split_sha256)
+        train, val, test = splits
+        return Data(found.name, found.sha256, train, val, test, found.split_sha256, found.made)
 
     def _tensors(self, part: Texts) -> Batch:
-        x, lengths = pad(part.texts, min(max(map(len, part.texts)), self.max_length))
+        x, lengths = pad(part.texts, min(max(map(len, part.texts)), self.length))
         batch = {"x": x, "length": lengths, "y": part.y}
         return batch if part.group is None else {**batch, "task": part.group}
 
@@ -126,6 +136,9 @@ class Text(Task):
         if self.texts.train.group is None:
             return values[name]
         return fmean(values[f"{name}/{group}"] for group in self.texts.train.groups)
+
+    def predictions(self, output: Tensor, batch: Batch) -> dict[str, list[Any]]:
+        return class_columns("class", self.texts.train.classes, output.double().softmax(1))
 
     def kinds(self) -> tuple[Labeling, ...]:
         train = self.texts.train

@@ -1,7 +1,8 @@
 """Composing a run's configuration: files, then the command line, then checks."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from . import overrides as grammar
 from .losses import read_losses, written_losses
 from .overrides import Change, check_type, explained, load_yaml
 from .schema import Config
+from .trainer_options import check_trainer_options, flatten_options, nest_options
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -68,7 +70,9 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
     for change in changes:
         if change[1] != "experiment" and change not in of_losses:
             _apply(config, *change)
+    nest_options(config)
     typed = grammar.typed(config, Config, "conf/base.yaml", _unknown_key)
+    check_trainer_options(typed.trainer.lightning)
     load_plugins(typed.plugins)
     for key, registry in PARTS.items():
         _complete(key, registry, getattr(typed, key))
@@ -84,7 +88,9 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
 
 def to_yaml(config: Config) -> str:
     """The configuration as YAML, keys in their order."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    values: Any = OmegaConf.to_container(OmegaConf.structured(config))
+    flatten_options(values)
+    return OmegaConf.to_yaml(OmegaConf.create(values))
 
 
 def experiments() -> list[str]:
@@ -99,6 +105,15 @@ def user_path(text: str) -> Path:
     'runs/x'
     """
     return Path(os.path.expanduser(text))
+
+
+@contextmanager
+def path_errors(setting: str) -> Iterator[None]:
+    """Turn an ``OSError``, such as that of a name that is too long, into a ``ConfigError``."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{setting}: cannot be read ({error.strerror})") from error
 
 
 def _names_part(key: str) -> bool:
@@ -120,7 +135,7 @@ def _from_files(changes: Sequence[Change]) -> DictConfig:
     for layer in reversed(layers):
         task = task or OmegaConf.select(layer, "task.name")
     path = CONF / "task" / f"{task}.yaml"
-    if path.exists():
+    if path in (CONF / "task").iterdir():
         layers.insert(1, load_yaml(path))
     for layer in layers:
         _expand_names(layer)
@@ -138,7 +153,9 @@ def _experiment(name: str, derived: Sequence[Path] = ()) -> list[DictConfig]:
     The configuration in a run's folder is such a file too: it repeats the run elsewhere.
     """
     path = user_path(name)
-    if path.suffix != ".yaml" or not path.is_file():
+    with path_errors(f"experiment={name}"):
+        is_file = path.suffix == ".yaml" and path.is_file()
+    if not is_file:
         if name not in experiments():
             raise unknown("experiment", name, [*experiments(), "a path ending in .yaml"])
         path = CONF / "experiment" / f"{name}.yaml"

@@ -2,28 +2,38 @@
 
 import inspect
 import re
+import sys
 from collections.abc import Iterable
 from itertools import takewhile
 from typing import Any
 
 import routers
+from routers import ConfigError
 from routers.plugins import Registry
 
 from .compose import CONF, PARTS, TASK_PARTS, experiments, to_yaml
 from .schema import Config
 
 USAGE = """\
-Train one model with a router of your choice.
+Train one model with a router of your choice, and use it.
 
   python -m tasks task=NAME router=NAME expert=NAME [key=value …]
   python -m tasks resume=DIR              resume a stopped run
+
+  python -m tasks test DIR [key=value …] [out=FILE.json]
+                              evaluate a trained run: as it is, with other settings such as
+                              router.k=1, or on other data by task.data.path=…
+  python -m tasks predict DIR [key=value …] out=FILE.csv|jsonl|parquet
+                              predictions for the test split, or for other data
+  python -m tasks export DIR out=FOLDER
+                              weights as safetensors, configuration and result
 
   key=value   set a key           +key=value  add a key that is not there
   ~key        remove a key        experiment=NAME  start from conf/experiment/NAME.yaml, or
                                   from any file: experiment=runs/…/config.yaml runs it again
 
   --list      all tasks, routers, experts, gates, losses, metrics and experiments
-  --cfg       print the configuration that would run, and stop
+  --cfg       check all that a run checks, print its configuration, and stop
   --help      this text; with router=NAME and the like, also their options
 
 Exit codes: 0 done, 1 training failed, 2 the configuration cannot work,
@@ -35,7 +45,7 @@ def help_text(config: Config, chosen: Iterable[str]) -> str:
     """Usage, the options of the parts in the ``chosen`` sections, every key, and what would run."""
     names = {key: getattr(config, key)["name"] for key in PARTS}
     parts = [f"{key}={names[key]}\n{_options(PARTS[key], names[key])}" for key in chosen]
-    base = (CONF / "base.yaml").read_text()
+    base = (CONF / "base.yaml").read_text("utf-8")
     keys = f"All keys (conf/base.yaml; conf/task/{names['task']}.yaml overrides it):\n"
     return "\n".join([USAGE, *parts, keys, base, "What would run:\n", to_yaml(config)])
 
@@ -56,14 +66,19 @@ def list_text() -> str:
 
 def _summary(experiment: str) -> str:
     """The first clause of the opening comment of an experiment's file."""
-    lines = (CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+    lines = (CONF / "experiment" / f"{experiment}.yaml").read_text("utf-8").splitlines()
     opening = takewhile(lambda line: line.startswith("#"), lines)
     comment = " ".join(line.lstrip("# ") for line in opening)
     return re.split(r"[.:;] ", comment, maxsplit=1)[0].rstrip(".")
 
 
 def _line(registry: Registry[Any], name: str) -> str:
-    summary = (inspect.getdoc(registry[name]) or "").partition("\n")[0]
+    try:
+        part = registry[name]
+    except ConfigError as error:  # an installed plug-in; all others are still listed
+        print(f"warning: {error}", file=sys.stderr)
+        return f"  {name:20} cannot be used: see the warning\n"
+    summary = (inspect.getdoc(part) or "").partition("\n")[0]
     return f"  {name:20} {summary}\n"
 
 

@@ -51,7 +51,13 @@ def load_yaml(path: Path) -> DictConfig:
     try:
         loaded = OmegaConf.load(path)
     except Exception as error:  # the YAML reader raises many kinds
-        raise ConfigError(f"{path}: not readable as YAML ({type(error).__name__})") from error
+        mark = getattr(error, "problem_mark", None)
+        place = path if mark is None else f"{path}, line {mark.line + 1}"
+        problem = getattr(error, "problem", None) or (str(error).splitlines() or [""])[0]
+        raise ConfigError(
+            f"{place}: not readable as YAML ({problem or type(error).__name__}); correct the file; "
+            "text with a colon, a bracket or # needs quotes"
+        ) from error
     if not isinstance(loaded, DictConfig):
         raise ConfigError(f"{path}: holds a list, not keys and values")
     return loaded

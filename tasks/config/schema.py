@@ -1,7 +1,10 @@
 """The typed shape of a run's configuration; ``conf/base.yaml`` holds the values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+#: Key of the time limit: a run that it ended can be continued.
+MAX_TIME = "trainer.max_time"
 
 
 @dataclass
@@ -31,7 +34,10 @@ class OptimizerConfig:
 
 @dataclass
 class TrainerConfig:
-    """Duration and hardware; names are those of Lightning's ``Trainer`` if it has them."""
+    """Duration and hardware; names are those of Lightning's ``Trainer`` if it has them.
+
+    ``lightning`` holds its other options, which a configuration gives as ``trainer.OPTION``.
+    """
 
     max_epochs: int
     max_steps: int
@@ -45,6 +51,9 @@ class TrainerConfig:
     progress: bool
     tune_allocator: bool = False  # newer than some runs that may be resumed
     devices: int = 1  # newer than some runs that may be resumed
+    max_time: Any = None
+    early_stopping: dict[str, Any] | None = None
+    lightning: dict[str, Any] = field(default_factory=dict)  # written to files as trainer.…
 
 
 @dataclass

@@ -53,6 +53,17 @@ def mix_seed(*parts: int) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
+def limited(batches: int, limit: float | None) -> int:
+    """The number of batches that a limit leaves, an integer of them or a fraction in a float.
+
+    >>> limited(10, 1), limited(10, 1.0), limited(10, 0.25), limited(10, 20), limited(10, None)
+    (1, 10, 2, 10, 10)
+    """
+    if limit is None:
+        return batches
+    return min(batches, limit if isinstance(limit, int) else int(batches * limit))
+
+
 class Batches:
     """Batches of a split, reshuffled each epoch; the state is an epoch and a position.
 
@@ -65,13 +76,21 @@ class Batches:
         size: of a batch; a last, shorter batch is left out.
         seed: of the order.
         rank: the process whose share of every batch is returned.
+        limit: of the batches of an epoch, a number or a fraction; None for all.
 
     >>> batches = Batches({"x": torch.arange(5)}, size=2, seed=0)
     >>> len(batches), sum(len(batch["x"]) for batch in batches)
     (2, 4)
     """
 
-    def __init__(self, split: Batch, size: int, seed: int, rank: Rank = WHOLE) -> None:
+    def __init__(
+        self,
+        split: Batch,
+        size: int,
+        seed: int,
+        rank: Rank = WHOLE,
+        limit: float | None = None,
+    ) -> None:
         self.split = split
         self.size = size
         self.seed = seed
@@ -80,6 +99,7 @@ class Batches:
         self.start = 0  # of the next pass, in batches
         self.position = 0  # batches handed out in this pass
         self.rows = num_rows(split)
+        self.batches = limited(self.rows // size, limit)
 
     @property
     def sampler(self) -> "Batches":
@@ -91,7 +111,7 @@ class Batches:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.rows // self.size
+        return self.batches
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from routers import OptionError
 from routers.plugins import unknown
+
+from .._task import class_columns
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -64,6 +66,10 @@ class TargetKind(ABC):
         """Outputs ``(B, O)`` and labels ``(B,)``, NaN if there is none, as metrics take them."""
 
     @abstractmethod
+    def predictions(self, target: Target, outputs: Tensor) -> dict[str, list[Any]]:
+        """Columns of predictions from outputs ``(B, O)``."""
+
+    @abstractmethod
     def metrics(self, target: Target) -> dict[str, "Metric"]:
         """Metrics by name; the first is the main one."""
 
@@ -111,6 +117,11 @@ class _Binary(TargetKind):
     def read(self, target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return outputs.squeeze(1).double().sigmoid(), _classes(labels)
 
+    def predictions(self, target: Target, outputs: Tensor) -> dict[str, list[Any]]:
+        positive = outputs.sigmoid()
+        both = torch.cat([1 - positive, positive], 1)
+        return class_columns(target.name, target.classes or ("0", "1"), both)
+
     def metrics(self, target: Target) -> dict[str, "Metric"]:
         from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
@@ -127,6 +138,9 @@ class _Classes(TargetKind):
 
     def read(self, target: Target, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return outputs.argmax(1), _classes(labels)
+
+    def predictions(self, target: Target, outputs: Tensor) -> dict[str, list[Any]]:
+        return class_columns(target.name, target.classes, outputs.softmax(1))
 
     def metrics(self, target: Target) -> dict[str, "Metric"]:
         from torchmetrics.classification import MulticlassAccuracy
@@ -148,6 +162,9 @@ class _Number(TargetKind):
         known = ~labels.isnan()
         predicted = outputs.squeeze(1).double() * target.scale + target.mean
         return predicted[known], labels[known].double()
+
+    def predictions(self, target: Target, outputs: Tensor) -> dict[str, list[Any]]:
+        return {target.name: (outputs.squeeze(1) * target.scale + target.mean).tolist()}
 
     def metrics(self, target: Target) -> dict[str, "Metric"]:
         from torchmetrics import MeanAbsoluteError

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .error import DataError, nearest, reading
+from .growth import check_growth
 from .labelled import Labelled
 from .paths import Files, digest, empty_file, existing, read_bytes, suffix_of
 from .pixels import Pixels, in_order, joined
@@ -108,6 +109,8 @@ def _npz_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not path.stat().st_size:
         raise empty_file(path)
     with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        unpacked = sum(entry.file_size for entry in archive.zip.infolist())
+        check_growth(path, path.stat().st_size, unpacked, "save it with numpy.savez")
         return {name: archive[name] for name in archive.files}
 
 

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from ..text.bytes import stream
 from .error import DataError
 from .hub import hub_sheets
 from .paths import Files, by_split, digest, existing, read_bytes, split_of, visible
@@ -26,19 +25,34 @@ def read_corpus(source: CorpusSource) -> Splits[Tensor]:
     Raises:
         DataError: naming file and cure.
     """
-    if source.hub is not None:
-        name, sha256, texts = _from_hub(source)
-    else:
-        files = _files(source)
-        texts = {split: b"".join(map(read_bytes, paths)) for split, paths in files.items()}
-        name, sha256 = existing(source).name, digest(files)
+    name, sha256, texts = _read(source)
     parts = _contiguous(texts, source)
     sizes = "".join(f"{split} {len(part)}\n" for split, part in parts.items())
-    tensors = {
-        split: torch.from_numpy(np.frombuffer(part, np.uint8).copy())
-        for split, part in parts.items()
-    }
-    return Splits(name, sha256, hashlib.sha256(sizes.encode()).hexdigest(), **tensors)
+    tensors = {split: stream(part) for split, part in parts.items()}
+    made = tuple(split for split in parts if split not in texts)
+    return Splits(name, sha256, hashlib.sha256(sizes.encode()).hexdigest(), **tensors, made=made)
+
+
+def read_other_corpus(source: CorpusSource, known: Splits[Tensor]) -> Splits[Tensor]:
+    """The same splits, but with the text of another source to test on.
+
+    That is its test split if it comes with one, else all.
+
+    Raises:
+        DataError: naming file and cure.
+    """
+    name, sha256, texts = _read(source)
+    parts = [texts["test"]] if "test" in texts else texts.values()
+    return known.tested_on(name, sha256, stream(b"".join(parts)))
+
+
+def _read(source: CorpusSource) -> tuple[str, str, dict[str, bytes]]:
+    """Name, hash and text of each split that the source comes with."""
+    if source.hub is not None:
+        return _from_hub(source)
+    files = _files(source)
+    texts = {split: b"".join(map(read_bytes, paths)) for split, paths in files.items()}
+    return existing(source).name, digest(files), texts
 
 
 def _files(source: CorpusSource) -> Files:

@@ -20,8 +20,12 @@ def reading(place: object) -> Iterator[None]:
     """Turn any error of a decoder into a ``DataError`` that names the file and the row."""
     try:
         yield
-    except MemoryError:
+    except DataError:
         raise
+    except MemoryError as error:
+        raise DataError(
+            f"{place}: does not fit in memory; make it smaller or exclude it"
+        ) from error
     except Exception as error:  # decoders of corrupt files raise anything
         lines = str(error).splitlines() or [""]
         raise DataError(
@@ -46,7 +50,7 @@ def check_installed(module: str, extra: str, why: str) -> None:
     package = module.partition(".")[0]
     if find_spec(package) is None:
         raise DataError(
-            f"{why}: needs {_PACKAGES.get(package, package)}; pip install 'switchyard[{extra}]'"
+            f"{why}: needs {_PACKAGES.get(package, package)}; pip install 'switchyard-moe[{extra}]'"
         )
 
 
@@ -58,7 +62,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     names = list(known)
     by_lower = {known.lower(): known for known in names}
-    near = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
+    near = get_close_matches(name.lower(), by_lower, n=1)
     guess = f"did you mean {by_lower[near[0]]!r}? " if near else ""
     return f"{guess}There are: {listed(names)}"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .error import DataError
-from .labels import Codes, encode, need_two
+from .labels import Codes, encode, encode_as, need_two
 from .paths import by_split, digest, empty, existing, split_of, visible
 from .sheets import Place
 from .source import Source
@@ -43,6 +43,10 @@ class Labelled:
         need_two(title, "label", y[: self.parts["train"]], classes)
         return y, classes
 
+    def encode_labels_as(self, classes: Sequence[str]) -> Codes:
+        """Labels of other data as ``(N,)`` places in the classes of a training."""
+        return encode_as(classes, "label", self.labels, self.place, self.declared)
+
 
 def read_class_folders(
     source: Source,
@@ -67,7 +71,7 @@ def read_class_folders(
     if not classes:
         raise empty(source, expected)
     files = {
-        split: {path: folder.name for folder in folders for path in _files_below(folder, belongs)}
+        split: {path: folder.name for folder in folders for path in files_below(folder, belongs)}
         for split, folders in classes.items()
     }
     paths = [path for of_split in files.values() for path in of_split]
@@ -99,7 +103,8 @@ def _folders_in(path: Path) -> list[Path]:
     return [inner for inner in visible(path) if inner.is_dir()]
 
 
-def _files_below(folder: Path, belongs: Callable[[Path], bool]) -> list[Path]:
+def files_below(folder: Path, belongs: Callable[[Path], bool]) -> list[Path]:
+    """Files at any depth in a folder, sorted, without hidden ones; ``DataError`` if none belong."""
     inner = (p for p in folder.rglob("*") if not p.name.startswith("."))
     files = sorted(p for p in inner if p.is_file() and belongs(p))
     if not files:

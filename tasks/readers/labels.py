@@ -38,22 +38,60 @@ def encode(
     Raises:
         DataError: naming the row of a label that is missing, out of range, or in no training row.
     """
-    texts = [label_text(label) for label in labels]
-    for row, text in enumerate(texts):
-        if text is None:
-            shown = "missing" if labels[row] in (None, "") else f"{labels[row]!r}"
-            raise DataError(
-                f"{place(row)}: the {what} is {shown}; give an integer or a name, or remove the row"
-            )
+    texts = _texts(what, labels, place)
     known = {str(code): code for code in range(len(declared))}
     names = declared
     if not declared:
-        names = sorted_names({text for text in texts[: parts["train"]] if text is not None})
+        names = sorted_names(set(texts[: parts["train"]]))
         known = {name: code for code, name in enumerate(names)}
     for row, text in enumerate(texts):
         if text not in known:
-            raise DataError(f"{place(row)}: {_not_known(what, str(text), names, bool(declared))}")
-    return np.array([known[str(text)] for text in texts], np.int64), names
+            raise DataError(f"{place(row)}: {_not_known(what, text, names, bool(declared))}")
+    return np.array([known[text] for text in texts], np.int64), names
+
+
+def encode_as(
+    names: Sequence[str],
+    what: str,
+    labels: Sequence[Any],
+    place: Place,
+    declared: tuple[str, ...] = (),
+) -> Codes:
+    """Labels of other data as places in the names of a training, ``(N,)``.
+
+    The other arguments are as for ``encode``; labels that other data declares in another order
+    are found by their names.
+
+    Raises:
+        DataError: naming the row of a label that is missing, or is none of the names.
+
+    >>> encode_as(("cat", "dog"), "label", [0, 1, 1], str, declared=("dog", "cat")).tolist()
+    [1, 0, 0]
+    """
+    known = {name: code for code, name in enumerate(names)}
+    named = {str(code): name for code, name in enumerate(declared)}
+    texts = [named.get(text, text) for text in _texts(what, labels, place)]
+    for row, text in enumerate(texts):
+        if text not in known:
+            raise DataError(
+                f"{place(row)}: the {what} {text!r} is none that the model was trained on; "
+                f"{nearest(text, names)}. Fix or remove the row"
+            )
+    return np.array([known[text] for text in texts], np.int64)
+
+
+def _texts(what: str, labels: Sequence[Any], place: Place) -> list[str]:
+    """Labels as text; ``DataError`` for the first that is missing or no label."""
+    texts = []
+    for row, label in enumerate(labels):
+        text = label_text(label)
+        if text is None:
+            shown = "missing" if label in (None, "") else f"{label!r}"
+            raise DataError(
+                f"{place(row)}: the {what} is {shown}; give an integer or a name, or remove the row"
+            )
+        texts.append(text)
+    return texts
 
 
 def need_two(title: str, what: str, codes: npt.NDArray[Any], names: Sequence[str]) -> None:

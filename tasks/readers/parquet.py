@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .error import needed, reading
+from .growth import check_growth
 from .paths import empty_file
 from .records import Dialect
 from .sheets import Sheet
@@ -19,7 +20,10 @@ def parquet(path: Path, dialect: Dialect) -> Sheet:
         raise empty_file(path)
     with reading(path):
         file = pq.ParquetFile(path)
-        schema, rows = file.schema_arrow, file.metadata.num_rows
+        about = file.metadata
+        schema, rows = file.schema_arrow, about.num_rows
+        unpacked = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+        check_growth(path, path.stat().st_size, unpacked, "save it uncompressed")
 
     def read(name: str) -> Any:
         with reading(f"{path}, column {name!r}"):

@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 from .error import DataError, listed, reading
+from .growth import check_growth
 from .source import Source
 from .split import SPLITS
 
@@ -31,8 +33,11 @@ def existing(source: Source) -> Path:
     """
     assert source.path is not None
     path = Path(os.path.expanduser(source.path))
-    if path.exists():
-        return path
+    try:
+        if path.exists():
+            return path
+    except OSError as error:  # such as a name that is too long
+        raise DataError(f"{source.title}: cannot be read ({error.strerror})") from error
     there = next(parent for parent in path.absolute().parents if parent.exists())
     missing = path.absolute().relative_to(there).parts[0]
     names = [inner.name for inner in visible(there)] if there.is_dir() else []
@@ -121,12 +126,20 @@ def read_bytes(path: Path) -> bytes:
         DataError: if it cannot be read, or is empty.
     """
     with reading(path):
-        content = path.read_bytes()
-        if _is_gzip(path):
-            content = gzip.decompress(content)
+        content = _decompressed(path) if _is_gzip(path) else path.read_bytes()
     if not content:
         raise empty_file(path)
     return content
+
+
+def _decompressed(path: Path) -> bytes:
+    packed, unpacked, chunks = path.stat().st_size, 0, []
+    with gzip.open(path) as file:
+        for chunk in iter(partial(file.read, 2**20), b""):
+            chunks.append(chunk)
+            unpacked += len(chunk)
+            check_growth(path, packed, unpacked, "decompress it and give the result")
+    return b"".join(chunks)
 
 
 def empty_file(path: Path) -> DataError:

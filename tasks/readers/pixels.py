@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .error import DataError, needed, reading
+from .growth import check_growth
 from .sheets import Place
 from .source import KEY
 
@@ -36,11 +37,14 @@ def decode(images: Iterable[bytes], count: int, place: Place, channels: int | No
     for row, encoded in enumerate(images):
         with reading(place(row)):
             image = pil.open(io.BytesIO(encoded))
+            unpacked = image.width * image.height * len(image.getbands())
+            check_growth(place(row), len(encoded), unpacked, "save it uncompressed or scaled down")
         if not row:
             size, mode = image.size, image.mode if channels is None else _MODES[channels]
             if mode not in _MODES.values():
                 raise DataError(f"{place(0)}: the image is of mode {mode}; {_CONVERT}")
-            pixels = np.empty((count, *size[::-1], len(mode.replace("L", "1"))), np.uint8)
+            with reading(place(0)):
+                pixels = np.empty((count, *size[::-1], len(mode.replace("L", "1"))), np.uint8)
         _check_same(image, size, None if channels else mode, place(row))
         with reading(place(row)):
             image.load()

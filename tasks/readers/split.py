@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -29,31 +29,38 @@ class Splits(Generic[T]):
         name: of the file, folder or hub data set.
         sha256: of all files' bytes; of one file what ``sha256sum`` prints, of several that of
             their sums and names in order.
-        split_sha256: of which row went where.
+        split_sha256: of which row went where; None if the test split is of another source.
         train, val, test: the splits.
+        made: names of the splits that were taken from training rows.
     """
 
     name: str
     sha256: str
-    split_sha256: str
+    split_sha256: str | None
     train: T
     val: T
     test: T
+    made: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def tested_on(self, name: str, sha256: str, test: T) -> "Splits[T]":
+        """These splits with another test split, called by its name and hash."""
+        return Splits(name, sha256, None, self.train, self.val, test)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Rows of each split, ascending, and the hash of that decision."""
+    """Rows of each split, ascending, the hash of that decision, and the splits made by it."""
 
     train: Index
     val: Index
     test: Index
-    sha256: str
+    sha256: str | None
+    made: tuple[str, ...] = ()
 
     def splits(self, name: str, sha256: str, take: Callable[[Index], T]) -> Splits[T]:
         """The splits, each what ``take`` makes of its rows."""
         parts = (take(rows) for rows in (self.train, self.val, self.test))
-        return Splits(name, sha256, self.sha256, *parts)
+        return Splits(name, sha256, self.sha256, *parts, made=self.made)
 
 
 def cut(
@@ -98,7 +105,17 @@ def cut(
                 f"give more rows, or another {KEY}.val or {KEY}.test"
             )
     train, val, test = (np.flatnonzero(to == code) for code in range(len(SPLITS)))
-    return Cut(train, val, test, hashlib.sha256(to.tobytes()).hexdigest())
+    return Cut(train, val, test, hashlib.sha256(to.tobytes()).hexdigest(), tuple(shares))
+
+
+def test_rows(parts: Mapping[str, int]) -> Index:
+    """Rows of data to test on alone: its test split if it comes with one, else all.
+
+    >>> test_rows({"train": 3, "test": 2}).tolist(), test_rows({"train": 3}).tolist()
+    ([3, 4], [0, 1, 2])
+    """
+    rows = np.arange(sum(parts.values()))
+    return rows[-parts["test"] :] if "test" in parts else rows
 
 
 def _carve(strata: npt.NDArray[Any], shares: Mapping[str, float]) -> npt.NDArray[np.uint8]:

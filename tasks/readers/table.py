@@ -1,7 +1,8 @@
 """Tables with declared columns."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from .answers import answers
 from .columns import Coded, Rows, categories, coded, numbers
 from .open import open_sheets
 from .records import Dialect
+from .sheets import Place, Sheets
 from .source import KEY, TableSource
-from .split import Index, Splits, cut
+from .split import Cut, Index, Splits, cut, test_rows
 
 
 @dataclass(frozen=True)
@@ -54,22 +56,68 @@ def read_table(source: TableSource) -> Splits[Table]:
     Raises:
         DataError: naming file, row, column and cure.
     """
+    sheets = _open(source)
+    made = partial(cut, sheets.parts, source, rows=source.rows)
+    return _splits(source, sheets.column, sheets.place, made, sheets.name, sheets.sha256)
+
+
+def read_other_table(source: TableSource, other: TableSource, labelled: bool) -> Splits[Table]:
+    """A table as ``read_table`` splits it, but with rows of another source to test on.
+
+    These are its test split if it comes with one, else all. Categories, classes and their order
+    stay those of the training rows, which are read again. If not ``labelled``, targets of the
+    other source are not read, but missing.
+
+    Raises:
+        DataError: naming file, row, column and cure, also for a class that is new.
+    """
+    own, more = _open(source), _open(other)
+    parts, rows = own.parts, sum(own.parts.values())
+    test = rows + test_rows(more.parts)
+
+    def column(key: str, name: str) -> list[Any]:
+        reads = labelled or not key.startswith(f"{KEY}.targets.")
+        added = more.column(key, name) if reads else [None] * sum(more.parts.values())
+        return own.column(key, name) + added
+
+    def place(row: int) -> str:
+        return own.place(row) if row < rows else more.place(row - rows)
+
+    def made(strata: npt.NDArray[Any] | None) -> Cut:
+        return replace(cut(parts, source, strata, source.rows), test=test, sha256=None)
+
+    return _splits(source, column, place, made, more.name, more.sha256)
+
+
+def _open(source: TableSource) -> Sheets:
     dialect = Dialect(source.delimiter, trim=True, columns=source.columns)
-    sheets = open_sheets(source, dialect, source.format)
+    return open_sheets(source, dialect, source.format)
+
+
+def _splits(
+    source: TableSource,
+    cells: Callable[[str, str], Sequence[Any]],
+    place: Place,
+    made_of: Callable[[npt.NDArray[Any] | None], Cut],
+    name: str,
+    sha256: str,
+) -> Splits[Table]:
+    """The table of columns that ``cells`` reads by setting and name, split by ``made_of``."""
 
     def column(key: str, name: str) -> Coded:
-        return coded(sheets.column(f"{KEY}.{key}", name), missing, sheets.place)
+        return coded(cells(f"{KEY}.{key}", name), missing, place)
 
     missing = ["", *source.missing]
     specs = source.specs
     asked = {name: column(f"targets.{name}.column", spec.column) for name, spec in specs.items()}
     classed = [asked[name].codes for name, spec in specs.items() if spec.kind != "number"]
-    made = cut(sheets.parts, source, classed[0] if classed else None, source.rows)
-    rows = Rows(source.title, sheets.place, made)
+    made = made_of(classed[0] if classed else None)
+    rows = Rows(source.title, place, made)
     found = [answers(rows, name, spec, asked[name]) for name, spec in specs.items()]
     kinds = [categories(rows, column("categorical", c), source.rare) for c in source.categorical]
     values = [numbers(rows, column("numeric", c), c) for c in source.numeric]
-    categorical = _stacked([codes for codes, _ in kinds], sum(sheets.parts.values())).long()
+    number = len(next(iter(asked.values())).codes)
+    categorical = _stacked([codes for codes, _ in kinds], number).long()
     numeric = _stacked(values, len(categorical))
     targets = _stacked([answer.values for answer in found], len(categorical))
 
@@ -88,7 +136,7 @@ def read_table(source: TableSource) -> Splits[Table]:
             views={name: tuple(columns) for name, columns in source.views.items()},
         )
 
-    return made.splits(sheets.name, sheets.sha256, take)
+    return made.splits(name, sha256, take)
 
 
 def _stacked(columns: Sequence[npt.NDArray[Any]], rows: int) -> Tensor:

@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .error import DataError
 from .labelled import Labelled, read_class_folders
-from .labels import encode, encode_text
+from .labels import encode, encode_as, encode_text
 from .open import is_record_file, open_sheets
 from .paths import existing, files_of, read_bytes, suffix_of
 from .records import Dialect
 from .sheets import Place
 from .source import KEY, TextSource
-from .split import Index, Splits, cut
+from .split import Index, Splits, cut, test_rows
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,40 @@ def read_texts(source: TextSource) -> Splits[Texts]:
     return cut(found.parts, source, y).splits(found.name, found.sha256, take)
 
 
-def _labelled(source: TextSource) -> tuple[Labelled, Sequence[Any] | None, tuple[str, ...]]:
+def read_other_texts(source: TextSource, known: Splits[Texts], labelled: bool) -> Splits[Texts]:
+    """The same splits, but with texts of another source to test on.
+
+    These are its test split if it comes with one, else all. Classes and groups, and their order,
+    stay as they were. If not ``labelled``, labels are not read, and ``y`` is -1.
+
+    Raises:
+        DataError: naming file, row and cure, also for a class or group that is new.
+    """
+    train = known.train
+    found, raw_group, groups = _labelled(source, labelled)
+    rows = test_rows(found.parts)
+    texts = [_bytes(found.samples[row], found.place, row) for row in rows.tolist()]
+    y = np.full(len(found.samples), -1)
+    if labelled:
+        y = found.encode_labels_as(train.classes)
+    group = None
+    if raw_group is not None:
+        codes = encode_as(train.groups, "group", raw_group, found.place, groups)
+        group = torch.from_numpy(codes[rows])
+    test = Texts(texts, torch.from_numpy(y[rows]), train.classes, group, train.groups)
+    return known.tested_on(found.name, found.sha256, test)
+
+
+def _labelled(
+    source: TextSource, labelled: bool = True
+) -> tuple[Labelled, Sequence[Any] | None, tuple[str, ...]]:
     """Texts and labels as they were found, their groups, and the names of these."""
     in_table = source.hub is not None or source.format is not None or existing(source).is_file()
     if not in_table and not files_of(source, is_record_file):
         return _from_folders(source), None, ()
     sheets = open_sheets(source, Dialect(), source.format)
     texts = sheets.column(f"{KEY}.text", source.text)
-    labels = sheets.column(f"{KEY}.label", source.label)
+    labels = sheets.column(f"{KEY}.label", source.label) if labelled else ()
     declared = sheets.declared(source.label)
     found = Labelled(
         texts, labels, sheets.place, sheets.parts, sheets.name, sheets.sha256, declared

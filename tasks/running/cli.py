@@ -1,4 +1,4 @@
-"""``python -m tasks``: one training from the command line."""
+"""``python -m tasks``: one training from the command line, or the use of one."""
 
 import logging
 import signal
@@ -6,19 +6,32 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from routers import ConfigError
 from routers.plugins import load_plugins
 
 from ..config.compose import PARTS, compose, to_yaml
-from ..config.help import help_text, list_text
-from ..config.schema import Config
+from ..config.help import USAGE, help_text, list_text
+from ..config.schema import MAX_TIME, Config
 from ..training.divergence import DivergedError
 from ..training.signals import StoppedError
 from .launch import RankDiedError, RankError
 from .result import print_result
-from .run_dir import CHECKPOINT, RESULT, note_start, read_json
+from .run_dir import (
+    CHECKPOINT,
+    RESULT,
+    check_unused,
+    last_checkpoint,
+    note_start,
+    read_json,
+    set_result_aside,
+)
 from .train import held_run, resumed, resumed_from
+from .use import COMMANDS, use
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 BAD_CONFIG = 2
 FAILED = 1
@@ -28,21 +41,28 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
     flags = {text for text in arguments if text.startswith("-")}
     overrides = [text for text in arguments if text not in flags]
+    command = overrides.pop(0) if overrides and overrides[0] in COMMANDS else None
     try:
         if unknown_flags := flags - {"--help", "-h", "--list", "--cfg"}:
             raise ConfigError(f"{min(unknown_flags)}: unknown; allowed: --help, --list, --cfg")
-        if flags & {"--help", "-h"}:
+        if command is not None and flags - {"--help", "-h"}:
+            raise ConfigError(f"{command}: takes no flag but --help")
+        if command is not None and flags:
+            print(f"{COMMANDS[command].usage}\n\n{USAGE}", end="")
+        elif command is not None:
+            return _use(command, overrides)
+        elif flags & {"--help", "-h"}:
             named = {text.partition("=")[0].removesuffix(".name") for text in overrides}
             print(help_text(_configuration(overrides)[0], [key for key in PARTS if key in named]))
         elif "--list" in flags:
             load_plugins(compose([t for t in overrides if t.startswith("plugins=")]).plugins)
             print(list_text())
         elif "--cfg" in flags:
-            print(to_yaml(_configuration(overrides)[0]), end="")
+            print(to_yaml(_checked(overrides)), end="")
         else:
             return _train(overrides)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return BAD_CONFIG
     except KeyboardInterrupt:  # while training a signal is answered with a checkpoint
         print("stopped by SIGINT before training began", file=sys.stderr)
@@ -56,6 +76,32 @@ def _configuration(overrides: Sequence[str]) -> tuple[Config, Path | None]:
     return (compose(overrides) if folder is None else resumed(folder, overrides)), folder
 
 
+def _use(command: str, words: Sequence[str]) -> int:
+    import lightning.pytorch  # noqa: F401, whose import sets the levels that quiet changes
+
+    quiet()
+    try:
+        use(command, words)
+    except (KeyboardInterrupt, SystemExit):  # Lightning makes Ctrl-C an exit
+        print("stopped by SIGINT; nothing was written", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0
+
+
+def _checked(overrides: Sequence[str]) -> Config:
+    """The configuration of a command line, after all checks that come before training."""
+    config, folder = _configuration(overrides)
+    from .run import Run
+
+    quiet()
+    run = Run(config)
+    if folder is None:
+        check_unused(config)
+    else:
+        last_checkpoint(folder, run.module)
+    return config
+
+
 def _train(overrides: Sequence[str]) -> int:
     config, resume = _configuration(overrides)
     # the training machinery takes seconds to import: errors of the configuration come first
@@ -65,17 +111,21 @@ def _train(overrides: Sequence[str]) -> int:
     quiet()
     console = Console()
     if resume is not None and (resume / RESULT).exists():
-        if len(overrides) > 1:
-            raise ConfigError(
-                f"resume={resume}: finished already, so {' '.join(overrides)} changes nothing; "
-                "start a new run with another out"
-            )
-        console.print(f"{resume} is finished already; nothing is left to do.", soft_wrap=True)
-        print_result(console, read_json(resume / RESULT), resume)
-        return 0
+        result = read_json(resume / RESULT)
+        changes_limit = any(text.startswith(f"{MAX_TIME}=") for text in overrides)
+        if not (changes_limit and result.get("stopped") == MAX_TIME):
+            if len(overrides) > 1:
+                raise ConfigError(
+                    f"resume={resume}: finished already, so {' '.join(overrides)} changes nothing; "
+                    "start a new run with another out"
+                )
+            console.print(f"{resume} is finished already; nothing is left to do.", soft_wrap=True)
+            _show(console, result, resume)
+            return 0
     with held_run(config, resume, f"resume={resume}") as (run, folder, checkpoint):
         command = f"python -m tasks resume={folder}"
         try:
+            set_result_aside(folder)
             note_start(folder, run.config, overrides)
             result = run.train(folder, checkpoint, console)
         except StoppedError as stop:
@@ -93,8 +143,17 @@ def _train(overrides: Sequence[str]) -> int:
         except OSError as error:
             problem = f"{folder}: {error.strerror or error}"
             return _failed(f"{problem}; fix the problem, then resume with: {command}")
-        print_result(console, result, folder)
+        _show(console, result, folder)
     return 0
+
+
+def _show(console: "Console", result: dict[str, Any], folder: Path) -> None:
+    print_result(console, result)
+    console.print(f"Everything is in {folder}", soft_wrap=True)
+    if key := result.get("stopped"):  # older runs have none
+        further = f"; continue with: python -m tasks resume={folder} {MAX_TIME}=null"
+        cure = further if key == MAX_TIME else ""
+        console.print(f"{key} ended it before its last step{cure}", soft_wrap=True)
 
 
 def _stopped(signum: int, command: str) -> int:
@@ -104,8 +163,17 @@ def _stopped(signum: int, command: str) -> int:
 
 
 def _failed(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     return FAILED
+
+
+def one_line(text: str) -> str:
+    r"""Escape line ends and whatever else does not print, which arguments and names may hold.
+
+    >>> print(one_line("out=a\nb"))
+    out=a\nb
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def quiet() -> None:

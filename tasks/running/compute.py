@@ -1,7 +1,7 @@
 """Cost of a model, counted: parameters, active parameters and FLOPs."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import torch
 from experts import MoE, NoOpBank, count_flops, count_flops_of, skip_experts
 from routers import Routing
 
-from .._task import Batch
+from .._task import Backbone, Batch
 from ..assembly.build import routed_layers
 from ..assembly.dense_control import num_parameters
 from ..loading.batches import InOrder
@@ -65,10 +65,10 @@ def measure(module: "RoutedModule", batches: InOrder) -> Compute:
         for layer, metrics, bank in zip(layers, module.evaluation.layers, resting, strict=True)
     )
     total = num_parameters(module.backbone)
-    idle = sum(map(_idle_parameters, layers, module.evaluation.layers, routings))
+    loads = [(metrics["load"], metrics["items"]) for metrics in module.evaluation.layers]
     return Compute(
         parameters=total,
-        active_parameters=total - idle,
+        active_parameters=total - _idle_parameters(layers, loads, routings),
         router_parameters=sum(num_parameters(layer.router) for layer in layers),
         flops_per_item=(outside + by_experts) / batches.rows,
         router_flops_per_item=in_routers / batches.rows,
@@ -91,11 +91,23 @@ def _pass(
     return routings, resting, counted, in_routers[0]
 
 
-def _idle_parameters(layer: MoE, metrics: Mapping[str, Any], routing: Routing) -> float:
-    """Parameters of a layer's experts that do not work on an item, on average."""
-    if not routing.supports_dropping:  # every item takes part of every slot or expert
-        return 0.0
+def active_parameters(backbone: Backbone, routings: Sequence[Routing]) -> float:
+    """Parameters that work on an item of these routings, on average."""
+    loads = [(each.load.tolist(), max(1, int(each.num_real))) for each in routings]
+    layers = routed_layers(backbone)
+    return num_parameters(backbone) - _idle_parameters(layers, loads, routings)
+
+
+def _idle_parameters(
+    layers: Sequence[MoE], loads: Iterable[tuple[Sequence[int], int]], routings: Sequence[Routing]
+) -> float:
+    """Parameters of experts that do not work on an item, on average; a layer has load and items.
+
+    Every item takes part of every slot or expert in routings that have no drops.
+    """
     return sum(
-        count * (1 - load / metrics["items"])
-        for count, load in zip(layer.bank.parameters_per_expert(), metrics["load"], strict=True)
+        count * (1 - rows / items)
+        for layer, (load, items), routing in zip(layers, loads, routings, strict=True)
+        for count, rows in zip(layer.bank.parameters_per_expert(), load, strict=True)
+        if routing.supports_dropping
     )

@@ -6,7 +6,6 @@ their link is closed. A worker sends a pair for every validation, None when it i
 error that ended it; the parent sends the number of a signal that asks it to stop.
 """
 
-import fcntl
 import json
 import math
 import os
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..training.signals import Signals
+from .file_lock import file_lock
 from .run_dir import RESULT, read_json
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ class Job:
     """The work of a worker process, which reads the configuration in the folder.
 
     ``checkpoint`` is the checkpoint to resume from, ``port`` that of the store where ranks meet,
-    ``descriptor`` the file descriptor of the connection to the parent; ``draws`` is True if there
-    is a terminal to draw on.
+    ``descriptor`` the file descriptor of the connection to the parent; ``draws`` is True if
+    progress goes to standard output.
     """
 
     folder: str
@@ -163,8 +163,7 @@ def _workers(
 ) -> Iterator[list[Worker]]:
     """Start a worker per rank; all are ended on exit."""
     with ExitStack() as held:
-        lock = held.enter_context((folder / RANKS).open("a"))
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = held.enter_context(file_lock(folder / RANKS))
         store = _store(devices)
         workers: list[Worker] = []
         try:
@@ -174,7 +173,7 @@ def _workers(
                 path = None if checkpoint is None else str(checkpoint)
                 job = Job(str(folder), rank, devices, path, store.port, there.fileno(), draws)
                 with there:
-                    process = _start(job, (job.descriptor, lock.fileno()))
+                    process = _start(job, (job.descriptor, *lock))
                 workers.append(Worker(rank, process, here))
             yield workers
         finally:  # files are written by renames, so none is left half-written
@@ -213,7 +212,7 @@ def _start(job: Job, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "tasks.running.ddp_worker", json.dumps(asdict(job))],
+            [sys.executable, "-P", "-m", "tasks.running.ddp_worker", json.dumps(asdict(job))],
             env={"TORCH_CPP_LOG_LEVEL": "ERROR", **within, **os.environ, **own},
             stdin=subprocess.DEVNULL,
             pass_fds=inherited,

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 CONFUSION = "confusion.csv"
 
 
-def print_result(console: "Console", result: dict[str, Any], folder: Path) -> None:
-    """A short table: how accurate, how balanced, how expensive."""
+def print_result(console: "Console", result: dict[str, Any]) -> None:
+    """A short table: how accurate, how balanced, how expensive; times only of a training."""
     from rich.table import Table
 
     score, compute = result["score"], result["compute"]
@@ -28,19 +27,20 @@ def print_result(console: "Console", result: dict[str, Any], folder: Path) -> No
     table.add_column(justify="right")
     table.add_column(style="dim")
     active, in_routers = compute["active_parameters"], compute["router_parameters"]
-    speed = f"{compute['items_per_second']:,.0f} samples per second"
     of_these = f"{active:,.0f} active, {in_routers:,} in routers"
-    validation = f"validation {_decimal(score['validation'])}"
-    for row in (
+    validation = f"validation {_decimal(score['validation'])}" if "validation" in score else ""
+    rows = [
         (f"test {score['name']}", _decimal(score["value"]), validation),
         *_balance(result["load"], result["layers"]),
         ("parameters", f"{compute['parameters']:,}", of_these),
         ("FLOPs per sample", f"{compute['flops_per_item']:,.0f}", "forward, counted"),
-        ("training time", f"{compute['train_seconds']:.1f} s", speed),
-    ):
+    ]
+    if "train_seconds" in compute:
+        speed = f"{compute['items_per_second']:,.0f} samples per second"
+        rows.append(("training time", f"{compute['train_seconds']:.1f} s", speed))
+    for row in rows:
         table.add_row(*row)
     console.print(table)
-    console.print(f"Everything is in {folder}", soft_wrap=True)
 
 
 def _decimal(value: float | None) -> str:

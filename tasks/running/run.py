@@ -1,35 +1,43 @@
 """One run, from a configuration to ``result.json``."""
 
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from rich.console import Console
 
 from experts import tune_allocator
 from routers import ConfigError, OptionError
+from routers.plugins import check_options, unknown
 
 from .._task import Batch, Data, Task
-from ..assembly.build import build_backbone, build_control, build_task, prepare_routers
+from ..assembly.build import build_backbone, build_control, build_task, prepare_routers, read_data
+from ..assembly.dense_control import num_parameters
 from ..config.compose import PARTS
 from ..config.schema import Config, TrainerConfig, arm_name
-from ..loading.batches import Batches, InOrder, Rank, num_rows
-from ..training.callbacks import OnValidation, ProgressBar, Record, ReportValidation, Reseed
+from ..loading.batches import WHOLE, Batches, InOrder, Rank, limited, num_rows
+from ..training.callbacks import OnValidation, Record, ReportValidation, Reseed
 from ..training.checkpoints import Checkpoints
 from ..training.csv_logger import CsvLog
 from ..training.devices import strategies
 from ..training.module import RoutedModule
+from ..training.progress import ProgressBar, ProgressLines
 from ..training.signals import Signals, Stop
-from .compute import measure
+from ..training.stopping import EARLY_STOPPING, EarlyStop, TimeLimit
+from .compute import active_parameters, measure
 from .launch import launch
 from .result import CONFUSION, confusion_csv
-from .run_dir import METRICS, RESULT, versions, write_json, write_text
+from .run_dir import FORMAT, METRICS, RESULT, versions, write_json, write_text
+from .start_lines import start_lines
 from .validate import check_ranges
 
 #: The parts of a data set, as ``Data`` names them.
@@ -55,11 +63,15 @@ class Run:
         self.rank = rank or Rank(0, config.trainer.devices)
         self.versions = versions()  # before training, which may take hours
         self.task: Task = build_task(config)
-        self.data: Data = self.task.data()
-        self.batches = Batches(self.data.train, config.trainer.batch_size, config.seed, self.rank)
-        if not len(self.batches):
+        self.data: Data = read_data(config, self.task)
+        size, options = config.trainer.batch_size, dict(config.trainer.lightning)
+        limit = options.pop("limit_train_batches", None)  # the loader does it: it can resume there
+        self.trainer_options = options
+        self.batches = Batches(self.data.train, size, config.seed, self.rank, limit)
+        if self.batches.rows < size:
             expected = f"an integer in [1, {self.batches.rows}], the number of training samples"
             raise OptionError("trainer.batch_size", config.trainer.batch_size, expected)
+        self._check_trainer_options()
         for name in SPLITS[1:]:  # every rank evaluates samples, since ranks exchange metrics
             rows = num_rows(getattr(self.data, name))
             if rows < self.rank.world_size:
@@ -76,7 +88,8 @@ class Run:
         steps = _total_steps(config.trainer, len(self.batches))
         devices = self.rank.world_size
         self.module = RoutedModule(self.task, backbone, losses, config.optimizer, steps, devices)
-        self._try_out()
+        self._limits()
+        self.active_parameters = self._try_out()
 
     def train(
         self,
@@ -87,13 +100,31 @@ class Run:
     ) -> dict[str, Any]:
         """Train, evaluate, and write ``result.json`` to ``folder``; returns what it holds.
 
-        A progress bar goes to ``console`` if that is a terminal. ``on_validation`` is called after
-        every validation; an error that it raises ends the run.
+        The progress goes to ``console``: a bar if that is a terminal, else lines.
+        ``on_validation`` is called after the last validation of every epoch; an error that it
+        raises ends the run.
         """
-        devices, draws = self.rank.world_size, console.is_terminal
+        devices, draws = self.rank.world_size, console.file is sys.stdout
         if devices > 1:
             return launch(folder, devices, checkpoint, draws, on_validation)
         return self.write(folder, *self.fit(folder, checkpoint, console, Signals(), on_validation))
+
+    def test(self) -> dict[str, Any]:
+        """Evaluate on the test split in this process; returns what ``result.json`` would hold.
+
+        Left out is what only a training has: the score in validation, and times.
+        """
+        with self._trainer(WHOLE, logger=False) as trainer:
+            test = self._in_order(self.data.test, self.rank.all())
+            trainer.test(self.module, test, verbose=False)
+        return self._result()
+
+    def predict(self) -> dict[str, list[Any]]:
+        """Predictions for the test split, in its order: columns of ``Task.predictions`` by name."""
+        with self._trainer(WHOLE, logger=False) as trainer:
+            test = self._in_order(self.data.test, self.rank.all())
+            parts: Any = trainer.predict(self.module, test)
+        return {name: [value for part in parts for value in part[name]] for name in parts[0]}
 
     def fit(
         self,
@@ -102,64 +133,127 @@ class Run:
         console: Console,
         stop: Stop,
         on_validation: OnValidation | None,
-    ) -> tuple[Record, dict[str, float]]:
-        """Train and evaluate as one process of the run; returns its time and last validation.
+    ) -> tuple[Record, dict[str, float], str | None]:
+        """Train and evaluate as one process of the run.
+
+        Returns its time, its last validation, and the setting that ended it before its last step.
 
         Rank 0 alone uses all arguments but the folder; they are as for ``train``.
         """
         settings = self.config.trainer
         record = Record(settings.log_every_n_steps)
-        callbacks: list[Callback] = [Reseed(self.config.seed, self.rank), record]
+        limits = self._limits()
+        callbacks: list[Callback] = [Reseed(self.config.seed, self.rank), record, *limits]
         loggers: list[Logger] = []
         if self.rank.rank == 0:
             loggers = _loggers(folder, checkpoint)
             callbacks.append(Checkpoints(folder / "checkpoints", stop))
             if settings.progress:
-                callbacks.append(ProgressBar(console))
+                shown = ProgressBar if console.is_terminal else ProgressLines
+                callbacks.append(shown(console, self._start_lines(), record))
             if on_validation is not None:
                 callbacks.append(ReportValidation(on_validation))
-        trainer = pl.Trainer(
-            max_epochs=settings.max_epochs,
-            max_steps=settings.max_steps,
-            accumulate_grad_batches=settings.accumulate_grad_batches,
-            gradient_clip_val=settings.gradient_clip_val or None,
-            accelerator=settings.accelerator,
-            precision=settings.precision,  # type: ignore[arg-type]
-            logger=loggers,
-            callbacks=callbacks,
-            default_root_dir=folder,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=1,
-            **strategies(self.rank),
-        )
-        with warnings.catch_warnings():
-            # the loader slices tensors: worker processes would only slow it down
-            warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        outputs = {"logger": loggers, "callbacks": callbacks, "default_root_dir": folder}
+        with self._trainer(self.rank, **outputs) as trainer:
             val = self._in_order(self.data.val, [self.rank])
             trainer.fit(self.module, self.batches, val, ckpt_path=checkpoint, weights_only=True)
+            early = trainer.global_step < self.module.total_steps
+            stopped = next((limit.key for limit in limits if early and limit.stopped), None)
             if record.validated_at != trainer.global_step:  # stopped by max_steps, or resumed
                 trainer.validate(self.module, val, verbose=False)
             validation = dict(self.module.evaluation.scores)
             test = self._in_order(self.data.test, [self.rank])
             trainer.test(self.module, test, verbose=False)
-        return record, validation
+        return record, validation, stopped
 
-    def write(self, folder: Path, record: Record, validation: dict[str, float]) -> dict[str, Any]:
-        """Write what ``fit`` came to; returns what ``result.json`` holds."""
-        result = self._result(record, validation)
+    def write(
+        self, folder: Path, record: Record, validation: dict[str, float], stopped: str | None
+    ) -> dict[str, Any]:
+        """Write what ``fit`` returned; returns what ``result.json`` holds."""
+        result = self._result()
+        result["score"]["validation"] = validation[self.task.score.name]
+        result["compute"]["train_seconds"] = record.seconds
+        result["compute"]["items_per_second"] = record.items_per_second
+        result["stopped"] = stopped
         if any(tables := self.module.evaluation.tables):
             write_text(folder / CONFUSION, confusion_csv(self.task, tables))
         write_json(folder / RESULT, result)
         return result
 
+    @contextmanager
+    def _trainer(self, rank: Rank, **outputs: Any) -> Iterator[pl.Trainer]:
+        """Lightning's trainer, for one process of the run."""
+        settings = self.config.trainer
+        with warnings.catch_warnings():
+            # the loader slices tensors: worker processes would only slow it down
+            warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            warnings.filterwarnings("ignore", module="lightning.*")
+            yield pl.Trainer(
+                max_epochs=settings.max_epochs,
+                max_steps=settings.max_steps,
+                accumulate_grad_batches=settings.accumulate_grad_batches,
+                gradient_clip_val=settings.gradient_clip_val or None,
+                accelerator=settings.accelerator,
+                precision=settings.precision,  # type: ignore[arg-type]
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                log_every_n_steps=1,
+                **outputs,
+                **strategies(rank),
+                **self.trainer_options,
+            )
+
+    def _check_trainer_options(self) -> None:
+        """Raise ``ConfigError`` for options of Lightning's ``Trainer`` with invalid values."""
+        given, size = self.config.trainer.lightning, self.config.trainer.batch_size
+        val = len(self._in_order(self.data.val, [self.rank]))
+        for name, batches in (("train", self.batches.rows // size), ("val", val)):
+            limit = given.get(f"limit_{name}_batches")
+            if limited(batches, limit) < 1:
+                expected = f"an integer >= 1, or a fraction that leaves one of {batches} batches"
+                raise OptionError(f"trainer.limit_{name}_batches", limit, expected)
+        every, batches = given.get("val_check_interval"), len(self.batches)
+        within_epoch = given.get("check_val_every_n_epoch", 1) is not None
+        if isinstance(every, int) and within_epoch and not 1 <= every <= batches:
+            expected = f"an integer in [1, {batches}], the batches of an epoch, or a fraction"
+            raise OptionError("trainer.val_check_interval", every, expected)
+        if self.trainer_options:
+            try:
+                with self._trainer(self.rank, logger=False):
+                    pass
+            except (MisconfigurationException, TypeError, ValueError) as error:
+                names = ", ".join(f"trainer.{key}={value}" for key, value in given.items())
+                raise ConfigError(f"{names}: {error}") from error
+
+    def _limits(self) -> list[EarlyStop | TimeLimit]:
+        """Limits that may end training before its last step; ``OptionError`` if it cannot work."""
+        settings, limits = self.config.trainer, list[EarlyStop | TimeLimit]()
+        if (given := settings.early_stopping) is not None:
+            score = self.task.score
+            ours = {"monitor": f"val/{score.name}", "mode": score.direction[:3]}
+            options = {**(ours if "monitor" not in given else {}), **given}
+            check_options(EARLY_STOPPING, EarlyStop, options, skip=0)
+            if options["monitor"] not in (names := self.module.evaluation.log_names("val")):
+                raise unknown(f"{EARLY_STOPPING}.monitor", options["monitor"], names)
+            limits.append(EarlyStop(**options))
+        if settings.max_time is not None:
+            limits.append(TimeLimit(settings.max_time))
+        return limits
+
+    def _start_lines(self) -> list[str]:
+        parameters = num_parameters(self.module.backbone)
+        return start_lines(self.config, self.task, self.data, parameters, self.active_parameters)
+
     def _in_order(self, split: Batch, ranks: Sequence[Rank]) -> InOrder:
         return InOrder(split, self.config.trainer.batch_size, ranks)
 
-    def _try_out(self) -> None:
-        """One pass over a few samples, so that what cannot work fails before training."""
+    def _try_out(self) -> float:
+        """One pass over a few samples, so that what cannot work fails before training.
+
+        Returns the parameters that worked on a sample, on average.
+        """
         few = {name: values[:2] for name, values in self.data.train.items()}
         try:
             with torch.no_grad(), torch.random.fork_rng():
@@ -171,14 +265,16 @@ class Run:
             names = (f"{key}={getattr(self.config, key)['name']}" for key in PARTS)
             raise ConfigError(f"{', '.join(names)}: these do not fit together: {error}") from error
         self.module.train()
+        return active_parameters(self.module.backbone, routings)
 
-    def _result(self, record: Record, validation: dict[str, float]) -> dict[str, Any]:
+    def _result(self) -> dict[str, Any]:
         config, module, score = self.config, self.module, self.task.score
         evaluation = module.evaluation
         test = self._in_order(self.data.test, self.rank.all())
         module.to("cpu").float()  # as the data is
         compute = measure(module, test)
         return {
+            "format": FORMAT,
             "task": config.task["name"],
             "router": arm_name(config),
             "expert": config.expert["name"],
@@ -188,16 +284,11 @@ class Run:
                 "value": evaluation.scores[score.name],
                 "direction": score.direction,
                 "split": "test",
-                "validation": validation[score.name],
             },
             "scores": {**evaluation.scores, **evaluation.scores_by_label},
             "load": evaluation.load_summary(),
             "layers": evaluation.layer_results(),
-            "compute": {
-                **asdict(compute),
-                "train_seconds": record.seconds,
-                "items_per_second": record.items / max(record.seconds, 1e-9),
-            },
+            "compute": asdict(compute),
             "matched_to": config.router["name"] if config.moe.control else None,
             "versions": self.versions,
             "data": {

@@ -1,13 +1,13 @@
 """A run's folder: made before training, never overwritten, written by renames."""
 
-import fcntl
 import json
 import math
 import os
 import platform
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from routers import ConfigError
 
 from ..config.compose import CONFIG, to_yaml, user_path
 from ..config.schema import Config, arm_name
+from .file_lock import file_lock
+
+#: Format of the JSON and YAML files of runs and sweeps; higher where a key changes its meaning.
+FORMAT = 1
 
 RESULT = "result.json"
 METRICS = "metrics.csv"
@@ -32,15 +36,22 @@ LOCK = "lock"
 @contextmanager
 def new_run_dir(config: Config) -> Iterator[Path]:
     """The new folder of a run, held for this process; ``ConfigError`` if it holds anything."""
-    with _writing(f"out={config.out}"):
+    with writing(f"out={config.out}"):
         out = _unused(config) if config.out is None else user_path(config.out)
         out.mkdir(parents=True, exist_ok=True)
     _refuse_used(out)
     with locked(f"out={out}", out):
         _refuse_used(out)  # another run may have been faster
-        with _writing(f"out={out}"):
+        with writing(f"out={out}"):
             write_text(out / CONFIG, to_yaml(config))
         yield out
+
+
+def check_unused(config: Config) -> None:
+    """Raise ``ConfigError`` if the folder of a new run exists and holds anything."""
+    if config.out is not None and (out := user_path(config.out)).exists():
+        with writing(f"out={config.out}"):
+            _refuse_used(out)
 
 
 @contextmanager
@@ -49,15 +60,13 @@ def locked(setting: str, folder: Path) -> Iterator[None]:
 
     If another process holds it, the ``ConfigError`` names the setting.
     """
-    with _writing(setting):
-        file = (folder / LOCK).open("a")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"{setting}: another process trains there now; wait for it, or choose another out"
-            ) from error
+    with ExitStack() as held:
+        with writing(setting):
+            try:
+                held.enter_context(file_lock(folder / LOCK, wait=False))
+            except BlockingIOError as error:
+                cure = "wait for it, or choose another out"
+                raise ConfigError(f"{setting}: another process trains there now; {cure}") from error
         yield
 
 
@@ -68,6 +77,14 @@ def note_start(folder: Path, config: Config, arguments: Sequence[str]) -> None:
         write_text(folder / CONFIG, text)
     with (folder / COMMAND).open("a", encoding="utf-8", errors="surrogateescape") as file:
         file.write(shlex.join(["python", "-m", "tasks", *arguments]) + "\n")
+
+
+def set_result_aside(folder: Path) -> None:
+    """Rename the result of a run that continues after its time limit, if there is one."""
+    path = folder / RESULT
+    if path.exists():
+        seconds = read_json(path)["compute"]["train_seconds"]
+        os.replace(path, path.with_stem(f"{path.stem}-{seconds:.0f}s"))
 
 
 def last_checkpoint(folder: Path, model: nn.Module) -> Path | None:
@@ -82,17 +99,30 @@ def last_checkpoint(folder: Path, model: nn.Module) -> Path | None:
             raise ConfigError(f"resume={folder}: {path} is missing; {cure}")
         return None
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        shapes = {name: values.shape for name, values in saved["state_dict"].items()}
-    except Exception as error:  # zip, pickle, end of file … all mean the same to the user
-        raise ConfigError(
-            f"resume={folder}: {path} cannot be read ({type(error).__name__}); "
-            f"the file is corrupt: {cure}"
-        ) from error
+        shapes = {name: values.shape for name, values in read_checkpoint(path).items()}
+    except ConfigError as error:
+        raise ConfigError(f"resume={folder}: {error}: {cure}") from error
     if shapes != {name: values.shape for name, values in model.state_dict().items()}:
         problem = f"holds another model than {CONFIG} describes"
         raise ConfigError(f"resume={folder}: {path} {problem}; {cure}")
     return path
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The weights in a checkpoint; ``ConfigError`` if it is damaged or cannot be resumed."""
+    from ..training.checkpoints import invalid_entry
+
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch writes checksums and reads without them
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(damaged)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle, end of file … all mean the same to the user
+        kind = type(error).__name__
+        raise ConfigError(f"{path} cannot be read ({kind}); the file is corrupt") from error
+    if entry := invalid_entry(saved):
+        raise ConfigError(f"{path} holds no valid {entry}; the file is corrupt")
+    return dict(saved["state_dict"])
 
 
 def write_text(path: Path, text: str) -> None:
@@ -108,8 +138,29 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        ConfigError: if it has a later format.
+    """
+    value = json.loads(path.read_text(encoding="utf-8"))
+    check_format(path, value)
+    return value
+
+
+def check_format(path: Path, content: Any) -> None:
+    """Raise ``ConfigError`` for a file of a later format; one without ``format`` has format 1.
+
+    >>> check_format(Path("result.json"), {"format": 2})
+    Traceback (most recent call last):
+    routers.plugins.errors.ConfigError: result.json: format 2 is of a later version ...
+    """
+    found = content.get("format", 1) if isinstance(content, Mapping) else 1
+    if not isinstance(found, int) or found > FORMAT:
+        raise ConfigError(
+            f"{path}: format {found} is of a later version of Switchyard; this one reads formats "
+            f"up to {FORMAT}, so update it"
+        )
 
 
 def _json_safe(value: Any) -> Any:
@@ -124,7 +175,7 @@ def versions() -> dict[str, str]:
     """Versions of everything else that results depend on."""
     names = ("torch", "lightning", "torchmetrics", "omegaconf", "numpy", "scikit-learn")
     found = {"python": platform.python_version()}
-    for name in ("switchyard", *names):
+    for name in ("switchyard-moe", *names):
         found[name] = "not installed"
         with suppress(PackageNotFoundError):
             found[name] = version(name)
@@ -132,7 +183,8 @@ def versions() -> dict[str, str]:
 
 
 @contextmanager
-def _writing(setting: str) -> Iterator[None]:
+def writing(setting: str) -> Iterator[None]:
+    """Turn errors of writing what a setting names into a ``ConfigError``."""
     try:
         yield
     except OSError as error:

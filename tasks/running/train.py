@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from routers import ConfigError
 
-from ..config.compose import CONFIG, compose, user_path
+from ..config.compose import CONFIG, compose, path_errors, user_path
 from ..config.overrides import load_yaml
 from ..config.schema import Config
 from .run_dir import RESULT, last_checkpoint, locked, new_run_dir, note_start, read_json
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAY_CHANGE = (
     "trainer.max_epochs",
     "trainer.max_steps",
+    "trainer.max_time",
     "trainer.accelerator",
     "trainer.threads",
     "trainer.progress",
@@ -38,8 +39,8 @@ def train(
         out: the run's folder. A finished run is read. An unfinished one resumes from its last
             checkpoint with its stored configuration; ``overrides`` are ignored.
         overrides: ``key=value`` as for ``python -m tasks``, without ``out``.
-        on_validation: called after every validation with the epoch, from 1, and values named
-            as in ``result.json``; an error that it raises ends the training.
+        on_validation: called after the last validation of every epoch with the epoch, from 1, and
+            values named as in ``result.json``; an error that it raises ends the training.
 
     Raises:
         ConfigError: if the run cannot work, or another process trains in the folder.
@@ -87,7 +88,9 @@ def resumed_from(overrides: Sequence[str]) -> Path | None:
     if not named or named[-1] in ("", "null"):
         return None
     folder = user_path(named[-1])
-    if not (folder / CONFIG).exists():
+    with path_errors(f"resume={folder}"):
+        exists = (folder / CONFIG).exists()
+    if not exists:
         raise ConfigError(f"resume={folder}: no run is there (no {CONFIG} in it)")
     return folder
 

@@ -20,30 +20,31 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true")
 Range = tuple[Callable[[float], bool], str]
 
 
-def _from(minimum: int, unless: str = "") -> Range:
-    return lambda value: value >= minimum, f"an integer >= {minimum}{unless}"
-
-
-def _between(low: int, high: int) -> Range:
-    return lambda value: low <= value <= high, f"an integer in [{low}, {high}]"
+def _between(low: int, high: int, unless: str = "") -> Range:
+    return lambda value: low <= value <= high, f"an integer in [{low}, {high}]{unless}"
 
 
 #: Largest number of experts in a layer; more is taken for a typing error.
 MAX_EXPERTS = 2**20
 
+#: Most threads; many more abort the process in C.
+MAX_THREADS = 1024
+
+_COUNT = _between(1, 2**31 - 1)
+
 _NON_NEGATIVE: Range = (lambda value: 0 <= value < math.inf, "a finite number >= 0")
 _BELOW_ONE: Range = (lambda value: 0 <= value < 1, "a number in [0, 1)")
 
 RANGES: dict[str, Range] = {
-    "seed": _from(0),
-    "trainer.max_epochs": _from(1),
-    "trainer.max_steps": (lambda v: v > 0 or v == -1, "an integer >= 1, or -1 for all"),
-    "trainer.batch_size": _from(1),
-    "trainer.devices": _from(1),
-    "trainer.accumulate_grad_batches": _from(1),
+    "seed": (lambda value: value >= 0, "an integer >= 0"),
+    "trainer.max_epochs": _COUNT,
+    "trainer.max_steps": (lambda v: v == -1 or 0 < v < 2**31, f"{_COUNT[1]}, or -1 for all"),
+    "trainer.batch_size": _COUNT,
+    "trainer.devices": _COUNT,
+    "trainer.accumulate_grad_batches": _COUNT,
     "trainer.gradient_clip_val": _NON_NEGATIVE,
-    "trainer.threads": _from(1, ", or null for torch's choice"),
-    "trainer.log_every_n_steps": _from(1),
+    "trainer.threads": _between(1, MAX_THREADS, ", or null for torch's choice"),
+    "trainer.log_every_n_steps": _COUNT,
     "moe.num_experts": _between(1, MAX_EXPERTS),
     "moe.capacity": (lambda value: 0 < value < math.inf, "a number > 0, or null"),
     "moe.shared": _between(0, MAX_EXPERTS),

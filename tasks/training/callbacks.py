@@ -1,4 +1,4 @@
-"""Callbacks around training steps: seeds, logs, time, progress, reports."""
+"""Callbacks around training steps: seeds, logs, time, reports."""
 
 import time
 from collections.abc import Callable
@@ -6,13 +6,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..loading.batches import Rank, mix_seed
 from .module import RoutedModule
 
-#: Called after each validation during training with the epoch, from 1, and the results; an error
+#: Called after the last validation of each epoch with the epoch, from 1, and the results; an error
 #: that it raises ends the training.
 OnValidation = Callable[[int, dict[str, float]], None]
 
@@ -50,6 +48,11 @@ class Record(Callback):
         self.items = 0
         self.validated_at: int | None = None
         self._since = 0.0
+
+    @property
+    def items_per_second(self) -> float:
+        """Training samples per second of training, up to the last validation."""
+        return self.items / max(self.seconds, 1e-9)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._since = time.perf_counter()
@@ -98,14 +101,15 @@ class Record(Callback):
 
 
 class ReportValidation(Callback):
-    """Passes validations during training, named as in ``result.json``, to ``on_validation``."""
+    """Passes the last validation of an epoch, named as in ``result.json``, to ``on_validation``."""
 
     def __init__(self, on_validation: OnValidation) -> None:
         self.on_validation = on_validation
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, RoutedModule)
-        if trainer.state.fn != "fit":
+        left = trainer.num_training_batches - 1 - trainer.fit_loop.batch_idx
+        if trainer.state.fn != "fit" or left >= (trainer.val_check_batch or 1):
             return
         evaluation = module.evaluation
         score = evaluation.scores[module.task.score.name]
@@ -114,44 +118,6 @@ class ReportValidation(Callback):
         load = evaluation.load_summary()
         values |= {f"load.{name}": value for name, value in load.items() if value is not None}
         self.on_validation(trainer.current_epoch + 1, values)
-
-
-class ProgressBar(Callback):
-    """Shows finished steps, the last validation score and the remaining time, on terminals."""
-
-    def __init__(self, console: Console, every: int = 10) -> None:
-        self.every = every
-        self.progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[score]}"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self.bar = self.progress.add_task("", total=None, score="")
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        assert isinstance(module, RoutedModule)
-        self.progress.start()
-        self.progress.update(self.bar, total=module.total_steps, completed=trainer.global_step)
-
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.global_step % self.every == 0:
-            self.progress.update(self.bar, completed=trainer.global_step)
-
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        assert isinstance(module, RoutedModule)
-        name = module.task.score.name
-        value = module.evaluation.scores[name]
-        self.progress.update(self.bar, score=f"validation {name} {value:.3f}")
-
-    def teardown(self, *args: Any, **kwargs: Any) -> None:
-        self.progress.stop()
-
-    on_exception = teardown
 
 
 def _log(trainer: Trainer, values: dict[str, float]) -> None:

@@ -1,10 +1,12 @@
 """Checkpoints from which a run resumes exactly."""
 
+import math
 import os
 import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from .callbacks import stepped
@@ -15,19 +17,75 @@ from .signals import Stop, StoppedError
 CHECKPOINT_SECONDS = 60.0
 
 
+#: What resuming reads of a checkpoint, by key: a type, or keys inside. Lightning skips some of it
+#: if it is missing, and trains on from elsewhere.
+_CONTENT: dict[str, Any] = {
+    "state_dict": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "global_step": int,
+    "epoch": int,
+    "pytorch-lightning_version": str,
+    "callbacks": {"Record": {"seconds": float, "items": int}},
+    "loops": {
+        "fit_loop": {
+            "epoch_progress": {"total": dict, "current": dict},
+            "epoch_loop.state_dict": {"_batches_that_stepped": int},
+            "epoch_loop.batch_progress": {"total": dict, "current": dict},
+            "epoch_loop.scheduler_progress": {"total": dict, "current": dict},
+            "epoch_loop.automatic_optimization.optim_progress": {"optimizer": {"step": dict}},
+        }
+    },
+}
+
+#: The same of the state of the optimizer, and of its schedule.
+_OPTIMIZER = {"state": dict, "param_groups": list}
+_SCHEDULE = {"last_epoch": int, "_step_count": int, "_last_lr": list}
+
+
+def invalid_entry(saved: Any) -> str:
+    """The first entry of a checkpoint that is missing or of a wrong type; "" if it can be resumed.
+
+    >>> invalid_entry({"state_dict": {}, "optimizer_states": 3})
+    'optimizer_states'
+    """
+    if entry := _misfit(saved, _CONTENT):
+        return entry
+    for name, values in saved["state_dict"].items():
+        if not isinstance(values, torch.Tensor):
+            return f"state_dict.{name}"
+    for key, content in (("optimizer_states", _OPTIMIZER), ("lr_schedulers", _SCHEDULE)):
+        if len(saved[key]) != 1 or _misfit(saved[key][0], content):
+            return key
+    # a gradient scaler may have skipped all steps; any other step leaves a momentum
+    stepped = saved["global_step"] and "MixedPrecision" not in saved
+    return "optimizer_states" if stepped and not saved["optimizer_states"][0]["state"] else ""
+
+
+def _misfit(value: Any, content: Any, entry: str = "") -> str:
+    if isinstance(content, type):
+        return "" if isinstance(value, content) else entry
+    if not isinstance(value, dict):
+        return entry or "entries"
+    inner = (_misfit(value.get(k), c, f"{entry}.{k}".lstrip(".")) for k, c in content.items())
+    return next(filter(None, inner), "")
+
+
 class Checkpoints(Callback):
     """``last.ckpt`` at every epoch's end, every minute, and when the run is asked to stop.
 
     It is written only right after an optimizer step, so that no gradient is pending, and after
-    an epoch's last batch only once the epoch is validated: a run resumed from it continues as if
-    it had never stopped. It is written under a temporary name and renamed, and never with
-    parameters that are not finite, so an existing checkpoint is always valid.
+    an epoch's last batch, or another that a validation may follow, only once that is done: a run
+    resumed from it continues as if it had never stopped. It is written under a temporary name and
+    renamed, and never with parameters that are not finite, so an existing checkpoint is always
+    valid.
     """
 
     def __init__(self, folder: Path, stop: Stop) -> None:
         self.path = folder / "last.ckpt"
         self.stop = stop
         self.saved_at = time.monotonic()
+        self.saved_step = -1
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.stop.listen()
@@ -37,19 +95,23 @@ class Checkpoints(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        due = self.stop.signum is not None or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
-        if due and stepped(trainer, batch_idx) and not trainer.is_last_batch:
-            self.save(trainer, module)
-            self._stop_if_asked()
+        if not _may_validate(trainer):
+            self._save_if_due(trainer, module)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self.save(trainer, module)
+        # an epoch that a time limit ended continues from where it is, and its checkpoint is there
+        if trainer.is_last_batch or self.saved_step != trainer.global_step:
+            self.save(trainer, module)
         self._stop_if_asked()
 
     def on_validation_start(self, *args: Any, **kwargs: Any) -> None:
         self.stop.listen()
 
     on_test_start = on_validation_start
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and self.saved_step != trainer.global_step:
+            self._save_if_due(trainer, module)
 
     def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
         self._stop_if_asked()
@@ -61,7 +123,7 @@ class Checkpoints(Callback):
 
     def save(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the checkpoint; raise ``DivergedError`` if a parameter is not finite."""
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
         if place := bad_parameter(module):
             raise DivergedError(f"after step {trainer.global_step} {place} is not finite")
         for logger in trainer.loggers:
@@ -76,6 +138,23 @@ class Checkpoints(Callback):
             trainer.save_checkpoint(folder / self.path.name)
             os.replace(folder, self.path.parent)
 
+    def _save_if_due(self, trainer: Trainer, module: LightningModule) -> None:
+        """Save within an epoch, if no gradient is pending."""
+        ends = trainer.should_stop and trainer.fit_loop._can_stop_early
+        old = time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
+        whole = stepped(trainer, trainer.fit_loop.batch_idx) and not trainer.is_last_batch
+        if whole and (ends or old or self.stop.signum is not None):
+            self.save(trainer, module)
+            self._stop_if_asked()
+
     def _stop_if_asked(self) -> None:
         if self.stop.signum is not None:
             raise StoppedError(self.stop.signum)
+
+
+def _may_validate(trainer: Trainer) -> bool:
+    """Whether a validation may follow this batch: a checkpoint before it would skip it."""
+    loop, every = trainer.fit_loop, trainer.val_check_batch
+    if not every or every == math.inf:
+        return False
+    return not ((loop.batch_idx + 1) % every and (loop.total_batch_idx + 1) % every)

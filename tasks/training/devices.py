@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -38,6 +39,9 @@ def check_devices(devices: int, accelerator: str, batch_size: int) -> None:
     Traceback (most recent call last):
     routers.plugins.errors.OptionError: trainer.devices=3 is invalid: expected a divisor of ...
     """
+    if devices > 1 and find_spec("fcntl") is None:
+        expected = "1 on this system: several devices need locks that their processes inherit"
+        raise OptionError("trainer.devices", devices, expected)
     count = COUNTS[accelerator]()
     if not count:
         raise ConfigError(

@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from experts import MoE
 from routers import LayerMetrics, Routing, average_over_layers
 from routers.blocks import Float32State
+from routers.metrics import summary_names
 
 from .._task import GATE, Batch, Labeling, MetricSpec, Task
 from ..metrics.specialization import (
@@ -92,6 +93,12 @@ class Evaluation(nn.Module):
                 if isinstance(value, int | float):
                     values[f"{prefix}/{name}/layer{layer}"] = value
         return values
+
+    def log_names(self, prefix: str) -> list[str]:
+        """The names of ``log_values`` that every evaluation has."""
+        scores = [f"{prefix}/{name}" for name in {**self.measures, self.task.score.name: None}]
+        layers = range(len(self._layer_metrics))
+        return scores + [f"{prefix}/{n}/layer{layer}" for layer in layers for n in summary_names()]
 
     def load_summary(self) -> dict[str, float | None]:
         """The metrics of the layers, combined over layers."""

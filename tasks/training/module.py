@@ -1,5 +1,6 @@
 """The LightningModule: any backbone with routed layers, any task."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -40,6 +41,7 @@ class RoutedModule(pl.LightningModule):
 
     window_load: Tensor
     window_loss: Tensor
+    unread_loss: Tensor
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class RoutedModule(pl.LightningModule):
         # sums since the last log line; saved, so that a resumed run logs as if never interrupted
         self.register_buffer("window_load", torch.zeros_like(self.adaptation.load))
         self.register_buffer("window_loss", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("unread_loss", torch.zeros(2, dtype=torch.float64), persistent=False)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         batch = self.prepare_batch(self.task.augment(batch))
@@ -78,7 +81,9 @@ class RoutedModule(pl.LightningModule):
             )
         with torch.no_grad():
             seen = torch.stack([task_loss.double(), task_loss.new_ones(()).double()])
-            self.window_loss += sum_over_ranks(seen)
+            seen = sum_over_ranks(seen)
+            self.window_loss += seen
+            self.unread_loss += seen
         self.adaptation.observe(routings)
         return loss
 
@@ -101,6 +106,12 @@ class RoutedModule(pl.LightningModule):
         self.window_load.zero_()
         return values
 
+    def pop_train_loss(self) -> float:
+        """Mean loss of the task in training since the last call; NaN if there was no step."""
+        total, steps = self.unread_loss.tolist()
+        self.unread_loss.zero_()
+        return total / steps if steps else math.nan
+
     def configure_optimizers(self) -> Any:
         optimizer: Optimizer = build_optimizer(self.optimizer_config, self.parameters())
         factor = partial(learning_rate_factor, self.optimizer_config, self.total_steps)
@@ -114,6 +125,11 @@ class RoutedModule(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Any]]:
+        batch = self.prepare_batch(batch)
+        output, _ = self.backbone(batch)
+        return self.task.predictions(output, batch)
 
     def on_validation_epoch_end(self) -> None:
         self.evaluation.finish()

@@ -114,5 +114,7 @@ def test_it_promises_little():
 
 
 def test_rounds_out_of_range():
-    with pytest.raises(ConfigError, match=r"router\.rounds=0 is invalid: expected an integer >= 1"):
+    with pytest.raises(
+        ConfigError, match=r"router\.rounds=0 is invalid: expected an integer in \[1, "
+    ):
         routers.build("sinkhorn", 3, 3, rounds=0)

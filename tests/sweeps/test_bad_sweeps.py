@@ -11,6 +11,7 @@ from routers import ConfigError
 from sweeps import compose, main, make_plan, open_storage
 
 from .cases import TINY, states, sweep
+from .folders import ARMS, write_sweep
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,61 @@ def test_a_study_of_another_sweep(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert sweep(tmp_path / "two", storage, "trials=3") == 2
     assert "trials: was 2, is 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", "a" * 300],
+        ["scale", "a" * 300, "at=1"],
+        ["report", "{sweep}", f"out={'a' * 300}"],
+        [f"sweep={'a' * 300}.yaml"],
+    ],
+)
+def test_names_longer_than_a_file_name_may_be(tmp_path, capsys, arguments):
+    folder = str(write_sweep(tmp_path / "s", ARMS[:1]))
+    assert main([text.format(sweep=folder) for text in arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "aaa" in line
+    assert "File name too long" in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--li\nst"], ["report", "a\nb"], ["sweep=a\nb"], ["sweep=tiny", "a\nb=1"]],
+)
+def test_a_line_end_in_an_argument_makes_no_second_line(capsys, arguments):
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "\\n" in line
+
+
+def test_the_budget_is_printed_before_the_sweep_starts(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sweeps.stages.sweep.run_sweep", lambda *_: pytest.fail(_printed(capsys)))
+    for seeds, notes in ((2, 1), (3, 0)):
+        with pytest.raises(pytest.fail.Exception) as stopped:
+            sweep(tmp_path, f"confirm.seeds={seeds}", "seeds=2")
+        text = str(stopped.value)
+        assert f"Budget: 12 trainings to search (6 trials of 3 arms), at least {3 * seeds}" in text
+        assert text.count("allows no verdicts: they need at least 3") == notes
+
+
+def _printed(capsys):
+    return capsys.readouterr().out
+
+
+def test_a_sweep_without_a_format_continues(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sweeps.workers.pool.Pool.run_all", lambda *_: None)
+    sweep(tmp_path)
+    path = tmp_path / "sweep.yaml"
+    text = path.read_text()
+    assert text.startswith("format: 1\n")
+    path.write_text(text.removeprefix("format: 1\n"))
+    assert sweep(tmp_path) == 1  # its runs are missing
+    path.write_text(text.replace("format: 1", "format: 2"))
+    capsys.readouterr()
+    assert sweep(tmp_path) == 2
+    assert "sweep.yaml: format 2 is of a later version" in capsys.readouterr().err
 
 
 def test_other_data(tmp_path, capsys, monkeypatch):

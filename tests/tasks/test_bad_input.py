@@ -12,7 +12,10 @@ import torch
 
 from tasks import RoutedModule, main
 
-from .cases import NARROW, TINY, signal_at, tiny, train
+from .cases import NARROW, TINY, checkpoint_of, signal_at, tiny, train
+
+#: Longer than the name of a file can be.
+LONG = "a" * 300
 
 # arguments, then what the message must hold: key, value, what is allowed, the nearest match
 REFUSED = [
@@ -97,15 +100,27 @@ REFUSED = [
     ("optimizer.weight_decay=-1", "optimizer.weight_decay=-1", ">= 0"),
     ("optimizer.warmup=1", "optimizer.warmup=1", "a number in [0, 1)"),
     ("seed=-1", "seed=-1", ">= 0"),
-    ("trainer.max_epochs=0", "trainer.max_epochs=0", ">= 1"),
+    ("trainer.max_epochs=0", "trainer.max_epochs=0", "in [1, 2147483647]"),
     ("trainer.max_steps=0", "trainer.max_steps=0", "-1 for all"),
-    ("trainer.batch_size=0", "trainer.batch_size=0", ">= 1"),
+    ("trainer.batch_size=0", "trainer.batch_size=0", "in [1, 2147483647]"),
     ("trainer.batch_size=1258", "trainer.batch_size=1258", "[1, 1257]"),
-    ("trainer.threads=0", "trainer.threads=0", ">= 1"),
+    ("trainer.threads=0", "trainer.threads=0", "in [1, 1024]"),
+    ("trainer.threads=2147483647", "trainer.threads=2147483647", "in [1, 1024], or null"),
+    ("trainer.accumulate_grad_batches=18446744073709551616", "=18446744073709551616", "[1, 2147"),
+    ("trainer.max_steps=18446744073709551616", "=18446744073709551616", "-1 for all"),
+    ("task.model.depth=2147483647", "task.model.depth=2147483647", "in [1, 1024]"),
+    ("task=planted task.depth=2147483647", "task.depth=2147483647", "in [1, 1024]"),
+    ("router=agreement router.rounds=18446744073709551616", "router.rounds=184", "[1, 1000]"),
+    ("task=planted task.dim=9223372036854775808", "data of task=planted", "does not fit in memory"),
+    ("task=planted task.classes=9999999999999", "data of task=planted", "does not fit in memory"),
     ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1", ">= 0"),
     ("trainer.gradient_clip_val=.nan", "trainer.gradient_clip_val=nan", ">= 0"),
-    ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0", ">= 1"),
-    ("trainer.log_every_n_steps=0", "trainer.log_every_n_steps=0", ">= 1"),
+    (
+        "trainer.accumulate_grad_batches=0",
+        "trainer.accumulate_grad_batches=0",
+        "in [1, 2147483647]",
+    ),
+    ("trainer.log_every_n_steps=0", "trainer.log_every_n_steps=0", "in [1, 2147483647]"),
     ("task.model.heads=3", "task.model.dim=16", "multiple of heads=3"),
     ("task.label_smoothing=1", "task.label_smoothing=1", "a number in [0, 1)"),
     ("task.augmentation.strength=.nan", "task.augmentation.strength=nan", "finite"),
@@ -128,6 +143,9 @@ REFUSED = [
     ("task=spare_parts:CausalTask router.gate=attention", "router", "gate", "later items"),
     ("task=spare_parts:CausalTask moe.capacity=1 moe.drop=random", "moe.drop=random", "position"),
     ("router=spare_parts:NoPart", "router=spare_parts:NoPart", "not a subclass", "Router"),
+    ("router=routers:Router", "routers:Router", "does not implement forward", "a subclass"),
+    ("expert=experts:Bank", "experts:Bank", "does not implement flops, forward", "a subclass"),
+    ("task=tasks:Task", "tasks:Task", "does not implement backbone, data, loss, measures"),
     ("router=spare_parts:Adapting2", "spare_parts:Adapting2", "mean 'spare_parts:Adapting'"),
     ("router=:", "router= is invalid", "their.module"),
     ("router=.foo:Bar", "router=.foo", "their.module"),
@@ -148,6 +166,13 @@ REFUSED = [
     ("router.k=[1", "router.k=[1", "YAML"),
     ("--verbose", "--verbose", "allowed", "--help", "--cfg"),
     ("resume=nowhere", "resume=nowhere", "config.yaml"),
+    (f"resume={LONG}", f"resume={LONG}: cannot be read (File name too long)"),
+    (f"experiment={LONG}.yaml", "cannot be read (File name too long)"),
+    (f"task=language_model task.data.path={LONG}", "task.data.path=aaa", "File name too long"),
+    (f"task={LONG}", "task=aaa", "unknown"),
+    ("router=top\nk", "router=top\\nk: unknown", "did you mean 'topk'"),
+    ("out=a\x1bb\u2028c/\n task.model.heads=3", "multiple of heads=3"),
+    ("resume=no\nwhere", "resume=no\\nwhere", "config.yaml"),
 ]
 
 
@@ -182,6 +207,7 @@ def refused(capsys, tmp_path, monkeypatch):
         shown = capsys.readouterr()
         assert shown.err.startswith("error: ")
         assert "Traceback" not in shown.err
+        assert len(shown.err.splitlines()) == 1
         assert not shown.out
         return shown.err
 
@@ -194,7 +220,7 @@ def refused(capsys, tmp_path, monkeypatch):
 def test_message(refused, tmp_path, monkeypatch, command, fragments):
     monkeypatch.chdir(tmp_path)
     arguments = command.split(" ") if " " in command and "{" not in command else [command]
-    named = [text.removeprefix("task=") for text in arguments if text.startswith("task=two")]
+    named = [t[5:] for t in arguments if t.startswith(("task=two", "task=planted"))]
     small = [*tiny(*named), "out=run"]
     resumed = any(text.startswith("resume") for text in arguments)
     message = refused(*(() if resumed else small), *arguments)
@@ -269,7 +295,7 @@ def test_resume_as_another_run(refused, stopped, change):
     before = (stopped / "config.yaml").read_bytes(), (stopped / "command.txt").read_bytes()
     message = refused(f"resume={stopped}", change)
     assert change in message
-    assert "trainer.max_epochs, trainer.max_steps, trainer.accelerator" in message
+    assert "only these may change: trainer.max_epochs, trainer.max_steps, " in message
     assert before == (
         (stopped / "config.yaml").read_bytes(),
         (stopped / "command.txt").read_bytes(),
@@ -323,10 +349,19 @@ def test_resume_without_the_checkpoint(refused, stopped):
     assert "another out" in message
 
 
-@pytest.mark.parametrize("text", ["a: [1", "- 1", "routerr: {name: topk}"])
-def test_resume_with_a_broken_configuration(refused, stopped, text):
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: [1", "config.yaml, line 2: not readable as YAML ("),
+        ("seed: 1\nx: a: b", "line 2: not readable as YAML (mapping values are not allowed"),
+        ("seed: 1\nseed: 2", "line 2: not readable as YAML (found duplicate key seed)"),
+        ("- 1", "holds a list"),
+        ("routerr: {name: topk}", "routerr: unknown; did you mean 'router'"),
+    ],
+)
+def test_resume_with_a_broken_configuration(refused, stopped, text, problem):
     (stopped / "config.yaml").write_text(text)
-    refused(f"resume={stopped}")
+    assert problem in refused(f"resume={stopped}")
 
 
 class Malice:
@@ -351,6 +386,15 @@ def empty(path, tmp_path):
     path.write_bytes(b"")
 
 
+def one_bit(path, tmp_path):
+    """A weight is another number, and everything loads."""
+    weight = checkpoint_of(path.parents[1])["state_dict"]["backbone.head.weight"]
+    content = bytearray(path.read_bytes())
+    content[content.index(weight.numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    assert torch.load(path, weights_only=True)["state_dict"].keys()
+
+
 def malicious(path, tmp_path):
     torch.save({"state_dict": Malice(tmp_path / "executed")}, path)
 
@@ -371,7 +415,16 @@ def of_something_else(path, tmp_path):
 
 @pytest.mark.parametrize(
     "damage",
-    [truncated, noise, empty, malicious, malicious_pickle, of_another_model, of_something_else],
+    [
+        truncated,
+        noise,
+        empty,
+        one_bit,
+        malicious,
+        malicious_pickle,
+        of_another_model,
+        of_something_else,
+    ],
 )
 def test_damaged_checkpoint(refused, stopped, tmp_path, damage):
     damage(stopped / "checkpoints" / "last.ckpt", tmp_path)
@@ -380,6 +433,36 @@ def test_damaged_checkpoint(refused, stopped, tmp_path, damage):
     assert "last.ckpt" in message
     assert "another out" in message
     assert not (tmp_path / "executed").exists()
+
+
+ENTRIES = [
+    ("optimizer_states", None),
+    ("optimizer_states", []),
+    ("optimizer_states", [{}]),
+    ("optimizer_states", [{"state": {}, "param_groups": []}]),
+    ("lr_schedulers", None),
+    ("lr_schedulers", [{}]),
+    ("global_step", None),
+    ("global_step", "x"),
+    ("pytorch-lightning_version", None),
+    ("callbacks", {"Record": 3}),
+    ("loops", None),
+    ("loops", 3),
+    ("loops", {"fit_loop": {}}),
+]
+
+
+def test_checkpoint_with_an_invalid_entry(refused, stopped):
+    """Each would be a traceback or, without the loops, another result."""
+    path = stopped / "checkpoints" / "last.ckpt"
+    saved = torch.load(path, weights_only=True)
+    for key, value in ENTRIES:
+        torch.save({**saved, key: value}, path)
+        message = refused(f"resume={stopped}")
+        assert f"last.ckpt holds no valid {key}" in message
+        assert "another out" in message
+    torch.save(saved, path)
+    assert main([f"resume={stopped}"]) == 0
 
 
 def test_malice_is_malicious(tmp_path):

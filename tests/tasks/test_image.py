@@ -296,7 +296,10 @@ def network(*settings):
             "task.model.dim=30",
             "model.dim=30 is invalid: expected a positive multiple of heads=4",
         ),
-        ("task.model.depth=0", "task.model.depth=0 is invalid: expected an integer >= 1"),
+        (
+            "task.model.depth=0",
+            "task.model.depth=0 is invalid: expected an integer in \\[1, 1024\\]",
+        ),
         ("task.augmentation.fliip=0.1", "fliip.*did you mean 'flip'"),
         ("task.data.pth=x", "pth.*did you mean 'path'"),
     ],

@@ -11,8 +11,8 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from ...results.formatting import one_line
 from ..formatting import compact
-from .render import one_line
 from .style import LIGHT, ArmStyle
 from .svg import TIP
 

@@ -8,11 +8,12 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from sklearn.preprocessing import normalize
 
+from ...results.formatting import one_line
 from ..data import ArmData
 from ..formatting import compact
 from ..logs import ExpertTable
 from .axes import Scale, add_boxes, hide_axes, linear
-from .render import SMALL, Figure, Panel, one_line
+from .render import SMALL, Figure, Panel
 from .style import LIGHT, SMALL_TEXT, TEXT
 from .text import shortened, text_width
 
@@ -37,9 +38,10 @@ def load_figure(arms: Sequence[ArmData], caption: str) -> Figure | None:
     """
     shown = []
     for arm in arms:
-        layers = zip_longest(*(run.get("layers", ()) for run in arm.arm.runs))
+        layers = zip_longest(*(run.get("layers") or () for run in arm.arm.runs))
         for number, of_runs in enumerate(layers):
             loads = [each["load"] for each in of_runs if each and each["load"]]
+            loads = [each for each in loads if len(each) == len(loads[0])]
             if loads and len(loads[0]) > 1:
                 relative = len(loads[0]) * normalize(np.sort(loads)[:, ::-1], norm="l1")
                 shown.append((arm, number, relative.T))

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import IdentityTransform
 
 from ...config.objectives import Objective
+from ...results.formatting import one_line
 from ..formatting import compact, listed, with_direction
 from .axes import add_dots, log_or_linear
-from .render import Panel, one_line
+from .render import Panel
 from .style import LIGHT, NAME, ArmStyle
 from .text import Point, place_labels, shortened
 

@@ -1,6 +1,5 @@
 """Figures: panels with a drawing function each, drawn once for the page, as SVG and as PDF file."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
@@ -8,15 +7,13 @@ from io import BytesIO, StringIO
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
+from ...results.formatting import one_line
 from . import svg
 from .style import LIGHT, NAME, figure_style
 from .text import Box, shortened
 
 #: Width of a small multiple, in points.
 SMALL = 200.0
-
-#: Control characters and halves of surrogate pairs, which HTML and XML forbid.
-_FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -51,24 +48,6 @@ class Figure:
     panels: Sequence[Panel]
     columns: int = 4
     title_width: float = 0.0
-
-
-def printable(text: str) -> str:
-    """Replace characters that HTML and XML forbid, so that every text can be drawn.
-
-    >>> ascii(printable("a\\x07b"))
-    "'a\\\\ufffdb'"
-    """
-    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def one_line(text: str) -> str:
-    """Return printable text without line breaks, which matplotlib would draw as separate lines.
-
-    >>> one_line("a\\nb")
-    'a b'
-    """
-    return printable(" ".join(text.split()))
 
 
 _GAP, _TITLE, _INCH = 14.0, 18.0, 72.0

@@ -6,10 +6,11 @@ from math import isnan
 
 from matplotlib.axes import Axes
 
+from ...results.formatting import one_line
 from ..data import ArmData
 from ..formatting import compact
 from .axes import Scale, add_dots, hide_axes, linear
-from .render import SMALL, Figure, Panel, one_line
+from .render import SMALL, Figure, Panel
 from .style import LIGHT, TEXT, ArmStyle
 from .text import shortened
 

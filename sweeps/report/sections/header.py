@@ -65,11 +65,11 @@ def _verdicts(data: ReportData, others: Sequence[Standing]) -> list[tuple[list[s
 
 
 def _data(run: Mapping[str, Any]) -> str:
-    data = run.get("data", {})
+    data = run.get("data") or {}
     rows = ", ".join(f"{count:,} {split}" for split, count in (data.get("rows") or {}).items())
     parts = (str(data.get("name")), f"sha256 {str(data.get('sha256'))[:12]}", rows)
     return " · ".join(part for part in parts if part)
 
 
 def _versions(run: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in run.get("versions", {}).items())
+    return ", ".join(f"{name} {number}" for name, number in (run.get("versions") or {}).items())

@@ -101,7 +101,7 @@ def raise_error(*_):
         ("skew=0.5", r"skew=0.5.* a number in \[1, E/K=4\] for shape 1"),
         ("skew=.nan", r"skew=nan.* a number in \[1"),
         ("candidates=lop", "candidates=lop: unknown; did you mean 'loop'"),
-        ("contestants=loop", "contestants: unknown; did you mean 'candidates'"),
+        ("candidate=loop", "candidate: unknown; did you mean 'candidates'"),
         ("rounds", "rounds is invalid: expected key=value"),
     ],
 )

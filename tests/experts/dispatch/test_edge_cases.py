@@ -11,6 +11,7 @@ from routers.blocks import top_k, top_k_unsorted
 
 from ...router_samples import by_item
 from ..cases import (
+    EXPERTS,
     bank_of,
     call,
     gradients,
@@ -39,6 +40,18 @@ def test_a_single_item(router, base):
         same(y, slow)
         for a, b in zip(gradients(y, inputs), gradients(slow, inputs), strict=True):
             same(a, b)
+
+
+@pytest.mark.parametrize("bank", experts.available())
+@pytest.mark.parametrize("count", [0, 3])
+def test_items_without_a_choice_get_zero(bank, count):
+    bank = bank_of(bank)
+    x = rows_for(bank, count)
+    none = torch.zeros(count, 0)
+    routing = Routing.by_item(Items(bank.pool(x)), none.long(), none, EXPERTS)
+    y = mix(x, routing, bank)
+    assert y.shape == x.shape
+    assert not any(given.any() for given in [y, *gradients(y, [x, *learnable(bank)])])
 
 
 @pytest.mark.parametrize("choose", [top_k, top_k_unsorted])

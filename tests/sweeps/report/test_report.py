@@ -1,6 +1,7 @@
 """The page of a sweep: whole, true to the tables, safe, and readable without a network."""
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from sweeps.report.figures.pareto import ParetoPoint, front_line
 from sweeps.report.figures.render import Figure, Panel
 from sweeps.report.figures.style import ARM_COLORS, DARK, LIGHT, ArmStyle, arm_styles
 from sweeps.report.figures.text import overlap, place_labels
-from sweeps.report.logs import Curve, curve, read_log
+from sweeps.report.logs import Curve, curve, read_log, read_tables
 from sweeps.results.leaderboard import write_leaderboard
 
 from ..folders import ARMS, FakeArm, write_sweep
@@ -288,6 +289,52 @@ def test_a_run_without_its_tables(tmp_path):
     assert "Leaderboard" in shown
     assert "Expert specialization" not in shown
     assert "Learning curves" not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.csv", b"\xff\xfe"),
+        ("metrics.csv", b"epoch,a\n1,2\n"),
+        ("metrics.csv", b"step,a\ninf,2\n"),
+        ("confusion.csv", b"\xff\xfe"),
+        ("confusion.csv", b"layer,expert,by,kind,rows\nx,0,class,0,5\n"),
+        ("confusion.csv", b"layer,expert,by,kind,rows\n0,0,class,0,nan\n"),
+        ("confusion.csv", b"layer,expert\n0,0\n"),
+    ],
+)
+def test_a_damaged_log_is_left_out_with_its_name(tmp_path, caplog, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    read = {"metrics.csv": read_log, "confusion.csv": read_tables}[name]
+    assert not read(tmp_path)
+    (line,) = caplog.messages
+    assert line.startswith(f"'{path}' is damaged and left out: ")
+
+
+def test_runs_whose_layers_differ(tmp_path):
+    folder = write_sweep(tmp_path / "s", ARMS[:1])
+    for seed, layers in ((1000, None), (1001, [{"load": [3, 1]}])):
+        path = folder / "confirmed" / "topk" / f"seed-{seed}" / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"layers": layers}))
+    assert "Load of each expert" in report(folder).shown()
+
+
+def test_links_are_not_followed(tmp_path):
+    """A folder that was sent writes only to itself."""
+    folder, mine = write_sweep(tmp_path / "s", ARMS[:1]), tmp_path / "mine"
+    mine.write_text("precious")
+    (folder / "figures").mkdir()
+    for name in ("report.html", "leaderboard.csv", "figures/pareto.svg", "figures/scores.pdf"):
+        for path in (folder / name, folder / f"{name}.part"):
+            path.symlink_to(mine)
+    write_leaderboard(folder)
+    write_report(folder)
+    assert mine.read_text() == "precious"
+    shutil.rmtree(folder / "figures")
+    (folder / "figures").symlink_to(tmp_path)
+    with pytest.raises(ConfigError, match="figures: is a link to another folder"):
+        write_report(folder)
 
 
 def test_several_sweeps_become_one(tmp_path):

@@ -149,6 +149,19 @@ def test_latex_and_markdown_show_labels_as_they_are(tmp_path):
     assert r"| 50% of a\_b & c\\d \| \{x\} \#1 |" in (folder / "leaderboard.md").read_text()
 
 
+def test_tables_do_not_control_a_terminal_or_a_spreadsheet(tmp_path):
+    formula = "=HYPERLINK(1)"
+    arms = [FakeArm(formula, params=((formula, formula),)), FakeArm("a\x1b]0;title\x07\nb")]
+    folder = write_sweep(tmp_path / "s", arms)
+    printed = write_leaderboard(folder)
+    texts = [printed, *((folder / f"leaderboard.{kind}").read_text() for kind in ("md", "tex"))]
+    assert not any(sign in text for text in texts for sign in "\x1b\x07")
+    assert "a\N{REPLACEMENT CHARACTER}]0;title\N{REPLACEMENT CHARACTER} b" in printed
+    (found,) = (row for row in rows_of(folder) if "HYPER" in row["arm"])
+    assert (found["arm"], found[f"param:{formula}"]) == (f"'{formula}", f"'{formula}")
+    assert "\x1b" not in (folder / "leaderboard.csv").read_text()
+
+
 def test_latex_rows_have_one_cell_per_column(tmp_path):
     folder = write_sweep(tmp_path / "s")
     write_leaderboard(folder)

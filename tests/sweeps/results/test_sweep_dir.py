@@ -1,7 +1,9 @@
 """Reading of a sweep's folder, complete, incomplete or damaged."""
 
 import json
+import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -116,6 +118,90 @@ def test_a_damaged_sweep_file(tmp_path, text):
     (folder / "sweep.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"sweep\.yaml"):
         read_sweep(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("margin: abc", "margin is of type str"),
+        ("margin: .nan", "margin is not a finite number"),
+        ("margin: ${nope}", "margin is of type str"),
+        ("constraints: 3", "constraints is of type int"),
+        ("confirm: {seeds: x}", "confirm.seeds is of type str"),
+        ("resolved: {topk: {overrides: 3}}", "arms.topk.overrides is of type int"),
+        ("resolved: 3", "arms is of type int"),
+    ],
+)
+def test_a_value_of_another_type_in_the_sweep_file(tmp_path, change, problem):
+    folder = write_sweep(tmp_path / "s")
+    key = change.partition(":")[0]
+    text = re.sub(rf"(?m)^{key}:.*\n([ -].*\n)*", "", (folder / "sweep.yaml").read_text())
+    (folder / "sweep.yaml").write_text(f"{text}{change}\n")
+    with pytest.raises(ConfigError, match=rf"sweep\.yaml: {problem}; the file is damaged"):
+        read_sweep(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        '{"score": 3}',
+        '{"score": {"name": "accuracy", "direction": "sideways"}}',
+        '{"score": {"name": "a", "direction": "maximize", "value": NaN}}',
+        '{"score": {"name": "a", "direction": "maximize"}, "layers": [{"load": 3}]}',
+        '{"score": {"name": "a", "direction": "maximize"}, "data": []}',
+        "[" * 10**5,
+        b"\xff",
+    ],
+)
+def test_a_damaged_run_is_left_out_with_its_name(tmp_path, caplog, text):
+    folder = write_sweep(tmp_path / "s", ARMS[:2])
+    path = folder / "confirmed" / "topk" / "seed-1001" / "result.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    arms = {arm.label: arm.seeds for arm in read_sweep(folder).arms}
+    assert arms == {"topk": (1000, 1002), "expert_choice": (1000, 1001, 1002)}
+    (line,) = caplog.messages
+    assert line.startswith(f"'{path}' is damaged and left out: ")
+
+
+def test_a_damaged_arm_file_is_left_out_with_its_name(tmp_path, caplog):
+    folder = write_sweep(tmp_path / "s", ARMS[:1])
+    path = folder / "confirmed" / "topk" / "arm.json"
+    path.write_text('{"search": []}')
+    assert [(arm.label, arm.command) for arm in read_sweep(folder).arms] == [("topk", "")]
+    assert caplog.messages == [
+        f"'{path}' is damaged and left out: search is of type list",
+    ]
+
+
+@pytest.mark.parametrize("name", ["sweep.yaml", "arm.json", "seed-1000/result.json"])
+def test_a_later_format_is_refused(tmp_path, name):
+    folder = write_sweep(tmp_path / "s", ARMS[:1])
+    path = folder / name if name == "sweep.yaml" else folder / "confirmed" / "topk" / name
+    text, expected = path.read_text(), nullcontext()
+    for number in (1, 2):
+        key = f'"format": {number}'
+        path.write_text(f"{{{key},{text[1:]}" if text[0] == "{" else f"{key}\n{text}")
+        with expected:
+            assert read_sweep(folder).arms[0].seeds == (1000, 1001, 1002)
+        expected = pytest.raises(ConfigError, match=f"{name}: format 2 is of a later version")
+
+
+def test_digits_that_are_no_number_are_no_seed(tmp_path):
+    folder = write_sweep(tmp_path / "s", ARMS[:1])
+    for part in ("confirmed", "trials"):
+        run = folder / part / "topk" / "seed-1000"
+        write_run(run.with_name("seed-\N{SUPERSCRIPT TWO}"), ARMS[0], 2, 0.9)
+    assert read_sweep(folder).arms[0].seeds == (1000, 1001, 1002)
+
+
+def test_interpolations_are_not_resolved(tmp_path, monkeypatch):
+    """The environment of the reader is not published."""
+    monkeypatch.setenv("A_SECRET", "hunter2")
+    folder = write_sweep(tmp_path / "s", ARMS[:1])
+    with (folder / "sweep.yaml").open("a") as file:
+        file.write("note: ${oc.env:A_SECRET}\n")
+    assert read_sweep(folder).config["note"] == "${oc.env:A_SECRET}"
 
 
 def test_several_sweeps_are_merged_and_shared_labels_get_names(tmp_path):

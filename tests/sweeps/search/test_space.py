@@ -36,6 +36,14 @@ def test_a_router_brings_its_own():
     assert found["router.temperature"].default == 1.0
 
 
+def test_the_space_of_a_router_contains_what_the_task_sets():
+    found = {each.key: each for each in read_space({}, compose(["task=planted", "router=topk"]))}
+    assert found["router.k"].default == 1
+    assert found["router.k"].distribution == CategoricalDistribution([1, 2, 4])
+    (temperature,) = space({}, "router=soft_mixture", "router.temperature=0.01")
+    assert temperature.distribution == FloatDistribution(0.01, 10.0, log=True)
+
+
 def test_the_sweep_widens_narrows_and_leaves_out():
     found = {
         each.key: each.distribution

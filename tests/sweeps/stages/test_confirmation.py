@@ -1,5 +1,6 @@
 """Confirmed trials: every arm's best one, and the rest of the Pareto front."""
 
+import json
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -30,7 +31,7 @@ def search(arm, *rows, constraints=(0.0,)):
         for number, values in enumerate(rows)
     ]
     queue = SimpleNamespace(trials=lambda: trials)
-    return SimpleNamespace(arm=lambda trial: arm, queue=queue)
+    return SimpleNamespace(arm=lambda trial: arm, overrides=lambda trial: [], queue=queue)
 
 
 def found(*stages, objectives=OBJECTIVES):
@@ -67,8 +68,13 @@ def confirmation(folder, storage):
     plan = SimpleNamespace(
         name="s", folder=folder, config=config, objectives=OBJECTIVES[:1], uploads=True
     )
-    best = SimpleNamespace(number=0, values=[0.9], params={}, user_attrs={"overrides": []})
-    return ConfirmStage(plan, storage, nullcontext, [Candidate("a", "a", A, best, True)])
+    best = SimpleNamespace(number=0, values=[0.9], params={})
+    return ConfirmStage(plan, storage, nullcontext, [Candidate("a", "a", A, best, [], True)])
+
+
+def test_an_arm_file_has_a_format(tmp_path):
+    confirmation(tmp_path, InMemoryStorage())
+    assert json.loads((tmp_path / "confirmed" / "a" / "arm.json").read_text())["format"] == 1
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
 """Search stage: pruning, early end of an arm, and invalid scores."""
 
 import json
-from contextlib import nullcontext
+import os
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import pytest
-from optuna.trial import TrialState
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState, create_trial
 
+from routers import ConfigError
 from sweeps import compose, make_plan, open_storage
-from sweeps.stages.search import SearchStage, search_stages
+from sweeps.stages.confirmation import select_candidates
+from sweeps.stages.search import SearchStage, run_overrides, search_stages
 
 from ..cases import TINY, confirmed, states, sweep, trials_of
 
@@ -57,10 +62,7 @@ def test_an_arm_ends_when_nothing_gets_better(tmp_path, monkeypatch):
 def test_a_score_that_is_not_a_number(tmp_path):
     """NaN is null in JSON, which is not a value of a trial."""
     out = tmp_path / "x"
-    plan = make_plan(compose([*TINY, f"out={out}", "arms=[topk]", "controls=[]"]))
-    out.mkdir()
-    with open_storage(None, out) as storage:
-        (stage,) = search_stages(plan, storage, nullcontext)
+    with _stage(out) as stage:
         trial = stage.queue.claim()
         stage.suggest(trial)
         for folder, _ in stage.job(trial).runs:
@@ -72,9 +74,77 @@ def test_a_score_that_is_not_a_number(tmp_path):
     assert "score.value" in first.user_attrs["error"]
 
 
+def test_overrides_in_the_storage_are_not_read(tmp_path):
+    """Write access to the storage does not choose which code runs."""
+    with _stage(tmp_path / "x") as stage:
+        trial = stage.queue.claim()
+        stage.suggest(trial)
+        expected = list(trial.user_attrs["overrides"])
+        assert expected[0] == "router=topk"
+        stage.queue.set_attrs(trial, {"overrides": ["plugins=[evil]"]})
+        ((_, overrides),) = stage.job(trial).runs
+        stage.queue.tell(trial, TrialState.COMPLETE, [0.9])
+        (candidate,) = select_candidates(stage.plan, [stage])
+    assert candidate.overrides == expected
+    assert overrides[len(stage.plan.config.run) :][: len(expected)] == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"plugins": "[evil]"}, "differ from the search space in plugins"),
+        ({"router.k": "2, plugins=[evil]"}, "router.k=2, plugins=.evil. is invalid: expected"),
+        ({"optimizer.lr": 5.0}, "optimizer.lr=5.0 is invalid"),
+        ({"optimizer.lr": None}, "differ from the search space in optimizer.lr"),
+        ({"arm": "evil"}, "arm='evil': not an arm"),
+    ],
+)
+def test_parameters_outside_of_the_space_are_refused(tmp_path, changes, words):
+    with _stage(tmp_path / "x") as stage:
+        params = {**{each.name: each.default for each in stage.space}, **changes}
+        params = {name: value for name, value in params.items() if value is not None}
+        choices = {name: CategoricalDistribution([value]) for name, value in params.items()}
+        foreign = create_trial(state=TrialState.RUNNING, params=params, distributions=choices)
+        with pytest.raises(
+            ConfigError, match=rf"storage: trial .* is not of this sweep: .*{words}"
+        ):
+            stage.job(foreign)
+
+
+@contextmanager
+def _stage(out):
+    """The search of a sweep of one arm that has not started."""
+    plan = make_plan(compose([*TINY, f"out={out}", "arms=[topk]", "controls=[]"]))
+    out.mkdir()
+    with open_storage(None, out) as storage:
+        (stage,) = search_stages(plan, storage, nullcontext)
+        yield stage
+
+
 def _finished(stage):
     return [trial for trial in stage.queue.trials() if trial.state.is_finished()]
 
 
 def _kind(objectives):
     return next(name for name, text in OBJECTIVES.items() if text == objectives)
+
+
+def threads_of_a_run():
+    """The threads of each of two runs at a time."""
+    plan = SimpleNamespace(config=SimpleNamespace(threads=None, workers=2, run=[]))
+    arm = SimpleNamespace(run=SimpleNamespace(trainer=SimpleNamespace(threads=None)))
+    (threads,) = [
+        int(text.partition("=")[2])
+        for text in run_overrides(plan, arm, [], 0)
+        if text.startswith("trainer.threads=")
+    ]
+    return threads
+
+
+def test_runs_share_the_cpus_of_the_process(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5}, raising=False)
+    assert threads_of_a_run() == 1
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "8")  # joblib warns on a Linux without affinity
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert 1 <= threads_of_a_run() <= 4

@@ -1,5 +1,6 @@
 """Queue of trials: exact budgets, even if processes die."""
 
+import multiprocessing
 import threading
 from contextlib import ExitStack
 from functools import partial
@@ -194,6 +195,20 @@ def test_a_trial_that_finishes_before_its_suggestions_is_dropped(made, monkeypat
     stage, pool = Mock(suggest=lambda trial: trial.suggest_float("y", 0, 1)), Pool(1, Mock())
     pool._start(stage, trial)
     assert (pool.running, stage.job.call_count) == ([], 0)
+
+
+def test_a_fork_server_killed_at_a_start_is_a_death_of_the_trial(made, monkeypatch):
+    monkeypatch.setattr("sweeps.workers.pool.warm_up", lambda: None)
+    queue, pool = made(retries=1), Pool(1, Mock())
+    process = Mock(**{"start.side_effect": EOFError("unexpected EOF")})
+    pool.context = Mock(Pipe=multiprocessing.Pipe, Process=lambda **_: process)
+    stage = Mock(queue=queue)
+    for state, end in ((TrialState.WAITING, "requeued"), (TrialState.FAIL, "failed after too")):
+        assert pool._start_next([stage])
+        assert (pool.running, queue.trials()[0].state) == ([], state)
+        *_, outcome, message = pool.reporter.ended.call_args.args
+        assert (outcome, message.partition("; ")[0]) == ("died", "the fork server was killed")
+        assert end in message
 
 
 def test_trials_of_a_dead_host_are_requeued(made, monkeypatch):

@@ -1,6 +1,8 @@
 """Files that cannot be used are refused with the file, the row and the cure."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.readers import (
@@ -132,6 +134,52 @@ def test_damaged_gzip(tmp_path):
     path.write_bytes(content)
     check(refused_texts(path), "a.csv.gz: cannot be read (BadGzipFile", "download")
     check(refused_texts(write(tmp_path / "b.csv", TEXTS).rename(tmp_path / "b.csv.gz")), "b.csv.gz")
+
+
+def test_image_file_that_cannot_be_read(tmp_path):
+    for row, png in enumerate(PNGS):
+        write(tmp_path / "ab"[row % 2] / f"{row}.png", png)
+    (tmp_path / "a" / "z.png").symlink_to("/proc/self/mem")
+    check(refused_images(tmp_path), "z.png: cannot be read (OSError", "exclude it")
+
+
+@pytest.fixture
+def little_growth(monkeypatch):
+    """A bomb of any size is one of a few bytes."""
+    monkeypatch.setattr("tasks.readers.growth.ALWAYS_ACCEPTED", 10_000)
+
+
+@pytest.mark.usefixtures("little_growth")
+def test_gzip_that_grows(tmp_path):
+    text = TEXTS + "z,a\n" * 100_000
+    path = write(tmp_path / "a.csv.gz", text)
+    check(refused_texts(path), "a.csv.gz: its", "over 200 times", "decompress it")
+    assert read_texts(TextSource(path=str(write(tmp_path / "a.csv", text)))).train
+
+
+@pytest.mark.usefixtures("little_growth")
+@pytest.mark.parametrize("name", ["a.npz", "a.parquet", "image.parquet"])
+def test_archive_that_grows(tmp_path, name):
+    flat = np.zeros((20, 1000, 1000), np.uint8)
+    path = tmp_path / name
+    if name == "a.npz":
+        np.savez_compressed(path, x=flat, y=LABELS)
+    elif name == "a.parquet":
+        text = pa.array([f"{row:02}" + "x" * 1_000_000 for row in range(20)])
+        pq.write_table(pa.table({"text": text, "label": LABELS}), path, compression="zstd")
+    else:
+        write_parquet(path, {"img": [encoded(image) for image in flat], "label": LABELS})
+    message = refused_texts(path) if name == "a.parquet" else refused_images(path)
+    check(message, name, "over 200 times", "save it")
+
+
+def test_file_beyond_memory(tmp_path, monkeypatch):
+    def short(*_):
+        raise MemoryError
+
+    path = write(tmp_path / "a.csv", TEXTS)
+    monkeypatch.setattr("pathlib.Path.read_bytes", short)
+    check(refused_texts(path), "a.csv: does not fit in memory; make it smaller or exclude it")
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.csv.gz", "a.parquet"])

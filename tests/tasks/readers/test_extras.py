@@ -27,7 +27,7 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     path = write_parquet(tmp_path / "a.parquet", {"text": ["a"], "label": [0]})
     hide(monkeypatch, "pyarrow")
     with pytest.raises(
-        DataError, match=r"a\.parquet: needs pyarrow; pip install 'switchyard\[data\]'"
+        DataError, match=r"a\.parquet: needs pyarrow; pip install 'switchyard-moe\[data\]'"
     ):
         read_texts(TextSource(path=str(path)))
 
@@ -35,7 +35,9 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
 def test_images_without_pillow(tmp_path, monkeypatch):
     write(tmp_path / "a" / "1.png", encoded(pixels(1, 4, 4)[0]))
     hide(monkeypatch, "PIL")
-    with pytest.raises(DataError, match=r"1\.png: needs pillow; pip install 'switchyard\[data\]'"):
+    with pytest.raises(
+        DataError, match=r"1\.png: needs pillow; pip install 'switchyard-moe\[data\]'"
+    ):
         read_images(ImageSource(path=str(tmp_path)))
 
 

@@ -130,7 +130,7 @@ def test_without_the_extra(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("asked the network"))
     with pytest.raises(DataError) as error:
         read_texts(TextSource(hub="tweets"))
-    wanted = "task.data.hub=tweets: needs datasets; pip install 'switchyard[hub]'"
+    wanted = "task.data.hub=tweets: needs datasets; pip install 'switchyard-moe[hub]'"
     assert str(error.value) == wanted
 
 

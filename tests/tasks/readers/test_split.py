@@ -64,6 +64,7 @@ def test_own_splits_stay():
     made = cut({"train": 20, "test": 3}, Source(path="x", val=0.25))
     assert made.test.tolist() == [20, 21, 22]
     assert (len(made.train), len(made.val)) == (15, 5)
+    assert made.made == ("val",)
     assert made.val.max() < 20
 
 

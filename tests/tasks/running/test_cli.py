@@ -1,6 +1,8 @@
 """What the command prints."""
 
 import io
+import re
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -11,7 +13,7 @@ import routers
 from tasks import TASKS, compose, experiments, main, to_yaml
 from tasks.running.result import print_result
 
-from ..cases import NARROW, TINY, result_of, train
+from ..cases import NARROW, TINY, result_of, rows_of, signal_at, train
 
 
 @pytest.fixture
@@ -31,6 +33,8 @@ def test_help(shown):
     text = shown("--help")
     for words in ("python -m tasks task=NAME", "resume=DIR", "~key", "Exit codes", "max_epochs"):
         assert words in text
+    for command in ("test DIR", "predict DIR", "export DIR"):
+        assert f"python -m tasks {command}" in text
     assert shown("-h") == text
 
 
@@ -79,7 +83,9 @@ def test_list(shown):
 def test_cfg(shown, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     printed = OmegaConf.create(shown("--cfg", "router=expert_choice", "optimizer.lr=1e-4"))
-    assert printed == OmegaConf.structured(compose(["router=expert_choice", "optimizer.lr=1e-4"]))
+    expected = OmegaConf.structured(compose(["router=expert_choice", "optimizer.lr=1e-4"]))
+    assert {**expected.trainer} == {**printed.trainer, "lightning": {}}
+    assert {**expected, "trainer": None} == {**printed, "trainer": None}
     assert not list(tmp_path.iterdir())
 
 
@@ -87,6 +93,48 @@ def test_cfg(shown, tmp_path, monkeypatch):
 def test_flags_check_names_too(capsys, flag):
     assert main([flag, "router=topkk"]) == 2
     assert "did you mean 'topk'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("router.k=9", "router.k=9 is invalid: expected an integer in [1, num_experts=8]"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0 is invalid"),
+        ("trainer.max_time=soon", "trainer.max_time=soon is invalid"),
+        ("expert=conv", "expert=conv: its rows are"),
+        ("out=used", "out=used: is not empty"),
+    ],
+)
+def test_cfg_checks_what_a_run_checks(capsys, tmp_path, monkeypatch, setting, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "notes.txt").write_text("kept")
+    assert main(["--cfg", *TINY, setting]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {words}")
+    assert not captured.out
+
+
+def test_list_continues_after_a_broken_plugin(capsys, monkeypatch):
+    """It names the package to update or remove."""
+
+    def load():
+        raise ImportError("no such luck")
+
+    package = SimpleNamespace(name="their-routers")
+    entry = SimpleNamespace(name="broken", value="theirs:X", load=load, dist=package)
+    installed = {"switchyard.routers": {"broken": entry}}
+    monkeypatch.setattr(
+        "routers.plugins.registry._installed", lambda group: installed.get(group, {})
+    )
+    assert main(["--list"]) == 0
+    captured = capsys.readouterr()
+    assert "  broken " in captured.out
+    assert "  topk " in captured.out
+    assert captured.err.startswith(
+        "warning: router=broken (of the installed package their-routers): cannot be imported; "
+    )
+    assert len(captured.err.splitlines()) == 1
 
 
 def test_table_at_the_end(shown, tmp_path):
@@ -111,7 +159,7 @@ def test_table_without_a_margin_or_balance(tmp_path):
     """A control arm has one expert; its table is printed all the same."""
     result = train(tmp_path / "run", "moe.control=iso_flop", "trainer.max_steps=1")
     console = Console(file=io.StringIO(), width=100)
-    print_result(console, result, tmp_path)
+    print_result(console, result)
     assert "dense_iso_flop" in console.file.getvalue()
 
 
@@ -120,7 +168,7 @@ def test_table_of_a_score_that_is_no_number(tmp_path):
     result = train(tmp_path / "run", "trainer.max_steps=1")
     result["score"] |= {"value": None, "validation": None}
     console = Console(file=io.StringIO(), width=100)
-    print_result(console, result, tmp_path)
+    print_result(console, result)
     assert "nan" in console.file.getvalue()
 
 
@@ -137,7 +185,8 @@ def test_progress_bar_on_a_terminal(terminal, tmp_path):
     out = tmp_path / "run"
     assert main([*TINY, NARROW, f"out={out}", "trainer.progress=true", "trainer.max_steps=20"]) == 0
     drawn = terminal.getvalue()
-    assert "training" in drawn
+    assert "training: steps 19, epochs 1, device cpu, threads 1" in drawn
+    assert "train loss" not in drawn  # lines are for where there is no bar
     assert "0/19" in drawn  # the batches of an epoch
     assert "validation accuracy" in drawn
     assert "test accuracy" in drawn
@@ -151,6 +200,56 @@ def test_progress_bar_where_nothing_is_left_to_train(terminal, tmp_path):
     assert (out / "result.json").exists()
 
 
-def test_nothing_is_printed_to_a_file_but_the_table(shown, tmp_path):
-    text = shown(*TINY, NARROW, f"out={tmp_path / 'run'}", "trainer.progress=true")
+LINES = ("trainer.progress=true", "trainer.batch_size=300", "trainer.max_steps=6")
+
+
+def test_lines_where_there_is_no_terminal(shown, tmp_path):
+    """They hold what was read and what trains, then the values of ``metrics.csv``."""
+    epochs = ("trainer.max_epochs=2", "trainer.log_every_n_steps=1")
+    out = tmp_path / "run"
+    text = shown(*TINY, NARROW, f"out={out}", *LINES, *epochs)
+    data, model, training, *validations = text[: text.index("digits · topk")].splitlines()
+    assert data == (
+        "data: digits, 1,257 train, 180 val, 360 test samples (splits as given); labels: class (10)"
+    )
+    result = result_of(out)
+    compute = result["compute"]
+    assert model.startswith(f"model: digits, vit, topk, mlp, {compute['parameters']:,} parameters")
+    active = int(re.search(r"about ([\d,]+) active", model)[1].replace(",", ""))
+    assert active == round(compute["active_parameters"])  # each item has k experts
+    assert training == "training: steps 6, epochs 2, device cpu, threads 1"
+    rows = rows_of(out)
+    scores = [float(row["val/accuracy"]) for row in rows if row["val/accuracy"]]
+    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    for line, epoch, step, since, score in zip(
+        validations, (1, 2), (4, 6), (0, 4), scores, strict=True
+    ):
+        loss = sum(losses[since:step]) / (step - since)
+        assert line.startswith(
+            f"epoch {epoch}, step {step}: train loss {loss:.4f}, validation accuracy {score:.4f}, "
+            "load CV "
+        )
+        assert re.search(r"dead experts \d+, [\d,]+ samples per second, \d:\d\d:\d\d left$", line)
+
+
+def test_lines_of_a_long_epoch_estimate_the_time(shown, tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.training.progress.ESTIMATE_SECONDS", 0)
+    text = shown(*TINY, NARROW, f"out={tmp_path / 'run'}", *LINES)
+    _, estimate, *rest = text[text.index("training: ") : text.index("digits ·")].splitlines()
+    assert estimate.startswith("epoch 1, step 1: ")
+    assert estimate.endswith(" left, without validations")
+    assert len(rest) == 1
+
+
+def test_lines_of_a_resumed_run(shown, capsys, tmp_path):
+    with signal_at(2):
+        assert main([*TINY, NARROW, f"out={tmp_path}", *LINES]) == 130
+    capsys.readouterr()
+    text = shown(f"resume={tmp_path}")
+    assert "threads 1, resumed after step 3" in text
+    assert re.search("step 4: train loss .* samples per second", text)
+
+
+def test_no_progress_is_printed_if_it_is_off(shown, tmp_path):
+    text = shown(*TINY, NARROW, f"out={tmp_path}", *LINES, "trainer.progress=false")
     assert text.startswith("digits · topk")

@@ -17,11 +17,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routers import OptionError
 from tasks import DivergedError, RankDiedError, StoppedError, main
 from tasks.loading.batches import Batches, InOrder, Rank, mix_seed
-from tasks.running.launch import RankError, Worker, _supervise
+from tasks.running.launch import Job, RankError, Worker, _start, _supervise
 from tasks.training.callbacks import Reseed
-from tasks.training.devices import COUNTS
+from tasks.training.devices import COUNTS, check_devices
 from tasks.training.signals import Signals
 
 from ..cases import (
@@ -191,7 +192,10 @@ def test_stopped_in_every_way_it_is_the_run_that_never_stopped(tmp_path, capfd):
     assert checkpoint_of(out)["global_step"] > 0
     assert not (out / "result.json").exists()
 
-    assert main([f"resume={out}"]) == 0
+    assert main([f"resume={out}", "trainer.progress=true"]) == 0
+    printed = capfd.readouterr().out
+    assert printed.count("\ntraining: ") == printed.count(" device cpu x 2,") == 1
+    assert printed.count("validation accuracy") == 1
     train(tmp_path / "whole", *LONG)
     assert_same_run(out, tmp_path / "whole")
 
@@ -281,6 +285,20 @@ def test_a_signal_for_a_rank_that_is_gone():
         _supervise([Worker(0, Mock(wait=lambda: -signal.SIGKILL), here)], stop, None)
 
 
+def test_a_worker_imports_nothing_from_the_current_folder_first(tmp_path, monkeypatch):
+    """What its interpreter imports is looked up, and not run."""
+    started = []
+    monkeypatch.setattr(subprocess, "Popen", lambda words, **_: started.append(words))
+    _start(Job("", 0, 1, None, 0, 0, False), ())
+    monkeypatch.undo()
+    (tmp_path / "tasks.py").touch()
+    words = started[0][: started[0].index("-m")]
+    code = "from importlib.util import find_spec; print(find_spec('tasks').origin)"
+    path = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = subprocess.check_output([*words, "-c", code], cwd=tmp_path, env=path, text=True)
+    assert found == f"{ROOT / 'tasks' / '__init__.py'}\n"
+
+
 def test_every_rank_draws_for_itself():
     trainer = Mock(current_epoch=3)
     seeds = []
@@ -303,10 +321,17 @@ def test_a_loss_that_is_not_finite_is_said_once(tmp_path, capfd):
     assert all(values.isfinite().all() for values in checkpoint_of(out)["state_dict"].values())
 
 
+def test_several_devices_are_refused_without_locks_to_inherit(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    check_devices(1, "cpu", batch_size=8)
+    with pytest.raises(OptionError, match=r"^trainer.devices=2 is invalid: expected 1 on this"):
+        check_devices(2, "cpu", batch_size=8)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["trainer.devices=0"], "trainer.devices=0 is invalid: expected an integer >= 1"),
+        (["trainer.devices=0"], "trainer.devices=0 is invalid: expected an integer in [1, "),
         (
             ["trainer.devices=3"],
             "trainer.devices=3 is invalid: expected a divisor of trainer.batch_size=64",

@@ -53,7 +53,8 @@ def test_files(run):
 
 def test_result(run):
     result = result_of(run)
-    assert [result[key] for key in ("task", "router", "expert", "seed")] == [
+    assert [result[key] for key in ("format", "task", "router", "expert", "seed")] == [
+        1,
         "digits",
         "topk",
         "mlp",
@@ -67,7 +68,7 @@ def test_result(run):
     assert all(set(layer) >= {*LOAD, "load"} for layer in result["layers"])
     assert set(result["compute"]) == COMPUTE
     assert all(value > 0 for value in result["compute"].values())
-    assert set(result["versions"]) >= {"python", "torch", "lightning", "switchyard"}
+    assert set(result["versions"]) >= {"python", "torch", "lightning", "switchyard-moe"}
     data = result["data"]
     assert sum(data.pop("rows").values()) == 1797
     assert data == {
@@ -166,7 +167,7 @@ def test_versions_of_what_is_not_installed(monkeypatch):
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(run_dir, "version", version)
-    assert run_dir.versions()["switchyard"] == "not installed"
+    assert run_dir.versions()["switchyard-moe"] == "not installed"
 
 
 def test_another_seed_another_model(run, tmp_path):

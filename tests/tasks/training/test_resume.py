@@ -60,6 +60,25 @@ def test_stopped_during_any_batch(uninterrupted, tmp_path, batch):
     assert_same_run(out, uninterrupted(*settings))
 
 
+@pytest.mark.parametrize("batch", range(EPOCHS * BATCHES))
+def test_stopped_next_to_a_validation(uninterrupted, tmp_path, batch):
+    """A validation that follows the last batch before the stop is not left out."""
+    settings = (*SETTINGS, "trainer.val_check_interval=2")
+    out = tmp_path / "run"
+    stop(out, batch, *settings)
+    assert main([f"resume={out}"]) == 0
+    assert_same_run(out, uninterrupted(*settings))
+
+
+def test_stopped_in_a_limited_epoch(uninterrupted, tmp_path):
+    settings = (*SETTINGS, "trainer.limit_train_batches=3")
+    out = tmp_path / "run"
+    for _ in range(EPOCHS * 3):
+        stop(out, 0, *settings)
+    assert main([f"resume={out}"]) == 0
+    assert_same_run(out, uninterrupted(*settings))
+
+
 def test_stopped_again_and_again(uninterrupted, tmp_path):
     out = tmp_path / "run"
     for _ in range(EPOCHS * BATCHES):

@@ -1,0 +1,27 @@
+"""Lines about data and network, printed before training."""
+
+from .._task import Data, Task
+from ..config.schema import Config, arm_name
+from ..loading.batches import num_rows
+
+
+def start_lines(
+    config: Config, task: Task, data: Data, parameters: int, active_parameters: float
+) -> list[str]:
+    """A line about the data that was read, and one about the network.
+
+    Args:
+        config: of the run.
+        task, data: the task and its data.
+        parameters: of the network.
+        active_parameters: those that work on one of the first samples before training, on average.
+    """
+    rows = {name: num_rows(getattr(data, name)) for name in ("train", "val", "test")}
+    counts = ", ".join(f"{number:,} {name}" for name, number in rows.items())
+    made = f"{' and '.join(data.made)} taken from train" if data.made else "splits as given"
+    labels = [f"{kinds.name} ({len(kinds.names)})" for kinds in task.kinds()]
+    model = config.task.get("model", {}).get("name", "network")
+    parts = f"{config.task['name']}, {model}, {arm_name(config)}, {config.expert['name']}"
+    size = f"{parameters:,} parameters, about {active_parameters:,.0f} active per sample"
+    read = f"{counts} samples ({made}); labels: {', '.join(labels) or 'none'}"
+    return [f"data: {data.name}, {read}", f"model: {parts}, {size}"]

@@ -1,0 +1,182 @@
+"""A trained run as a model: the stored configuration with its weights loaded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from routers import ConfigError
+
+from ..config.compose import CONFIG, compose, user_path
+from ..config.overrides import load_yaml
+from ..config.schema import Config
+from ..readers import DataError
+from .export import WEIGHTS, read_weights
+from .run_dir import CHECKPOINT, RESULT, read_checkpoint, read_json
+
+if TYPE_CHECKING:
+    from .run import Run
+
+#: Keys, and sections, that may differ from those of the training: the rest has no effect after it.
+MAY_CHANGE = (
+    "task",
+    "router",
+    "expert",
+    "moe",
+    "plugins",
+    "trainer.batch_size",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.precision",
+    "trainer.threads",
+)
+
+#: Start of the names of a network's weights in a checkpoint.
+PART = "backbone."
+
+
+#: Keys of ``task.data`` that name other data to test on; the rest was fitted to training data.
+PLACES = ("path", "hub", "format", "delimiter", "columns", "text", "label", "image")
+
+
+def load(folder: Path | str, *overrides: str, labelled: bool = True) -> "Run":
+    """The trained model of a run, or of its export.
+
+    The ``Run`` has ``module`` in evaluation mode, ``task``, ``data``, ``test`` and ``predict``.
+
+    Classes, statistics and prepared routers are those of the training data, which is read again
+    and must be what it was. Parameters are float32; float64 for ``trainer.precision=64-true``.
+
+    With ``task.data.path=…`` the test split is the other data: its test split if it comes with
+    one, else all of it.
+
+    Args:
+        folder: of a run, finished or not: its last checkpoint is loaded.
+        overrides: ``key=value`` for settings that need no training, such as ``router.k=1``,
+            ``moe.capacity=1.25`` or ``task.data.path=other.csv``.
+        labelled: False if other data may lack labels; predictions need none.
+
+    Raises:
+        ConfigError: if there is no run or no valid checkpoint, an override changes the shapes of
+            what was trained, the training data is missing or has changed, or other data does
+            not fit to it.
+    """
+    folder = user_path(str(folder))
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"{folder}: no run is there (no {CONFIG} in it)")
+    trained = compose([], base=load_yaml(folder / CONFIG))
+    config = compose(overrides, base=load_yaml(folder / CONFIG))
+    _check_changes(trained, config, overrides)
+    other = _other_data(trained, config)
+    weights = weights_of(folder)
+    from .run import Run
+
+    try:
+        run = Run(config)
+    except DataError as error:
+        cure = f"put the training data back, or correct its place in {folder / CONFIG}"
+        raise ConfigError(f"{error}. Labels and statistics come from it: {cure}") from error
+    _check_data(folder, run, overrides)
+    _check_shapes(run.module.backbone.state_dict(), weights, overrides)
+    if config.trainer.precision == "64-true":
+        run.module.double()
+    run.module.backbone.load_state_dict(weights)
+    run.module.eval()
+    if other is not None:
+        data = run.task.other_data(other, labelled)
+        if data.sha256 != run.data.sha256:  # it may be the training data under another name
+            run.data = data
+    return run
+
+
+def _check_changes(trained: Config, config: Config, overrides: tuple[str, ...]) -> None:
+    """Refuse changes without effect, and another task."""
+    for text in overrides:
+        key = text.lstrip("+~").partition("=")[0]
+        if not any(f"{key}.".startswith(f"{allowed}.") for allowed in MAY_CHANGE):
+            raise ConfigError(
+                f"{text}: has no effect on a trained run; only these may change: "
+                f"{', '.join(MAY_CHANGE)}"
+            )
+    if config.task["name"] != trained.task["name"]:
+        raise ConfigError(
+            f"task={config.task['name']}: the run was trained on task={trained.task['name']}; "
+            "start a new run for another task"
+        )
+
+
+def _other_data(trained: Config, config: Config) -> dict[str, Any] | None:
+    """The changed ``task.data``, if any; the training data takes its place in ``config``."""
+    was, now = (each.task.get("data") for each in (trained, config))
+    if was is None or now is None or was == now:
+        return None
+    for key in {**was, **now}:
+        if key not in PLACES and was.get(key) != now.get(key):
+            raise ConfigError(
+                f"task.data.{key}={now.get(key)}: the run was trained with {was.get(key)}; "
+                f"of other data only these may change: {', '.join(PLACES)}"
+            )
+    if all(was.get(key) == now.get(key) for key in ("path", "hub")):
+        raise ConfigError(
+            "task.data: names the training data; give other data with task.data.path=…"
+        )
+    config.task["data"] = was
+    return dict(now)
+
+
+def weights_of(folder: Path) -> dict[str, Tensor]:
+    """Weights of the network of a run, or of an exported one; ``ConfigError`` if there are none.
+
+    Of a checkpoint they are a part; the rest is the state of the training.
+    """
+    exported, path = folder / WEIGHTS, folder / CHECKPOINT
+    if not path.is_file() and not exported.is_file():
+        raise ConfigError(
+            f"{folder}: {path} is missing, so no weights are there; "
+            f"train first with: python -m tasks resume={folder}"
+        )
+    try:
+        if exported.is_file():
+            return read_weights(exported)
+        saved = read_checkpoint(path)
+    except DataError:  # without the library
+        raise
+    except ConfigError as error:
+        raise ConfigError(f"{error}; restore it, or train again") from error
+    return {name.removeprefix(PART): saved[name] for name in saved if name.startswith(PART)}
+
+
+def _check_data(folder: Path, run: "Run", overrides: tuple[str, ...]) -> None:
+    """Refuse training data other than that of the result, which names it by hashes."""
+    if not (folder / RESULT).is_file():
+        return
+    then = read_json(folder / RESULT)["data"]
+    for name in ("sha256", "split_sha256"):
+        now = getattr(run.data, name)
+        if now != then[name]:
+            changes = [text for text in overrides if text.lstrip("+~").startswith("task.")]
+            causes = ["it has changed since", *(f"{text} changes it" for text in changes)]
+            raise ConfigError(
+                f"{folder}: the training data ({run.data.name}) is not that of the run: {name} was "
+                f"{then[name]} and is {now}; {' or '.join(causes)}, and with it the meaning of "
+                "the weights: restore it"
+            )
+
+
+def _check_shapes(
+    built: Mapping[str, Tensor], weights: Mapping[str, Tensor], overrides: tuple[str, ...]
+) -> None:
+    """Refuse weights for another model than the configuration describes."""
+    for name in [*weights, *built]:
+        was, now = (_shape(tensors.get(name)) for tensors in (weights, built))
+        if was != now:
+            cause = f"{' '.join(overrides)}: changes what was trained" if overrides else CONFIG
+            raise ConfigError(
+                f"{cause}: {name} is {now}, and {was} in the checkpoint; "
+                "change only settings that keep the shapes, or start a new run"
+            )
+
+
+def _shape(values: Tensor | None) -> str:
+    return "absent" if values is None else f"of shape {tuple(values.shape)}"

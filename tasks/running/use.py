@@ -1,0 +1,101 @@
+"""Commands that use a trained run: ``test``, ``predict`` and ``export``."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from routers import ConfigError
+
+from ..config.compose import user_path
+from ..readers import check_installed
+from .export import WEIGHTS, check_export, export
+from .predictions import FORMATS, write_predictions
+from .result import print_result
+from .run_dir import write_json, writing
+from .trained import load, weights_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Command(NamedTuple):
+    """A command: how to write it, endings of its ``out`` (a folder has none), and what it does."""
+
+    usage: str
+    endings: tuple[str, ...]
+    needs_out: bool
+    run: Callable[["Console", Path, Sequence[str], Path | None], None]
+
+
+def use(name: str, words: Sequence[str]) -> None:
+    """Run the command called ``name`` with the words after it; ``ConfigError`` for bad ones."""
+    command = COMMANDS[name]
+    if not words or "=" in words[0]:
+        raise ConfigError(f"{name}: the folder of a run is missing; write {command.usage}")
+    named = [text.removeprefix("out=") for text in words[1:] if text.startswith("out=")]
+    overrides = [text for text in words[1:] if not text.startswith("out=")]
+    if command.needs_out and not named:
+        raise ConfigError(f"{name}: out is missing; write {command.usage}")
+    out = _unused(named[-1], command) if named else None
+    from rich.console import Console
+
+    command.run(Console(), user_path(words[0]), overrides, out)
+
+
+def _unused(text: str, command: Command) -> Path:
+    """The path that ``out`` names; ``ConfigError`` if it is taken, or has another ending."""
+    out = user_path(text)
+    if command.endings and out.suffix not in command.endings:
+        allowed = ", ".join(command.endings)
+        raise ConfigError(f"out={out}: unknown ending {out.suffix!r}; allowed: {allowed}")
+    if out.exists():
+        raise ConfigError(f"out={out}: exists already; choose another out, or remove it")
+    if not out.parent.is_dir():
+        raise ConfigError(f"out={out}: {out.parent} is no folder; create it, or choose another out")
+    return out
+
+
+def _test(console: "Console", folder: Path, overrides: Sequence[str], out: Path | None) -> None:
+    result = load(folder, *overrides).test()
+    if out is not None:
+        with writing(f"out={out}"):
+            write_json(out, result)
+    print_result(console, result)
+    data = result["data"]
+    console.print(f"Tested on {data['rows']['test']:,} samples of {data['name']}", soft_wrap=True)
+
+
+def _predict(console: "Console", folder: Path, overrides: Sequence[str], out: Path | None) -> None:
+    assert out is not None
+    if out.suffix == ".parquet":
+        check_installed("pyarrow", "data", f"out={out}")
+    columns = load(folder, *overrides, labelled=False).predict()
+    rows = len(next(iter(columns.values())))
+    with writing(f"out={out}"):
+        write_predictions(out, {"index": range(rows), **columns})
+    console.print(f"{rows:,} predictions are in {out}", soft_wrap=True)
+
+
+def _export(console: "Console", folder: Path, overrides: Sequence[str], out: Path | None) -> None:
+    assert out is not None
+    if overrides:
+        raise ConfigError(f"{overrides[0]}: export takes no key but out")
+    check_export(folder)
+    weights = weights_of(folder)
+    with writing(f"out={out}"):
+        export(folder, weights, out)
+    console.print(f"The weights are in {out / WEIGHTS}", soft_wrap=True)
+
+
+COMMANDS = {
+    "test": Command(
+        "python -m tasks test DIR [key=value …] [out=FILE.json]", (".json",), False, _test
+    ),
+    "predict": Command(
+        "python -m tasks predict DIR [key=value …] out=FILE.csv|jsonl|parquet",
+        tuple(FORMATS),
+        True,
+        _predict,
+    ),
+    "export": Command("python -m tasks export DIR out=FOLDER", (), True, _export),
+}

@@ -1,0 +1,143 @@
+"""The progress of a training on the screen: a bar on terminals, lines elsewhere."""
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+
+from .callbacks import Record
+from .module import RoutedModule
+
+#: After this time the remaining time is estimated, if no validation did it before.
+ESTIMATE_SECONDS = 10.0
+
+
+class Progress(Callback):
+    """Prints at the start what is trained: ``about``, then steps, devices and threads.
+
+    Args:
+        console: where it prints; every line is flushed.
+        about: lines about data and network.
+        record: counts the samples and the time.
+    """
+
+    def __init__(self, console: Console, about: Sequence[str], record: Record) -> None:
+        self.console = console
+        self.about = about
+        self.record = record
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, RoutedModule)
+        steps, device = module.total_steps, str(trainer.strategy.root_device)
+        if trainer.world_size > 1:
+            device = f"{trainer.strategy.root_device.type} x {trainer.world_size}"
+        after = f", resumed after step {trainer.global_step:,}" if trainer.global_step else ""
+        for line in self.about:
+            self.say(line)
+        self.say(
+            f"training: steps {steps:,}, epochs {_epoch(trainer, steps)}, device {device}, "
+            f"threads {torch.get_num_threads()}{after}"
+        )
+
+    def say(self, line: str) -> None:
+        """Print a line, whatever its length, as it is."""
+        self.console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+class ProgressLines(Progress):
+    """Prints a line per validation; before the first, one with the expected time.
+
+    The train loss is the mean since the last validation, or since the start or resume.
+    """
+
+    def __init__(self, console: Console, about: Sequence[str], record: Record) -> None:
+        super().__init__(console, about, record)
+        self.started, self.first = time.monotonic(), 0
+        self.estimated = False
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        super().on_train_start(trainer, module)
+        self.started, self.first = time.monotonic(), trainer.global_step
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *args: Any) -> None:
+        assert isinstance(module, RoutedModule)
+        if not self.estimated and time.monotonic() - self.started > ESTIMATE_SECONDS:
+            self._say_at(trainer, f"{self._pace(trainer, module)}, without validations")
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, RoutedModule)
+        name, load = module.task.score.name, module.evaluation.load_summary()
+        words = [
+            f"train loss {module.pop_train_loss():.4f}",
+            f"validation {name} {module.evaluation.scores[name]:.4f}",
+        ]
+        if load:
+            words.append(f"load CV {load['cv']:.3f}, dead experts {load['dead_experts']:.0f}")
+        self._say_at(trainer, f"{', '.join(words)}, {self._pace(trainer, module)}")
+
+    def _say_at(self, trainer: Trainer, text: str) -> None:
+        step = trainer.global_step
+        self.say(f"epoch {_epoch(trainer, step)}, step {step:,}: {text}")
+        self.estimated = True
+
+    def _pace(self, trainer: Trainer, module: RoutedModule) -> str:
+        """Samples per second so far, and the time left if steps take as long as they did."""
+        done, left = trainer.global_step - self.first, module.total_steps - trainer.global_step
+        speed = f"{self.record.items_per_second:,.0f} samples per second"
+        if not done:
+            return speed
+        seconds = round((time.monotonic() - self.started) / done * left)
+        return f"{speed}, {timedelta(seconds=seconds)} left"
+
+
+class ProgressBar(Progress):
+    """Shows finished steps, the last validation score and the remaining time."""
+
+    def __init__(
+        self, console: Console, about: Sequence[str], record: Record, every: int = 10
+    ) -> None:
+        from rich import progress
+
+        super().__init__(console, about, record)
+        self.every = every
+        self.progress = progress.Progress(
+            progress.TextColumn("training"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[score]}"),
+            progress.TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self.bar = self.progress.add_task("", total=None, score="")
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, RoutedModule)
+        super().on_train_start(trainer, module)
+        self.progress.start()
+        self.progress.update(self.bar, total=module.total_steps, completed=trainer.global_step)
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step % self.every == 0:
+            self.progress.update(self.bar, completed=trainer.global_step)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, RoutedModule)
+        name = module.task.score.name
+        value = module.evaluation.scores[name]
+        self.progress.update(self.bar, score=f"validation {name} {value:.3f}")
+
+    def teardown(self, *args: Any, **kwargs: Any) -> None:
+        self.progress.stop()
+
+    on_exception = teardown
+
+
+def _epoch(trainer: Trainer, step: int) -> int:
+    """The epoch of a step, both from 1."""
+    per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
+    return max(1, -(-step // per_epoch))

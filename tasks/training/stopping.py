@@ -1,0 +1,106 @@
+"""Reasons to end a training before its last step: a time limit, a value that stopped improving."""
+
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, Timer
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+
+from routers import OptionError
+
+from ..config.schema import MAX_TIME
+from .callbacks import stepped
+from .module import RoutedModule
+
+#: Key of early stopping, also in ``result.json``.
+EARLY_STOPPING = "trainer.early_stopping"
+
+
+class TimeLimit(Timer):
+    """Lightning's ``Timer``, which ends training right after an optimizer step.
+
+    The time of a resumed run includes that of its earlier processes.
+
+    Args:
+        duration: ``DD:HH:MM:SS``, or units by name such as ``{hours: 2}``; else ``OptionError``.
+
+    >>> TimeLimit({"hours": 2}).time_remaining()
+    7200.0
+    """
+
+    key = MAX_TIME
+
+    def __init__(self, duration: Any) -> None:
+        expected = "DD:HH:MM:SS, or units such as {hours: 2, minutes: 30}"
+        try:
+            super().__init__(duration, verbose=False)
+            if not self.time_remaining():
+                raise OptionError(self.key, duration, "more than no time")
+        except OptionError:
+            raise
+        except Exception as error:  # Lightning's own, or of timedelta
+            raise OptionError(self.key, duration, expected) from error
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        if stepped(trainer, trainer.fit_loop.batch_idx):
+            super().on_train_batch_end(trainer, *args, **kwargs)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the time is over."""
+        return (self.time_remaining() or 0.0) <= 0
+
+
+class EarlyStop(EarlyStopping):
+    """Lightning's ``EarlyStopping``, applied after every validation; its options are ours.
+
+    Args:
+        monitor: a column of ``metrics.csv`` that begins with ``val/``.
+        mode: whether lower (``min``) or higher (``max``) values are better.
+        patience: validations without improvement before training ends.
+        min_delta: smallest change that is an improvement.
+        stopping_threshold: a value at which training ends at once, since it is good enough.
+        divergence_threshold: a value at which training ends at once, since it is too bad.
+        check_finite: end training if the value is not finite.
+    """
+
+    key = EARLY_STOPPING
+
+    def __init__(
+        self,
+        *,
+        monitor: str,
+        mode: Literal["min", "max"] = "min",
+        patience: int = 3,
+        min_delta: float = 0.0,
+        stopping_threshold: float | None = None,
+        divergence_threshold: float | None = None,
+        check_finite: bool = True,
+    ) -> None:
+        if patience < 1:
+            raise OptionError("patience", patience, "an integer >= 1").under(self.key)
+        super().__init__(
+            monitor,
+            min_delta,
+            patience,
+            mode=mode,
+            check_finite=check_finite,
+            stopping_threshold=stopping_threshold,
+            divergence_threshold=divergence_threshold,
+            check_on_train_epoch_end=False,
+        )
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        trainer.should_stop |= self.stopped  # of a resumed run, before its result was written
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, RoutedModule)
+        values = module.evaluation.log_values("val")
+        trainer.callback_metrics.update({name: torch.tensor(v) for name, v in values.items()})
+        super().on_validation_end(trainer, module)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the value was a reason to end training."""
+        return self.stopping_reason is not EarlyStoppingReason.NOT_STOPPED

@@ -1,0 +1,38 @@
+"""Trials start by the fork server, or by spawn on systems where forking is missing or unsafe."""
+
+import multiprocessing
+
+import pytest
+
+from sweeps.workers.forkserver import trial_context, warm_up
+from sweeps.workers.job import FAILED, Job, work
+
+
+@pytest.mark.parametrize(
+    ("methods", "chosen"),
+    [
+        (["fork", "spawn", "forkserver"], "forkserver"),  # Linux
+        (["forkserver", "spawn", "fork"], "forkserver"),  # Linux from Python 3.14 on
+        (["spawn", "fork", "forkserver"], "spawn"),  # macOS
+        (["spawn"], "spawn"),  # Windows
+        (["fork", "spawn"], "spawn"),
+    ],
+)
+def test_the_method_of_a_system(monkeypatch, methods, chosen):
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: methods)
+    assert trial_context().get_start_method() == chosen
+
+
+def test_a_trial_that_is_spawned(monkeypatch, tmp_path):
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    warm_up()
+    context = trial_context()
+    here, there = context.Pipe()
+    job = Job(tmp_path / "job.log", [(tmp_path / "run", ["router=topp"])])
+    process = context.Process(target=work, args=(job, there))
+    process.start()
+    there.close()
+    kind, message = here.recv()
+    process.join()
+    assert (kind, process.exitcode) == (FAILED, 0)
+    assert message.startswith("router=topp: unknown")
