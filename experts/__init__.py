@@ -11,8 +11,10 @@ from .accounting.flops import NoOpBank, count_flops, count_flops_of, skip_expert
 from .dispatch import mix, mix_reference
 from .kernels.allocator import tune_allocator
 from .kernels.grouped import grouped_linear
+from .layers.adaptation import Adaptation, adapt_on_step
 from .layers.moe import MoE
 from .layers.multi_gate import MultiGateMoE
+from .layers.static import static_copy
 from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views
 
 register = EXPERTS.register
@@ -23,12 +25,14 @@ import_parts(__name__, __path__)
 
 __all__ = [
     "EXPERTS",
+    "Adaptation",
     "Bank",
     "GateBranch",
     "GateTopology",
     "MoE",
     "MultiGateMoE",
     "NoOpBank",
+    "adapt_on_step",
     "available",
     "build",
     "cgc",
@@ -44,6 +48,7 @@ __all__ = [
     "register",
     "skip_experts",
     "stacked",
+    "static_copy",
     "tune_allocator",
     "views",
 ]

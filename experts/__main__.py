@@ -1,4 +1,4 @@
-"""``python -m experts``: the catalogue; ``python -m experts bench``: the cost of a layer."""
+"""``python -m experts``: the catalogue; ``bench``: the cost of a layer; ``check NAME``: checks."""
 
 import argparse
 import inspect
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from routers import ConfigError
+from routers.plugins import load_plugins, parse_options
 
 from ._bank import EXPERTS, Bank
 from ._bench import add_command
@@ -21,9 +22,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--length", type=_size, default=32, help="sequence length (default 32)")
     parser.add_argument("--side", type=_size, default=8, help="height and width (default 8)")
     parser.set_defaults(run=_print_catalogue)
-    add_command(parser.add_subparsers(title="commands"))
+    commands = parser.add_subparsers(title="commands")
+    add_command(commands)
+    check = commands.add_parser("check", help="run the conformance checks on an architecture")
+    check.add_argument("name", help="a registered name, or package.module:Class")
+    check.add_argument("options", nargs="*", metavar="key=value", help="options of its constructor")
+    check.add_argument("--plugins", metavar="MODULE", action="append", help="import more experts")
+    check.set_defaults(run=_check, plugins=[])
     given = parser.parse_args(arguments)
     return int(given.run(given))
+
+
+def _check(given: argparse.Namespace) -> int:
+    """Run the checks; the exit code is 1 if one fails and 2 for invalid arguments."""
+    from routers.conformance import results_table
+
+    from .conformance import run_bank_checks
+
+    try:
+        load_plugins(given.plugins)
+        found = run_bank_checks(given.name, **parse_options(given.options))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    console = Console(highlight=False)
+    console.print(results_table(" ".join([given.name, *given.options]), found))
+    return int(any(result.failure for result in found))
 
 
 def _print_catalogue(given: argparse.Namespace) -> int:

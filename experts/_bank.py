@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from routers import OptionError, Routing
+from routers import ConfigError, OptionError, Routing
 from routers.plugins import Registry, ShowsArguments
 
 from .kernels.layouts import DispatchIndex
@@ -53,9 +53,10 @@ class Bank(ShowsArguments, nn.Module, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        newest = next(base for base in cls.__mro__ if {"forward", "mix"} & vars(base).keys())
-        if "mix" not in vars(newest):  # an inherited ``mix`` would bypass the new ``forward``
-            setattr(cls, "mix", Bank.mix)  # noqa: B010
+        for method in ("mix", "run_even"):  # if inherited, they would bypass a new ``forward``
+            newest = next(base for base in cls.__mro__ if {"forward", method} & vars(base).keys())
+            if method not in vars(newest):
+                setattr(cls, method, getattr(Bank, method))
 
     @abstractmethod
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -88,6 +89,17 @@ class Bank(ShowsArguments, nn.Module, ABC):
         row_mask = None if mask is None else mask.index_select(0, index.source)
         out = self(index.gather(x), routing.load, row_mask)
         return index.combine(out.to(x.dtype), routing.weight)
+
+    def run_even(self, rows: Tensor, stacks: Sequence[Tensor]) -> Tensor:
+        """Run every expert on as many rows, without branches or shapes that depend on values.
+
+        ``experts.static_copy`` needs it; optional otherwise.
+
+        Args:
+            rows: ``(E, R, D)``; the result has the same shape.
+            stacks: the values of ``expert_parameters``.
+        """
+        raise ConfigError(f"expert: {type(self).__name__} has no static form")
 
     def parameters_per_expert(self) -> tuple[int, ...]:
         """The number of parameters of each expert, ``(E,)``, without shared ones."""

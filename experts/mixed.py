@@ -33,6 +33,8 @@ class Mixed(Bank):
     (256, 256, 256, 0, 0)
     """
 
+    row_axes: tuple[str, ...] = ()  # those of its parts
+
     def __init__(
         self, dim: int, num_experts: int, *, parts: Sequence[Part] = ("mlp", "glu")
     ) -> None:

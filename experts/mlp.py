@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from routers import Routing
@@ -48,6 +49,10 @@ class MLP(Bank):
 
     def mix(self, x: Tensor, routing: Routing, mask: Tensor | None = None) -> Tensor:
         return mix_feed_forward(x, routing, *self._parts())
+
+    def run_even(self, rows: Tensor, stacks: Sequence[Tensor]) -> Tensor:
+        enter, leave = stacks
+        return torch.bmm(self.activation.apply(torch.bmm(rows, enter)), leave)
 
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
         matrices = self.num_inputs + 1

@@ -1,5 +1,6 @@
 """``python -m routers``: the catalogue; ``python -m routers check NAME``: conformance checks.
 
+``check gate NAME``, ``check loss NAME`` and ``check metric NAME`` check such a part by itself.
 ``--markdown`` prints the table of docs/routers.md; ``--plugins their.module`` adds the parts that
 the module registers.
 """
@@ -7,22 +8,25 @@ the module registers.
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from . import ROUTERS
-from ._catalogue.render import catalogue, markdown, verdicts
-from .conformance.suite import run_checks
-from .plugins import ConfigError, load_plugins
+from ._catalogue.render import catalogue, markdown
+from .conformance import results_table, run_checks
+from .conformance.parts import KINDS
+from .plugins import ConfigError, load_plugins, parse_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 1 if a check fails and 2 for invalid arguments."""
     parser = argparse.ArgumentParser(prog="python -m routers", description=__doc__)
     commands = parser.add_subparsers(title="commands")
-    check = commands.add_parser("check", help="run the conformance checks on a router")
+    check = commands.add_parser(
+        "check",
+        help="run the conformance checks on a router or one of its parts",
+    )
+    check.usage = "%(prog)s [--plugins MODULE] [gate|loss|metric] NAME [key=value …]"
     check.add_argument("name", help="a registered name, or package.module:Class")
     check.add_argument("options", nargs="*", metavar="key=value", help="options of its constructor")
     check.set_defaults(run=_check)
@@ -55,22 +59,16 @@ def _list(chosen: argparse.Namespace, console: Console) -> int:
 
 
 def _check(chosen: argparse.Namespace, console: Console) -> int:
-    options = _options(chosen.options)
-    ROUTERS.check_options(chosen.name, options)  # invalid arguments, not a failed check
-    found = run_checks(chosen.name, **options)
-    console.print(verdicts(" ".join([chosen.name, *chosen.options]), found))
-    return int(any(verdict.failure for verdict in found))
-
-
-def _options(written: Sequence[str]) -> dict[str, Any]:
-    """Parse ``["k=4", "gate=mlp"]`` into keyword arguments."""
-    for text in written:
-        if not text.partition("=")[0].isidentifier() or "=" not in text:
-            raise ConfigError(
-                f"{text} is invalid: expected key=value, an option of the router's constructor"
-            )
-    found: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(written)))
-    return {str(key): value for key, value in found.items()}
+    words = [chosen.name, *chosen.options]
+    if chosen.name in KINDS and chosen.options and "=" not in chosen.options[0]:
+        name, options = chosen.options[0], parse_options(chosen.options[1:])
+        found = KINDS[chosen.name](name, **options)
+    else:
+        options = parse_options(chosen.options)
+        ROUTERS.check_options(chosen.name, options)  # invalid arguments, not a failed check
+        found = run_checks(chosen.name, **options)
+    console.print(results_table(" ".join(words), found))
+    return int(any(result.failure for result in found))
 
 
 if __name__ == "__main__":

@@ -66,6 +66,8 @@ class Router(ShowsArguments, nn.Module, ABC):
             and optionally ``log``.
         default_losses: default auxiliary losses ``{name: weight}``: the paper's, else ours. A
             run may override them.
+        not_static: why the router cannot be traced in evaluation, by ``torch.export`` or
+            ``torch.compile`` with ``fullgraph=True``; empty if it can.
         num_counts: length of ``extras["counts"]`` in its routings, for a router that adapts to
             more than the load; an instance may set its own.
     """
@@ -73,6 +75,7 @@ class Router(ShowsArguments, nn.Module, ABC):
     traits: Traits = Traits()
     search_space: ClassVar[Mapping[str, Any]] = {}
     default_losses: ClassVar[Mapping[str, float]] = {}
+    not_static: ClassVar[str] = ""
     num_counts: int = 0
 
     def __init__(self, dim: int, num_experts: int) -> None:
@@ -97,6 +100,10 @@ class Router(ShowsArguments, nn.Module, ABC):
         if not isinstance(items, Items):
             given = type(items).__name__
             raise TypeError(f"{type(self).__name__} routes Items or a tensor (N, D), not {given}")
+        return self.route(items)
+
+    def route(self, items: Items) -> Routing:
+        """Route ``items`` as a call does, but as part of the graph if one is traced."""
         device = items.x.device.type
         autocast = torch.is_autocast_enabled(device)
         if items.x.dtype not in (torch.float32, torch.float64):

@@ -35,6 +35,7 @@ class BatchPriority(Router):
     """
 
     traits = Traits(per_item=False, causal=False, convex=False, expects_load=True)
+    not_static = "the number of assignments that it drops varies"
     search_space = {"k": [2, 4], "capacity": [0.5, 1.05, 2.0]}
     default_losses = {"importance": 0.005, "load": 0.005}
 
@@ -69,5 +70,5 @@ class BatchPriority(Router):
             self.weighting.weigh(noisy.gather(1, expert), noisy),
             self.num_experts,
             logits=noisy,
-            expected_load=chance[items.real()].sum(0),
+            expected_load=items.unpadded(chance).sum(0),
         ).limit(self.capacity, "batch_priority")

@@ -1,5 +1,7 @@
 """Expert choice."""
 
+import math
+
 import torch
 
 from ._router import ROUTERS, Router, Traits
@@ -45,7 +47,7 @@ class ExpertChoice(Router):
         probs = softmax(logits)
         real = items.grouped(items.real())
         capacity = (self.factor * real.sum(1).double() / self.num_experts - 1e-9).ceil().long()
-        places = int(capacity.max()) if len(items) else 0
+        places = math.ceil(self.factor * items.group_length / self.num_experts - 1e-9)
         scores = probs.detach().t().contiguous().view(self.num_experts, *real.shape)  # (E, G, L)
         if items.mask is None:
             order = top_k_unsorted(scores, places)

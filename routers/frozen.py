@@ -59,6 +59,6 @@ class Frozen(Router):
         self.router.prepare(ids, features)
 
     def forward(self, items: Items) -> Routing:
-        routing = self.router(items)
+        routing = self.router.route(items)
         extras = {name: extra for name, extra in routing.extras.items() if name != "counts"}
         return replace(routing, extras=extras)  # a frozen router does not adapt

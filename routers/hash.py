@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks import require_ids, seeded_generator
+from .blocks import holds, require_ids, seeded_generator
 from .plugins import ConfigError, OptionError, unknown
 from .routing import Items, Routing
 
@@ -67,6 +67,12 @@ TABLES: dict[str, Callable[[int, Tensor, Tensor, torch.Generator], Tensor] | Non
     "clustered": _clustered,
     "dispersed": _dispersed,
 }
+
+
+_NOT_READY = (
+    "router.table: the table is computed from training data; call "
+    "router.prepare(ids, features) first, or use router.table=random"
+)
 
 
 @ROUTERS.register("hash")
@@ -131,11 +137,8 @@ class Hash(Router):
 
     def forward(self, items: Items) -> Routing:
         ids = require_ids(items, "hash")
-        if not self.ready:
-            raise ConfigError(
-                "router.table: the table is computed from training data; call "
-                "router.prepare(ids, features) first, or use router.table=random"
-            )
+        if not holds(self.ready, _NOT_READY):
+            raise ConfigError(_NOT_READY)
         expert = self.table[ids % self.table.numel()].unsqueeze(1)
         weight = torch.ones_like(expert, dtype=items.x.dtype)
         return Routing.by_item(items, expert, weight, self.num_experts)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks import require_tasks
+from .blocks import holds, require_tasks
 from .plugins import ConfigError, OptionError
 from .routing import Items, Routing
 
@@ -74,10 +74,10 @@ class Mapped(Router):
         return Routing.by_mask(items, weight, keep=keep, probs=weight)
 
     def _check_known(self, task: Tensor, row: Tensor) -> None:
-        unknown = task[(task < 0) | (row >= len(self.listed))]
-        if unknown.numel():
-            known = ">= 0" if self.repeats else f"in [0, {len(self.listed)})"
+        known = (task >= 0) & (row < len(self.listed))
+        listed = ">= 0" if self.repeats else f"in [0, {len(self.listed)})"
+        if not holds(known.all(), f"router=mapped: router.table has tasks {listed}"):
             raise ConfigError(
-                f"router=mapped: an item has task {unknown[0].item()}, but router.table has "
-                f"tasks {known}; add a row for each task, or set router.table=null"
+                f"router=mapped: an item has task {task[~known][0].item()}, but router.table has "
+                f"tasks {listed}; add a row for each task, or set router.table=null"
             )

@@ -49,7 +49,7 @@ class Merged(Router):
 
     def forward(self, items: Items) -> Routing:
         parts = PARTS[self.over](items)
-        length = len(items) // max(parts, 1)
+        length = items.num_items // max(parts, 1)
         real = items.real().view(parts, length, 1)
         scores = self.gate(items).view(parts, length, self.num_experts) * real
         logits = scores.sum(1) / real.sum(1).clamp_min(1)

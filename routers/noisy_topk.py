@@ -45,5 +45,5 @@ class NoisyTopK(Router):
             renormalized_weights(scores.noisy.gather(1, expert), scores.noisy),
             self.num_experts,
             logits=scores.noisy,
-            expected_load=chance[items.real()].sum(0),
+            expected_load=items.unpadded(chance).sum(0),
         )

@@ -31,6 +31,7 @@ class Stochastic(Router):
     """
 
     traits = Traits(learned=False, equivariant=False, has_logits=False)
+    not_static = "each call makes a random generator"
 
     def __init__(self, dim: int, num_experts: int, *, k: int = 1, seed: int = 0) -> None:
         super().__init__(dim, num_experts)

@@ -3,7 +3,7 @@
 import torch
 
 from ._router import ROUTERS, Router, Traits
-from .blocks import check_k_above_one, renormalized_weights, require_tasks, top_k
+from .blocks import check_k_above_one, holds, renormalized_weights, require_tasks, top_k
 from .gates import GateSpec
 from .plugins import ConfigError, OptionError
 from .routing import Items, Routing
@@ -52,14 +52,13 @@ class TaskGate(Router):
 
     def forward(self, items: Items) -> Routing:
         task = require_tasks(items, "task_gate")
-        wrong = task[(task < 0) | (task >= self.tasks)]
-        if wrong.numel():
-            raise ConfigError(
-                f"router=task_gate: an item has task {wrong[0].item()}: "
-                f"expected a task in [0, tasks={self.tasks})"
-            )
+        expected = f"expected a task in [0, tasks={self.tasks})"
+        known = (task >= 0) & (task < self.tasks)
+        if not holds(known.all(), f"router=task_gate: {expected}"):
+            wrong = task[~known][0].item()
+            raise ConfigError(f"router=task_gate: an item has task {wrong}: {expected}")
         every = self.gate(items).view(-1, self.tasks, self.num_experts)
-        logits = every[torch.arange(len(task), device=task.device), task]
+        logits = every[torch.arange(items.num_items, device=task.device), task]
         if self.k == self.num_experts:
             return Routing.by_mask(items, logits.softmax(-1), logits=logits)
         expert = top_k(logits, self.k)

@@ -13,6 +13,7 @@ from ._task import (
     BACKBONES,
     TASKS,
     Backbone,
+    Baseline,
     Batch,
     Data,
     Labeling,
@@ -30,22 +31,33 @@ from .assembly.build import (
     read_data,
     routed_layers,
 )
+from .assembly.recipe import choose
 from .augmentations import AUGMENTATIONS, Augmentation
 from .config import overrides as overrides
 from .config.compose import CONF, compose, experiments, to_yaml, user_path
 from .config.schema import Config
 from .multi_target.sharings import SHARINGS, Parts, Trunk
 from .multi_target.weightings import WEIGHTINGS, Weighting
-from .readers import TextSource, read_texts
+from .readers import DATA, DataSet, Images, Splits, Table, Texts, TextSource
 from .running.cli import main, quiet
 from .running.compute import Compute
 from .running.file_lock import file_lock
 from .running.launch import RankDiedError, death
-from .running.run_dir import FORMAT, RESULT, check_format, read_json, write_json, write_text
+from .running.run_dir import (
+    CHECKPOINT,
+    FORMAT,
+    RESULT,
+    check_format,
+    read_json,
+    write_json,
+    write_text,
+)
 from .running.train import train
 from .running.trained import load
 from .text.unicode_names import read_names
 from .training.divergence import DivergedError
+from .training.optimizers import OPTIMIZERS
+from .training.schedules import SCHEDULES
 from .training.signals import StoppedError
 
 if TYPE_CHECKING:
@@ -76,19 +88,26 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "AUGMENTATIONS",
     "BACKBONES",
+    "CHECKPOINT",
     "CONF",
+    "DATA",
     "FORMAT",
+    "OPTIMIZERS",
     "RESULT",
+    "SCHEDULES",
     "SHARINGS",
     "TASKS",
     "WEIGHTINGS",
     "Augmentation",
     "Backbone",
+    "Baseline",
     "Batch",
     "Compute",
     "Config",
     "Data",
+    "DataSet",
     "DivergedError",
+    "Images",
     "Labeling",
     "Layer",
     "MetricSpec",
@@ -98,9 +117,12 @@ __all__ = [
     "Run",
     "Samples",
     "Score",
+    "Splits",
     "StoppedError",
+    "Table",
     "Task",
     "TextSource",
+    "Texts",
     "Trunk",
     "Weighting",
     "available",
@@ -110,6 +132,7 @@ __all__ = [
     "build_task",
     "check_format",
     "check_ranges",
+    "choose",
     "compose",
     "death",
     "experiments",
@@ -122,7 +145,6 @@ __all__ = [
     "read_data",
     "read_json",
     "read_names",
-    "read_texts",
     "register",
     "routed_layers",
     "to_yaml",

@@ -4,12 +4,12 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from experts import GateTopology, MoE
+from experts import EXPERTS, Bank, GateTopology, MoE
 from routers import ConfigError, OptionError, Routing
 from routers.plugins import Registry
 
@@ -46,6 +46,7 @@ class Data:
         train, val, test: the splits.
         split_sha256: of which rows went where, where the splits are not the source's own.
         made: names of the splits that were taken from training rows.
+        guesses: options of the data set that were guessed, such as the column of the text.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Data:
     test: Batch
     split_sha256: str | None = None
     made: tuple[str, ...] = ()
+    guesses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,14 +128,40 @@ class Backbone(nn.Module, ABC):
         reads: the kind of ``Samples`` it works on.
         routes_tokens: items are patches or bytes; False where whole samples are routed. A
             backbone that routes patches has the options ``patch`` and ``overlap``.
+        sample_axes: of what is routed, such as ``("D", "H", "W")`` for whole images; with none,
+            whether an expert fits is known only once the network is built.
+        expert: name of the expert that is used if a configuration names none.
     """
 
     reads: ClassVar[str] = ""
     routes_tokens: ClassVar[bool] = False
+    sample_axes: ClassVar[tuple[str, ...]] = ()
+    expert: ClassVar[str] = "mlp"
 
     @abstractmethod
     def forward(self, batch: Batch) -> tuple[Any, list[Routing]]:
         """Output, as the task's loss reads it, and one routing per routed layer in their order."""
+
+
+def fits(backbone: type[Backbone], bank: type[Bank]) -> bool:
+    """Whether experts take the samples that a backbone routes, or it depends on their options."""
+    samples, rows = backbone.sample_axes, bank.row_axes
+    images = len(samples) == 3
+    return not (samples and rows) or (len(rows) <= len(samples) and (len(rows) == 3) == images)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The score of a simple model on the splits of a task.
+
+    Attributes:
+        name: of the model.
+        validation, test: its scores, as the task computes its own.
+    """
+
+    name: str
+    validation: float
+    test: float
 
 
 class Task(ABC):
@@ -154,6 +182,7 @@ class Task(ABC):
         outputs: names of what is predicted, where it is several things at once.
         part_defaults: of parts that an option names, defaults other than their own, by option:
             ``{"model": {"dim": 128}}``; options that the named part does not have are left out.
+        auto: names of options that ``recipe`` can choose by the data.
     """
 
     score: Score
@@ -162,6 +191,7 @@ class Task(ABC):
     has_tasks: bool = False
     outputs: tuple[str, ...] = ()
     part_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    auto: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def data(self) -> Data:
@@ -174,6 +204,32 @@ class Task(ABC):
         ``labelled``, the source needs no labels, and what the batch holds as such has no meaning.
         """
         raise ConfigError(f"{type(self).__name__}: this task cannot read other data to test on")
+
+    def recipe(self, seconds: float, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Values by key for a configuration that leaves them to the data, which is read here.
+
+        A value of a part is ``{name: …, option: …}``. What is missing keeps the value of
+        ``conf/base.yaml``. ``trainer.max_epochs`` is the most that can be of use: it is lowered
+        to what fits into the time. Nothing may depend on the router, so that routers are
+        compared with equal settings.
+
+        Args:
+            seconds: of training on two cores, about.
+            given: values by key that the configuration gives where the data could choose, of parts
+                their names: ``{"task.model": "vit", "trainer.batch_size": 64}``.
+        """
+        return {}
+
+    def same_data(self) -> Mapping[str, Any]:
+        """Constructor arguments by which another task of this class reads no data again."""
+        return {}
+
+    def baseline(self, data: Data) -> Baseline:
+        """Fit a simple model to the training split and score it on the others.
+
+        Settings are chosen by the validation score.
+        """
+        raise ConfigError(f"{type(self).__name__}: this task has no simple baseline")
 
     @abstractmethod
     def backbone(self, layer: Layer) -> Backbone:
@@ -308,6 +364,15 @@ def choose_backbone(
         fitting = ", ".join(each for each in BACKBONES if backbone_class(each).reads == kind)
         raise OptionError("model", name, f"a backbone for {kind} ({fitting})")
     return name, options
+
+
+def fitting_model(given: Mapping[str, Any], *models: str) -> str:
+    """``task.model`` as given, else the first of ``models`` that fits to a given expert, if any."""
+    if "task.model" in given:
+        return str(given["task.model"])
+    bank = EXPERTS.get_part(given["expert"]) if "expert" in given else Bank
+    fitting = (model for model in models if fits(backbone_class(model), bank))
+    return next(fitting, models[0]) if "expert" in given else models[0]
 
 
 def backbone_class(name: str) -> type[Backbone]:

@@ -53,7 +53,7 @@ class CharNames(Text):
 
         def take(places: Tensor) -> Texts:
             names = [found.names[place] for place in places.tolist()]
-            return Texts(names, category.y[places], category.classes, None, ())
+            return Texts(names, category.y[places], category.classes)
 
         parts = map(take, (found.train, found.val, found.test))
         return Splits("char_names", found.sha256, found.split_sha256, *parts)

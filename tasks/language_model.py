@@ -8,7 +8,10 @@ from torch import Tensor
 
 from ._task import TASKS, Data
 from .bases.language import Language
-from .readers import CorpusSource, Splits, read_corpus, read_other_corpus, source_of
+from .readers import DataSet, Splits, choose_data, read_as
+
+#: Bytes a second that two cores train on with two blocks, about, and epochs that this should last.
+RATE, EPOCHS = 20_000, 4
 
 
 @TASKS.register("language_model")
@@ -26,32 +29,68 @@ class LanguageModel(Language):
 
     Args:
         data: where the text is: ``path`` of a file or folder, or ``hub`` name and ``text``
-            column; and ``val`` and ``test``, the fractions to hold out.
+            column; and ``val`` and ``test``, the fractions to hold out; or ``name`` of a data
+            set of ``DATA``, and its options.
         model: backbone for windows of bytes, a name or ``{name: decoder, depth: 2}``.
         length: bytes in a window.
         context: bytes that consecutive windows share.
         ids: number of last bytes that an id, the input of hash routing, stands for.
     """
 
+    auto = ("model", "length", "context")
+
     def __init__(
         self,
         *,
-        data: Mapping[str, Any] = {},
+        data: Mapping[str, Any] | DataSet[Tensor] = {},
         model: str | Mapping[str, Any] = "decoder",
         length: int = 256,
         context: int = 128,
         ids: int = 1,
     ) -> None:
         super().__init__(model=model, length=length, context=context, ids=ids)
-        self.source = source_of(CorpusSource, data)
+        self.source = choose_data("corpus", data)
 
     def corpus(self) -> Splits[Tensor]:
         return self.text
 
+    def same_data(self) -> Mapping[str, Any]:
+        return {"data": self.source}
+
+    def recipe(self, seconds: float, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A decoder of one block, or of more if the time allows, and windows that overlap little.
+
+        Its n-gram embeddings do what a deeper network would need far more steps for.
+        """
+        train = len(self.text.train)
+        length = max(16, min(192, train // 32), 2 * given.get("task.context", 0))
+        length = given.get("task.length", length)
+        context = given.get("task.context", length // 6)
+        windows = max(1, (train - length) // max(1, length - context))
+        return {
+            "task.model": {
+                "name": given.get("task.model", "decoder"),
+                "dim": 96,
+                "depth": 1 if seconds * RATE < EPOCHS * train else 2,
+                "ngram_dropout": 0.3,
+            },
+            "task.length": length,
+            "task.context": context,
+            "expert": {"name": "mlp", "hidden": 192},
+            "moe.num_experts": 8,
+            "optimizer.name": "adamw",
+            "optimizer.lr": 0.003,
+            "optimizer.weight_decay": 0.05,
+            "optimizer.warmup": 0.1,
+            "trainer.batch_size": max(1, min(8, windows // 8)),
+            "trainer.max_epochs": 6,
+        }
+
     def other_data(self, source: Mapping[str, Any], labelled: bool) -> Data:
-        return self.data_of(read_other_corpus(source_of(CorpusSource, source), self.text))
+        other = choose_data("corpus", source)
+        return self.data_of(other.read_other(self.source, self.text, labelled))
 
     @cached_property
     def text(self) -> Splits[Tensor]:
         """The text, read once."""
-        return read_corpus(self.source)
+        return read_as(Tensor, self.source)

@@ -10,22 +10,18 @@ from torch import Tensor, nn
 from routers import ConfigError
 from routers.plugins import unknown
 
-from ._task import TASKS, Batch, Data, check_counts, check_rates
+from ._task import TASKS, Baseline, Batch, Data, check_counts, check_rates
 from .backbones._tabular import Numbers, TableEncoder, ViewsEncoder, encode_numbers, fit_numbers
+from .baselines.boosting import boosting
 from .bases.multi_target import MultiTask
 from .multi_target.targets import Target
-from .readers import (
-    DataError,
-    Splits,
-    Table,
-    TableSource,
-    read_other_table,
-    read_table,
-    source_of,
-)
+from .readers import DataError, DataSet, Splits, Table, choose_data, read_as
 
 #: Different labels that the scores of each kind of target need: AUC ranks one class above another.
 MIN_LABELS = {"binary": 2, "classes": 1, "number": 1}
+
+#: Training steps of the recipe, about: an epoch of few rows is short.
+STEPS = 1250
 
 
 @TASKS.register("multitask")
@@ -45,7 +41,8 @@ class TableTargets(MultiTask):
             features; ``columns``, all names where there is no header; ``missing``, texts that
             mean a value is missing; ``rare``, a category in fewer training rows counts as
             unseen; ``rows`` to train on at most; ``val`` and ``test``, the fractions to hold
-            out; ``delimiter``, and ``format`` of files with another suffix.
+            out; ``delimiter``, and ``format`` of files with another suffix; or ``name`` of a
+            data set of ``DATA``, and its options.
         dim: width of the representation and of the experts.
         depth: layers of the trunk.
         sharing: how targets share it, a name or ``{name: ple, own: 2}``: ``mmoe``, ``ple``,
@@ -64,7 +61,7 @@ class TableTargets(MultiTask):
     def __init__(
         self,
         *,
-        data: dict[str, Any] = {},
+        data: Mapping[str, Any] | DataSet[Table] = {},
         dim: int = 64,
         depth: int = 1,
         sharing: str | Mapping[str, Any] = "mmoe",
@@ -76,45 +73,69 @@ class TableTargets(MultiTask):
         weighting: str | Mapping[str, Any] = "fixed",
         weights: dict[str, float] = {},
     ) -> None:
-        self.source = source_of(TableSource, data)
-        self.outputs = tuple(self.source.specs)
-        self.has_ids = bool(self.source.categorical)
+        self.source = choose_data("table", data)
+        train = self.table.train
+        self.outputs = train.target_names
+        self.has_ids = bool(train.categorical_names)
         super().__init__(dim, depth, sharing, tower, dropout, weighting, weights)
         check_rates(column_dropout=column_dropout)
         check_counts(bins=bins)
-        if ids is not None and ids not in self.source.categorical:
-            raise unknown("ids", ids, self.source.categorical)
+        if ids is not None and ids not in train.categorical_names:
+            raise unknown("ids", ids, train.categorical_names)
         shows_views = self.sharing[0] == "views"
-        if shows_views and not self.source.views:
+        if shows_views and not train.views:
             raise ConfigError(
                 "task.sharing=views: no views are declared; give groups of columns, "
                 "task.data.views={NAME: [COLUMN, …], …}"
             )
-        self.views: Mapping[str, Sequence[str]] = self.source.views if shows_views else {}
+        self.views: Mapping[str, Sequence[str]] = train.views if shows_views else {}
         self.num_views = len(self.views)
         self.column_dropout = column_dropout
         self.bins = bins
         self.ids = ids
 
+    def same_data(self) -> Mapping[str, Any]:
+        return {"data": self.source}
+
+    def recipe(self, seconds: float, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Small experts, and batches that leave a fixed number of steps."""
+        rows = len(self.table.train.targets)
+        most = min(max(rows // 160, 16), 512)
+        batch = min(2 ** (most.bit_length() - 1), rows)
+        batch = given.get("trainer.batch_size", batch)
+        return {
+            "expert": {"name": "mlp", "hidden": 64},
+            "moe.num_experts": 8,
+            "optimizer.name": "adamw",
+            "optimizer.lr": 0.002,
+            "optimizer.weight_decay": 0.05,
+            "optimizer.warmup": 0.1,
+            "trainer.batch_size": batch,
+            "trainer.max_epochs": min(max(STEPS * batch // rows, 8), 40),
+        }
+
+    def baseline(self, data: Data) -> Baseline:
+        sizes = self.table.train.cardinalities
+        return boosting(self, self.targets, sizes, data)
+
     def data(self) -> Data:
         table = self.table
         for split in ("val", "test"):
-            _check_judged(self.source.title, split, getattr(table, split))
-        return _data(table)
+            _check_judged(table.name, split, getattr(table, split))
+        return table.data(_batch)
 
     def other_data(self, source: Mapping[str, Any], labelled: bool) -> Data:
-        other = source_of(TableSource, source)
-        table = read_other_table(self.source, other, labelled)
+        table = choose_data("table", source).read_other(self.source, self.table, labelled)
         if labelled:
-            _check_judged(other.title, "test", table.test)
+            _check_judged(table.name, "test", table.test)
             for target, labels in zip(self.targets, table.test.targets.unbind(1), strict=True):
                 if target.complete and labels.isnan().any():
                     raise DataError(
-                        f"{other.title}: {int(labels.isnan().sum())} rows lack target "
+                        f"{table.name}: {int(labels.isnan().sum())} rows lack target "
                         f"{target.name!r}, which every row of the training data has; fill or "
                         "remove them"
                     )
-        return _data(table)
+        return table.data(_batch)
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:
@@ -127,7 +148,8 @@ class TableTargets(MultiTask):
 
     def encoder(self) -> nn.Module:
         if not self.views:
-            return self._encoder(self.source.features)
+            train = self.table.train
+            return self._encoder((*train.categorical_names, *train.numeric_names))
         return ViewsEncoder([self._encoder(columns) for columns in self.views.values()])
 
     def describe(self, batch: Batch) -> Batch:
@@ -145,7 +167,7 @@ class TableTargets(MultiTask):
     @cached_property
     def table(self) -> Splits[Table]:
         """The table, read once."""
-        return read_table(self.source)
+        return read_as(Table, self.source)
 
     @cached_property
     def numbers(self) -> Numbers:
@@ -164,11 +186,6 @@ class TableTargets(MultiTask):
             dim=self.dim,
             dropout=self.column_dropout,
         )
-
-
-def _data(table: Splits[Table]) -> Data:
-    train, val, test = (_batch(split) for split in (table.train, table.val, table.test))
-    return Data(table.name, table.sha256, train, val, test, table.split_sha256, table.made)
 
 
 def _batch(table: Table) -> dict[str, Tensor]:

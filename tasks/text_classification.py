@@ -3,17 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ._task import TASKS, Data
+from ._task import TASKS, Data, fitting_model
 from .bases.text import Text
-from .readers import (
-    DataError,
-    Splits,
-    Texts,
-    TextSource,
-    read_other_texts,
-    read_texts,
-    source_of,
-)
+from .readers import DataError, DataSet, Splits, Texts, choose_data, read_as
+
+#: Training steps of the recipe, about: an epoch of few texts is short.
+STEPS = 2300
 
 
 @TASKS.register("text_classification")
@@ -27,7 +22,9 @@ class TextClassification(Text):
     Args:
         data: where the texts are: ``path`` of a file or folder, or ``hub`` name; ``text``,
             ``label`` and ``group``, their columns; ``val`` and ``test``, the fractions to hold
-            out where the data has no such split; ``format`` of files with another suffix.
+            out where the data has no such split; ``columns``, all names where there is no
+            header; ``delimiter``, and ``format`` of files with another suffix; or ``name`` of a
+            data set of ``DATA``, and its options.
         model: backbone for texts, a name or ``{name: encoder, depth: 2}``: ``encoder`` routes
             bytes, ``bag`` and ``wide_bag`` of character n-grams route whole texts.
         ids: number of bytes that an id, the input of hash routing, stands for: the last ones at
@@ -37,10 +34,12 @@ class TextClassification(Text):
         score: ``accuracy`` or ``macro_f1``.
     """
 
+    auto = ("model", "label_smoothing")
+
     def __init__(
         self,
         *,
-        data: Mapping[str, Any] = {},
+        data: Mapping[str, Any] | DataSet[Texts] = {},
         model: str | Mapping[str, Any] = "encoder",
         ids: int = 1,
         max_length: int = 512,
@@ -48,22 +47,62 @@ class TextClassification(Text):
         score: str = "accuracy",
     ) -> None:
         super().__init__(model, ids, max_length, label_smoothing, score)
-        self.source = source_of(TextSource, data)
-        self.has_tasks = self.source.group is not None
-        self.group_name = self.source.group or self.group_name
+        self.source = choose_data("texts", data)
+        self.has_tasks = self.texts.train.group is not None
 
     def read(self) -> Splits[Texts]:
-        return read_texts(self.source)
+        return read_as(Texts, self.source)
+
+    def same_data(self) -> Mapping[str, Any]:
+        return {"data": self.source}
+
+    def recipe(self, seconds: float, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Logistic regression on n-grams next to routed layers, of a fixed number of steps.
+
+        Its weight decay is that of logistic regression with C = 2.
+        """
+        rows = len(self.texts.train.texts)
+        model = fitting_model(given, "wide_bag", "encoder")
+        most = 64 if rows >= 5000 else 32 if rows >= 1500 else 16
+        batch = given.get("trainer.batch_size", max(1, min(most, rows // 4)))
+        common = {"moe.num_experts": 8, "optimizer.warmup": 0.1, "trainer.batch_size": batch}
+        if model != "wide_bag":
+            return common | {
+                "task.model": {"name": model},
+                "task.label_smoothing": 0.1,
+                "expert": {"name": "mlp", "hidden": 128},
+                "optimizer.name": "adamw",
+                "optimizer.lr": 0.003,
+                "optimizer.weight_decay": 0.05,
+                "trainer.max_epochs": 5,
+            }
+        return common | {
+            "task.model": {
+                "name": "wide_bag",
+                "dim": 16,
+                "depth": 1,
+                "buckets": 2**18 if rows >= 5000 else 2**17,
+                "rare": 2 if rows >= 1000 else 1,
+                "ngram_dropout": 0.0,
+                "dropout": 0.5,
+            },
+            "task.label_smoothing": 0.0,
+            "expert": {"name": "mlp", "hidden": 32},
+            "optimizer.name": "sgd",
+            "optimizer.lr": 0.5,
+            "optimizer.weight_decay": min(1.5 / rows, 0.01),
+            "trainer.max_epochs": min(max(STEPS * batch // rows, 5), 40),
+        }
 
     def other_data(self, source: Mapping[str, Any], labelled: bool) -> Data:
-        named = source_of(TextSource, source)
-        found = read_other_texts(named, self.texts, labelled)
-        if labelled and found.test.group is not None:
-            rows = found.test.group.bincount(minlength=len(found.test.groups)).tolist()
+        found = choose_data("texts", source).read_other(self.source, self.texts, labelled)
+        test = found.test
+        if labelled and test.group is not None:
+            rows = test.group.bincount(minlength=len(test.groups)).tolist()
             if 0 in rows:
-                group = found.test.groups[rows.index(0)]
                 raise DataError(
-                    f"{named.title}: no row has the {self.group_name} {group!r}, and the score is "
-                    "the mean over all; add such rows"
+                    f"{found.name}: no row has the {test.group_name} "
+                    f"{test.groups[rows.index(0)]!r}, and the score is the mean over all; "
+                    "add such rows"
                 )
         return self.data_of(found)

@@ -15,9 +15,9 @@ PACKAGES = ["routers", "experts", "tasks", "sweeps"]
 LAYERS = {
     "routers": "plugins _torch routing gates _router blocks * losses metrics conformance "
     "_catalogue __init__ __main__",
-    "experts": "kernels _bank * dispatch layers accounting __init__ _bench __main__",
-    "tasks": "text metrics _task loading augmentations backbones multi_target readers config "
-    "assembly bases * training running __init__ __main__",
+    "experts": "kernels _bank * dispatch layers accounting conformance __init__ _bench __main__",
+    "tasks": "text metrics _task loading augmentations backbones multi_target readers "
+    "baselines config assembly bases * training conformance templates running __init__ __main__",
     "sweeps": "storage search config statistics results report workers stages __init__ __main__",
 }
 BASES = {"routers": "_router.py", "experts": "_bank.py", "tasks": "_task.py"}

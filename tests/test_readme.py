@@ -25,7 +25,7 @@ COMMANDS = [
     for line in block.splitlines()
     if not language and line.startswith("python -m tasks ")
     if "resume=" not in line and "plugins=" not in line
-    if not re.match(r"python -m tasks (test|predict|export) ", line)  # of a run that is not there
+    if not re.match(r"python -m tasks (test|predict|export|new|check) ", line)  # no training
 ]
 
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from tasks import Batch, build
+from tasks.baselines import best_linear
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 
@@ -49,10 +49,7 @@ def _flat(split: Batch) -> npt.NDArray[np.float32]:
 
 def _best(x: list[npt.NDArray[np.float32]], y: list[npt.NDArray[np.int64]]) -> float:
     """Test accuracy of the strength with the best validation accuracy; ties prefer the weakest."""
-    models = [
-        LogisticRegression(C=strength, max_iter=500).fit(x[0], y[0]) for strength in STRENGTHS
-    ]
-    best = max(models, key=lambda model: model.score(x[1], y[1]))
+    best = best_linear(x[0], y[0], STRENGTHS, lambda model: model.score(x[1], y[1]), steps=500)
     return float(best.score(x[2], y[2]))
 
 

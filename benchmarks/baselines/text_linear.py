@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.preprocessing import MaxAbsScaler
 
-from tasks import TextSource, read_names, read_texts
+from tasks import TextSource, read_names
+from tasks.baselines import best_linear
 
 STRENGTHS = (0.5, 1.0, 2.0, 4.0, 16.0)
 
@@ -51,7 +51,7 @@ def names_baseline(longest: int) -> dict[str, dict[str, float]]:
 
 def sentiment_baseline(path: Path) -> dict[str, float]:
     """Macro F1, averaged over the languages, from TF-IDF of character 1- to 5-grams in words."""
-    found = read_texts(TextSource(path=str(path), group="language"))
+    found = TextSource(path=str(path), group="language").read()
     parts = (found.train, found.val, found.test)
     texts = [[text.decode("utf-8", "surrogateescape") for text in p.texts] for p in parts]
     grams = TfidfVectorizer(
@@ -75,12 +75,12 @@ def features(vectorizer: CountVectorizer, texts: Sequence[Sequence[str]]) -> Fea
 def best(x: Features, y: Sequence[Labels], metric: Metric) -> dict[str, float]:
     """Scores of the strength with the best validation score; ties prefer the weakest."""
 
-    def tried(strength: float) -> tuple[float, float, Any]:
-        model = LogisticRegression(C=strength, max_iter=300).fit(x[0], y[0])
-        return metric(y[1], model.predict(x[1]), 1), -strength, model
+    def validation(model: Any) -> float:
+        return metric(y[1], model.predict(x[1]), 1)
 
-    val, strength, model = max((tried(each) for each in STRENGTHS), key=lambda t: t[:2])
-    return {"C": -strength, "validation": val, "test": metric(y[2], model.predict(x[2]), 2)}
+    model = best_linear(x[0], y[0], STRENGTHS, validation)
+    test = metric(y[2], model.predict(x[2]), 2)
+    return {"C": model.C, "validation": validation(model), "test": test}
 
 
 def accuracy(y: Labels, guess: Labels, part: int) -> float:

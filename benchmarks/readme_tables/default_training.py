@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.baselines import linear, ngram, text_linear
+from benchmarks.baselines import linear, text_linear
 from benchmarks.readme_tables.comparison import (
     RESULTS,
     Comparison,
@@ -26,6 +26,7 @@ from benchmarks.readme_tables.comparison import (
     result_of,
     write_between,
 )
+from tasks.baselines import bits_per_byte
 from tasks.topics import Topics
 
 BASELINES = RESULTS / "tasks_baselines.json"
@@ -113,7 +114,7 @@ def _names() -> dict[str, dict[str, float]]:
 def _five_gram() -> float:
     corpus = Topics().corpus()
     train, test = (bytes(part.tolist()) for part in (corpus.train, corpus.test))
-    return ngram.bits_per_byte(train, test)
+    return bits_per_byte(train, test)
 
 
 def table() -> str:

@@ -106,6 +106,8 @@ class MoE(nn.Module):
             ``y`` with the shape and dtype of ``x`` (``(T, *x.shape)`` for a router with weights
             for ``T`` tasks), 0 at padding; and the routing. ``ValueError`` if shapes do not match.
         """
+        if torch.compiler.is_exporting():
+            raise RuntimeError("the engine has no static shapes: export experts.static_copy(model)")
         streams = [layer_input(self.bank, each, mask, ids, task) for each in self._streams(x)]
         items, last = streams[0].items, streams[-1]
         if len(streams) > 1:

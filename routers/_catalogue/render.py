@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from .._router import Router
-from ..conformance.suite import CheckResult
 from ..plugins.registry import Registry
 from .cost import DIM, EXPERTS, LENGTH, K, cost_of
 
@@ -119,16 +118,3 @@ def options(defaults: Iterable[tuple[str, object]]) -> str:
     'k=2  gate=linear'
     """
     return "  ".join(f"{name}={value}" for name, value in defaults) or "none"
-
-
-def verdicts(router: str, found: list[CheckResult]) -> RenderableType:
-    """Table of checks with the reason and a hint for each failure, and a summary line."""
-    table = Table.grid(padding=(0, 2))
-    for verdict in found:
-        shown = [Text(verdict.note or "pass", style="dim" if verdict.note else "green")]
-        if verdict.failure is not None:
-            why = f"why   {verdict.failure.why}\nhint  {verdict.failure.hint}"
-            shown = [Text("FAIL", style="bold red"), Text(why)]
-        table.add_row(verdict.check.replace("_", " "), *shown)
-    passed = sum(verdict.failure is None for verdict in found)
-    return Group(table, Text(f"\n{router}: {passed} of {len(found)} checks pass"))

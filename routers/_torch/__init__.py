@@ -1,14 +1,22 @@
-"""Small additions to torch: float32 state, functions outside compilation, hooks."""
+"""Small additions to torch: float32 state, functions outside compilation, hooks, ranks."""
 
 from collections.abc import Callable
 from operator import attrgetter
 from typing import ParamSpec, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
-__all__ = ["Float32State", "call_hooks", "uncompiled"]
+__all__ = [
+    "Float32State",
+    "call_hooks",
+    "holds",
+    "is_distributed",
+    "sum_over_ranks",
+    "uncompiled",
+]
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -35,6 +43,18 @@ class Float32State(nn.Module):
         return super()._apply(lambda values: values.to(device), recurse)  # type: ignore[no-untyped-call]
 
 
+def holds(condition: Tensor, problem: str) -> bool:
+    """Whether a condition on values is true; a traced graph asserts it when it runs.
+
+    >>> holds(torch.tensor(3) > 4, "3 is not above 4")
+    False
+    """
+    if torch.compiler.is_compiling():
+        torch._assert_async(condition, problem)
+        return True
+    return bool(condition)
+
+
 def uncompiled(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """Run ``function`` eagerly, also within a compiled module.
 
@@ -43,3 +63,20 @@ def uncompiled(function: Callable[Given, Result]) -> Callable[Given, Result]:
     takes about as long as ``import torch``; this imports it at the first call.
     """
     return _disable_dynamo(function)
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """A new tensor: the sum over all ranks.
+
+    >>> sum_over_ranks(torch.tensor([1, 2])).tolist()
+    [1, 2]
+    """
+    values = values.clone()
+    if is_distributed() and values.numel():
+        dist.all_reduce(values)
+    return values
+
+
+def is_distributed() -> bool:
+    """Whether this process is one of several that train together."""
+    return dist.is_available() and dist.is_initialized()

@@ -1,6 +1,6 @@
 """Building blocks of routers: selection, weights, noise, expert biases, sparse projections."""
 
-from .._torch import Float32State, call_hooks, uncompiled
+from .._torch import Float32State, call_hooks, holds, is_distributed, sum_over_ranks, uncompiled
 from ..routing import stable_order
 from .expert_bias import (
     LOAD_RULES,
@@ -52,6 +52,8 @@ __all__ = [
     "divisors",
     "entmax",
     "histogram",
+    "holds",
+    "is_distributed",
     "jittered",
     "normalized_sigmoid",
     "num_branches",
@@ -64,6 +66,7 @@ __all__ = [
     "softmax",
     "softmax_weights",
     "stable_order",
+    "sum_over_ranks",
     "top_k",
     "top_k_probability",
     "top_k_unsorted",

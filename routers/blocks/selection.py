@@ -25,6 +25,8 @@ def top_k(scores: Tensor, k: int) -> Tensor:
     """
     scores = scores.detach()
     width = scores.shape[-1]
+    if torch.compiler.is_compiling():  # a graph should not depend on where it was traced
+        return scores.topk(k, -1).indices
     if k == 1:  # several times faster than topk(1)
         return scores.max(-1, keepdim=True).indices
     if scores.device.type != "cpu":
@@ -43,8 +45,10 @@ def top_k_unsorted(scores: Tensor, k: int) -> Tensor:
     [1, 2]
     """
     width = scores.shape[-1]
-    if scores.device.type != "cpu" or not 0 < k < width or 64 * k <= width:
-        return top_k(scores, k)  # faster for few of many
+    if torch.compiler.is_compiling() or scores.device.type != "cpu":
+        return top_k(scores, k)
+    if not 0 < k < width or 64 * k <= width:  # faster for few of many
+        return top_k(scores, k)
     split = np.argpartition(scores.detach().numpy(), width - k, axis=-1)
     return torch.from_numpy(split)[..., width - k :]
 

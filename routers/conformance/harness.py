@@ -1,7 +1,7 @@
 """Tools of the conformance checks: a router under test, items to route, routes to compare."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 
@@ -13,6 +13,7 @@ from ..losses import LOSSES, levels_of
 from ..metrics import LayerMetrics
 from ..plugins.errors import ConfigError
 from ..routing import Combine, Items, Routing, Slots
+from .results import require, seeded
 
 #: ``(dim, num_experts) -> Router``.
 Factory = Callable[..., Router]
@@ -21,29 +22,6 @@ Factory = Callable[..., Router]
 SIZES = [(7, 5), (9, 16), (8, 4), (6, 6), (5, 8)]
 
 IDS = 50  # distinct content ids
-
-
-class CheckError(AssertionError):
-    """A broken contract or trait: ``why`` states what failed, ``hint`` how to fix it."""
-
-    def __init__(self, why: str, hint: str) -> None:
-        super().__init__(f"{why}\n  hint: {hint}")
-        self.why = why
-        self.hint = hint
-
-
-def require(kept: object, why: str, hint: str) -> None:
-    """Raise ``CheckError`` unless ``kept``."""
-    if not kept:
-        raise CheckError(why, hint)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed the global generator inside and restore it afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # the CPU's alone: everything here runs there
-        yield
 
 
 @dataclass(frozen=True)

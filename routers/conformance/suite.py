@@ -1,7 +1,6 @@
 """The list of conformance checks, and functions that run them on a router."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -19,38 +18,19 @@ from .checks import (
     traits,
 )
 from .checks.scores import EndlessError, check_work_is_bounded
-from .harness import Check, CheckError, Factory, seeded, subjects
+from .harness import Check, Factory, subjects
+from .results import CheckResult, check_name, checks_in, raise_failures, result_of, seeded
 
 _FILES = (metadata, shapes, traits, gradients, scores, state, adaptation, padding, capacity, losses)
 
 #: First the check of endless loops: with a forward pass that does not end, no other check ends.
 CHECKS: list[Check] = sorted(
-    (
-        check
-        for file in _FILES
-        for name, check in vars(file).items()
-        if name.startswith("check_") and check.__module__ == file.__name__
-    ),
+    checks_in(*_FILES),
     key=lambda check: check is not check_work_is_bounded,
 )
 
 #: A registered name, ``package.module:Class``, a class, or ``(dim, num_experts) -> Router``.
 Candidate = str | type[Router] | Factory
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """The result of one check on one router.
-
-    Attributes:
-        check: its name, such as ``causal``.
-        note: why the check did not apply, such as ``not declared``; empty otherwise.
-        failure: what failed and how to fix it; None if the check passed.
-    """
-
-    check: str
-    note: str = ""
-    failure: CheckError | None = None
 
 
 def check_router(router: Candidate, **options: Any) -> None:
@@ -66,11 +46,7 @@ def check_router(router: Candidate, **options: Any) -> None:
 
     >>> check_router("uniform", k=1)
     """
-    broken = [v for v in run_checks(router, **options) if v.failure]
-    if broken:
-        lines = [f"{v.check}: {v.failure}" for v in broken]
-        why = f"{label(router)} fails {len(broken)} of {len(CHECKS)} checks\n" + "\n".join(lines)
-        raise CheckError(why, "fix the failures in the order listed")
+    raise_failures(label(router), run_checks(router, **options), len(CHECKS))
 
 
 def run_checks(router: Candidate, **options: Any) -> list[CheckResult]:
@@ -104,7 +80,7 @@ def parametrize_with_checks(candidates: Iterable[Candidate] | None = None) -> Ca
         bounded = cache(partial(_result, check_work_is_bounded, router, {}))  # run once
         for check in CHECKS:
             run = partial(_run_if_it_ends, check, bounded)
-            cases.append(pytest.param(router, run, id=f"{label(router)}-{name(check)}"))
+            cases.append(pytest.param(router, run, id=f"{label(router)}-{check_name(check)}"))
     return pytest.mark.parametrize(("router", "check"), cases)
 
 
@@ -123,15 +99,6 @@ def label(router: Candidate) -> str:
     return str(getattr(router, "__name__", router))
 
 
-def name(check: Check) -> str:
-    """The name of a check in reports.
-
-    >>> name(CHECKS[0])
-    'work_is_bounded'
-    """
-    return check.__name__.removeprefix("check_")
-
-
 def _run(check: Check, router: Candidate, **options: Any) -> str | None:
     """Run a check in every size; the note of the last."""
     note = None
@@ -143,12 +110,5 @@ def _run(check: Check, router: Candidate, **options: Any) -> str | None:
 
 
 def _result(check: Check, router: Candidate, options: dict[str, Any]) -> CheckResult:
-    try:
-        return CheckResult(name(check), note=_run(check, router, **options) or "")
-    except CheckError as broken:
-        failure = broken
-    except Exception as error:  # an error of a router is a result of the check
-        hint = "let the router accept the items of this check"
-        failure = CheckError(f"{type(error).__name__}: {error}", hint)
-        failure.__cause__ = error
-    return CheckResult(name(check), failure=failure)
+    hint = "let the router accept the items of this check"
+    return result_of(check, partial(_run, check, router, **options), hint)

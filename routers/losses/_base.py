@@ -28,12 +28,15 @@ def levels_of(loss: Loss) -> tuple[str, ...]:
 def cv_squared(values: Tensor) -> Tensor:
     """Squared coefficient of variation along the last axis, with the population variance.
 
-    No square root is taken, so that the gradient at perfect balance is 0 and not NaN.
+    No square root is taken, so that the gradient at perfect balance is 0 and not NaN. Values are
+    scaled by a power of two, which rounds nothing, so that no square overflows.
 
     >>> round(cv_squared(torch.tensor([1.0, 3.0])).item(), 6)
     0.25
     """
     tiny = torch.finfo(values.dtype).tiny
+    highest = values.detach().abs().amax(-1, keepdim=True).clamp_min(tiny)
+    values = values * (torch.frexp(highest).mantissa / highest)
     mean = values.mean(-1, keepdim=True)
     return (values - mean).square().mean(-1) / mean.squeeze(-1).square().clamp_min(tiny)
 

@@ -16,6 +16,7 @@ from .signature import (
     fits_hint,
     hint_mismatch,
 )
+from .words import parse_options
 
 __all__ = [
     "ConfigError",
@@ -30,6 +31,7 @@ __all__ = [
     "load_plugins",
     "nearest_name",
     "option_errors_under",
+    "parse_options",
     "unknown",
     "unknown_option",
 ]

@@ -24,6 +24,8 @@ class Registry(Mapping[str, Any], Generic[Part]):
         base: the class every part derives from; None if parts are functions.
         group: the entry-point group third parties use (``switchyard.routers``), or None.
         positional: number of leading constructor arguments that are not options.
+        adapt: makes a part of an object that is none, such as a class of another library; returns
+            anything else as it is.
 
     >>> shapes: Registry[int] = Registry("shape", base=None)
     >>> @shapes.register("square")
@@ -39,11 +41,13 @@ class Registry(Mapping[str, Any], Generic[Part]):
         base: Callable[..., Part] | None,
         group: str | None = None,
         positional: int = 0,
+        adapt: Callable[[Any], Any] = lambda part: part,
     ) -> None:
         self.key = key
         self.base = base
         self.group = group
         self.positional = positional
+        self.adapt = adapt
         self._parts: dict[str, Any] = {}
 
     def register(self, name: str) -> Callable[[C], C]:
@@ -56,8 +60,7 @@ class Registry(Mapping[str, Any], Generic[Part]):
                     f"{self.key} {name!r} is already registered by {_home(held)}; "
                     f"choose another name for {_home(part)}"
                 )
-            self._check_kind(name, part)
-            self._parts[name] = part
+            self._parts[name] = self._check_kind(name, part)
             return part
 
         return add
@@ -126,6 +129,7 @@ class Registry(Mapping[str, Any], Generic[Part]):
             )
 
     def _check_kind(self, name: str, part: Any) -> Any:
+        part = self.adapt(part)
         if isinstance(self.base, type) and not (
             isinstance(part, type) and issubclass(part, self.base)
         ):

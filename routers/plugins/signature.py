@@ -6,6 +6,9 @@ from functools import lru_cache, wraps
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import torch
+from torch import nn
+
 from .errors import OptionError, nearest_name, unknown_option
 
 _PLURAL = (Sequence, list, tuple)
@@ -15,7 +18,10 @@ _signature = lru_cache(inspect.signature)
 
 @lru_cache
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
-    return get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    try:
+        return get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    except NameError:  # of names that other packages import for type checkers only
+        return {}
 
 
 def defaults(factory: Callable[..., Any], skip: int) -> dict[str, Any]:
@@ -52,7 +58,7 @@ def check_options(
             raise OptionError.about(f"{key}.{name}", problem)
     for name, default in allowed.items():
         if default is inspect.Parameter.empty and name not in options:
-            expected = _describe(hints[name])
+            expected = _describe(hints[name]) if name in hints else "VALUE"
             raise OptionError.about(f"{key}.{name}", f": required; give {key}.{name}={expected}")
 
 
@@ -111,12 +117,23 @@ def _describe(hint: Any) -> str:
 
 
 class ShowsArguments:
-    """A base class of modules that show the arguments of their constructor, defaults included.
+    """A base class of modules that show the arguments of their constructor, and check new values.
 
-    >>> class Part(ShowsArguments):
-    ...     def __init__(self, dim: int, *, k: int = 2) -> None: ...
-    >>> Part(8).extra_repr()
-    'dim=8, k=2'
+    An argument that is set later is checked as in the constructor; the state stays as it is.
+
+    >>> from torch import nn
+    >>> class Part(ShowsArguments, nn.Module):
+    ...     def __init__(self, dim: int, *, k: int = 2) -> None:
+    ...         super().__init__()
+    ...         if k > dim:
+    ...             raise OptionError("k", k, f"an integer in [1, dim={dim}]")
+    ...         self.dim, self.k = dim, k
+    >>> part = Part(8)
+    >>> part
+    Part(dim=8, k=2, parameters=0)
+    >>> part.k = 9
+    Traceback (most recent call last):
+    routers.plugins.errors.OptionError: k=9 is invalid: expected an integer in [1, dim=8]
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -127,14 +144,57 @@ class ShowsArguments:
 
         @wraps(init)
         def recording(self: Any, *args: Any, **options: Any) -> None:
-            if "_arguments" not in self.__dict__:  # the constructor of a base class is called later
-                call = _signature(init).bind(self, *args, **options)
-                call.apply_defaults()
-                self.__dict__["_arguments"] = dict(list(call.arguments.items())[1:])
+            if "_arguments" in self.__dict__:  # called by the constructor of a subclass
+                return init(self, *args, **options)
+            call = _signature(init).bind(self, *args, **options)
+            call.apply_defaults()
+            self.__dict__["_arguments"] = dict(list(call.arguments.items())[1:])
             init(self, *args, **options)
+            self.__dict__["_is_built"] = True
+            return None
 
         cls.__init__ = recording  # type: ignore[method-assign]
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        held = vars(self)
+        if "_is_built" in held and name in held["_arguments"] and name not in held["_modules"]:
+            _rebuild(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def extra_repr(self) -> str:
-        recorded = vars(self).get("_arguments", {})
-        return ", ".join(f"{name}={value!r}" for name, value in recorded.items())
+        shown = dict(vars(self).get("_arguments", {}))
+        for name, given in shown.items():
+            if given is None:  # a default that the constructor computed
+                shown[name] = vars(self).get(name)
+        if isinstance(self, nn.Module):
+            shown["parameters"] = sum(parameter.numel() for parameter in self.parameters())
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
+
+
+def _rebuild(part: Any, name: str, value: Any) -> None:
+    """Change the attributes that depend on an argument, as the constructor would have set them.
+
+    ``OptionError`` if it refuses the value, or if submodules or shapes depend on the argument.
+    """
+    arguments = vars(part)["_arguments"]
+    constructor: Callable[..., Any] = type(part)
+    hint = _hints(constructor).get(name, Any)
+    if not fits_hint(value, hint):
+        raise OptionError.about(name, f"={value}: {hint_mismatch(value, hint)}")
+    with torch.device("meta"):
+        old, new = (constructor(**{**arguments, **change}) for change in ({}, {name: value}))
+    is_size = _signature(constructor).parameters[name].default is inspect.Parameter.empty
+    if is_size or _structure(old) != _structure(new):
+        raise OptionError(name, value, f"{arguments[name]}, which is fixed", "Build another one")
+    for own, before, after in zip(part.modules(), old.modules(), new.modules(), strict=True):
+        for key, held in vars(after).items():
+            if not key.startswith("_") and held != vars(before).get(key):
+                own.__dict__[key] = held
+    arguments[name] = value
+
+
+def _structure(module: nn.Module) -> list[object]:
+    """The types of a module and all submodules, and the shapes of their state."""
+    shapes: list[object] = [(key, each.shape) for key, each in module.state_dict().items()]
+    return [*shapes, *map(type, module.modules())]

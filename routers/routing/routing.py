@@ -55,9 +55,14 @@ class Items:
         return self.x.shape[0]
 
     @property
+    def num_items(self) -> int:
+        """``N``, which may be symbolic in a traced graph, as ``len`` may not."""
+        return self.x.shape[0]
+
+    @property
     def group_length(self) -> int:
         """Items in a group, padding included: ``L = N / G``."""
-        return len(self) // self.groups
+        return self.num_items // self.groups
 
     def grouped(self, values: Tensor) -> Tensor:
         """``(N, ...)`` as ``(G, L, ...)``."""
@@ -67,7 +72,11 @@ class Items:
         """``(N,)`` bool, True for items that are not padding."""
         if self.mask is not None:
             return self.mask
-        return torch.ones(len(self), dtype=torch.bool, device=self.x.device)
+        return torch.ones(self.num_items, dtype=torch.bool, device=self.x.device)
+
+    def unpadded(self, values: Tensor) -> Tensor:
+        """``values`` of shape ``(N, ...)`` with the rows of padding removed."""
+        return values if self.mask is None else values[self.mask]
 
     def in_full_precision(self) -> "Items":
         """The same items with ``x`` in float32 or wider: gates never run in half precision."""
@@ -182,7 +191,7 @@ class Routing:
             experts_per_item: None for ``K`` if ``keep`` is None, else for an unknown number.
             given: ``logits``, ``probs``, ``expected_load`` and ``extras``, see ``Given``.
         """
-        n, k = len(items), expert.shape[-1]
+        n, k = items.num_items, expert.shape[-1]
         _check_chosen("expert", expert, weight, keep, N=n, K=k)
         if keep is None and experts_per_item is None:
             experts_per_item = float(k)
@@ -251,7 +260,7 @@ class Routing:
             execution: how outputs are combined; None for their weighted sum.
             given: as in ``by_item``.
         """
-        n, e = len(items), weight.shape[-1]
+        n, e = items.num_items, weight.shape[-1]
         _check("weight", weight, N=n, E=e)
         _check("keep", keep, torch.bool, " as weight", N=n, E=e)
         if keep is None and experts_per_item is None:
@@ -327,12 +336,12 @@ class Routing:
         [1, 3]
         """
         parts = max(weight.shape[0], 1)
-        if weight.dim() != 2 or len(items) % parts:
+        if weight.dim() != 2 or items.num_items % parts:
             shape = tuple(weight.shape)
             raise ConfigError(
-                f"weight has shape {shape}: expected (M, E), M a divisor of N={len(items)}"
+                f"weight has shape {shape}: expected (M, E), M a divisor of N={items.num_items}"
             )
-        each = weight.repeat_interleave(len(items) // parts, 0)
+        each = weight.repeat_interleave(items.num_items // parts, 0)
         return cls.by_mask(items, each, execution=Merge(weight), **given)
 
     @classmethod
@@ -353,7 +362,7 @@ class Routing:
             item,
             expert,
             weight,
-            len(items),
+            items.num_items,
             num_experts,
             groups=items.groups,
             mask=items.mask,
@@ -361,9 +370,9 @@ class Routing:
             extras=extras or {},
             **fields,
         )
-        scored = {"N": len(items), "E": num_experts}
+        scored = {"N": items.num_items, "E": num_experts}
         if routing.candidates is not None:
-            scored = {"N": len(items), "S": routing.candidates.shape[-1]}
+            scored = {"N": items.num_items, "S": routing.candidates.shape[-1]}
         _check("candidates", routing.candidates, torch.int64, **scored)
         _check("logits", routing.logits, **scored)
         _check("probs", routing.given_probs, **scored)
@@ -376,7 +385,11 @@ class Routing:
         if self.mask is not None:
             real = self.mask[self.item]
             keep = real if keep is None else keep & real
-        return self if keep is None else self._only(keep)
+        if keep is None:
+            return self
+        if torch.compiler.is_compiling():  # the number of assignments may not depend on values
+            return replace(self, weight=torch.where(keep, self.weight, 0))
+        return self._only(keep)
 
     # ---- drops ----
 
@@ -519,8 +532,12 @@ class Routing:
             return self.given_probs
         if self.logits is not None:
             return self.logits.softmax(-1)
-        mass = self.weight.unsqueeze(-1).flatten(1).mean(1)
-        return self._grid(self._cells, mass)
+        return self.mean_weights
+
+    @property
+    def mean_weights(self) -> Tensor:
+        """The weight of each item for each expert, ``(N, E)``, a mean over tasks; 0 for none."""
+        return self._grid(self._cells, self.weight.unsqueeze(-1).flatten(1).mean(1))
 
     @cached_property
     def prob_sums(self) -> Tensor:

@@ -31,6 +31,10 @@ MINIMA = {
 }
 
 
+#: Which runs keep their checkpoint when they are finished.
+CHECKPOINTS = ("none", "best", "all")
+
+
 @dataclass
 class PrunerConfig:
     """Trials that stop before their last epoch."""
@@ -66,6 +70,7 @@ class SweepConfig:
     patience: int | None
     confirm: ConfirmConfig
     margin: float
+    checkpoints: str
     workers: int
     threads: int | None
     retries: int
@@ -138,7 +143,12 @@ def choices() -> dict[str, Iterable[str]]:
     from ..search.halving import PRUNERS
     from ..search.samplers import SAMPLERS
 
-    return {"sampler": SAMPLERS, "pruner.name": PRUNERS, "study": ("per_arm", "joint")}
+    return {
+        "sampler": SAMPLERS,
+        "pruner.name": PRUNERS,
+        "study": ("per_arm", "joint"),
+        "checkpoints": CHECKPOINTS,
+    }
 
 
 def _check(config: SweepConfig) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from .objectives import Constraint, Objective, check_metric, parse_constraint, r
 LOCK = "lock"
 
 #: Keys that may change when a sweep resumes: they affect no result.
-MUTABLE_KEYS = ("workers", "threads", "quiet", "retries", "out", "storage")
+MUTABLE_KEYS = ("workers", "threads", "quiet", "retries", "checkpoints", "out", "storage")
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ def make_plan(config: SweepConfig) -> Plan:
     """
     name = config.sweep or "sweep"
     checker = RunChecker(config.run)
+    config = replace(config, run=checker.shared)
     arms, notes = read_arms(config, checker)
     check_keys(config.space, [arm.run for arm in arms])
     spaces: dict[str, Space] = {}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from routers import ConfigError
+from routers import ConfigError, OptionError
 
 from ..results.files import write_file
 from ..results.sweep_dir import Sweep, read_sweeps
@@ -11,31 +11,72 @@ from ..results.sweep_dir import Sweep, read_sweeps
 #: Names in the folder of a sweep.
 REPORT, FIGURES = "report.html", "figures"
 
+#: Widths of figures by name, in inches: a column, and the text, of a paper with two columns.
+WIDTHS = {"single": 3.25, "double": 6.75}
 
-def write_report(folder: Path | Sequence[Path], to: Path | None = None) -> Path:
+_LEAST_WIDTH, _MOST_WIDTH = 2.0, 40.0
+
+
+def inches(text: str) -> float:
+    """Read the width of figures.
+
+    Raises:
+        OptionError: if it is neither a name nor a number of inches.
+
+    >>> inches("single"), inches("5.5")
+    (3.25, 5.5)
+    """
+    try:
+        width = WIDTHS.get(text) or float(text)
+    except ValueError:
+        width = 0.0
+    if not _LEAST_WIDTH <= width <= _MOST_WIDTH:
+        names = " or ".join(f"{name} ({value})" for name, value in WIDTHS.items())
+        expected = f"inches in [{_LEAST_WIDTH:g}, {_MOST_WIDTH:g}], {names}"
+        raise OptionError("width", text, expected)
+    return width
+
+
+def write_report(
+    folder: Path | Sequence[Path],
+    to: Path | None = None,
+    storage: str | None = None,
+    width: float | None = None,
+) -> Path:
     """Write ``report.html`` and ``figures/`` of one sweep or of several; return the page's path.
 
-    By default they are written to the folder of the sweep, for several to the current one.
+    Args:
+        folder: of a sweep, or several of them.
+        to: where to write; by default the folder of the sweep, for several the current one.
+        storage: URL of the trials of sweeps that ran with ``storage=URL``: without it, none is
+            opened outside of their folders.
+        width: of the files of figures, in inches, for a paper; by default what they need.
 
     Raises:
         ConfigError: for a folder without a sweep, or sweeps that cannot be compared.
     """
     folders = [folder] if isinstance(folder, Path) else folder
     default = folders[0] if len(folders) == 1 else Path.cwd()
-    return write_pages(read_sweeps(folders), to or default)
+    return write_pages(read_sweeps(folders), to or default, storage, width)
 
 
-def write_pages(sweep: Sweep, folder: Path) -> Path:
-    """Write the report of a sweep that was read, or of several merged into one."""
+def write_pages(
+    sweep: Sweep, folder: Path, storage: str | None = None, width: float | None = None
+) -> Path:
+    """Write the report of a sweep that was read, or of several merged into one.
+
+    ``storage`` and ``width`` are as for `write_report`.
+    """
     # matplotlib and Jinja are imported only when a report is written
     from .data import collect
-    from .figures.render import render
+    from .figures.render import INCH, render
     from .page import render_page
     from .sections import make_sections
 
-    data = collect(sweep)
+    data = collect(sweep, storage)
     sections = make_sections(data)
-    drawings = [render(figure) for section in sections for figure in section.figures]
+    points = None if width is None else width * INCH
+    drawings = [render(figure, points) for section in sections for figure in section.figures]
     if (folder / FIGURES).is_symlink():
         raise ConfigError(f"{folder / FIGURES}: is a link to another folder; remove it")
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -26,6 +27,7 @@ _NAMES = {
     "compute.parameters": "parameters",
     "compute.active_parameters": "active parameters",
     "compute.train_seconds": "training seconds",
+    "compute.items_per_second": "training samples/s",
 }
 
 
@@ -61,6 +63,16 @@ class ArmData:
         """Whether a layer has several experts; the load of a dense layer is not interesting."""
         layers = (layer for run in self.arm.runs for layer in run.get("layers") or ())
         return any(len(layer["load"]) > 1 for layer in layers)
+
+    def nmi(self, layer: int, by: str) -> float | None:
+        """Normalized mutual information of experts and kinds in a layer, the mean over seeds."""
+        found = [
+            value
+            for run in self.arm.runs
+            if layer < len(layers := run.get("layers") or ())
+            if isinstance(value := (layers[layer].get("nmi") or {}).get(by), int | float)
+        ]
+        return fmean(found) if found else None
 
     @property
     def locations(self) -> set[tuple[Path, str]]:
@@ -132,10 +144,10 @@ def base_labels(sweep: Sweep) -> dict[str, str]:
     return found
 
 
-def collect(sweep: Sweep) -> ReportData:
-    """Collect the data for the report of a sweep."""
+def collect(sweep: Sweep, storage: str | None = None) -> ReportData:
+    """Collect the data for the report of a sweep; ``storage`` is as for `read_studies`."""
     bases = base_labels(sweep)
     styles = arm_styles([(arm.label, bases[arm.label], arm.control) for arm in sweep.arms])
     arms = [ArmData(standing, styles[standing.arm.label]) for standing in standings(sweep)]
-    studies = [study for folder in sweep.folders for study in read_studies(folder)]
+    studies = [study for folder in sweep.folders for study in read_studies(folder, storage)]
     return ReportData(sweep, arms, studies)

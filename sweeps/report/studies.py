@@ -1,5 +1,6 @@
 """Trials and parameter importances of the search, from the Optuna studies of a sweep."""
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +10,12 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
-
-from routers import ConfigError
 
 from ..config.arms import slug
 from ..results.sweep_dir import read_config
-from ..storage.connect import STUDY, open_storage
+from ..storage.connect import STORAGE_ERRORS, STUDY, open_storage, study_url, without_password
+
+_LOGGER = logging.getLogger(__name__)
 
 #: With fewer finished trials importance is noise.
 MIN_TRIALS = 10
@@ -35,19 +35,35 @@ class StudyData:
     importances: Mapping[str, float]
 
 
-def read_studies(folder: Path) -> list[StudyData]:
-    """Read the studies of a sweep; an empty list where their storage cannot be reached."""
+def read_studies(folder: Path, storage: str | None = None) -> list[StudyData]:
+    """Read the studies of a sweep; none, with a warning, where their storage cannot be read.
+
+    The folder may come from somebody else: a storage outside of it is opened only if ``storage``
+    names it, whatever ``sweep.yaml`` says.
+    """
     config = read_config(folder)
-    url, file = config.get("storage"), folder / STUDY
-    if url is None and (file.is_symlink() or not file.exists()):  # opening a study writes to it
+    if (named := config.get("storage")) is None:
+        files = list(folder.glob(f"{STUDY}*"))  # opening a study writes to all of them
+        if not (folder / STUDY).exists() or any(file.is_symlink() for file in files):
+            return []
+        storage = None
+    elif storage is None:
+        _LOGGER.warning(
+            "%r: the trials are in another storage, so the report shows none of their parameters; "
+            "if you trust it, run: python -m sweeps report DIR storage=URL, where sweep.yaml "
+            "names %r",
+            *(str(folder), named),
+        )
         return []
     own = f"{config.get('sweep')}/"
     try:
-        with open_storage(url, folder) as storage:
-            names = [name for name in optuna.get_all_study_names(storage) if name.startswith(own)]
-            studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
+        with open_storage(storage, folder) as opened:
+            names = [name for name in optuna.get_all_study_names(opened) if name.startswith(own)]
+            studies = [optuna.load_study(study_name=name, storage=opened) for name in names]
             found = [_read(folder.resolve(), study) for study in studies]
-    except (ConfigError, SQLAlchemyError):
+    except (*STORAGE_ERRORS, ValueError, LookupError, TypeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        _LOGGER.warning("%s is left out: %s", without_password(study_url(storage, folder)), reason)
         return []
     return [each for each in found if each.trials]
 

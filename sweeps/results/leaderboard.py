@@ -132,13 +132,14 @@ def escape_markdown(text: str) -> str:
 
 
 def latex_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
-    """LaTeX table for ``\\input`` with the rules of booktabs, and the commands as comments."""
+    """LaTeX table for ``\\input`` with the rules of booktabs.
+
+    It has no commands, which may hold paths of this machine; the other tables do.
+    """
     shown = columns(sweep, rows)
     titles, *cells = map(_latex_row, _lines(shown))
-    commands = [f"{row.arm.label}: {row.arm.command}" for row in rows if row.arm.command]
     alignment = "".join("r" if column.right else "l" for column in shown)
     lines = [
-        *(f"% {one_line(command)}" for command in commands),
         "% needs \\usepackage{booktabs}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",

@@ -16,7 +16,7 @@ _MAX_NUMBER = 1e300
 RESULT_SHAPE: Shape = {
     "score": {"name": str, "direction": tuple(DIRECTIONS)},
     "task?": str,
-    "layers?": [{"load": [NUMBER]}],
+    "layers?": [{"load": [NUMBER], "nmi?": {"*": NUMBER | None}}],
     "data?": {"sha256?": str, "split_sha256?": str, "rows?": {"*": NUMBER}},
     "versions?": {"*": object},
 }

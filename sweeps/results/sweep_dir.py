@@ -1,5 +1,6 @@
 """Reader of a sweep's folder: arms, confirmed runs and trials of the search."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
@@ -260,11 +261,13 @@ def _check_same_data(arms: Sequence[ArmResults]) -> None:
 
 
 def _merged_arms(sweeps: Sequence[Sweep]) -> tuple[ArmResults, ...]:
-    """All arms; shared labels get the names of the folders, or their paths if names repeat."""
+    """All arms; shared labels get the names of the folders, with those above if names repeat."""
     labels = [arm.label for sweep in sweeps for arm in sweep.arms]
     names = [sweep.folders[0].resolve().name for sweep in sweeps]
     if len(set(names)) < len(names):
-        names = [str(sweep.folders[0]) for sweep in sweeps]
+        paths = [sweep.folders[0].resolve() for sweep in sweeps]
+        above = os.path.commonpath([path.parent for path in paths])
+        names = [path.relative_to(above).as_posix() for path in paths]
     merged = []
     for sweep, name in zip(sweeps, names, strict=True):
         for arm in sweep.arms:

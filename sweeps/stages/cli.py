@@ -17,7 +17,11 @@ USAGE = """\
 Compare routers: search with equal budgets, confirm with fresh seeds, test the differences.
 
   python -m sweeps sweep=NAME out=DIR [key=value …]
-  python -m sweeps report DIR…            rewrite the report, of several sweeps at once
+  python -m sweeps report DIR… [out=DIR] [width=INCHES] [storage=URL]
+                                          rewrite the report, of several sweeps at once; width=
+                                          of the files of figures, for a paper: a number, single
+                                          (3.25) or double (6.75); storage= of the trials, if it
+                                          is not in DIR, which somebody may have sent you
   python -m sweeps scale DIR… at=N        the learning rate of a model of N active parameters,
                                           from sweeps of smaller ones that tuned optimizer.lr
   python -m sweeps proxy storage=URL [host=HOST] [port=13000]
@@ -113,12 +117,15 @@ def _sweep(plan: "Plan") -> int:
     from ..storage.file_lock import file_lock
     from ..workers.pool import StoppedSweepError
     from ..workers.progress import LiveTable, LogLines
+    from . import budget
     from .sweep import run_sweep
 
     console = Console()
-    for note in (*plan.notes, *_budget(plan)):
-        print(note)
+    for note in (*plan.notes, *budget.notes(plan)):
+        print(note, flush=True)
     if not plan.config.quiet:
+        if (expected := budget.time_note(plan)) is not None:
+            print(expected)
         url = without_password(study_url(plan.config.storage, plan.folder))
         print(f"Watch the study in a browser: optuna-dashboard {url}")
     is_live = console.is_terminal and not plan.config.quiet
@@ -128,23 +135,10 @@ def _sweep(plan: "Plan") -> int:
     except StoppedSweepError as stop:
         return _stopped(stop.signum)
     with file_lock(plan.folder / LOCK):  # machines that share the folder end at the same time
-        _write_results([plan.folder], plan.folder)
+        _write_results([plan.folder], plan.folder, plan.config.storage)
     for line in missing:
         _print_error(line)
     return 1 if missing else 0
-
-
-def _budget(plan: "Plan") -> list[str]:
-    """The number of trainings, and a note if there are too few seeds for verdicts."""
-    from ..statistics.verdicts import MIN_SEEDS
-
-    arms, seeds = len(plan.arms), plan.config.confirm.seeds
-    trials = sum(map(plan.trials_of, plan.arms))
-    search = f"{trials * plan.config.seeds} trainings to search ({trials} trials of {arms} arms)"
-    notes = [f"Budget: {search}, at least {arms * seeds} to confirm"]
-    if seeds < MIN_SEEDS:
-        notes.append(f"confirm.seeds={seeds} allows no verdicts: they need at least {MIN_SEEDS}")
-    return notes
 
 
 def _stopped(signum: int) -> int:
@@ -154,11 +148,18 @@ def _stopped(signum: int) -> int:
 
 
 def _report(arguments: Sequence[str]) -> int:
+    from ..report.build import inches
+
     folders, settings = _folders_and_settings(arguments)
-    if not folders or settings.keys() - {"out"}:
-        raise ConfigError("report: expected report DIR… [out=DIR], each DIR the folder of a sweep")
+    if not folders or settings.keys() - {"out", "storage", "width"}:
+        raise ConfigError(
+            "report: expected report DIR… [out=DIR] [width=INCHES] [storage=URL], each DIR the "
+            "folder of a sweep"
+        )
+    width = inches(settings["width"]) if "width" in settings else None
     out = user_path(settings["out"]) if "out" in settings else None
-    _write_results(folders, out or (folders[0] if len(folders) == 1 else Path.cwd()))
+    to = out or (folders[0] if len(folders) == 1 else Path.cwd())
+    _write_results(folders, to, settings.get("storage"), width)
     return 0
 
 
@@ -196,7 +197,9 @@ def _folders_and_settings(arguments: Sequence[str]) -> tuple[list[Path], dict[st
     return folders, dict(text.split("=", 1) for text in arguments if "=" in text)
 
 
-def _write_results(folders: Sequence[Path], to: Path) -> None:
+def _write_results(
+    folders: Sequence[Path], to: Path, storage: str | None, width: float | None = None
+) -> None:
     """Write tables and report of sweeps; print the leaderboard and the path of the report."""
     from ..report.build import write_pages
     from ..results.leaderboard import write_tables
@@ -204,7 +207,7 @@ def _write_results(folders: Sequence[Path], to: Path) -> None:
 
     sweep = read_sweeps(folders)
     to.mkdir(parents=True, exist_ok=True)
-    table, page = write_tables(sweep, to), write_pages(sweep, to)
+    table, page = write_tables(sweep, to), write_pages(sweep, to, storage, width)
     print(f"{table}\nThe report is {page}")
 
 

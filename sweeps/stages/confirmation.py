@@ -24,7 +24,7 @@ from ..workers.artifacts import CONFIRMED_FILES, encode
 from ..workers.job import Job
 from ..workers.queue import Queue, TrialSpec
 from ..workers.stage import Stage
-from .search import SearchStage, run_overrides
+from .search import SearchStage, ranked, run_overrides
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,13 @@ def select_candidates(plan: Plan, stages: Sequence[SearchStage]) -> list[Candida
     valid = [
         (stage, stage.arm(trial), trial)
         for stage in stages
-        for trial in stage.queue.trials()
-        if trial.state == TrialState.COMPLETE
-        and all(violation <= 0 for violation in trial.constraints.values())
+        for trial in ranked(stage.queue.trials(), plan.objectives)
     ]
-    signs = [objective.sign for objective in plan.objectives]
-    values = [[s * v for s, v in zip(signs, trial.values, strict=True)] for *_, trial in valid]
-    front = pareto_front([trial.values for *_, trial in valid], signs)
+    values = [trial.values for *_, trial in valid]
+    front = pareto_front(values, [objective.sign for objective in plan.objectives])
     best, rest = [], []
     for arm in plan.arms:
         own = [i for i, (_, of, _) in enumerate(valid) if of.label == arm.label]
-        own.sort(key=lambda i: (values[i], valid[i][-1].number))
         seen: list[list[float]] = []
         for rank, i in enumerate(own):
             stage, _, trial = valid[i]
@@ -122,6 +118,11 @@ class ConfirmStage(Stage):
             return "score.value is not a number"
         self.queue.tell(trial, TrialState.COMPLETE, [value])
         return f"test score {value:.4g}"
+
+    def kept_checkpoints(self) -> set[int]:
+        if self.plan.config.checkpoints == "none":
+            return set()
+        return {trial.number for trial in self.queue.trials()}
 
     def name_of(self, number: int) -> str:
         attrs = self.queue.trials()[number].user_attrs

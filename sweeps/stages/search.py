@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from routers import ConfigError, OptionError
 from tasks import RESULT, read_json, write_json
 
 from ..config.arms import Arm
-from ..config.objectives import searched
+from ..config.objectives import Objective, searched
 from ..config.plan import Plan, check_unchanged, comparable_settings
 from ..results.sweep_dir import TRIALS
 from ..search.halving import PRUNERS, rungs
@@ -118,6 +118,15 @@ class SearchStage(Stage):
         pruner = self.plan.config.pruner
         return PRUNERS[pruner.name](own, others, pruner.factor)
 
+    def kept_checkpoints(self) -> set[int]:
+        if self.plan.config.checkpoints == "all":
+            return {trial.number for trial in self.queue.trials()}
+        if self.plan.config.checkpoints == "none":
+            return set()
+        order = ranked(self.queue.trials(), self.plan.objectives)
+        best = {self.arm(trial).label: trial.number for trial in reversed(order)}
+        return set(best.values())
+
     def best(self) -> float | None:
         sign = self.plan.objectives[0].sign
         values = [t.values[0] for t in self.queue.trials() if t.state == TrialState.COMPLETE]
@@ -175,6 +184,22 @@ class SearchStage(Stage):
         """Folders of a trial's runs, for seeds from 0."""
         folder = self.folder(trial)
         return [folder / f"seed-{seed}" for seed in range(self.plan.config.seeds)]
+
+
+def ranked(trials: Iterable[FrozenTrial], objectives: Sequence[Objective]) -> list[FrozenTrial]:
+    """Complete trials within the constraints; the best by the objectives in turn come first."""
+    signs = [objective.sign for objective in objectives]
+    valid = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.COMPLETE
+        and all(violation <= 0 for violation in trial.constraints.values())
+    ]
+
+    def order(trial: FrozenTrial) -> tuple[list[float], int]:
+        return [s * v for s, v in zip(signs, trial.values, strict=True)], trial.number
+
+    return sorted(valid, key=order)
 
 
 def search_stages(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchStage]:
@@ -247,6 +272,7 @@ def run_overrides(plan: Plan, arm: Arm, own: Sequence[str], seed: int) -> list[s
     config = plan.config
     total = config.threads or cpu_count()
     share = max(1, total // config.workers)
-    threads = min(share, arm.run.trainer.threads or share)  # at most what the arm requests
+    requested = arm.run.trainer.threads
+    threads = min(share, requested) if isinstance(requested, int) else share
     fixed = ["trainer.progress=false", f"trainer.threads={threads}", f"seed={seed}"]
     return [*config.run, *own, *fixed]

@@ -69,6 +69,8 @@ class Pool:
                         pass
                     if not self.running:
                         if not any(stage.queue.is_open for stage in stages):
+                            for stage in stages:  # another process, now dead, may have finished one
+                                stage.drop_checkpoints()
                             return
                         time.sleep(POLL_SECONDS)  # another process runs the last trials
                     self._poll()
@@ -145,6 +147,7 @@ class Pool:
         each.link.close()
         kind, content = each.outcome or (DIED, death(each.process.exitcode))
         message = self._settle(each.stage, each.trial, kind, content)
+        each.stage.drop_checkpoints()
         each.process.close()
         self.reporter.ended(each.stage, each.trial.number, kind, message)
 

@@ -1,11 +1,14 @@
 """Stage of a sweep: a queue of trials, and what its trials train."""
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from tasks import CHECKPOINT, RESULT
 
 from .job import Job
 from .queue import Queue
@@ -36,6 +39,24 @@ class Stage(ABC):
     @abstractmethod
     def run_dirs(self, trial: Trial | FrozenTrial) -> list[Path]:
         """Folders of a trial's runs."""
+
+    @abstractmethod
+    def kept_checkpoints(self) -> set[int]:
+        """Numbers of the trials whose runs keep their checkpoints when they are finished."""
+
+    def drop_checkpoints(self) -> None:
+        """Remove the checkpoints of finished trials that are not kept.
+
+        Nothing resumes a trial that completed or was pruned. One that failed keeps them, so that
+        people can look at them.
+        """
+        kept = self.kept_checkpoints()
+        for trial in self.queue.trials():
+            ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+            for run in self.run_dirs(trial) if ended and trial.number not in kept else ():
+                # a process that was declared dead may still train what another has completed
+                if trial.state == TrialState.PRUNED or (run / RESULT).exists():
+                    shutil.rmtree((run / CHECKPOINT).parent, ignore_errors=True)
 
     def should_continue(self, trial: Trial, epoch: int, values: Mapping[str, float]) -> bool:
         """Whether a trial continues after a rung."""

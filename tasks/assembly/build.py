@@ -1,7 +1,7 @@
 """Construction of the task and its network from a configuration."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from itertools import count
 from typing import Any
@@ -17,7 +17,8 @@ from routers.plugins import option_errors_under
 
 from .._task import TASKS, Backbone, Batch, Data, Layer, Task, keys_complete
 from ..config.schema import Config
-from ..loading.batches import InOrder, mix_seed
+from ..loading.batches import InOrder
+from ..loading.seeds import mix_seed
 from .dense_control import CONTROLS, Call, matched
 
 #: Maps the number of experts to the experts that each gate can choose.
@@ -35,18 +36,34 @@ def part(section: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return options.pop("name"), options
 
 
-def build_task(config: Config) -> Task:
-    """Build the task that ``config.task`` names."""
+def build_task(config: Config, same_data: Mapping[str, Any] = {}) -> Task:
+    """Build the task that ``config.task`` names; options that are ``auto`` have their defaults.
+
+    So have numbers that the data could choose, next to any that it still has to choose: they may
+    fit only to each other.
+    Some tasks read their data for it. ``same_data`` is that of a task which has read it already.
+    """
     name, options = part(config.task)
-    task: Task = TASKS.build(name, **options)
+    auto = {key.removeprefix("task.") for key in config.auto if key.startswith("task.")}
+    if auto:
+        choices = TASKS.get_part(name).auto
+        auto |= {key for key in choices if not isinstance(options.get(key), dict)}
+    known = {key: value for key, value in options.items() if key not in auto}
+    with enough_memory_for_data(config):
+        task: Task = TASKS.build(name, **{**known, **same_data})
     return task
 
 
 def read_data(config: Config, task: Task) -> Data:
     """The data of the task; ``ConfigError`` if it does not fit in memory."""
-    what = f"the data of task={config.task['name']}"
-    with _enough_memory(what, "lower the sizes among the options of the task, or give less data"):
+    with enough_memory_for_data(config):
         return task.data()
+
+
+def enough_memory_for_data(config: Config) -> AbstractContextManager[None]:
+    """Turn errors about memory, while data is read, into a ``ConfigError``."""
+    what = f"the data of task={config.task['name']}"
+    return _enough_memory(what, "lower the sizes among the options of the task, or give less data")
 
 
 def build_backbone(config: Config, task: Task) -> Backbone:
@@ -55,6 +72,9 @@ def build_backbone(config: Config, task: Task) -> Backbone:
     With the same seed, all layers that are not routed have the same weights for every choice of
     router and experts. ``ConfigError`` is raised if these do not fit together or in memory.
     """
+    if "expert" in config.auto:
+        cure = "config, task, _ = tasks.choose(config, task)"
+        raise ConfigError(f"expert=auto: the data has to choose it first: {cure}")
     with _enough_memory(), _seeded(config.seed, 0), option_errors_under("task"):
         backbone = task.backbone(_layers(config))
     for layer in routed_layers(backbone):

@@ -12,14 +12,15 @@ from ._base import AUGMENTATIONS, Augmentation
 
 @AUGMENTATIONS.register("flip_crop")
 class FlipCrop(Augmentation):
-    """Mirrors images left to right and crops them out of a border of zeros, at random.
+    """Crops images out of a border of zeros, and on request mirrors them left to right, at random.
 
     Args:
-        flip: probability of a mirror image; 0 where left and right differ in meaning.
+        flip: probability of a mirror image; 0.5 for images, such as photos of animals, whose class
+            does not depend on left and right.
         crop: largest shift, as a fraction of each side; 0 for none.
     """
 
-    def __init__(self, *, flip: float = 0.5, crop: float = 0.125) -> None:
+    def __init__(self, *, flip: float = 0.0, crop: float = 0.125) -> None:
         if not 0 <= flip <= 1:
             raise OptionError("flip", flip, "a number in [0, 1]")
         check_rates(crop=crop)

@@ -42,6 +42,7 @@ class Bag(Backbone):
     """
 
     reads = "texts"
+    sample_axes = ("D",)
     #: Deviation of the n-gram vectors at the start.
     spread: ClassVar[float] = 0.05
     rarity: Tensor

@@ -22,6 +22,8 @@ class ConvNet(Backbone):
     """
 
     reads = "images"
+    sample_axes = ("D", "H", "W")
+    expert = "conv"
 
     def __init__(self, layer: Layer, samples: Samples, *, dim: int = 64, depth: int = 2) -> None:
         super().__init__()

@@ -31,6 +31,7 @@ class Decoder(Backbone):
 
     reads = "windows"
     routes_tokens = True
+    sample_axes = ("L", "D")
 
     def __init__(
         self,

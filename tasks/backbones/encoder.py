@@ -28,6 +28,7 @@ class Encoder(Backbone):
 
     reads = "texts"
     routes_tokens = True
+    sample_axes = ("L", "D")
 
     def __init__(
         self,

@@ -35,6 +35,8 @@ class ResNet(Backbone):
     """
 
     reads = "images"
+    sample_axes = ("D", "H", "W")
+    expert = "conv"
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ class ViT(Backbone):
 
     reads = "images"
     routes_tokens = True
+    sample_axes = ("L", "D")
 
     def __init__(
         self,

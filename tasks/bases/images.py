@@ -14,7 +14,9 @@ from routers.plugins import unknown
 
 from .._task import (
     Backbone,
+    Baseline,
     Batch,
+    Data,
     Labeling,
     Layer,
     MetricSpec,
@@ -29,6 +31,7 @@ from .._task import (
 )
 from ..augmentations import AUGMENTATIONS
 from ..backbones import BACKBONES, content_ids, patches
+from ..baselines.pixels import linear_on_pixels
 
 
 class ImageTask(Task):
@@ -70,6 +73,9 @@ class ImageTask(Task):
 
     def backbone(self, layer: Layer) -> Backbone:
         return BACKBONES.build(self.model, layer, self.samples, **self.options)
+
+    def baseline(self, data: Data) -> Baseline:
+        return linear_on_pixels(self, data)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)

@@ -13,6 +13,7 @@ from routers import ConfigError, OptionError
 
 from .._task import (
     Backbone,
+    Baseline,
     Batch,
     Data,
     Labeling,
@@ -25,6 +26,7 @@ from .._task import (
     choose_backbone,
 )
 from ..backbones import BACKBONES
+from ..baselines.bytes import byte_ngram
 from ..readers import Splits
 from ..text.bytes import BYTES, CLASSES, UNSCORED, class_of, covering, features_of, windows
 from ..text.ngrams import ngram_hashes
@@ -90,6 +92,9 @@ class Language(Task):
         train = self._train_windows(self.corpus().train)
         samples = Samples("windows", (self.length,), BYTES, train)
         return BACKBONES.build(self.model, layer, samples, **self.options)
+
+    def baseline(self, data: Data) -> Baseline:
+        return byte_ngram(self.corpus())
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output.flatten(0, 1), batch["y"].flatten(), ignore_index=UNSCORED)

@@ -14,6 +14,7 @@ from routers.plugins import unknown
 
 from .._task import (
     Backbone,
+    Baseline,
     Batch,
     Data,
     Labeling,
@@ -29,6 +30,7 @@ from .._task import (
     class_columns,
 )
 from ..backbones import BACKBONES
+from ..baselines.ngrams import linear_on_ngrams
 from ..readers import Splits, Texts
 from ..text.bytes import byte_counts, features_of, pad, real
 from ..text.ngrams import ngram_hashes
@@ -47,8 +49,6 @@ class Text(Task):
     """
 
     has_ids = True
-    #: What the groups are, in the singular.
-    group_name = "group"
 
     def __init__(
         self,
@@ -96,9 +96,7 @@ class Text(Task):
 
     def data_of(self, found: Splits[Texts]) -> Data:
         """Texts as tensors."""
-        splits = [self._tensors(part) for part in (found.train, found.val, found.test)]
-        train, val, test = splits
-        return Data(found.name, found.sha256, train, val, test, found.split_sha256, found.made)
+        return found.data(self._tensors)
 
     def _tensors(self, part: Texts) -> Batch:
         x, lengths = pad(part.texts, min(max(map(len, part.texts)), self.length))
@@ -107,6 +105,9 @@ class Text(Task):
 
     def backbone(self, layer: Layer) -> Backbone:
         return BACKBONES.build(self.model, layer, self.samples, **self.options)
+
+    def baseline(self, data: Data) -> Baseline:
+        return linear_on_ngrams(self, data)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)
@@ -145,7 +146,7 @@ class Text(Task):
         classes = Labeling("class", train.classes, itemgetter("y"))
         if train.group is None:
             return (classes,)
-        return (classes, Labeling(self.group_name, train.groups, itemgetter("task")))
+        return (classes, Labeling(train.group_name, train.groups, itemgetter("task")))
 
     def collate(self, batch: Batch) -> Batch:
         """Cut to the longest text, with a mask, and 0 at padding, whatever was there."""

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,27 @@ from omegaconf import DictConfig, OmegaConf
 import experts
 import routers
 from routers import ConfigError
-from routers.plugins import Registry, load_plugins, nearest_name, option_errors_under, unknown
+from routers.plugins import (
+    Registry,
+    load_plugins,
+    nearest_name,
+    option_errors_under,
+    unknown,
+    unknown_option,
+)
 
-from .._task import TASKS, complete_part
+from .._task import TASKS, Backbone, Task, complete_part, fits
 from ..augmentations import AUGMENTATIONS
 from ..backbones import BACKBONES
 from ..multi_target.sharings import SHARINGS
 from ..multi_target.weightings import WEIGHTINGS
 from . import overrides as grammar
+from .auto import AUTO, auto_parts, hold_places
 from .losses import read_losses, written_losses
+from .open_sections import flatten_options, nest_options
 from .overrides import Change, check_type, explained, load_yaml
 from .schema import Config
-from .trainer_options import check_trainer_options, flatten_options, nest_options
+from .trainer_options import check_trainer_options
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -44,11 +54,13 @@ TASK_PARTS: dict[str, Registry[Any]] = {
     "weighting": WEIGHTINGS,
 }
 
+_TASK_KEYS = {f"task.{option}": registry for option, registry in TASK_PARTS.items()}
+
 #: All keys that name a part, outer ones first.
-PART_KEYS = (*PARTS, *(f"task.{option}" for option in TASK_PARTS))
+PART_KEYS = (*PARTS, *_TASK_KEYS, "task.data")
 
 #: Keys whose value is text whatever YAML makes of it: ``out=12345`` is a folder.
-TEXT = ("out", "resume", "experiment")
+TEXT = ("out", "resume", "init", "experiment")
 
 
 def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
@@ -71,26 +83,57 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
         if change[1] != "experiment" and change not in of_losses:
             _apply(config, *change)
     nest_options(config)
+    if "auto" in config:
+        raise _unknown_key("auto")
+    auto = hold_places(config, load_yaml(CONF / "base.yaml"))
     typed = grammar.typed(config, Config, "conf/base.yaml", _unknown_key)
     check_trainer_options(typed.trainer.lightning)
     load_plugins(typed.plugins)
-    for key, registry in PARTS.items():
-        _complete(key, registry, getattr(typed, key))
-    task: Any = TASKS.get_part(typed.task["name"])
-    for option, registry in TASK_PARTS.items():
-        if option in typed.task:
-            with option_errors_under("task"):
-                name, options = complete_part(task, option, registry, typed.task[option])
-            typed.task[option] = {"name": name, **options}
+    task = TASKS.get_part(typed.task["name"]) if "name" in typed.task else Task
+    typed.auto = [*auto_parts(task, typed.task, typed.expert), *auto]
+    if not any(_head(key) == "expert" for _, key, _ in changes):
+        _bring_expert(typed, {key.removesuffix(".name") for _, key, _ in changes})
+    complete(typed)
     typed.losses = _losses(config, of_losses, typed.router["name"])
     return typed
 
 
+def complete(config: Config) -> None:
+    """Check the options of all parts and add their defaults, except where they are ``auto``."""
+    for key, registry in PARTS.items():
+        if key not in config.auto:
+            section = getattr(config, key)
+            held = {o: v for o, v in section.items() if f"{key}.{o}" in config.auto}
+            for option in held:
+                del section[option]
+            _complete(key, registry, section)
+            section.update(held)
+    for key, registry in {"expert": experts.EXPERTS, **_TASK_KEYS}.items():
+        if key in config.auto:
+            _check_any_has(key, registry, _written(config, key))
+    task: Any = TASKS.get_part(config.task["name"])
+    for option, registry in TASK_PARTS.items():
+        if option in config.task and f"task.{option}" not in config.auto:
+            with option_errors_under("task"):
+                name, options = complete_part(task, option, registry, config.task[option])
+            config.task[option] = {"name": name, **options}
+    _check_expert_fits(config)
+
+
 def to_yaml(config: Config) -> str:
     """The configuration as YAML, keys in their order."""
-    values: Any = OmegaConf.to_container(OmegaConf.structured(config))
+    return OmegaConf.to_yaml(OmegaConf.create(to_values(config)))
+
+
+def to_values(config: Config) -> dict[str, Any]:
+    """The configuration as plain values, as its file holds them."""
+    values = asdict(config)
+    for key in values.pop("auto"):
+        section, _, name = key.partition(".")
+        if section in ("moe", "optimizer", "trainer"):
+            values[section][name] = AUTO
     flatten_options(values)
-    return OmegaConf.to_yaml(OmegaConf.create(values))
+    return values
 
 
 def experiments() -> list[str]:
@@ -205,7 +248,7 @@ def _apply(config: DictConfig, sign: str, key: str, value: Any) -> None:
 
 
 def _unknown_key(key: str) -> ConfigError:
-    allowed = [*Config.__dataclass_fields__, "experiment"]
+    allowed = [*(name for name in Config.__dataclass_fields__ if name != "auto"), "experiment"]
     return ConfigError(f"{key}: {nearest_name(_head(key), allowed)}")
 
 
@@ -221,6 +264,61 @@ def _complete(key: str, registry: Registry[Any], section: dict[str, Any]) -> Non
         _refuse_moved(options, given)
     registry.check_options(name, given)
     section.update({**options, **given})
+
+
+def _written(config: Config, key: str) -> Any:
+    return config.expert if key == "expert" else config.task[key.removeprefix("task.")]
+
+
+def _check_any_has(key: str, registry: Registry[Any], written: Any) -> None:
+    """Refuse options of a part that the data chooses which no part has."""
+    known = {option for name in registry for option in registry.options(name)}
+    for option in written if isinstance(written, dict) else ():
+        if option not in {"name", *known}:
+            raise unknown_option(key, option, sorted(known))
+
+
+def _model(config: Config) -> type[Backbone] | None:
+    """The class of the backbone that ``task.model`` names, if it is known already."""
+    model = config.task.get("model")
+    if "task.model" in config.auto or model is None:
+        return None
+    name = model.get("name") if isinstance(model, dict) else model
+    with option_errors_under("task"):
+        part: Any = BACKBONES.get_part(name) if isinstance(name, str) else None
+    return part
+
+
+def _bring_expert(config: Config, named: set[str]) -> None:
+    """Choose the expert of a backbone that the command line names, if the present one is unfit."""
+    model = _model(config) if "task.model" in named else None
+    name = config.expert.get("name")
+    if model is None or "expert" in config.auto or not isinstance(name, str):
+        return
+    if not fits(model, experts.EXPERTS.get_part(name)):
+        config.expert = {"name": model.expert}
+
+
+def _check_expert_fits(config: Config) -> None:
+    """Refuse an expert whose rows a backbone does not give, before any data is read."""
+    model = _model(config)
+    if model is None or "expert" in config.auto:
+        return
+    bank = experts.EXPERTS.get_part(config.expert["name"])
+    if fits(model, bank):
+        return
+    fitting = [name for name in experts.EXPERTS if fits(model, experts.EXPERTS.get_part(name))]
+    models = [name for name in BACKBONES if _swaps(model, BACKBONES.get_part(name), bank)]
+    raise ConfigError(
+        f"expert={config.expert['name']}: its rows are ({', '.join(bank.row_axes)}), but "
+        f"task.model={config.task['model']['name']} gives samples of shape "
+        f"({', '.join(model.sample_axes)}); choose an expert that fits ({', '.join(fitting)}), or "
+        f"a task.model for this one ({', '.join(models) or 'none'})"
+    )
+
+
+def _swaps(model: type[Backbone], other: Any, bank: Any) -> bool:
+    return other.reads == model.reads and fits(other, bank)
 
 
 def _refuse_moved(options: dict[str, Any], given: dict[str, Any]) -> None:

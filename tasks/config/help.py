@@ -3,7 +3,7 @@
 import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from typing import Any
 
@@ -11,6 +11,7 @@ import routers
 from routers import ConfigError
 from routers.plugins import Registry
 
+from ..readers import DATA
 from .compose import CONF, PARTS, TASK_PARTS, experiments, to_yaml
 from .schema import Config
 
@@ -20,23 +21,30 @@ Train one model with a router of your choice, and use it.
   python -m tasks task=NAME router=NAME expert=NAME [key=value …]
   python -m tasks resume=DIR              resume a stopped run
 
-  python -m tasks test DIR [key=value …] [out=FILE.json]
+  python -m tasks test DIR [key=value …] [checkpoint=best] [out=FILE.json]
                               evaluate a trained run: as it is, with other settings such as
                               router.k=1, or on other data by task.data.path=…
-  python -m tasks predict DIR [key=value …] out=FILE.csv|jsonl|parquet
+  python -m tasks predict DIR [key=value …] [checkpoint=best] out=FILE.csv|jsonl|parquet
                               predictions for the test split, or for other data
-  python -m tasks export DIR out=FOLDER
+  python -m tasks export DIR [checkpoint=best] out=FOLDER
                               weights as safetensors, configuration and result
+
+  python -m tasks new KIND NAME [out=FOLDER]
+                              write a part and its test: a router, gate, expert, loss,
+                              metric, backbone, data set (data) or task
+  python -m tasks check NAME [key=value …]
+                              run the conformance checks on a task and its backbone
 
   key=value   set a key           +key=value  add a key that is not there
   ~key        remove a key        experiment=NAME  start from conf/experiment/NAME.yaml, or
                                   from any file: experiment=runs/…/config.yaml runs it again
 
-  --list      all tasks, routers, experts, gates, losses, metrics and experiments
+  --list      all tasks, routers, experts, gates, losses, metrics, optimizers,
+              schedules and experiments
   --cfg       check all that a run checks, print its configuration, and stop
   --help      this text; with router=NAME and the like, also their options
 
-Exit codes: 0 done, 1 training failed, 2 the configuration cannot work,
+Exit codes: 0 done, 1 training or a check failed, 2 the configuration cannot work,
 130 and 143 stopped by a signal (resume=DIR continues).
 """
 
@@ -50,14 +58,16 @@ def help_text(config: Config, chosen: Iterable[str]) -> str:
     return "\n".join([USAGE, *parts, keys, base, "What would run:\n", to_yaml(config)])
 
 
-def list_text() -> str:
-    """Every name that a configuration can use, with a line on each."""
+def list_text(further: Mapping[str, Registry[Any]]) -> str:
+    """Every name that a configuration can use, with a line on each, ``further`` parts included."""
     registries = {
         **PARTS,
         **{f"task.{option}": registry for option, registry in TASK_PARTS.items()},
+        "task.data.name": DATA,
         "router.gate": routers.GATES,
         "losses": routers.LOSSES,
         "metrics": routers.METRICS,
+        **further,
     }
     sections = [f"{key}\n" + "".join(_line(r, name) for name in r) for key, r in registries.items()]
     names = "".join(f"  {name:20} {_summary(name)}.\n" for name in experiments()) or "  none\n"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
+from inspect import Parameter
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -10,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from routers import ConfigError
-from routers.plugins import check_options, fits_hint, hint_mismatch
+from routers.plugins import check_options, defaults, fits_hint, hint_mismatch
 
 #: Sign, key and value.
 Change = tuple[str, str, Any]
@@ -92,7 +93,10 @@ def typed(
     for name in values:
         if name not in hints:
             raise unknown(str(name))
+    given = defaults(schema, skip=0)
     for name, hint in hints.items():
+        if name not in values and given[name] is not Parameter.empty:
+            continue
         if name not in values:
             raise ConfigError(f"{name}: required; it is in {file}")
         check_type(name, values[name], dict if is_dataclass(hint) else hint)

@@ -23,13 +23,18 @@ class MoEConfig:
 
 @dataclass
 class OptimizerConfig:
-    """Optimizer and learning-rate schedule."""
+    """Optimizer and learning-rate schedule.
+
+    ``options`` holds those of the optimizer, which a configuration gives as ``optimizer.OPTION``.
+    """
 
     name: str
     lr: float
     weight_decay: float
     warmup: float
-    schedule: str
+    schedule: Any  # a name, or {name: …, option: …}
+    groups: dict[str, Any] = field(default_factory=dict)  # newer than some runs to resume
+    options: dict[str, Any] = field(default_factory=dict)  # written to files as optimizer.…
 
 
 @dataclass
@@ -46,19 +51,27 @@ class TrainerConfig:
     gradient_clip_val: float
     accelerator: str
     precision: str
-    threads: int | None
+    threads: int | str | None
     log_every_n_steps: int
     progress: bool
     tune_allocator: bool = False  # newer than some runs that may be resumed
     devices: int = 1  # newer than some runs that may be resumed
     max_time: Any = None
     early_stopping: dict[str, Any] | None = None
+    checkpoint: dict[str, Any] = field(default_factory=dict)
+    budget: str = "normal"
+    callbacks: Any = None  # a list of names, or of {name: …, option: …}
+    logger: Any = "tensorboard"  # the same
     lightning: dict[str, Any] = field(default_factory=dict)  # written to files as trainer.…
 
 
 @dataclass
 class Config:
-    """A run. ``task``, ``router`` and ``expert`` take the options of the part they name."""
+    """A run. ``task``, ``router`` and ``expert`` take the options of the part they name.
+
+    ``auto`` holds the keys whose values the data chooses, until it has; files hold ``auto`` as
+    their value instead.
+    """
 
     task: dict[str, Any]
     router: dict[str, Any]
@@ -71,6 +84,10 @@ class Config:
     out: str | None
     resume: str | None
     plugins: list[str]
+    init: str | None = None  # newer than some runs that may be resumed
+    freeze: list[str] = field(default_factory=list)
+    baseline: bool = False
+    auto: list[str] = field(default_factory=list)
 
 
 def arm_name(config: Config) -> str:

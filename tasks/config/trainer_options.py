@@ -1,19 +1,15 @@
 """Options of Lightning's ``Trainer`` that a configuration passes on as they are."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from routers.plugins import OptionError, check_options, defaults, unknown_option
 
-from .schema import TrainerConfig
+from .open_sections import OPEN_SECTIONS
 
 #: Options of ``Trainer`` that a run sets itself, and why.
 RESERVED = {
     "barebones": "it turns off checkpoints and logs, from which a run resumes",
-    "callbacks": "a configuration holds no objects; early stopping is trainer.early_stopping",
     "default_root_dir": "the folder of a run is out",
     "enable_autolog_hparams": "config.yaml in the run's folder holds all settings",
     "enable_checkpointing": "a run always writes checkpoints/last.ckpt",
@@ -22,7 +18,6 @@ RESERVED = {
     "fast_dev_run": "it turns off checkpoints and logs; use trainer.max_steps",
     "limit_predict_batches": "a run predicts nothing",
     "limit_test_batches": "a result is that of the whole test split",
-    "logger": "a run always writes metrics.csv and logs for TensorBoard",
     "model_registry": "it belongs to Lightning's own checkpoints, which a run does not write",
     "num_nodes": "a run trains on one machine; devices are trainer.devices",
     "num_sanity_val_steps": "every network is tried on two samples before training",
@@ -34,30 +29,15 @@ RESERVED = {
     "use_distributed_sampler": "every device already reads its share of each batch",
 }
 
-_OWN = {field.name for field in fields(TrainerConfig)} - {"lightning"}
-
-
-def nest_options(config: DictConfig) -> None:
-    """Move keys of the section ``trainer`` that are not ours to ``trainer.lightning``."""
-    section = config.get("trainer")
-    if isinstance(section, DictConfig):
-        given = OmegaConf.to_container(section)
-        assert isinstance(given, dict)
-        lightning = {str(key): given.pop(key) for key in [*given] if key not in _OWN}
-        config["trainer"] = {**given, "lightning": lightning}
-
-
-def flatten_options(values: dict[str, Any]) -> None:
-    """Undo ``nest_options`` in a configuration of plain values."""
-    values["trainer"].update(values["trainer"].pop("lightning"))
+_OWN = OPEN_SECTIONS["trainer"].own
 
 
 def check_trainer_options(options: Mapping[str, Any]) -> None:
     """Raise ``OptionError`` for an option that ``Trainer`` does not have, or that a run sets.
 
-    >>> check_trainer_options({"logger": False})
+    >>> check_trainer_options({"fast_dev_run": True})
     Traceback (most recent call last):
-    routers.plugins.errors.OptionError: trainer.logger=False cannot be set: a run always writes ...
+    routers.plugins.errors.OptionError: trainer.fast_dev_run=True cannot be set: it turns off ...
     """
     if not options:  # so that Lightning, which takes seconds, is not imported
         return

@@ -1,6 +1,5 @@
 """Batches: sliced tensors in an order that a seed, an epoch and a position fix."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,8 @@ import torch
 from torch import Tensor
 
 from .._task import Batch
+from .on_demand import read_batches
+from .seeds import mix_seed
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,6 @@ def num_rows(split: Batch) -> int:
     return len(next(iter(split.values())))
 
 
-def mix_seed(*parts: int) -> int:
-    """A seed for torch that differs wherever any part does, in ``[0, 2^63)``.
-
-    >>> mix_seed(0, 1) == mix_seed(1, 0)
-    False
-    """
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
 def limited(batches: int, limit: float | None) -> int:
     """The number of batches that a limit leaves, an integer of them or a fraction in a float.
 
@@ -67,9 +58,9 @@ def limited(batches: int, limit: float | None) -> int:
 class Batches:
     """Batches of a split, reshuffled each epoch; the state is an epoch and a position.
 
-    Slicing tensors costs a hundredth of a worker process's overhead. The order depends on
-    ``(seed, epoch)`` alone, so every router sees the same data in the same order, and a
-    resumed run continues with the next batch.
+    Slicing tensors costs a hundredth of a worker process's overhead; only what is not in memory
+    is read by workers. The order depends on ``(seed, epoch)`` alone, so every router sees the
+    same data in the same order, and a resumed run continues with the next batch.
 
     Args:
         split: named tensors with the same first axis.
@@ -114,13 +105,14 @@ class Batches:
         return self.batches
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
-        order = torch.randperm(self.rows, generator=generator)
+        seed = mix_seed(self.seed, self.epoch)
+        order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(seed))
         start, self.start = self.start, 0
-        for step in range(start, len(self)):
-            rows = self.rank.share(order[step * self.size : (step + 1) * self.size])
-            self.position = step + 1
-            yield {name: values[rows] for name, values in self.split.items()}
+        steps = range(start, len(self))
+        chunks = (order[step * self.size : (step + 1) * self.size] for step in steps)
+        batches = read_batches(self.split, map(self.rank.share, chunks), seed)
+        for self.position, batch in enumerate(batches, start + 1):
+            yield batch
 
     def state_dict(self) -> dict[str, Any]:
         """Position of the next batch; Lightning stores the epoch."""
@@ -152,8 +144,8 @@ class InOrder:
         return sum(whole + (rank.rank < rest) for rank in self.ranks)
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, self.rows, self.size):
-            batch = {name: v[start : start + self.size] for name, v in self.split.items()}
+        chunks = (slice(start, start + self.size) for start in range(0, self.rows, self.size))
+        for batch in read_batches(self.split, chunks):
             for rank in self.ranks:
                 share = {name: rank.share(values) for name, values in batch.items()}
                 if num_rows(share):

@@ -1,24 +1,21 @@
 """Readers of a user's own data: files, folders and data sets of the hub."""
 
-from .corpus import read_corpus, read_other_corpus
+from .answers import TargetColumn
+from .corpus import CorpusSource
+from .data_set import DataSet, read_as
 from .error import DataError, check_installed, needed
-from .images import Images, read_images, read_other_images
-from .source import (
-    CorpusSource,
-    ImageSource,
-    Source,
-    TableSource,
-    TargetColumn,
-    TextSource,
-    source_of,
-)
+from .images import Images, ImageSource
+from .registry import DATA, choose_data
+from .source import Source
 from .split import Splits
-from .table import Table, read_other_table, read_table
-from .texts import Texts, read_other_texts, read_texts
+from .table import Table, TableSource
+from .texts import Texts, TextSource
 
 __all__ = [
+    "DATA",
     "CorpusSource",
     "DataError",
+    "DataSet",
     "ImageSource",
     "Images",
     "Source",
@@ -29,14 +26,7 @@ __all__ = [
     "TextSource",
     "Texts",
     "check_installed",
+    "choose_data",
     "needed",
-    "read_corpus",
-    "read_images",
-    "read_other_corpus",
-    "read_other_images",
-    "read_other_table",
-    "read_other_texts",
-    "read_table",
-    "read_texts",
-    "source_of",
+    "read_as",
 ]

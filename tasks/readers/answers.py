@@ -1,16 +1,57 @@
 """Target columns of a table as numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from routers import ConfigError, OptionError
+from routers.plugins import check_options, unknown
+
 from .columns import Coded, Rows, meaning, numbers, value_text
 from .error import DataError, nearest
 from .labels import need_two, sorted_names
-from .source import KEY, TargetColumn
+from .source import KEY
+
+
+@dataclass(frozen=True)
+class TargetColumn:
+    """A target column of a table.
+
+    Attributes:
+        column: its name.
+        kind: ``binary``, ``classes`` or ``number``.
+        positive: of a binary target, the value or values that are 1; all others are 0.
+        negative: or those that are 0; all others are 1.
+    """
+
+    column: str
+    kind: str = "classes"
+    positive: Any = None
+    negative: Any = None
+
+    KINDS: ClassVar[tuple[str, ...]] = ("binary", "classes", "number")
+
+
+def target_column(key: str, options: Any) -> TargetColumn:
+    """A target of what the user wrote under ``key``; ``ConfigError`` if it cannot be one."""
+    if not isinstance(options, Mapping):
+        raise OptionError(key, options, "a mapping such as {column: NAME, kind: binary}")
+    check_options(key, TargetColumn, options, skip=0)
+    target = TargetColumn(**options)
+    if target.kind not in TargetColumn.KINDS:
+        raise unknown(f"{key}.kind", target.kind, TargetColumn.KINDS)
+    sides = [side for side in ("positive", "negative") if getattr(target, side) is not None]
+    if len(sides) > 1:
+        raise ConfigError(f"{key}: positive and negative are both given; give one of them")
+    if sides and target.kind != "binary":
+        raise ConfigError(
+            f"{key}.{sides[0]}: goes with kind=binary, not {target.kind}; "
+            f"give {key}.kind=binary or leave it out"
+        )
+    return target
 
 
 @dataclass(frozen=True)

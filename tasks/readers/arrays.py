@@ -13,7 +13,7 @@ from .growth import check_growth
 from .labelled import Labelled
 from .paths import Files, digest, empty_file, existing, read_bytes, suffix_of
 from .pixels import Pixels, in_order, joined
-from .source import ImageSource
+from .source import Source
 from .split import SPLITS
 
 _IDX_IMAGES = re.compile(r"images[-.]idx3[-.]ubyte(\.gz)?$", re.IGNORECASE)
@@ -24,7 +24,9 @@ def is_idx(path: Path) -> bool:
     return _IDX_IMAGES.search(path.name) is not None
 
 
-def read_idx(source: ImageSource, files: Files) -> Labelled:
+def read_idx(
+    source: Source, files: Files, channels: int | None, size: Sequence[int] | None
+) -> Labelled:
     """Images and, from files in the same folder, their labels."""
     pixels, labels, parts, used = {}, {}, {}, {}
     for split, paths in files.items():
@@ -40,7 +42,7 @@ def read_idx(source: ImageSource, files: Files) -> Labelled:
                 )
         parts[split] = sum(len(pixels[str(path)]) for path in paths)
         used[split] = [file for pair in pairs for file in pair]
-    return _of_arrays(source, pixels, labels, parts, digest(used))
+    return _of_arrays(source, pixels, labels, parts, digest(used), channels, size)
 
 
 def _labels_of(images: Path) -> Path:
@@ -76,7 +78,9 @@ def is_npz(path: Path) -> bool:
     return suffix_of(path) == ".npz"
 
 
-def read_npz(source: ImageSource, files: Files) -> Labelled:
+def read_npz(
+    source: Source, files: Files, channels: int | None, size: Sequence[int] | None
+) -> Labelled:
     """``x_train, y_train, x_test, y_test`` and perhaps ``x_val, y_val``; or ``x, y``."""
     pixels, labels = {}, {}
     parts: dict[str, int] = {}
@@ -84,7 +88,7 @@ def read_npz(source: ImageSource, files: Files) -> Labelled:
         pixels[x_place] = in_order(x_place, images)
         labels[x_place] = _checked_labels(y_place, values, len(images))
         parts[split] = parts.get(split, 0) + len(images)
-    return _of_arrays(source, pixels, labels, parts, digest(files))
+    return _of_arrays(source, pixels, labels, parts, digest(files), channels, size)
 
 
 def _npz_pairs(files: Files) -> list[tuple[str, tuple[str, Any], tuple[str, Any]]]:
@@ -143,11 +147,13 @@ def _checked_labels(place: str, values: npt.NDArray[Any], count: int) -> Sequenc
 
 
 def _of_arrays(
-    source: ImageSource,
+    source: Source,
     pixels: dict[str, Pixels],
     labels: Mapping[str, Sequence[Any]],
     parts: dict[str, int],
     sha256: str,
+    channels: int | None,
+    size: Sequence[int] | None,
 ) -> Labelled:
     """Images of named arrays, each with its labels; none is empty, and all are of one shape."""
     for title, images in pixels.items():
@@ -161,5 +167,5 @@ def _of_arrays(
         title = list(pixels)[array]
         return f"{title}, row {row - int(ends[array]) + len(pixels[title]) + 1}"
 
-    x = joined(pixels, source.channels)
+    x = joined(pixels, channels, size)
     return Labelled(x, every, place, parts, existing(source).name, sha256)

@@ -2,57 +2,71 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from torch import Tensor
 
 from ..text.bytes import stream
+from .data_set import DataSet
 from .error import DataError
 from .hub import hub_sheets
-from .paths import Files, by_split, digest, existing, read_bytes, split_of, visible
-from .source import KEY, CorpusSource
+from .paths import Files, by_split, digest, existing, read_text, split_of, visible
+from .source import KEY, Source
 from .split import SPLITS, Splits
+from .unpack import unpacked
 
 
-def read_corpus(source: CorpusSource) -> Splits[Tensor]:
-    """The bytes of a text, ``(bytes,)`` uint8: a file, or a folder of files, any of them ``.gz``.
+@dataclass(frozen=True)
+class CorpusSource(Source, DataSet[Tensor]):
+    """Running text: the bytes of a file, or of a folder of files, any of them ``.gz``.
 
     Files are joined in the order of their names. One is of the split that the outermost folder
     so named, or the file itself, is called after. Without separate files a split is cut off: the
     last bytes are the test, those before them validate.
 
-    Raises:
-        DataError: naming file and cure.
+    Attributes:
+        text: the column that holds it, for a data set of the hub.
     """
-    name, sha256, texts = _read(source)
-    parts = _contiguous(texts, source)
-    sizes = "".join(f"{split} {len(part)}\n" for split, part in parts.items())
-    tensors = {split: stream(part) for split, part in parts.items()}
-    made = tuple(split for split in parts if split not in texts)
-    return Splits(name, sha256, hashlib.sha256(sizes.encode()).hexdigest(), **tensors, made=made)
 
+    text: str = "text"
 
-def read_other_corpus(source: CorpusSource, known: Splits[Tensor]) -> Splits[Tensor]:
-    """The same splits, but with the text of another source to test on.
+    def read(self) -> Splits[Tensor]:
+        """The text of each split, ``(bytes,)`` uint8.
 
-    That is its test split if it comes with one, else all.
+        Raises:
+            DataError: naming file and cure.
+        """
+        name, sha256, texts = _read(self)
+        parts = _contiguous(texts, self)
+        sizes = "".join(f"{split} {len(part)}\n" for split, part in parts.items())
+        split_sha256 = hashlib.sha256(sizes.encode()).hexdigest()
+        tensors = (stream(parts[split]) for split in SPLITS)
+        made = tuple(split for split in parts if split not in texts)
+        return Splits(name, sha256, split_sha256, *tensors, made=made)
 
-    Raises:
-        DataError: naming file and cure.
-    """
-    name, sha256, texts = _read(source)
-    parts = [texts["test"]] if "test" in texts else texts.values()
-    return known.tested_on(name, sha256, stream(b"".join(parts)))
+    def read_other(
+        self, trained: DataSet[Tensor], known: Splits[Tensor], labelled: bool
+    ) -> Splits[Tensor]:
+        """The splits of a training, but with this text to test on.
+
+        Raises:
+            DataError: naming file and cure.
+        """
+        name, sha256, texts = _read(self)
+        parts = [texts["test"]] if "test" in texts else texts.values()
+        return known.tested_on(name, sha256, stream(b"".join(parts)))
 
 
 def _read(source: CorpusSource) -> tuple[str, str, dict[str, bytes]]:
     """Name, hash and text of each split that the source comes with."""
     if source.hub is not None:
         return _from_hub(source)
-    files = _files(source)
-    texts = {split: b"".join(map(read_bytes, paths)) for split, paths in files.items()}
-    return existing(source).name, digest(files), texts
+    with unpacked(source) as inside:
+        files = _files(inside)
+        texts = {split: b"".join(map(read_text, paths)) for split, paths in files.items()}
+        return existing(inside).name, digest(files), texts
 
 
 def _files(source: CorpusSource) -> Files:

@@ -9,17 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from routers import OptionError
+
+from ..loading.on_demand import OnDemand
 from .arrays import is_idx, is_npz, read_idx, read_npz
+from .data_set import DataSet
 from .error import DataError
 from .hub import hub_sheets
 from .labelled import Labelled, files_below, read_class_folders
+from .labels import Codes, check_classes
 from .open import sheets_of
 from .paths import digest, existing, files_of, read_bytes, suffix_of
 from .pixels import Pixels, decode
 from .records import Dialect
 from .sheets import Place, Sheets
-from .source import KEY, ImageSource
+from .source import KEY, Source
 from .split import Index, Splits, cut, test_rows
+from .unpack import unpacked
 
 _SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".ppm")
@@ -38,58 +44,96 @@ class Images:
     """Images with labels.
 
     Attributes:
-        x: ``(N, C, H, W)`` uint8.
+        x: ``(N, C, H, W)`` uint8, a tensor or ``OnDemand``.
         y: ``(N,)`` int64, places in ``classes``.
         classes: their names.
     """
 
-    x: Tensor
+    x: Any
     y: Tensor
     classes: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        if self.x.dtype != torch.uint8 or len(self.x.shape) != 4:
+            raise DataError(
+                f"Images: x is {self.x.dtype} of shape {tuple(self.x.shape)}; "
+                "expected torch.uint8 of shape (N, C, H, W)"
+            )
+        check_classes("Images", self.y, len(self.x), self.classes)
 
-def read_images(source: ImageSource) -> Splits[Images]:
-    """Images with labels: a folder per class, Parquet as on the hub, IDX pairs, or ``.npz``.
+    @property
+    def strata(self) -> Codes:
+        """The classes, ``(N,)``."""
+        return self.y.numpy()
 
-    All images have one size; the first one decides between gray and colour.
+    def take(self, rows: Index) -> "Images":
+        """Some of the images."""
+        x = self.x.select(rows) if isinstance(self.x, OnDemand) else self.x[rows]
+        return Images(x, self.y[rows], self.classes)
 
-    Raises:
-        DataError: naming file, row and cure.
+
+@dataclass(frozen=True)
+class ImageSource(Source, DataSet[Images]):
+    """Labelled images: a folder per class, Parquet as on the hub, IDX pairs, or ``.npz``.
+
+    Attributes:
+        image, label: their columns in Parquet; the hub's usual names are found by themselves.
+        channels: 1 or 3 to convert every image to gray or colour; else all must be as the first.
+        size: height and width to which images are scaled, with black borders where their
+            proportions differ; None for images that all have one size.
     """
-    found = _labelled(source)
-    y, classes = found.encode_labels(source.title)
 
-    def take(index: Index) -> Images:
-        return Images(torch.from_numpy(found.samples[index]), torch.from_numpy(y[index]), classes)
+    image: str | None = None
+    label: str | None = None
+    channels: int | None = None
+    size: Sequence[int] | None = None
 
-    return cut(found.parts, source, y).splits(found.name, found.sha256, take)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.channels not in (None, 1, 3):
+            raise OptionError(f"{KEY}.channels", self.channels, "1 (gray), 3 (colour) or null")
+        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+            raise OptionError(f"{KEY}.size", self.size, "[HEIGHT, WIDTH], integers >= 1, or null")
 
+    def read(self) -> Splits[Images]:
+        """The images; without ``channels`` the first one decides between gray and colour.
 
-def read_other_images(source: ImageSource, known: Splits[Images], labelled: bool) -> Splits[Images]:
-    """The same splits, but with images of another source to test on.
+        Raises:
+            DataError: naming file, row and cure.
+        """
+        with unpacked(self) as source:
+            found = _labelled(source)
+            y, classes = found.encode_labels(source.title)
+        images = Images(torch.from_numpy(found.samples), torch.from_numpy(y), classes)
+        return cut(found.parts, self, y).splits(found.name, found.sha256, images.take)
 
-    These are its test split if it comes with one, else all; a folder without labels may hold
-    images at any depth. Classes and their order, and channels, stay as they were. If not
-    ``labelled``, labels are not read, and ``y`` is -1.
+    def read_other(
+        self, trained: DataSet[Images], known: Splits[Images], labelled: bool
+    ) -> Splits[Images]:
+        """The splits of a training, but with these images to test on.
 
-    Raises:
-        DataError: naming file, row and cure, also for a class that is new or another size.
-    """
-    shape, classes = known.train.x.shape[1:], known.train.classes
-    found = _labelled(replace(source, channels=shape[0]), labelled)
-    if found.samples.shape[1:] != shape:
-        size, expected = ("x".join(map(str, s[-2:])) for s in (found.samples.shape, shape))
-        raise DataError(
-            f"{source.title}: images of {size} pixels, and the model was trained on {expected}; "
-            "resize them"
-        )
-    rows = test_rows(found.parts)
-    y = np.full(len(found.samples), -1)
-    if labelled:
-        y = found.encode_labels_as(classes)
-    x = torch.from_numpy(found.samples[rows])
-    test = Images(x, torch.from_numpy(y[rows]), classes)
-    return known.tested_on(found.name, found.sha256, test)
+        A folder without labels may hold images at any depth. Classes and their order, and
+        channels, stay as they were. If not ``labelled``, labels are not read, and ``y`` is -1.
+
+        Raises:
+            DataError: naming file, row and cure, also for a class that is new or another size.
+        """
+        shape, classes = known.train.x.shape[1:], known.train.classes
+        with unpacked(replace(self, channels=shape[0])) as source:
+            found = _labelled(source, labelled)
+            if found.samples.shape[1:] != shape:
+                size, expected = ("x".join(map(str, s[-2:])) for s in (found.samples.shape, shape))
+                raise DataError(
+                    f"{source.title}: images of {size} pixels, and the model was trained on "
+                    f"{expected}; resize them"
+                )
+            y = np.full(len(found.samples), -1)
+            if labelled:
+                y = found.encode_labels_as(classes)
+        rows = test_rows(found.parts)
+        x = torch.from_numpy(found.samples[rows])
+        test = Images(x, torch.from_numpy(y[rows]), classes)
+        return known.tested_on(found.name, found.sha256, test)
 
 
 def _labelled(source: ImageSource, labelled: bool = True) -> Labelled:
@@ -100,10 +144,10 @@ def _labelled(source: ImageSource, labelled: bool = True) -> Labelled:
     for belongs, read in _LAYOUTS:
         files = files_of(source, belongs)
         if files:
-            return read(source, files)
+            return read(source, files, source.channels, source.size)
 
     def decode_files(paths: Sequence[Path], place: Place) -> Pixels:
-        return decode(map(read_bytes, paths), len(paths), place, source.channels)
+        return decode(map(read_bytes, paths), len(paths), place, source.channels, source.size)
 
     if labelled:
         return read_class_folders(source, _is_image, _EXPECTED, decode_files)
@@ -122,7 +166,7 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in _SUFFIXES
+    return suffix_of(path) in _SUFFIXES
 
 
 #: Which files hold arrays of images and labels, and how they are read.
@@ -138,7 +182,7 @@ def _from_sheets(source: ImageSource, sheets: Sheets, labelled: bool) -> Labelle
         label = source.label or sheets.first_of(f"{KEY}.label", _LABEL_COLUMNS)
         labels = sheets.column(f"{KEY}.label", label)
     encoded = (_content(cell, sheets.place, row) for row, cell in enumerate(cells))
-    x = decode(encoded, len(cells), sheets.place, source.channels)
+    x = decode(encoded, len(cells), sheets.place, source.channels, source.size)
     found = (sheets.place, sheets.parts, sheets.name, sheets.sha256, sheets.declared(label))
     return Labelled(x, labels, *found)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from .error import DataError, listed, nearest
 from .sheets import Place
@@ -100,6 +102,20 @@ def need_two(title: str, what: str, codes: npt.NDArray[Any], names: Sequence[str
         raise DataError(
             f"{title}: every training row has the {what} {names[int(codes[0])]!r}; "
             "nothing can be learned: give rows of two or more classes"
+        )
+
+
+def check_classes(what: str, codes: Tensor, number: int, classes: Sequence[str]) -> None:
+    """Check classes of samples: ``(number,)`` int64, each a place in ``classes`` or -1."""
+    if codes.dtype != torch.int64 or tuple(codes.shape) != (number,):
+        raise DataError(
+            f"{what}: labels are {codes.dtype} of shape {tuple(codes.shape)}; "
+            f"expected torch.int64 of shape ({number},)"
+        )
+    if number and not -1 <= int(codes.min()) <= int(codes.max()) < len(classes):
+        raise DataError(
+            f"{what}: labels from {int(codes.min())} to {int(codes.max())}; expected integers in "
+            f"[0, {len(classes) - 1}], the places in {len(classes)} names"
         )
 
 

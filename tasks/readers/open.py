@@ -21,6 +21,9 @@ FORMATS: Mapping[str, Callable[[Path, Dialect], Sheet]] = {
     "parquet": parquet,
 }
 
+#: Formats that may lack names of columns.
+DELIMITED = ("csv", "tsv")
+
 _SUFFIXES = {
     ".csv": "csv",
     ".data": "csv",  # as UCI names them
@@ -56,8 +59,13 @@ def open_sheets(source: Source, dialect: Dialect, format: str | None = None) -> 
 
 def sheets_of(source: Source, files: Files, dialect: Dialect, format: str | None = None) -> Sheets:
     """The rows of files that are already found."""
-    readers = {p: FORMATS[format or _format(p)] for split in files.values() for p in split}
-    by_split = {split: [readers[p](p, dialect) for p in paths] for split, paths in files.items()}
+    formats = {p: format or _format(p) for split in files.values() for p in split}
+    for path, name in formats.items():
+        if dialect.columns is not None and name not in DELIMITED:
+            raise DataError(f"{path}: names its columns itself; leave out {KEY}.columns")
+    by_split = {
+        split: [FORMATS[formats[p]](p, dialect) for p in paths] for split, paths in files.items()
+    }
     return Sheets(source, by_split, existing(source).name, digest(files))
 
 

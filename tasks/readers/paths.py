@@ -1,5 +1,6 @@
 """Files that a user names: finding, reading and hashing them."""
 
+import codecs
 import gzip
 import hashlib
 import os
@@ -66,8 +67,10 @@ def split_of(path: Path) -> str | None:
 
     >>> split_of(Path("data/train-00000-of-00002.parquet")), split_of(Path("latest.csv"))
     ('train', None)
+    >>> split_of(Path("dev2.tsv")), split_of(Path("t10k-images-idx3-ubyte.gz"))
+    ('val', 'test')
     """
-    words = re.split(r"[^a-z0-9]+", path.name.lower())
+    words = re.findall(r"t10k|[a-z]+", path.name.lower())
     return next((_WORDS[word] for word in words if word in _WORDS), None)
 
 
@@ -130,6 +133,27 @@ def read_bytes(path: Path) -> bytes:
     if not content:
         raise empty_file(path)
     return content
+
+
+def read_text(path: Path) -> bytes:
+    """Read a file of text in any encoding, decompressed.
+
+    Raises:
+        DataError: if it cannot be read, is empty, or is no text.
+    """
+    content = read_bytes(path)
+    zero = content.find(0, 0, _LOOKED_AT)
+    if zero >= 0 and not content.startswith(_WIDE):
+        raise DataError(
+            f"{path}: is binary, not text (its byte {zero + 1} is zero); exclude it, or give the "
+            "text that it holds"
+        )
+    return content
+
+
+#: Bytes of a file that show whether it is text, and marks of text in 16 or 32 bits.
+_LOOKED_AT = 8192
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
 def _decompressed(path: Path) -> bytes:

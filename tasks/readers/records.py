@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from routers import OptionError
+
 from .error import DataError, reading
-from .paths import read_bytes
+from .header import header_hint
+from .paths import read_text
 from .sheets import Sheet
 from .source import KEY
 
@@ -27,6 +30,12 @@ class Dialect:
     delimiter: str | None = None
     trim: bool = False
     columns: Sequence[str] | None = None
+
+
+def check_delimiter(delimiter: str | None) -> None:
+    """Raise ``OptionError`` for a delimiter that is not one character."""
+    if delimiter is not None and len(delimiter) != 1:
+        raise OptionError(f"{KEY}.delimiter", delimiter, "one character")
 
 
 def comma_separated(path: Path, dialect: Dialect) -> Sheet:
@@ -60,11 +69,13 @@ def json_lines(path: Path, dialect: Dialect) -> Sheet:
 
 
 def _text(path: Path) -> str:
-    return read_bytes(path).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    return read_text(path).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
 
 
-def _sheet(path: Path, columns: Mapping[str, Sequence[Any]], lines: Sequence[int]) -> Sheet:
-    return Sheet(str(path), columns, len(lines), lambda row: f"line {lines[row]}")
+def _sheet(
+    path: Path, columns: Mapping[str, Sequence[Any]], lines: Sequence[int], hint: str = ""
+) -> Sheet:
+    return Sheet(str(path), columns, len(lines), lambda row: f"line {lines[row]}", hint=hint)
 
 
 def _delimited(path: Path, dialect: Dialect, delimiter: str, quoting: Literal[0, 3]) -> Sheet:
@@ -90,13 +101,18 @@ def _delimited(path: Path, dialect: Dialect, delimiter: str, quoting: Literal[0,
         ) from error
     finally:
         csv.field_size_limit(limit)
-    names = dialect.columns
+    names, hint = dialect.columns, ""
+    first = [name.strip(" \t") for name in rows[0]] if rows else []
     if names is None:
-        names = [name.strip(" \t") for name in rows.pop(0)] if rows else []
-        lines = lines[1:]
+        names, rows, lines = first, rows[1:], lines[1:]
+        hint = header_hint(names, rows)
+    elif first == list(names):
+        raise DataError(
+            f"{path}, line {lines[0]}: the first line holds these names; leave out {KEY}.columns"
+        )
     _check_fields(path, names, rows, lines)
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
-    return _sheet(path, columns, lines)
+    return _sheet(path, columns, lines, hint)
 
 
 def _check_fields(

@@ -23,6 +23,7 @@ class Sheet:
         rows: how many.
         where: names a row within the file: ``line 7``.
         declared: names of the labels 0, 1, … of a column, where the file has them.
+        hint: the end of an error about a name that is missing.
     """
 
     title: str
@@ -30,6 +31,7 @@ class Sheet:
     rows: int
     where: Callable[[int], str]
     declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Sheets:
             if name not in sheet.columns:
                 raise DataError(
                     f"{sheet.title}: no column {name!r} ({key}={name}); "
-                    f"{nearest(name, sheet.columns)}"
+                    f"{nearest(name, sheet.columns)}{sheet.hint}"
                 )
         return list(chain.from_iterable(sheet.columns[name] for sheet in self))
 

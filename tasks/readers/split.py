@@ -3,17 +3,47 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from .._task import Batch, Data
+from .content import content_sha256
 from .error import DataError
-from .source import KEY, Source
+from .source import KEY
 
 T = TypeVar("T")
 
 Index = npt.NDArray[np.int64]
+
+
+class Samples(Protocol):
+    """Samples of a data set in memory, such as ``Images``."""
+
+    @property
+    def strata(self) -> npt.NDArray[Any]:
+        """``(N,)`` what splits keep in proportion, such as the class."""
+
+    def take(self, rows: Index) -> Self:
+        """Some of the samples."""
+
+
+S = TypeVar("S", bound=Samples)
+
+
+class Fractions(Protocol):
+    """Fractions to hold out of data without splits, and the name of the data in errors."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def val(self) -> float: ...
+
+    @property
+    def test(self) -> float: ...
+
 
 #: The order of splits, in files and in codes.
 SPLITS = ("train", "val", "test")
@@ -32,6 +62,7 @@ class Splits(Generic[T]):
         split_sha256: of which row went where; None if the test split is of another source.
         train, val, test: the splits.
         made: names of the splits that were taken from training rows.
+        guesses: options of the data set that were guessed, such as the column of the text.
     """
 
     name: str
@@ -41,6 +72,51 @@ class Splits(Generic[T]):
     val: T
     test: T
     made: tuple[str, ...] = field(default=(), kw_only=True)
+    guesses: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+
+    @staticmethod
+    def of(
+        name: str,
+        train: S,
+        val: S | None = None,
+        test: S | None = None,
+        *,
+        held_out: float = 0.1,
+        sha256: str | None = None,
+    ) -> "Splits[S]":
+        """Splits of samples in memory, with the hash of their content.
+
+        Args:
+            name: of the data set.
+            train, val, test: ``Images``, ``Texts`` or a ``Table`` each. A split that is None is
+                taken from ``train``, of each class the same fraction, chosen by a fixed hash.
+            held_out: that fraction.
+            sha256: of the content; None to compute it.
+
+        Raises:
+            DataError: if a split would be empty.
+
+        >>> import torch
+        >>> from tasks.readers import Images
+        >>> x, y = torch.zeros(20, 1, 8, 8, dtype=torch.uint8), torch.arange(20) % 2
+        >>> splits = Splits.of("zeros", Images(x, y, ("even", "odd")))
+        >>> len(splits.train.y), len(splits.val.y), splits.made
+        (16, 2, ('test', 'val'))
+        """
+        given = {s: p for s, p in zip(SPLITS, (train, val, test), strict=True) if p is not None}
+        parts = {split: len(part.strata) for split, part in given.items()}
+        made = cut(parts, _InMemory(name, held_out, held_out), train.strata)
+        taken = {split: train.take(getattr(made, split)) for split in ("train", *made.made)}
+        parts_of = {**given, **taken}
+        three = (parts_of[split] for split in SPLITS)
+        sha256 = sha256 or content_sha256(given)
+        return Splits(name, sha256, made.sha256, *three, made=made.made)
+
+    def data(self, batch_of: Callable[[T], Batch]) -> Data:
+        """The splits as a task gives them to training, each what ``batch_of`` makes of it."""
+        train, val, test = map(batch_of, (self.train, self.val, self.test))
+        held = (train, val, test, self.split_sha256, self.made, self.guesses)
+        return Data(self.name, self.sha256, *held)
 
     def tested_on(self, name: str, sha256: str, test: T) -> "Splits[T]":
         """These splits with another test split, called by its name and hash."""
@@ -57,15 +133,26 @@ class Cut:
     sha256: str | None
     made: tuple[str, ...] = ()
 
-    def splits(self, name: str, sha256: str, take: Callable[[Index], T]) -> Splits[T]:
+    def splits(
+        self, name: str, sha256: str, take: Callable[[Index], T], guesses: Mapping[str, str] = {}
+    ) -> Splits[T]:
         """The splits, each what ``take`` makes of its rows."""
         parts = (take(rows) for rows in (self.train, self.val, self.test))
-        return Splits(name, sha256, self.sha256, *parts, made=self.made)
+        return Splits(name, sha256, self.sha256, *parts, made=self.made, guesses=guesses)
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """``Fractions`` of data that no file holds."""
+
+    title: str
+    val: float
+    test: float
 
 
 def cut(
     parts: Mapping[str, int],
-    source: Source,
+    source: Fractions,
     strata: npt.NDArray[Any] | None = None,
     rows: int | None = None,
 ) -> Cut:

@@ -1,7 +1,7 @@
 """Tables with declared columns."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -10,13 +10,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .answers import answers
+from routers import ConfigError, OptionError
+from routers.plugins import unknown
+
+from .answers import TargetColumn, answers, target_column
 from .columns import Coded, Rows, categories, coded, numbers
+from .data_set import DataSet
 from .open import open_sheets
-from .records import Dialect
+from .records import Dialect, check_delimiter
 from .sheets import Place, Sheets
-from .source import KEY, TableSource
+from .source import KEY, Source
 from .split import Cut, Index, Splits, cut, test_rows
+from .unpack import unpacked
 
 
 @dataclass(frozen=True)
@@ -44,33 +49,131 @@ class Table:
     target_names: tuple[str, ...]
     target_kinds: tuple[str, ...]
     target_classes: tuple[tuple[str, ...], ...]
-    views: Mapping[str, tuple[str, ...]]
+    views: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def strata(self) -> npt.NDArray[Any]:
+        """The classes of the first target that has classes, ``(N,)``; zeros if none has."""
+        classed = [place for place, kind in enumerate(self.target_kinds) if kind != "number"]
+        return (self.targets[:, classed[0]] if classed else torch.zeros(len(self.targets))).numpy()
+
+    def take(self, rows: Index) -> "Table":
+        """Some of the rows."""
+        parts = {name: getattr(self, name)[rows] for name in ("categorical", "numeric", "targets")}
+        return replace(self, **parts)
 
 
-def read_table(source: TableSource) -> Splits[Table]:
-    """A table: CSV or TSV (with or without a header), JSONL or Parquet, any text ``.gz``.
+@dataclass(frozen=True)
+class TableSource(Source, DataSet[Table]):
+    """A table with declared columns: CSV or TSV, JSONL or Parquet, any text ``.gz``.
 
     Categories and classes are those of the training rows. Rows are split in proportion to the
     classes of the first target that has classes.
 
-    Raises:
-        DataError: naming file, row, column and cure.
+    Attributes:
+        categorical, numeric: columns that are features.
+        targets: by name, each with the fields of ``TargetColumn``.
+        views: named groups of feature columns, each a separate input; may be empty.
+        columns: names of all columns, for delimited text without a header.
+        delimiter: between columns of delimited text; None for that of the suffix.
+        missing: fields that mean a value is missing, as an empty one always does.
+        rare: a category in fewer training rows than this counts as unseen.
+        rows: train on at most so many rows, or on all.
+        format: of files with another suffix: ``csv``, ``tsv``, ``jsonl``, ``parquet``.
     """
-    sheets = _open(source)
-    made = partial(cut, sheets.parts, source, rows=source.rows)
-    return _splits(source, sheets.column, sheets.place, made, sheets.name, sheets.sha256)
+
+    categorical: Sequence[str] = ()
+    numeric: Sequence[str] = ()
+    targets: Mapping[str, Any] = field(default_factory=dict)
+    views: Mapping[str, Any] = field(default_factory=dict)
+    columns: Sequence[str] | None = None
+    delimiter: str | None = None
+    missing: Sequence[str] = ("?",)
+    rare: int = 1
+    rows: int | None = None
+    format: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_delimiter(self.delimiter)
+        if self.rare < 1:
+            raise OptionError(f"{KEY}.rare", self.rare, "an integer >= 1")
+        if self.rows is not None and self.rows < 1:
+            raise OptionError(f"{KEY}.rows", self.rows, "an integer >= 1, or null")
+        if not self.features:
+            raise ConfigError(
+                f"{KEY}: no column is declared as a feature; give {KEY}.categorical=[NAME, …] "
+                f"or {KEY}.numeric=[NAME, …]"
+            )
+        _check_repeats("categorical and numeric", self.features)
+        if not self.targets:
+            raise ConfigError(
+                f"{KEY}.targets: none is declared; give {KEY}.targets.NAME.column=COLUMN"
+            )
+        for name, target in self.specs.items():
+            if target.column in self.features:
+                raise ConfigError(
+                    f"{KEY}.targets.{name}.column={target.column}: is a feature too, which would "
+                    f"give the answer away; take it out of {KEY}.categorical and {KEY}.numeric"
+                )
+        for view, columns in self.views.items():
+            _check_view(view, columns, self.features)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """All feature columns, categorical first."""
+        return (*self.categorical, *self.numeric)
+
+    @property
+    def specs(self) -> dict[str, TargetColumn]:
+        """The targets, checked."""
+        return {name: target_column(f"{KEY}.targets.{name}", t) for name, t in self.targets.items()}
+
+    def read(self) -> Splits[Table]:
+        """The table.
+
+        Raises:
+            DataError: naming file, row, column and cure.
+        """
+        with unpacked(self) as source:
+            sheets = _open(source)
+            made = partial(cut, sheets.parts, self, rows=self.rows)
+            return _splits(self, sheets.column, sheets.place, made, sheets.name, sheets.sha256)
+
+    def read_other(
+        self, trained: DataSet[Table], known: Splits[Table], labelled: bool
+    ) -> Splits[Table]:
+        """The splits of a training, but with rows of this table to test on.
+
+        Categories, classes and their order stay those of the training rows, which are read again.
+        If not ``labelled``, targets of this table are not read, but missing.
+
+        Raises:
+            DataError: naming file, row, column and cure, also for a class that is new.
+        """
+        assert isinstance(trained, TableSource)
+        with unpacked(trained) as source, unpacked(self) as other:
+            return _with_other(source, other, labelled)
 
 
-def read_other_table(source: TableSource, other: TableSource, labelled: bool) -> Splits[Table]:
-    """A table as ``read_table`` splits it, but with rows of another source to test on.
+def _check_view(view: str, columns: Any, features: Sequence[str]) -> None:
+    key = f"{KEY}.views.{view}"
+    if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
+        raise OptionError(key, columns, "a list of feature columns")
+    for column in columns:
+        if column not in features:
+            raise unknown(key, column, features)
+    _check_repeats(f"views.{view}", columns)
 
-    These are its test split if it comes with one, else all. Categories, classes and their order
-    stay those of the training rows, which are read again. If not ``labelled``, targets of the
-    other source are not read, but missing.
 
-    Raises:
-        DataError: naming file, row, column and cure, also for a class that is new.
-    """
+def _check_repeats(name: str, columns: Sequence[str]) -> None:
+    for column in columns:
+        if columns.count(column) > 1:
+            raise ConfigError(f"{KEY}.{name}: {column!r} is named twice; name it once")
+
+
+def _with_other(source: TableSource, other: TableSource, labelled: bool) -> Splits[Table]:
+    """The table of ``source``, with rows of ``other`` to test on."""
     own, more = _open(source), _open(other)
     parts, rows = own.parts, sum(own.parts.values())
     test = rows + test_rows(more.parts)
@@ -121,22 +224,19 @@ def _splits(
     numeric = _stacked(values, len(categorical))
     targets = _stacked([answer.values for answer in found], len(categorical))
 
-    def take(index: Index) -> Table:
-        of = torch.from_numpy(index)
-        return Table(
-            categorical=categorical[of],
-            cardinalities=tuple(cardinality for _, cardinality in kinds),
-            numeric=numeric[of],
-            targets=targets[of],
-            categorical_names=tuple(source.categorical),
-            numeric_names=tuple(source.numeric),
-            target_names=tuple(specs),
-            target_kinds=tuple(spec.kind for spec in specs.values()),
-            target_classes=tuple(answer.classes for answer in found),
-            views={name: tuple(columns) for name, columns in source.views.items()},
-        )
-
-    return made.splits(name, sha256, take)
+    whole = Table(
+        categorical=categorical,
+        cardinalities=tuple(cardinality for _, cardinality in kinds),
+        numeric=numeric,
+        targets=targets,
+        categorical_names=tuple(source.categorical),
+        numeric_names=tuple(source.numeric),
+        target_names=tuple(specs),
+        target_kinds=tuple(spec.kind for spec in specs.values()),
+        target_classes=tuple(answer.classes for answer in found),
+        views={name: tuple(columns) for name, columns in source.views.items()},
+    )
+    return made.splits(name, sha256, whole.take)
 
 
 def _stacked(columns: Sequence[npt.NDArray[Any]], rows: int) -> Tensor:

@@ -15,14 +15,18 @@ from ..config.compose import PARTS, compose, to_yaml
 from ..config.help import USAGE, help_text, list_text
 from ..config.schema import MAX_TIME, Config
 from ..training.divergence import DivergedError
+from ..training.optimizers import OPTIMIZERS
+from ..training.schedules import SCHEDULES
 from ..training.signals import StoppedError
 from .launch import RankDiedError, RankError
+from .own_parts import PART_COMMANDS
 from .result import print_result
 from .run_dir import (
     CHECKPOINT,
     RESULT,
     check_unused,
     last_checkpoint,
+    last_validation,
     note_start,
     read_json,
     set_result_aside,
@@ -41,14 +45,18 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
     flags = {text for text in arguments if text.startswith("-")}
     overrides = [text for text in arguments if text not in flags]
-    command = overrides.pop(0) if overrides and overrides[0] in COMMANDS else None
+    usages = {name: command.usage for name, command in COMMANDS.items()}
+    usages |= {name: command.usage for name, command in PART_COMMANDS.items()}
+    command = overrides.pop(0) if overrides and overrides[0] in usages else None
     try:
         if unknown_flags := flags - {"--help", "-h", "--list", "--cfg"}:
             raise ConfigError(f"{min(unknown_flags)}: unknown; allowed: --help, --list, --cfg")
         if command is not None and flags - {"--help", "-h"}:
             raise ConfigError(f"{command}: takes no flag but --help")
         if command is not None and flags:
-            print(f"{COMMANDS[command].usage}\n\n{USAGE}", end="")
+            print(f"{usages[command]}\n\n{USAGE}", end="")
+        elif command in PART_COMMANDS:
+            return PART_COMMANDS[command].run(overrides)
         elif command is not None:
             return _use(command, overrides)
         elif flags & {"--help", "-h"}:
@@ -56,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
             print(help_text(_configuration(overrides)[0], [key for key in PARTS if key in named]))
         elif "--list" in flags:
             load_plugins(compose([t for t in overrides if t.startswith("plugins=")]).plugins)
-            print(list_text())
+            print(list_text({each.key: each for each in (OPTIMIZERS, SCHEDULES)}))
         elif "--cfg" in flags:
             print(to_yaml(_checked(overrides)), end="")
         else:
@@ -97,9 +105,9 @@ def _checked(overrides: Sequence[str]) -> Config:
     run = Run(config)
     if folder is None:
         check_unused(config)
-    else:
-        last_checkpoint(folder, run.module)
-    return config
+    if folder is None or last_checkpoint(folder, run.module) is None:
+        run.initialize()
+    return run.config
 
 
 def _train(overrides: Sequence[str]) -> int:
@@ -129,10 +137,11 @@ def _train(overrides: Sequence[str]) -> int:
             note_start(folder, run.config, overrides)
             result = run.train(folder, checkpoint, console)
         except StoppedError as stop:
-            return _stopped(stop.signum, command)
+            return _stopped(stop.signum, command, last_validation(folder, run.task.score.name))
         except (KeyboardInterrupt, SystemExit):
             # Ctrl-C outside of the loops, which answer it; Lightning makes it an exit
-            return _stopped(signal.SIGINT, command)
+            known = last_validation(folder, run.task.score.name)
+            return _stopped(signal.SIGINT, command, known)
         except (RankDiedError, RankError) as error:
             return _failed(f"{error}; resume from the last checkpoint with: {command}")
         except DivergedError as error:
@@ -156,9 +165,10 @@ def _show(console: "Console", result: dict[str, Any], folder: Path) -> None:
         console.print(f"{key} ended it before its last step{cure}", soft_wrap=True)
 
 
-def _stopped(signum: int, command: str) -> int:
+def _stopped(signum: int, command: str, known: str) -> int:
     name = signal.Signals(signum).name
-    print(f"stopped by {name}; resume with: {command}", file=sys.stderr)
+    so_far = known or "before its first validation"
+    print(f"stopped by {name} ({so_far}); resume with: {command}", file=sys.stderr)
     return 128 + signum
 
 

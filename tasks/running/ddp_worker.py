@@ -69,6 +69,8 @@ def _end(job: Job, console: Console, link: Link) -> Exception | None:
     checkpoint = Path(job.checkpoint) if job.checkpoint else None
     try:
         run = Run(compose([], base=load_yaml(folder / CONFIG)), rank)
+        if checkpoint is None:
+            run.initialize()
         torch.set_num_threads(max(1, torch.get_num_threads() // rank.world_size))
         init_process_group(rank, job.port, run.config.trainer.accelerator)
         send = link.connection.send

@@ -38,6 +38,9 @@ def print_result(console: "Console", result: dict[str, Any]) -> None:
     if "train_seconds" in compute:
         speed = f"{compute['items_per_second']:,.0f} samples per second"
         rows.append(("training time", f"{compute['train_seconds']:.1f} s", speed))
+    if baseline := result.get("baseline"):
+        about = f"{baseline['name']}, validation {_decimal(baseline['validation'])}"
+        rows.insert(1, ("baseline", _decimal(baseline["value"]), about))
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -1,6 +1,7 @@
 """One run, from a configuration to ``result.json``."""
 
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,33 +13,42 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
-from experts import tune_allocator
-from routers import ConfigError, OptionError
+from experts import count_flops, tune_allocator
+from routers import ConfigError, OptionError, Routing
 from routers.plugins import check_options, unknown
 
 from .._task import Batch, Data, Task
 from ..assembly.build import build_backbone, build_control, build_task, prepare_routers, read_data
 from ..assembly.dense_control import num_parameters
-from ..config.compose import PARTS
+from ..assembly.recipe import choose
+from ..config.compose import PARTS, to_values
 from ..config.schema import Config, TrainerConfig, arm_name
 from ..loading.batches import WHOLE, Batches, InOrder, Rank, limited, num_rows
 from ..training.callbacks import OnValidation, Record, ReportValidation, Reseed
 from ..training.checkpoints import Checkpoints
 from ..training.csv_logger import CsvLog
 from ..training.devices import strategies
+from ..training.loggers import build_loggers, check_loggers, closing
 from ..training.module import RoutedModule
+from ..training.optimizers import build_optimizer
+from ..training.own_callbacks import build_callbacks
+from ..training.parameter_names import freeze
 from ..training.progress import ProgressBar, ProgressLines
+from ..training.saved_weights import CHECKPOINT, SavedWeights
 from ..training.signals import Signals, Stop
 from ..training.stopping import EARLY_STOPPING, EarlyStop, TimeLimit
+from ..training.thread_errors import raised_once
 from .compute import active_parameters, measure
 from .launch import launch
 from .result import CONFUSION, confusion_csv
 from .run_dir import FORMAT, METRICS, RESULT, versions, write_json, write_text
 from .start_lines import start_lines
+from .threads import AUTO, choose_threads, load_warning
 from .validate import check_ranges
+from .weights import initialize
 
 #: The parts of a data set, as ``Data`` names them.
 SPLITS = ("train", "val", "test")
@@ -48,21 +58,27 @@ class Run:
     """A training that is built and checked, but not started.
 
     Args:
-        config: complete and typed; ``ConfigError`` for anything that cannot work.
+        config: complete and typed; ``ConfigError`` for anything that cannot work. The attribute
+            ``config`` has the values that the data chose for ``auto``.
         rank: which of its processes this is; None where no others were started.
     """
 
     def __init__(self, config: Config, rank: Rank | None = None) -> None:
         check_ranges(config)
-        if config.trainer.threads is not None:
+        if isinstance(config.trainer.threads, int):
             torch.set_num_threads(config.trainer.threads)
         if config.trainer.tune_allocator and not tune_allocator():
             expected = "false on this machine: only glibc has this setting"
             raise OptionError("trainer.tune_allocator", "true", expected)
-        self.config = config
         self.rank = rank or Rank(0, config.trainer.devices)
         self.versions = versions()  # before training, which may take hours
         self.task: Task = build_task(config)
+        if config.baseline and type(self.task).baseline is Task.baseline:
+            problem = f"task={config.task['name']} has no simple baseline"
+            raise OptionError.about("baseline=true", f": {problem}; remove it")
+        config, self.task, self.chosen = choose(config, self.task)
+        check_ranges(config)
+        self.config = config
         self.data: Data = read_data(config, self.task)
         size, options = config.trainer.batch_size, dict(config.trainer.lightning)
         limit = options.pop("limit_train_batches", None)  # the loader does it: it can resume there
@@ -88,8 +104,17 @@ class Run:
         steps = _total_steps(config.trainer, len(self.batches))
         devices = self.rank.world_size
         self.module = RoutedModule(self.task, backbone, losses, config.optimizer, steps, devices)
+        freeze(self.module, config.freeze)
+        build_optimizer(config.optimizer, self.module)  # what cannot work fails before training
         self._limits()
+        self._saved_weights(Path())
+        check_loggers(config.trainer.logger)
         self.active_parameters = self._try_out()
+
+    def initialize(self) -> None:
+        """Load the weights that ``init`` names, if any; a resumed run has its own."""
+        if self.config.init is not None:
+            initialize(self.module.backbone, self.config.init)
 
     def train(
         self,
@@ -144,9 +169,11 @@ class Run:
         record = Record(settings.log_every_n_steps)
         limits = self._limits()
         callbacks: list[Callback] = [Reseed(self.config.seed, self.rank), record, *limits]
+        callbacks += build_callbacks(settings.callbacks)  # before Checkpoints, which saves them
         loggers: list[Logger] = []
         if self.rank.rank == 0:
-            loggers = _loggers(folder, checkpoint)
+            loggers = self._loggers(folder, checkpoint)
+            callbacks.append(self._saved_weights(folder / "checkpoints"))
             callbacks.append(Checkpoints(folder / "checkpoints", stop))
             if settings.progress:
                 shown = ProgressBar if console.is_terminal else ProgressLines
@@ -154,7 +181,7 @@ class Run:
             if on_validation is not None:
                 callbacks.append(ReportValidation(on_validation))
         outputs = {"logger": loggers, "callbacks": callbacks, "default_root_dir": folder}
-        with self._trainer(self.rank, **outputs) as trainer:
+        with self._trainer(self.rank, **outputs) as trainer, closing(loggers):
             val = self._in_order(self.data.val, [self.rank])
             trainer.fit(self.module, self.batches, val, ckpt_path=checkpoint, weights_only=True)
             early = trainer.global_step < self.module.total_steps
@@ -178,13 +205,27 @@ class Run:
         if any(tables := self.module.evaluation.tables):
             write_text(folder / CONFUSION, confusion_csv(self.task, tables))
         write_json(folder / RESULT, result)
+        if self.config.baseline:  # afterwards, so that nothing is lost if it fails
+            result["baseline"] = self._baseline()
+            write_json(folder / RESULT, result)
         return result
+
+    def _baseline(self) -> dict[str, Any]:
+        start = time.perf_counter()
+        found = self.task.baseline(self.data)
+        seconds = time.perf_counter() - start
+        return {
+            "name": found.name,
+            "value": found.test,
+            "validation": found.validation,
+            "seconds": seconds,
+        }
 
     @contextmanager
     def _trainer(self, rank: Rank, **outputs: Any) -> Iterator[pl.Trainer]:
         """Lightning's trainer, for one process of the run."""
         settings = self.config.trainer
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), raised_once():
             # the loader slices tensors: worker processes would only slow it down
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
             warnings.filterwarnings("ignore", module="lightning.*")
@@ -219,12 +260,14 @@ class Run:
         if isinstance(every, int) and within_epoch and not 1 <= every <= batches:
             expected = f"an integer in [1, {batches}], the batches of an epoch, or a fraction"
             raise OptionError("trainer.val_check_interval", every, expected)
-        if self.trainer_options:
+        callbacks = build_callbacks(self.config.trainer.callbacks)
+        if self.trainer_options or callbacks:
             try:
-                with self._trainer(self.rank, logger=False):
+                with self._trainer(self.rank, logger=False, callbacks=callbacks):
                     pass
-            except (MisconfigurationException, TypeError, ValueError) as error:
-                names = ", ".join(f"trainer.{key}={value}" for key, value in given.items())
+            except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
+                given = {**given, "callbacks": self.config.trainer.callbacks}
+                names = ", ".join(f"trainer.{key}={value}" for key, value in given.items() if value)
                 raise ConfigError(f"{names}: {error}") from error
 
     def _limits(self) -> list[EarlyStop | TimeLimit]:
@@ -242,9 +285,27 @@ class Run:
             limits.append(TimeLimit(settings.max_time))
         return limits
 
+    def _loggers(self, folder: Path, checkpoint: Path | None) -> list[Logger]:
+        """``metrics.csv`` and the logs that the configuration names."""
+        table = CsvLog(folder / METRICS)
+        if checkpoint is not None:
+            saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            table.resume_at(saved["global_step"])
+        named, settings = self.config.trainer.logger, to_values(self.config)
+        others = build_loggers(named, folder, settings, checkpoint is None)
+        return [table, *others]
+
+    def _saved_weights(self, folder: Path) -> SavedWeights:
+        options = self.config.trainer.checkpoint
+        check_options(CHECKPOINT, SavedWeights, options, skip=2)
+        return SavedWeights(folder, self.task.score, **options)
+
     def _start_lines(self) -> list[str]:
         parameters = num_parameters(self.module.backbone)
-        return start_lines(self.config, self.task, self.data, parameters, self.active_parameters)
+        about = start_lines(self.config, self.task, self.data, parameters, self.active_parameters)
+        if self.chosen:
+            about.append(f"chosen by the data: {' '.join(self.chosen)}")
+        return about + load_warning()
 
     def _in_order(self, split: Batch, ranks: Sequence[Rank]) -> InOrder:
         return InOrder(split, self.config.trainer.batch_size, ranks)
@@ -255,9 +316,15 @@ class Run:
         Returns the parameters that worked on a sample, on average.
         """
         few = {name: values[:2] for name, values in self.data.train.items()}
+        routings: list[Routing] = []
+
+        def forward() -> None:
+            routings.extend(self.module.backbone(self.module.prepare_batch(few))[1])
+
         try:
             with torch.no_grad(), torch.random.fork_rng():
-                _, routings = self.module.eval().backbone(self.module.prepare_batch(few))
+                self.module.eval()
+                flops = count_flops(forward)
                 self.module.auxiliary_loss(routings)
         except ConfigError:
             raise
@@ -265,6 +332,13 @@ class Run:
             names = (f"{key}={getattr(self.config, key)['name']}" for key in PARTS)
             raise ConfigError(f"{', '.join(names)}: these do not fit together: {error}") from error
         self.module.train()
+        if self.config.trainer.threads == AUTO:
+            rows = len(next(iter(few.values())))
+            step = 3 * flops * self.config.trainer.batch_size / rows  # a backward pass costs two
+            self.config.trainer.threads = choose_threads(step)
+            torch.set_num_threads(self.config.trainer.threads)
+            # as a run does that has this number from its stored configuration
+            prepare_routers(self.module.backbone, self.task, self.data.train)
         return active_parameters(self.module.backbone, routings)
 
     def _result(self) -> dict[str, Any]:
@@ -290,6 +364,7 @@ class Run:
             "layers": evaluation.layer_results(),
             "compute": asdict(compute),
             "matched_to": config.router["name"] if config.moe.control else None,
+            "baseline": None,
             "versions": self.versions,
             "data": {
                 "name": self.data.name,
@@ -298,15 +373,6 @@ class Run:
                 "rows": {name: num_rows(getattr(self.data, name)) for name in SPLITS},
             },
         }
-
-
-def _loggers(folder: Path, checkpoint: Path | None) -> list[Logger]:
-    csv = CsvLog(folder / METRICS)
-    if checkpoint is not None:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        csv.resume_at(saved["global_step"])
-    board = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
-    return [csv, board]
 
 
 def _total_steps(settings: TrainerConfig, batches: int) -> int:

@@ -1,5 +1,6 @@
 """A run's folder: made before training, never overwritten, written by renames."""
 
+import csv
 import json
 import math
 import os
@@ -112,17 +113,42 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The weights in a checkpoint; ``ConfigError`` if it is damaged or cannot be resumed."""
     from ..training.checkpoints import invalid_entry
 
+    saved = _load(path)
+    if entry := invalid_entry(saved):
+        raise ConfigError(f"{path} holds no valid {entry}; the file is corrupt")
+    return dict(saved["state_dict"])
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The weights in a checkpoint that may hold nothing else; ``ConfigError`` if it is damaged."""
+    saved = _load(path)
+    weights = saved.get("state_dict") if isinstance(saved, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise ConfigError(f"{path} holds no valid state_dict; the file is corrupt")
+    return weights
+
+
+def _load(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:  # torch writes checksums and reads without them
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(damaged)
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle, end of file … all mean the same to the user
         kind = type(error).__name__
         raise ConfigError(f"{path} cannot be read ({kind}); the file is corrupt") from error
-    if entry := invalid_entry(saved):
-        raise ConfigError(f"{path} holds no valid {entry}; the file is corrupt")
-    return dict(saved["state_dict"])
+
+
+def last_validation(folder: Path, name: str) -> str:
+    """The last value of a score in validation, and its step; "" if there is none."""
+    path = folder / METRICS
+    if not path.is_file():
+        return ""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get(f"val/{name}")]
+    if not rows:
+        return ""
+    return f"validation {name} {float(rows[-1][f'val/{name}']):.4f} at step {rows[-1]['step']}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,9 +19,14 @@ def start_lines(
     rows = {name: num_rows(getattr(data, name)) for name in ("train", "val", "test")}
     counts = ", ".join(f"{number:,} {name}" for name, number in rows.items())
     made = f"{' and '.join(data.made)} taken from train" if data.made else "splits as given"
+    guesses = ", ".join(f"task.data.{name}={value}" for name, value in data.guesses.items())
+    guessed = f"; guessed: {guesses}" if guesses else ""
     labels = [f"{kinds.name} ({len(kinds.names)})" for kinds in task.kinds()]
     model = config.task.get("model", {}).get("name", "network")
     parts = f"{config.task['name']}, {model}, {arm_name(config)}, {config.expert['name']}"
     size = f"{parameters:,} parameters, about {active_parameters:,.0f} active per sample"
-    read = f"{counts} samples ({made}); labels: {', '.join(labels) or 'none'}"
+    digest = f"sha256 {data.sha256[:12]}"
+    if data.split_sha256 is not None:
+        digest += f", of the split {data.split_sha256[:12]}"
+    read = f"{counts} samples ({made}); labels: {', '.join(labels) or 'none'}; {digest}{guessed}"
     return [f"data: {data.name}, {read}", f"model: {parts}, {size}"]

@@ -25,6 +25,7 @@ MAY_CHANGE = (
     "trainer.accelerator",
     "trainer.threads",
     "trainer.progress",
+    "trainer.checkpoint",
     "trainer.log_every_n_steps",
     "trainer.tune_allocator",
 )
@@ -74,12 +75,16 @@ def held_run(
 
     if folder is None:
         run = Run(config)
-        with new_run_dir(config) as made:
+        run.initialize()
+        with new_run_dir(run.config) as made:
             yield run, made, None
     else:
         with locked(setting, folder):
             run = Run(config)
-            yield run, folder, last_checkpoint(folder, run.module)
+            checkpoint = last_checkpoint(folder, run.module)
+            if checkpoint is None:
+                run.initialize()
+            yield run, folder, checkpoint
 
 
 def resumed_from(overrides: Sequence[str]) -> Path | None:

@@ -12,8 +12,8 @@ from ..config.compose import CONFIG, compose, user_path
 from ..config.overrides import load_yaml
 from ..config.schema import Config
 from ..readers import DataError
-from .export import WEIGHTS, read_weights
-from .run_dir import CHECKPOINT, RESULT, read_checkpoint, read_json
+from .run_dir import RESULT, read_json
+from .weights import LAST, misfits, weights_of
 
 if TYPE_CHECKING:
     from .run import Run
@@ -32,15 +32,13 @@ MAY_CHANGE = (
     "trainer.threads",
 )
 
-#: Start of the names of a network's weights in a checkpoint.
-PART = "backbone."
-
-
 #: Keys of ``task.data`` that name other data to test on; the rest was fitted to training data.
 PLACES = ("path", "hub", "format", "delimiter", "columns", "text", "label", "image")
 
 
-def load(folder: Path | str, *overrides: str, labelled: bool = True) -> "Run":
+def load(
+    folder: Path | str, *overrides: str, labelled: bool = True, checkpoint: str = LAST
+) -> "Run":
     """The trained model of a run, or of its export.
 
     The ``Run`` has ``module`` in evaluation mode, ``task``, ``data``, ``test`` and ``predict``.
@@ -52,10 +50,11 @@ def load(folder: Path | str, *overrides: str, labelled: bool = True) -> "Run":
     one, else all of it.
 
     Args:
-        folder: of a run, finished or not: its last checkpoint is loaded.
+        folder: of a run, finished or not.
         overrides: ``key=value`` for settings that need no training, such as ``router.k=1``,
             ``moe.capacity=1.25`` or ``task.data.path=other.csv``.
         labelled: False if other data may lack labels; predictions need none.
+        checkpoint: ``last``, or another in the folder ``checkpoints``: ``best``, ``step-NUMBER``.
 
     Raises:
         ConfigError: if there is no run or no valid checkpoint, an override changes the shapes of
@@ -69,7 +68,7 @@ def load(folder: Path | str, *overrides: str, labelled: bool = True) -> "Run":
     config = compose(overrides, base=load_yaml(folder / CONFIG))
     _check_changes(trained, config, overrides)
     other = _other_data(trained, config)
-    weights = weights_of(folder)
+    weights = weights_of(folder, checkpoint)
     from .run import Run
 
     try:
@@ -125,28 +124,6 @@ def _other_data(trained: Config, config: Config) -> dict[str, Any] | None:
     return dict(now)
 
 
-def weights_of(folder: Path) -> dict[str, Tensor]:
-    """Weights of the network of a run, or of an exported one; ``ConfigError`` if there are none.
-
-    Of a checkpoint they are a part; the rest is the state of the training.
-    """
-    exported, path = folder / WEIGHTS, folder / CHECKPOINT
-    if not path.is_file() and not exported.is_file():
-        raise ConfigError(
-            f"{folder}: {path} is missing, so no weights are there; "
-            f"train first with: python -m tasks resume={folder}"
-        )
-    try:
-        if exported.is_file():
-            return read_weights(exported)
-        saved = read_checkpoint(path)
-    except DataError:  # without the library
-        raise
-    except ConfigError as error:
-        raise ConfigError(f"{error}; restore it, or train again") from error
-    return {name.removeprefix(PART): saved[name] for name in saved if name.startswith(PART)}
-
-
 def _check_data(folder: Path, run: "Run", overrides: tuple[str, ...]) -> None:
     """Refuse training data other than that of the result, which names it by hashes."""
     if not (folder / RESULT).is_file():
@@ -168,15 +145,8 @@ def _check_shapes(
     built: Mapping[str, Tensor], weights: Mapping[str, Tensor], overrides: tuple[str, ...]
 ) -> None:
     """Refuse weights for another model than the configuration describes."""
-    for name in [*weights, *built]:
-        was, now = (_shape(tensors.get(name)) for tensors in (weights, built))
-        if was != now:
-            cause = f"{' '.join(overrides)}: changes what was trained" if overrides else CONFIG
-            raise ConfigError(
-                f"{cause}: {name} is {now}, and {was} in the checkpoint; "
-                "change only settings that keep the shapes, or start a new run"
-            )
-
-
-def _shape(values: Tensor | None) -> str:
-    return "absent" if values is None else f"of shape {tuple(values.shape)}"
+    for misfit in misfits(built, weights):
+        cause = f"{' '.join(overrides)}: changes what was trained" if overrides else CONFIG
+        raise ConfigError(
+            f"{cause}: {misfit}; change only settings that keep the shapes, or start a new run"
+        )

@@ -12,7 +12,8 @@ from .export import WEIGHTS, check_export, export
 from .predictions import FORMATS, write_predictions
 from .result import print_result
 from .run_dir import write_json, writing
-from .trained import load, weights_of
+from .trained import load
+from .weights import LAST, weights_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +25,7 @@ class Command(NamedTuple):
     usage: str
     endings: tuple[str, ...]
     needs_out: bool
-    run: Callable[["Console", Path, Sequence[str], Path | None], None]
+    run: Callable[["Console", Path, Sequence[str], str, Path | None], None]
 
 
 def use(name: str, words: Sequence[str]) -> None:
@@ -32,14 +33,20 @@ def use(name: str, words: Sequence[str]) -> None:
     command = COMMANDS[name]
     if not words or "=" in words[0]:
         raise ConfigError(f"{name}: the folder of a run is missing; write {command.usage}")
-    named = [text.removeprefix("out=") for text in words[1:] if text.startswith("out=")]
-    overrides = [text for text in words[1:] if not text.startswith("out=")]
-    if command.needs_out and not named:
+    overrides, own = [], dict[str, str]()
+    for text in words[1:]:
+        key, _, value = text.partition("=")
+        if key in ("out", "checkpoint"):
+            own[key] = value
+        else:
+            overrides.append(text)
+    if command.needs_out and "out" not in own:
         raise ConfigError(f"{name}: out is missing; write {command.usage}")
-    out = _unused(named[-1], command) if named else None
+    out = _unused(own["out"], command) if "out" in own else None
     from rich.console import Console
 
-    command.run(Console(), user_path(words[0]), overrides, out)
+    checkpoint = own.get("checkpoint", LAST)
+    command.run(Console(), user_path(words[0]), overrides, checkpoint, out)
 
 
 def _unused(text: str, command: Command) -> Path:
@@ -55,8 +62,10 @@ def _unused(text: str, command: Command) -> Path:
     return out
 
 
-def _test(console: "Console", folder: Path, overrides: Sequence[str], out: Path | None) -> None:
-    result = load(folder, *overrides).test()
+def _test(
+    console: "Console", folder: Path, overrides: Sequence[str], checkpoint: str, out: Path | None
+) -> None:
+    result = load(folder, *overrides, checkpoint=checkpoint).test()
     if out is not None:
         with writing(f"out={out}"):
             write_json(out, result)
@@ -65,23 +74,27 @@ def _test(console: "Console", folder: Path, overrides: Sequence[str], out: Path 
     console.print(f"Tested on {data['rows']['test']:,} samples of {data['name']}", soft_wrap=True)
 
 
-def _predict(console: "Console", folder: Path, overrides: Sequence[str], out: Path | None) -> None:
+def _predict(
+    console: "Console", folder: Path, overrides: Sequence[str], checkpoint: str, out: Path | None
+) -> None:
     assert out is not None
     if out.suffix == ".parquet":
         check_installed("pyarrow", "data", f"out={out}")
-    columns = load(folder, *overrides, labelled=False).predict()
+    columns = load(folder, *overrides, labelled=False, checkpoint=checkpoint).predict()
     rows = len(next(iter(columns.values())))
     with writing(f"out={out}"):
         write_predictions(out, {"index": range(rows), **columns})
     console.print(f"{rows:,} predictions are in {out}", soft_wrap=True)
 
 
-def _export(console: "Console", folder: Path, overrides: Sequence[str], out: Path | None) -> None:
+def _export(
+    console: "Console", folder: Path, overrides: Sequence[str], checkpoint: str, out: Path | None
+) -> None:
     assert out is not None
     if overrides:
-        raise ConfigError(f"{overrides[0]}: export takes no key but out")
+        raise ConfigError(f"{overrides[0]}: export takes no key but checkpoint and out")
     check_export(folder)
-    weights = weights_of(folder)
+    weights = weights_of(folder, checkpoint)
     with writing(f"out={out}"):
         export(folder, weights, out)
     console.print(f"The weights are in {out / WEIGHTS}", soft_wrap=True)
@@ -89,13 +102,16 @@ def _export(console: "Console", folder: Path, overrides: Sequence[str], out: Pat
 
 COMMANDS = {
     "test": Command(
-        "python -m tasks test DIR [key=value …] [out=FILE.json]", (".json",), False, _test
+        "python -m tasks test DIR [key=value …] [checkpoint=best] [out=FILE.json]",
+        (".json",),
+        False,
+        _test,
     ),
     "predict": Command(
-        "python -m tasks predict DIR [key=value …] out=FILE.csv|jsonl|parquet",
+        "python -m tasks predict DIR [key=value …] [checkpoint=best] out=FILE.csv|jsonl|parquet",
         tuple(FORMATS),
         True,
         _predict,
     ),
-    "export": Command("python -m tasks export DIR out=FOLDER", (), True, _export),
+    "export": Command("python -m tasks export DIR [checkpoint=best] out=FOLDER", (), True, _export),
 }

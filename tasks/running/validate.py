@@ -3,21 +3,24 @@
 import math
 from collections.abc import Callable, Iterable
 from operator import attrgetter
+from typing import Any
 
 from routers import OptionError
 from routers.plugins import unknown
 from routers.routing import DROP_ORDERS, ROUNDINGS
 
 from ..assembly.dense_control import CONTROLS
+from ..config.auto import BUDGETS
 from ..config.schema import Config
 from ..training.devices import COUNTS, check_devices
-from ..training.optimizers import OPTIMIZERS, SCHEDULES
+from ..training.optimizers import check_optimizer
+from .threads import AUTO
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true")
 
 
 #: A range of values, and its description.
-Range = tuple[Callable[[float], bool], str]
+Range = tuple[Callable[[Any], bool], str]
 
 
 def _between(low: int, high: int, unless: str = "") -> Range:
@@ -43,7 +46,10 @@ RANGES: dict[str, Range] = {
     "trainer.devices": _COUNT,
     "trainer.accumulate_grad_batches": _COUNT,
     "trainer.gradient_clip_val": _NON_NEGATIVE,
-    "trainer.threads": _between(1, MAX_THREADS, ", or null for torch's choice"),
+    "trainer.threads": (
+        lambda value: value == AUTO or (isinstance(value, int) and 1 <= value <= MAX_THREADS),
+        f"an integer in [1, {MAX_THREADS}], or null for torch's choice, or {AUTO}",
+    ),
     "trainer.log_every_n_steps": _COUNT,
     "moe.num_experts": _between(1, MAX_EXPERTS),
     "moe.capacity": (lambda value: 0 < value < math.inf, "a number > 0, or null"),
@@ -56,12 +62,11 @@ RANGES: dict[str, Range] = {
 
 NAMES: dict[str, Iterable[str]] = {
     "trainer.accelerator": COUNTS,
+    "trainer.budget": BUDGETS,
     "trainer.precision": PRECISIONS,
     "moe.drop": DROP_ORDERS,
     "moe.rounding": ROUNDINGS,
     "moe.control": CONTROLS,
-    "optimizer.name": OPTIMIZERS,
-    "optimizer.schedule": SCHEDULES,
 }
 
 
@@ -75,5 +80,6 @@ def check_ranges(config: Config) -> None:
         name = attrgetter(key)(config)
         if name is not None and name not in names:
             raise unknown(key, name, names)
+    check_optimizer(config.optimizer)
     trainer = config.trainer
     check_devices(trainer.devices, trainer.accelerator, trainer.batch_size)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ..loading.batches import Rank, mix_seed
+from ..loading.batches import Rank
+from ..loading.seeds import mix_seed
 from .module import RoutedModule
 
 #: Called after the last validation of each epoch with the epoch, from 1, and the results; an error
@@ -64,7 +65,10 @@ class Record(Callback):
         self.items += len(batch["y"]) * trainer.world_size
         if stepped(trainer, batch_idx) and trainer.global_step % self.every == 0:
             values = {**module.pop_training_stats(), "epoch": trainer.current_epoch}
-            values["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+            groups = trainer.optimizers[0].param_groups
+            values["lr"] = groups[0]["lr"]
+            named = (group for group in groups if "pattern" in group)
+            values |= {f"lr/{group['pattern']}": group["lr"] for group in named}
             _log(trainer, values)
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -73,7 +77,10 @@ class Record(Callback):
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, RoutedModule)
-        _log(trainer, module.evaluation.log_values("val"))
+        values = module.evaluation.log_values("val")
+        _log(trainer, values)
+        # what callbacks after this one may monitor
+        trainer.callback_metrics.update({name: torch.tensor(v) for name, v in values.items()})
         self.validated_at = trainer.global_step
         self._since = time.perf_counter()
 

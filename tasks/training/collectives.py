@@ -6,17 +6,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from routers.blocks import is_distributed, sum_over_ranks
 
-def sum_over_ranks(values: Tensor) -> Tensor:
-    """A new tensor: the sum over all ranks.
-
-    >>> sum_over_ranks(torch.tensor([1, 2])).tolist()
-    [1, 2]
-    """
-    values = values.clone()
-    if is_distributed() and values.numel():
-        dist.all_reduce(values)
-    return values
+__all__ = ["average_over_ranks", "is_distributed", "sum_over_ranks"]
 
 
 def average_over_ranks(values: Iterable[Tensor]) -> None:
@@ -34,8 +26,3 @@ def average_over_ranks(values: Iterable[Tensor]) -> None:
     parts = torch.split(flat, [each.numel() for each in floating])
     for each, part in zip(floating, parts, strict=True):
         each.copy_(part.view_as(each))
-
-
-def is_distributed() -> bool:
-    """Whether this process is one of several that train together."""
-    return dist.is_available() and dist.is_initialized()

@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from experts import Adaptation
 from routers import load_cv, max_violation
 
 from .._task import Backbone, Batch, Task
 from ..assembly.build import routed_layers
 from ..config.schema import OptimizerConfig
-from .adaptation import Adaptation
 from .auxiliary_loss import AuxiliaryLoss
 from .collectives import average_over_ranks, sum_over_ranks
 from .divergence import DivergedError, first_bad_place
 from .evaluation import Evaluation
 from .optimizers import build_optimizer, learning_rate_factor
+from .schedules import build_schedule
 
 
 class RoutedModule(pl.LightningModule):
@@ -113,10 +114,15 @@ class RoutedModule(pl.LightningModule):
         return total / steps if steps else math.nan
 
     def configure_optimizers(self) -> Any:
-        optimizer: Optimizer = build_optimizer(self.optimizer_config, self.parameters())
-        factor = partial(learning_rate_factor, self.optimizer_config, self.total_steps)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        config = self.optimizer_config
+        optimizer: Optimizer = build_optimizer(config, self)
+        schedule = build_schedule(config.schedule)
+        factor = partial(learning_rate_factor, schedule, config.warmup, self.total_steps)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         batch = self.prepare_batch(batch)

@@ -1,49 +1,110 @@
-"""Optimizers and learning-rate schedules by name."""
+"""Optimizers by name, their groups of parameters, and their learning rate."""
 
+import inspect
 import math
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch.nn import Parameter
+from torch import nn
 from torch.optim import Optimizer
 
+from routers import ConfigError, OptionError
+from routers.plugins import Registry, check_options, defaults, unknown_option
+
+from ..config.open_sections import OPEN_SECTIONS
 from ..config.schema import OptimizerConfig
+from .muon import Muon
+from .parameter_names import select, trained_parameters
+from .schedules import build_schedule
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "adamw": partial(torch.optim.AdamW, fused=True),
-    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
+OPTIMIZERS: Registry[Optimizer] = Registry(
+    "optimizer.name", Optimizer, group="switchyard.optimizers", positional=1
+)
+
+#: Optimizers of torch that cannot train here: one evaluates the loss several times a step, one
+#: needs sparse gradients. Its Muon takes matrices only.
+_LEFT_OUT = (Optimizer, torch.optim.LBFGS, torch.optim.SparseAdam, torch.optim.Muon)
+
+OPTIMIZERS.register("muon")(Muon)
+for _class in vars(torch.optim).values():
+    if inspect.isclass(_class) and issubclass(_class, Optimizer) and _class not in _LEFT_OUT:
+        OPTIMIZERS.register(_class.__name__.lower())(_class)
+
+#: Defaults that differ from those of torch.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "adamw": {"fused": True},
+    "sgd": {"momentum": 0.9, "nesterov": True, "fused": True},
 }
 
-#: Learning-rate factors by the fraction ``done`` of the steps after the warm-up.
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "cosine": lambda done: 0.5 + 0.5 * math.cos(math.pi * done),
-    "linear": lambda done: 1 - done,
-    "constant": lambda done: 1.0,
-}
+
+def check_optimizer(config: OptimizerConfig) -> None:
+    """Raise ``ConfigError`` for an unknown optimizer, schedule or option of either."""
+    optimizer: Any = OPTIMIZERS.get_part(config.name)
+    build_schedule(config.schedule)
+    known = defaults(optimizer, skip=1)
+    for name in config.options:
+        if name not in known:
+            own = OPEN_SECTIONS["optimizer"].own
+            raise unknown_option("optimizer", name, [*sorted(own), *sorted(known.keys() - own)])
+    check_options("optimizer", optimizer, {"lr": config.lr, **config.options}, skip=1)
+    if "weight_decay" not in known and config.weight_decay:
+        expected = f"0: optimizer.name={config.name} has no weight decay"
+        raise OptionError("optimizer.weight_decay", config.weight_decay, expected)
+    for pattern, options in config.groups.items():
+        key = f"optimizer.groups.{pattern}"
+        if not isinstance(options, dict) or not options:
+            raise OptionError(key, options, "options of the optimizer, such as {lr: 1e-3}")
+        check_options(key, optimizer, {**config.options, "lr": config.lr, **options}, skip=1)
+        for name, low in (("lr", "> 0"), ("weight_decay", ">= 0")):
+            value = options.get(name, 1.0)
+            if not 0 <= value < math.inf or (value == 0 and name == "lr"):
+                raise OptionError(f"{key}.{name}", value, f"a finite number {low}")
 
 
-def build_optimizer(config: OptimizerConfig, parameters: Iterable[Parameter]) -> Optimizer:
-    """Build the optimizer; vectors (norms, biases, temperatures) have no weight decay."""
-    trained = [p for p in parameters if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = OPTIMIZERS[config.name]([g for g in groups if g["params"]], lr=config.lr)
+def build_optimizer(config: OptimizerConfig, module: nn.Module) -> Optimizer:
+    """Build the optimizer; ``ConfigError`` if an option or a group cannot work.
+
+    Vectors (norms, biases, temperatures) have no weight decay, except in a group that sets one.
+    """
+    left = dict(trained_parameters(module))
+    groups = []
+    for pattern, options in config.groups.items():
+        key = f"optimizer.groups.{pattern}"
+        chosen = {n: left.pop(n) for n in select(module, pattern, key) if n in left}
+        if not chosen:
+            raise OptionError.about(
+                key, ": selects only parameters of earlier groups, or frozen ones; put it first"
+            )
+        groups.append({"params": [*chosen.items()], "pattern": pattern, **options})
+    by_rank = {True: config.weight_decay, False: 0.0}  # of matrices, of vectors
+    parts = []
+    for group in [{"params": [*left.items()]}, *groups]:
+        for is_matrix, decay in by_rank.items():
+            params = [each for each in group["params"] if (each[1].dim() > 1) == is_matrix]
+            parts.append({"weight_decay": decay, **group, "params": params})
+    given = {**_DEFAULTS.get(config.name, {}), **config.options}
+    make: Callable[..., Optimizer] = OPTIMIZERS.get_part(config.name)
+    try:
+        optimizer = make([part for part in parts if part["params"]], lr=config.lr, **given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        options = "".join(f" optimizer.{name}={value}" for name, value in given.items())
+        raise ConfigError(f"optimizer.name={config.name}{options}: {error}") from error
     # fused optimizers can unscale gradients in their step, but clipping needs unscaled ones before
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
     return optimizer
 
 
-def learning_rate_factor(config: OptimizerConfig, total_steps: int, step: int) -> float:
+def learning_rate_factor(
+    schedule: Callable[[float], float], warmup: float, total_steps: int, step: int
+) -> float:
     """Linear warm-up over the first steps, then the schedule over the rest.
 
-    >>> config = OptimizerConfig("adamw", 1.0, 0.0, warmup=0.5, schedule="linear")
-    >>> [learning_rate_factor(config, 4, step) for step in range(4)]
+    >>> schedule = build_schedule("linear")
+    >>> [learning_rate_factor(schedule, 0.5, 4, step) for step in range(4)]
     [0.5, 1.0, 1.0, 0.5]
     """
-    warm = round(config.warmup * total_steps)
+    warm = round(warmup * total_steps)
     if step < warm:
         return (step + 1) / warm
-    return SCHEDULES[config.schedule](min((step - warm) / max(total_steps - warm, 1), 1.0))
+    return schedule(min((step - warm) / max(total_steps - warm, 1), 1.0))

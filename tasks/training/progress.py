@@ -12,12 +12,18 @@ from rich.console import Console
 from .callbacks import Record
 from .module import RoutedModule
 
-#: After this time the remaining time is estimated, if no validation did it before.
-ESTIMATE_SECONDS = 10.0
+#: Steps that are not timed, since the first ones are slow, and the least steps and seconds by
+#: which the time of the training is estimated.
+WARM_UP, TIMED, TIMED_SECONDS = 3, 5, 1.0
+
+#: The time of a batch in evaluation, as a part of that of one in training.
+EVALUATION = 0.4
 
 
 class Progress(Callback):
     """Prints at the start what is trained: ``about``, then steps, devices and threads.
+
+    After some steps it prints how long the run is expected to take.
 
     Args:
         console: where it prints; every line is flushed.
@@ -29,9 +35,13 @@ class Progress(Callback):
         self.console = console
         self.about = about
         self.record = record
+        self.started, self.first = time.monotonic(), 0
+        self.step_started, self.seconds, self.steps = self.started, 0.0, -WARM_UP
+        self.expected = False
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, RoutedModule)
+        self.started, self.first = time.monotonic(), trainer.global_step
         steps, device = module.total_steps, str(trainer.strategy.root_device)
         if trainer.world_size > 1:
             device = f"{trainer.strategy.root_device.type} x {trainer.world_size}"
@@ -43,30 +53,33 @@ class Progress(Callback):
             f"threads {torch.get_num_threads()}{after}"
         )
 
+    def on_train_batch_start(self, *args: Any) -> None:
+        self.step_started = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *args: Any) -> None:
+        assert isinstance(module, RoutedModule)
+        if self.expected:
+            return
+        self.steps += 1
+        if self.steps > 0:
+            self.seconds += time.monotonic() - self.step_started
+        if self.steps >= TIMED and self.seconds >= TIMED_SECONDS:
+            self.expected = True
+            each = self.seconds / self.steps
+            left = each * _batches_left(trainer, module)
+            whole = timedelta(seconds=round(time.monotonic() - self.started + left))
+            self.say(f"expected time: {whole} with validations and test, {each:.3f} s a batch")
+
     def say(self, line: str) -> None:
         """Print a line, whatever its length, as it is."""
         self.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 class ProgressLines(Progress):
-    """Prints a line per validation; before the first, one with the expected time.
+    """Prints a line per validation.
 
     The train loss is the mean since the last validation, or since the start or resume.
     """
-
-    def __init__(self, console: Console, about: Sequence[str], record: Record) -> None:
-        super().__init__(console, about, record)
-        self.started, self.first = time.monotonic(), 0
-        self.estimated = False
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        super().on_train_start(trainer, module)
-        self.started, self.first = time.monotonic(), trainer.global_step
-
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *args: Any) -> None:
-        assert isinstance(module, RoutedModule)
-        if not self.estimated and time.monotonic() - self.started > ESTIMATE_SECONDS:
-            self._say_at(trainer, f"{self._pace(trainer, module)}, without validations")
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, RoutedModule)
@@ -82,7 +95,6 @@ class ProgressLines(Progress):
     def _say_at(self, trainer: Trainer, text: str) -> None:
         step = trainer.global_step
         self.say(f"epoch {_epoch(trainer, step)}, step {step:,}: {text}")
-        self.estimated = True
 
     def _pace(self, trainer: Trainer, module: RoutedModule) -> str:
         """Samples per second so far, and the time left if steps take as long as they did."""
@@ -121,7 +133,8 @@ class ProgressBar(Progress):
         self.progress.start()
         self.progress.update(self.bar, total=module.total_steps, completed=trainer.global_step)
 
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *args: Any) -> None:
+        super().on_train_batch_end(trainer, module, *args)
         if trainer.global_step % self.every == 0:
             self.progress.update(self.bar, completed=trainer.global_step)
 
@@ -135,6 +148,16 @@ class ProgressBar(Progress):
         self.progress.stop()
 
     on_exception = teardown
+
+
+def _batches_left(trainer: Trainer, module: RoutedModule) -> float:
+    """Batches to train on, and those of validations and the test, which count as less.
+
+    The test counts as a validation.
+    """
+    left = (module.total_steps - trainer.global_step) * trainer.accumulate_grad_batches
+    validation = EVALUATION * sum(map(int, trainer.num_val_batches))
+    return left + validation * (left / (trainer.val_check_batch or left or 1) + 1)
 
 
 def _epoch(trainer: Trainer, step: int) -> int:

@@ -2,7 +2,6 @@
 
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
@@ -11,7 +10,6 @@ from routers import OptionError
 
 from ..config.schema import MAX_TIME
 from .callbacks import stepped
-from .module import RoutedModule
 
 #: Key of early stopping, also in ``result.json``.
 EARLY_STOPPING = "trainer.early_stopping"
@@ -95,9 +93,6 @@ class EarlyStop(EarlyStopping):
         trainer.should_stop |= self.stopped  # of a resumed run, before its result was written
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        assert isinstance(module, RoutedModule)
-        values = module.evaluation.log_values("val")
-        trainer.callback_metrics.update({name: torch.tensor(v) for name, v in values.items()})
         super().on_validation_end(trainer, module)
 
     @property

@@ -169,14 +169,6 @@ def test_messages_name_options(name, options, message):
 
 
 @pytest.mark.parametrize("name", experts.available())
-def test_sizes_must_be_positive(name):
-    with pytest.raises(ConfigError, match="num_experts=0 is invalid: expected an integer >= 1"):
-        bank_of(name, num_experts=0)
-    with pytest.raises(ConfigError, match="dim=0 is invalid: expected an integer >= 1"):
-        bank_of(name, dim=0)
-
-
-@pytest.mark.parametrize("name", experts.available())
 def test_one_expert(name):
     """``mixed`` alone needs one expert for each of its parts."""
     options = {"parts": ["mlp"]} if name == "mixed" else {}

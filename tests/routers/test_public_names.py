@@ -95,7 +95,7 @@ def test_a_router_prints_the_arguments_of_its_constructor():
     router = routers.build("topk", 8, 4, gate={"name": "mlp", "hidden": 3})
     shown = "dim=8, num_experts=4, k=2, weighting='renormalized', jitter=0.0"
     assert shown in repr(router)
-    assert "(gate): MLP(dim=8, outputs=4, hidden=3)" in repr(router)
+    assert "(gate): MLP(dim=8, outputs=4, hidden=3, parameters=36)" in repr(router)
 
 
 @pytest.mark.parametrize("name", routers.available())
@@ -118,7 +118,7 @@ def test_a_subclass_with_arguments_of_its_own_prints_those():
             super().__init__(dim, num_experts, k=4)
             self.volume = volume
 
-    assert Louder(8, 16).extra_repr() == "dim=8, num_experts=16, volume=3"
+    assert Louder(8, 16).extra_repr() == "dim=8, num_experts=16, volume=3, parameters=128"
 
 
 def test_a_tensor_is_routed_as_items():
@@ -133,3 +133,30 @@ def test_what_is_no_tensor_of_items_is_an_error():
         router([[0.0] * 8])
     with pytest.raises(ValueError, match=r"x has shape \(2, 3, 8\): expected \(N, D\)"):
         router(torch.zeros(2, 3, 8))
+
+
+@pytest.mark.parametrize("name", routers.available())
+def test_an_argument_that_is_set_is_checked_as_in_the_constructor(name):
+    router = routers.build(name, 8, 16)
+    with pytest.raises(routers.OptionError, match="num_experts=0 is invalid"):
+        router.num_experts = 0
+    with pytest.raises(routers.OptionError, match="num_experts=32 is invalid"):
+        router.num_experts = 32
+    for option, value in routers.ROUTERS.options(name).items():
+        if option not in router._modules:
+            setattr(router, option, value)
+
+
+def test_an_argument_that_is_set_has_its_effect():
+    router = routers.build("sigmoid", 8, 4, rule="quantile")
+    with pytest.raises(routers.OptionError, match=r"k=99 is invalid: expected an integer"):
+        router.k = 99
+    router.k = 3
+    assert router(torch.randn(5, 8)).fan_out == router.bias.k == 3
+    assert "k=3" in repr(router)
+    bank = experts.build("mlp", 8, 4)
+    assert "hidden=32, dropout=0.0, parameters=2048" in repr(bank)
+    with pytest.raises(routers.OptionError, match="hidden=64 is invalid"):
+        bank.hidden = 64
+    bank.dropout = 0.5
+    assert bank.train()._parts()[-1] == 0.5

@@ -23,6 +23,7 @@ from .folders import ARMS, write_sweep
         (["trials=many"], "trials=many"),
         (["sampler=tpee"], "did you mean 'tpe'"),
         (["study=all"], "study=all"),
+        (["checkpoints=bets"], "did you mean 'best'"),
         (["pruner.name=hyper"], "pruner.name=hyper"),
         (["confirm.first_seed=0"], "Confirmed seeds are fresh"),
         (["objectives=[]"], "objectives"),
@@ -47,6 +48,9 @@ def test_configurations(arguments, words):
         (["space={}", "arms=[uniform]", "controls=[]"], "nothing to vary"),
         (["controls=[unifrom]"], "did you mean 'uniform'"),
         (["arms=[mapped]"], "arm mapped: router=mapped: needs the task, language or domain"),
+        (["arms=[task_gate]"], "has none; .*. The nearest router that can: topk$"),
+        (["arms={a: [router=topk, router.k=99]}"], r"expected an integer in \[1, num_experts=8\]$"),
+        (["arms={a: [expert.hidden=99999999999]}"], "arm a: .* does not fit in memory"),
         (["arms={a: [router=topk], A: [router=hash]}"], "another arm also has the folder a"),
         (["arms={a: [router=topk, seed=1]}"], "a sweep sets seed itself"),
         (["arms=topk"], "arms=topk"),
@@ -63,7 +67,8 @@ def test_routers_that_do_not_fit_are_left_out_with_a_reason():
     labels = [arm.label for arm in plan.arms]
     assert labels[0] == "topk"
     assert "mapped" not in labels
-    assert any(note.startswith("mapped is left out: router=mapped") for note in plan.notes)
+    (note,) = [note for note in plan.notes if note.startswith("mapped is left out: router=mapped")]
+    assert note.rpartition(" ")[2] in labels
     assert [arm.label for arm in plan.arms if arm.control] == ["uniform"]
 
 

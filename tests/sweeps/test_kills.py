@@ -21,7 +21,8 @@ KILLS = 4
 def test_killed_again_and_again(tmp_path):
     out = tmp_path / "killed"
     draw = random.Random(7)
-    arguments = [*TINY, f"out={out}", "workers=2", "retries=100", "trials=3"]
+    more = ("workers=2", "retries=100", "trials=3", "checkpoints=best")
+    arguments = [*TINY, f"out={out}", *more]
     warm_up()
     context = multiprocessing.get_context("forkserver")
     struck = 0
@@ -52,13 +53,14 @@ def test_killed_again_and_again(tmp_path):
                     assert finished.setdefault(key, trial.values) == trial.values
         assert intact(out)
     assert struck >= KILLS / 2  # or nothing was shown
-    assert sweep(out, "workers=2", "retries=100", "trials=3") == 0
+    assert sweep(out, *more) == 0
     for arm in ARMS:
         assert states(out, arm) == [TrialState.COMPLETE] * 3
         for (of, number), values in finished.items():
             if of == arm:
                 assert trials_of(out, arm)[number].values == values
     assert confirmed(out) == {arm: [1000, 1001] for arm in ARMS}
+    assert len(list(out.glob("trials/**/last.ckpt"))) == len(ARMS)
     assert intact(out)
 
 

@@ -112,7 +112,7 @@ def test_a_sweep_stopped_at_every_trial_has_the_same_results(whole, tmp_path, mo
             pool.signum = 15
 
     monkeypatch.setattr(Pool, "_start", once)
-    codes = [sweep(out, f"arms=[{arms[0]}]") for _ in range(9)]
+    codes = [sweep(out, f"arms=[{arms[0]}]", "checkpoints=none") for _ in range(9)]
     assert codes == [143] * 8 + [0]
     for arm in arms:
         assert drawn(out, arm) == drawn(whole, arm)
@@ -122,6 +122,8 @@ def test_a_sweep_stopped_at_every_trial_has_the_same_results(whole, tmp_path, mo
     )
     assert len(one) == 8
     assert one == other
+    assert list(whole.glob("**/last.ckpt"))
+    assert not list(out.glob("**/last.ckpt"))
 
 
 def test_two_workers_and_a_second_sweep_share(whole, tmp_path):

@@ -24,7 +24,7 @@ REFUSED = [
     ("expert=mpl", "expert=mpl", "did you mean 'mlp'", "Allowed:", "glu"),
     ("task=digit", "task=digit", "did you mean 'digits'", "Allowed:"),
     ("experiment=digits_con", "experiment=digits_con", "did you mean 'digits_conv'"),
-    ("optimizer.name=adamv", "optimizer.name=adamv", "did you mean 'adamw'", "sgd"),
+    ("optimizer.name=adamv", "optimizer.name=adamv", "did you mean 'adam'", "sgd"),
     ("optimizer.schedule=cosin", "optimizer.schedule=cosin", "did you mean 'cosine'", "linear"),
     ("router.gate=liner", "router.gate=liner", "did you mean 'linear'", "cosine"),
     ("moe.drop=positon", "moe.drop=positon", "did you mean 'position'", "random"),
@@ -133,8 +133,8 @@ REFUSED = [
     ("router=hierarchical router.branches=3", "router.branches=3", "divisor", "1, 2, 4, 8"),
     ("losses.load=0.1", "losses.load", "noisy_topk"),
     ("router=hash losses.z=0.1", "losses.z", "has_logits"),
-    ("expert=conv", "expert=conv", "(D, H, W)", "(16, 16)", "task.model"),
-    ("task.model=convnet", "expert=mlp", "(D)", "(16, 4, 4)", "task.model"),
+    ("expert=conv", "expert=conv", "(D, H, W)", "(L, D)", "task.model", "convnet"),
+    ("task.model=convnet expert=mlp", "expert=mlp", "(D)", "(D, H, W)", "fits (conv", "vit"),
     ("task.model=convnet expert=conv task.ids=position", "task.ids=position", "Allowed: content"),
     ("expert=null moe.control=iso_flop", "moe.control", "expert=null", "expert=mlp"),
     ("task=two_digits task.sharing=single moe.control=iso_flop", "moe.control", "no routed layer"),
@@ -295,7 +295,7 @@ def test_resume_as_another_run(refused, stopped, change):
     before = (stopped / "config.yaml").read_bytes(), (stopped / "command.txt").read_bytes()
     message = refused(f"resume={stopped}", change)
     assert change in message
-    assert "only these may change: trainer.max_epochs, trainer.max_steps, " in message
+    assert "trainer.max_epochs, trainer.max_steps, trainer.max_time" in message
     assert before == (
         (stopped / "config.yaml").read_bytes(),
         (stopped / "command.txt").read_bytes(),

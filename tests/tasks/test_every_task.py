@@ -6,6 +6,7 @@ import math
 import pytest
 
 from tasks import TASKS, main
+from tasks.conformance import check_task
 
 from ..router_samples import layout, one_of_each, traits
 from .cases import result_of, tiny
@@ -74,6 +75,11 @@ def test_trains(tmp_path, capsys, own_data, task, router):
         assert all(0 <= value <= 1 for value in layer["nmi"].values())
     assert any(layer["nmi"] for layer in result["layers"]), "nothing says who does what"
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+
+
+@pytest.mark.parametrize("task", TASKS.available())
+def test_keeps_the_contract(own_data, task):
+    check_task(task, *own_data.get(task, []), *small(task), *SOONER.get(task, []))
 
 
 def test_every_task_that_needs_files_has_some():

@@ -306,7 +306,7 @@ def network(*settings):
 )
 def test_wrong_options(path, setting, message):
     with pytest.raises(ConfigError, match=message):
-        network(*settings(path, "vit"), setting)
+        network(*settings(path, "vit"), "task.augmentation=flip_crop", setting)
 
 
 def test_no_data_is_named():

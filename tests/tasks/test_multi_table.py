@@ -300,7 +300,7 @@ def test_one_class_is_judged_by_accuracy(tmp_path):
 def test_two_experts_of_three_at_work(file):
     """All targets share a gate, which leaves one view out."""
     more = ("task.sharing=views", "moe.num_experts=3", "router=topk", "router.k=2", NARROW)
-    config = compose([*settings(file), *more, "task.depth=1"])
+    config = compose([*settings(file), "expert=mlp", *more, "task.depth=1"])
     task = build_task(config)
     data = task.data()
     net = build_backbone(config, task).eval()
@@ -321,7 +321,7 @@ def test_ids_are_codes(file):
 def test_no_categorical_columns(file):
     """Then nothing names a row, and hash routing is refused."""
     data = f"{{path: {file}, numeric: [n, m], targets: {{kind: {{column: kind}}}}}}"
-    task = ["task=multitask", f"task.data={data}"]
+    task = ["task=multitask", f"task.data={data}", "expert=mlp"]
     with pytest.raises(ConfigError, match="needs ids"):
         build_backbone(config := compose([*task, "router=hash"]), build_task(config))
 

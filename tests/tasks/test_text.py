@@ -45,7 +45,8 @@ def folder(tmp_path_factory):
 
 def settings(folder, *overrides):
     data = (f"task.data.path={folder}", "task.data.group=lang", "task.score=macro_f1")
-    return (*TINY, "task=text_classification", *data, "moe.num_experts=4", *overrides)
+    model = ("task.model=encoder", "expert=mlp", "moe.num_experts=4")
+    return (*TINY, "task=text_classification", *data, *model, *overrides)
 
 
 def built(folder, *overrides):

@@ -1,17 +1,10 @@
 """Topics: an honest split, and what counting reaches on it."""
 
-import runpy
-from pathlib import Path
 from pydoc_data import topics as pydoc
 
 import pytest
-import torch
 
 from tasks.topics import Topics, related, split
-
-BASELINE = runpy.run_path(
-    str(Path(__file__).resolve().parents[2] / "benchmarks" / "baselines" / "ngram.py")
-)
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +57,3 @@ def test_baseline_predicts_what_the_model_does():
     corpus = task.corpus()
     scored = task.collate(task.data().test)["y"] >= 0
     assert scored.sum() == len(corpus.test) - 1
-
-
-@pytest.mark.parametrize("seen", [b"", b"a", b"ab", b"rail", b"zzzz"])
-def test_baseline_is_a_distribution(seen):
-    letters = torch.randint(97, 101, (300,), generator=torch.Generator().manual_seed(0))
-    counted = [BASELINE["_counted"](c) for c in BASELINE["_counts"](bytes(letters.tolist()), 5)]
-    total = sum(BASELINE["_probability"](counted, seen + bytes([b])) for b in range(256))
-    assert total == pytest.approx(1.0, abs=1e-9)
-
-
-def test_baseline_gains_from_context():
-    text = b"a switchyard sends every wagon down the right track. " * 20
-    bits = [BASELINE["bits_per_byte"](text, text, order) for order in (1, 2, 5)]
-    assert 4 > bits[0] > bits[1] > bits[2] > 0

@@ -4,7 +4,8 @@ import torch
 
 from ..._router import Router
 from ...routing import Routing
-from ..harness import RouterUnderTest, changed, require, routes, same, state_of
+from ..harness import RouterUnderTest, changed, routes, same, state_of
+from ..results import require
 
 STEPS = 200  # enough for steps of 0.001 to change a choice
 

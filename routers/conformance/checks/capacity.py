@@ -4,7 +4,8 @@ import torch
 
 from ...routing import Routing
 from ...routing.capacity import DROP_ORDERS
-from ..harness import RouterUnderTest, declared, require, routes, same, weight_grid
+from ..harness import RouterUnderTest, declared, routes, same, weight_grid
+from ..results import require
 from .shapes import CONSTRUCT
 
 

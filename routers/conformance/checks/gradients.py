@@ -13,17 +13,8 @@ from ..._router import Router
 from ...plugins.errors import ConfigError
 from ...plugins.signature import defaults
 from ...routing import Items, Routing, Slots
-from ..harness import (
-    CheckError,
-    RouterUnderTest,
-    declared,
-    loss_values,
-    random_mask,
-    require,
-    routed,
-    seeded,
-    toy_mixture,
-)
+from ..harness import RouterUnderTest, declared, loss_values, random_mask, routed, toy_mixture
+from ..results import CheckError, require, seeded
 from .metadata import ends
 
 TINY = 1e-9  # a gradient below this, relative to the output, is rounding

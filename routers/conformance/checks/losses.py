@@ -6,7 +6,8 @@ from collections.abc import Callable
 import torch
 
 from ...routing import Routing, Slots
-from ..harness import RouterUnderTest, declared, loss_values, require, seeded
+from ..harness import RouterUnderTest, declared, loss_values
+from ..results import require, seeded
 
 DRAWS = 200
 

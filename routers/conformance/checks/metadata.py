@@ -9,7 +9,8 @@ from typing import Any
 from ..._router import Traits
 from ...losses import LOSSES
 from ...plugins.signature import defaults
-from ..harness import RouterUnderTest, accepted, require
+from ..harness import RouterUnderTest, accepted
+from ..results import require
 
 SOURCE = re.compile(r"\b\d{4}\.\d{4,5}\b|\b(19|20)\d\d\b|https?://|doi", re.IGNORECASE)
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import torch
 
 from ...routing import Items, Routing
-from ..harness import RouterUnderTest, numbers_of, pick, require, require_finite, routes, same
+from ..harness import RouterUnderTest, numbers_of, pick, require_finite, routes, same
+from ..results import require
 
 
 def check_padding_is_not_routed(subject: RouterUnderTest) -> None:

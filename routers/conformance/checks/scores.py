@@ -12,18 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 from ...losses import entropies
 from ...routing import Items, Routing, Slots
-from ..harness import (
-    CheckError,
-    Factory,
-    RouterUnderTest,
-    require,
-    require_finite,
-    routed,
-    routes,
-    same,
-    seeded,
-    weight_grid,
-)
+from ..harness import Factory, RouterUnderTest, require_finite, routed, routes, same, weight_grid
+from ..results import CheckError, require, seeded
 from .gradients import gradients
 
 ONCE = "take one softmax, of the scores; a distribution needs none"

@@ -8,7 +8,8 @@ from torch import Tensor
 from ...losses import LOSSES
 from ...plugins.errors import ConfigError
 from ...routing import Routing, Slots
-from ..harness import RouterUnderTest, declared, require, require_finite, rows_of, same, toy_mixture
+from ..harness import RouterUnderTest, declared, require_finite, rows_of, same, toy_mixture
+from ..results import require
 
 CONSTRUCT = "construct the routing with Routing.by_item, by_expert, by_mask or by_slot"
 

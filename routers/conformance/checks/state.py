@@ -15,17 +15,8 @@ from torch.utils._pytree import tree_leaves
 
 from ..._router import Router
 from ...routing import Items
-from ..harness import (
-    RouterUnderTest,
-    changed,
-    loss_values,
-    require,
-    routed,
-    routes,
-    same,
-    seeded,
-    state_of,
-)
+from ..harness import RouterUnderTest, changed, loss_values, routed, routes, same, state_of
+from ..results import require, seeded
 from .adaptation import STEPS, step
 from .gradients import gradients, probed
 

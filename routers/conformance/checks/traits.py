@@ -8,7 +8,8 @@ from torch import Tensor
 from ...losses import LOSSES
 from ...plugins.errors import ConfigError
 from ...routing import Items, Merge
-from ..harness import RouterUnderTest, declared, pick, require, routes, same
+from ..harness import RouterUnderTest, declared, pick, routes, same
+from ..results import require
 
 
 def check_traits_may_only_shrink(subject: RouterUnderTest) -> None:

@@ -13,8 +13,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ...results.formatting import one_line
 from ..formatting import compact
-from .style import LIGHT, ArmStyle
+from .style import LIGHT, TEXT, ArmStyle
 from .svg import TIP
+from .text import shortened
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,15 @@ def hide_axes(axes: Axes) -> None:
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(length=0)
+
+
+def add_y_label(axes: Axes, text: str, left: float) -> None:
+    """Write what the vertical axis is at the left edge of the margin, from bottom to top."""
+    room = axes.get_window_extent().height + 12
+    words = shortened(one_line(text), room, TEXT)
+    place = (0, 0.5), (TEXT - left, 0), "axes fraction", "offset points"
+    label = axes.annotate(words, *place, color=LIGHT["muted"], size=TEXT)
+    label.set(rotation=90, rotation_mode="anchor", ha="center", va="baseline")
 
 
 def add_dots(

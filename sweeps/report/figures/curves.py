@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from ..data import ArmData
 from ..formatting import compact
 from ..logs import Curve
-from .axes import Scale, add_dots, linear
+from .axes import Scale, add_dots, add_y_label, linear
 from .render import Figure, Panel
 from .style import LAYER_DASHES, LIGHT, SMALL_TEXT
 
-_HEIGHT, _MARGINS = 142.0, (34.0, 18.0, 8.0, 30.0)
+_HEIGHT, _MARGINS = 142.0, (46.0, 18.0, 8.0, 30.0)
 _PLOT = _HEIGHT - 38.0
 _LINE = 10.0  # between the names of two layers
 _MAX_BACKGROUND_POINTS = 40
@@ -22,11 +22,12 @@ ArmCurves = tuple[ArmData, Sequence[Curve]]
 
 
 def curve_figure(
-    name: str, title: str, caption: str, curves: Sequence[ArmCurves], *, layered: bool
+    name: str, title: str, caption: str, curves: Sequence[ArmCurves], label: str, *, layered: bool
 ) -> Figure | None:
     """Return a panel per arm that has curves, all with the same axes; None without any.
 
-    Curves of layers start at 0; a single curve of an arm has those of the others behind it.
+    ``label`` names the vertical axis. Curves of layers start at 0; a single curve of an arm has
+    those of the others behind it.
     """
     flat = [curve for _, each in curves for curve in each]
     if not flat:
@@ -39,6 +40,7 @@ def curve_figure(
             x.apply(axes, "x")
             y.apply(axes, "y")
             axes.set_xlabel("step", loc="right")
+            add_y_label(axes, label, _MARGINS[0])
             if not layered:
                 _draw_background([each[0] for other, each in curves if other is not arm], axes)
             _draw_curves(own, arm, axes)

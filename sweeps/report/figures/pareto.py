@@ -13,7 +13,7 @@ from ...results.formatting import one_line
 from ..formatting import compact, listed, with_direction
 from .axes import add_dots, log_or_linear
 from .render import Panel
-from .style import LIGHT, NAME, ArmStyle
+from .style import LIGHT, NAME, TEXT, ArmStyle
 from .text import Point, place_labels, shortened
 
 _MARGINS = (52.0, 14.0, 30.0, 40.0)
@@ -46,7 +46,8 @@ def pareto_panel(points: Sequence[ParetoPoint], across: Objective, up: Objective
     def draw(axes: Axes) -> None:
         log_or_linear([point.x for point in points]).apply(axes, "x")
         log_or_linear([point.y for point in points]).apply(axes, "y")
-        axes.set_xlabel(with_direction(across), loc="right", labelpad=3)
+        room = axes.get_window_extent().width + _MARGINS[0]
+        axes.set_xlabel(shortened(with_direction(across), room, TEXT), loc="right", labelpad=3)
         corner = (0, 1), (-_MARGINS[0], 20), "axes fraction", "offset points"
         axes.annotate(with_direction(up), *corner)
         if line:
@@ -60,7 +61,7 @@ def pareto_panel(points: Sequence[ParetoPoint], across: Objective, up: Objective
             add_dots(axes, [point.x], [point.y], style, radius=radius, filled=point.front, tip=tip)
         _name(ordered[::-1], line, axes)
 
-    return Panel(title, alt, draw, 330.0, 420.0, _MARGINS)
+    return Panel(title, alt, draw, 330.0, 420.0, _MARGINS, least=200.0, square=True)
 
 
 def front_line(front: Sequence[ParetoPoint], across: Objective, up: Objective) -> list[Point]:

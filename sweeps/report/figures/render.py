@@ -1,7 +1,7 @@
 """Figures: panels with a drawing function each, drawn once for the page, as SVG and as PDF file."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO, StringIO
 
 from matplotlib.axes import Axes
@@ -12,8 +12,8 @@ from . import svg
 from .style import LIGHT, NAME, figure_style
 from .text import Box, shortened
 
-#: Width of a small multiple, in points.
-SMALL = 200.0
+#: Width of a small multiple, and of an inch, in points.
+SMALL, INCH = 200.0, 72.0
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Panel:
 
     ``alt`` is its content in words and numbers, for readers who do not see it; ``margins`` are
     left, right, top and bottom of the axes, for tick labels and names; ``arm`` is the label of
-    the only arm that it shows.
+    the only arm that it shows. ``least`` is the smallest width at which it is readable; a
+    ``square`` panel that becomes narrower becomes lower too.
     """
 
     title: str
@@ -32,6 +33,8 @@ class Panel:
     width: float = SMALL
     margins: tuple[float, float, float, float] = (34.0, 8.0, 8.0, 30.0)
     arm: str | None = None
+    least: float = 140.0
+    square: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Figure:
     title_width: float = 0.0
 
 
-_GAP, _TITLE, _INCH = 14.0, 18.0, 72.0
+_GAP, _TITLE = 14.0, 18.0
 _NO_DATE = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
@@ -64,18 +67,52 @@ class Drawing:
     pdf: bytes
 
 
-def render(figure: Figure) -> Drawing:
-    """Draw a figure; the same figure gives the same bytes."""
-    boxes, width, height = lay_out(figure)
+def render(figure: Figure, width: float | None = None) -> Drawing:
+    """Draw a figure; the same figure gives the same bytes.
+
+    The files have ``width`` points, or what their panels need; fonts have the same size in both.
+    """
     with figure_style():
-        sheet = _draw(figure, boxes, width, height)
-        text = StringIO()
-        sheet.savefig(text, format="svg", metadata=_NO_DATE)
+        sheet, boxes, size = _draw(figure)
+        page = paper = svg.simplified(_as_svg(sheet))
+        if width is not None:
+            sheet, _, size = _draw(fitted(figure, width))
+            paper = svg.simplified(_as_svg(sheet))
         pdf = as_pdf(sheet, figure.title)
-    root = svg.simplified(text.getvalue())
-    document = svg.document(root, width, height, figure.title, figure.caption)
+    document = svg.document(paper, *size, figure.title, figure.caption)
     words = [one_line(panel.alt) for panel in figure.panels]
-    return Drawing(figure, svg.panels(root, boxes, words), document, pdf)
+    panels = svg.panels(page, boxes, words)  # last, as it changes colours to those of the theme
+    return Drawing(figure, panels, document, pdf)
+
+
+def fitted(figure: Figure, width: float) -> Figure:
+    """Return a figure of exactly this width: with fewer panels in a row, which are as wide.
+
+    >>> panel = Panel("", "", lambda axes: None, least=100.0)
+    >>> figure = fitted(Figure("name", "", "", [panel] * 4), 214.0)
+    >>> figure.columns, [each.width for each in figure.panels]
+    (2, [100.0, 100.0, 100.0, 100.0])
+    """
+    natural = figure.title_width + max(panel.width for panel in figure.panels)
+    titles = figure.title_width * width / natural
+    room = width - titles + _GAP
+    columns = int(room / (max(panel.least for panel in figure.panels) + _GAP))
+    columns = 1 if titles else max(1, min(columns, len(figure.panels)))
+    panels = [_of_width(panel, room / columns - _GAP) for panel in figure.panels]
+    return replace(figure, panels=panels, columns=columns, title_width=titles)
+
+
+def _of_width(panel: Panel, width: float) -> Panel:
+    left, right, top, bottom = panel.margins
+    factor = (width - left - right) / (panel.width - left - right) if panel.square else 1.0
+    around = top + bottom
+    return replace(panel, width=width, height=around + min(1.0, factor) * (panel.height - around))
+
+
+def _as_svg(sheet: Sheet) -> str:
+    text = StringIO()
+    sheet.savefig(text, format="svg", metadata=_NO_DATE)
+    return text.getvalue()
 
 
 def as_pdf(sheet: Sheet, title: str) -> bytes:
@@ -102,8 +139,10 @@ def lay_out(figure: Figure) -> tuple[list[Box], float, float]:
     return boxes, figure.title_width + columns * pitch - _GAP, top - gap
 
 
-def _draw(figure: Figure, boxes: Sequence[Box], width: float, height: float) -> Sheet:
-    sheet = Sheet(figsize=(width / _INCH, height / _INCH))
+def _draw(figure: Figure) -> tuple[Sheet, list[Box], tuple[float, float]]:
+    """Draw all panels; return the sheet, their places, and width and height of the whole."""
+    boxes, width, height = lay_out(figure)
+    sheet = Sheet(figsize=(width / INCH, height / INCH))
     for number, (panel, (x, y, wide, high)) in enumerate(zip(figure.panels, boxes, strict=True)):
         left, right, top, bottom = panel.margins
         corner = (x + left) / width, 1 - (y + high - bottom) / height
@@ -121,4 +160,4 @@ def _draw(figure: Figure, boxes: Sequence[Box], width: float, height: float) -> 
         if title := one_line(panel.title):
             text, place = shortened(title, room, NAME), (at[0] / width, 1 - at[1] / height)
             sheet.text(*place, text, size=NAME, color=LIGHT["ink"], ha=ha, va=va)
-    return sheet
+    return sheet, boxes, (width, height)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from ...results.formatting import one_line
 from ..data import ArmData
 from ..formatting import compact
-from .axes import Scale, add_dots, hide_axes, linear
+from .axes import Scale, add_dots, add_y_label, hide_axes, linear
 from .render import SMALL, Figure, Panel
 from .style import LIGHT, TEXT, ArmStyle
 from .text import shortened
@@ -17,12 +17,18 @@ from .text import shortened
 #: An arm, number and value of each of its finished trials by number, and its confirmed mean or NaN.
 ArmSearch = tuple[ArmData, Sequence[tuple[int, float]], float]
 
+_LEFT = 46.0
 _ROW, _NAMES, _NUMBERS = 20.0, 100.0, 32.0
 _MAX_BARS = 8
 
 
-def search_figure(searches: Sequence[ArmSearch], maximize: bool, caption: str) -> Figure | None:
-    """Return a panel for each arm that was searched with several trials; None without any."""
+def search_figure(
+    searches: Sequence[ArmSearch], maximize: bool, caption: str, label: str
+) -> Figure | None:
+    """Return a panel for each arm that was searched with several trials; None without any.
+
+    ``label`` names the vertical axis.
+    """
     shown = [search for search in searches if len(search[1]) > 1]
     if not shown:
         return None
@@ -37,6 +43,7 @@ def search_figure(searches: Sequence[ArmSearch], maximize: bool, caption: str) -
             x.apply(axes, "x")
             y.apply(axes, "y")
             axes.set_xlabel("trial", loc="right")
+            add_y_label(axes, label, _LEFT)
             if not isnan(confirmed):
                 axes.axhline(confirmed, color=LIGHT["ink"], linewidth=1, linestyle=(0, (3, 3)))
             color = LIGHT[arm.style.color]
@@ -44,7 +51,8 @@ def search_figure(searches: Sequence[ArmSearch], maximize: bool, caption: str) -
             add_dots(axes, numbers, values, arm.style, radius=2.8, filled=False)
 
         found = f"best of {len(best)} trials {compact(best[-1])}, confirmed {compact(confirmed)}"
-        return Panel(arm.label, f"{arm.label}: {found}", draw, arm=arm.label)
+        margins = (_LEFT, 8.0, 8.0, 30.0)
+        return Panel(arm.label, f"{arm.label}: {found}", draw, margins=margins, arm=arm.label)
 
     return Figure("search", "Progress of the search", caption, [panel(*each) for each in shown])
 
@@ -68,6 +76,7 @@ def importance_figure(
         def draw(axes: Axes) -> None:
             axes.set(xlim=(0, 1), ylim=(rows - 0.5, -0.5), xticks=[])
             hide_axes(axes)
+            axes.set_xlabel("share of variance", loc="right")
             color = LIGHT[styles[title].color if title in styles else "ink"]
             drawn = axes.barh(range(len(bars)), [*bars.values()], 0.56, color=color, alpha=0.85)
             names = [shortened(one_line(name), _NAMES - 6, TEXT) for name in bars]
@@ -75,8 +84,8 @@ def importance_figure(
             axes.bar_label(drawn, fmt="{:.0%}", padding=4)
 
         alt = f"{title}: " + ", ".join(f"{name} {share:.0%}" for name, share in bars.items())
-        margins = (_NAMES, _NUMBERS, 0.0, 4.0)
-        return Panel(title, alt, draw, _ROW * rows + 4, SMALL, margins, title)
+        margins = (_NAMES, _NUMBERS, 0.0, 18.0)
+        return Panel(title, alt, draw, _ROW * rows + 18, SMALL, margins, title)
 
     panels = [panel(*each) for each in shown]
     return Figure("importance", "Importance of parameters", caption, panels)

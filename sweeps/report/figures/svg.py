@@ -13,6 +13,7 @@ _FONTS = "Helvetica, Arial, Liberation Sans, sans-serif"
 _SVG, _HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 _DROPPED = {"metadata", "style", "clipPath", "defs"}
 _NUMBER = re.compile(r"-?\d+\.\d+")
+_TURNED = re.compile(r"rotate\(-90 ([\d.]+) ([\d.]+)\)")
 _SPACE = re.compile(r"\s*([A-Za-z])\s*")
 
 
@@ -33,9 +34,10 @@ def simplified(text: str) -> Element:
 
 
 def document(svg: Element, width: float, height: float, title: str, description: str) -> str:
-    """A file with light colours, for print."""
+    """A file with light colours, for print; its size is in points."""
     wide, high = _short(width), _short(height)
-    root = Element("svg", xmlns=_SVG[1:-1], viewBox=f"0 0 {wide} {high}", width=wide, height=high)
+    root = Element("svg", xmlns=_SVG[1:-1], viewBox=f"0 0 {wide} {high}")
+    root.attrib |= {"width": f"{wide}pt", "height": f"{high}pt"}
     root.attrib |= {"font-family": _FONTS, "stroke-linejoin": "round"}
     SubElement(root, "title").text = title
     SubElement(root, "desc").text = description
@@ -80,8 +82,8 @@ def _simplify(element: Element, markers: Mapping[str, Element]) -> list[Element]
     new.text = (element.text or "").strip() or None
     new.extend(children)
     for key, shorten in _SHORTENED.items():
-        if key in element.attrib:
-            new.set(key, shorten(element.attrib[key]))
+        if key in element.attrib and (value := shorten(element.attrib[key])):
+            new.set(key, value)
     return [new]
 
 
@@ -109,6 +111,12 @@ def _short(value: float | str, digits: int = 1) -> str:
     return f"{round(float(value), digits) + 0.0:g}"
 
 
+def _turn(transform: str) -> str:
+    """Return the rotation of a text; matplotlib writes one for upright texts too."""
+    numbers = _TURNED.fullmatch(transform)
+    return f"rotate(-90 {' '.join(map(_short, numbers.groups()))})" if numbers else ""
+
+
 #: Attributes that are kept, in this order, and their short forms.
 _SHORTENED: Mapping[str, Callable[[str], str]]
-_SHORTENED = {"d": _path, "x": _short, "y": _short, "style": _style}
+_SHORTENED = {"d": _path, "x": _short, "y": _short, "transform": _turn, "style": _style}

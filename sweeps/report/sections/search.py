@@ -18,6 +18,7 @@ def search_section(data: ReportData) -> Section | None:
         data.main.direction == "maximize",
         "Every finished trial and the best so far; dashed: mean of the best trial's settings "
         "over fresh seeds, on the same split.",
+        data.sweep.score,
     )
     importance = importance_figure(
         [(_title(data, study), study.importances) for study in data.studies],

@@ -15,16 +15,22 @@ _ALWAYS = (
     Objective("compute.flops_per_item", "minimize"),
     Objective("load.max_violation", "minimize"),
 )
-_MAX_PANELS = 6
+#: Shown against the first objective only.
+_SPEED = (
+    Objective("compute.train_seconds", "minimize"),
+    Objective("compute.items_per_second", "maximize"),
+)
+_MAX_PANELS = 8
 
 
 def tradeoff_section(data: ReportData) -> Section | None:
-    """Return score against FLOPs, score against imbalance, imbalance against FLOPs, and more."""
+    """Return score against FLOPs, imbalance, seconds and samples per second, then other pairs."""
     objectives = list(data.sweep.objectives)
     metrics = {each.metric for each in objectives}
-    axes = [*objectives, *(each for each in _ALWAYS if each.metric not in metrics)]
-    pairs = sorted(combinations(range(len(axes)), 2), key=sum)
-    made = [_panel(data, axes[other], axes[one]) for one, other in pairs]
+    main, *others = [*objectives, *(each for each in _ALWAYS if each.metric not in metrics)]
+    speed = [each for each in _SPEED if each.metric not in metrics]
+    pairs = [*((main, other) for other in (*others, *speed)), *combinations(others, 2)]
+    made = [_panel(data, across, up) for up, across in pairs]
     panels = [panel for panel in made if panel is not None][:_MAX_PANELS]
     if not panels:
         return None
@@ -35,7 +41,8 @@ def tradeoff_section(data: ReportData) -> Section | None:
     figure = Figure("pareto", "Trade-offs", caption, panels, columns=2)
     note = (
         "Fronts are computed from means and ignore their intervals: arms that the leaderboard "
-        "does not distinguish may change sides with other seeds."
+        "does not distinguish may change sides with other seeds. Times are those of the machine "
+        "and of what else it did."
     )
     return Section("tradeoffs", figure.title, [figure], [note])
 

@@ -13,13 +13,13 @@ def learning_section(data: ReportData) -> Section | None:
     score = data.sweep.score
     caption = "Line: mean over seeds; band: lowest to highest seed. Grey: the other arms."
 
-    def figure(name: str, title: str, column: str) -> Figure | None:
+    def figure(name: str, title: str, column: str, label: str) -> Figure | None:
         found = [(arm, curve(arm.logs, column)) for arm in data.arms]
         curves = [(arm, [each]) for arm, each in found if each is not None]
-        return curve_figure(name, title, caption, curves, layered=False)
+        return curve_figure(name, title, caption, curves, label, layered=False)
 
-    scores = figure("learning", f"{score} on validation", f"val/{score}")
-    losses = figure("loss", "Training loss", "train/loss")
+    scores = figure("learning", f"{score} on validation", f"val/{score}", score)
+    losses = figure("loss", "Training loss", "train/loss", "loss")
     return section_of("learning", "Learning curves", [scores, losses])
 
 
@@ -29,6 +29,7 @@ def load_section(data: ReportData) -> Section | None:
         data,
         "train/load_cv",
         "Load CV over training",
+        "load CV",
         "Standard deviation over mean of the experts' load, by layer: 0 is balance. Counted over "
         "the steps since the last point; band: lowest to highest seed.",
     )
@@ -36,13 +37,13 @@ def load_section(data: ReportData) -> Section | None:
         data,
         "train/max_violation",
         "Max violation over training",
+        "max violation",
         "Load of the busiest expert over the mean load, less 1, by layer: 0 is balance, 1 is "
         "twice the mean.",
     )
     caption = (
-        "On the test split, relative to the mean load (dashed), the busiest expert first; bars: "
-        "mean over seeds, whiskers: lowest to highest seed. Dense arms have one expert and are "
-        "left out."
+        "On the test split, relative to the mean load, the busiest expert first. Dense arms have "
+        "one expert and are left out."
     )
     figures = [balance, violation, load_figure(data.arms, caption)]
     return section_of("load", "Expert load", figures)
@@ -55,7 +56,8 @@ def specialization_section(data: ReportData) -> Section | None:
         "Each row is an expert, each column a kind of sample. A row is the distribution of the "
         "expert's work over kinds, so an even row is a generalist and a single dark cell a "
         "specialist. Of many, the busiest experts and largest kinds. First fresh seed: experts "
-        "of different seeds do not correspond.",
+        "of different seeds do not correspond. NMI, a mean over seeds, is the normalized mutual "
+        "information of experts and kinds.",
     )
     return section_of("specialization", "Expert specialization", [figure])
 
@@ -66,6 +68,7 @@ def gates_section(data: ReportData) -> Section | None:
         data,
         "val/gate_entropy",
         "Gate entropy",
+        "entropy",
         "Mean entropy of an item's gate, by layer, on validation: 1 weighs all experts alike, 0 "
         "chooses one.",
     )
@@ -73,6 +76,7 @@ def gates_section(data: ReportData) -> Section | None:
         data,
         "val/dropped",
         "Dropped assignments",
+        "share dropped",
         "Share of the requested assignments that exceeded the capacity, by layer, on validation. "
         "Arms without dropped assignments are left out.",
         only_positive=True,
@@ -82,7 +86,13 @@ def gates_section(data: ReportData) -> Section | None:
 
 
 def _layer_figure(
-    data: ReportData, column: str, title: str, caption: str, *, only_positive: bool = False
+    data: ReportData,
+    column: str,
+    title: str,
+    label: str,
+    caption: str,
+    *,
+    only_positive: bool = False,
 ) -> Figure | None:
     """Return the curves of each routed arm, one per layer; the column names the files."""
     curves: list[ArmCurves] = []
@@ -90,4 +100,4 @@ def _layer_figure(
         own = layer_curves(arm.logs, column) if arm.routed else []
         if not only_positive or any(value > 0 for each in own for value in each.high):
             curves.append((arm, own))
-    return curve_figure(column.split("/")[1], title, caption, curves, layered=True)
+    return curve_figure(column.split("/")[1], title, caption, curves, label, layered=True)

@@ -9,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 import experts
 from experts import grouped_linear
 
-from ..cases import ROW_SHAPES, bank_of, graph_nodes, rows_for
+from ..cases import bank_of, graph_nodes, rows_for
 
 # kinds of work that no single kernel does for all experts: one step per expert, never more
 ONE_STEP_EACH = {"conv", "null"}
@@ -84,19 +84,3 @@ def test_grouped_linear_on_either_path(inputs, outputs, dtype):
     for a, b in zip(got, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=0.02, atol=0.02)
     assert not got[1][[0, 2, 4]].any()
-
-
-@pytest.mark.parametrize("bank", experts.available())
-def test_no_rows_at_all(bank):
-    bank = bank_of(bank)
-    y = bank(torch.zeros(0, *ROW_SHAPES[bank.row_axes]), torch.zeros(4, dtype=torch.long))
-    assert y.shape == (0, *ROW_SHAPES[bank.row_axes])
-
-
-@pytest.mark.parametrize("bank", experts.available())
-def test_an_experts_rows_depend_on_that_expert_alone(bank):
-    bank = bank_of(bank)
-    rows = rows_for(bank, 6).detach()
-    together = bank(rows, torch.tensor([1, 2, 0, 3]))
-    alone = bank(rows[3:], torch.tensor([0, 0, 0, 3]))
-    torch.testing.assert_close(together[3:], alone)

@@ -7,7 +7,8 @@ import pytest
 
 import routers
 from routers import Router
-from routers.conformance.suite import CHECKS, _run, name
+from routers.conformance.results import check_name
+from routers.conformance.suite import CHECKS, _run
 
 
 def takes_a_gate(router: str) -> bool:
@@ -46,7 +47,7 @@ ABOUT_SCORES = [
     for check in CHECKS
     if check.__module__.rpartition(".")[2]
     in {"gradients", "padding", "scores", "shapes", "state", "traits"}
-    and name(check) not in WITHOUT_SCORES
+    and check_name(check) not in WITHOUT_SCORES
 ]
 
 

@@ -13,7 +13,8 @@ import routers
 from routers import CheckError, ConfigError, Router, Routing, Traits, check_router
 from routers.conformance.checks.scores import MAX_CALLS
 from routers.conformance.harness import RouterUnderTest
-from routers.conformance.suite import CHECKS, name, run_checks
+from routers.conformance.results import check_name
+from routers.conformance.suite import CHECKS, run_checks
 
 from .faulty_routers._all import PLANTS
 
@@ -501,8 +502,8 @@ RAISES = [
 
 
 def test_every_check_can_fail():
-    seen = {name(check) for _, check, _ in [*CAUGHT, *RAISES]}
-    assert seen | {planted.check for planted in PLANTS} == {name(c) for c in CHECKS}
+    seen = {check_name(check) for _, check, _ in [*CAUGHT, *RAISES]}
+    assert seen | {planted.check for planted in PLANTS} == {check_name(c) for c in CHECKS}
 
 
 @pytest.mark.parametrize(("broken", "check", "error"), RAISES)

@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from routers import CheckError
-from routers.conformance.suite import CHECKS, _result, name
+from routers.conformance.results import check_name
+from routers.conformance.suite import CHECKS, _result
 
 from .faulty_routers import memory
 from .faulty_routers._all import PLANTS, TRAPS
 
-CHECK = {name(check): check for check in CHECKS}
+CHECK = {check_name(check): check for check in CHECKS}
 
 
 @pytest.fixture(autouse=True)

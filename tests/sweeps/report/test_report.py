@@ -18,14 +18,16 @@ import optuna
 import pytest
 
 from routers import ConfigError
-from sweeps import Objective
+from sweeps import Objective, main
 from sweeps.report import write_report
+from sweeps.report.build import inches
 from sweeps.report.figures import render as rendering
 from sweeps.report.figures.pareto import ParetoPoint, front_line
 from sweeps.report.figures.render import Figure, Panel
 from sweeps.report.figures.style import ARM_COLORS, DARK, LIGHT, ArmStyle, arm_styles
 from sweeps.report.figures.text import overlap, place_labels
 from sweeps.report.logs import Curve, curve, read_log, read_tables
+from sweeps.report.studies import read_studies
 from sweeps.results.leaderboard import write_leaderboard
 
 from ..folders import ARMS, FakeArm, write_sweep
@@ -192,6 +194,94 @@ def test_a_figure_is_the_same_on_the_page_and_in_its_file():
     assert on_page.get("aria-label") == "words"
 
 
+def texts_of(path: Path) -> list[ET.Element]:
+    return [part for part in ET.fromstring(path.read_text()).iter() if part.tag.endswith("text")]
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "panels"),
+    [
+        ("learning", "accuracy", 4),
+        ("loss", "loss", 4),
+        ("load_cv", "load CV", 3),
+        ("search", "accuracy", 4),
+        ("load", "load / mean", 6),
+        ("specialization", "expert", 6),
+    ],
+)
+def test_every_panel_names_its_vertical_axis(folder, page, name, label, panels):
+    turned = [
+        text.text
+        for text in texts_of(folder / "figures" / f"{name}.svg")
+        if (text.get("transform") or "").startswith("rotate(-90 ")
+    ]
+    assert turned.count(label) == panels
+    assert label in page.shown()
+
+
+def test_the_score_against_costs_and_speed(page):
+    titles = [data for tag, data in page.text if tag == "h4" and " against " in data]
+    costs = ("max violation", "FLOPs per item", "training seconds", "training samples/s")
+    assert titles[:4] == [f"accuracy against {cost}" for cost in costs]
+
+
+def test_heat_maps_name_every_row_and_column(tmp_path):
+    folder = write_sweep(tmp_path / "s", [FakeArm("topk", experts=33)])
+    kinds = [f"kind {number}" for number in range(23)]
+    rows = [f"0,{e},class,{kind},{1 + e % 5}" for e in range(33) for kind in kinds]
+    table = folder / "confirmed" / "topk" / "seed-1000" / "confusion.csv"
+    table.write_text("\n".join(["layer,expert,by,kind,rows", *rows]))
+    report(folder)
+    names = [text.text for text in texts_of(folder / "figures" / "specialization.svg")]
+    assert {*kinds, *map(str, range(33))} <= {*names}
+
+
+def test_nmi_is_a_mean_over_seeds(tmp_path):
+    folder = write_sweep(tmp_path / "s", ARMS[:1])
+    for number, path in enumerate(sorted(folder.glob("confirmed/topk/*/result.json"))):
+        result = json.loads(path.read_text())
+        result["layers"][1]["nmi"] = {"class": 0.1 * (number + 1)}
+        path.write_text(json.dumps(result))
+    shown = report(folder).shown()
+    assert shown.count("class, NMI 0.20") == 1
+
+
+def test_the_load_of_many_layers_is_a_heat_map(tmp_path):
+    folder = write_sweep(tmp_path / "s", ARMS[:2])
+    for path in folder.glob("confirmed/topk/*/result.json"):
+        loads = [[1, 3]] * 5 + [[1, 2, 3]]
+        layers = [{"load": load} for load in loads]
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"layers": layers}))
+    words = " ".join(attrs.get("aria-label") or "" for attrs in report(folder).named("svg"))
+    assert "topk: in layer 0 the busiest of 3 experts has 1.5 times the mean load" in words
+    shown = [text.text for text in texts_of(folder / "figures" / "load.svg")]
+    assert shown.count("layer") == 2
+    assert shown.count("3") == 3  # a layer of topk, and columns of both
+
+
+@pytest.mark.parametrize(("width", "points"), [("single", 234.0), ("6.75", 486.0)])
+def test_figures_of_a_width(tmp_path, folder, page, width, points):
+    before = (folder / "report.html").read_text()
+    out = tmp_path / "paper"
+    out.mkdir()
+    write_report(folder, out, width=inches(width))
+    for path in (out / "figures").glob("*.svg"):
+        root = ET.fromstring(path.read_text())
+        assert root.get("width") == f"{points:g}pt"
+        for text in texts_of(path):
+            size = float(re.search(r"font-size:([\d.]+)px", text.get("style"))[1])
+            assert size >= 9
+            assert -1 < float(text.get("x")) < points + 1
+    assert (out / "report.html").read_text() == before  # where panels flow with the page
+
+
+@pytest.mark.parametrize("width", ["1", "100", "nan", "triple", ""])
+def test_a_width_that_no_paper_has(folder, capsys, width):
+    assert main(["report", str(folder), f"width={width}"]) == 2
+    error = capsys.readouterr().err
+    assert f"width={width} is invalid: expected inches in [2, 40], single (3.25) or" in error
+
+
 def test_figures_ignore_the_settings_of_the_user():
     figure = Figure("all", "All", "caption", [Panel("one", "words", draw_all_marks)])
     before = rendering.render(figure).svg
@@ -318,6 +408,46 @@ def test_runs_whose_layers_differ(tmp_path):
         path = folder / "confirmed" / "topk" / f"seed-{seed}" / "result.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"layers": layers}))
     assert "Load of each expert" in report(folder).shown()
+
+
+def test_a_damaged_study_is_left_out_with_its_name(tmp_path, caplog):
+    folder = write_sweep(tmp_path / "s", ARMS[:1])
+    (folder / "study.db").write_bytes(b"not a database" * 100)
+    assert read_studies(folder) == []
+    (line,) = caplog.messages
+    assert line.startswith(f"sqlite:///{folder / 'study.db'} is left out: ")
+
+
+def test_no_storage_outside_of_the_folder_is_opened_unless_it_is_named(tmp_path, caplog):
+    folder, other = write_sweep(tmp_path / "s", ARMS[:1]), tmp_path / "other.db"
+    url = f"sqlite:///{other}"
+    with (folder / "sweep.yaml").open("a") as file:
+        file.write(f"storage: {url}\n")
+    assert read_studies(folder) == []
+    assert not other.exists()
+    assert "storage=URL" in caplog.text
+    add_trial(url)
+    assert read_studies(folder) == []
+    (study,) = read_studies(folder, url)
+    assert list(study.trials) == ["topk"]
+
+
+@pytest.mark.parametrize("name", ["study.db", "study.db-wal", "study.db.lock"])
+def test_no_study_is_opened_through_a_link(tmp_path, name):
+    folder, mine = write_sweep(tmp_path / "s", ARMS[:1]), tmp_path / "mine"
+    add_trial(f"sqlite:///{folder / 'study.db'}")
+    assert read_studies(folder)
+    (folder / "study.db").rename(mine) if name == "study.db" else mine.touch()
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(mine)
+    assert read_studies(folder) == []
+
+
+def add_trial(url):
+    """A trial of ``topk`` in the sweep ``s``."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(study_name="s/topk", storage=url)
+    study.add_trial(optuna.trial.create_trial(value=1.0, user_attrs={"arm": "topk"}))
 
 
 def test_links_are_not_followed(tmp_path):

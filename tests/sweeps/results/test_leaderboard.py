@@ -132,13 +132,25 @@ def test_arms_that_tune_other_keys_share_a_table(tmp_path):
     assert params == {"topk": ("4", ""), "hash": ("", "0.1")}
 
 
+def test_latex_names_no_folder(tmp_path):
+    """The sources of papers are published, comments included."""
+    folders = [write_sweep(tmp_path / name / "s", ARMS[:2]) for name in ("one", "two")]
+    for path in tmp_path.glob("*/s/confirmed/*/arm.json"):
+        path.write_text(path.read_text().replace("task=digits", f"task.data.path={tmp_path}"))
+    sweep = read_sweeps(folders)
+    write_tables(sweep, tmp_path)
+    assert str(tmp_path) in (tmp_path / "leaderboard.md").read_text()
+    text = (tmp_path / "leaderboard.tex").read_text()
+    assert "topk (one/s)" in text
+    assert str(tmp_path) not in text
+
+
 def test_every_table_has_every_arm_and_its_command(tmp_path):
     folder = write_sweep(tmp_path / "s")
     printed = write_leaderboard(folder)
     for arm in read_sweep(folder).arms:
         assert arm.label in printed
         assert arm.command in (folder / "leaderboard.md").read_text()
-        assert arm.command in (folder / "leaderboard.tex").read_text()
 
 
 def test_latex_and_markdown_show_labels_as_they_are(tmp_path):

@@ -15,7 +15,7 @@ from sweeps.stages.confirmation import Candidate, ConfirmStage, select_candidate
 from sweeps.workers.artifacts import CONFIRMED_FILES, download_missing, encode, upload_missing
 
 OBJECTIVES = [Objective("score.value", "maximize"), Objective("load.cv", "minimize")]
-A, B = (Arm(name, name, (), False, None) for name in "ab")
+A, B = (Arm(name, name, (), False, None, 0) for name in "ab")
 
 
 def search(arm, *rows, constraints=(0.0,)):

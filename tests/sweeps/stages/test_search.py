@@ -111,10 +111,44 @@ def test_parameters_outside_of_the_space_are_refused(tmp_path, changes, words):
             stage.job(foreign)
 
 
+@pytest.mark.parametrize(("kept", "left"), [("none", [4]), ("best", [1, 4]), ("all", range(7))])
+def test_checkpoints_are_kept_by_choice(tmp_path, kept, left):
+    """Of trials that completed or were pruned; the others may resume, or be looked at."""
+    with _stage(tmp_path / "x", "trials=7", f"checkpoints={kept}") as stage:
+        ends = [0.5, 0.9, 0.7, TrialState.PRUNED, TrialState.FAIL, 0.9, 0.6]
+        for end in ends:
+            trial = stage.queue.claim()
+            stage.suggest(trial)
+            (folder,) = stage.run_dirs(trial)
+            (folder / "checkpoints").mkdir(parents=True)
+            (folder / "checkpoints" / "last.ckpt").touch()
+            if isinstance(end, float):
+                (folder / "result.json").write_text(json.dumps({"score": {"validation": end}}))
+                stage.finish(trial)
+            elif trial.number:
+                stage.queue.tell(trial, end)
+            stage.drop_checkpoints()
+        paths = (tmp_path / "x" / "trials" / "topk").glob("*/seed-0/checkpoints/last.ckpt")
+        assert sorted(int(path.parents[2].name) for path in paths) == [*left]
+
+
+def test_a_trial_in_progress_keeps_its_checkpoint(tmp_path):
+    """Also if another process has completed it, because this one was declared dead."""
+    with _stage(tmp_path / "x", "checkpoints=none") as stage:
+        trial = stage.queue.claim()
+        stage.suggest(trial)
+        (folder,) = stage.run_dirs(trial)
+        (folder / "checkpoints").mkdir(parents=True)
+        stage.drop_checkpoints()
+        stage.queue.tell(trial, TrialState.COMPLETE, [0.5])
+        stage.drop_checkpoints()
+        assert (folder / "checkpoints").exists()
+
+
 @contextmanager
-def _stage(out):
+def _stage(out, *arguments):
     """The search of a sweep of one arm that has not started."""
-    plan = make_plan(compose([*TINY, f"out={out}", "arms=[topk]", "controls=[]"]))
+    plan = make_plan(compose([*TINY, f"out={out}", "arms=[topk]", "controls=[]", *arguments]))
     out.mkdir()
     with open_storage(None, out) as storage:
         (stage,) = search_stages(plan, storage, nullcontext)

@@ -186,7 +186,7 @@ def calls_of(net, given):
         ),
         ("cgc", ["moe.num_experts=4", "router.k=4"], r"k=4 is invalid: expected .*3"),
         ("mmoe", ["expert=gru"], r"rows are \(L, D\), but this model gives samples of shape \(8,"),
-        ("mmoe", ["expert=conv"], r"rows are \(D, H, W\), but this model"),
+        ("mmoe", ["expert=conv"], r"rows are \(D, H, W\), but task\.model=vit"),
     ],
 )
 def test_what_does_not_fit_is_named(wiring, overrides, message):

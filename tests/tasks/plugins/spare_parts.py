@@ -1,6 +1,7 @@
 """Parts from outside the project, named ``spare_parts:Class`` in the tests."""
 
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from experts.mlp import MLP
@@ -66,3 +67,39 @@ class Bursting(MLP):
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
         self.passes += 1
         return super().forward(rows, load, mask) * (1.0 if self.passes < 5 else torch.inf)
+
+
+def halved(done: float) -> float:
+    """A schedule: half the rate after half of the steps."""
+    return 0.5 if done >= 0.5 else 1.0
+
+
+class Flat:
+    """A schedule with an option."""
+
+    def __init__(self, *, level: float) -> None:
+        self.level = level
+
+    def __call__(self, done: float) -> float:
+        return self.level
+
+
+class Counting(Callback):
+    """A callback with an option and a state: batches, and the last accuracy in validation."""
+
+    def __init__(self, *, step: int = 1) -> None:
+        self.step = step
+        self.batches = 0
+        self.accuracy = -1.0
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self.batches += self.step
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.accuracy = float(trainer.callback_metrics["val/accuracy"])
+
+    def state_dict(self) -> dict[str, float]:
+        return {"batches": self.batches, "accuracy": self.accuracy}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.batches, self.accuracy = state["batches"], state["accuracy"]

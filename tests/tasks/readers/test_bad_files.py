@@ -11,10 +11,6 @@ from tasks.readers import (
     ImageSource,
     TableSource,
     TextSource,
-    read_corpus,
-    read_images,
-    read_table,
-    read_texts,
 )
 
 from .files import (
@@ -35,24 +31,24 @@ LABELS = [0, 1] * 10
 TWO = np.array(LABELS, np.uint8)
 
 
-def message(read, source) -> str:
+def message(source) -> str:
     with pytest.raises(DataError) as error:
-        read(source)
+        source.read()
     return str(error.value)
 
 
 def refused_texts(path, **options) -> str:
-    return message(read_texts, TextSource(path=str(path), **options))
+    return message(TextSource(path=str(path), **options))
 
 
 def refused_images(path, **options) -> str:
-    return message(read_images, ImageSource(path=str(path), **options))
+    return message(ImageSource(path=str(path), **options))
 
 
 def refused_table(path, **options) -> str:
     targets = {"t": {"column": "label"}}
     given = {"path": str(path), "numeric": ["age"], "targets": targets, **options}
-    return message(read_table, TableSource(**given))
+    return message(TableSource(**given))
 
 
 def check(text: str, *fragments: str) -> None:
@@ -63,15 +59,12 @@ def check(text: str, *fragments: str) -> None:
 # ---- paths ----
 
 
-@pytest.mark.parametrize(
-    ("read", "kind"),
-    [(read_texts, TextSource), (read_images, ImageSource), (read_corpus, CorpusSource)],
-)
-def test_path_that_does_not_exist(tmp_path, read, kind):
+@pytest.mark.parametrize("kind", [TextSource, ImageSource, CorpusSource])
+def test_path_that_does_not_exist(tmp_path, kind):
     write(tmp_path / "reviews" / "train.csv", TEXTS)
-    text = message(read, kind(path=str(tmp_path / "reviws" / "train.csv")))
+    text = message(kind(path=str(tmp_path / "reviws" / "train.csv")))
     check(text, "task.data.path=", "no such file or folder", f"mean {tmp_path / 'reviews'}?")
-    text = message(read, kind(path=str(tmp_path / "reviews" / "qqq")))
+    text = message(kind(path=str(tmp_path / "reviews" / "qqq")))
     check(text, "no such file or folder", "holds train.csv")
 
 
@@ -115,7 +108,7 @@ def test_suffix_that_tells_nothing(tmp_path):
 def test_format_that_does_not_exist(tmp_path):
     path = write(tmp_path / "a.csv", TEXTS)
     with pytest.raises(ValueError, match=r"task\.data\.format=cvs: unknown; did you mean 'csv'"):
-        read_texts(TextSource(path=str(path), format="cvs"))
+        TextSource(path=str(path), format="cvs").read()
 
 
 # ---- damaged files ----
@@ -154,7 +147,7 @@ def test_gzip_that_grows(tmp_path):
     text = TEXTS + "z,a\n" * 100_000
     path = write(tmp_path / "a.csv.gz", text)
     check(refused_texts(path), "a.csv.gz: its", "over 200 times", "decompress it")
-    assert read_texts(TextSource(path=str(write(tmp_path / "a.csv", text)))).train
+    assert TextSource(path=str(write(tmp_path / "a.csv", text))).read().train
 
 
 @pytest.mark.usefixtures("little_growth")

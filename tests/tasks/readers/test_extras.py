@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tasks.readers
-from tasks.readers import DataError, ImageSource, TextSource, read_images, read_texts
+from tasks.readers import DataError, ImageSource, TextSource
 
 from .files import encoded, pixels, write, write_parquet
 
@@ -29,7 +29,7 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     with pytest.raises(
         DataError, match=r"a\.parquet: needs pyarrow; pip install 'switchyard-moe\[data\]'"
     ):
-        read_texts(TextSource(path=str(path)))
+        TextSource(path=str(path)).read()
 
 
 def test_images_without_pillow(tmp_path, monkeypatch):
@@ -38,7 +38,7 @@ def test_images_without_pillow(tmp_path, monkeypatch):
     with pytest.raises(
         DataError, match=r"1\.png: needs pillow; pip install 'switchyard-moe\[data\]'"
     ):
-        read_images(ImageSource(path=str(tmp_path)))
+        ImageSource(path=str(tmp_path)).read()
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)

@@ -14,9 +14,6 @@ from tasks.readers import (
     DataError,
     ImageSource,
     TextSource,
-    read_corpus,
-    read_images,
-    read_texts,
 )
 
 from .files import arrow, encoded, pixels
@@ -59,7 +56,7 @@ def texts(rows, first=0):
 
 def test_texts(hub):
     hub["tweets", "en"] = {"train": texts(20), "validation": texts(4, 20), "test": texts(6, 24)}
-    found = read_texts(TextSource(hub="tweets:en"))
+    found = TextSource(hub="tweets:en").read()
     assert found.name == "tweets:en"
     assert found.train.classes == ("no", "yes")
     assert found.val.texts == [b"t20", b"t21", b"t22", b"t23"]
@@ -68,7 +65,7 @@ def test_texts(hub):
 
 def test_splits_that_are_missing(hub):
     hub["tweets", None] = {"train": texts(40), "unsupervised": texts(2)}
-    found = read_texts(TextSource(hub="tweets"))
+    found = TextSource(hub="tweets").read()
     assert [len(p.texts) for p in (found.train, found.val, found.test)] == [32, 4, 4]
 
 
@@ -76,30 +73,30 @@ def test_images(hub):
     images = pixels(20, 6, 5)
     cells = [{"bytes": encoded(image), "path": None} for image in images]
     hub["digits", None] = {"train": arrow({"image": cells, "fine_label": [0, 1] * 10})}
-    found = read_images(ImageSource(hub="digits"))
+    found = ImageSource(hub="digits").read()
     assert {x.numpy().tobytes() for x in found.train.x} < {image.tobytes() for image in images}
 
 
 def test_corpus(hub):
     hub["wiki", None] = {"train": texts(10), "validation": texts(2), "test": texts(2)}
-    found = read_corpus(CorpusSource(hub="wiki"))
+    found = CorpusSource(hub="wiki").read()
     assert found.val.numpy().tobytes() == b"t0\nt1"
     with pytest.raises(DataError, match=r"task\.data\.hub=wiki, split train: no column 'page'"):
-        read_corpus(CorpusSource(hub="wiki", text="page"))
+        CorpusSource(hub="wiki", text="page").read()
 
 
 def test_corpus_of_what_is_no_text(hub):
     hub["wiki", None] = {"train": arrow({"text": ["a", "", None], "label": [0, 1, 0]})}
     with pytest.raises(DataError, match="split train, row 3: NoneType where text belongs"):
-        read_corpus(CorpusSource(hub="wiki"))
+        CorpusSource(hub="wiki").read()
     with pytest.raises(DataError, match="row 1: int where text belongs; name the column"):
-        read_corpus(CorpusSource(hub="wiki", text="label"))
+        CorpusSource(hub="wiki", text="label").read()
 
 
 def test_hash_is_of_the_values(hub):
     hub["a", None] = hub["b", None] = {"train": texts(40)}
     hub["c", None] = {"train": texts(40, first=1)}
-    sums = [read_texts(TextSource(hub=name)).sha256 for name in "abc"]
+    sums = [TextSource(hub=name).read().sha256 for name in "abc"]
     assert sums[0] == sums[1] != sums[2]
 
 
@@ -107,12 +104,12 @@ def test_bad_row(hub):
     table = arrow({"text": ["a", "", "b"], "label": [0, 1, 0]})
     hub["tweets", None] = {"train": table}
     with pytest.raises(DataError, match=r"task\.data\.hub=tweets, split train, row 2: the text is"):
-        read_texts(TextSource(hub="tweets"))
+        TextSource(hub="tweets").read()
 
 
 def test_name_that_does_not_exist(hub):
     with pytest.raises(DataError) as error:
-        read_texts(TextSource(hub="twets"))
+        TextSource(hub="twets").read()
     message = str(error.value)
     assert message.startswith("task.data.hub=twets: cannot be loaded (FileNotFoundError: Dataset")
     assert "check the name" in message
@@ -122,14 +119,14 @@ def test_name_that_does_not_exist(hub):
 def test_no_training_split(hub):
     hub["tweets", None] = {"test": texts(10)}
     with pytest.raises(DataError, match=r"task\.data\.hub=tweets: has no split train but test"):
-        read_texts(TextSource(hub="tweets"))
+        TextSource(hub="tweets").read()
 
 
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("asked the network"))
     with pytest.raises(DataError) as error:
-        read_texts(TextSource(hub="tweets"))
+        TextSource(hub="tweets").read()
     wanted = "task.data.hub=tweets: needs datasets; pip install 'switchyard-moe[hub]'"
     assert str(error.value) == wanted
 
@@ -150,7 +147,7 @@ def test_without_network(online, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", no_name)
     with pytest.raises(DataError) as error:
-        read_texts(TextSource(hub="tweets"))
+        TextSource(hub="tweets").read()
     message = str(error.value)
     assert message.startswith("task.data.hub=tweets: http://hub.example cannot be reached")
     assert "HF_HUB_OFFLINE=1" in message
@@ -168,7 +165,7 @@ def test_name_look_up_that_hangs(online, monkeypatch):
     monkeypatch.setattr("tasks.readers.hub._SECONDS", 0.1)
     start = time.monotonic()
     with pytest.raises(DataError, match="cannot be reached"):
-        read_texts(TextSource(hub="tweets"))
+        TextSource(hub="tweets").read()
     assert time.monotonic() - start < 30
     done.set()
 
@@ -187,5 +184,5 @@ def test_with_network(online, monkeypatch, status):
         serving = threading.Thread(target=answer)
         serving.start()
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
-        assert len(read_texts(TextSource(hub="tweets")).train.texts) == 32
+        assert len(TextSource(hub="tweets").read().train.texts) == 32
         serving.join()

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tasks.readers import ImageSource, Splits, read_images
+from tasks.readers import ImageSource, Splits
 
 from .files import encoded, pixels, write, write_idx, write_parquet
 
@@ -15,7 +15,7 @@ GRAY, COLOUR = (6, 5), (6, 5, 3)
 
 
 def read(path, **options) -> Splits:
-    return read_images(ImageSource(path=str(path), **options))
+    return ImageSource(path=str(path), **options).read()
 
 
 def everything(splits) -> set:

@@ -11,10 +11,6 @@ from tasks.readers import (
     ImageSource,
     TableSource,
     TextSource,
-    read_corpus,
-    read_images,
-    read_table,
-    read_texts,
 )
 
 from .files import real
@@ -28,7 +24,7 @@ def test_cifar10(tmp_path):
     path = real("cifar10/test.parquet")
     part = pq.read_table(path).slice(0, 500)
     pq.write_table(part, tmp_path / "part.parquet")
-    found = read_images(ImageSource(path=str(tmp_path)))
+    found = ImageSource(path=str(tmp_path)).read()
     assert found.train.x.shape[1:] == (3, 32, 32)
     assert found.train.classes[:3] == ("airplane", "automobile", "bird")
     labels = torch.cat([found.train.y, found.val.y, found.test.y])
@@ -38,7 +34,7 @@ def test_cifar10(tmp_path):
 
 def test_tweets():
     path = real("tweet_sentiment_multilingual")
-    found = read_texts(TextSource(path=path, group="language"))
+    found = TextSource(path=path, group="language").read()
     assert [len(p.texts) for p in (found.train, found.val, found.test)] == [14712, 2592, 6960]
     assert found.train.classes == ("negative", "neutral", "positive")
     assert found.train.groups[0] == "arabic"
@@ -55,17 +51,15 @@ def test_census_income():
         "never_married": {"column": "c8", "kind": "binary", "positive": "Never married"},
     }
     skip = {*NUMERIC, "c8", "c25", "c42"}  # c25 is the instance weight
-    found = read_table(
-        TableSource(
-            path=path,
-            columns=CENSUS,
-            numeric=NUMERIC,
-            categorical=[name for name in CENSUS if name not in skip],
-            targets=targets,
-            val=0.09,
-            rows=80_000,
-        )
-    )
+    found = TableSource(
+        path=path,
+        columns=CENSUS,
+        numeric=NUMERIC,
+        categorical=[name for name in CENSUS if name not in skip],
+        targets=targets,
+        val=0.09,
+        rows=80_000,
+    ).read()
     train, test = found.train, found.test
     assert found.sha256 == "5ac4cacd3ca9f1ecb10de1a0a41e4ac68fdc419e3fec190f5c0c6cc03b2ea659"
     assert train.categorical.shape == (80_000, 32)
@@ -79,7 +73,7 @@ def test_census_income():
 
 def test_tiny_shakespeare():
     path = real("tiny_shakespeare")
-    found = read_corpus(CorpusSource(path=path))
+    found = CorpusSource(path=path).read()
     content = (Path(path) / "input.txt").read_bytes()
     joined = torch.cat([found.train, found.val, found.test])
     assert joined.numpy().tobytes() == content

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks.readers import Splits, TableSource, read_table
+from tasks.readers import Splits, TableSource
 
 from .files import lines, write, write_parquet
 
@@ -19,7 +19,7 @@ def read(path, **options) -> Splits:
         "numeric": ["age", "pay"],
         "targets": {"rich": {"column": "rich", "kind": "binary", "positive": "yes"}},
     }
-    return read_table(TableSource(**{"path": str(path), **given, **options}))
+    return TableSource(**{"path": str(path), **given, **options}).read()
 
 
 def split(tmp_path, train: str, val: str, test: str, header: str = HEADER, suffix: str = "csv"):

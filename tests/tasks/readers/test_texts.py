@@ -6,7 +6,7 @@ import hashlib
 import pyarrow as pa
 import pytest
 
-from tasks.readers import Splits, TextSource, read_texts
+from tasks.readers import Splits, TextSource
 
 from .files import arrow, lines, write, write_parquet
 
@@ -22,7 +22,7 @@ ODD = [
 
 
 def read(path, **options) -> Splits:
-    return read_texts(TextSource(path=str(path), **options))
+    return TextSource(path=str(path), **options).read()
 
 
 def everything(splits) -> list:

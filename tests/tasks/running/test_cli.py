@@ -10,15 +10,16 @@ from rich.console import Console
 
 import experts
 import routers
-from tasks import TASKS, compose, experiments, main, to_yaml
+from tasks import OPTIMIZERS, SCHEDULES, TASKS, compose, experiments, main, to_yaml
 from tasks.running.result import print_result
 
 from ..cases import NARROW, TINY, result_of, rows_of, signal_at, train
 
 
 @pytest.fixture
-def shown(capsys):
+def shown(capsys, monkeypatch):
     """Runs a command that must succeed and returns what it prints."""
+    monkeypatch.setattr("tasks.running.run.load_warning", list)  # of other processes
 
     def run(*arguments):
         assert main(arguments) == 0
@@ -74,6 +75,8 @@ def test_list(shown):
         *TASKS.available(),
         *routers.LOSSES.available(),
         *routers.GATES.available(),
+        *OPTIMIZERS.available(),
+        *SCHEDULES.available(),
         *experiments(),
     ]
     lines = {line.split()[0] for line in text.splitlines() if line.startswith("  ")}
@@ -82,10 +85,11 @@ def test_list(shown):
 
 def test_cfg(shown, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    printed = OmegaConf.create(shown("--cfg", "router=expert_choice", "optimizer.lr=1e-4"))
-    expected = OmegaConf.structured(compose(["router=expert_choice", "optimizer.lr=1e-4"]))
-    assert {**expected.trainer} == {**printed.trainer, "lightning": {}}
-    assert {**expected, "trainer": None} == {**printed, "trainer": None}
+    settings = ("router=expert_choice", "optimizer.lr=1e-4", "trainer.threads=1")
+    printed = OmegaConf.create(shown("--cfg", *settings))
+    expected = OmegaConf.structured(compose(settings))
+    printed.trainer.lightning, printed.optimizer.options, printed.auto = {}, {}, []
+    assert expected == printed
     assert not list(tmp_path.iterdir())
 
 
@@ -209,10 +213,11 @@ def test_lines_where_there_is_no_terminal(shown, tmp_path):
     out = tmp_path / "run"
     text = shown(*TINY, NARROW, f"out={out}", *LINES, *epochs)
     data, model, training, *validations = text[: text.index("digits · topk")].splitlines()
-    assert data == (
-        "data: digits, 1,257 train, 180 val, 360 test samples (splits as given); labels: class (10)"
-    )
     result = result_of(out)
+    assert data == (
+        "data: digits, 1,257 train, 180 val, 360 test samples (splits as given); "
+        f"labels: class (10); sha256 {result['data']['sha256'][:12]}"
+    )
     compute = result["compute"]
     assert model.startswith(f"model: digits, vit, topk, mlp, {compute['parameters']:,} parameters")
     active = int(re.search(r"about ([\d,]+) active", model)[1].replace(",", ""))
@@ -232,13 +237,19 @@ def test_lines_where_there_is_no_terminal(shown, tmp_path):
         assert re.search(r"dead experts \d+, [\d,]+ samples per second, \d:\d\d:\d\d left$", line)
 
 
-def test_lines_of_a_long_epoch_estimate_the_time(shown, tmp_path, monkeypatch):
-    monkeypatch.setattr("tasks.training.progress.ESTIMATE_SECONDS", 0)
-    text = shown(*TINY, NARROW, f"out={tmp_path / 'run'}", *LINES)
-    _, estimate, *rest = text[text.index("training: ") : text.index("digits ·")].splitlines()
-    assert estimate.startswith("epoch 1, step 1: ")
-    assert estimate.endswith(" left, without validations")
-    assert len(rest) == 1
+def test_the_time_is_expected_from_the_first_steps(shown, tmp_path, monkeypatch):
+    """A step and a validation take a second of this clock, and only steps are timed."""
+    seconds = iter(range(1000))
+    clock = SimpleNamespace(monotonic=lambda: next(seconds))
+    monkeypatch.setattr("tasks.training.progress.time", clock)
+    epochs = ("trainer.max_epochs=5", "trainer.max_steps=20")
+    text = shown(*TINY, NARROW, f"out={tmp_path / 'run'}", *LINES, *epochs)
+    expected = [line for line in text.splitlines() if line.startswith("expected time: ")]
+    [line] = expected
+    assert line.endswith(" with validations and test, 1.000 s a batch")
+    steps_left, validations_left = 20 - 8, 12 / 4 + 1
+    whole = int(line.split(":")[3][:2])  # seconds
+    assert whole >= steps_left + 0.4 * validations_left
 
 
 def test_lines_of_a_resumed_run(shown, capsys, tmp_path):

@@ -8,11 +8,10 @@ import experts
 from experts.accounting.flops import _UNCOUNTED
 from tasks import Run, compose
 from tasks.assembly.dense_control import CONTROLS
-from tasks.config.compose import load_yaml
 from tasks.loading.batches import InOrder
 
 from ...router_samples import layout, one_of_each, traits
-from ..cases import NARROW, ROUTERS, TINY, checkpoint_of, train_any
+from ..cases import NARROW, ROUTERS, TINY
 
 pytestmark = pytest.mark.usefixtures("unpadded")
 
@@ -36,10 +35,8 @@ def options_for(bank):
     return [f"expert={bank}", *narrow, *model]
 
 
-def measured(out):
-    """FLOPs of the trained model on every test sample, in the batches it was evaluated in."""
-    run = Run(compose([], base=load_yaml(out / "config.yaml")))
-    run.module.load_state_dict(checkpoint_of(out)["state_dict"])
+def measured(run):
+    """FLOPs of the model on every test sample, in the batches it was evaluated in."""
     module = run.module.eval()
     counter = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
     with torch.no_grad(), counter:
@@ -48,16 +45,15 @@ def measured(out):
     return counter.get_total_flops()
 
 
-def assert_exact(out, result):
+def assert_exact(run, result):
     flops = result["compute"]["flops_per_item"] * 360
-    assert round(flops) == measured(out)
+    assert round(flops) == measured(run)
     assert flops == pytest.approx(round(flops), abs=1e-3)
 
 
 @pytest.mark.parametrize("bank", experts.available())
-def test_flops_of_every_bank(tmp_path, bank):
-    result = train_bank(tmp_path / "run", bank, "trainer.max_steps=3")
-    assert_exact(tmp_path / "run", result)
+def test_flops_of_every_bank(bank):
+    assert_exact(*evaluate(bank))
 
 
 @pytest.mark.parametrize(
@@ -70,13 +66,15 @@ def test_flops_of_every_bank(tmp_path, bank):
     ],
     ids=str,
 )
-def test_flops_of_routers_are_those_of_their_gates(tmp_path, settings, gates):
-    compute = train_bank(tmp_path / "run", "mlp", *settings, "trainer.max_steps=1")["compute"]
+def test_flops_of_routers_are_those_of_their_gates(settings, gates):
+    compute = evaluate("mlp", *settings)[1]["compute"]
     assert compute["router_flops_per_item"] == DEPTH * TOKENS * 2 * DIM * EXPERTS * gates
 
 
-def train_bank(out, bank, *overrides):
-    return train_any(out, *options_for(bank), *overrides)
+def evaluate(bank, *overrides):
+    """A run of a small untrained model, and what its result would hold."""
+    run = Run(compose([*TINY, *options_for(bank), *overrides]))
+    return run, run.test()
 
 
 @pytest.mark.parametrize(
@@ -86,25 +84,22 @@ def train_bank(out, bank, *overrides):
         *(("conv", router) for router in one_of_each(layout, lambda name: name in ROUTERS)),
     ],
 )
-def test_flops_of_every_router(tmp_path, bank, router):
-    result = train_bank(tmp_path / "run", bank, f"router={router}", "trainer.max_steps=1")
-    assert_exact(tmp_path / "run", result)
+def test_flops_of_every_router(bank, router):
+    assert_exact(*evaluate(bank, f"router={router}"))
 
 
-def test_flops_of_a_gate_that_looks_at_the_batch(tmp_path):
-    result = train_bank(tmp_path / "run", "conv", "router.gate=attention", "trainer.max_steps=1")
-    assert_exact(tmp_path / "run", result)
+def test_flops_of_a_gate_that_looks_at_the_batch():
+    assert_exact(*evaluate("conv", "router.gate=attention"))
 
 
 @pytest.mark.parametrize("settings", LIMITED, ids=" ".join)
-def test_flops_of_other_settings(tmp_path, settings):
+def test_flops_of_other_settings(settings):
     router, *rest = settings
-    result = train_bank(tmp_path / "run", "mlp", f"router={router}", *rest, "trainer.max_steps=1")
-    assert_exact(tmp_path / "run", result)
+    assert_exact(*evaluate("mlp", f"router={router}", *rest))
 
 
-def test_parameters_by_hand(tmp_path):
-    compute = train_bank(tmp_path / "run", "mlp", "trainer.max_steps=1")["compute"]
+def test_parameters_by_hand():
+    compute = evaluate("mlp")[1]["compute"]
     router = EXPERTS * DIM
     expert = 2 * DIM * HIDDEN
     norm = 2 * DIM
@@ -117,17 +112,15 @@ def test_parameters_by_hand(tmp_path):
     assert compute["active_parameters"] == total - DEPTH * expert * 6  # 2 of 8 work
 
 
-def test_dropped_and_shared_experts_count_as_active_for_what_they_do(tmp_path):
-    compute = train_bank(
-        tmp_path / "run", "mlp", "router=soft_moe", "moe.shared=1", "trainer.max_steps=1"
-    )["compute"]
+def test_dropped_and_shared_experts_count_as_active_for_what_they_do():
+    compute = evaluate("mlp", "router=soft_moe", "moe.shared=1")[1]["compute"]
     assert compute["active_parameters"] == compute["parameters"]
 
 
 @pytest.mark.parametrize("bank", ["mlp", "glu"])
-def test_dense_control_of_equal_flops(tmp_path, bank):
-    routed = train_bank(tmp_path / "routed", bank, "trainer.max_steps=1")
-    dense = train_bank(tmp_path / "dense", bank, "moe.control=iso_flop", "trainer.max_steps=1")
+def test_dense_control_of_equal_flops(bank):
+    routed = evaluate(bank)[1]
+    run, dense = evaluate(bank, "moe.control=iso_flop")
     gap = dense["compute"]["flops_per_item"] - routed["compute"]["flops_per_item"]
     matrices = {"mlp": 2, "glu": 3}[bank]
     unit = 2 * matrices * DIM * TOKENS  # FLOPs of one hidden unit on one image
@@ -136,13 +129,12 @@ def test_dense_control_of_equal_flops(tmp_path, bank):
     assert dense["matched_to"] == "topk"
     assert routed["matched_to"] is None
     assert all(len(layer["load"]) == 1 for layer in dense["layers"])
-    assert_exact(tmp_path / "dense", dense)
+    assert_exact(run, dense)
 
 
-def test_dense_control_of_equal_parameters(tmp_path):
-    routed = train_bank(tmp_path / "routed", "mlp", "trainer.max_steps=1")
-    dense = train_bank(
-        tmp_path / "dense", "mlp", "moe.control=iso_parameter", "trainer.max_steps=1"
+def test_dense_control_of_equal_parameters():
+    routed, dense = (
+        evaluate("mlp", *control)[1] for control in ([], ["moe.control=iso_parameter"])
     )
     gap = dense["compute"]["parameters"] - routed["compute"]["parameters"]
     assert abs(gap) <= DEPTH * 2 * DIM

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from routers import OptionError
 from tasks import DivergedError, RankDiedError, StoppedError, main
-from tasks.loading.batches import Batches, InOrder, Rank, mix_seed
+from tasks.loading.batches import Batches, InOrder, Rank
+from tasks.loading.seeds import mix_seed
 from tasks.running.launch import Job, RankError, Worker, _start, _supervise
 from tasks.training.callbacks import Reseed
 from tasks.training.devices import COUNTS, check_devices
@@ -186,7 +187,8 @@ def test_stopped_in_every_way_it_is_the_run_that_never_stopped(tmp_path, capfd):
     with meanwhile(ask):
         assert main([f"resume={out}"]) == 128 + signal.SIGTERM
     assert capfd.readouterr().err == (
-        f"stopped by SIGTERM; resume with: python -m tasks resume={out}\n"
+        "stopped by SIGTERM (before its first validation); "
+        f"resume with: python -m tasks resume={out}\n"
     )
     assert not ranks_of(out)
     assert checkpoint_of(out)["global_step"] > 0

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from contextlib import ExitStack
+from importlib import import_module
 
 import pytest
 
@@ -16,6 +17,7 @@ from ..cases import TINY, main
 def system(request, monkeypatch):
     """A system with fcntl, and one without."""
     if request.param == "filelock":
+        import_module("filelock")  # it looks for fcntl itself
         monkeypatch.setattr(module, "find_spec", lambda name: None)
         monkeypatch.setitem(sys.modules, "fcntl", None)
     return request.param

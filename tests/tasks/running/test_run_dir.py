@@ -48,7 +48,7 @@ def test_files(run):
     left = {path.relative_to(run).as_posix() for path in run.iterdir()}
     kept = {"config.yaml", "command.txt", "metrics.csv", "checkpoints", "result.json"}
     assert kept | {"confusion.csv", "tensorboard", "lock"} == left
-    assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
 def test_result(run):

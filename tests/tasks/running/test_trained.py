@@ -67,6 +67,10 @@ def test_a_folder_without_a_valid_run_is_refused(trained, tmp_path):
     shutil.copy(trained / "config.yaml", tmp_path)
     with pytest.raises(ConfigError, match=r"last\.ckpt is missing.*train first"):
         tasks.load(tmp_path)
+    (tmp_path / "result.json").touch()  # of a sweep with checkpoints=none
+    with pytest.raises(ConfigError, match=r"last\.ckpt is missing.*train again .*command\.txt"):
+        tasks.load(tmp_path)
+    (tmp_path / "result.json").unlink()
     checkpoint = tmp_path / "checkpoints" / "last.ckpt"
     checkpoint.parent.mkdir()
     checkpoint.write_bytes((trained / "checkpoints" / "last.ckpt").read_bytes()[:-100])

@@ -243,7 +243,7 @@ def test_export_needs_its_library_and_a_finished_run(digits, tmp_path, capsys, m
     assert main(["export", str(digits), f"out={tmp_path / 'model'}"]) == 2
     assert "pip install 'switchyard-moe[export]'" in capsys.readouterr().err
     assert main(["export", str(digits), f"out={tmp_path / 'model'}", "router.k=1"]) == 2
-    assert "router.k=1: export takes no key but out" in capsys.readouterr().err
+    assert "router.k=1: export takes no key but checkpoint and out" in capsys.readouterr().err
     (tmp_path / "config.yaml").write_text((digits / "config.yaml").read_text())
     assert main(["export", str(tmp_path), f"out={tmp_path / 'model'}"]) == 2
     assert "is not finished" in capsys.readouterr().err

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torchmetrics import Metric
 
+from experts import Adaptation
 from routers import Routing
 from tasks import RoutedModule, Run, compose
-from tasks.training.adaptation import Adaptation
 
 from ..cases import NARROW, TINY, assert_same, checkpoint_of, result_of, rows_of, train
 

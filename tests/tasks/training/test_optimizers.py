@@ -6,15 +6,23 @@ import pytest
 import torch
 from torch import nn
 
+from tasks import main
 from tasks.config.schema import OptimizerConfig
-from tasks.training.optimizers import OPTIMIZERS, build_optimizer, learning_rate_factor
+from tasks.training.muon import Muon
+from tasks.training.optimizers import (
+    OPTIMIZERS,
+    build_optimizer,
+    check_optimizer,
+    learning_rate_factor,
+)
+from tasks.training.schedules import SCHEDULES, build_schedule
 
-from ..cases import rows_of, train
+from ..cases import NARROW, TINY, assert_same_run, checkpoint_of, rows_of, signal_at, train
 
 
 def factors(schedule, warmup, total=10):
-    config = OptimizerConfig("adamw", 1.0, 0.0, warmup, schedule)
-    return [learning_rate_factor(config, total, step) for step in range(total + 1)]
+    function = build_schedule(schedule)
+    return [learning_rate_factor(function, warmup, total, step) for step in range(total + 1)]
 
 
 def test_warm_up_then_cosine():
@@ -31,7 +39,7 @@ def test_constant():
     assert factors("constant", 0.5) == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 1, 1, 1])
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("total", [1, 2, 3])
 def test_short_trainings(schedule, total):
     found = factors(schedule, 0.9, total)
@@ -40,16 +48,15 @@ def test_short_trainings(schedule, total):
 
 
 def test_never_below_zero_after_the_end():
-    config = OptimizerConfig("adamw", 1.0, 0.0, 0.0, "linear")
-    assert learning_rate_factor(config, 10, 25) == 0
+    assert learning_rate_factor(build_schedule("linear"), 0.0, 10, 25) == 0
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", sorted({*OPTIMIZERS} - {"rprop"}))  # which has no decay
 def test_vectors_do_not_decay(name):
-    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3))
-    frozen = nn.Parameter(torch.ones(2, 2), requires_grad=False)
+    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nn.Linear(2, 2).requires_grad_(False))
     config = OptimizerConfig(name, 0.1, 0.5, 0.0, "constant")
-    optimizer = build_optimizer(config, [*model.parameters(), frozen])
+    check_optimizer(config)
+    optimizer = build_optimizer(config, model)
     decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     assert decay == {
         id(model[0].weight): 0.5,
@@ -92,3 +99,96 @@ def test_schedule_spans_the_epochs(tmp_path):
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
     assert float(rows[-1]["lr"]) == 0
     assert all(row["train/loss"] for row in rows)
+
+
+def test_schedules_from_outside():
+    """A function, a class with options, and options of a schedule of ours."""
+    assert build_schedule("spare_parts:halved")(0.5) == 0.5
+    assert build_schedule({"name": "spare_parts:Flat", "level": 0.25})(0.5) == 0.25
+    assert factors({"name": "step", "at": [0.5], "factor": 0.5}, 0.0, 4) == [1, 1, 0.5, 0.5, 0.5]
+
+
+def test_muon_is_that_of_torch_for_each_matrix_of_a_stack():
+    torch.manual_seed(0)
+    stack, bias = nn.Parameter(torch.randn(2, 4, 3)), nn.Parameter(torch.randn(3))
+    alone = [nn.Parameter(each.clone()) for each in stack.detach()]
+    other = nn.Parameter(bias.detach().clone())
+    ours = Muon([{"params": [("up", stack), ("bias", bias)]}], lr=0.1)
+    muon = torch.optim.Muon(alone, lr=0.1, adjust_lr_fn="match_rms_adamw")
+    adamw = torch.optim.AdamW([other], lr=0.1, weight_decay=0.1)
+    for _ in range(3):
+        stack.grad, bias.grad, other.grad = torch.randn(2, 4, 3), torch.ones(3), torch.ones(3)
+        for each, gradient in zip(alone, stack.grad, strict=True):
+            each.grad = gradient.clone()
+        for optimizer in (ours, muon, adamw):
+            optimizer.step()
+    assert torch.equal(stack, torch.stack([*alone]))
+    torch.testing.assert_close(bias, other)
+
+
+def test_groups_and_freeze(tmp_path):
+    """Rates and decay by group, and exact resume."""
+    groups = "{router: {lr: 0.5}, backbone.head: {lr: 0.25, weight_decay: 0}, '*.bias': {lr: 0.1}}"
+    settings = [
+        "optimizer.name=muon",
+        f"optimizer.groups={groups}",
+        "optimizer.momentum=0.9",
+        "optimizer.warmup=0",
+        "optimizer.schedule={name: linear, floor: 0.5}",
+        "freeze=[backbone.embed]",
+        "trainer.log_every_n_steps=6",
+    ]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(whole, *settings)
+    with signal_at(3):
+        assert main([*TINY, NARROW, f"out={cut}", *settings]) == 130
+    assert main([f"resume={cut}"]) == 0
+    assert_same_run(whole, cut)
+
+    (row,) = [row for row in rows_of(whole) if row["lr"]]
+    assert [float(row[f"lr/{name}"]) for name in ("router", "backbone.head", "*.bias")] == [
+        pytest.approx(rate / 2) for rate in (0.5, 0.25, 0.1)
+    ]
+    saved = checkpoint_of(whole)
+    of = {
+        name: g for g in saved["optimizer_states"][0]["param_groups"] for name in g["param_names"]
+    }
+    assert not {"backbone.embed.weight", "backbone.embed.bias"} & of.keys()
+    assert (
+        of["backbone.head.weight"]["weight_decay"] == of["backbone.head.bias"]["weight_decay"] == 0
+    )
+    assert of["backbone.blocks.0.moe.bank.up"]["weight_decay"] == 0.05
+    assert of["backbone.blocks.0.moe.bank.up"]["muon"]
+    assert not of["backbone.head.weight"]["muon"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("optimizer.name=torch:nn", "optimizer.name=torch:nn: "),
+        ("optimizer.name=lbfgs", "optimizer.name=lbfgs: unknown"),
+        ("optimizer.beta=[0.9, 0.9]", "optimizer.beta: unknown; did you mean 'betas'?"),
+        ("optimizer.eps=small", "optimizer.eps=small: expected float, got str"),
+        ("optimizer.betas=[0.9, 1.5]", "optimizer.betas=[0.9, 1.5]: Invalid beta parameter"),
+        ("optimizer.name=rprop", "optimizer.weight_decay=0.05 is invalid: expected 0"),
+        ("optimizer.schedule={name: cosine, flor: 0.1}", "did you mean 'floor'?"),
+        ("optimizer.schedule=spare_parts:Flat", "optimizer.schedule.level: required"),
+        ("optimizer.schedule={name: cosine, floor: -1}", "factors that are finite and >= 0"),
+        ("optimizer.groups={routr: {lr: 1}}", "optimizer.groups.routr: 'routr' selects no"),
+        ("optimizer.groups={backbone.hed: {lr: 1}}", "such as backbone.head"),
+        ("optimizer.groups={router: {rl: 1}}", "optimizer.groups.router.rl: unknown"),
+        ("optimizer.groups={router: {lr: 0}}", "optimizer.groups.router.lr=0 is invalid"),
+        ("optimizer.groups={router: 3}", "optimizer.groups.router=3 is invalid: expected options"),
+        (
+            "optimizer.groups={experts: {lr: 1}, '*.moe.bank.up': {lr: 2}}",
+            "optimizer.groups.*.moe.bank.up: selects only parameters of earlier groups",
+        ),
+        ("freeze=[expert]", "freeze: 'expert' selects no parameter: expected router, experts"),
+        ("freeze=[router, experts, backbone]", "nothing is left to train"),
+        ("freeze=router", "freeze=router: expected list of str"),
+    ],
+)
+def test_refused_before_work(tmp_path, capsys, setting, words):
+    assert main([*TINY, NARROW, f"out={tmp_path / 'run'}", setting]) == 2
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

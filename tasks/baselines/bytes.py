@@ -1,16 +1,24 @@
-"""Byte 5-gram with interpolated Kneser-Ney back-off, a baseline of language models.
-
-python benchmarks/baselines/ngram.py         on the split of task=topics
-python benchmarks/baselines/ngram.py FILE    on a file, split as by task=language_model
-"""
+"""Baseline of language models: a byte 5-gram with interpolated Kneser-Ney back-off."""
 
 import math
-import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from tasks.language_model import LanguageModel
-from tasks.topics import Topics
+from torch import Tensor
+
+from .._task import Baseline
+from ..readers import Splits
+
+
+def byte_ngram(corpus: Splits[Tensor], order: int = 5) -> Baseline:
+    """Bits per byte of the validation and test split, by counts of the training split."""
+    model, scored = _model(_bytes(corpus.train), order), (corpus.val, corpus.test)
+    validation, test = (_bits(model, _bytes(split), order) for split in scored)
+    return Baseline(f"{order}-gram, back-off", validation, test)
+
+
+def _bytes(text: Tensor) -> bytes:
+    return text.numpy().tobytes()
 
 
 def bits_per_byte(train: bytes, test: bytes, order: int = 5) -> float:
@@ -31,7 +39,14 @@ def bits_per_byte(train: bytes, test: bytes, order: int = 5) -> float:
     >>> round(2 ** -bits_per_byte(b"aab", b"xa", order=1), 4)
     0.5564
     """
-    model = [_counted(counts) for counts in _counts(train, order)]
+    return _bits(_model(train, order), test, order)
+
+
+def _model(train: bytes, order: int) -> "list[Model]":
+    return [_counted(counts) for counts in _counts(train, order)]
+
+
+def _bits(model: "Sequence[Model]", test: bytes, order: int) -> float:
     total = 0.0
     for i in range(1, len(test)):
         total -= math.log2(_probability(model, test[max(0, i - order + 1) : i + 1]))
@@ -72,17 +87,3 @@ def _probability(model: Sequence[Model], seen: bytes) -> float:
             discounted = max(counts[gram] - discount, 0)
             value = (discounted + discount * distinct[gram[:-1]] * value) / total
     return value
-
-
-def main(paths: Sequence[str]) -> None:
-    """Print bits per byte of the validation and test splits."""
-    task = LanguageModel(data={"path": paths[0]}) if paths else Topics()
-    corpus = task.corpus()
-    train, val, test = (bytes(part.tolist()) for part in (corpus.train, corpus.val, corpus.test))
-    print(f"{corpus.name}: {len(train):,} bytes to count, {len(test):,} to predict")
-    print(f"validation {bits_per_byte(train, val):.4f} bits per byte")
-    print(f"test       {bits_per_byte(train, test):.4f} bits per byte")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,0 +1,89 @@
+"""Layers with static shapes, for ``torch.export`` and ``torch.compile(fullgraph=True)``."""
+
+import copy
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from routers import ConfigError, Router, Routing
+from routers.blocks import call_hooks
+
+from .._bank import Bank
+from ..dispatch import mix_static
+from .moe import MoE, layer_input
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def static_copy(model: M) -> M:
+    """Copy a model for ``torch.export``, or ``torch.compile`` with ``fullgraph=True``.
+
+    The copy is in evaluation and shares all parameters and buffers. Its ``MoE`` layers run every
+    expert on every item, so that no shape depends on the routing; outputs are the same. This
+    costs ``E / K`` times the work of the engine. In place of a routing a layer returns None.
+
+    Args:
+        model: a model with ``MoE`` layers, or a layer.
+
+    Raises:
+        ConfigError: if a layer has no static form: several gates, a capacity, experts other than
+            ``mlp`` and ``glu``, or a router that declares ``not_static``.
+
+    >>> import experts, routers, torch
+    >>> layer = MoE(routers.build("topk", 8, 4), experts.build("mlp", 8, 4))
+    >>> x = torch.randn(2, 5, 8)
+    >>> exported = torch.export.export(static_copy(layer), (x,)).module()
+    >>> torch.allclose(exported(x)[0], layer.eval()(x)[0], atol=1e-5)
+    True
+    """
+    twin = copy.copy(model)
+    children = model._modules.items()
+    modules = {name: child if child is None else static_copy(child) for name, child in children}
+    twin.__dict__.update(_modules=modules, training=False)
+    return StaticMoE(twin) if isinstance(twin, MoE) else twin  # type: ignore[return-value]
+
+
+class StaticMoE(nn.Module):
+    """An ``MoE`` in evaluation as one traceable graph; ``static_copy`` makes it."""
+
+    def __init__(self, layer: MoE) -> None:
+        super().__init__()
+        self.router, self.bank, self.shared = layer.router, layer.bank, layer.shared
+        self.training = False
+        if type(layer) is not MoE:
+            raise _no_form(type(layer).__name__, "use a layer with one gate")
+        if layer.capacity is not None:
+            raise _no_form(
+                f"capacity={layer.capacity}", "the number of dropped assignments varies; use null"
+            )
+        for router in self.router.modules():
+            if isinstance(router, Router) and router.not_static:
+                raise _no_form(type(router).__name__, router.not_static)
+        for bank in filter(None, (self.bank, self.shared)):
+            name = type(bank).__name__
+            if type(bank).run_even is Bank.run_even:
+                raise _no_form(name, "use experts that implement run_even, such as mlp and glu")
+            if any(call_hooks(bank)) or "forward" in vars(bank):
+                raise _no_form(name, "hooks and a replaced forward expect rows; remove them")
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        mask: Tensor | None = None,
+        ids: Tensor | None = None,
+        task: Tensor | None = None,
+    ) -> tuple[Tensor, None]:
+        """Compute ``y`` as ``MoE`` does, from the same arguments."""
+        if self.training:
+            raise RuntimeError("a static layer is for evaluation: train the layer it is a copy of")
+        given = layer_input(self.bank, x, mask, ids, task)
+        y = mix_static(given.rows, self.router.route(given.items), self.bank)
+        if self.shared is not None:
+            ones = given.items.x.new_ones(given.items.num_items, self.shared.num_experts)
+            y = y + mix_static(given.rows, Routing.by_mask(given.items, ones), self.shared)
+        return y.reshape(given.shape), None
+
+
+def _no_form(what: str, why: str) -> ConfigError:
+    return ConfigError(f"{what} has no static form: {why}")

@@ -1,0 +1,23 @@
+"""Options of a part as words of a command line."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import ConfigError
+
+
+def parse_options(words: Sequence[str]) -> dict[str, Any]:
+    """Options from words ``key=value``; values are read as YAML.
+
+    >>> parse_options(["k=4", "gate=mlp"])
+    {'k': 4, 'gate': 'mlp'}
+    """
+    from omegaconf import OmegaConf
+
+    for text in words:
+        if not text.partition("=")[0].isidentifier() or "=" not in text:
+            raise ConfigError(
+                f"{text} is invalid: expected key=value, an option of the part's constructor"
+            )
+    found: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(words)))
+    return {str(key): value for key, value in found.items()}

@@ -1,0 +1,51 @@
+"""Adaptation in plain PyTorch: one call after which no step is without it."""
+
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from experts import MoE, adapt_on_step
+from routers import ConfigError
+
+from ..cases import DIM, bank_of, router_of
+
+
+def layer_of(router):
+    return MoE(router_of(router), bank_of("mlp"), capacity=0.5).train()
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("router", ["sigmoid", "expert_threshold"])
+def test_every_step_adapts_as_calls_by_hand_do(router, recompute):
+    model, twin = layer_of(router), layer_of(router)
+    optimizers = [torch.optim.SGD(each.parameters(), lr=0.1) for each in (model, twin)]
+    adapt_on_step(optimizers[0], model)
+    for _ in range(2):
+        load, counts = 0, 0
+        for _ in range(2):
+            x = torch.randn(9, DIM, requires_grad=True)
+            args = (model, x)
+            y = checkpoint(*args, use_reentrant=False)[0] if recompute else model(x)[0]
+            y.sum().backward()
+            y, routing = twin(x)
+            y.sum().backward()
+            load = load + routing.requested_load
+            counts = counts + routing.extras.get("counts", 0)
+        model.eval()(x)  # evaluation does not count
+        model.train()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        twin.router.adapt(load)
+        if twin.router.num_counts:
+            twin.router.adapt_from_counts(counts)
+    before = layer_of(router).router.state_dict()
+    state, wanted = model.router.state_dict(), twin.router.state_dict()
+    assert any(not torch.equal(wanted[n], before[n]) for n, _ in twin.router.named_buffers())
+    torch.testing.assert_close(state, wanted)
+
+
+def test_a_model_without_layers_is_refused():
+    model = torch.nn.Linear(2, 2)
+    with pytest.raises(ConfigError, match="no MoE layer"):
+        adapt_on_step(torch.optim.SGD(model.parameters(), lr=0.1), model)
