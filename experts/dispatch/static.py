@@ -36,7 +36,8 @@ def _stacks(bank: Bank) -> list[Tensor]:
 
 def _sum(_: None, x: Tensor, routing: Routing, bank: Bank) -> Tensor:
     out = _outputs(x, bank)
-    return (out * routing.mean_weights.to(out.dtype).unsqueeze(-1)).sum(1)
+    weight = routing.mean_weights.to(out.dtype).unsqueeze(-1)
+    return torch.where(weight != 0, out * weight, 0.0).sum(1)  # an idle expert may overflow
 
 
 def _through_slots(slots: Slots, x: Tensor, routing: Routing, bank: Bank) -> Tensor:

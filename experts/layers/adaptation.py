@@ -66,7 +66,7 @@ def adapt_on_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> Adaptat
     training since the last step, over all ranks; recomputed activations do not count again.
 
     Raises:
-        ConfigError: if the model has no ``MoE`` layer.
+        ConfigError: if the model has no ``MoE`` layer, or its routers adapt already.
 
     >>> import experts, routers
     >>> router = routers.build("sigmoid", 4, 2, k=1, weighting="probability", rate=0.5)
@@ -82,19 +82,32 @@ def adapt_on_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> Adaptat
     layers = [module for module in model.modules() if isinstance(module, MoE)]
     if not layers:
         raise ConfigError("the model has no MoE layer, whose router could adapt")
+    hooks = [hook for layer in layers for hook in layer._forward_hooks.values()]
+    if any(isinstance(hook, _Observer) for hook in hooks):
+        raise ConfigError(
+            "the routers of this model adapt already, after the steps of the optimizer of an "
+            "earlier call; for another optimizer build the model again"
+        )
     adaptation = Adaptation([layer.router for layer in layers])
     adaptation.to(next(model.parameters()).device)
-
-    @uncompiled
-    def observe(layer: MoE, _: Any, output: tuple[Tensor, Routing]) -> None:
-        if layer.training and torch._C._current_graph_task_id() == -1:  # not in a backward pass
-            adaptation.observe_layer(layers.index(layer), output[1])
-
-    for layer in layers:
-        layer.register_forward_hook(observe)
+    for place, layer in enumerate(layers):
+        layer.register_forward_hook(_Observer(adaptation, place))
 
     def finish(*_: Any) -> None:
         adaptation.finish_step()
 
     optimizer.register_step_post_hook(finish)
     return adaptation
+
+
+class _Observer:
+    """A forward hook that counts the load of a layer; a copy of the layer counts for itself."""
+
+    def __init__(self, adaptation: Adaptation, place: int) -> None:
+        self.adaptation = adaptation
+        self.place = place
+
+    @uncompiled
+    def __call__(self, layer: MoE, _: Any, output: tuple[Tensor, Routing]) -> None:
+        if layer.training and torch._C._current_graph_task_id() == -1:  # not in a backward pass
+            self.adaptation.observe_layer(self.place, output[1])

@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import torch
 from torch import nn
 
-from .errors import OptionError, nearest_name, unknown_option
+from .errors import ConfigError, OptionError, nearest_name, unknown_option
 
 _PLURAL = (Sequence, list, tuple)
 
@@ -148,7 +148,7 @@ class ShowsArguments:
                 return init(self, *args, **options)
             call = _signature(init).bind(self, *args, **options)
             call.apply_defaults()
-            self.__dict__["_arguments"] = dict(list(call.arguments.items())[1:])
+            self.__dict__["_arguments"] = _named_arguments(call)
             init(self, *args, **options)
             self.__dict__["_is_built"] = True
             return None
@@ -157,10 +157,11 @@ class ShowsArguments:
 
     def __setattr__(self, name: str, value: Any) -> None:
         held = vars(self)
-        if "_is_built" in held and name in held["_arguments"] and name not in held["_modules"]:
-            _rebuild(self, name, value)
-        else:
+        is_argument = "_is_built" in held and name in held["_arguments"]
+        if not is_argument or name in held.get("_modules", ()):
             super().__setattr__(name, value)
+        elif name not in held or held[name] is not value:
+            _rebuild(self, name, value)
 
     def extra_repr(self) -> str:
         shown = dict(vars(self).get("_arguments", {}))
@@ -182,16 +183,35 @@ def _rebuild(part: Any, name: str, value: Any) -> None:
     hint = _hints(constructor).get(name, Any)
     if not fits_hint(value, hint):
         raise OptionError.about(name, f"={value}: {hint_mismatch(value, hint)}")
-    with torch.device("meta"):
-        old, new = (constructor(**{**arguments, **change}) for change in ({}, {name: value}))
-    is_size = _signature(constructor).parameters[name].default is inspect.Parameter.empty
+    try:
+        with torch.device("meta"):
+            old, new = (constructor(**{**arguments, **change}) for change in ({}, {name: value}))
+    except ConfigError:
+        raise
+    except Exception as error:  # a constructor may read values, which the device meta lacks
+        problem = f"{arguments[name]}, as {constructor.__name__} cannot be checked with another"
+        raise OptionError(name, value, problem, "Build another one") from error
+    parameter = _signature(constructor).parameters.get(name)
+    is_size = parameter is not None and parameter.default is inspect.Parameter.empty
     if is_size or _structure(old) != _structure(new):
         raise OptionError(name, value, f"{arguments[name]}, which is fixed", "Build another one")
     for own, before, after in zip(part.modules(), old.modules(), new.modules(), strict=True):
         for key, held in vars(after).items():
             if not key.startswith("_") and held != vars(before).get(key):
                 own.__dict__[key] = held
-    arguments[name] = value
+    part.__dict__["_arguments"] = {**arguments, name: value}  # copies of the part keep theirs
+
+
+def _named_arguments(call: inspect.BoundArguments) -> dict[str, Any]:
+    """The arguments of a constructor by name, without ``self``; those of ``**options`` too."""
+    found = dict[str, Any]()
+    for parameter in list(call.signature.parameters.values())[1:]:
+        given = call.arguments[parameter.name]
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            found.update(given)
+        elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
+            found[parameter.name] = given
+    return found
 
 
 def _structure(module: nn.Module) -> list[object]:

@@ -19,5 +19,9 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"{text} is invalid: expected key=value, an option of the part's constructor"
             )
-    found: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(words)))
+    try:
+        found: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(words)))
+    except Exception as error:  # of YAML
+        problem = f"{' '.join(words)}: not readable as YAML ({getattr(error, 'problem', error)})"
+        raise ConfigError(f"{problem}; quote text with brackets or a colon") from error
     return {str(key): value for key, value in found.items()}

@@ -97,7 +97,8 @@ def measure(plan: Plan) -> float | None:
     context = trial_context()
     here, there = context.Pipe()
     limit = f"trainer.max_time={{seconds: {MEASURED_SECONDS}}}"
-    overrides = [*run_overrides(plan, arm, arm.overrides, seeds(plan)[0]), limit]
+    quiet = ["trainer.logger=[]", "trainer.callbacks=null"]  # nothing of it should stay
+    overrides = [*run_overrides(plan, arm, arm.overrides, seeds(plan)[0]), *quiet, limit]
     with TemporaryDirectory(prefix="sweep-time-") as name:
         folder = Path(name)
         job = Job(folder / "output.txt", [(folder / "run", overrides)])
@@ -120,12 +121,18 @@ def measure(plan: Plan) -> float | None:
         return extrapolated(arm.run, read_json(result), seconds)
 
 
-def extrapolated(run: Config, result: Mapping[str, Any], seconds: float) -> float:
-    """Seconds of a whole training whose beginning took ``seconds``, with one validation."""
+def extrapolated(run: Config, result: Mapping[str, Any], seconds: float) -> float | None:
+    """Seconds of a whole training whose beginning took ``seconds``, with one validation.
+
+    None if too little of it was trained to say.
+    """
     trainer, rows, compute = run.trainer, result["data"]["rows"], result["compute"]
     speed = compute["items_per_second"]
-    limit, size = trainer.lightning.get("limit_train_batches", 1.0), trainer.batch_size
+    limit, size = trainer.lightning.get("limit_train_batches"), trainer.batch_size
+    limit = 1.0 if limit is None else limit
     epoch = min(rows["train"], limit * (size if isinstance(limit, int) else rows["train"]))
+    if not (epoch and speed):
+        return None
     items = trainer.max_epochs * epoch
     if trainer.max_steps >= 0:
         items = min(items, trainer.max_steps * size * trainer.accumulate_grad_batches)

@@ -114,16 +114,23 @@ def _rates(config: Config, keys: Sequence[str], recipe: dict[str, Any]) -> dict[
     name = config.optimizer.name
     if "optimizer.name" in keys or name == recipe.get("optimizer.name", name):
         return {}
-    return {f"optimizer.{option}": rate for option, rate in OPTIMIZERS.get(name, {}).items()}
+    rates = OPTIMIZERS.get(name, OPTIMIZERS["adamw"])  # most others adapt their steps too
+    return {f"optimizer.{option}": rate for option, rate in rates.items()}
 
 
 def _limit(config: Config, task: Task, data: Data, seconds: float, steps_too: bool) -> None:
-    """Lower the epochs to those that fit into the time; if none does, the steps, if they may."""
+    """Lower the epochs to those that fit into the time; if none does, the steps, if they may.
+
+    A number of steps that the configuration gives decides how many epochs there are.
+    """
     settings = config.trainer
     step = seconds_per_step(config, task, data.train)
     steps = max(1, num_rows(data.train) // settings.batch_size)
     evaluation = -(-num_rows(data.val) // settings.batch_size) * step / STEP
     epochs = int(seconds / (steps * step + evaluation))
+    if not steps_too and settings.max_steps > 0:  # enough epochs for all of them
+        settings.max_epochs = -(-settings.max_steps * settings.accumulate_grad_batches // steps)
+        return
     settings.max_epochs = max(1, min(settings.max_epochs, epochs))
     if epochs < 1 and steps_too:
         settings.max_steps = max(1, int(seconds / (step * settings.accumulate_grad_batches)))

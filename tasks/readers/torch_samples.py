@@ -184,7 +184,7 @@ def _in_bytes(place: str, pixels: Any) -> Any:
     if pixels.dtype == np.uint8 or not pixels.size:
         return pixels
     low, high = float(pixels.min()), float(pixels.max())
-    most = 1 if pixels.dtype.kind == "f" else 255
+    most = 1 if pixels.dtype.kind in "fb" else 255
     if not 0 <= low <= high <= most:  # NaN is not
         raise DataError(
             f"{place}: pixels from {low:g} to {high:g}; expected uint8, or floats from 0 to 1: "

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from routers import ConfigError
 
 from ..config.compose import CONFIG
 from ..readers import check_installed, needed
-from .run_dir import RESULT
+from .run_dir import RESULT, write_json
 
 #: The network's weights in an exported folder.
 WEIGHTS = "model.safetensors"
@@ -32,15 +33,17 @@ def check_export(folder: Path) -> None:
     check_installed("safetensors", EXTRA, f"export {folder}")
 
 
-def export(folder: Path, weights: Mapping[str, Tensor], out: Path) -> None:
+def export(
+    folder: Path, weights: Mapping[str, Tensor], result: Mapping[str, Any], out: Path
+) -> None:
     """Write the folder ``out`` whole or not at all; ``load`` reads it as it does a run's."""
     part = out.with_name(out.name + ".part")
     part.mkdir(exist_ok=True)
     # the format keeps no views: each tensor has its own memory
     own = {name: values.contiguous().clone() for name, values in weights.items()}
     needed("safetensors.torch", EXTRA, f"export {folder}").save_file(own, part / WEIGHTS)
-    for name in (CONFIG, RESULT):
-        shutil.copyfile(folder / name, part / name)
+    shutil.copyfile(folder / CONFIG, part / CONFIG)
+    write_json(part / RESULT, dict(result))
     os.replace(part, out)
 
 

@@ -46,10 +46,10 @@ def _new(words: Sequence[str]) -> int:
 
 def _check_name(kind: str, name: str, files: Sequence[Path]) -> None:
     """Raise ``ConfigError`` for a name that cannot be used, or that is in use."""
-    if not re.fullmatch("[a-z][a-z0-9_]*", name) or iskeyword(name):
+    if not re.fullmatch("[a-z][a-z0-9_]*", name) or _is_keyword(name):
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|\W+", "_", name).strip("_").lower()
         near = words if re.fullmatch("[a-z][a-z0-9_]*", words) else f"my_{words or kind}"
-        near = f"my_{near}" if iskeyword(near) else near
+        near = f"my_{near}" if _is_keyword(near) else near
         expected = "lower-case letters, digits and _, no keyword of Python, a letter first"
         raise OptionError("name", name, expected, f"Try {near}")
     registry = KINDS[kind].registry()
@@ -68,6 +68,10 @@ def _check_name(kind: str, name: str, files: Sequence[Path]) -> None:
             f"name={name}: a module of this name exists already, and one would hide the other; "
             f"choose another, such as my_{name}"
         )
+
+
+def _is_keyword(name: str) -> bool:
+    return iskeyword(name) or iskeyword(class_name(name))
 
 
 def _next_steps(kind: str, name: str, folder: Path) -> str:

@@ -71,6 +71,7 @@ def load(
     weights = weights_of(folder, checkpoint)
     from .run import Run
 
+    _leave_out_training(config)
     try:
         run = Run(config)
     except DataError as error:
@@ -87,6 +88,13 @@ def load(
         if data.sha256 != run.data.sha256:  # it may be the training data under another name
             run.data = data
     return run
+
+
+def _leave_out_training(config: Config) -> None:
+    """Reset what only a training needs, and what may not be installed where its model is used."""
+    config.init, config.freeze = None, []
+    config.trainer.logger, config.trainer.callbacks = [], None
+    config.trainer.early_stopping, config.trainer.tune_allocator = None, False
 
 
 def _check_changes(trained: Config, config: Config, overrides: tuple[str, ...]) -> None:

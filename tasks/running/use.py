@@ -11,7 +11,7 @@ from ..readers import check_installed
 from .export import WEIGHTS, check_export, export
 from .predictions import FORMATS, write_predictions
 from .result import print_result
-from .run_dir import write_json, writing
+from .run_dir import RESULT, read_json, write_json, writing
 from .trained import load
 from .weights import LAST, weights_of
 
@@ -94,9 +94,11 @@ def _export(
     if overrides:
         raise ConfigError(f"{overrides[0]}: export takes no key but checkpoint and out")
     check_export(folder)
-    weights = weights_of(folder, checkpoint)
+    weights, result = weights_of(folder, checkpoint), read_json(folder / RESULT)
+    if checkpoint != LAST:  # the result of the run is that of its last weights
+        result = load(folder, checkpoint=checkpoint).test()
     with writing(f"out={out}"):
-        export(folder, weights, out)
+        export(folder, weights, result, out)
     console.print(f"The weights are in {out / WEIGHTS}", soft_wrap=True)
 
 

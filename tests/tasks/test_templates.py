@@ -72,6 +72,7 @@ def test_a_folder_is_made_and_named(folder, capsys):
         (["router", "NearestFirst"], "name=NearestFirst is invalid: .* Try nearest_first"),
         (["router", "2-best"], "Try my_2_best"),
         (["router", "lambda"], "Try my_lambda"),
+        (["router", "none"], "Try my_none"),
         (["router", "topk"], "router=topk is registered already; choose another, such as my_topk"),
         (["loss", "random"], "a module of this name exists already"),
         (["gate", "mine", "k=2"], "k=2: new takes no key but out"),

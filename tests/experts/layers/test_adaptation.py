@@ -1,5 +1,8 @@
 """Adaptation in plain PyTorch: one call after which no step is without it."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -49,3 +52,16 @@ def test_a_model_without_layers_is_refused():
     model = torch.nn.Linear(2, 2)
     with pytest.raises(ConfigError, match="no MoE layer"):
         adapt_on_step(torch.optim.SGD(model.parameters(), lr=0.1), model)
+
+
+def test_once_for_a_model_and_copies_count_for_themselves():
+    model = layer_of("sigmoid")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    adaptation = adapt_on_step(optimizer, model)
+    with pytest.raises(ConfigError, match="adapt already"):
+        adapt_on_step(optimizer, model)
+    twin = pickle.loads(pickle.dumps(copy.deepcopy(model)))
+    twin(torch.randn(9, DIM))
+    assert not adaptation.load.any()
+    model(torch.randn(9, DIM))
+    assert adaptation.load.any()

@@ -172,6 +172,14 @@ def test_the_rest_fits_to_what_is_written(own_data):
 def test_another_optimizer_has_its_own_rates(own_data):
     config, *_ = resolved(own_data, "image", "optimizer.name=adamw")
     assert config.optimizer.lr == OPTIMIZERS["adamw"]["lr"]
+    config, *_ = resolved(own_data, "text_classification", "optimizer.name=nadam")
+    assert config.optimizer.lr == OPTIMIZERS["adamw"]["lr"]
+
+
+def test_steps_that_are_written_are_all_taken(own_data):
+    config, task, _ = resolved(own_data, "image", "trainer.max_steps=20000")
+    batches = len(task.data().train["y"]) // config.trainer.batch_size
+    assert config.trainer.max_epochs * batches >= 20000
 
 
 def test_the_router_has_no_influence(own_data):

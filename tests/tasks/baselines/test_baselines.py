@@ -40,6 +40,15 @@ def test_learns_small_data(own, task, name):
     assert found.test > 0.9
 
 
+def test_long_texts_without_words(tmp_path):
+    """They have n-grams of characters, not of the few words that no other text has."""
+    rows = ("ab" * 200 if number % 2 else "cd" * 200 for number in range(1250))
+    table = "".join(f"{row}{number}\t{number % 2}\n" for number, row in enumerate(rows))
+    (tmp_path / "a.tsv").write_text(f"text\tlabel\n{table}")
+    task = tasks.build("text_classification", data={"path": str(tmp_path / "a.tsv")})
+    assert task.baseline(task.data()).test > 0.9
+
+
 def test_score_is_that_of_the_task(own):
     """Here macro F1 in each language, of which the mean is taken."""
     found = own("text_classification", "task.score=macro_f1")

@@ -11,6 +11,7 @@ from ..cases import (
     TINY,
     assert_same_run,
     checkpoint_of,
+    result_of,
     rows_of,
     signal_at,
     train,
@@ -48,6 +49,14 @@ def test_best_and_every_few_steps(trained, capsys):
     assert main(["test", str(trained), "checkpoint=bst"]) == 2
     assert "checkpoint=bst: unknown; did you mean 'best'?" in capsys.readouterr().err
     assert main(["test", str(trained), "checkpoint=best"]) == 0
+
+
+def test_an_exported_checkpoint_comes_with_its_own_result(trained, tmp_path):
+    pytest.importorskip("safetensors")
+    out = tmp_path / "model"
+    assert main(["export", str(trained), "checkpoint=best", f"out={out}"]) == 0
+    scores = tasks.load(out).test()["scores"]
+    assert result_of(out)["scores"] == scores != result_of(trained)["scores"]
 
 
 def test_stopped_and_resumed(trained, tmp_path, capsys):
@@ -94,7 +103,8 @@ def test_init(trained, tmp_path, file):
     [
         (["init={}", "moe.num_experts=4"], "(4, 16), and of shape (8, 16) in the checkpoint"),
         (["init={}", "moe.shared=1"], "moe.shared.up is of shape (1, 16, 16), and absent"),
-        (["init={}/nothing"], "nothing/checkpoints/last.ckpt is missing"),
+        (["init={}/nothing"], "nothing: no such file or folder"),
+        (["init={}/tensorboard"], "tensorboard/checkpoints/last.ckpt is missing"),
         (["init={}/metrics.csv"], "metrics.csv cannot be read (BadZipFile); the file is corrupt"),
         (["trainer.checkpoint={evry_n_steps: 3}"], "did you mean 'every_n_steps'?"),
         (["trainer.checkpoint={keep: 0}"], "trainer.checkpoint.keep=0 is invalid: expected an"),
