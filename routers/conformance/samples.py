@@ -1,4 +1,4 @@
-"""Routings made of logits alone, for the checks of losses and metrics."""
+"""Routings with logits and no layer, for the checks of losses and metrics."""
 
 import torch
 from torch import Tensor

@@ -124,13 +124,13 @@ def _limit(config: Config, task: Task, data: Data, seconds: float, steps_too: bo
     A number of steps that the configuration gives decides how many epochs there are.
     """
     settings = config.trainer
-    step = seconds_per_step(config, task, data.train)
     steps = max(1, num_rows(data.train) // settings.batch_size)
-    evaluation = -(-num_rows(data.val) // settings.batch_size) * step / STEP
-    epochs = int(seconds / (steps * step + evaluation))
     if not steps_too and settings.max_steps > 0:  # enough epochs for all of them
         settings.max_epochs = -(-settings.max_steps * settings.accumulate_grad_batches // steps)
         return
+    step = seconds_per_step(config, task, data.train)
+    evaluation = -(-num_rows(data.val) // settings.batch_size) * step / STEP
+    epochs = int(seconds / (steps * step + evaluation))
     settings.max_epochs = max(1, min(settings.max_epochs, epochs))
     if epochs < 1 and steps_too:
         settings.max_steps = max(1, int(seconds / (step * settings.accumulate_grad_batches)))

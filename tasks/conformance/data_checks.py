@@ -112,7 +112,7 @@ def check_splits_disjoint(subject: TaskUnderTest) -> str | None:
             f"{shared.mean():.1%} of the samples of {one} occur in {other} too; "
             f"{natural:.1%} of those in train occur twice"
         )
-        hint = "split samples before windows, copies or augmentations are made of them"
+        hint = "split samples before they are cut into windows, copied or augmented"
         require(shared.mean() <= natural + spread + CHANCE, why, hint)
     return None
 

@@ -1,4 +1,4 @@
-"""Seeds made of several numbers."""
+"""Seeds that combine several numbers."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Data sets made of a torch ``Dataset`` or a ``LightningDataModule``, as ``module:Class``."""
+"""Data sets from a torch ``Dataset`` or a ``LightningDataModule``, as ``module:Class``."""
 
 import hashlib
 import inspect

@@ -1,4 +1,4 @@
-"""The kinds of parts that have a template, and the texts made of them."""
+"""The kinds of parts that have a template, and the files that each template gives."""
 
 from collections.abc import Callable
 from pathlib import Path
