@@ -112,6 +112,11 @@ class Router(ShowsArguments, nn.Module, ABC):
             routing: Routing = super().__call__(items)
         return routing
 
+    @property
+    def adapts(self) -> bool:
+        """Whether the router adapts: its class overrides ``adapt``, or it has counts."""
+        return type(self).adapt is not Router.adapt or self.num_counts > 0
+
     def adapt(self, load: Tensor) -> None:
         """Hook called once per optimizer step with the load of that step, ``(E,)`` int64."""
 

@@ -119,19 +119,19 @@ class Hash(Router):
             raise unknown("table", table, TABLES)
         if buckets < 1:
             raise OptionError("buckets", buckets, "an integer >= 1")
-        self.assign = TABLES[table]
-        self.seed = seed
+        self._assign = TABLES[table]  # private, as a value that is set later would not matter
+        self._seed = seed
         start = torch.randint(num_experts, (buckets,), generator=seeded_generator(seed))
         self.register_buffer("table", start)
-        self.register_buffer("ready", torch.tensor(self.assign is None))
+        self.register_buffer("ready", torch.tensor(self._assign is None))
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
-        generator = seeded_generator(self.seed)
+        generator = seeded_generator(self._seed)
         table = torch.randint(self.num_experts, self.table.shape, generator=generator)
-        if self.assign is not None:
+        if self._assign is not None:
             counts, means = by_bucket(ids, features, len(table))
             seen = counts.nonzero().squeeze(1)
-            table[seen] = self.assign(self.num_experts, counts[seen], means[seen], generator)
+            table[seen] = self._assign(self.num_experts, counts[seen], means[seen], generator)
         self.table.copy_(table)
         self.ready.fill_(True)
 

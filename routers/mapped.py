@@ -61,13 +61,13 @@ class Mapped(Router):
 
     def __init__(self, dim: int, num_experts: int, *, table: TaskTable | None = None) -> None:
         super().__init__(dim, num_experts)
-        self.repeats = table is None
+        self._repeats = table is None  # private, as ``listed`` stays if a table is set later
         given = range(num_experts) if table is None else table
         self.register_buffer("listed", expert_mask(given, num_experts))
 
     def forward(self, items: Items) -> Routing:
         task = require_tasks(items, "mapped")
-        row = task % len(self.listed) if self.repeats else task
+        row = task % len(self.listed) if self._repeats else task
         self._check_known(task, row)
         keep = self.listed[row]
         weight = keep.to(items.x.dtype) / keep.sum(-1, keepdim=True)
@@ -75,7 +75,7 @@ class Mapped(Router):
 
     def _check_known(self, task: Tensor, row: Tensor) -> None:
         known = (task >= 0) & (row < len(self.listed))
-        listed = ">= 0" if self.repeats else f"in [0, {len(self.listed)})"
+        listed = ">= 0" if self._repeats else f"in [0, {len(self.listed)})"
         if not holds(known.all(), f"router=mapped: router.table has tasks {listed}"):
             raise ConfigError(
                 f"router=mapped: an item has task {task[~known][0].item()}, but router.table has "

@@ -131,12 +131,17 @@ class Backbone(nn.Module, ABC):
         sample_axes: of what is routed, such as ``("D", "H", "W")`` for whole images; with none,
             whether an expert fits is known only once the network is built.
         expert: name of the expert that is used if a configuration names none.
+
+    Attributes:
+        seconds_per_sample: of a training step on two cores, about, besides the FLOPs: what the
+            recipes of tasks expect.
     """
 
     reads: ClassVar[str] = ""
     routes_tokens: ClassVar[bool] = False
     sample_axes: ClassVar[tuple[str, ...]] = ()
     expert: ClassVar[str] = "mlp"
+    seconds_per_sample: float = 0.0
 
     @abstractmethod
     def forward(self, batch: Batch) -> tuple[Any, list[Routing]]:
@@ -183,6 +188,8 @@ class Task(ABC):
         part_defaults: of parts that an option names, defaults other than their own, by option:
             ``{"model": {"dim": 128}}``; options that the named part does not have are left out.
         auto: names of options that ``recipe`` can choose by the data.
+        speed: FLOPs per second of a training step on two cores, by which epochs fit into a budget.
+        coupled: those of them whose values fit only to each other.
     """
 
     score: Score
@@ -192,6 +199,8 @@ class Task(ABC):
     outputs: tuple[str, ...] = ()
     part_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     auto: ClassVar[tuple[str, ...]] = ()
+    speed: ClassVar[float] = 50e9
+    coupled: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def data(self) -> Data:

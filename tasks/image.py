@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ._task import TASKS, Batch, Data, MetricSpec, backbone_class, fitting_model
-from .assembly.recipe import SPEED
 from .bases.images import ImageTask
 from .loading.on_demand import read_batches
 from .readers import DataError, DataSet, Images, Splits, choose_data, read_as
@@ -31,6 +30,9 @@ EPOCHS = 8
 #: Most pixels in a batch, for the memory that they take.
 MAX_PIXELS = 2**21
 
+#: Most values of images that are summed at a time, for the memory that their squares take.
+MAX_SUMMED = 2**22
+
 
 @TASKS.register("image")
 class Image(ImageTask):
@@ -41,7 +43,7 @@ class Image(ImageTask):
     measured over the training split for each channel.
 
     Args:
-        data: where the images are: ``path`` of a file or folder, or ``hub`` name; ``val`` and
+        data: where the images are: ``path`` of files or folders, or ``hub`` name; ``val`` and
             ``test``, the fractions to hold out where the data has no such split; ``image`` and
             ``label`` columns; ``channels`` and ``size`` to convert to; or ``name`` of a data set
             of ``DATA``, and its options.
@@ -53,6 +55,7 @@ class Image(ImageTask):
 
     part_defaults: ClassVar = {"model": {"dim": 128, "depth": 4}}
     auto = ("model", "augmentation")
+    speed = 33e9  # convolutions with few channels are far from the peak
 
     def __init__(
         self,
@@ -111,7 +114,7 @@ class Image(ImageTask):
                 "optimizer.weight_decay": 0.05,
                 "optimizer.warmup": 0.1,
             }
-        cost = FLOPS * pixels * rows * EPOCHS / SPEED
+        cost = FLOPS * pixels * rows * EPOCHS / self.speed
         tried = [dim for dim, least in WIDTHS.items() if rows >= least]
         dim = next((dim for dim in tried if cost * dim**2 <= seconds), tried[-1])
         return common | {
@@ -171,7 +174,8 @@ def mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
     >>> mean.item(), deviation.item()
     (0.5, 0.5)
     """
-    chunks = (slice(start, start + 1024) for start in range(0, len(x), 1024))
+    rows = max(1, min(1024, MAX_SUMMED // math.prod(x.shape[1:])))
+    chunks = (slice(start, start + rows) for start in range(0, len(x), rows))
     parts = (each["x"].transpose(0, 1).flatten(1).long() for each in read_batches({"x": x}, chunks))
     moments = torch.stack([torch.stack([p.sum(1), p.square().sum(1)]) for p in parts])
     mean, square = moments.sum(0).double() / (math.prod(x.shape) / x.shape[1])

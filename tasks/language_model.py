@@ -28,7 +28,7 @@ class LanguageModel(Language):
     least ``context`` others except at the start. The score is the mean of ``-log2 p``.
 
     Args:
-        data: where the text is: ``path`` of a file or folder, or ``hub`` name and ``text``
+        data: where the text is: ``path`` of files or folders, or ``hub`` name and ``text``
             column; and ``val`` and ``test``, the fractions to hold out; or ``name`` of a data
             set of ``DATA``, and its options.
         model: backbone for windows of bytes, a name or ``{name: decoder, depth: 2}``.
@@ -38,6 +38,7 @@ class LanguageModel(Language):
     """
 
     auto = ("model", "length", "context")
+    coupled = ("length", "context")
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ class TableTargets(MultiTask):
     has its own expert.
 
     Args:
-        data: where the table is, ``path`` of a file or folder or ``hub`` name, and what its columns
+        data: where the table is, ``path`` of files or folders or ``hub`` name, and what its columns
             are: features that are ``categorical`` or ``numeric``; ``targets`` by name, each
             ``{column, kind, positive, negative}`` with a kind of ``classes``, ``binary`` (with
             the values that are 1, or those that are 0) or ``number``; ``views``, named groups of

@@ -1,6 +1,7 @@
 """Classification of a user's own texts."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._task import TASKS, Data, fitting_model
@@ -9,6 +10,13 @@ from .readers import DataError, DataSet, Splits, Texts, choose_data, read_as
 
 #: Training steps of the recipe, about: an epoch of few texts is short.
 STEPS = 2300
+
+#: Bytes of a text that the recipe reads, at least and at most, and the share of the texts that it
+#: reads whole between these.
+LENGTHS, COVERED = (512, 4096), 0.99
+
+#: Most parameters of the recipe: with many classes there are fewer buckets for n-grams.
+MAX_PARAMETERS = 2**24
 
 
 @TASKS.register("text_classification")
@@ -20,7 +28,7 @@ class TextClassification(Text):
     score is the mean over the groups, and routers may know the group as the task.
 
     Args:
-        data: where the texts are: ``path`` of a file or folder, or ``hub`` name; ``text``,
+        data: where the texts are: ``path`` of files or folders, or ``hub`` name; ``text``,
             ``label`` and ``group``, their columns; ``val`` and ``test``, the fractions to hold
             out where the data has no such split; ``columns``, all names where there is no
             header; ``delimiter``, and ``format`` of files with another suffix; or ``name`` of a
@@ -34,7 +42,7 @@ class TextClassification(Text):
         score: ``accuracy`` or ``macro_f1``.
     """
 
-    auto = ("model", "label_smoothing")
+    auto = ("model", "label_smoothing", "max_length")
 
     def __init__(
         self,
@@ -59,9 +67,11 @@ class TextClassification(Text):
     def recipe(self, seconds: float, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """Logistic regression on n-grams next to routed layers, of a fixed number of steps.
 
-        Its weight decay is that of logistic regression with C = 2.
+        Its weight decay is that of logistic regression with C = 2. It reads as much of each text
+        as covers nearly all of them; a network that routes bytes costs too much for that.
         """
-        rows = len(self.texts.train.texts)
+        train = self.texts.train
+        rows = len(train.texts)
         model = fitting_model(given, "wide_bag", "encoder")
         most = 64 if rows >= 5000 else 32 if rows >= 1500 else 16
         batch = given.get("trainer.batch_size", max(1, min(most, rows // 4)))
@@ -69,6 +79,7 @@ class TextClassification(Text):
         if model != "wide_bag":
             return common | {
                 "task.model": {"name": model},
+                "task.max_length": LENGTHS[0],
                 "task.label_smoothing": 0.1,
                 "expert": {"name": "mlp", "hidden": 128},
                 "optimizer.name": "adamw",
@@ -76,16 +87,20 @@ class TextClassification(Text):
                 "optimizer.weight_decay": 0.05,
                 "trainer.max_epochs": 5,
             }
+        dim, buckets = 16, 2**18 if rows >= 5000 else 2**17
+        while buckets * (dim + len(train.classes)) > MAX_PARAMETERS:
+            buckets //= 2
         return common | {
             "task.model": {
                 "name": "wide_bag",
-                "dim": 16,
+                "dim": dim,
                 "depth": 1,
-                "buckets": 2**18 if rows >= 5000 else 2**17,
+                "buckets": buckets,
                 "rare": 2 if rows >= 1000 else 1,
                 "ngram_dropout": 0.0,
                 "dropout": 0.5,
             },
+            "task.max_length": _covering([len(text) for text in train.texts]),
             "task.label_smoothing": 0.0,
             "expert": {"name": "mlp", "hidden": 32},
             "optimizer.name": "sgd",
@@ -106,3 +121,14 @@ class TextClassification(Text):
                     "add such rows"
                 )
         return self.data_of(found)
+
+
+def _covering(lengths: Sequence[int]) -> int:
+    """The smallest power of two that is enough for nearly all texts, within ``LENGTHS``.
+
+    >>> _covering([10] * 99 + [9000]), _covering([10] * 98 + [600] * 2), _covering([9000])
+    (512, 1024, 4096)
+    """
+    least, most = LENGTHS
+    longest = sorted(lengths)[math.ceil(COVERED * len(lengths)) - 1]
+    return min(max(least, 1 << (longest - 1).bit_length()), most)

@@ -2,13 +2,15 @@
 
 import json
 import os
-import subprocess
+import runpy
 import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from .sweeps.cases import process_context
 
 FILES = {
     "nearby": '''\
@@ -141,29 +143,46 @@ def samples_of(samples: Samples):
 }
 PLUGINS = f"plugins=[{','.join(FILES)}]"
 
+#: A program that shows what a sweep searches.
+SPACE = """\
+from sweeps.search.space import read_space
+from tasks import compose
+
+for each in read_space({}, compose(["plugins=[nearby]", "router=nearby"])):
+    print(each.key, each.default)
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder outside of the project that holds the files and nothing else."""
     folder = tmp_path_factory.mktemp("parts")
-    for name, text in FILES.items():
+    for name, text in {**FILES, "show_space": SPACE}.items():
         (folder / f"{name}.py").write_text(text)
     return folder
 
 
 def run(folder: Path, *arguments: str) -> str:
-    """The output of ``python ARGUMENTS`` in a folder; fails if the command does."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """The output of ``python -m ARGUMENTS`` in a folder; fails if the command does.
+
+    Its process is forked from one that has done the imports and knows none of the files.
+    """
+    output = folder / "output.txt"
+    process = process_context().Process(target=run_module, args=(folder, output, arguments))
+    process.start()
+    process.join()
+    shown = output.read_text()
+    assert process.exitcode == 0, shown
+    return shown
+
+
+def run_module(folder: Path, output: Path, arguments: Sequence[str]) -> None:
+    os.chdir(folder)
+    os.environ["COLUMNS"] = "200"
+    sys.path.insert(0, str(folder))
+    sys.argv = list(arguments)
+    with output.open("w") as file, redirect_stdout(file), redirect_stderr(file):
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -172,7 +191,7 @@ def test_a_file_is_short(name):
 
 
 def test_lists_name_the_parts(folder):
-    shown = run(folder, "-m", "tasks", "--list", PLUGINS)
+    shown = run(folder, "tasks", "--list", PLUGINS)
     for line in (
         "nearby               Every item takes the experts whose centroids",
         "halved               Half of a linear map.",
@@ -184,18 +203,18 @@ def test_lists_name_the_parts(folder):
 
 
 def test_help_shows_options_source_and_losses(folder):
-    shown = run(folder, "-m", "tasks", "--help", PLUGINS, "router=nearby")
+    shown = run(folder, "tasks", "--help", PLUGINS, "router=nearby")
     assert "heat=1.0" in shown
     assert "after Roy et al." in shown
     assert "switch: 0.02" in shown
 
 
 def test_the_catalogue_and_the_conformance_kit_take_the_router(folder):
-    shown = " ".join(run(folder, "-m", "routers", "--plugins", "nearby").split())
+    shown = " ".join(run(folder, "routers", "--plugins", "nearby").split())
     assert "nearby what Every item takes the experts whose centroids are nearest." in shown
     assert "source after Roy et al. 2020, 2003.05997" in shown
     assert "options k=2 heat=1.0" in shown
-    shown = run(folder, "-m", "routers", "--plugins", "nearby", "check", "nearby")
+    shown = run(folder, "routers", "--plugins", "nearby", "check", "nearby")
     passed, _, total = shown.partition("nearby: ")[2].split()[:3]
     assert passed == total
     assert int(total) >= 52
@@ -207,7 +226,7 @@ def test_a_training_uses_all_parts(folder):
         *("task.model=flat", "task.model.width=8", "expert.hidden=16", "moe.num_experts=4"),
         *("trainer.max_steps=2", "trainer.max_epochs=1", "trainer.progress=false", "out=run"),
     ]
-    run(folder, "-m", "tasks", PLUGINS, *command)
+    run(folder, "tasks", PLUGINS, *command)
     result = json.loads((folder / "run" / "result.json").read_text())
     assert 1 <= result["load"]["busy_experts"] <= 4
     config = (folder / "run" / "config.yaml").read_text()
@@ -215,11 +234,4 @@ def test_a_training_uses_all_parts(folder):
 
 
 def test_a_sweep_reads_the_search_space(folder):
-    shown = run(
-        folder,
-        "-c",
-        "from sweeps.search.space import read_space; from tasks import compose\n"
-        "for each in read_space({}, compose(['plugins=[nearby]', 'router=nearby'])):\n"
-        "    print(each.key, each.default)",
-    )
-    assert shown.split() == ["router.k", "2", "router.heat", "1.0"]
+    assert run(folder, "show_space").split() == ["router.k", "2", "router.heat", "1.0"]

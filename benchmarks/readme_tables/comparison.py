@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -37,6 +37,7 @@ class Comparison:
         figures: numbers to keep of a finished run, computed from its folder.
         data: name that stands for ``task.data.path`` in configuration hashes, since the real path
             differs between machines; empty for tasks that need no data.
+        paths: where in the folder ``data`` those arms find theirs that do not take it whole.
     """
 
     rows: Path
@@ -44,10 +45,12 @@ class Comparison:
     seeds: Sequence[int]
     figures: Callable[[Path], Row]
     data: str = ""
+    paths: Mapping[str, str] = field(default_factory=dict)
 
     def settings(self, arm: str, seed: int, data: str = "") -> list[str]:
         """Overrides of one run; ``data`` is the real path."""
-        place = [f"task.data.path={data or self.data}"] if self.data else []
+        path = Path(data or self.data, self.paths.get(arm, ""))
+        place = [f"task.data.path={path}"] if self.data else []
         return [*self.arms[arm].split(), f"seed={seed}", *place]
 
     def of(self, arm: str) -> list[Row]:

@@ -2,15 +2,13 @@
 
 Four public data sets stand for a user's own: CIFAR-10, tweets in eight languages, Shakespeare's
 plays and Census-Income. Trains what ``conf/task/`` leaves to the data, three seeds each. Writes one
-row per run to ``benchmarks/results/own_data/`` and prints the table.
+row per run to ``benchmarks/results/own_data.csv`` and the table to ``docs/data.md``.
 
-    python benchmarks/readme_tables/own_data.py --data FOLDER    train what is missing
-    python benchmarks/readme_tables/own_data.py                  print the table of existing rows
+    python benchmarks/readme_tables/own_data.py --data FOLDER    train what is missing, then
+    python benchmarks/readme_tables/own_data.py                  write the table of existing rows
 """
 
-import argparse
 from pathlib import Path
-from typing import NamedTuple
 
 from benchmarks.readme_tables.comparison import (
     RESULTS,
@@ -21,6 +19,7 @@ from benchmarks.readme_tables.comparison import (
     interval,
     markdown,
     result_of,
+    write_between,
 )
 
 #: Of a table the columns are declared, and all other values are left to the data.
@@ -29,24 +28,6 @@ CENSUS = (
     "optimizer.lr=auto optimizer.weight_decay=auto optimizer.warmup=auto trainer.max_epochs=auto "
     "trainer.max_steps=auto trainer.batch_size=auto"
 )
-
-
-class Set(NamedTuple):
-    """A data set: its path in the folder, and the overrides of ``python -m tasks``."""
-
-    path: str
-    command: str
-
-
-SETS = {
-    "CIFAR-10": Set("cifar10", "task=image"),
-    "tweets": Set(
-        "tweet_sentiment_multilingual",
-        "task=text_classification task.data.group=language task.score=macro_f1",
-    ),
-    "Shakespeare": Set("tiny_shakespeare/input.txt", "task=language_model"),
-    "census": Set("census_income/census-income.test.gz", CENSUS),
-}
 
 
 def figures(out: Path) -> Row:
@@ -65,48 +46,45 @@ def figures(out: Path) -> Row:
     }
 
 
-COMPARISONS = {
-    name: Comparison(
-        rows=RESULTS / "own_data" / f"{name.lower()}.csv",
-        arms={name: f"{found.command} baseline=true"},
-        seeds=(0, 1, 2),
-        figures=figures,
-        data=found.path,
-    )
-    for name, found in SETS.items()
-}
+OWN_DATA = Comparison(
+    rows=RESULTS / "own_data.csv",
+    arms={
+        "CIFAR-10": "baseline=true task=image",
+        "tweets": "baseline=true task=text_classification task.data.group=language "
+        "task.score=macro_f1",
+        "Shakespeare": "baseline=true task=language_model",
+        "census": f"baseline=true {CENSUS}",
+    },
+    seeds=(0, 1, 2),
+    figures=figures,
+    data="data",
+    paths={
+        "CIFAR-10": "cifar10",
+        "tweets": "tweet_sentiment_multilingual",
+        "Shakespeare": "tiny_shakespeare/input.txt",
+        "census": "census_income/census-income.test.gz",
+    },
+)
 HEADINGS = ("data", "score", "network", "baseline", "training, s", "baseline, s")
 
 
 def table() -> str:
     """The rows as a Markdown table, data sets in their order."""
-    found = {name: each.of(name) for name, each in COMPARISONS.items()}
-    return markdown(HEADINGS, (_cells(name, rows) for name, rows in found.items() if rows))
+    return markdown(
+        HEADINGS, (_cells(arm, rows) for arm in OWN_DATA.arms if (rows := OWN_DATA.of(arm)))
+    )
 
 
-def _cells(name: str, rows: list[Row]) -> list[str]:
-    baseline = f"{average(rows, 'baseline'):.4f} ({rows[0]['baseline_name']})"
+def _cells(arm: str, rows: list[Row]) -> list[str]:
     return [
-        name,
+        arm,
         rows[0]["score"],
         interval(column(rows, "network"), 4),
-        baseline,
+        f"{average(rows, 'baseline'):.4f} ({rows[0]['baseline_name']})",
         f"{average(rows, 'train_seconds'):.0f}",
         f"{average(rows, 'baseline_seconds'):.0f}",
     ]
 
 
-def main() -> None:
-    """Train what is missing, if the data is given, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, help="folder that holds the four data sets")
-    folder = parser.parse_args().data
-    if folder is not None:
-        (RESULTS / "own_data").mkdir(exist_ok=True)
-        for name, comparison in COMPARISONS.items():
-            comparison.run_missing(str((folder / SETS[name].path).resolve(strict=True)))
-    print(table())
-
-
 if __name__ == "__main__":
-    main()
+    OWN_DATA.run_command(__doc__, lambda: write_between("data.md", "own_data", table()))

@@ -134,6 +134,10 @@ class BenchmarkRun:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(part, path)
 
+    def write_rows(self, rows: Sequence[Measurement]) -> None:
+        """Write measurements as CSV, with the settings and the environment of the run."""
+        self.write("csv", csv_text(rows, columns(self.settings, self.environment)))
+
     def write_plot(self, figure: "Figure") -> None:
         """Write a plot as PNG and SVG."""
         for extension in ("png", "svg"):
@@ -177,7 +181,7 @@ def over_shapes(run: BenchmarkRun, shapes: Mapping[int, Shape]) -> None:
         run.console.print(f"measuring shape {number} …")
         found = run.measure(str(number), shape, selected)
         rows += found
-        run.write("csv", csv_text(rows, columns(run.settings, run.environment)))
+        run.write_rows(rows)
         run.console.print(shape_table(found, conditions), *remarks(found), sep="\n", markup=False)
     run.console.print(*notes(rows), sep="\n", markup=False)
     run.write_plot(ratio_plot(rows, conditions))
@@ -201,7 +205,7 @@ def over_experts(run: BenchmarkRun, sizes: Sequence[Shape]) -> None:
         replace(row, shape=row.candidate, sizes=size, candidate="topk")
         for row, size in zip(found, sizes, strict=True)
     ]
-    run.write("csv", csv_text(rows, columns(run.settings, run.environment)))
+    run.write_rows(rows)
     conditions = headline(run.settings, run.environment)
     run.console.print(growth_table(rows, conditions), *notes(rows), sep="\n", markup=False)
     run.write_plot(growth_plot(rows, conditions))

@@ -10,14 +10,14 @@ from torch.autograd.function import once_differentiable
 
 
 def in_autocast_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Cast tensors as ``F.linear`` does: to autocast's dtype if it is enabled.
+    """Cast tensors as ``F.linear`` does where autocast is enabled; float64 stays.
 
     >>> with torch.autocast("cpu", torch.bfloat16):
     ...     in_autocast_dtype(torch.ones(1))[0].dtype
     torch.bfloat16
     """
     device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device) or tensors[0].dtype == torch.float64:
+    if tensors[0].dtype == torch.float64:
         return tensors
     dtype = torch.get_autocast_dtype(device)
     return tuple(tensor.to(dtype) for tensor in tensors)

@@ -40,7 +40,7 @@ def mix_feed_forward(
     if weight.dim() == 1:
         settings = _Settings(layout, index, activation, dropout)
         return _run(x, weight.to(x.dtype), up, down, settings)
-    out = feed_forward(index.gather(x), layout, up, down, activation, dropout)
+    out = _run(index.gather(x), None, up, down, _Settings(layout, None, activation, dropout))
     return index.combine(out, weight)
 
 

@@ -31,7 +31,8 @@ def grouped_linear(rows: Tensor, weight: Tensor, load: Tensor) -> Tensor:
     >>> grouped_linear(torch.ones(3, 1), weight, torch.tensor([1, 2])).tolist()
     [[1.0], [10.0], [10.0]]
     """
-    rows, weight = in_autocast_dtype(rows, weight)
+    if torch.is_autocast_enabled(rows.device.type):
+        rows, weight = in_autocast_dtype(rows, weight)
     out: Tensor = _GroupedLinear.apply(rows, weight, load)  # type: ignore[no-untyped-call]
     return out
 

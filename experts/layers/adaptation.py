@@ -83,7 +83,7 @@ def adapt_on_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> Adaptat
     if not layers:
         raise ConfigError("the model has no MoE layer, whose router could adapt")
     hooks = [hook for layer in layers for hook in layer._forward_hooks.values()]
-    if any(isinstance(hook, _Observer) for hook in hooks):
+    if any(isinstance(hook, Observer) for hook in hooks):
         raise ConfigError(
             "the routers of this model adapt already, after the steps of the optimizer of an "
             "earlier call; for another optimizer build the model again"
@@ -91,7 +91,7 @@ def adapt_on_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> Adaptat
     adaptation = Adaptation([layer.router for layer in layers])
     adaptation.to(next(model.parameters()).device)
     for place, layer in enumerate(layers):
-        layer.register_forward_hook(_Observer(adaptation, place))
+        layer.register_forward_hook(Observer(adaptation, place))
 
     def finish(*_: Any) -> None:
         adaptation.finish_step()
@@ -100,7 +100,7 @@ def adapt_on_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> Adaptat
     return adaptation
 
 
-class _Observer:
+class Observer:
     """A forward hook that counts the load of a layer; a copy of the layer counts for itself."""
 
     def __init__(self, adaptation: Adaptation, place: int) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,17 @@ from routers.routing import check_capacity_options
 
 from .._bank import Bank
 from ..dispatch import check_merges, execution_flops, mix
+from .never_adapted import NeverAdapted
+
+#: Arguments of a layer that are checked wherever they are set.
+_CHECKED = {"router", "bank", "shared", "capacity", "drop", "rounding", "expert_dropout"}
 
 
 class MoE(nn.Module):
     """A mixture of experts: ``y, routing = MoE(router, bank)(x)``.
 
     The module holds no state of a forward pass: losses, metrics and FLOPs are computed from the
-    routing.
+    routing. An argument that is set later is checked as in the constructor.
 
     Args:
         router: assigns items to experts.
@@ -60,14 +64,6 @@ class MoE(nn.Module):
         expert_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        _check_fit("router", router, bank, ("dim", "num_experts"))
-        if router.traits.merges:
-            check_merges(bank)
-        if shared is not None:
-            _check_fit("shared", shared, bank, ("dim", "row_axes"))
-        check_capacity_options(1.0 if capacity is None else capacity, drop, rounding)
-        if not 0 <= expert_dropout < 1:
-            raise OptionError("expert_dropout", expert_dropout, "a number in [0, 1)")
         self.router = router
         self.bank = bank
         self.shared = shared
@@ -76,6 +72,12 @@ class MoE(nn.Module):
         self.renormalize = renormalize
         self.rounding = rounding
         self.expert_dropout = expert_dropout
+        self._never_adapted = NeverAdapted()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _CHECKED:
+            _check(**{**vars(self), **self._modules, name: value})
+        super().__setattr__(name, value)
 
     @property
     def num_gates(self) -> int:
@@ -107,12 +109,17 @@ class MoE(nn.Module):
             for ``T`` tasks), 0 at padding; and the routing. ``ValueError`` if shapes do not match.
         """
         if torch.compiler.is_exporting():
-            raise RuntimeError("the engine has no static shapes: export experts.static_copy(model)")
+            raise RuntimeError(
+                "the engine has no static shapes: export experts.static_copy(model), which finds "
+                "layers in submodules, lists, tuples and dicts"
+            )
         streams = [layer_input(self.bank, each, mask, ids, task) for each in self._streams(x)]
         items, last = streams[0].items, streams[-1]
         if len(streams) > 1:
             items = replace(items, x=torch.cat([stream.items.x for stream in streams], -1))
         routing = self._dropped(self.router(items))
+        if self.training:
+            self._never_adapted.count_pass(self, self.router)
         y = self._mixed(streams, routing)
         if self.shared is not None:
             ones = last.items.x.new_ones(len(last.items), self.shared.num_experts)
@@ -177,7 +184,11 @@ class LayerInput(NamedTuple):
 
 
 def layer_input(
-    bank: Bank, x: Tensor, mask: Tensor | None, ids: Tensor | None, task: Tensor | None
+    bank: Bank,
+    x: Tensor,
+    mask: Tensor | None = None,
+    ids: Tensor | None = None,
+    task: Tensor | None = None,
 ) -> LayerInput:
     """Split ``x`` into items as ``bank`` takes them; ``ValueError`` if shapes do not match."""
     axes = bank.row_axes
@@ -217,6 +228,29 @@ def _check_like(shape: torch.Size, **values: Tensor | None) -> None:
     for name, value in values.items():
         if value is not None and value.shape != shape:
             raise ValueError(f"{name} has shape {tuple(value.shape)}: expected {tuple(shape)}")
+
+
+def _check(
+    *,
+    router: Router | None = None,
+    bank: Bank | None = None,
+    shared: Bank | None = None,
+    capacity: float | None = None,
+    drop: str = "position",
+    rounding: str = "ceil",
+    expert_dropout: float = 0.0,
+    **_: object,
+) -> None:
+    """Raise ``ConfigError`` unless the arguments of a layer are valid, those set so far."""
+    if router is not None and bank is not None:
+        _check_fit("router", router, bank, ("dim", "num_experts"))
+        if router.traits.merges:
+            check_merges(bank)
+    if shared is not None and bank is not None:
+        _check_fit("shared", shared, bank, ("dim", "row_axes"))
+    check_capacity_options(1.0 if capacity is None else capacity, drop, rounding)
+    if not 0 <= expert_dropout < 1:
+        raise OptionError("expert_dropout", expert_dropout, "a number in [0, 1)")
 
 
 def _check_fit(name: str, part: Router | Bank, bank: Bank, fields: tuple[str, ...]) -> None:

@@ -54,6 +54,10 @@ class Gates(Router):
         ]
         return join(items, routings, self.topology)
 
+    @property
+    def adapts(self) -> bool:
+        return any(gate.adapts for gate in self._gates())
+
     def adapt(self, load: Tensor) -> None:
         for gate, branch in zip(self._gates(), self.topology.branches, strict=True):
             gate.adapt(load[list(branch.experts)])

@@ -1,15 +1,18 @@
 """Layers with static shapes, for ``torch.export`` and ``torch.compile(fullgraph=True)``."""
 
 import copy
-from typing import TypeVar
+from functools import partial
+from typing import TypeVar, cast
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from routers import ConfigError, Router, Routing
 from routers.blocks import call_hooks
 
 from .._bank import Bank
 from ..dispatch import mix_static
+from .adaptation import Observer
 from .moe import MoE, layer_input
 
 M = TypeVar("M", bound=nn.Module)
@@ -23,11 +26,13 @@ def static_copy(model: M) -> M:
     costs ``E / K`` times the work of the engine. In place of a routing a layer returns None.
 
     Args:
-        model: a model with ``MoE`` layers, or a layer.
+        model: a model with ``MoE`` layers, or a layer. Layers are found in submodules, and in
+            lists, tuples and dicts that modules hold; one held in several places stays one.
 
     Raises:
         ConfigError: if a layer has no static form: several gates, a capacity, experts other than
-            ``mlp`` and ``glu``, or a router that declares ``not_static``.
+            ``mlp`` and ``glu``, a router that declares ``not_static``, or hooks on the layer or
+            its experts. Those of ``adapt_on_step`` are for training and left out.
 
     >>> import experts, routers, torch
     >>> layer = MoE(routers.build("topk", 8, 4), experts.build("mlp", 8, 4))
@@ -36,11 +41,20 @@ def static_copy(model: M) -> M:
     >>> torch.allclose(exported(x)[0], layer.eval()(x)[0], atol=1e-5)
     True
     """
-    twin = copy.copy(model)
-    children = model._modules.items()
-    modules = {name: child if child is None else static_copy(child) for name, child in children}
-    twin.__dict__.update(_modules=modules, training=False)
-    return StaticMoE(twin) if isinstance(twin, MoE) else twin  # type: ignore[return-value]
+    return cast(M, _copied(model, {}))
+
+
+def _copied(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Module:
+    """The copy of a module, one for all places that hold it, submodules or not."""
+    if module not in copies:
+        twin = copies[module] = copy.copy(module)
+        for name, value in vars(module).items():
+            if any(isinstance(leaf, nn.Module) for leaf in tree_leaves(value)):
+                vars(twin)[name] = tree_map_only(nn.Module, partial(_copied, copies=copies), value)
+        twin.training = False
+        if isinstance(twin, MoE):
+            copies[module] = StaticMoE(twin)
+    return copies[module]
 
 
 class StaticMoE(nn.Module):
@@ -56,6 +70,10 @@ class StaticMoE(nn.Module):
             raise _no_form(
                 f"capacity={layer.capacity}", "the number of dropped assignments varies; use null"
             )
+        hooks = [hook for each in call_hooks(layer) for hook in each.values()]
+        if "forward" in vars(layer) or not all(isinstance(hook, Observer) for hook in hooks):
+            why = "hooks and a replaced forward expect a routing; remove them, or hook the router"
+            raise _no_form(type(layer).__name__, why)
         for router in self.router.modules():
             if isinstance(router, Router) and router.not_static:
                 raise _no_form(type(router).__name__, router.not_static)
@@ -66,23 +84,16 @@ class StaticMoE(nn.Module):
             if any(call_hooks(bank)) or "forward" in vars(bank):
                 raise _no_form(name, "hooks and a replaced forward expect rows; remove them")
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        mask: Tensor | None = None,
-        ids: Tensor | None = None,
-        task: Tensor | None = None,
-    ) -> tuple[Tensor, None]:
-        """Compute ``y`` as ``MoE`` does, from the same arguments."""
+    def forward(self, x: Tensor, **given: Tensor | None) -> tuple[Tensor, None]:
+        """Compute ``y`` as ``MoE.forward`` does, from the same arguments."""
         if self.training:
             raise RuntimeError("a static layer is for evaluation: train the layer it is a copy of")
-        given = layer_input(self.bank, x, mask, ids, task)
-        y = mix_static(given.rows, self.router.route(given.items), self.bank)
+        items, rows, _, shape = layer_input(self.bank, x, **given)
+        y = mix_static(rows, self.router.route(items), self.bank)
         if self.shared is not None:
-            ones = given.items.x.new_ones(given.items.num_items, self.shared.num_experts)
-            y = y + mix_static(given.rows, Routing.by_mask(given.items, ones), self.shared)
-        return y.reshape(given.shape), None
+            ones = items.x.new_ones(items.num_items, self.shared.num_experts)
+            y = y + mix_static(rows, Routing.by_mask(items, ones), self.shared)
+        return y.reshape(shape), None
 
 
 def _no_form(what: str, why: str) -> ConfigError:

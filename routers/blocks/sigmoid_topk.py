@@ -57,6 +57,11 @@ class SigmoidTopKBase(Router):
         self.gate = self.build_gate(gate)
         self.set_traits(convex=self.convex and scale == 1)
 
+    @property
+    def rate(self) -> float:
+        """Step size of the bias: the default of its rule if none is given."""
+        return self.bias.rate
+
     @abstractmethod
     def select(self, scores: Tensor) -> Tensor:
         """Select experts ``(N, K)`` by biased scores ``(N, E)``."""

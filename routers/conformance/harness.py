@@ -90,10 +90,13 @@ class RouterUnderTest:
 Check = Callable[[RouterUnderTest], str | None]
 
 
-def accepted(factory: Factory) -> tuple[list[RouterUnderTest], list[str]]:
-    """A router in every size that the factory accepts, and its errors for the others."""
-    found, refusals = [], []
+def accepted(factory: Factory, number: int = len(SIZES)) -> tuple[list[RouterUnderTest], list[str]]:
+    """A router in the first ``number`` sizes that it accepts, and its errors for those before."""
+    found: list[RouterUnderTest] = []
+    refusals: list[str] = []
     for dim, num_experts in SIZES:
+        if len(found) == number:
+            break
         subject = RouterUnderTest(factory, dim, num_experts)
         try:
             subject.build()
@@ -106,11 +109,11 @@ def accepted(factory: Factory) -> tuple[list[RouterUnderTest], list[str]]:
 
 def subjects(factory: Factory) -> list[RouterUnderTest]:
     """The first two sizes that the factory accepts."""
-    found, refusals = accepted(factory)
+    found, refusals = accepted(factory, 2)
     why = f"the router refuses every num_experts of {[e for _, e in SIZES]}: {'; '.join(refusals)}"
     hint = "choose default options that work for at least one of these"
     require(found, why, hint)
-    return found[:2]
+    return found
 
 
 def declared(*traits: str) -> Callable[[Callable[[RouterUnderTest], None]], Check]:

@@ -1,7 +1,6 @@
 """Checks of a metric of routed layers by itself."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +18,10 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class MetricUnderTest:
-    """A metric of a layer of ``EXPERTS`` experts."""
+    """A metric of a layer of ``EXPERTS`` experts, with its options."""
 
     kind: type[RoutingMetric]
-    build: Callable[[int], RoutingMetric]
+    options: dict[str, Any]
 
     def of(self, *routings: Routing) -> Any:
         """The value over some routings."""
@@ -30,7 +29,7 @@ class MetricUnderTest:
 
     def seen(self, *routings: Routing) -> RoutingMetric:
         """A metric with some routings added."""
-        metric = self.build(EXPERTS)
+        metric = self.kind(EXPERTS, **self.options)
         for routing in routings:
             metric.update(routing)
         return metric

@@ -29,6 +29,14 @@ CHECKS: list[Check] = sorted(
     key=lambda check: check is not check_work_is_bounded,
 )
 
+#: Those that read the scores of a router as it is built, and so depend on its gate.
+SCORE_CHECKS = [
+    check
+    for check in CHECKS
+    if check in checks_in(shapes, traits, gradients, scores, padding)
+    and check is not gradients.check_options_learn
+]
+
 #: A registered name, ``package.module:Class``, a class, or ``(dim, num_experts) -> Router``.
 Candidate = str | type[Router] | Factory
 
@@ -51,8 +59,15 @@ def check_router(router: Candidate, **options: Any) -> None:
 
 def run_checks(router: Candidate, **options: Any) -> list[CheckResult]:
     """The result of every check in order; stops after a forward pass that does not end."""
+    return results_of(CHECKS, router, options)
+
+
+def results_of(
+    checks: Iterable[Check], router: Candidate, options: dict[str, Any]
+) -> list[CheckResult]:
+    """The results of some checks, as ``run_checks`` has those of all."""
     found = []
-    for check in CHECKS:
+    for check in checks:
         found.append(_result(check, router, options))
         if isinstance(found[-1].failure, EndlessError):
             break

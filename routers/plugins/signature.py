@@ -7,7 +7,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import ConfigError, OptionError, nearest_name, unknown_option
 
@@ -119,7 +119,8 @@ def _describe(hint: Any) -> str:
 class ShowsArguments:
     """A base class of modules that show the arguments of their constructor, and check new values.
 
-    An argument that is set later is checked as in the constructor; the state stays as it is.
+    Every argument is an attribute. One that is set later is checked as in the constructor; as the
+    state stays as it is, an argument that only matters at construction cannot be set.
 
     >>> from torch import nn
     >>> class Part(ShowsArguments, nn.Module):
@@ -150,15 +151,18 @@ class ShowsArguments:
             call.apply_defaults()
             self.__dict__["_arguments"] = _named_arguments(call)
             init(self, *args, **options)
-            self.__dict__["_is_built"] = True
+            held, given = vars(self), vars(self)["_arguments"]
+            held["_not_kept"] = frozenset(name for name in given if not hasattr(self, name))
+            held.update({name: given[name] for name in held["_not_kept"]})
             return None
 
         cls.__init__ = recording  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
         held = vars(self)
-        is_argument = "_is_built" in held and name in held["_arguments"]
-        if not is_argument or name in held.get("_modules", ()):
+        is_argument = "_not_kept" in held and name in held["_arguments"]
+        is_state = isinstance(value, nn.Module) or (isinstance(value, Tensor) and name not in held)
+        if is_state or not is_argument:
             super().__setattr__(name, value)
         elif name not in held or held[name] is not value:
             _rebuild(self, name, value)
@@ -167,7 +171,7 @@ class ShowsArguments:
         shown = dict(vars(self).get("_arguments", {}))
         for name, given in shown.items():
             if given is None:  # a default that the constructor computed
-                shown[name] = vars(self).get(name)
+                shown[name] = getattr(self, name, None)
         if isinstance(self, nn.Module):
             shown["parameters"] = sum(parameter.numel() for parameter in self.parameters())
         return ", ".join(f"{name}={value!r}" for name, value in shown.items())
@@ -176,16 +180,20 @@ class ShowsArguments:
 def _rebuild(part: Any, name: str, value: Any) -> None:
     """Change the attributes that depend on an argument, as the constructor would have set them.
 
-    ``OptionError`` if it refuses the value, or if submodules or shapes depend on the argument.
+    ``OptionError`` if it refuses the value, if submodules or shapes depend on the argument, or if
+    nothing but the initial state does.
     """
     arguments = vars(part)["_arguments"]
     constructor: Callable[..., Any] = type(part)
     hint = _hints(constructor).get(name, Any)
     if not fits_hint(value, hint):
         raise OptionError.about(name, f"={value}: {hint_mismatch(value, hint)}")
+    if value == arguments[name] or value == vars(part).get(name):
+        return
     try:
         with torch.device("meta"):
-            old, new = (constructor(**{**arguments, **change}) for change in ({}, {name: value}))
+            old = vars(part).get("_as_built") or constructor(**arguments)
+            new = constructor(**{**arguments, name: value})
     except ConfigError:
         raise
     except Exception as error:  # a constructor may read values, which the device meta lacks
@@ -195,11 +203,21 @@ def _rebuild(part: Any, name: str, value: Any) -> None:
     is_size = parameter is not None and parameter.default is inspect.Parameter.empty
     if is_size or _structure(old) != _structure(new):
         raise OptionError(name, value, f"{arguments[name]}, which is fixed", "Build another one")
-    for own, before, after in zip(part.modules(), old.modules(), new.modules(), strict=True):
-        for key, held in vars(after).items():
-            if not key.startswith("_") and held != vars(before).get(key):
-                own.__dict__[key] = held
-    part.__dict__["_arguments"] = {**arguments, name: value}  # copies of the part keep theirs
+    own_modules = dict(part.named_modules())  # some may have been replaced
+    changes = [
+        (own_modules[path], key, held)
+        for (path, before), after in zip(old.named_modules(), new.modules(), strict=True)
+        if path in own_modules
+        for key, held in vars(after).items()
+        if not key.startswith("_") and held != vars(before).get(key)
+    ]
+    if all(key in vars(own).get("_not_kept", ()) for own, key, _ in changes):
+        expected = f"{arguments[name]}, which only matters at construction"
+        raise OptionError(name, value, expected, "Build another one")
+    for own, key, held in changes:
+        own.__dict__[key] = held
+    arguments = {**arguments, name: value}  # not in place: copies of the part keep theirs
+    part.__dict__.update(_arguments=arguments, _as_built=new)  # the next change builds one less
 
 
 def _named_arguments(call: inspect.BoundArguments) -> dict[str, Any]:

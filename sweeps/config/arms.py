@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,16 +52,21 @@ class RunChecker:
     """Composes runs and checks that their parts fit; data of equal tasks is read once.
 
     ``shared`` are the overrides of all runs, and the values that the data chooses for ``auto``: all
-    arms have the same. If only arms complete the task, such as by its data, each arm has its own.
+    arms have the same. If only arms complete the task, such as by its data, each arm has its own,
+    and ``notes`` say so.
     """
 
     def __init__(self, shared: Sequence[str]) -> None:
         self.shared = list(shared)
+        self.notes: Sequence[str] = ()
         self._tasks: dict[str, Task] = {}
-        with suppress(ConfigError):  # what is wrong with all arms is reported with the first
+        self._incomplete = ""
+        try:
             run = tasks.compose(self.shared)
             if run.auto:
                 self.shared += self._resolved(run)[2]
+        except ConfigError as error:  # what is wrong with all arms is reported with the first
+            self._incomplete = str(error)
 
     def task(self, run: Config) -> Task:
         """The task of a run, with its data loaded."""
@@ -81,7 +85,10 @@ class RunChecker:
         """
         run = tasks.compose([*self.shared, *overrides])
         tasks.check_ranges(run)
-        run, task, _ = self._resolved(run)
+        run, task, chosen = self._resolved(run)
+        if chosen and self._incomplete:
+            note = "the data chooses values for each arm, which may differ: run alone cannot work"
+            self.notes = [f"{note} ({self._incomplete}). Complete run, or name them there"]
         tasks.check_ranges(run)
         backbone = tasks.build_backbone(run, task)
         return run, sum(values.numel() for values in backbone.parameters())
@@ -128,7 +135,7 @@ def read_arms(config: SweepConfig, checker: RunChecker) -> tuple[list[Arm], list
     for arm in arms:
         if slugs.count(arm.slug) > 1:
             raise ConfigError(f"arms: {arm.label}: another arm also has the folder {arm.slug}")
-    return arms, left_out
+    return arms, [*left_out, *(checker.notes if len(arms) > 1 else ())]
 
 
 def _written(arms: Any) -> dict[str, list[str]]:

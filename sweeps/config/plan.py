@@ -9,11 +9,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from routers import ConfigError, OptionError
-from tasks import FORMAT, check_format, user_path, write_text
+from tasks import FORMAT, check_format, file_lock, user_path, write_text
 
 from ..search.space import Space, check_keys, describe, read_space
 from ..storage.connect import without_password
-from ..storage.file_lock import file_lock
 from .arms import Arm, RunChecker, read_arms
 from .compose import SWEEP_FILE, SweepConfig
 from .objectives import Constraint, Objective, check_metric, parse_constraint, read_objectives
@@ -36,6 +35,7 @@ class Plan:
         objectives: the first one selects an arm's best trial.
         constraints: conditions that the selected trials satisfy.
         data: name and hashes of the task's data, the same on all machines.
+        rows: number of its training samples.
         notes: messages to print before the sweep starts.
     """
 
@@ -47,6 +47,7 @@ class Plan:
     objectives: Sequence[Objective]
     constraints: Sequence[Constraint]
     data: Mapping[str, str | None]
+    rows: int
     notes: Sequence[str]
 
     @property
@@ -122,6 +123,7 @@ def make_plan(config: SweepConfig) -> Plan:
         objectives=objectives,
         constraints=constraints,
         data={"name": data.name, "sha256": data.sha256, "split_sha256": data.split_sha256},
+        rows=len(next(iter(data.train.values()))),
         notes=notes,
     )
 

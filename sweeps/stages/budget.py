@@ -2,13 +2,16 @@
 
 import math
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from tasks import RESULT, Config, read_json
 
+from ..config.arms import Arm
 from ..config.plan import Plan
 from ..results.formatting import compact
 from ..results.sweep_dir import TRIALS
@@ -19,13 +22,24 @@ from ..workers.progress import duration
 from .confirmation import seeds
 from .search import run_overrides
 
-#: Bytes of a parameter in a checkpoint: float32, and two moments of an Adam optimizer.
-BYTES_PER_PARAMETER = 3 * 4
+#: Bytes of a parameter, and of its two moments of an Adam optimizer in ``last.ckpt``.
+FLOAT_BYTES, MOMENTS_BYTES = 4, 8
 
 #: Time to train for a measurement, and the longest to wait for it.
 MEASURED_SECONDS, MAX_WAIT_SECONDS = 3, 120
 
-#: The time of a sweep as multiples of the estimate: arms differ, and workers share memory.
+_TIMER = f"{{name: 'lightning.pytorch.callbacks:Timer', duration: {{seconds: {MEASURED_SECONDS}}}}}"
+
+#: What a measured run does not share with a trial: it ends soon, is validated once, and logs
+#: nothing. The time limit of the run, if any, stays in place.
+_MEASURED = (
+    "trainer.logger=[]",
+    f"trainer.callbacks=[{_TIMER}]",
+    "trainer.val_check_interval=1.0",
+    "trainer.check_val_every_n_epoch=1000000",
+)
+
+#: The time of a sweep as multiples of the estimate: arms differ.
 RANGE = 0.7, 1.8
 
 #: Time of a forward pass as a part of a training step.
@@ -36,7 +50,7 @@ def notes(plan: Plan) -> list[str]:
     """The number of trainings, the disk space, and a note if there are too few for verdicts."""
     arms, confirmed = len(plan.arms), plan.config.confirm.seeds
     trials = sum(map(plan.trials_of, plan.arms))
-    search = f"{trials * plan.config.seeds} trainings to search ({trials} trials of {arms} arms)"
+    search = f"{_searched(plan)} trainings to search ({trials} trials of {arms} arms)"
     lines = [f"Budget: {search}, at least {arms * confirmed} to confirm", disk_note(plan)]
     if confirmed < MIN_SEEDS:
         lines.append(
@@ -58,67 +72,98 @@ def disk_note(plan: Plan) -> str:
     return note + (f"; only {compact(free)}B are free in {existing}" if free < needed[kept] else "")
 
 
-def checkpoint_bytes(plan: Plan, kept: str) -> int:
+def checkpoint_bytes(plan: Plan, kept: str) -> float:
     """Bytes of all checkpoints that a sweep with ``checkpoints=all`` or ``best`` keeps."""
 
     def runs(trials: int) -> int:
         return plan.config.seeds * (trials if kept == "all" else 1) + plan.config.confirm.seeds
 
-    return sum(
-        BYTES_PER_PARAMETER * arm.parameters * runs(plan.trials_of(arm)) for arm in plan.arms
-    )
+    return sum(run_bytes(arm, plan.rows) * runs(plan.trials_of(arm)) for arm in plan.arms)
 
 
-def time_note(plan: Plan) -> str | None:
-    """The expected time of a sweep; None if it has begun, or if the measurement failed.
+def run_bytes(arm: Arm, rows: int) -> float:
+    """Bytes that a run of an arm keeps: its last state, and weights as ``trainer.checkpoint`` says.
 
-    A training of the first arm is measured for a few seconds. It may fail as any trial may; the
+    ``rows`` is the number of training samples.
+    """
+    trainer = arm.run.trainer
+    every, keep = (trainer.checkpoint.get(name) for name in ("every_n_steps", "keep"))
+    steps = trained_samples(arm.run, rows) // (trainer.batch_size * trainer.accumulate_grad_batches)
+    numbered = steps // every if isinstance(every, int) and every > 0 else 0
+    numbered = min(numbered, keep) if isinstance(keep, int) else numbered
+    weights = 1 + bool(trainer.checkpoint.get("best", True)) + numbered
+    return arm.parameters * (MOMENTS_BYTES + FLOAT_BYTES * weights)
+
+
+def time_notes(plan: Plan) -> Iterator[str]:
+    """The expected time of a sweep, after a line before it is measured; nothing if it has begun.
+
+    Trainings of the first arm are measured for a few seconds. They may fail as any trial may; the
     sweep then prints why.
     """
-    if (plan.folder / TRIALS).exists() or (one := measure(plan)) is None:
-        return None
+    if (plan.folder / TRIALS).exists():
+        return
     config, arm = plan.config, plan.arms[0]
-    search = sum(map(plan.trials_of, plan.arms)) * config.seeds
+    yield f"Time: training {arm.label} for {MEASURED_SECONDS} s to measure it …"
+    if (one := measure(plan)) is None:
+        return
     confirmation = len(plan.arms) * config.confirm.seeds
-    rounds = math.ceil(search / config.workers) + math.ceil(confirmation / config.workers)
+    rounds = math.ceil(_searched(plan) / config.workers) + math.ceil(confirmation / config.workers)
     low, high = (duration(factor * rounds * one) for factor in RANGE)
     may_stop = config.pruner.name != "none" or config.patience is not None
+    may_stop |= arm.run.trainer.early_stopping is not None
     early = ", less where trials stop early" if may_stop else ""
-    return (
+    yield (
         f"Time: {low} to {high} if other arms are as fast as {arm.label}, whose training takes "
         f"about {duration(one)}{early}"
     )
 
 
+def _searched(plan: Plan) -> int:
+    """Number of trainings of the search."""
+    return sum(map(plan.trials_of, plan.arms)) * plan.config.seeds
+
+
 def measure(plan: Plan) -> float | None:
-    """Seconds of a training of the first arm, from its first seconds; None if it failed."""
+    """Seconds of a training of the first arm, from its first seconds; None if it failed.
+
+    As many are measured as train at a time, since they share processor and memory.
+    """
     arm = plan.arms[0]
     warm_up()
     context = trial_context()
-    here, there = context.Pipe()
-    limit = f"trainer.max_time={{seconds: {MEASURED_SECONDS}}}"
-    quiet = ["trainer.logger=[]", "trainer.callbacks=null"]  # nothing of it should stay
-    overrides = [*run_overrides(plan, arm, arm.overrides, seeds(plan)[0]), *quiet, limit]
+    overrides = [*run_overrides(plan, arm, arm.overrides, seeds(plan)[0]), *_MEASURED]
+    processes, links = [], []
     with TemporaryDirectory(prefix="sweep-time-") as name:
-        folder = Path(name)
-        job = Job(folder / "output.txt", [(folder / "run", overrides)])
-        process = context.Process(target=work, args=(job, there))
+        folders = [Path(name) / str(n) for n in range(min(plan.config.workers, _searched(plan)))]
+        jobs = [Job(folder / "output.txt", [(folder / "run", overrides)]) for folder in folders]
         try:
-            process.start()
-            there.close()
-            outcome, _ = here.recv() if here.poll(MAX_WAIT_SECONDS) else (None, None)
-        except (EOFError, OSError):  # the process or the fork server was killed
+            for job in jobs:
+                here, there = context.Pipe()
+                links.append(here)
+                process = context.Process(target=work, args=(job, there))
+                process.start()
+                processes.append(process)
+                there.close()
+            deadline = time.monotonic() + MAX_WAIT_SECONDS
+            for link in links:
+                if not link.poll(max(0.0, deadline - time.monotonic())) or link.recv()[0] != DONE:
+                    return None
+        except (EOFError, OSError):  # a process or the fork server was killed
             return None
         finally:
-            if process.pid is not None:
+            for process in processes:
                 process.kill()
                 process.join()
-        if outcome != DONE:
-            return None
-        result = folder / "run" / RESULT
-        started = job.log.with_suffix(".lock").stat().st_mtime  # created when the process starts
-        seconds = result.stat().st_mtime - started
-        return extrapolated(arm.run, read_json(result), seconds)
+        found = [_extrapolated_run(arm.run, job) for job in jobs]
+    known = [seconds for seconds in found if seconds is not None]
+    return fmean(known) if known else None
+
+
+def _extrapolated_run(run: Config, job: Job) -> float | None:
+    result = job.runs[0][0] / RESULT
+    started = job.log.with_suffix(".lock").stat().st_mtime  # created when the process starts
+    return extrapolated(run, read_json(result), result.stat().st_mtime - started)
 
 
 def extrapolated(run: Config, result: Mapping[str, Any], seconds: float) -> float | None:
@@ -127,14 +172,45 @@ def extrapolated(run: Config, result: Mapping[str, Any], seconds: float) -> floa
     None if too little of it was trained to say.
     """
     trainer, rows, compute = run.trainer, result["data"]["rows"], result["compute"]
-    speed = compute["items_per_second"]
-    limit, size = trainer.lightning.get("limit_train_batches"), trainer.batch_size
-    limit = 1.0 if limit is None else limit
-    epoch = min(rows["train"], limit * (size if isinstance(limit, int) else rows["train"]))
-    if not (epoch and speed):
+    items, speed = trained_samples(run, rows["train"]), compute["items_per_second"]
+    if not (items and speed):
         return None
-    items = trainer.max_epochs * epoch
+    given = trainer.lightning
+    validated = _limited(rows["val"], given.get("limit_val_batches"), trainer.batch_size)
+    later = max(0.0, items / _between_validations(run, rows["train"]) - 1) * validated
+    training = (items + _FORWARD * later) / speed
+    if trainer.max_time is not None:
+        from lightning.pytorch.callbacks import Timer
+
+        training = min(training, Timer(trainer.max_time).time_remaining() or 0.0)
+    return float(seconds - compute["train_seconds"] + training)
+
+
+def trained_samples(run: Config, rows: int) -> float:
+    """Number of samples that a training sees, of ``rows`` in an epoch."""
+    trainer = run.trainer
+    items = trainer.max_epochs * _epoch(run, rows)
     if trainer.max_steps >= 0:
-        items = min(items, trainer.max_steps * size * trainer.accumulate_grad_batches)
-    later = max(0.0, items / epoch - 1) * rows["val"]
-    return float(seconds - compute["train_seconds"] + (items + _FORWARD * later) / speed)
+        steps = trainer.max_steps * trainer.accumulate_grad_batches
+        items = min(items, steps * trainer.batch_size)
+    return items
+
+
+def _epoch(run: Config, rows: int) -> float:
+    trainer = run.trainer
+    return _limited(rows, trainer.lightning.get("limit_train_batches"), trainer.batch_size)
+
+
+def _between_validations(run: Config, rows: int) -> float:
+    """Number of training samples between two validations; once an epoch if it is set in time."""
+    given = run.trainer.lightning
+    every, epochs = given.get("val_check_interval"), given.get("check_val_every_n_epoch") or 1
+    if isinstance(every, int):
+        return epochs * every * run.trainer.batch_size
+    return epochs * (every if isinstance(every, float) else 1.0) * _epoch(run, rows)
+
+
+def _limited(rows: int, limit: float | None, batch_size: int) -> float:
+    """Rows that a limit leaves: an integer of batches, or a fraction in a float."""
+    limit = 1.0 if limit is None else limit
+    return min(rows, limit * (batch_size if isinstance(limit, int) else rows))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from routers import ConfigError, OptionError
-from tasks import CONF, user_path
+from tasks import CONF, file_lock, user_path
 
 if TYPE_CHECKING:
     from ..config.plan import Plan
@@ -114,7 +114,6 @@ def _sweep(plan: "Plan") -> int:
 
     from ..config.plan import LOCK
     from ..storage.connect import study_url, without_password
-    from ..storage.file_lock import file_lock
     from ..workers.pool import StoppedSweepError
     from ..workers.progress import LiveTable, LogLines
     from . import budget
@@ -124,8 +123,8 @@ def _sweep(plan: "Plan") -> int:
     for note in (*plan.notes, *budget.notes(plan)):
         print(note, flush=True)
     if not plan.config.quiet:
-        if (expected := budget.time_note(plan)) is not None:
-            print(expected)
+        for note in budget.time_notes(plan):
+            print(note, flush=True)
         url = without_password(study_url(plan.config.storage, plan.folder))
         print(f"Watch the study in a browser: optuna-dashboard {url}")
     is_live = console.is_terminal and not plan.config.quiet

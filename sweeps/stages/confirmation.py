@@ -12,14 +12,14 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from routers import ConfigError
-from tasks import FORMAT, RESULT, read_json, write_json
+from tasks import FORMAT, RESULT, file_lock, read_json, write_json
 
 from ..config.arms import Arm
 from ..config.objectives import number_at
 from ..config.plan import LOCK, Plan
 from ..results.sweep_dir import ARM_FILE, CONFIRMED
 from ..statistics.pareto import pareto_front
-from ..storage.file_lock import Lock, file_lock
+from ..storage.storage_lock import Lock
 from ..workers.artifacts import CONFIRMED_FILES, encode
 from ..workers.job import Job
 from ..workers.queue import Queue, TrialSpec
@@ -119,10 +119,8 @@ class ConfirmStage(Stage):
         self.queue.tell(trial, TrialState.COMPLETE, [value])
         return f"test score {value:.4g}"
 
-    def kept_checkpoints(self) -> set[int]:
-        if self.plan.config.checkpoints == "none":
-            return set()
-        return {trial.number for trial in self.queue.trials()}
+    def kept_checkpoints(self) -> set[int] | None:
+        return set() if self.plan.config.checkpoints == "none" else None
 
     def name_of(self, number: int) -> str:
         attrs = self.queue.trials()[number].user_attrs

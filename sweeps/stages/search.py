@@ -24,7 +24,7 @@ from ..results.sweep_dir import TRIALS
 from ..search.halving import PRUNERS, rungs
 from ..search.samplers import ReseededSampler
 from ..search.space import ARM, Space, as_overrides, defaults, grid, join_spaces, suggest
-from ..storage.file_lock import Lock
+from ..storage.storage_lock import Lock
 from ..workers.artifacts import SEARCH_FILES, encode
 from ..workers.job import Job
 from ..workers.queue import Queue, TrialSpec
@@ -118,9 +118,9 @@ class SearchStage(Stage):
         pruner = self.plan.config.pruner
         return PRUNERS[pruner.name](own, others, pruner.factor)
 
-    def kept_checkpoints(self) -> set[int]:
+    def kept_checkpoints(self) -> set[int] | None:
         if self.plan.config.checkpoints == "all":
-            return {trial.number for trial in self.queue.trials()}
+            return None
         if self.plan.config.checkpoints == "none":
             return set()
         order = ranked(self.queue.trials(), self.plan.objectives)

@@ -7,10 +7,10 @@ import optuna
 from optuna.storages import BaseStorage
 
 from routers import ConfigError
+from tasks import file_lock
 
 from ..config.plan import LOCK, Plan, open_folder
 from ..storage import connect
-from ..storage.file_lock import file_lock
 from ..workers.artifacts import download_missing, upload_missing
 from ..workers.pool import Pool
 from ..workers.progress import ProgressReporter

@@ -20,10 +20,10 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from routers import ConfigError
+from tasks import file_lock
 
-from .file_lock import Lock, file_lock
 from .liveness import LivenessMonitor
-from .storage_lock import GRACE_SECONDS, StorageLock
+from .storage_lock import GRACE_SECONDS, Lock, StorageLock
 
 STUDY = "study.db"
 

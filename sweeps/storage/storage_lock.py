@@ -2,8 +2,8 @@
 
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -11,6 +11,9 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from .liveness import LivenessMonitor, worker_identity
+
+#: Factory of a context that one process at a time can enter. It is not reentrant.
+Lock = Callable[[], AbstractContextManager[object]]
 
 #: Average seconds between two attempts to acquire a lock that another process holds.
 POLL_SECONDS = 0.03

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def trial_context() -> "ForkServerContext | SpawnContext":
 
 
 def warm_up() -> None:
-    """Start the fork server; its imports then run in parallel with those of this process.
+    """Start the fork server, unless it runs; its imports run in parallel with this process.
 
     The fork server ignores SIGINT and ends together with the process that started it. It imports
     what this process would: by default Python searches the current folder first there. Without
@@ -40,7 +41,9 @@ def warm_up() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server inherits this
     os.environ.update(variables)
     try:
-        forkserver.ensure_running()
+        with warnings.catch_warnings():  # trials have no resources that a dead tracker leaks
+            warnings.filterwarnings("ignore", "resource_tracker: process died")
+            forkserver.ensure_running()
     finally:
         for name, value in environment.items():
             os.environ.pop(name)

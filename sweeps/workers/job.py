@@ -14,9 +14,7 @@ from typing import Any
 
 import tasks
 from routers import ConfigError
-from tasks import DivergedError, RankDiedError, StoppedError
-
-from ..storage.file_lock import file_lock
+from tasks import DivergedError, RankDiedError, StoppedError, file_lock
 
 #: Outcomes of a job; the sweep of the last one was killed.
 DONE, FAILED, STOPPED, PRUNED, DIED = "done", "failed", "stopped", "pruned", "died"

@@ -69,8 +69,9 @@ class Pool:
                         pass
                     if not self.running:
                         if not any(stage.queue.is_open for stage in stages):
-                            for stage in stages:  # another process, now dead, may have finished one
-                                stage.drop_checkpoints()
+                            # of trials that finished before, or in a process that is now dead
+                            if dropped := sum(stage.drop_checkpoints() for stage in stages):
+                                self.reporter.dropped(dropped)
                             return
                         time.sleep(POLL_SECONDS)  # another process runs the last trials
                     self._poll()
@@ -104,6 +105,7 @@ class Pool:
             stage.suggest(trial)
         except UpdateFinishedTrialError:  # its former process, declared dead, has just finished it
             return
+        warm_up()  # again, if the fork server or its resource tracker was killed
         here, there = self.context.Pipe()
         process = self.context.Process(target=work, args=(stage.job(trial), there))
         try:
@@ -147,7 +149,7 @@ class Pool:
         each.link.close()
         kind, content = each.outcome or (DIED, death(each.process.exitcode))
         message = self._settle(each.stage, each.trial, kind, content)
-        each.stage.drop_checkpoints()
+        each.stage.drop_checkpoints(each.trial.number)
         each.process.close()
         self.reporter.ended(each.stage, each.trial.number, kind, message)
 

@@ -49,6 +49,11 @@ class ProgressReporter(ABC):
         if start is not None and outcome == DONE:
             self.seconds.append(time.monotonic() - start)
 
+    def dropped(self, runs: int) -> None:
+        """Print that finished runs lost checkpoints that an earlier call of the sweep had kept."""
+        what = "removed checkpoints of finished runs, which checkpoints= does not keep"
+        self.console.print(f"{self.phase}: {what}: {runs} runs", soft_wrap=True, highlight=False)
+
     def tick(self) -> None:
         """Update the display; called at least twice a second."""
         return

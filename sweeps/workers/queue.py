@@ -16,8 +16,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..config.objectives import Direction
-from ..storage.file_lock import Lock
 from ..storage.liveness import LivenessMonitor, worker_identity
+from ..storage.storage_lock import Lock
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +23,7 @@ class Stage(ABC):
     queue: Queue
     title: str
     files: ClassVar[Sequence[str]]
+    _kept: Collection[int] = ()  # at the last end of a trial
 
     def suggest(self, trial: Trial) -> None:
         """Suggest the parameters of a trial; nothing for those with fixed parameters."""
@@ -41,22 +42,31 @@ class Stage(ABC):
         """Folders of a trial's runs."""
 
     @abstractmethod
-    def kept_checkpoints(self) -> set[int]:
-        """Numbers of the trials whose runs keep their checkpoints when they are finished."""
+    def kept_checkpoints(self) -> set[int] | None:
+        """Numbers of the trials whose runs keep their checkpoints when finished; None for all."""
 
-    def drop_checkpoints(self) -> None:
-        """Remove the checkpoints of finished trials that are not kept.
+    def drop_checkpoints(self, ended: int | None = None) -> int:
+        """Remove the checkpoints of finished trials that are not kept; returns from how many runs.
 
+        When a trial ``ended``, only of this one and those that it replaces; else of all trials.
         Nothing resumes a trial that completed or was pruned. One that failed keeps them, so that
         people can look at them.
         """
-        kept = self.kept_checkpoints()
-        for trial in self.queue.trials():
-            ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-            for run in self.run_dirs(trial) if ended and trial.number not in kept else ():
+        if (kept := self.kept_checkpoints()) is None:
+            return 0
+        trials, dropped = self.queue.trials(), 0
+        affected = range(len(trials)) if ended is None else {ended, *self._kept}
+        self._kept = kept
+        for trial in (trials[number] for number in affected if number not in kept):
+            finished = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+            for run in self.run_dirs(trial) if finished else ():
+                folder = (run / CHECKPOINT).parent
                 # a process that was declared dead may still train what another has completed
-                if trial.state == TrialState.PRUNED or (run / RESULT).exists():
-                    shutil.rmtree((run / CHECKPOINT).parent, ignore_errors=True)
+                ended_here = trial.state == TrialState.PRUNED or (run / RESULT).exists()
+                if ended_here and folder.exists():
+                    shutil.rmtree(folder, ignore_errors=True)
+                    dropped += 1
+        return dropped
 
     def should_continue(self, trial: Trial, epoch: int, values: Mapping[str, float]) -> bool:
         """Whether a trial continues after a rung."""

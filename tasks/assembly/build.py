@@ -12,7 +12,7 @@ from torch import Tensor
 import experts
 import routers
 from experts import Bank, GateTopology, MoE, MultiGateMoE
-from routers import ConfigError
+from routers import ConfigError, Router
 from routers.plugins import option_errors_under
 
 from .._task import TASKS, Backbone, Batch, Data, Layer, Task, keys_complete
@@ -39,15 +39,14 @@ def part(section: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 def build_task(config: Config, same_data: Mapping[str, Any] = {}) -> Task:
     """Build the task that ``config.task`` names; options that are ``auto`` have their defaults.
 
-    So have numbers that the data could choose, next to any that it still has to choose: they may
-    fit only to each other.
+    So have those that fit only to options which the data still has to choose.
     Some tasks read their data for it. ``same_data`` is that of a task which has read it already.
     """
     name, options = part(config.task)
     auto = {key.removeprefix("task.") for key in config.auto if key.startswith("task.")}
-    if auto:
-        choices = TASKS.get_part(name).auto
-        auto |= {key for key in choices if not isinstance(options.get(key), dict)}
+    coupled = TASKS.get_part(name).coupled if auto else ()
+    if auto.intersection(coupled):
+        auto |= set(coupled)
     known = {key: value for key, value in options.items() if key not in auto}
     with enough_memory_for_data(config):
         task: Task = TASKS.build(name, **{**known, **same_data})
@@ -89,12 +88,26 @@ def routed_layers(backbone: Backbone) -> list[MoE]:
 
 def prepare_routers(backbone: Backbone, task: Task, train: Batch) -> None:
     """Show the training set to the routers that read ids."""
-    readers = [layer.router for layer in routed_layers(backbone) if layer.router.traits.needs_ids]
-    if not readers:
-        return
-    ids, features = zip(*(_real_ids(task, batch) for batch in InOrder(train, 1024)), strict=True)
-    for router in readers:
-        router.prepare(torch.cat(ids), torch.cat(features))
+    show_ids(backbone, read_ids(backbone, task, train))
+
+
+def read_ids(backbone: Backbone, task: Task, train: Batch) -> tuple[Tensor, ...]:
+    """Ids and features of all items but padding, ``(M,)`` and ``(M, F)``; () if no router reads."""
+    if not _readers(backbone):
+        return ()
+    parts = zip(*(_real_ids(task, batch) for batch in InOrder(train, 1024)), strict=True)
+    return tuple(torch.cat(part) for part in parts)
+
+
+def show_ids(backbone: Backbone, seen: tuple[Tensor, ...]) -> None:
+    """Prepare the routers that read ids by what ``read_ids`` returned."""
+    for router in _readers(backbone):
+        router.prepare(*seen)
+
+
+def _readers(backbone: Backbone) -> list[Router]:
+    found = (layer.router for layer in routed_layers(backbone))
+    return [router for router in found if router.traits.needs_ids]
 
 
 def _real_ids(task: Task, batch: Batch) -> tuple[Tensor, Tensor]:

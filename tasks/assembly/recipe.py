@@ -15,15 +15,15 @@ from routers import ConfigError
 from .._task import Backbone, Batch, Data, Task
 from ..config.auto import BUDGETS, KEYS
 from ..config.compose import complete
+from ..config.max_time import read_max_time
 from ..config.schema import Config
-from ..loading.batches import num_rows
+from ..loading.batches import limited, num_rows
 from .build import build_backbone, build_task, enough_memory_for_data, read_data
 from .dense_control import num_parameters
 
-#: FLOPs per second of a training step on two cores, seconds that a parameter adds to a step, and
-#: seconds of any step. They are fixed, so that the same data gets the same number of steps on
-#: every machine.
-SPEED, PER_PARAMETER, PER_STEP = 50e9, 4e-9, 0.008
+#: Seconds that a parameter adds to a training step on two cores, and seconds of any step. Like
+#: ``Task.speed`` they are fixed: the same data gets the same number of steps on every machine.
+PER_PARAMETER, PER_STEP = 4e-9, 0.008
 
 #: A training step costs as much as this many evaluations.
 STEP = 3
@@ -48,7 +48,9 @@ def choose(config: Config, task: Task) -> tuple[Config, Task, list[str]]:
     if not config.auto:
         return config, task, []
     keys, config = config.auto, deepcopy(config)
-    seconds = BUDGETS[config.trainer.budget]
+    limit = config.trainer.max_time
+    budget = BUDGETS[config.trainer.budget]
+    seconds = budget if limit is None else read_max_time(limit).total_seconds()
     own = (f"task.{option}" for option in task.auto)
     given = {key: _get(config, key) for key in ("expert", *own, *KEYS) if key not in keys}
     given = {k: v["name"] if isinstance(v, dict) else v for k, v in given.items()}
@@ -123,13 +125,15 @@ def _limit(config: Config, task: Task, data: Data, seconds: float, steps_too: bo
 
     A number of steps that the configuration gives decides how many epochs there are.
     """
-    settings = config.trainer
-    steps = max(1, num_rows(data.train) // settings.batch_size)
+    settings, limits = config.trainer, config.trainer.lightning
+    batches = num_rows(data.train) // settings.batch_size
+    steps = max(1, limited(batches, limits.get("limit_train_batches")))
     if not steps_too and settings.max_steps > 0:  # enough epochs for all of them
         settings.max_epochs = -(-settings.max_steps * settings.accumulate_grad_batches // steps)
         return
     step = seconds_per_step(config, task, data.train)
-    evaluation = -(-num_rows(data.val) // settings.batch_size) * step / STEP
+    batches = -(-num_rows(data.val) // settings.batch_size)
+    evaluation = limited(batches, limits.get("limit_val_batches")) * step / STEP
     epochs = int(seconds / (steps * step + evaluation))
     settings.max_epochs = max(1, min(settings.max_epochs, epochs))
     if epochs < 1 and steps_too:
@@ -143,7 +147,8 @@ def seconds_per_step(config: Config, task: Task, train: Batch) -> float:
     network = build_backbone(replace(config, router=router, moe=moe), task)
     few = {name: values[:_FEW] for name, values in train.items()}
     flops = count_flops(lambda: _evaluate(network, task.collate(few))) / num_rows(few)
-    per_batch = STEP * flops * config.trainer.batch_size / SPEED
+    per_sample = STEP * flops / task.speed + network.seconds_per_sample
+    per_batch = per_sample * config.trainer.batch_size
     return PER_STEP + PER_PARAMETER * num_parameters(network) + per_batch
 
 

@@ -15,8 +15,11 @@ from ..text.bytes import real
 from ..text.ngrams import character_grams
 from ._blocks import check_ngrams, known, residual
 
-#: Texts hashed at a time.
-_CHUNK = 512
+#: Texts hashed at a time, and bytes of these up to which there are so many.
+_CHUNK, _CHUNK_BYTES = 512, 2**18
+
+#: Seconds that a byte adds to a training step, about, and bytes that other costs contain.
+_PER_BYTE, _FREE = 5e-7, 512
 
 
 @BACKBONES.register("bag")
@@ -65,6 +68,7 @@ class Bag(Backbone):
         check_depth(depth)
         check_ngrams(ngrams, buckets, ngram_dropout=ngram_dropout, dropout=dropout)
         self.ngrams = tuple(ngrams)
+        self.seconds_per_sample = _PER_BYTE * max(0, samples.shape[0] - _FREE)
         rarity = inverse_document_frequency(samples.train, self.ngrams, buckets, rare)
         self.register_buffer("rarity", rarity.to(torch.get_default_dtype()))
         self.add_linear_model(samples.outputs)
@@ -119,10 +123,11 @@ def inverse_document_frequency(
     [1.0, 1.41, 2.1]
     """
     counts = torch.zeros(buckets)
-    for start in range(0, len(texts["x"]), _CHUNK):
-        lengths = texts["length"][start : start + _CHUNK]
+    rows = max(1, min(_CHUNK, _CHUNK_BYTES // texts["x"].shape[1]))
+    for start in range(0, len(texts["x"]), rows):
+        lengths = texts["length"][start : start + rows]
         longest = int(lengths.max())
-        x = texts["x"][start : start + _CHUNK, :longest]
+        x = texts["x"][start : start + rows, :longest]
         found, holds = character_grams(x, real(lengths, longest), ngrams, buckets)
         for row, keep in zip(found, holds, strict=True):
             counts[row[keep]] += 1  # repeats write the same number

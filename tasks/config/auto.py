@@ -1,5 +1,6 @@
 """``auto``: values that a configuration leaves to the data, until a recipe chooses them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -26,16 +27,21 @@ KEYS = (
 BUDGETS = {"quick": 20.0, "normal": 120.0, "thorough": 600.0}
 
 
-def hold_places(config: DictConfig, base: DictConfig) -> list[str]:
-    """Replace every ``auto`` among ``KEYS`` by the value of ``base``; returns the keys.
+def hold_places(config: DictConfig, read_base: Callable[[], DictConfig]) -> list[str]:
+    """Replace every ``auto`` among ``KEYS`` by the value of a base; returns the keys.
+
+    The base is read only if there is one, since it takes longer than all else.
 
     >>> config = OmegaConf.create({"optimizer": {"lr": "auto", "name": "sgd"}})
-    >>> hold_places(config, OmegaConf.create({"optimizer": {"lr": 0.002}})), config.optimizer.lr
+    >>> base = OmegaConf.create({"optimizer": {"lr": 0.002}})
+    >>> hold_places(config, lambda: base), config.optimizer.lr
     (['optimizer.lr'], 0.002)
     """
     keys = [key for key in KEYS if OmegaConf.select(config, key, throw_on_missing=False) == AUTO]
-    for key in keys:
-        OmegaConf.update(config, key, OmegaConf.select(base, key))
+    if keys:
+        base = read_base()
+        for key in keys:
+            OmegaConf.update(config, key, OmegaConf.select(base, key))
     return keys
 
 

@@ -85,7 +85,7 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
     nest_options(config)
     if "auto" in config:
         raise _unknown_key("auto")
-    auto = hold_places(config, load_yaml(CONF / "base.yaml"))
+    auto = hold_places(config, lambda: load_yaml(CONF / "base.yaml"))
     typed = grammar.typed(config, Config, "conf/base.yaml", _unknown_key)
     check_trainer_options(typed.trainer.lightning)
     load_plugins(typed.plugins)

@@ -3,17 +3,20 @@
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
 import routers
 from routers import ConfigError
-from routers.plugins import Registry
+from routers.plugins import Registry, load_plugins
 
 from ..readers import DATA
 from .compose import CONF, PARTS, TASK_PARTS, experiments, to_yaml
+from .overrides import check_type, parse
 from .schema import Config
+
+_NONE = "  none by name; module:Class is any\n"
 
 USAGE = """\
 Train one model with a router of your choice, and use it.
@@ -40,7 +43,7 @@ Train one model with a router of your choice, and use it.
                                   from any file: experiment=runs/…/config.yaml runs it again
 
   --list      all tasks, routers, experts, gates, losses, metrics, optimizers,
-              schedules and experiments
+              schedules, callbacks, loggers and experiments
   --cfg       check all that a run checks, print its configuration, and stop
   --help      this text; with router=NAME and the like, also their options
 
@@ -58,8 +61,16 @@ def help_text(config: Config, chosen: Iterable[str]) -> str:
     return "\n".join([USAGE, *parts, keys, base, "What would run:\n", to_yaml(config)])
 
 
-def list_text(further: Mapping[str, Registry[Any]]) -> str:
-    """Every name that a configuration can use, with a line on each, ``further`` parts included."""
+def list_text(overrides: Sequence[str], further: Mapping[str, Registry[Any]]) -> str:
+    """Every name that a configuration can use, with a line on each, ``further`` parts included.
+
+    Of ``overrides`` only ``plugins=[…]`` counts.
+    """
+    for module in _plugins(overrides):
+        try:
+            load_plugins([module])
+        except ConfigError as error:  # all others are still listed
+            _warn(error)
     registries = {
         **PARTS,
         **{f"task.{option}": registry for option, registry in TASK_PARTS.items()},
@@ -69,9 +80,25 @@ def list_text(further: Mapping[str, Registry[Any]]) -> str:
         "metrics": routers.METRICS,
         **further,
     }
-    sections = [f"{key}\n" + "".join(_line(r, name) for name in r) for key, r in registries.items()]
+    sections = [
+        f"{key}\n" + ("".join(_line(registry, name) for name in registry) or _NONE)
+        for key, registry in registries.items()
+    ]
     names = "".join(f"  {name:20} {_summary(name)}.\n" for name in experiments()) or "  none\n"
     return "\n".join([*sections, f"experiment\n{names}"])
+
+
+def _plugins(overrides: Sequence[str]) -> list[str]:
+    """The modules that the last ``plugins=`` names."""
+    given = [text for text in overrides if text.startswith("plugins=")][-1:]
+    modules = [parse(text, texts=(), is_name=lambda key: False)[2] for text in given]
+    for each in modules:
+        check_type("plugins", each, list[str])
+    return [module for each in modules for module in each]
+
+
+def _warn(error: ConfigError) -> None:
+    print(f"warning: {error}", file=sys.stderr)
 
 
 def _summary(experiment: str) -> str:
@@ -86,7 +113,7 @@ def _line(registry: Registry[Any], name: str) -> str:
     try:
         part = registry[name]
     except ConfigError as error:  # an installed plug-in; all others are still listed
-        print(f"warning: {error}", file=sys.stderr)
+        _warn(error)
         return f"  {name:20} cannot be used: see the warning\n"
     summary = (inspect.getdoc(part) or "").partition("\n")[0]
     return f"  {name:20} {summary}\n"

@@ -24,7 +24,8 @@ _ABSENT = object()
 def parse(text: str, texts: Container[str], is_name: Callable[[str], bool]) -> Change:
     """``+key=value`` to its sign, its key and its value.
 
-    Values of keys in ``texts`` are text whatever YAML makes of them, and so are names.
+    Values of keys in ``texts`` are text whatever YAML makes of them, and so are names, and
+    patterns of files such as ``*.csv``, an alias in YAML.
 
     >>> parse("a.b=[1, x]", texts=(), is_name=lambda key: False)
     ('', 'a.b', [1, 'x'])
@@ -37,7 +38,7 @@ def parse(text: str, texts: Container[str], is_name: Callable[[str], bool]) -> C
         return sign, key, None
     if key in texts:
         return sign, key, None if value in ("", "null") else value
-    if is_name(key) and not value.startswith(("{", "${")):
+    if (is_name(key) and not value.startswith(("{", "${"))) or value.startswith("*"):
         return sign, key, value
     try:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .error import DataError, nearest, reading
 from .growth import check_growth
 from .labelled import Labelled
-from .paths import Files, digest, empty_file, existing, read_bytes, suffix_of
+from .paths import Files, check_all_read, digest, empty_file, name_of, read_bytes, suffix_of
 from .pixels import Pixels, in_order, joined
 from .source import Source
 from .split import SPLITS
@@ -82,6 +82,7 @@ def read_npz(
     source: Source, files: Files, channels: int | None, size: Sequence[int] | None
 ) -> Labelled:
     """``x_train, y_train, x_test, y_test`` and perhaps ``x_val, y_val``; or ``x, y``."""
+    check_all_read(source, files)
     pixels, labels = {}, {}
     parts: dict[str, int] = {}
     for split, (x_place, images), (y_place, values) in _npz_pairs(files):
@@ -168,4 +169,4 @@ def _of_arrays(
         return f"{title}, row {row - int(ends[array]) + len(pixels[title]) + 1}"
 
     x = joined(pixels, channels, size)
-    return Labelled(x, every, place, parts, existing(source).name, sha256)
+    return Labelled(x, every, place, parts, name_of(source), sha256)

@@ -12,7 +12,7 @@ from ..text.bytes import stream
 from .data_set import DataSet
 from .error import DataError
 from .hub import hub_sheets
-from .paths import Files, by_split, digest, existing, read_text, split_of, visible
+from .paths import Files, by_split, digest, existing, name_of, read_text, split_of, visible
 from .source import KEY, Source
 from .split import SPLITS, Splits
 from .unpack import unpacked
@@ -66,24 +66,33 @@ def _read(source: CorpusSource) -> tuple[str, str, dict[str, bytes]]:
     with unpacked(source) as inside:
         files = _files(inside)
         texts = {split: b"".join(map(read_text, paths)) for split, paths in files.items()}
-        return existing(inside).name, digest(files), texts
+        return name_of(inside), digest(files), texts
 
 
 def _files(source: CorpusSource) -> Files:
-    path = existing(source)
-    if path.is_file():
-        return {"train": [path]}
-    inner = [p for p in sorted(path.rglob("*")) if p.is_file()]
-    shown = [p for p in inner if not any(n.startswith(".") for n in p.relative_to(path).parts)]
-    if not shown:
-        there = ", ".join(p.name for p in visible(path)) or "nothing"
-        raise DataError(f"{source.title}: holds {there}; expected text files")
+    roots = existing(source)
+    # the name of a folder says something only next to others
+    tops = {
+        file: root.parent if len(roots) > 1 else root for root in roots for file in _below(root)
+    }
 
     def named_after(file: Path) -> str | None:
-        inside = file.relative_to(path)
+        inside = file.relative_to(tops[file])
         return next(filter(None, map(split_of, [*reversed(inside.parents), inside])), None)
 
-    return by_split(shown, source, named_after)
+    return by_split(list(tops), source, named_after)
+
+
+def _below(root: Path) -> list[Path]:
+    """A file itself, or the files at any depth in a folder, sorted, without hidden ones."""
+    if root.is_file():
+        return [root]
+    inner = [p for p in sorted(root.rglob("*")) if p.is_file()]
+    shown = [p for p in inner if not any(n.startswith(".") for n in p.relative_to(root).parts)]
+    if not shown:
+        there = ", ".join(p.name for p in visible(root)) or "nothing"
+        raise DataError(f"{KEY}.path={root}: holds {there}; expected text files")
+    return shown
 
 
 def _from_hub(source: CorpusSource) -> tuple[str, str, dict[str, bytes]]:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from routers import ConfigError
 
@@ -19,7 +19,13 @@ class DataSet(ABC, Generic[T]):
     What it reads decides which tasks it is for: ``Images`` for ``image``, ``Texts`` for
     ``text_classification``, a ``Table`` for ``multitask``, and a tensor of bytes, ``(bytes,)``
     uint8, for ``language_model``. Invalid options raise ``OptionError`` with their bare name.
+
+    Class attributes:
+        places: options that may name other data to test a trained model on, or None for all; the
+            rest was fitted to training data.
     """
+
+    places: ClassVar[tuple[str, ...] | None] = None
 
     @abstractmethod
     def read(self) -> Splits[T]:
@@ -41,7 +47,10 @@ class DataSet(ABC, Generic[T]):
             known: what it read.
             labelled: False if this data needs no labels.
         """
-        raise ConfigError(f"{type(self).__name__}: this data set cannot replace data to test on")
+        raise ConfigError(
+            f"{type(self).__name__}: this data set cannot replace data to test on, because it "
+            "defines no read_other"
+        )
 
 
 def read_as(kind: type[T], data: DataSet[Any]) -> Splits[T]:

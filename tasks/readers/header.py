@@ -30,6 +30,18 @@ def header_hint(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def starts_with_index(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first column is the unnamed index that pandas writes, of whole numbers.
+
+    >>> starts_with_index(["", "text"], [["0", "good film"], ["1", "bad film"]])
+    True
+    >>> starts_with_index(["", "good film"], [["7", "good film"], ["8", "bad film"]])
+    False
+    """
+    named = len(names) > 1 and not names[0] and not header_hint(names[1:], [r[1:] for r in rows])
+    return named and all(row[0].isdecimal() for row in rows)
+
+
 def _is_data(name: str, column: Sequence[str]) -> bool:
     number = name.lstrip("+-").replace(".", "", 1).isdigit()
     return not name or number or len(name.split()) > _WORDS or name in column

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .hub import hub_sheets
 from .labelled import Labelled, files_below, read_class_folders
 from .labels import Codes, check_classes
 from .open import sheets_of
-from .paths import digest, existing, files_of, read_bytes, suffix_of
+from .paths import check_all_read, digest, existing, files_of, name_of, read_bytes, suffix_of
 from .pixels import Pixels, decode
 from .records import Dialect
 from .sheets import Place, Sheets
@@ -140,6 +141,7 @@ def _labelled(source: ImageSource, labelled: bool = True) -> Labelled:
     if source.hub is not None:
         return _from_sheets(source, hub_sheets(source), labelled)
     if files := files_of(source, _is_parquet):
+        check_all_read(source, files)
         return _from_sheets(source, sheets_of(source, files, Dialect()), labelled)
     for belongs, read in _LAYOUTS:
         files = files_of(source, belongs)
@@ -151,14 +153,15 @@ def _labelled(source: ImageSource, labelled: bool = True) -> Labelled:
 
     if labelled:
         return read_class_folders(source, _is_image, _EXPECTED, decode_files)
-    root = existing(source)
-    paths = [root] if _is_image(root) else files_below(root, _is_image)
+    roots = existing(source)
+    each = ([root] if _is_image(root) else files_below(root, _is_image) for root in roots)
+    paths = list(chain.from_iterable(each))
 
     def place(row: int) -> str:
         return str(paths[row])
 
     parts, sha256 = {"train": len(paths)}, digest({"train": paths})
-    return Labelled(decode_files(paths, place), (), place, parts, root.name, sha256)
+    return Labelled(decode_files(paths, place), (), place, parts, name_of(source), sha256)
 
 
 def _is_parquet(path: Path) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .error import DataError
 from .labels import Codes, encode, encode_as, need_two
-from .paths import by_split, digest, empty, existing, split_of, visible
+from .paths import by_split, digest, empty, existing, name_of, split_of, visible
 from .sheets import Place
 from .source import Source
 
@@ -67,9 +67,7 @@ def read_class_folders(
     Raises:
         DataError: if there is no class folder, or naming one that holds no sample.
     """
-    classes = _class_folders(source)
-    if not classes:
-        raise empty(source, expected)
+    classes = _class_folders(source, expected)
     files = {
         split: {path: folder.name for folder in folders for path in files_below(folder, belongs)}
         for split, folders in classes.items()
@@ -82,20 +80,24 @@ def read_class_folders(
         return str(paths[row])
 
     sha256 = digest({split: list(of_split) for split, of_split in files.items()})
-    return Labelled(read(paths, place), labels, place, parts, existing(source).name, sha256)
+    return Labelled(read(paths, place), labels, place, parts, name_of(source), sha256)
 
 
-def _class_folders(source: Source) -> dict[str, list[Path]]:
-    """The class folders of each split, sorted; nothing if there is no such folder."""
-    root = existing(source)
-    folders = [] if root.is_file() else _folders_in(root)
-    # a class may be called train: a split holds folders
-    splits = [folder for folder in folders if split_of(folder) and _folders_in(folder)]
-    if not splits:
-        return {"train": folders} if folders else {}
+def _class_folders(source: Source, expected: str) -> dict[str, list[Path]]:
+    """The class folders of each split, sorted."""
+    roots = existing(source)
+    named: dict[Path, str | None] = {}
+    for root in roots:
+        folders = [] if root.is_file() else _folders_in(root)
+        if not folders:
+            raise empty(source, expected, root if len(roots) > 1 else None)
+        # a class may be called train: a split holds folders
+        splits = {folder: split_of(folder) for folder in folders if _folders_in(folder)}
+        splits = {folder: split for folder, split in splits.items() if split}
+        named |= splits or {root: split_of(root) if len(roots) > 1 else None}
     return {
         split: [folder for path in paths for folder in _folders_in(path)]
-        for split, paths in by_split(splits, source).items()
+        for split, paths in by_split(list(named), source, named.get).items()
     }
 
 

@@ -8,7 +8,7 @@ from routers.plugins import unknown
 from .error import DataError
 from .hub import hub_sheets
 from .parquet import parquet
-from .paths import Files, digest, empty, existing, files_of, suffix_of
+from .paths import Files, digest, empty, existing, files_of, name_of, suffix_of
 from .records import Dialect, comma_separated, json_lines, tab_separated
 from .sheets import Sheet, Sheets
 from .source import KEY, Source
@@ -46,8 +46,8 @@ def open_sheets(source: Source, dialect: Dialect, format: str | None = None) -> 
         return hub_sheets(source)
     if format is not None and format not in FORMATS:
         raise DataError(str(unknown(f"{KEY}.format", format, FORMATS)))
-    alone = format is not None or existing(source).is_file()
-    files = files_of(source, lambda path: alone or is_record_file(path))
+    given = existing(source)
+    files = files_of(source, lambda p: format is not None or p in given or is_record_file(p))
     if not files:
         raise empty(
             source,
@@ -66,7 +66,7 @@ def sheets_of(source: Source, files: Files, dialect: Dialect, format: str | None
     by_split = {
         split: [FORMATS[formats[p]](p, dialect) for p in paths] for split, paths in files.items()
     }
-    return Sheets(source, by_split, existing(source).name, digest(files))
+    return Sheets(source, by_split, name_of(source), digest(files))
 
 
 def is_record_file(path: Path) -> bool:
@@ -79,6 +79,6 @@ def _format(path: Path) -> str:
     if suffix not in _SUFFIXES:
         raise DataError(
             f"{path}: the suffix {suffix!r} has no known format; "
-            f"give {KEY}.format={'|'.join(FORMATS)}, or rename the file"
+            f"give {KEY}.format={'|'.join(FORMATS)}, rename the file, or leave it out"
         )
     return _SUFFIXES[suffix]

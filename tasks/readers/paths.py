@@ -1,6 +1,7 @@
 """Files that a user names: finding, reading and hashing them."""
 
 import codecs
+import glob
 import gzip
 import hashlib
 import os
@@ -26,25 +27,54 @@ _WORDS = {
 Files = dict[str, list[Path]]
 
 
-def existing(source: Source) -> Path:
-    """The path of a source.
+def existing(source: Source) -> list[Path]:
+    """The files and folders of a source in their order, those that match a pattern sorted.
 
     Raises:
-        DataError: if nothing is there, with the nearest name that is.
+        DataError: if nothing is there, with the nearest name that is; if one is named twice; or if
+            two of several are both called by the name of a split alone.
     """
     assert source.path is not None
-    path = Path(os.path.expanduser(source.path))
+    written = [source.path] if isinstance(source.path, str) else source.path
+    found = [path for text in written for path in _matching(source, text)]
+    first: dict[object, Path] = {}
+    for path in found:
+        if (known := first.setdefault(path.resolve(), path)) is not path:
+            raise DataError(f"{source.title}: {known} is named twice; name it once")
+        split = _WORDS.get(path.name.lower().split(".")[0])
+        if split is not None and (known := first.setdefault(split, path)) is not path:
+            raise DataError(
+                f"{source.title}: {known} and {path} are both called {split}; leave out one, or "
+                f"name them as parts, such as {split}1 and {split}2"
+            )
+    return found
+
+
+def name_of(source: Source) -> str:
+    """The name of the file or folder of a source; of several that of the first, and the number."""
+    first, *others = existing(source)
+    return f"{first.name} and {len(others)} more" if others else first.name
+
+
+def _matching(source: Source, text: str) -> list[Path]:
+    """The path of a text, or those that match it."""
+    path = Path(os.path.expanduser(text))
     try:
         if path.exists():
-            return path
+            return [path]
     except OSError as error:  # such as a name that is too long
         raise DataError(f"{source.title}: cannot be read ({error.strerror})") from error
+    is_pattern = glob.escape(text) != text
+    if is_pattern and (matching := glob.glob(str(path), recursive=True)):
+        return sorted(map(Path, matching))
     there = next(parent for parent in path.absolute().parents if parent.exists())
     missing = path.absolute().relative_to(there).parts[0]
     names = [inner.name for inner in visible(there)] if there.is_dir() else []
     near = get_close_matches(missing, names, n=1, cutoff=0.6)
     cure = f"did you mean {there / near[0]}?" if near else f"{there} holds {listed(names)}"
-    raise DataError(f"{source.title}: no such file or folder; {cure}")
+    place = source.title if text == source.path else f"{source.title}: {text}"
+    what = "nothing matches this pattern" if is_pattern else "no such file or folder"
+    raise DataError(f"{place}: {what}; {cure}")
 
 
 def visible(folder: Path) -> list[Path]:
@@ -101,25 +131,55 @@ def by_split(
 
 
 def files_of(source: Source, belongs: Callable[[Path], bool]) -> Files:
-    """The files that belong: the path itself, or those in the folder, or in its ``data/``."""
-    path = existing(source)
+    """The files that belong: those that are given, and those in a folder, or in its ``data/``.
+
+    Of several files and folders, the name of one decides on the split of what is in it.
+
+    Raises:
+        DataError: if one of several folders holds no file that belongs, and others do.
+    """
+    paths = existing(source)
+    found = {path: _files_in(path, belongs) for path in paths}
+    bare = [path for path, files in found.items() if path.is_dir() and not files]
+    if bare and any(found.values()):
+        raise DataError(f"{bare[0]}: holds no file like those of the others; leave it out")
+    named = {
+        file: (split_of(path) if len(paths) > 1 else None) or split_of(file)
+        for path, files in found.items()
+        for file in files
+    }
+    return by_split(list(named), source, named.get) if named else {}
+
+
+def _files_in(path: Path, belongs: Callable[[Path], bool]) -> list[Path]:
+    """The path itself, or the files in a folder, if they belong."""
     if path.is_file():
-        return {"train": [path]} if belongs(path) else {}
+        return [path] if belongs(path) else []
     for folder in (path, path / "data"):
         files = [p for p in (visible(folder) if folder.is_dir() else []) if p.is_file()]
-        files = [p for p in files if belongs(p)]
-        if files:
-            return by_split(files, source)
-    return {}
+        if files := [p for p in files if belongs(p)]:
+            return files
+    return []
 
 
-def empty(source: Source, expected: str) -> DataError:
-    """The error for a path at which nothing can be read."""
-    path = existing(source)
+def check_all_read(source: Source, files: Files) -> None:
+    """Raise ``DataError`` for a file of a source that is not among those that are read."""
+    read = [path for of_split in files.values() for path in of_split]
+    for path in existing(source):
+        if path.is_file() and path not in read:
+            raise DataError(
+                f"{path}: is of another format than {read[0]}; give files of one format"
+            )
+
+
+def empty(source: Source, expected: str, path: Path | None = None) -> DataError:
+    """The error for a path, the only one if it is not given, at which nothing can be read."""
+    place = source.title if path is None else str(path)
+    path = path or existing(source)[0]
     if path.is_file():
-        return DataError(f"{source.title}: its name has no known format; expected {expected}")
+        return DataError(f"{place}: its name has no known format; expected {expected}")
     there = [inner.name for inner in visible(path)]
-    return DataError(f"{source.title}: holds {listed(there)}; expected {expected}")
+    return DataError(f"{place}: holds {listed(there)}; expected {expected}")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -177,8 +237,8 @@ def digest(files: Files) -> str:
     sums = [_file_digest(path) for path in paths]
     if len(paths) == 1:
         return sums[0]
-    root = Path(os.path.commonpath([path.parent for path in paths]))
-    names = (path.relative_to(root).as_posix() for path in paths)
+    root = Path(os.path.commonpath([path.parent.absolute() for path in paths]))
+    names = (path.absolute().relative_to(root).as_posix() for path in paths)
     lines = (f"{one}  {name}\n" for one, name in zip(sums, names, strict=True))
     return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
 

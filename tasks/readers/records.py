@@ -11,7 +11,7 @@ from typing import Any, Literal
 from routers import OptionError
 
 from .error import DataError, reading
-from .header import header_hint
+from .header import header_hint, starts_with_index
 from .paths import read_text
 from .sheets import Sheet
 from .source import KEY
@@ -105,12 +105,15 @@ def _delimited(path: Path, dialect: Dialect, delimiter: str, quoting: Literal[0,
     first = [name.strip(" \t") for name in rows[0]] if rows else []
     if names is None:
         names, rows, lines = first, rows[1:], lines[1:]
-        hint = header_hint(names, rows)
     elif first == list(names):
         raise DataError(
             f"{path}, line {lines[0]}: the first line holds these names; leave out {KEY}.columns"
         )
     _check_fields(path, names, rows, lines)
+    if dialect.columns is None:
+        if starts_with_index(names, rows):
+            names, rows = names[1:], [row[1:] for row in rows]
+        hint = header_hint(names, rows)
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
     return _sheet(path, columns, lines, hint)
 

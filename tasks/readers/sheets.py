@@ -69,10 +69,12 @@ class Sheets:
         Raises:
             DataError: naming the first file that has no such column, and the nearest name.
         """
+        first = next(iter(self))
         for sheet in self:
             if name not in sheet.columns:
+                differs = f", which {first.title} has" if name in first.columns else ""
                 raise DataError(
-                    f"{sheet.title}: no column {name!r} ({key}={name}); "
+                    f"{sheet.title}: no column {name!r} ({key}={name}){differs}; "
                     f"{nearest(name, sheet.columns)}{sheet.hint}"
                 )
         return list(chain.from_iterable(sheet.columns[name] for sheet in self))

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from routers import OptionError
+
 from .data_set import DataSet
 from .error import DataError
 from .guess import text_and_label
@@ -72,13 +74,14 @@ class TextSource(Source, DataSet[Texts]):
 
     Attributes:
         text, label: their columns; None for ``text`` and ``label``, or the only ones possible.
+            Several columns of text are joined by newlines, without those that are empty.
         group: column to score by group, such as the language; or None.
         columns: names of all columns, for delimited text without a header.
         delimiter: between columns of delimited text; None for that of the suffix.
         format: of files with another suffix: ``csv``, ``tsv``, ``jsonl``, ``parquet``.
     """
 
-    text: str | None = None
+    text: str | Sequence[str] | None = None
     label: str | None = None
     group: str | None = None
     columns: Sequence[str] | None = None
@@ -88,6 +91,8 @@ class TextSource(Source, DataSet[Texts]):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_delimiter(self.delimiter)
+        if self.text is not None and not self.text:
+            raise OptionError(f"{KEY}.text", self.text, "a column or a list of columns")
 
     def read(self) -> Splits[Texts]:
         """The texts.
@@ -140,13 +145,17 @@ def _labelled(
     source: TextSource, labelled: bool = True
 ) -> tuple[Labelled, Sequence[Any] | None, tuple[str, ...], dict[str, str]]:
     """Texts and labels as they were found, their groups, the names of these, and guesses."""
-    in_table = source.hub is not None or source.format is not None or existing(source).is_file()
+    in_table = source.hub is not None or source.format is not None
+    in_table = in_table or any(path.is_file() for path in existing(source))
     if not in_table and not files_of(source, is_record_file):
         return _from_folders(source), None, (), {}
     dialect = Dialect(source.delimiter, columns=source.columns)
     sheets = open_sheets(source, dialect, source.format)
-    text, label, guesses = text_and_label(sheets, source.text, source.label, labelled)
-    texts = sheets.column(f"{KEY}.text", text)
+    asked: Any = source.text
+    first, *others = [asked] if isinstance(asked, str | None) else asked
+    text, label, guesses = text_and_label(sheets, first, source.label, labelled)
+    columns = [sheets.column(f"{KEY}.text", name) for name in (text, *others)]
+    texts = [_joined(cells) for cells in zip(*columns, strict=True)] if others else columns[0]
     labels = sheets.column(f"{KEY}.label", label) if labelled else ()
     declared = sheets.declared(label)
     found = Labelled(
@@ -170,6 +179,17 @@ def _from_folders(source: TextSource) -> Labelled:
 
 def _is_text(path: Path) -> bool:
     return suffix_of(path) == ".txt"
+
+
+def _joined(cells: Sequence[Any]) -> Any:
+    r"""The texts of a row as one; the first of its cells that is no text, if there is one.
+
+    >>> _joined(("A title", None, "and a body"))
+    'A title\nand a body'
+    """
+    full = [cell for cell in cells if cell is not None and cell != ""]
+    odd = [cell for cell in full if not isinstance(cell, str)]
+    return odd[0] if odd else "\n".join(full)
 
 
 def _bytes(text: Any, place: Place, row: int) -> bytes:

@@ -2,24 +2,29 @@
 
 import hashlib
 import inspect
+import re
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
 from typing import Any, ClassVar
 
 import torch
-from torch.utils.data import Dataset
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Dataset
 
 from ..loading.on_demand import seeded_draws
 from .data_set import DataSet
-from .labels import encode, need_two
+from .error import DataError
+from .images import Images
+from .labels import encode, encode_as, need_two
 from .split import SPLITS, Splits
+from .texts import Texts
 from .torch_samples import TorchSplit, own_code
 
-#: Options of a ``Dataset`` that select one of its splits, with the value for each.
-SELECTORS: Mapping[str, Mapping[str, Any]] = {
-    "train": {"train": True, "test": False},  # as torchvision has it
-    "split": {split: split for split in SPLITS},
+#: Options of a ``Dataset`` that select one of its splits, with the values for each.
+SELECTORS: Mapping[str, Mapping[str, Sequence[Any]]] = {
+    "train": {"train": [True], "test": [False]},  # as torchvision has it
+    "split": {"train": ["train"], "val": ["val", "valid", "validation"], "test": ["test"]},
 }
 
 
@@ -71,41 +76,86 @@ class TorchData(DataSet[Any]):
             DataError: naming class, split and sample.
         """
         name = self.own.__name__
-        with own_code(name), seeded_draws() as reseed:
-            found = self.datasets(reseed)
-        parts = {
-            split: TorchSplit(f"{name}, {split}", found[split])
-            for split in SPLITS
-            if split in found
-        }
+        found = self._found()
+        parts = {split: TorchSplit(f"{name}, {split}", found[split]) for split in found}
         for part in parts.values():
             part.scan()
             part.check_alike(parts["train"])
         labels = [label for part in parts.values() for label in part.labels]
         places = [place for part in parts.values() for place in part.places()]
-        sizes = {split: len(part.labels) for split, part in parts.items()}
+        sizes = {split: part.size for split, part in parts.items()}
         codes, classes = encode("label", labels, places.__getitem__, sizes, parts["train"].classes)
         need_two(name, "label", codes[: sizes["train"]], classes)
         of_parts = torch.split(torch.from_numpy(codes), list(sizes.values()))
-        digest = hashlib.sha256(repr((classes, sizes)).encode())
-        samples: dict[str, Any] = {}
-        for (split, part), y in zip(parts.items(), of_parts, strict=True):
-            digest.update(part.digest.digest() + y.numpy().tobytes())
-            samples[split] = part.samples(y, classes)
-        return Splits.of(name, **samples, sha256=digest.hexdigest())
+        labelled = dict(zip(parts, zip(parts.values(), of_parts, strict=True), strict=True))
+        samples: dict[str, Any] = {s: part.samples(y, classes) for s, (part, y) in labelled.items()}
+        return Splits.of(name, **samples, sha256=_sha256(classes, labelled))
+
+    def read_other(self, trained: DataSet[Any], known: Splits[Any], labelled: bool) -> Splits[Any]:
+        """The splits of a training, but with the samples of this class to test on.
+
+        Classes and their order stay as they were. If not ``labelled``, labels are not read, and
+        ``y`` is -1; a sample may then be the input alone.
+
+        Raises:
+            DataError: naming class and sample, also for a class that is new or another size.
+        """
+        train, name = known.train, self.own.__name__
+        if not isinstance(train, Images | Texts) or getattr(train, "group", None) is not None:
+            raise DataError(
+                f"{name}: has images or texts without groups, and the model was trained on other "
+                "data; give data of the same kind"
+            )
+        found = self._found()
+        split = "test" if "test" in found else "train"
+        dataset: Any = found[split]
+        if split == "train" and len(found) > 1:
+            dataset = ConcatDataset(found.values())
+            dataset.classes = getattr(found["train"], "classes", ())
+        part = TorchSplit(f"{name}, {split}", dataset, labelled)
+        part.scan()
+        part.check_trained(tuple(train.x.shape[1:]) if isinstance(train, Images) else ())
+        y, places = torch.full((part.size,), -1), list(part.places())
+        if labelled:
+            found_labels = (part.labels, places.__getitem__, part.classes)
+            y = torch.from_numpy(encode_as(train.classes, "label", *found_labels))
+        sha256 = _sha256(train.classes, {split: (part, y)})
+        return known.tested_on(name, sha256, part.samples(y, train.classes))
+
+    def _found(self) -> dict[str, Any]:
+        """The ``Dataset`` of each split, in the order of ``SPLITS``."""
+        with own_code(self.own.__name__), seeded_draws() as reseed:
+            found = self.datasets(reseed)
+        return {split: found[split] for split in SPLITS if split in found}
+
+
+def _sha256(classes: tuple[str, ...], parts: Mapping[str, tuple[TorchSplit, Tensor]]) -> str:
+    """SHA-256 of scanned samples and their labels, by split."""
+    sizes = {split: part.size for split, (part, _) in parts.items()}
+    digest = hashlib.sha256(repr((classes, sizes)).encode())
+    for part, y in parts.values():
+        digest.update(part.digest.digest() + y.numpy().tobytes())
+    return digest.hexdigest()
 
 
 class _Datasets(TorchData):
     """A class of ``Dataset``; an option ``train`` or ``split`` selects one of its splits."""
 
     def datasets(self, reseed: Callable[[int], None]) -> dict[str, Any]:
-        selected = {"train": dict[str, Any]()}
-        for option in self.chosen:
-            selected = {split: {option: value} for split, value in SELECTORS[option].items()}
-        found = {}
-        for split, selector in selected.items():
+        if not self.chosen:
             reseed(0)
-            found[split] = self.own(**self.options, **selector)
+            return {"train": self.own(**self.options)}
+        found: dict[str, Any] = {}
+        for split, values in SELECTORS[self.chosen[0]].items():
+            for value in values:
+                reseed(0)
+                try:
+                    found[split] = self.own(**self.options, **{self.chosen[0]: value})
+                except (ValueError, KeyError) as error:
+                    if split == "train" or not re.search(rf"\b{value}\b", str(error)):
+                        raise  # it is not about a split that the class does not have
+                else:
+                    break
         return found
 
 
@@ -114,6 +164,9 @@ class _DataModule(TorchData):
 
     def datasets(self, reseed: Callable[[int], None]) -> dict[str, Any]:
         module = self.own(**self.options)
+        if _is_of_lightning(module.train_dataloader.__func__):
+            problem = "has no train_dataloader, and training needs its samples; define it"
+            raise DataError(f"{self.own.__name__}: {problem}")
         found: dict[str, Any] = {}
         module.prepare_data()
         for stage, splits in (("fit", ("train", "val")), ("test", ("test",))):

@@ -32,9 +32,12 @@ LABEL_KEYS = (*LABEL_NAMES, "y", "fine_label")
 
 
 class TorchSplit:
-    """The samples of a ``Dataset``, scanned once: labels, hash, and what fits in memory."""
+    """The samples of a ``Dataset``, scanned once: labels, hash, and what fits in memory.
 
-    def __init__(self, title: str, dataset: Any) -> None:
+    If not ``labelled``, a sample may be the input alone.
+    """
+
+    def __init__(self, title: str, dataset: Any, labelled: bool = True) -> None:
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             raise DataError(
                 f"{title}: {type(dataset).__name__} has no length or no samples by number, so "
@@ -44,7 +47,7 @@ class TorchSplit:
         self.size = len(dataset)
         if not self.size:
             raise DataError(f"{title}: holds no sample; fill it or leave it out")
-        self.pairs = _Pairs(title, dataset)
+        self.pairs = _Pairs(title, dataset, labelled)
         self.labels: list[Any] = []
         self.classes = tuple(map(str, getattr(dataset, "classes", ())))
         self.digest = hashlib.sha256()
@@ -90,6 +93,14 @@ class TorchSplit:
         """Raise ``DataError`` for images of another shape than those of ``first``."""
         self._check_shape(0, self.shape, first.shape)
 
+    def check_trained(self, shape: tuple[int, ...]) -> None:
+        """Raise ``DataError`` for samples of another shape than those of a training."""
+        if self.shape != shape:
+            raise DataError(
+                f"{self.pairs.title}, sample 0: {_shown(self.shape)}, and the model was trained on "
+                f"{_shown(shape)}; convert it in the data set"
+            )
+
     def _check_shape(self, row: int, shape: tuple[int, ...], first: tuple[int, ...]) -> None:
         if shape != first:
             shown, expected = (_shown(each) for each in (shape, first))
@@ -113,16 +124,17 @@ def _shown(shape: tuple[int, ...]) -> str:
 class _Pairs(Dataset[tuple[Any, Any]]):
     """Samples of a ``Dataset`` as an input, bytes or uint8 ``(C, H, W)``, and a label."""
 
-    def __init__(self, title: str, dataset: Any) -> None:
+    def __init__(self, title: str, dataset: Any, labelled: bool) -> None:
         self.title = title
         self.dataset = dataset
+        self.labelled = labelled
 
     def __getitem__(self, row: int) -> tuple[Any, Any]:
         place = f"{self.title}, sample {row}"
         with own_code(place), seeded_draws() as reseed:
             reseed(mix_seed(0, row))
             sample = self.dataset[row]
-        x, y = _pair(place, sample)
+        x, y = _pair(place, sample, self.labelled)
         return _input(place, x), _label(y)
 
     def image(self, row: int) -> Tensor:
@@ -130,20 +142,23 @@ class _Pairs(Dataset[tuple[Any, Any]]):
         place = f"{self.title}, sample {row}"
         with own_code(place):
             sample = self.dataset[row]
-        image: Tensor = _input(place, _pair(place, sample)[0])
+        image: Tensor = _input(place, _pair(place, sample, self.labelled)[0])
         return image
 
 
-def _pair(place: str, sample: Any) -> tuple[Any, Any]:
+def _pair(place: str, sample: Any, labelled: bool) -> tuple[Any, Any]:
+    """Input and label of a sample; None for a label that is missing and not needed."""
     if isinstance(sample, Mapping):
         keys = list(map(str, sample))
         found = [[key for key in keys if key in usual] for usual in (INPUT_KEYS, LABEL_KEYS)]
-        if any(len(names) != 1 for names in found):
+        if any(len(names) != 1 for names in found[: 1 + labelled]):
             raise DataError(
                 f"{place}: has the keys {listed(keys)}; expected one input such as 'image' or "
                 "'text', and one 'label'"
             )
-        return sample[found[0][0]], sample[found[1][0]]
+        return sample[found[0][0]], sample[found[1][0]] if labelled else None
+    if not labelled and not isinstance(sample, tuple | list):
+        return sample, None
     if not isinstance(sample, tuple | list) or len(sample) != 2:
         count = f" of {len(sample)}" if isinstance(sample, tuple | list) else ""
         raise DataError(

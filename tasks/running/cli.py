@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routers import ConfigError
-from routers.plugins import load_plugins
+from routers.plugins import Registry
 
 from ..config.compose import PARTS, compose, to_yaml
 from ..config.help import USAGE, help_text, list_text
@@ -31,7 +31,7 @@ from .run_dir import (
     read_json,
     set_result_aside,
 )
-from .train import held_run, resumed, resumed_from
+from .train import finished, held_run, resumed, resumed_from
 from .use import COMMANDS, use
 
 if TYPE_CHECKING:
@@ -63,8 +63,11 @@ def main(arguments: Sequence[str]) -> int:
             named = {text.partition("=")[0].removesuffix(".name") for text in overrides}
             print(help_text(_configuration(overrides)[0], [key for key in PARTS if key in named]))
         elif "--list" in flags:
-            load_plugins(compose([t for t in overrides if t.startswith("plugins=")]).plugins)
-            print(list_text({each.key: each for each in (OPTIMIZERS, SCHEDULES)}))
+            from ..training.loggers import LOGGERS  # seconds, as the callbacks
+            from ..training.own_callbacks import CALLBACKS
+
+            further: Sequence[Registry[Any]] = (OPTIMIZERS, SCHEDULES, CALLBACKS, LOGGERS)
+            print(list_text(overrides, {each.key: each for each in further}))
         elif "--cfg" in flags:
             print(to_yaml(_checked(overrides)), end="")
         else:
@@ -118,22 +121,16 @@ def _train(overrides: Sequence[str]) -> int:
 
     quiet()
     console = Console()
-    if resume is not None and (resume / RESULT).exists():
-        result = read_json(resume / RESULT)
-        changes_limit = any(text.startswith(f"{MAX_TIME}=") for text in overrides)
-        if not (changes_limit and result.get("stopped") == MAX_TIME):
-            if len(overrides) > 1:
-                raise ConfigError(
-                    f"resume={resume}: finished already, so {' '.join(overrides)} changes nothing; "
-                    "start a new run with another out"
-                )
-            console.print(f"{resume} is finished already; nothing is left to do.", soft_wrap=True)
-            _show(console, result, resume)
-            return 0
+    if resume is not None and _show_finished(console, config, resume, overrides):
+        return 0
     with held_run(config, resume, f"resume={resume}") as (run, folder, checkpoint):
+        # another process may have been faster
+        if resume is not None and _show_finished(console, config, resume, overrides):
+            return 0
         command = f"python -m tasks resume={folder}"
         try:
-            set_result_aside(folder)
+            if _changes_limit(overrides):
+                set_result_aside(folder)
             note_start(folder, run.config, overrides)
             result = run.train(folder, checkpoint, console)
         except StoppedError as stop:
@@ -154,6 +151,33 @@ def _train(overrides: Sequence[str]) -> int:
             return _failed(f"{problem}; fix the problem, then resume with: {command}")
         _show(console, result, folder)
     return 0
+
+
+def _changes_limit(overrides: Sequence[str]) -> bool:
+    return any(text.startswith(f"{MAX_TIME}=") for text in overrides)
+
+
+def _show_finished(
+    console: "Console", config: Config, folder: Path, overrides: Sequence[str]
+) -> bool:
+    """Show the result of a resumed run that has nothing left to do; False if it has.
+
+    ``ConfigError`` for overrides that come too late.
+    """
+    if not (folder / RESULT).exists():
+        return False
+    if _changes_limit(overrides) and read_json(folder / RESULT).get("stopped") == MAX_TIME:
+        return False
+    if len(overrides) > 1:
+        raise ConfigError(
+            f"resume={folder}: finished already, so {' '.join(overrides)} changes nothing; "
+            "start a new run with another out"
+        )
+    if (result := finished(folder, config)) is None:
+        return False
+    console.print(f"{folder} is finished already; nothing is left to do.", soft_wrap=True)
+    _show(console, result, folder)
+    return True
 
 
 def _show(console: "Console", result: dict[str, Any], folder: Path) -> None:

@@ -10,8 +10,10 @@ from typing import NamedTuple
 from routers import ConfigError, OptionError
 from routers.plugins import unknown
 
+from ..config.auto import AUTO
 from ..config.compose import user_path
-from ..templates import KINDS, class_name, written
+from ..config.overrides import parse
+from ..templates import KINDS, class_name, used_names, written
 from .run_dir import write_text, writing
 
 
@@ -50,13 +52,18 @@ def _check_name(kind: str, name: str, files: Sequence[Path]) -> None:
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|\W+", "_", name).strip("_").lower()
         near = words if re.fullmatch("[a-z][a-z0-9_]*", words) else f"my_{words or kind}"
         near = f"my_{near}" if _is_keyword(near) else near
-        expected = "lower-case letters, digits and _, no keyword of Python, a letter first"
+        expected = "lower-case letters, digits and _, a letter first, no keyword of Python or YAML"
         raise OptionError("name", name, expected, f"Try {near}")
     registry = KINDS[kind].registry()
     if name in registry.available():
         raise ConfigError(
             f"name={name}: {registry.key}={name} is registered already; choose another, such as "
             f"my_{name}"
+        )
+    if {name, class_name(name)} & used_names(kind):
+        raise ConfigError(
+            f"name={name}: the code of a new {kind} uses this name for something else; choose "
+            f"another, such as my_{name}"
         )
     for path in files:
         if path.exists():
@@ -71,7 +78,9 @@ def _check_name(kind: str, name: str, files: Sequence[Path]) -> None:
 
 
 def _is_keyword(name: str) -> bool:
-    return iskeyword(name) or iskeyword(class_name(name))
+    """Whether Python, YAML or a configuration reads a name as something else."""
+    _, _, read = parse(f"plugins=[{name}]", (), lambda _: False)
+    return iskeyword(name) or iskeyword(class_name(name)) or read != [name] or name == AUTO
 
 
 def _next_steps(kind: str, name: str, folder: Path) -> str:

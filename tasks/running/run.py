@@ -15,13 +15,21 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
+from torch import Tensor
 
 from experts import count_flops, tune_allocator
 from routers import ConfigError, OptionError, Routing
 from routers.plugins import check_options, unknown
 
 from .._task import Batch, Data, Task
-from ..assembly.build import build_backbone, build_control, build_task, prepare_routers, read_data
+from ..assembly.build import (
+    build_backbone,
+    build_control,
+    build_task,
+    read_data,
+    read_ids,
+    show_ids,
+)
 from ..assembly.dense_control import num_parameters
 from ..assembly.recipe import choose
 from ..config.compose import PARTS, to_values
@@ -44,7 +52,7 @@ from ..training.thread_errors import raised_once
 from .compute import active_parameters, measure
 from .launch import launch
 from .result import CONFUSION, confusion_csv
-from .run_dir import FORMAT, METRICS, RESULT, versions, write_json, write_text
+from .run_dir import FORMAT, METRICS, RESULT, read_json, versions, write_json, write_text
 from .start_lines import start_lines
 from .threads import AUTO, choose_threads, load_warning
 from .validate import check_ranges
@@ -64,6 +72,7 @@ class Run:
     """
 
     def __init__(self, config: Config, rank: Rank | None = None) -> None:
+        self.began = time.monotonic()
         check_ranges(config)
         if isinstance(config.trainer.threads, int):
             torch.set_num_threads(config.trainer.threads)
@@ -94,7 +103,8 @@ class Run:
                 expected = f"an integer in [1, {rows}], the samples in {name}"
                 raise OptionError("trainer.devices", self.rank.world_size, expected)
         backbone = build_backbone(config, self.task)
-        prepare_routers(backbone, self.task, self.data.train)
+        seen = read_ids(backbone, self.task, self.data.train)
+        show_ids(backbone, seen)
         losses = dict(config.losses or {})
         if config.moe.control is not None:
             first = next(iter(self._in_order(self.data.train, self.rank.all())))
@@ -109,7 +119,7 @@ class Run:
         self._limits()
         self._saved_weights(Path())
         check_loggers(config.trainer.logger)
-        self.active_parameters = self._try_out()
+        self.active_parameters = self._try_out(seen)
 
     def initialize(self) -> None:
         """Load the weights that ``init`` names, if any; a resumed run has its own."""
@@ -125,11 +135,15 @@ class Run:
     ) -> dict[str, Any]:
         """Train, evaluate, and write ``result.json`` to ``folder``; returns what it holds.
 
+        If that is there already, the run was stopped while its baseline was fitted.
+
         The progress goes to ``console``: a bar if that is a terminal, else lines.
         ``on_validation`` is called after the last validation of every epoch; an error that it
         raises ends the run.
         """
         devices, draws = self.rank.world_size, console.file is sys.stdout
+        if (folder / RESULT).exists():
+            return self._add_baseline(folder, dict(read_json(folder / RESULT)))
         if devices > 1:
             return launch(folder, devices, checkpoint, draws, on_validation)
         return self.write(folder, *self.fit(folder, checkpoint, console, Signals(), on_validation))
@@ -177,7 +191,10 @@ class Run:
             callbacks.append(Checkpoints(folder / "checkpoints", stop))
             if settings.progress:
                 shown = ProgressBar if console.is_terminal else ProgressLines
-                callbacks.append(shown(console, self._start_lines(), record))
+                # the test, and the count of its FLOPs
+                tested = 2 * len(self._in_order(self.data.test, [self.rank]))
+                about = self._start_lines()
+                callbacks.append(shown(console, about, record, self.began, tested))
             if on_validation is not None:
                 callbacks.append(ReportValidation(on_validation))
         outputs = {"logger": loggers, "callbacks": callbacks, "default_root_dir": folder}
@@ -205,21 +222,20 @@ class Run:
         if any(tables := self.module.evaluation.tables):
             write_text(folder / CONFUSION, confusion_csv(self.task, tables))
         write_json(folder / RESULT, result)
-        if self.config.baseline:  # afterwards, so that nothing is lost if it fails
-            result["baseline"] = self._baseline()
-            write_json(folder / RESULT, result)
-        return result
+        # afterwards, so that nothing is lost if it fails
+        return self._add_baseline(folder, result) if self.config.baseline else result
 
-    def _baseline(self) -> dict[str, Any]:
+    def _add_baseline(self, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
         start = time.perf_counter()
         found = self.task.baseline(self.data)
-        seconds = time.perf_counter() - start
-        return {
+        result["baseline"] = {
             "name": found.name,
             "value": found.test,
             "validation": found.validation,
-            "seconds": seconds,
+            "seconds": time.perf_counter() - start,
         }
+        write_json(folder / RESULT, result)
+        return result
 
     @contextmanager
     def _trainer(self, rank: Rank, **outputs: Any) -> Iterator[pl.Trainer]:
@@ -305,15 +321,18 @@ class Run:
         about = start_lines(self.config, self.task, self.data, parameters, self.active_parameters)
         if self.chosen:
             about.append(f"chosen by the data: {' '.join(self.chosen)}")
+        if self.config.baseline:
+            about.append("baseline: fitted after the test; the expected time leaves it out")
         return about + load_warning()
 
     def _in_order(self, split: Batch, ranks: Sequence[Rank]) -> InOrder:
         return InOrder(split, self.config.trainer.batch_size, ranks)
 
-    def _try_out(self) -> float:
+    def _try_out(self, seen: tuple[Tensor, ...]) -> float:
         """One pass over a few samples, so that what cannot work fails before training.
 
-        Returns the parameters that worked on a sample, on average.
+        ``seen`` is what routers that read ids were prepared by. Returns the parameters that worked
+        on a sample, on average.
         """
         few = {name: values[:2] for name, values in self.data.train.items()}
         routings: list[Routing] = []
@@ -338,7 +357,7 @@ class Run:
             self.config.trainer.threads = choose_threads(step)
             torch.set_num_threads(self.config.trainer.threads)
             # as a run does that has this number from its stored configuration
-            prepare_routers(self.module.backbone, self.task, self.data.train)
+            show_ids(self.module.backbone, seen)
         return active_parameters(self.module.backbone, routings)
 
     def _result(self) -> dict[str, Any]:

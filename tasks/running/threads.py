@@ -27,8 +27,13 @@ def choose_threads(step_flops: float) -> int:
 
 
 def machine_load() -> float:
-    """Mean number of processes that want a core, over the last minute; 0 if the system hides it."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    """Mean number of processes that want a core, over the last minute.
+
+    0 if the system hides it, or if this process may use only some cores: the load is that of all.
+    """
+    if cpu_count() != os.cpu_count() or not hasattr(os, "getloadavg"):
+        return 0.0
+    return os.getloadavg()[0]
 
 
 def load_warning() -> list[str]:

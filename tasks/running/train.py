@@ -51,16 +51,24 @@ def train(
     """
     from rich.console import Console
 
-    if (out / RESULT).exists():
-        return dict(read_json(out / RESULT))
     exists = (out / CONFIG).exists()
     arguments = [f"resume={out}"] if exists else [*overrides, f"out={out}"]
     config = resumed(out, arguments) if exists else compose(arguments)
+    if (result := finished(out, config)) is not None:
+        return result
     with held_run(config, out if exists else None, f"out={out}") as (run, folder, checkpoint):
-        if (out / RESULT).exists():  # while this one waited
-            return dict(read_json(out / RESULT))
+        if (result := finished(out, config)) is not None:  # while this one waited
+            return result
         note_start(folder, run.config, arguments)
         return run.train(folder, checkpoint, Console(file=io.StringIO()), on_validation)
+
+
+def finished(folder: Path, config: Config) -> dict[str, Any] | None:
+    """The result of a run that has nothing left to do; None if its baseline is not fitted yet."""
+    if not (folder / RESULT).exists():
+        return None
+    result = dict(read_json(folder / RESULT))
+    return None if config.baseline and result["baseline"] is None else result
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from routers import ConfigError
 from ..config.compose import CONFIG, compose, user_path
 from ..config.overrides import load_yaml
 from ..config.schema import Config
-from ..readers import DataError
+from ..readers import DATA, DataError, Source
 from .run_dir import RESULT, read_json
 from .weights import LAST, misfits, weights_of
 
@@ -32,8 +32,8 @@ MAY_CHANGE = (
     "trainer.threads",
 )
 
-#: Keys of ``task.data`` that name other data to test on; the rest was fitted to training data.
-PLACES = ("path", "hub", "format", "delimiter", "columns", "text", "label", "image")
+#: Keys and sections below those that only training uses.
+TRAINING = ("task.augmentation", "moe.expert_dropout")
 
 
 def load(
@@ -101,7 +101,9 @@ def _check_changes(trained: Config, config: Config, overrides: tuple[str, ...]) 
     """Refuse changes without effect, and another task."""
     for text in overrides:
         key = text.lstrip("+~").partition("=")[0]
-        if not any(f"{key}.".startswith(f"{allowed}.") for allowed in MAY_CHANGE):
+        if _is_below(key, TRAINING):
+            raise ConfigError(f"{text}: has no effect on a trained run: only training uses it")
+        if not _is_below(key, MAY_CHANGE):
             raise ConfigError(
                 f"{text}: has no effect on a trained run; only these may change: "
                 f"{', '.join(MAY_CHANGE)}"
@@ -113,22 +115,30 @@ def _check_changes(trained: Config, config: Config, overrides: tuple[str, ...]) 
         )
 
 
+def _is_below(key: str, sections: tuple[str, ...]) -> bool:
+    """Whether a key is one of the sections, or in one."""
+    return any(f"{key}.".startswith(f"{section}.") for section in sections)
+
+
 def _other_data(trained: Config, config: Config) -> dict[str, Any] | None:
     """The changed ``task.data``, if any; the training data takes its place in ``config``."""
     was, now = (each.task.get("data") for each in (trained, config))
     if was is None or now is None or was == now:
         return None
+    config.task["data"] = was
+    part: Any = DATA.get_part(now["name"]) if "name" in now else Source
+    if part.places is None:
+        return dict(now)
     for key in {**was, **now}:
-        if key not in PLACES and was.get(key) != now.get(key):
+        if key not in part.places and was.get(key) != now.get(key):
             raise ConfigError(
                 f"task.data.{key}={now.get(key)}: the run was trained with {was.get(key)}; "
-                f"of other data only these may change: {', '.join(PLACES)}"
+                f"of other data only these may change: {', '.join(part.places)}"
             )
     if all(was.get(key) == now.get(key) for key in ("path", "hub")):
         raise ConfigError(
             "task.data: names the training data; give other data with task.data.path=…"
         )
-    config.task["data"] = was
     return dict(now)
 
 

@@ -1,8 +1,8 @@
 """Commands that use a trained run: ``test``, ``predict`` and ``export``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from routers import ConfigError
 
@@ -72,6 +72,21 @@ def _test(
     print_result(console, result)
     data = result["data"]
     console.print(f"Tested on {data['rows']['test']:,} samples of {data['name']}", soft_wrap=True)
+    changes = [text for text in overrides if not text.startswith(("plugins=", "trainer."))]
+    if changes and checkpoint == LAST and _same_score(folder, result):
+        which = f"The score is that of {folder / RESULT}"
+        console.print(f"{which}: {' '.join(changes)} did not change it", soft_wrap=True)
+
+
+def _same_score(folder: Path, result: Mapping[str, Any]) -> bool:
+    """Whether a result has the score of the run, on the data of the run."""
+    if not (folder / RESULT).is_file():
+        return False
+    then = read_json(folder / RESULT)
+    found = [
+        (each["data"], each["score"]["name"], each["score"]["value"]) for each in (then, result)
+    ]
+    return found[0] == found[1]
 
 
 def _predict(

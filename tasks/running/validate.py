@@ -13,7 +13,7 @@ from ..assembly.dense_control import CONTROLS
 from ..config.auto import BUDGETS
 from ..config.schema import Config
 from ..training.devices import COUNTS, check_devices
-from ..training.optimizers import check_optimizer
+from ..training.optimizers import check_optimizer, check_unchosen
 from .threads import AUTO
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true")
@@ -80,6 +80,7 @@ def check_ranges(config: Config) -> None:
         name = attrgetter(key)(config)
         if name is not None and name not in names:
             raise unknown(key, name, names)
-    check_optimizer(config.optimizer)
+    check = check_unchosen if "optimizer.name" in config.auto else check_optimizer
+    check(config.optimizer)
     trainer = config.trainer
     check_devices(trainer.devices, trainer.accelerator, trainer.batch_size)

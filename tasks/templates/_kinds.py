@@ -1,6 +1,9 @@
 """The kinds of parts that have a template, and the files that each template gives."""
 
-from collections.abc import Callable
+import io
+import tokenize
+from collections.abc import Callable, Iterator
+from doctest import DocTestParser
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,10 +71,35 @@ def written(kind: str, name: str) -> dict[str, str]:
     ['nearest.py', 'test_nearest.py']
     """
     return {
-        f"{prefix}{name}.py": Path(__file__)
-        .with_name(f"{prefix}{kind}.py")
-        .read_text(encoding="utf-8")
-        .replace(f"my_{kind}", name)
-        .replace(class_name(f"my_{kind}"), class_name(name))
+        f"{prefix}{name}.py": text.replace(f"my_{kind}", name).replace(
+            class_name(f"my_{kind}"), class_name(name)
+        )
+        for prefix, text in _templates(kind).items()
+    }
+
+
+def used_names(kind: str) -> set[str]:
+    """Names in the code of a template, its test and its doctests, which its part cannot have.
+
+    >>> {"Router", "torch", "forward"} <= used_names("router"), "my_router" in used_names("router")
+    (True, False)
+    """
+    found = {name for text in _templates(kind).values() for name in _names(text)}
+    return found - {f"my_{kind}", class_name(f"my_{kind}")}
+
+
+def _templates(kind: str) -> dict[str, str]:
+    """The texts of a kind's part and of its test, by the start of their file names."""
+    return {
+        prefix: Path(__file__).with_name(f"{prefix}{kind}.py").read_text(encoding="utf-8")
         for prefix in ("", "test_")
     }
+
+
+def _names(text: str) -> Iterator[str]:
+    """The words of code, keywords included, also in doctests."""
+    sources = [text, *(example.source for example in DocTestParser().get_examples(text))]
+    for source in sources:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.NAME:
+                yield token.string

@@ -4,13 +4,15 @@ import inspect
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache, wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
+from routers import ConfigError
 from routers.plugins import Registry, check_options, defaults, unknown_option
 
 from ..config.named_part import split_parts
@@ -28,11 +30,11 @@ LOGGERS.register("mlflow")(MLFlowLogger)
 #: Options that differ from the loggers' own defaults, for the folder of a run.
 _DEFAULTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "tensorboard": lambda folder: {
-        "name": "",
+        "run_name": "",
         "version": "tensorboard",
         "default_hp_metric": False,
     },
-    "wandb": lambda folder: {"name": folder.name, "project": "switchyard"},
+    "wandb": lambda folder: {"run_name": folder.name, "project": "switchyard"},
     "mlflow": lambda folder: {
         "run_name": folder.name,
         "experiment_name": "switchyard",
@@ -62,17 +64,43 @@ def _named(values: Any) -> list[tuple[str, dict[str, Any]]]:
     return [part for part in split_parts(KEY, values) if part != ("csv", {})]
 
 
+@cache
+def _factory(logger: Any) -> Any:
+    """A function that makes a logger, with ``run_name`` for the option ``name`` of its class.
+
+    In a configuration ``name`` names the class itself.
+
+    >>> _factory(TensorBoardLogger)(save_dir="logs", run_name="mine").name
+    'mine'
+    """
+    signature = inspect.signature(logger)
+    if "name" not in signature.parameters or "run_name" in signature.parameters:
+        return logger
+
+    @wraps(logger.__init__)
+    def make(**options: Any) -> Any:
+        named = {"name": options.pop("run_name")} if "run_name" in options else {}
+        return logger(**options, **named)
+
+    ours = {"name": "run_name"}
+    shown = [p.replace(name=ours.get(p.name, p.name)) for p in signature.parameters.values()]
+    hints = {ours.get(name, name): hint for name, hint in make.__annotations__.items()}
+    vars(make)["__signature__"] = signature.replace(parameters=shown)
+    make.__annotations__ = hints
+    return make
+
+
 def check_loggers(values: Any) -> None:
     """Raise ``ConfigError`` for an unknown logger, an unknown option, or a missing package."""
     for name, options in _named(values):
-        logger: Any = LOGGERS.get_part(name)
+        logger = _factory(LOGGERS.get_part(name))
         if name in _EXTRAS:
             check_installed(name, name, f"{KEY}={name}")
         known = defaults(logger, skip=0)
         kinds = {each.kind for each in inspect.signature(logger).parameters.values()}
         further = {each: options[each] for each in options if each not in known}
         if name in _FORWARDS and further:
-            names = [*known, *defaults(_FORWARDS[name](), skip=0)]
+            names = [*known, *sorted(defaults(_FORWARDS[name](), skip=0).keys() - {"name"})]
             for each in further:
                 if each not in names:
                     raise unknown_option(f"{KEY}.{name}", each, names)
@@ -94,19 +122,34 @@ def build_loggers(
         folder: of the run; files of loggers lie in it.
         settings: the configuration, which a logger stores with a run.
         new: whether the run starts; a resumed one continues what its loggers hold.
+
+    Raises:
+        ConfigError: if one does not start; those before it are ended.
     """
-    loggers, ids = [], dict[str, str]()
+    loggers, ids = list[Logger](), dict[str, str]()
     known = {} if new or not (folder / IDS).exists() else json.loads((folder / IDS).read_text())
     for name, options in _named(values):
-        factory: Any = LOGGERS.get_part(name)
+        factory = _factory(LOGGERS.get_part(name))
         place = {"save_dir": folder} if "save_dir" in defaults(factory, skip=0) else {}
         preset = _DEFAULTS[name](folder) if name in _DEFAULTS else {}
         resumed = {_ID_OPTIONS[name]: known[name]} if name in known else {}
-        logger = factory(**{**place, **preset, **resumed, **options})
-        if name in _ID_OPTIONS and logger.experiment is not None:  # it starts here
+        try:
+            logger = factory(**{**place, **preset, **resumed, **options})
+            started = getattr(logger, "experiment", None)  # which it starts
+            if new:
+                logger.log_hyperparams(settings)
+        except Exception as error:  # of code from outside
+            with suppress(Exception), closing(loggers):
+                for each in loggers:
+                    each.finalize("failed")
+            problem = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ConfigError(
+                f"{KEY}={name}: does not start: {problem}; start its server, or correct its folder "
+                f"or environment, and continue with python -m tasks resume={folder}; or start a "
+                f"new run without it ({KEY}=csv) or with other options, and another out"
+            ) from error
+        if name in _ID_OPTIONS and started is not None:
             ids[name] = str(logger.version)
-        if new:
-            logger.log_hyperparams(settings)
         loggers.append(logger)
     if ids:
         part = folder / f"{IDS}.part"

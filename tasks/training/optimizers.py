@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from routers import ConfigError, OptionError
-from routers.plugins import Registry, check_options, defaults, unknown_option
+from routers.plugins import Registry, check_options, unknown_option
 
 from ..config.open_sections import OPEN_SECTIONS
 from ..config.schema import OptimizerConfig
@@ -31,22 +31,48 @@ for _class in vars(torch.optim).values():
     if inspect.isclass(_class) and issubclass(_class, Optimizer) and _class not in _LEFT_OUT:
         OPTIMIZERS.register(_class.__name__.lower())(_class)
 
-#: Defaults that differ from those of torch.
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "adamw": {"fused": True},
-    "sgd": {"momentum": 0.9, "nesterov": True, "fused": True},
+
+def _fused(given: Mapping[str, Any]) -> bool:
+    return not given.get("foreach") and not given.get("differentiable")
+
+
+#: Defaults that differ from those of torch, by the options that are given: what torch refuses next
+#: to one of these is left out.
+_DEFAULTS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "adamw": lambda given: {"fused": _fused(given)},
+    "sgd": lambda given: {
+        "momentum": 0.9,
+        "nesterov": given.get("momentum", 0.9) > 0 and not given.get("dampening"),
+        "fused": _fused(given),
+    },
 }
+
+
+def check_unchosen(config: OptimizerConfig) -> None:
+    """Raise ``ConfigError`` for a schedule or an option that no optimizer can have.
+
+    The rest is checked by ``check_optimizer``, once the data has chosen the optimizer.
+    """
+    build_schedule(config.schedule)
+    known = {option for name in OPTIMIZERS for option in OPTIMIZERS.options(name)}
+    for name in config.options:
+        if name not in known:
+            raise _unknown(name, known)
 
 
 def check_optimizer(config: OptimizerConfig) -> None:
     """Raise ``ConfigError`` for an unknown optimizer, schedule or option of either."""
     optimizer: Any = OPTIMIZERS.get_part(config.name)
     build_schedule(config.schedule)
-    known = defaults(optimizer, skip=1)
+    known = OPTIMIZERS.options(config.name)
     for name in config.options:
         if name not in known:
-            own = OPEN_SECTIONS["optimizer"].own
-            raise unknown_option("optimizer", name, [*sorted(own), *sorted(known.keys() - own)])
+            others = [each for each in OPTIMIZERS if name in OPTIMIZERS.options(each)]
+            if not others:
+                raise _unknown(name, known.keys())
+            problem = f": optimizer.name={config.name} has no such option"
+            cure = f"remove it, or name an optimizer that has it: {', '.join(others)}"
+            raise OptionError.about(f"optimizer.{name}", f"{problem}; {cure}")
     check_options("optimizer", optimizer, {"lr": config.lr, **config.options}, skip=1)
     if "weight_decay" not in known and config.weight_decay:
         expected = f"0: optimizer.name={config.name} has no weight decay"
@@ -60,6 +86,11 @@ def check_optimizer(config: OptimizerConfig) -> None:
             value = options.get(name, 1.0)
             if not 0 <= value < math.inf or (value == 0 and name == "lr"):
                 raise OptionError(f"{key}.{name}", value, f"a finite number {low}")
+
+
+def _unknown(name: str, known: Set[str]) -> OptionError:
+    own = OPEN_SECTIONS["optimizer"].own
+    return unknown_option("optimizer", name, [*sorted(own), *sorted(known - own)])
 
 
 def build_optimizer(config: OptimizerConfig, module: nn.Module) -> Optimizer:
@@ -83,7 +114,8 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> Optimizer:
         for is_matrix, decay in by_rank.items():
             params = [each for each in group["params"] if (each[1].dim() > 1) == is_matrix]
             parts.append({"weight_decay": decay, **group, "params": params})
-    given = {**_DEFAULTS.get(config.name, {}), **config.options}
+    preset = _DEFAULTS[config.name](config.options) if config.name in _DEFAULTS else {}
+    given = {**preset, **config.options}
     make: Callable[..., Optimizer] = OPTIMIZERS.get_part(config.name)
     try:
         optimizer = make([part for part in parts if part["params"]], lr=config.lr, **given)

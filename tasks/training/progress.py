@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from statistics import median
 from typing import Any
 
 import torch
@@ -11,10 +12,11 @@ from rich.console import Console
 
 from .callbacks import Record
 from .module import RoutedModule
+from .stopping import TimeLimit
 
-#: Steps that are not timed, since the first ones are slow, and the least steps and seconds by
-#: which the time of the training is estimated.
-WARM_UP, TIMED, TIMED_SECONDS = 3, 5, 1.0
+#: Batches that are not timed, since the first ones are slow, and the seconds of later ones by
+#: which the time of the run is estimated.
+WARM_UP, TIMED_SECONDS = 3, 2.0
 
 #: The time of a batch in evaluation, as a part of that of one in training.
 EVALUATION = 0.4
@@ -23,20 +25,30 @@ EVALUATION = 0.4
 class Progress(Callback):
     """Prints at the start what is trained: ``about``, then steps, devices and threads.
 
-    After some steps it prints how long the run is expected to take.
+    After some batches it prints how long the run is expected to take.
 
     Args:
         console: where it prints; every line is flushed.
         about: lines about data and network.
         record: counts the samples and the time.
+        began: when the run began to read its data, by ``time.monotonic``.
+        tested: batches that are evaluated after training.
     """
 
-    def __init__(self, console: Console, about: Sequence[str], record: Record) -> None:
+    def __init__(
+        self,
+        console: Console,
+        about: Sequence[str],
+        record: Record,
+        began: float,
+        tested: int,
+    ) -> None:
         self.console = console
         self.about = about
         self.record = record
+        self.began, self.tested = began, tested
         self.started, self.first = time.monotonic(), 0
-        self.step_started, self.seconds, self.steps = self.started, 0.0, -WARM_UP
+        self.since, self.times = self.started, list[float]()
         self.expected = False
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -53,22 +65,30 @@ class Progress(Callback):
             f"threads {torch.get_num_threads()}{after}"
         )
 
-    def on_train_batch_start(self, *args: Any) -> None:
-        self.step_started = time.monotonic()
+    def on_train_epoch_start(self, *args: Any) -> None:
+        self.since = time.monotonic()
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.since = time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *args: Any) -> None:
         assert isinstance(module, RoutedModule)
         if self.expected:
             return
-        self.steps += 1
-        if self.steps > 0:
-            self.seconds += time.monotonic() - self.step_started
-        if self.steps >= TIMED and self.seconds >= TIMED_SECONDS:
+        last, self.since = self.since, time.monotonic()  # reading the batch is part of it
+        self.times.append(self.since - last)
+        timed = self.times[WARM_UP:]
+        if sum(timed) >= TIMED_SECONDS:
             self.expected = True
-            each = self.seconds / self.steps
-            left = each * _batches_left(trainer, module)
-            whole = timedelta(seconds=round(time.monotonic() - self.started + left))
-            self.say(f"expected time: {whole} with validations and test, {each:.3f} s a batch")
+            each = median(timed)
+            found = trainer.callbacks  # type: ignore[attr-defined]
+            limits = [c.time_remaining() or 0.0 for c in found if isinstance(c, TimeLimit)]
+            left = min([each * _batches_left(trainer, module), *limits])
+            test = each * EVALUATION * self.tested
+            whole = timedelta(seconds=round(self.since - self.began + left + test))
+            self.say(
+                f"expected time: {whole} with reading, validations and test, {each:.3f} s a batch"
+            )
 
     def say(self, line: str) -> None:
         """Print a line, whatever its length, as it is."""
@@ -83,6 +103,7 @@ class ProgressLines(Progress):
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, RoutedModule)
+        super().on_validation_end(trainer, module)
         name, load = module.task.score.name, module.evaluation.load_summary()
         words = [
             f"train loss {module.pop_train_loss():.4f}",
@@ -109,13 +130,13 @@ class ProgressLines(Progress):
 class ProgressBar(Progress):
     """Shows finished steps, the last validation score and the remaining time."""
 
-    def __init__(
-        self, console: Console, about: Sequence[str], record: Record, every: int = 10
-    ) -> None:
+    #: Steps between two updates.
+    every = 10
+
+    def __init__(self, console: Console, *args: Any) -> None:
         from rich import progress
 
-        super().__init__(console, about, record)
-        self.every = every
+        super().__init__(console, *args)
         self.progress = progress.Progress(
             progress.TextColumn("training"),
             progress.BarColumn(),
@@ -140,6 +161,7 @@ class ProgressBar(Progress):
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, RoutedModule)
+        super().on_validation_end(trainer, module)
         name = module.task.score.name
         value = module.evaluation.scores[name]
         self.progress.update(self.bar, score=f"validation {name} {value:.3f}")
@@ -151,13 +173,10 @@ class ProgressBar(Progress):
 
 
 def _batches_left(trainer: Trainer, module: RoutedModule) -> float:
-    """Batches to train on, and those of validations and the test, which count as less.
-
-    The test counts as a validation.
-    """
+    """Batches to train on, and those of validations, which count as less."""
     left = (module.total_steps - trainer.global_step) * trainer.accumulate_grad_batches
-    validation = EVALUATION * sum(map(int, trainer.num_val_batches))
-    return left + validation * (left / (trainer.val_check_batch or left or 1) + 1)
+    every = (trainer.val_check_batch or left or 1) * (trainer.check_val_every_n_epoch or 1)
+    return left + EVALUATION * sum(map(int, trainer.num_val_batches)) * left / every
 
 
 def _epoch(trainer: Trainer, step: int) -> int:

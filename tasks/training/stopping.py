@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from routers import OptionError
 
+from ..config.max_time import read_max_time
 from ..config.schema import MAX_TIME
 from .callbacks import stepped
 
@@ -21,7 +22,7 @@ class TimeLimit(Timer):
     The time of a resumed run includes that of its earlier processes.
 
     Args:
-        duration: ``DD:HH:MM:SS``, or units by name such as ``{hours: 2}``; else ``OptionError``.
+        duration: as ``read_max_time`` takes it.
 
     >>> TimeLimit({"hours": 2}).time_remaining()
     7200.0
@@ -30,15 +31,7 @@ class TimeLimit(Timer):
     key = MAX_TIME
 
     def __init__(self, duration: Any) -> None:
-        expected = "DD:HH:MM:SS, or units such as {hours: 2, minutes: 30}"
-        try:
-            super().__init__(duration, verbose=False)
-            if not self.time_remaining():
-                raise OptionError(self.key, duration, "more than no time")
-        except OptionError:
-            raise
-        except Exception as error:  # Lightning's own, or of timedelta
-            raise OptionError(self.key, duration, expected) from error
+        super().__init__(read_max_time(duration), verbose=False)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         if stepped(trainer, trainer.fit_loop.batch_idx):

@@ -1,5 +1,6 @@
 """The public names: enough to write a router, and quick to import."""
 
+import copy
 import json
 import re
 import subprocess
@@ -103,6 +104,7 @@ def test_every_option_is_printed(name):
     router = routers.build(name, 8, 16)
     text = router.extra_repr()
     assert all(f"{option}=" in text for option in ["dim", *routers.ROUTERS.options(name)])
+    assert all(hasattr(router, option) for option in routers.ROUTERS.options(name))
 
 
 @pytest.mark.parametrize("name", ["mlp", "conv", "null"])
@@ -149,6 +151,7 @@ def test_an_argument_that_is_set_is_checked_as_in_the_constructor(name):
 
 def test_an_argument_that_is_set_has_its_effect():
     router = routers.build("sigmoid", 8, 4, rule="quantile")
+    assert "rate=0.1," in repr(router)
     with pytest.raises(routers.OptionError, match=r"k=99 is invalid: expected an integer"):
         router.k = 99
     router.k = 3
@@ -160,3 +163,46 @@ def test_an_argument_that_is_set_has_its_effect():
         bank.hidden = 64
     bank.dropout = 0.5
     assert bank.train()._parts()[-1] == 0.5
+    router.rate = 0.25
+    assert router.rate == router.bias.rate == 0.25
+    router = routers.build("gumbel", 8, 4)
+    router.floor = 0.75
+    assert router.floor == router.temperature.floor == 0.75
+
+
+@pytest.mark.parametrize(
+    ("part", "option", "value"),
+    [
+        (routers.build("hash", 8, 4), "seed", 1),
+        (routers.build("oracle", 8, 4), "table", "balanced"),
+        (routers.build("mapped", 8, 4), "table", [0, 1, 2, 3]),
+        (routers.build("noisy_topk", 8, 4), "gate", {"name": "linear", "scale": 0.1}),
+        (routers.build("frozen", 8, 4), "options", {"gate": {"name": "linear", "scale": 0.1}}),
+        (routers.gates.build_gate("linear", 8, 4), "scale", 0.1),
+        (routers.gates.build_gate("cosine", 8, 4), "temperature", 0.1),
+    ],
+)
+def test_an_argument_that_only_matters_at_construction_cannot_be_set(part, option, value):
+    before = getattr(part, option)
+    with pytest.raises(routers.OptionError) as refused:
+        setattr(part, option, value)
+    assert str(refused.value).startswith(f"{option}={value} is invalid: expected ")
+    assert "which only matters at construction. Build another one" in str(refused.value)
+    assert getattr(part, option) is before
+    setattr(part, option, part._arguments[option])
+
+
+def test_a_subclass_and_a_copy_keep_arguments_of_their_own():
+    class Wider(routers.ROUTERS["topk"]):
+        def __init__(self, dim, num_experts, *, extra=1):
+            super().__init__(dim, num_experts, k=2 + extra)
+
+    router = Wider(8, 4)
+    assert (router.extra, router.k) == (1, 3)
+    twin = copy.copy(router)
+    router.extra = 2
+    assert (router.extra, router.k, twin.extra, twin.k) == (2, 4, 1, 3)
+    assert "extra=2" in repr(router)
+    assert "extra=1" in repr(twin)
+    with pytest.raises(routers.OptionError, match="k=5 is invalid"):
+        twin.extra = 3

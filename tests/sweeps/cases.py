@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 import routers
 from sweeps import main
+from sweeps.workers.forkserver import trial_context, warm_up
 from tasks import compose
 
 from ..router_samples import layout, traits
@@ -52,6 +53,12 @@ TINY = (
     "threads=1",
     "quiet=true",
 )
+
+
+def process_context() -> Any:
+    """Starts processes that have all imports done, as trials are started."""
+    warm_up()
+    return trial_context()
 
 
 def sweep(out: Path, *arguments: str) -> int:

@@ -1,6 +1,5 @@
 """Processes that die at random moments; nothing that finished is lost or counted twice."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -11,9 +10,8 @@ from multiprocessing import forkserver
 from optuna.trial import TrialState
 
 from sweeps import main
-from sweeps.workers.forkserver import warm_up
 
-from .cases import ARMS, TINY, confirmed, intact, states, sweep, trials_of
+from .cases import ARMS, TINY, confirmed, intact, process_context, states, sweep, trials_of
 
 KILLS = 4
 
@@ -23,8 +21,7 @@ def test_killed_again_and_again(tmp_path):
     draw = random.Random(7)
     more = ("workers=2", "retries=100", "trials=3", "checkpoints=best")
     arguments = [*TINY, f"out={out}", *more]
-    warm_up()
-    context = multiprocessing.get_context("forkserver")
+    context = process_context()
     struck = 0
     finished: dict[tuple[str, int], list[float]] = {}
     for _ in range(KILLS):

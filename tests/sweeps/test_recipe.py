@@ -44,3 +44,7 @@ def test_data_of_an_arm(tmp_path):
     assert made.config.run == ["task=language_model"]
     assert made.arms[0].run.auto == []
     assert made.arms[0].run.task["length"] == 192
+    assert not made.notes
+    both = plan(["task=language_model"], f"{{a: [{path}], b: [{path}, router=hash]}}", "trials=1")
+    (note,) = both.notes
+    assert "each arm, which may differ: run alone cannot work (task.data: neither of path" in note

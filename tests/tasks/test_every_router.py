@@ -9,14 +9,15 @@ from tasks import TASKS, main
 
 from .cases import NARROW, ROUTERS, TINY, result_of, train
 
-STEPS = 5
+#: One layer, few steps, and few batches to evaluate.
+BRIEF = ("task.model.depth=1", "trainer.max_steps=2", "trainer.batch_size=256")
 
 
 @pytest.mark.parametrize("router", routers.available())
 def test_trains_or_says_why_not(tmp_path, capsys, router):
     """What a router reads and digits do not have is named before anything trains."""
     digits, traits = TASKS.get_part("digits"), routers.ROUTERS.get_part(router).traits
-    command = [f"router={router}", "moe.capacity=1.0", f"trainer.max_steps={STEPS}"]
+    command = [f"router={router}", "moe.capacity=1.0", *BRIEF]
     missing = [
         what
         for what, needed, given in (
@@ -46,5 +47,5 @@ def test_trains_or_says_why_not(tmp_path, capsys, router):
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed", "bf16-true"])
 def test_precision(tmp_path, precision):
-    result = train(tmp_path / "run", f"trainer.precision={precision}", "trainer.max_steps=3")
+    result = train(tmp_path / "run", f"trainer.precision={precision}", *BRIEF)
     assert 0 <= result["score"]["value"] <= 1

@@ -14,6 +14,7 @@ from tasks import build_backbone, build_task, compose, routed_layers
 from tasks.augmentations.flip_crop import random_crop, random_flip
 from tasks.backbones import content_ids, patches
 from tasks.image import Image, mean_and_deviation
+from tasks.loading.on_demand import read_batches
 
 from ..router_samples import layout, one_of_each
 from .cases import NARROW, ROUTERS, result_of, train
@@ -128,6 +129,20 @@ def test_a_channel_that_never_varies_stays_finite():
     mean, deviation = (each.flatten() * 255 for each in mean_and_deviation(x))
     torch.testing.assert_close(mean, torch.tensor([7.0, 8.0]))
     torch.testing.assert_close(deviation, torch.tensor([1.0, 1.0]))
+
+
+def test_sums_of_large_images_take_little_memory(monkeypatch):
+    x = torch.randint(0, 256, (40, 3, 4, 5), dtype=torch.uint8)
+    whole, chunks = mean_and_deviation(x), []
+
+    def spied(split, rows):
+        chunks.extend(rows)
+        return read_batches(split, chunks)
+
+    monkeypatch.setattr("tasks.image.read_batches", spied)
+    monkeypatch.setattr("tasks.image.MAX_SUMMED", 7 * 60)
+    assert all(map(torch.equal, mean_and_deviation(x), whole))
+    assert {chunk.stop - chunk.start for chunk in chunks} == {7}
 
 
 def test_tiles_are_slices_filled_with_zeros():

@@ -73,6 +73,8 @@ def test_a_folder_is_made_and_named(folder, capsys):
         (["router", "2-best"], "Try my_2_best"),
         (["router", "lambda"], "Try my_lambda"),
         (["router", "none"], "Try my_none"),
+        (["router", "yes"], "no keyword of Python or YAML. Try my_yes"),
+        (["expert", "auto"], "Try my_auto"),
         (["router", "topk"], "router=topk is registered already; choose another, such as my_topk"),
         (["loss", "random"], "a module of this name exists already"),
         (["gate", "mine", "k=2"], "k=2: new takes no key but out"),
@@ -85,6 +87,28 @@ def test_refused(folder, capsys, words, message):
     assert main(["new", *words]) == 2
     assert re.search(message, capsys.readouterr().err)
     assert [path.name for path in folder.iterdir()] == ["taken.txt"]
+
+
+#: Names that a template uses, one of them in a doctest alone.
+USED = {
+    "router": ["router", "items"],
+    "gate": ["gate", "hidden"],
+    "expert": ["bank"],
+    "loss": ["probs", "routing"],
+    "metric": ["rows"],
+    "backbone": ["backbone"],
+    "data": ["splits", "images"],
+    "task": ["data", "task"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_that_the_template_uses_are_refused(folder, capsys, kind):
+    """Its part would replace what the rest of the file means by them, such as ``Data``."""
+    for name in (*USED[kind], "torch", "null", "lambda"):
+        assert main(["new", kind, name]) == 2, name
+        assert f"my_{name}" in capsys.readouterr().err
+    assert not list(folder.iterdir())
 
 
 def test_files_are_never_overwritten(folder, capsys):

@@ -41,6 +41,7 @@ def check_traits_declared(subject: RouterUnderTest) -> None:
 
 def check_search_space(subject: RouterUnderTest) -> None:
     """``search_space`` names options of the constructor, with valid values."""
+    accepted(subject.factory)  # a size is built or refused with ``ConfigError``
     kind = type(subject.build())
     options = defaults(kind, skip=2)
     for name, choices in kind.search_space.items():

@@ -40,6 +40,11 @@ def load_figure(arms: Sequence[ArmData], caption: str) -> Figure | None:
     if not shown:
         return None
     by_arm = [list(layers) for _, layers in groupby(shown, lambda each: each[0].label)]
+    if unequal := [arm.label for arm in arms if any(map(_sizes_differ, _runs_by_layer(arm)))]:
+        caption += (
+            " Left out are runs whose layer has another number of experts than in the arm's first "
+            f"run: {', '.join(unequal)}."
+        )
     if max(map(len, by_arm)) > _MAX_BARS:
         caption += " Shades: mean over seeds; each row is a layer."
         panels = heat_map_panels(
@@ -55,13 +60,20 @@ def load_figure(arms: Sequence[ArmData], caption: str) -> Figure | None:
     return Figure("load", "Load of each expert at the end", caption, panels)
 
 
+def _runs_by_layer(arm: ArmData) -> list[list[Sequence[float]]]:
+    """Return for each layer its load in each run that has it."""
+    layers = zip_longest(*(run.get("layers") or () for run in arm.arm.runs))
+    return [[each["load"] for each in of_runs if each and each["load"]] for of_runs in layers]
+
+
+def _sizes_differ(loads: Sequence[Sequence[float]]) -> bool:
+    return len({len(each) for each in loads}) > 1
+
+
 def _loads(arm: ArmData) -> list[_LayerLoad]:
     found = []
-    for number, of_runs in enumerate(
-        zip_longest(*(run.get("layers") or () for run in arm.arm.runs))
-    ):
-        loads = [each["load"] for each in of_runs if each and each["load"]]
-        loads = [each for each in loads if len(each) == len(loads[0])]
+    for number, of_runs in enumerate(_runs_by_layer(arm)):
+        loads = [each for each in of_runs if len(each) == len(of_runs[0])]
         if loads and len(loads[0]) > 1:
             relative = len(loads[0]) * normalize(np.sort(loads)[:, ::-1], norm="l1")
             found.append((arm, number, relative.T))

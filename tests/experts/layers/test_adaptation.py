@@ -2,15 +2,17 @@
 
 import copy
 import pickle
+import warnings
 
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from experts import MoE, adapt_on_step
+import routers
+from experts import MoE, MultiGateMoE, adapt_on_step, mmoe
 from routers import ConfigError
 
-from ..cases import DIM, bank_of, router_of
+from ..cases import DIM, EXPERTS, bank_of, router_of
 
 
 def layer_of(router):
@@ -65,3 +67,42 @@ def test_once_for_a_model_and_copies_count_for_themselves():
     assert not adaptation.load.any()
     model(torch.randn(9, DIM))
     assert adaptation.load.any()
+
+
+def gates_of(router):
+    gates = [router_of(router) for _ in range(2)]
+    return MultiGateMoE(gates, bank_of("mlp"), mmoe(EXPERTS, tasks=2)).train()
+
+
+def frozen_of(router):
+    return MoE(routers.build("frozen", DIM, EXPERTS, of=router), bank_of("mlp")).train()
+
+
+@pytest.mark.parametrize(
+    ("make", "router", "adapts"),
+    [
+        (layer_of, "sigmoid", True),
+        (layer_of, "relu", True),
+        (layer_of, "topk", False),
+        (gates_of, "sigmoid", True),
+        (gates_of, "hash", False),
+        (frozen_of, "sigmoid", False),
+    ],
+)
+def test_a_router_that_never_adapts_is_reported_once(monkeypatch, make, router, adapts):
+    monkeypatch.setattr("experts.layers.never_adapted.MAX_PASSES", 3)
+    for trains, adapted in [(True, False), (True, True), (False, False)]:
+        model, x = make(router), torch.randn(9, DIM)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        if adapted:
+            adapt_on_step(optimizer, model)
+        with warnings.catch_warnings(record=True) as reported:
+            warnings.simplefilter("always")
+            for _ in range(7):
+                y, _ = model(x if model.num_gates == 1 else x[None], ids=torch.arange(9))
+                y.sum().backward()
+                if trains:
+                    optimizer.step()
+        assert len(reported) == (adapts and trains and not adapted)
+        for report in reported:
+            assert "call experts.adapt_on_step(optimizer, model) once" in str(report.message)

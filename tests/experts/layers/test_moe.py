@@ -120,6 +120,10 @@ def test_messages_name_shapes(bank, x, given, message):
 def test_messages_name_settings(settings, message):
     with pytest.raises(ConfigError, match=message):
         layer_of(**settings)
+    layer, ((name, value),) = layer_of(), settings.items()
+    with pytest.raises(ConfigError, match=message):
+        setattr(layer, name, value)
+    assert getattr(layer, name) == getattr(layer_of(), name)
 
 
 def test_router_and_bank_must_fit():
@@ -127,6 +131,11 @@ def test_router_and_bank_must_fit():
         MoE(router_of("topk"), bank_of("mlp", 5))
     with pytest.raises(ConfigError, match=r"router\.dim=8 but the bank's is 16"):
         MoE(router_of("topk"), bank_of("mlp", dim=16))
+    layer = layer_of()
+    with pytest.raises(ConfigError, match=r"router\.num_experts=5 but the bank's is 4"):
+        layer.router = router_of("topk", 5)
+    with pytest.raises(ConfigError, match=r"router\.num_experts=4 but the bank's is 5"):
+        layer.bank = bank_of("mlp", 5)
 
 
 def test_capacity_limits_every_expert_in_every_group():

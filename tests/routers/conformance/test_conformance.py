@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 import routers
-from routers import Router
-from routers.conformance.results import check_name
-from routers.conformance.suite import CHECKS, _run
+from routers import Router, check_router
+from routers.conformance.results import raise_failures
+from routers.conformance.suite import SCORE_CHECKS, results_of
 
 
 def takes_a_gate(router: str) -> bool:
@@ -34,37 +34,22 @@ GATED = [
     for number, router in enumerate(filter(takes_a_gate, routers.available()))
 ]
 
-WITHOUT_SCORES = {
-    "copy_and_pickle",
-    "idle_experts",
-    "losses_are_independent",
-    "nothing_kept",
-    "options_learn",
-    "work_is_bounded",
-}
-ABOUT_SCORES = [
-    check
-    for check in CHECKS
-    if check.__module__.rpartition(".")[2]
-    in {"gradients", "padding", "scores", "shapes", "state", "traits"}
-    and check_name(check) not in WITHOUT_SCORES
-]
+
+@pytest.mark.usefixtures("sizes_in_turn")
+@pytest.mark.parametrize("router", routers.available())
+def test_every_router(router):
+    check_router(router)
 
 
-@routers.parametrize_with_checks()
-def test_every_router(router, check):
-    check(router)
-
-
-@pytest.mark.usefixtures("one_size")
+@pytest.mark.usefixtures("sizes_in_turn")
 @pytest.mark.parametrize("build", GATED, ids=lambda build: build.__name__)
 def test_every_learned_router_with_another_gate(build):
     """What does not read scores is the same for any gate, and not checked again."""
-    for check in ABOUT_SCORES:
-        _run(check, build)
+    found = results_of(SCORE_CHECKS, build, {})
+    raise_failures(build.__name__, found, len(found))
 
 
 def test_there_is_something_to_check():
     assert len(routers.available()) >= 28
     assert len(GATED) >= 20
-    assert len(ABOUT_SCORES) >= 30
+    assert len(SCORE_CHECKS) >= 25

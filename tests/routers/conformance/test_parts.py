@@ -5,10 +5,13 @@ import re
 import pytest
 import torch
 
-from routers import LOSSES, METRICS, CheckError, RoutingMetric
+from routers import LOSSES, METRICS, CheckError, OptionError, RoutingMetric
 from routers.__main__ import main
 from routers.conformance import check_gate, check_loss, check_metric, check_name
-from routers.conformance.parts import LOSS_KIT, METRIC_KIT
+from routers.conformance.harness import subjects
+from routers.conformance.parts import KINDS
+from routers.conformance.suite import SCORE_CHECKS
+from routers.gates import GATES
 from routers.losses import Level, cv_squared, expert_statistics
 
 
@@ -23,8 +26,44 @@ def test_every_metric(name):
 
 
 @pytest.mark.usefixtures("one_size")
-def test_a_gate_is_checked_in_a_router():
+def test_a_gate_is_checked_in_a_router(monkeypatch):
+    monkeypatch.setattr("routers.conformance.parts.SCORE_CHECKS", SCORE_CHECKS[:3])
     check_gate("cosine", project=0)
+
+
+class AtMostEight(GATES["linear"]):
+    """Scores of the first eight outputs."""
+
+    def __init__(self, dim, outputs):
+        super().__init__(dim, min(outputs, 8))
+
+
+class RefusesMore(GATES["linear"]):
+    """Scores of seven outputs or fewer."""
+
+    def __init__(self, dim, outputs):
+        if outputs > 7:
+            raise OptionError("outputs", outputs, "at most 7")
+        super().__init__(dim, outputs)
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize("gate", [AtMostEight, RefusesMore])
+def test_a_gate_is_checked_in_routers_that_use_it_in_other_ways(monkeypatch, gate):
+    """Five experts need five scores; of two tasks, or with two slots each, they need ten."""
+    monkeypatch.setattr("routers.conformance.parts.run_checks", lambda *_, **__: [])
+    monkeypatch.setattr("routers.conformance.parts.SCORE_CHECKS", SCORE_CHECKS[:3])
+    monkeypatch.setattr("routers.conformance.suite.subjects", lambda build: subjects(build)[:1])
+    GATES.register("few")(gate)
+    _, *results = KINDS["gate"]("few")
+    broken = {result.check for result in results if result.failure}
+    notes = {result.check: result.note for result in results if result.note}
+    if gate is AtMostEight:
+        assert broken == {"in_hierarchical", "in_task_gate", "in_soft_moe"}
+    else:
+        assert (broken, set(notes)) == (set(), {"in_task_gate", "in_soft_moe"})
+        assert all("is invalid: expected at most 7" in note for note in notes.values())
+    assert "in_expert_choice" in {result.check for result in results}
 
 
 def mass(routing):
@@ -124,7 +163,7 @@ FAULTY_LOSSES = {
 @pytest.fixture
 def plugin(monkeypatch):
     """Registries that forget what a test registers."""
-    for registry in (LOSSES, METRICS):
+    for registry in (GATES, LOSSES, METRICS):
         registry.available()
         monkeypatch.setattr(registry, "_parts", dict(registry._parts))
 
@@ -262,8 +301,8 @@ def test_a_faulty_metric_is_caught(check, kind, message):
 
 
 def test_every_check_is_seen_to_fail():
-    assert {check_name(check) for check in LOSS_KIT.checks} == set(FAULTY_LOSSES)
-    assert {check_name(check) for check in METRIC_KIT.checks} == set(FAULTY_METRICS)
+    assert {check_name(check) for check in KINDS["loss"].kit.checks} == set(FAULTY_LOSSES)
+    assert {check_name(check) for check in KINDS["metric"].kit.checks} == set(FAULTY_METRICS)
 
 
 @pytest.mark.usefixtures("plugin")

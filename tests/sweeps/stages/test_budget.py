@@ -1,6 +1,7 @@
 """What a sweep costs, before it starts."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,13 +18,30 @@ def plan(out, *arguments):
 
 def test_disk_space_is_that_of_the_checkpoints_that_stay(tmp_path):
     small, big = plan(tmp_path), plan(tmp_path, "trials=5", "seeds=2")
-    one = sum(12 * arm.parameters for arm in small.arms)
+    one = sum(16 * arm.parameters for arm in small.arms)  # with Adam's moments, and best.ckpt
     for each, runs, kept in ((small, 4, 3), (big, 12, 4)):
         assert budget.checkpoint_bytes(each, "all") == runs * one
         assert budget.checkpoint_bytes(each, "best") == kept * one
     assert budget.disk_note(plan(tmp_path, "checkpoints=none")).startswith("Disk: about 0B of ")
     assert "with checkpoints=best" in budget.disk_note(small)
     assert "are free" not in budget.disk_note(small)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        (["trainer.checkpoint.best=false"], 3),
+        (["trainer.checkpoint.every_n_steps=2"], 4 + 9),
+        (["trainer.checkpoint={every_n_steps: 2, keep: 3}"], 4 + 3),
+        (["trainer.checkpoint.every_n_steps=2", "trainer.accumulate_grad_batches=3"], 4 + 3),
+        (["trainer.checkpoint.every_n_steps=2", "trainer.max_steps=5"], 4 + 2),
+        (["trainer.checkpoint.every_n_steps=2", "trainer.limit_train_batches=3"], 4 + 3),
+    ],
+)
+def test_a_run_keeps_several_checkpoints(settings, kept):
+    """Two epochs of nine steps."""
+    run = compose_run(["trainer.batch_size=10", "trainer.max_epochs=2", *settings])
+    assert budget.run_bytes(SimpleNamespace(run=run, parameters=5), 90) == 4 * 5 * kept
 
 
 def test_a_disk_that_is_too_small_is_said(tmp_path, monkeypatch):
@@ -40,6 +58,12 @@ def test_a_disk_that_is_too_small_is_said(tmp_path, monkeypatch):
         (["trainer.max_steps=2", "trainer.accumulate_grad_batches=3"], 5 + 2 * 3 * 32 / 100),
         (["trainer.max_epochs=1", "trainer.limit_train_batches=0.5"], 5 + 500 / 100),
         (["trainer.max_epochs=1", "trainer.limit_train_batches=2"], 5 + 64 / 100),
+        (["trainer.max_epochs=2", "trainer.val_check_interval=0.25"], 5 + 20 + 7 * 30 / 300),
+        (["trainer.max_epochs=2", "trainer.val_check_interval=5"], 5 + 20 + 11.5 * 30 / 300),
+        (["trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2"], 5 + 40 + 30 / 300),
+        (["trainer.max_epochs=2", "trainer.limit_val_batches=0.5"], 5 + 20 + 15 / 300),
+        (["trainer.max_epochs=10", "trainer.max_time=00:00:00:20"], 5 + 20),
+        (["trainer.max_epochs=1", "trainer.max_time={minutes: 1}"], 5 + 1000 / 100),
     ],
 )
 def test_a_training_is_extrapolated_from_its_first_seconds(settings, seconds):
@@ -57,9 +81,11 @@ def test_the_time_is_measured_before_a_sweep_starts(tmp_path, capsys, monkeypatc
     with pytest.raises(pytest.fail.Exception):
         sweep(tmp_path, "quiet=false", "patience=1")
     shown = capsys.readouterr().out
+    first, _, shown = shown.partition("Time: training topk for 3 s to measure it …\n")
+    assert "Budget:" in first
     assert re.search(r"Time: \S+ s to \S+ \w+ if .* as fast as topk, .* stop early\n", shown)
     (tmp_path / "trials").mkdir()
-    assert budget.time_note(plan(tmp_path)) is None
+    assert list(budget.time_notes(plan(tmp_path))) == []
 
 
 def test_a_measurement_that_fails_is_no_error(tmp_path):

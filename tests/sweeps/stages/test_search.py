@@ -127,9 +127,29 @@ def test_checkpoints_are_kept_by_choice(tmp_path, kept, left):
                 stage.finish(trial)
             elif trial.number:
                 stage.queue.tell(trial, end)
-            stage.drop_checkpoints()
+            stage.drop_checkpoints(trial.number)
         paths = (tmp_path / "x" / "trials" / "topk").glob("*/seed-0/checkpoints/last.ckpt")
         assert sorted(int(path.parents[2].name) for path in paths) == [*left]
+
+
+def test_the_end_of_a_trial_concerns_only_the_one_that_it_replaces(tmp_path, monkeypatch):
+    """Or a sweep of many trials would look at all folders each time."""
+    with _stage(tmp_path / "x", "trials=5", "checkpoints=best") as stage:
+        looked_at, run_dirs = set(), stage.run_dirs
+        monkeypatch.setattr(
+            stage, "run_dirs", lambda trial: looked_at.add(trial.number) or run_dirs(trial)
+        )
+        seen = []
+        for value in (0.5, 0.6, 0.4, 0.7, 0.1):
+            trial = stage.queue.claim()
+            stage.suggest(trial)
+            stage.queue.tell(trial, TrialState.COMPLETE, [value])
+            looked_at.clear()
+            stage.drop_checkpoints(trial.number)
+            seen.append({*looked_at})
+        assert seen == [set(), {0}, {2}, {1}, {4}]
+        stage.drop_checkpoints()
+        assert looked_at == {0, 1, 2, 4}
 
 
 def test_a_trial_in_progress_keeps_its_checkpoint(tmp_path):

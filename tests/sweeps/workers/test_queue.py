@@ -11,10 +11,10 @@ from optuna.trial import TrialState
 
 from sweeps import open_storage
 from sweeps.search.samplers import SAMPLERS, ReseededSampler
-from sweeps.storage.file_lock import file_lock
 from sweeps.storage.liveness import HOST_ID_VARIABLE, LivenessMonitor, worker_identity
 from sweeps.workers.pool import Pool
 from sweeps.workers.queue import Queue, TrialSpec
+from tasks import file_lock
 
 TRIALS = 14
 

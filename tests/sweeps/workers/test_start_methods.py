@@ -1,6 +1,9 @@
 """Trials start by the fork server, or by spawn on systems where forking is missing or unsafe."""
 
 import multiprocessing
+import os
+import signal
+from multiprocessing import resource_tracker
 
 import pytest
 
@@ -21,6 +24,16 @@ from sweeps.workers.job import FAILED, Job, work
 def test_the_method_of_a_system(monkeypatch, methods, chosen):
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: methods)
     assert trial_context().get_start_method() == chosen
+
+
+def test_a_resource_tracker_that_was_killed():
+    """It is started again, silently: warnings are errors here."""
+    warm_up()
+    process = resource_tracker._resource_tracker._pid
+    os.kill(process, signal.SIGKILL)
+    os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+    warm_up()
+    assert resource_tracker._resource_tracker._pid not in (None, process)
 
 
 def test_a_trial_that_is_spawned(monkeypatch, tmp_path):

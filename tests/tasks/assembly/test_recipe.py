@@ -46,8 +46,9 @@ def images(rows, side, channels=1):
     return tasks.build("image", data=Given(Images(x, torch.zeros(rows).long(), ("a", "b"))))
 
 
-def texts(rows):
-    part = Texts([b"text"] * rows, torch.zeros(rows).long(), ("a", "b"), None, ())
+def texts(rows, lengths=(4,), classes=2):
+    found = [b"x" * lengths[row % len(lengths)] for row in range(rows)]
+    part = Texts(found, torch.zeros(rows).long(), tuple(map(str, range(classes))), None, ())
     return tasks.build("text_classification", data=Given(part))
 
 
@@ -102,6 +103,39 @@ def test_texts():
     assert few["trainer.batch_size"] < many["trainer.batch_size"]
     assert few["optimizer.weight_decay"] > many["optimizer.weight_decay"] == 0.0001
     assert texts(100).recipe(120.0, {"task.model": "encoder"})["optimizer.name"] == "adamw"
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"), [([512], 512), ([513], 1024), ([9] * 99 + [2000], 512), ([9999], 4096)]
+)
+def test_length_of_texts(lengths, expected):
+    task = texts(200, lengths)
+    assert task.recipe(120.0, {})["task.max_length"] == expected
+    assert task.recipe(120.0, {"task.model": "encoder"})["task.max_length"] == 512
+
+
+def test_many_classes_make_fewer_buckets():
+    buckets = [
+        texts(5000, classes=classes).recipe(120.0, {})["task.model"]["buckets"]
+        for classes in (2, 48, 150, 1000)
+    ]
+    assert buckets == [2**18, 2**18, 2**16, 2**14]
+
+
+def test_longer_texts_are_seen_less_often(tmp_path):
+    chosen = {}
+    for length in (100, 500, 4000):
+        rows = "".join(f"{'word ' * (length // 5)}{n},{'ab'[n % 2]}\n" for n in range(400))
+        (tmp_path / f"{length}.csv").write_text("text,label\n" + rows)
+        data = {"text_classification": [f"task.data.path={tmp_path / f'{length}.csv'}"]}
+        config, task, values = resolved(data, "text_classification", "trainer.budget=quick")
+        chosen[length] = (task.length, config.trainer.max_epochs)
+        assert f"task.max_length={config.task['max_length']}" in values
+    assert chosen[100][1] == chosen[500][1] > chosen[4000][1]
+    assert chosen[4000][0] > 3900
+    short = ("task.max_length=64", "trainer.budget=quick")
+    config, task, _ = resolved(data, "text_classification", *short)
+    assert (task.length, config.trainer.max_epochs) == (64, chosen[100][1])
 
 
 def test_corpus():
@@ -176,6 +210,22 @@ def test_another_optimizer_has_its_own_rates(own_data):
     assert config.optimizer.lr == OPTIMIZERS["adamw"]["lr"]
 
 
+def test_options_belong_to_the_optimizer_that_is_chosen(own_data):
+    """A recipe for images takes SGD, not the optimizer of ``conf/base.yaml``."""
+    settings = ["task=image", *own_data["image"], "trainer.threads=1"]
+    run = tasks.Run(compose([*settings, "optimizer.momentum=0.8"]))
+    optimizer = run.module.configure_optimizers()["optimizer"]
+    assert {group["momentum"] for group in optimizer.param_groups} == {0.8}
+    with pytest.raises(ConfigError, match=r"name=sgd has no such option; .*that has it: .*adamw"):
+        tasks.Run(compose([*settings, "optimizer.betas=[0.9, 0.9]"]))
+
+
+def test_an_option_that_no_optimizer_has_is_refused_before_data_is_read():
+    config = compose(["task=image", "task.data.path=nowhere", "optimizer.momentun=0.8"])
+    with pytest.raises(ConfigError, match=r"optimizer\.momentun: unknown; did you mean 'momentum'"):
+        tasks.check_ranges(config)
+
+
 def test_steps_that_are_written_are_all_taken(own_data):
     config, task, _ = resolved(own_data, "image", "trainer.max_steps=20000")
     batches = len(task.data().train["y"]) // config.trainer.batch_size
@@ -199,6 +249,29 @@ def test_budgets_are_in_order(own_data, monkeypatch):
         limits.append(steps if most < 0 else min(steps, most))
     quick, normal, thorough = limits
     assert quick < normal < thorough
+
+
+def test_a_time_limit_replaces_the_budget(own_data, monkeypatch):
+    monkeypatch.setattr("tasks.assembly.recipe.seconds_per_step", lambda *_: 1.0)
+    for words in ("multitask", "image"):
+        quick, *_ = resolved(own_data, words, "trainer.budget=quick")
+        limit = ("trainer.budget=thorough", "trainer.max_time=00:00:00:20")
+        limited, *_ = resolved(own_data, words, *limit)
+        assert limited.task == quick.task
+        assert limited.trainer.max_epochs == quick.trainer.max_epochs
+        assert limited.trainer.max_steps == quick.trainer.max_steps
+    with pytest.raises(ConfigError, match=r"trainer\.max_time=soon is invalid"):
+        resolved(own_data, "image", "trainer.max_time=soon")
+
+
+def test_limits_of_an_epoch_count(own_data, monkeypatch):
+    """Epochs of two batches and one of validation, which takes a third of their time."""
+    monkeypatch.setattr("tasks.assembly.recipe.seconds_per_step", lambda *_: 1.0)
+    limits = ("trainer.limit_train_batches=2", "trainer.limit_val_batches=1")
+    config, *_ = resolved(own_data, "multitask", "trainer.budget=quick", *limits)
+    assert config.trainer.max_epochs == int(20 / (2 + 1 / 3))
+    config, *_ = resolved(own_data, "multitask", "trainer.max_steps=100", *limits)
+    assert config.trainer.max_epochs == 50
 
 
 def test_less_than_an_epoch_limits_the_steps(own_data, monkeypatch):

@@ -1,5 +1,6 @@
 """Data as it is distributed: without a header, in archives, in several files."""
 
+import tarfile
 import zipfile
 
 import numpy as np
@@ -72,6 +73,18 @@ def test_table_without_a_header(tmp_path):
     assert "no column 'kind'" in text
     assert "looks like data; if it is, give task.data.columns=[" in text
     assert len(TableSource(**source, columns=["age", "kind"]).read().train.targets) == 16
+
+
+def test_an_index_of_pandas_is_no_column(tmp_path):
+    rows = "".join(f"{n},{text},{label}\n" for n, (text, label) in enumerate(ROWS))
+    path = write(tmp_path / "a.csv", f",tweet,sentiment\n{rows}")
+    found = texts(path)
+    assert found.guesses == {"text": "tweet", "label": "sentiment"}
+    assert found.train.texts[0].endswith(GOOD.encode())
+    # also where the other names are unusual, and two columns are left to choose from
+    assert texts(write(path, f",v1,v2\n{rows}")).guesses == {"text": "v1", "label": "v2"}
+    text = refused(TextSource(path=str(write(path, ",a fine film,good\n0,x,a\n1,y,good\n"))))
+    assert "The first line looks like data" in text
 
 
 def test_a_header_that_columns_repeat(tmp_path):
@@ -152,7 +165,129 @@ def test_splits_by_the_names_of_files(tmp_path):
     assert found.made == ()
 
 
+HEADER = "text,label\n"
+
+
+def test_a_list_is_read_like_the_folder_that_holds_it(tmp_path, monkeypatch):
+    for name, rows in (("train1", 20), ("train_2", 18), ("dev", 4), ("test", 6)):
+        write(tmp_path / f"{name}.csv", HEADER + "x,a\ny,b\n" * (rows // 2))
+    whole = texts(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names = ["train1.csv", "train_2.csv", str(tmp_path / "dev.csv"), "test.csv"]
+    for path in (names, "*.csv", ["t*.csv", "dev.csv"], str(tmp_path / "*.csv")):
+        found = TextSource(path=path).read()
+        assert (found.sha256, found.split_sha256) == (whole.sha256, whole.split_sha256), path
+        assert found.train.texts == whole.train.texts
+    assert found.name == "dev.csv and 3 more"
+    assert TextSource(path=["train1.csv"]).read().name == "train1.csv"
+    # without names of splits, all are training rows, in the order given
+    for name in "ba":
+        write(tmp_path / "more" / f"{name}.csv", HEADER + f"{name},a\n{name},b\n" * 10)
+    found = TextSource(path=["more/b.csv", "more/a.csv"]).read()
+    assert found.train.texts == sorted(found.train.texts, reverse=True)
+    assert set(found.train.texts) == {b"a", b"b"}
+    assert found.made == ("test", "val")
+
+
+def test_a_list_of_folders(tmp_path):
+    """The name of one decides on the split of its files."""
+    for name in ("train", "test"):
+        write(tmp_path / name / "part.csv", HEADER + f"{name},a\n{name},b\n" * 10)
+        write(tmp_path / "plain" / name / "book.txt", f"{name} " * 10)
+    found = TextSource(path=[str(tmp_path / "test"), str(tmp_path / "train")]).read()
+    assert (set(found.train.texts), set(found.test.texts)) == ({b"train"}, {b"test"})
+    corpus = CorpusSource(path=str(tmp_path / "plain" / "*")).read()
+    assert bytes(corpus.test.numpy()) == b"test " * 10
+
+
+def test_a_table_in_several_files(tmp_path):
+    for name in ("a.csv", "b.csv"):
+        write(tmp_path / name, "age,kind\n" + "1,a\n2,b\n" * 10)
+    source = {"numeric": ["age"], "targets": {"t": {"column": "kind"}}}
+    assert len(TableSource(path=str(tmp_path / "?.csv"), **source).read().train.targets) == 32
+
+
+def test_a_list_that_cannot_be_read(tmp_path):
+    write(tmp_path / "a.csv", HEADER + "x,a\ny,b\n")
+    for name in ("dev.csv", "val.csv", "b/dev.csv"):
+        write(tmp_path / name, HEADER + "x,a\n")
+    write(tmp_path / "b" / "other.csv", "words,kind\nx,a\n")
+    write(tmp_path / "readme.md", "x")
+    write(tmp_path / "empty" / "readme.md", "x")
+    for path, fragments in {
+        ("*.json",): ["*.json: nothing matches this pattern", "holds a.csv"],
+        ("a.csv", "c.csv"): ["c.csv: no such file or folder; did you mean", "a.csv?"],
+        ("a.csv", "b/../a.csv"): ["a.csv is named twice; name it once"],
+        ("a.csv", "*.csv"): ["a.csv is named twice"],
+        ("a.csv", "dev.csv", "val.csv"): ["dev.csv and", "val.csv are both called val; leave out"],
+        ("dev.csv", "a.csv", "b/dev.csv"): ["are both called val", "such as val1 and val2"],
+        ("a.csv", "b/other.csv"): [
+            "other.csv: no column 'text' (task.data.text=text), which",
+            "has",
+        ],
+        ("a.csv", "empty"): ["empty: holds no file like those of the others; leave it out"],
+        ("a.csv", "readme.md"): ["readme.md: the suffix '.md' has no known format", "leave it out"],
+    }.items():
+        text = refused(TextSource(path=[str(tmp_path / name) for name in path]))
+        assert [part for part in fragments if part not in text] == [], text
+
+
+def test_a_pattern_on_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["task=text_classification", "task.data.path=*.csv", "out=run"]) == 2
+    assert "task.data.path=*.csv: nothing matches this pattern" in capsys.readouterr().err
+
+
+def test_several_columns_of_text(tmp_path):
+    rows = [f"title {n},body {n},{'ab'[n % 2]}" for n in range(20)]
+    rows[0] = ",alone,a"
+    path = write(tmp_path / "a.csv", "title,body,label\n" + "\n".join(rows))
+    found = texts(path, text=["title", "body"])
+    assert found.train.texts[0] == b"alone"
+    assert found.train.texts[-1].split(b"\n")[0].startswith(b"title ")
+    assert found.train.texts[-1].split(b"\n")[1].startswith(b"body ")
+    assert "no column 'boddy' (task.data.text=boddy); did you mean 'body'" in refused(
+        TextSource(path=str(path), text=["title", "boddy"])
+    )
+    path = write(path, "title,body,label\nx,,a\n,,b\n")
+    text = refused(TextSource(path=str(path), text=["title", "body"]))
+    assert "line 3: the text is empty" in text
+
+
 # ---- archives ----
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".tgz"])
+def test_tar(tmp_path, ending):
+    write(tmp_path / "SST" / "train.tsv", tsv("text", "label", header="sentence\tlabel\n"))
+    path = tmp_path / f"a{ending}"
+    with tarfile.open(path, "w" if ending == ".tar" else "w:gz") as file:
+        file.add(tmp_path / "SST", "SST")
+    assert texts(path).sha256 == texts(tmp_path / "SST").sha256
+    with tarfile.open(path, "w") as file:
+        file.add(tmp_path / "SST", "../SST")
+    assert "cannot be read (OutsideDestinationError" in refused(TextSource(path=str(path)))
+
+
+def test_archives_of_splits(tmp_path):
+    """The name of an archive decides, whatever the folder in it is called."""
+    for name in ("train", "test"):
+        for row, image in enumerate(pixels(8, 8, 8)):
+            write(tmp_path / name / "in" / "ab"[row % 2] / f"{row}.png", encoded(image))
+        archive(tmp_path / f"{name}.zip", tmp_path / name / "in")
+    found = ImageSource(path=str(tmp_path / "*.zip"), val=0.25).read()
+    assert [len(part.y) for part in (found.train, found.val, found.test)] == [6, 2, 8]
+    assert found.name == "test.zip and 1 more"
+    assert found.sha256 == ImageSource(path=str(tmp_path / "*.zip"), val=0.3).read().sha256
+    write(tmp_path / "train" / "in" / "a" / "x.png", b"no image")
+    archive(tmp_path / "train.zip", tmp_path / "train" / "in")
+    text = refused(ImageSource(path=str(tmp_path / "*.zip")))
+    assert text.startswith(f"{tmp_path / 'train.zip' / 'in' / 'a' / 'x.png'}: cannot be read")
+    text = refused(ImageSource(path=[str(tmp_path / name) for name in ("test.zip", "train")]))
+    assert "train is no archive as others are; unpack these first" in text
+    # folders of classes are no list of data sets
+    text = refused(ImageSource(path=str(tmp_path / "train" / "in" / "*")))
+    assert "in/a: holds 0.png" in text.replace("\\", "/")
 
 
 def test_zip_of_texts(tmp_path):

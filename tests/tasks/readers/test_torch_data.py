@@ -66,6 +66,35 @@ class Words(Dataset):
         return {"text": f"{row} {('good', 'bad')[row % 2]}", "label": ("yes", "no")[row % 2]}
 
 
+class TwoSplits(Squares):
+    """As some sets of torchvision are."""
+
+    def __init__(self, *, split: str = "train"):
+        if split not in ("train", "test"):
+            raise ValueError(f"Unknown value '{split}' for argument split.")
+        super().__init__(40 if split == "train" else 10)
+
+
+class Validated(Squares):
+    def __init__(self, *, split: str, broken: bool = False):
+        if broken and split == "val":
+            raise ValueError("no file of labels")
+        super().__init__({"train": 40, "valid": 6, "test": 4}[split])
+
+
+class Replies(Dataset):
+    """Texts of one class, or inputs alone."""
+
+    def __init__(self, labelled: bool = True):
+        self.labelled = labelled
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, row):
+        return (f"good {row}", "yes") if self.labelled else f"good {row}"
+
+
 class Module(LightningDataModule):
     def __init__(self, number: int = 60):
         super().__init__()
@@ -95,6 +124,11 @@ class Redrawn(Module):
 
     def test_dataloader(self):
         return DataLoader(self.parts[2])
+
+
+class TestOnly(LightningDataModule):
+    def test_dataloader(self):
+        return DataLoader(Squares())
 
 
 class Stream(IterableDataset):
@@ -182,6 +216,29 @@ def test_splits_of_a_class_with_that_option():
     assert (found.train.classes, found.test.y[:2].tolist()) == (("no", "yes"), [1, 0])
 
 
+def test_a_split_that_the_class_does_not_have_is_taken_from_training_samples():
+    found = read("TwoSplits")
+    assert (sizes(found), found.made) == ([36, 4, 10], ("val",))
+    found = read("Validated")
+    assert (sizes(found), found.made) == ([40, 6, 4], ())
+    with pytest.raises(DataError, match="no file of labels"):
+        read("Validated", broken=True)
+
+
+def test_other_data_is_its_test_split_or_all_of_it():
+    same = DATA.build("own_sets:Squares")
+    known = same.read()
+    found = DATA.build("own_sets:TwoSplits").read_other(same, known, labelled=True)
+    assert torch.equal(found.test.x, read("TwoSplits").test.x)
+    assert (found.test.y.tolist(), found.train) == ([0, 1] * 5, known.train)
+    found = same.read_other(same, known, labelled=True)
+    assert (len(found.test.y), found.sha256) == (80, known.sha256)
+    module = DATA.build("own_sets:Module").read_other(same, known, labelled=False)
+    assert module.test.y.tolist() == [-1] * 60
+    with pytest.raises(DataError, match="the label 'top' is none that the model was trained on"):
+        DATA.build("own_sets:Folds", root=1).read_other(same, known, labelled=True)
+
+
 def test_data_module():
     """Splits that it draws at random are the same each time, and the draw disturbs no other."""
     found = read("Module")
@@ -241,15 +298,32 @@ def test_texts_train(tmp_path, capsys):
     assert main([*settings, *name, f"out={tmp_path / 'run'}"]) == 0
     assert result_of(tmp_path / "run")["data"]["name"] == "Words"
     assert main(["test", str(tmp_path / "run")]) == 0  # reads it again: the same by its hash
-    other = "task.data.path=other.csv"
-    assert main(["test", str(tmp_path / "run"), other]) == 2
-    assert "task.data.path: unknown" in capsys.readouterr().err
+    replies, run = "task.data=own_sets:Replies", str(tmp_path / "run")
+    assert main(["test", run, replies]) == 0
+    assert "Tested on 5 samples of Replies" in capsys.readouterr().out
+    bare = "task.data={name: 'own_sets:Replies', labelled: false}"
+    assert main(["predict", run, bare, f"out={tmp_path / 'x.csv'}"]) == 0
+    assert len((tmp_path / "x.csv").read_text().splitlines()) == 6
+    capsys.readouterr()
+    for other, message in (
+        ("task.data.path=other.csv", "task.data.path: unknown"),
+        (bare, "Replies, train, sample 0: is a str; expected (x, y)"),
+        ("task.data=own_sets:Squares", "an image of 3x16x16 (channels x height x width), and the"),
+        ("task.data={name: texts, path: x.csv}", "task.data.name=texts: the run was trained with"),
+    ):
+        assert main(["test", run, other]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("Stream", {}, "Stream, train: Stream has no length or no samples by number, so training"),
+        (
+            "TestOnly",
+            {},
+            "TestOnly: has no train_dataloader, and training needs its samples; define",
+        ),
         ("Squares", {"number": 0}, "Squares, train: holds no sample"),
         ("Sample", {"kind": "triple"}, "sample 0: is a tuple of 3; expected .x, y., or a mapping"),
         ("Sample", {"kind": "keys"}, "sample 0: has the keys a, b; expected one input such as"),

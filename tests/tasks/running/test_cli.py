@@ -77,10 +77,12 @@ def test_list(shown):
         *routers.GATES.available(),
         *OPTIMIZERS.available(),
         *SCHEDULES.available(),
+        *("tensorboard", "wandb", "mlflow"),
         *experiments(),
     ]
     lines = {line.split()[0] for line in text.splitlines() if line.startswith("  ")}
     assert set(names) <= lines
+    assert "trainer.callbacks\n  none by name; module:Class is any\n" in text
 
 
 def test_cfg(shown, tmp_path, monkeypatch):
@@ -139,6 +141,16 @@ def test_list_continues_after_a_broken_plugin(capsys, monkeypatch):
         "warning: router=broken (of the installed package their-routers): cannot be imported; "
     )
     assert len(captured.err.splitlines()) == 1
+
+
+def test_list_continues_after_a_module_that_cannot_be_imported(capsys):
+    assert main(["--list", "plugins=[no_such_module, spare_parts]"]) == 0
+    captured = capsys.readouterr()
+    assert "  topk " in captured.out
+    assert captured.err.startswith("warning: plugins=no_such_module: no such module; ")
+    assert len(captured.err.splitlines()) == 1
+    assert main(["--list", "plugins=3"]) == 2
+    assert capsys.readouterr().err.startswith("error: plugins=3: expected list of str")
 
 
 def test_table_at_the_end(shown, tmp_path):
@@ -237,19 +249,30 @@ def test_lines_where_there_is_no_terminal(shown, tmp_path):
         assert re.search(r"dead experts \d+, [\d,]+ samples per second, \d:\d\d:\d\d left$", line)
 
 
-def test_the_time_is_expected_from_the_first_steps(shown, tmp_path, monkeypatch):
-    """A step and a validation take a second of this clock, and only steps are timed."""
-    seconds = iter(range(1000))
-    clock = SimpleNamespace(monotonic=lambda: next(seconds))
-    monkeypatch.setattr("tasks.training.progress.time", clock)
-    epochs = ("trainer.max_epochs=5", "trainer.max_steps=20")
-    text = shown(*TINY, NARROW, f"out={tmp_path / 'run'}", *LINES, *epochs)
-    expected = [line for line in text.splitlines() if line.startswith("expected time: ")]
-    [line] = expected
-    assert line.endswith(" with validations and test, 1.000 s a batch")
-    steps_left, validations_left = 20 - 8, 12 / 4 + 1
+@pytest.mark.parametrize(("limit", "most"), [("null", 100), ("{seconds: 9}", 9)])
+def test_the_time_is_expected_from_the_first_steps(shown, tmp_path, monkeypatch, limit, most):
+    """A batch takes a second of this clock; three are not timed, two more are."""
+    now = 0
+
+    def monotonic():
+        nonlocal now
+        now += 1
+        return now
+
+    said = {}
+    monkeypatch.setattr("tasks.training.progress.time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr("tasks.running.run.time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr(
+        "tasks.training.progress.Progress.say", lambda self, line: said.setdefault(line, now)
+    )
+    epochs = ("trainer.max_epochs=5", "trainer.max_steps=20", f"trainer.max_time={limit}")
+    shown(*TINY, NARROW, f"out={tmp_path / 'run'}", *LINES, *epochs)
+    [(line, when)] = [each for each in said.items() if each[0].startswith("expected time: ")]
+    assert line.endswith(" with reading, validations and test, 1.000 s a batch")
+    left = min(15 + 0.4 * 15 / 4, most)  # an epoch has four batches and one of validation
+    test = 0.4 * 2 * 2  # two batches, and the count of their FLOPs
     whole = int(line.split(":")[3][:2])  # seconds
-    assert whole >= steps_left + 0.4 * validations_left
+    assert whole == pytest.approx(when - 1 + left + test, abs=1)
 
 
 def test_lines_of_a_resumed_run(shown, capsys, tmp_path):

@@ -2,15 +2,18 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tasks import compose, main
+import tasks
+from tasks import Baseline, compose, main
 from tasks.config.compose import load_yaml
 from tasks.digits import Digits
 from tasks.running import run_dir
+from tasks.running.train import held_run
 from tasks.training.csv_logger import CsvLog
 
 from ..cases import (
@@ -212,3 +215,49 @@ def test_files_are_utf8_in_any_locale(tmp_path, monkeypatch):
     again = CsvLog(tmp_path / "metrics.csv")
     again.resume_at(1)
     assert again.rows == {1: {"auc/größe": "1.0"}}
+
+
+@pytest.mark.parametrize(
+    "resume", [lambda out: main([f"resume={out}"]), lambda out: tasks.train(out, [])]
+)
+def test_stopped_while_the_baseline_is_fitted(tmp_path, monkeypatch, capsys, resume):
+    """Resuming fits it, and repeats neither training nor test."""
+
+    def ctrl_c(*_):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    monkeypatch.setattr(Digits, "baseline", ctrl_c)
+    assert main([*TINY, NARROW, f"out={out}", "baseline=true"]) == 130
+    assert capsys.readouterr().err.endswith(f"; resume with: python -m tasks resume={out}\n")
+    before = result_of(out)
+    assert before["baseline"] is None
+    assert main([f"resume={out}", "trainer.max_epochs=9"]) == 2  # it would change nothing
+
+    monkeypatch.setattr(Digits, "baseline", lambda *_: Baseline("simple", 0.25, 0.5))
+    resume(out)
+    after = result_of(out)
+    found = after.pop("baseline")
+    assert (found["name"], found["validation"], found["value"]) == ("simple", 0.25, 0.5)
+    assert after == {name: value for name, value in before.items() if name != "baseline"}
+    capsys.readouterr()
+    assert main([f"resume={out}"]) == 0
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_another_process_finished_the_run_meanwhile(run, monkeypatch, capsys):
+    """Between the look at the result and the lock."""
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    result, aside = run / "result.json", run / "aside.json"
+    result.rename(aside)
+
+    @contextmanager
+    def late(*given):
+        with held_run(*given) as held:
+            aside.rename(result)
+            yield held
+
+    monkeypatch.setattr("tasks.running.cli.held_run", late)
+    assert main([f"resume={run}"]) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

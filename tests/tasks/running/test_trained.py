@@ -51,6 +51,8 @@ def test_other_settings_of_the_layer(trained):
         ("moe.shared=1", ("moe.shared=1", "absent in the checkpoint")),
         ("seed=2", ("seed=2", "no effect", "router")),
         ("trainer.max_epochs=2", ("trainer.max_epochs=2", "no effect", "trainer.precision")),
+        ("moe.expert_dropout=0.5", ("expert_dropout=0.5: has no effect", "only training uses it")),
+        ("task.augmentation=none", ("task.augmentation=none: has no effect", "only training")),
         ("task=two_digits", ("task=two_digits", "trained on task=digits")),
         ("router.tabel=random", ("router.tabel", "did you mean 'table'")),
     ],

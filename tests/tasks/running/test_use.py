@@ -68,6 +68,16 @@ def test_test_prints_the_table_and_writes_the_result(digits, tmp_path, capsys):
     assert files_of(digits) == before
 
 
+def test_test_names_what_did_not_change_the_score(digits, capsys):
+    """Smoothing is part of the loss alone; the capacity drops items."""
+    settings = ["task.label_smoothing=0.3", "trainer.threads=1"]
+    assert main(["test", str(digits), *settings]) == 0
+    printed = capsys.readouterr().out
+    assert "result.json: task.label_smoothing=0.3 did not change it\n" in printed
+    assert main(["test", str(digits), "moe.capacity=0.1", settings[0]]) == 0
+    assert "did not change" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

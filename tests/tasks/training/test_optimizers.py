@@ -1,11 +1,13 @@
 """Optimizers and schedules, by hand."""
 
 import math
+import re
 
 import pytest
 import torch
 from torch import nn
 
+from routers import ConfigError
 from tasks import main
 from tasks.config.schema import OptimizerConfig
 from tasks.training.muon import Muon
@@ -128,7 +130,10 @@ def test_muon_is_that_of_torch_for_each_matrix_of_a_stack():
 
 def test_groups_and_freeze(tmp_path):
     """Rates and decay by group, and exact resume."""
-    groups = "{router: {lr: 0.5}, backbone.head: {lr: 0.25, weight_decay: 0}, '*.bias': {lr: 0.1}}"
+    groups = (
+        "{router: {lr: 0.5}, experts: {betas: [0.9, 0.9]}, "
+        "backbone.head: {lr: 0.25, weight_decay: 0}, '*.bias': {lr: 0.1, weight_decay: 0.3}}"
+    )
     settings = [
         "optimizer.name=muon",
         f"optimizer.groups={groups}",
@@ -160,6 +165,74 @@ def test_groups_and_freeze(tmp_path):
     assert of["backbone.blocks.0.moe.bank.up"]["weight_decay"] == 0.05
     assert of["backbone.blocks.0.moe.bank.up"]["muon"]
     assert not of["backbone.head.weight"]["muon"]
+    by_pattern = {
+        pattern: {name for name, group in of.items() if group.get("pattern") == pattern}
+        for pattern in ("router", "experts", "backbone.head", "*.bias")
+    }
+    assert by_pattern["router"] == {name for name in of if ".router." in name} != set()
+    assert by_pattern["experts"] == {name for name in of if ".bank." in name} != set()
+    assert by_pattern["backbone.head"] == {"backbone.head.weight", "backbone.head.bias"}
+    assert {of[name]["weight_decay"] for name in by_pattern["*.bias"]} == {0.3}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "left"),
+    [
+        ("sgd", {}, {"momentum": 0.9, "nesterov": True, "fused": True}),
+        ("sgd", {"momentum": 0.8}, {"momentum": 0.8, "nesterov": True}),
+        ("sgd", {"momentum": 0}, {"momentum": 0, "nesterov": False, "fused": True}),
+        ("sgd", {"dampening": 0.5}, {"momentum": 0.9, "nesterov": False}),
+        ("sgd", {"foreach": True}, {"foreach": True, "fused": False, "nesterov": True}),
+        ("adamw", {"foreach": False}, {"foreach": False, "fused": True}),
+        ("adamw", {"differentiable": True}, {"differentiable": True, "fused": False}),
+    ],
+)
+def test_presets_give_way(name, given, left):
+    config = OptimizerConfig(name, 0.1, 0.0, 0.0, "constant", options=given)
+    check_optimizer(config)
+    assert left.items() <= build_optimizer(config, nn.Linear(2, 2)).defaults.items()
+
+
+def test_what_is_given_does_not_give_way():
+    given = {"momentum": 0, "nesterov": True}
+    config = OptimizerConfig("sgd", 0.1, 0.0, 0.0, "constant", options=given)
+    with pytest.raises(ConfigError, match=r"optimizer\.momentum=0.*Nesterov momentum requires"):
+        build_optimizer(config, nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factor"),
+    [
+        ({"name": "linear", "floor": 0.2}, 0.6),
+        ({"name": "cosine", "floor": 0.2}, 0.6),
+        ({"name": "polynomial", "power": 3, "floor": 0.2}, 0.2 + 0.8 / 8),
+        ({"name": "trapezoid", "decay": 0.8, "floor": 0.2}, 0.2 + 0.8 * 0.5 / 0.8),
+        ({"name": "inverse_sqrt", "start": 0.125}, 0.5),
+        ({"name": "inverse_sqrt", "start": 0.75}, 1.0),
+        ({"name": "step", "at": [0.2, 0.5, 0.7], "factor": 0.3}, 0.09),
+    ],
+)
+def test_factor_after_half_of_the_steps(schedule, factor):
+    assert build_schedule(schedule)(0.5) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ({"name": "linear", "floor": 1.5}, "floor=1.5 is invalid: expected a number in [0, 1]"),
+        ({"name": "cosine", "floor": -1}, "floor=-1 is invalid"),
+        ({"name": "polynomial", "floor": 2}, "floor=2 is invalid"),
+        ({"name": "polynomial", "power": 0}, "power=0 is invalid: expected a finite number > 0"),
+        ({"name": "trapezoid", "floor": math.nan}, "floor=nan is invalid"),
+        ({"name": "trapezoid", "decay": 3}, "decay=3 is invalid"),
+        ({"name": "inverse_sqrt", "start": 0}, "start=0 is invalid: expected a number in (0, 1]"),
+        ({"name": "step", "factor": -0.1}, "factor=-0.1 is invalid"),
+        ({"name": "step", "at": [0.5, 5]}, "at=[0.5, 5] is invalid: expected numbers in [0, 1]"),
+    ],
+)
+def test_options_of_schedules_out_of_range(schedule, words):
+    with pytest.raises(ConfigError, match=re.escape(f"optimizer.schedule.{words}")):
+        build_schedule(schedule)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +246,8 @@ def test_groups_and_freeze(tmp_path):
         ("optimizer.name=rprop", "optimizer.weight_decay=0.05 is invalid: expected 0"),
         ("optimizer.schedule={name: cosine, flor: 0.1}", "did you mean 'floor'?"),
         ("optimizer.schedule=spare_parts:Flat", "optimizer.schedule.level: required"),
-        ("optimizer.schedule={name: cosine, floor: -1}", "factors that are finite and >= 0"),
+        ("optimizer.schedule={name: cosine, floor: -1}", "schedule.floor=-1 is invalid: expected"),
+        ("optimizer.momentum=0.8", "momentum: optimizer.name=adamw has no such option; remove it"),
         ("optimizer.groups={routr: {lr: 1}}", "optimizer.groups.routr: 'routr' selects no"),
         ("optimizer.groups={backbone.hed: {lr: 1}}", "such as backbone.head"),
         ("optimizer.groups={router: {rl: 1}}", "optimizer.groups.router.rl: unknown"),

@@ -4,6 +4,7 @@ import json
 from importlib.util import find_spec
 
 import pytest
+from lightning.pytorch.loggers import CSVLogger
 
 from tasks import main
 
@@ -36,6 +37,29 @@ def test_loggers(tmp_path):
     assert "val/accuracy" in theirs.read_text()
     assert rows_of(out)
     assert not (out / "tensorboard").exists()
+
+
+def test_name_of_a_run_in_a_logger(tmp_path):
+    """The option ``name`` of the logger's class."""
+    train(tmp_path, "trainer.logger={name: lightning.pytorch.loggers:CSVLogger, run_name: first}")
+    assert list(tmp_path.glob("first/version_0/metrics.csv"))
+
+
+def test_a_logger_that_does_not_start(tmp_path, capsys, monkeypatch):
+    """Its folder is a file; the logger before it is ended, and the run can continue."""
+    ended = []
+    monkeypatch.setattr(CSVLogger, "finalize", lambda logger, status: ended.append(status))
+    out = tmp_path / "run"
+    first = "lightning.pytorch.loggers:CSVLogger"
+    second = f"{{name: tensorboard, save_dir: {tmp_path / 'file' / 'logs'}}}"
+    (tmp_path / "file").touch()
+    assert main([*TINY, NARROW, f"out={out}", f"trainer.logger=[{first}, {second}]"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: trainer.logger=tensorboard: does not start: ")
+    assert f"continue with python -m tasks resume={out}; or start a new run without it" in error
+    assert ended == ["failed"]
+    (tmp_path / "file").unlink()
+    assert main([f"resume={out}"]) == 0
 
 
 @pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
@@ -85,10 +109,11 @@ def test_mlflow(tmp_path):
         ("callbacks=[{step: 1}]", "expected a name, or {name: …, option: …}"),
         ("callbacks=3", "trainer.callbacks=3 is invalid: expected a list of names"),
         ("callbacks=[lightning.pytorch.callbacks:ModelCheckpoint]", "trainer.callbacks="),
+        ("logger={name: tensorboard, run_name: 3}", "logger.tensorboard.run_name=3: expected str"),
         ("logger=[csv, tensorbord]", "did you mean 'tensorboard'?"),
         (
-            "logger=[{name: tensorboard, nme: x}, csv]",
-            "logger.tensorboard.nme: unknown; did",
+            "logger=[{name: tensorboard, run_nam: x}, csv]",
+            "logger.tensorboard.run_nam: unknown; did you mean 'run_name'?",
         ),
         (
             "logger=lightning.pytorch.loggers:CSVLoger",

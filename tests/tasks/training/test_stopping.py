@@ -103,6 +103,7 @@ def test_a_run_to_its_end_was_not_stopped(whole):
         ("max_time=soon", "trainer.max_time=soon is invalid: expected DD:HH:MM:SS"),
         ("max_time={hour: 1}", "expected DD:HH:MM:SS, or units such as {hours: 2"),
         ("max_time=00:00:00:00", "trainer.max_time=00:00:00:00 is invalid: expected more than"),
+        ("max_time={hours: -1}", "is invalid: expected more than no time"),
         ("early_stopping=3", "trainer.early_stopping=3: expected dict or null"),
         ("early_stopping={patienc: 3}", "early_stopping.patienc: unknown; did you mean 'patience'"),
         ("early_stopping={patience: x}", "trainer.early_stopping.patience=x: expected int"),
