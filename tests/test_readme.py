@@ -109,6 +109,7 @@ def test_the_map_of_the_code_is_complete():
     [
         ("results_digits", "digits", "readme_tables.digits"),
         ("tasks", "tasks", "readme_tables.default_training"),
+        ("data", "own_data", "readme_tables.own_data"),
         ("worked_cases", "cifar", "readme_tables.cifar"),
         ("worked_cases", "census", "readme_tables.census"),
         ("worked_cases", "views", "claims.views"),
