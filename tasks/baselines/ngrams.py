@@ -17,7 +17,6 @@ STRENGTHS = (1.0, 4.0, 16.0)
 
 def linear_on_ngrams(task: Task, data: Data) -> Baseline:
     """Logistic regression on the TF-IDF of n-grams: of characters, in long texts of words."""
-    import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     texts = [_texts(split) for split in (data.train, data.val, data.test)]
@@ -29,7 +28,6 @@ def linear_on_ngrams(task: Task, data: Data) -> Baseline:
         token_pattern=None if short else r"\S+",
         sublinear_tf=True,
         min_df=2 if len(data.train["y"]) >= 1000 else 1,
-        dtype=np.float32,
     )
     x = [vectors.fit_transform(texts[0]), *map(vectors.transform, texts[1:])]
     name = f"linear on TF-IDF of {unit} n-grams"
