@@ -1,5 +1,8 @@
 """Experts do the work: one architecture, one file, all experts of a layer in one bank."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from switchyard_moe import check_packages
 
 check_packages("experts")
@@ -17,11 +20,24 @@ from .layers.multi_gate import MultiGateMoE
 from .layers.static import static_copy
 from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views
 
+if TYPE_CHECKING:
+    from .parallel import check_split, clip_grad_norm_, fully_shard_layers, parallelize
+
 register = EXPERTS.register
 build = EXPERTS.build
 available = EXPERTS.available
 
 import_parts(__name__, __path__)
+
+#: Names of the room ``parallel``, which is loaded at their first use: it imports DTensor and FSDP2.
+_LAZY = ("check_split", "clip_grad_norm_", "fully_shard_layers", "parallelize")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(".parallel", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "EXPERTS",
@@ -39,12 +55,16 @@ __all__ = [
     "cgc_shared",
     "check_dropout",
     "check_hidden",
+    "check_split",
+    "clip_grad_norm_",
     "count_flops",
     "count_flops_of",
+    "fully_shard_layers",
     "grouped_linear",
     "mix",
     "mix_reference",
     "mmoe",
+    "parallelize",
     "register",
     "skip_experts",
     "stacked",

@@ -1,4 +1,7 @@
-"""``python -m experts``: the catalogue; ``bench``: the cost of a layer; ``check NAME``: checks."""
+"""``python -m experts``: the catalogue; ``bench``: the cost of a layer; ``check NAME``: checks.
+
+``plan``: the price of a layer on a cluster.
+"""
 
 import argparse
 import inspect
@@ -13,6 +16,7 @@ from routers.plugins import load_plugins, parse_options
 
 from ._bank import EXPERTS, Bank
 from ._bench import add_command
+from .plan import add_command as add_plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.set_defaults(run=_print_catalogue)
     commands = parser.add_subparsers(title="commands")
     add_command(commands)
+    add_plan(commands)
     check = commands.add_parser("check", help="run the conformance checks on an architecture")
     check.add_argument("name", help="a registered name, or package.module:Class")
     check.add_argument("options", nargs="*", metavar="key=value", help="options of its constructor")

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from .config.compose import compose as compose
     from .config.objectives import Objective as Objective
     from .config.plan import make_plan as make_plan
+    from .driver.driver import StoppedSweepError as StoppedSweepError
+    from .engines import ENGINES as ENGINES
+    from .engines import Engine as Engine
+    from .engines import Handle as Handle
     from .report.build import write_report as write_report
     from .results.leaderboard import write_leaderboard as write_leaderboard
     from .results.ranking import standings as standings
@@ -21,13 +25,15 @@ if TYPE_CHECKING:
     from .stages.cli import main as main
     from .stages.sweep import run_sweep as run_sweep
     from .storage.connect import open_storage as open_storage
-    from .workers.pool import StoppedSweepError as StoppedSweepError
+    from .workers.job import Job as Job
 
 #: Names by the module that defines them, imported at first use: some need Optuna or SciPy.
 _MODULES = {
     "config.compose": ("compose",),
     "config.objectives": ("Objective",),
     "config.plan": ("make_plan",),
+    "driver.driver": ("StoppedSweepError",),
+    "engines": ("ENGINES", "Engine", "Handle"),
     "report.build": ("write_report",),
     "results.leaderboard": ("write_leaderboard",),
     "results.ranking": ("standings", "verdicts_of"),
@@ -36,7 +42,7 @@ _MODULES = {
     "stages.cli": ("main",),
     "stages.sweep": ("run_sweep",),
     "storage.connect": ("open_storage",),
-    "workers.pool": ("StoppedSweepError",),
+    "workers.job": ("Job",),
 }
 
 

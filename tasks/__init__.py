@@ -58,7 +58,7 @@ from .text.unicode_names import read_names
 from .training.divergence import DivergedError
 from .training.optimizers import OPTIMIZERS
 from .training.schedules import SCHEDULES
-from .training.signals import StoppedError
+from .training.signals import STOP_SIGNALS, StoppedError
 
 if TYPE_CHECKING:
     from .running.run import Run as Run
@@ -96,6 +96,7 @@ __all__ = [
     "RESULT",
     "SCHEDULES",
     "SHARINGS",
+    "STOP_SIGNALS",
     "TASKS",
     "WEIGHTINGS",
     "Augmentation",

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -41,6 +42,10 @@ class Digits(ImageTask):
         super().__init__(model, ids, augmentation, label_smoothing)
 
     def data(self) -> Data:
+        return self._data
+
+    @cached_property
+    def _data(self) -> Data:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
 

@@ -22,7 +22,7 @@ multiprocessing.get_all_start_methods = lambda: ["spawn"]
 
 PLAN = f"""
 import routers, experts, tasks, sweeps
-import sweeps.stages.sweep, tasks.running.ddp_worker
+import sweeps.stages.sweep, tasks.running.launched
 print(*[arm.label for arm in sweeps.make_plan(sweeps.compose({[*TINY, "out=s"]})).arms])
 """
 

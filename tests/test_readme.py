@@ -3,13 +3,13 @@
 import importlib
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tasks import compose
+from routers import ROUTERS
+from tasks import compose, main
 
 from .test_imports import LAYERS
 
@@ -29,13 +29,6 @@ COMMANDS = [
 ]
 
 
-def run(folder: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_the_readme_is_short():
     assert len(README.splitlines()) < 200
 
@@ -50,15 +43,19 @@ def test_the_router_file_is_short():
     assert len(ROUTER_FILE.splitlines()) < 25
 
 
-def test_the_router_file_passes_the_kit_and_trains(tmp_path):
+def test_the_router_file_trains(tmp_path, monkeypatch, capsys):
+    """It passes the kit in ``routers/test_command.py``."""
     (tmp_path / "nearest.py").write_text(ROUTER_FILE)
-    verdict = run(tmp_path, "routers", "check", "nearest:Nearest")
-    assert re.search(r"(\d+) of \1 checks pass", verdict)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(ROUTERS, "_parts", dict(ROUTERS._parts))
     small = ["task.model.dim=16", "expert.hidden=16", "trainer.max_epochs=1", "trainer.max_steps=3"]
-    shown = run(
-        tmp_path, "tasks", "task=digits", "router=nearest", "plugins=[nearest]", "out=o", *small
-    )
-    assert "digits · nearest · mlp" in shown
+    try:
+        code = main(["task=digits", "router=nearest", "plugins=[nearest]", "out=o", *small])
+    finally:
+        sys.modules.pop("nearest", None)
+    assert code == 0
+    assert "digits · nearest · mlp" in capsys.readouterr().out
     assert (tmp_path / "o" / "result.json").exists()
 
 
@@ -114,6 +111,7 @@ def test_the_map_of_the_code_is_complete():
         ("worked_cases", "census", "readme_tables.census"),
         ("worked_cases", "views", "claims.views"),
         ("worked_cases", "sentiment", "claims.sentiment"),
+        ("scale", "scale", "overhead.expert_parallel"),
     ],
 )
 def test_a_table_is_what_its_script_makes_of_the_rows(page, name, script):

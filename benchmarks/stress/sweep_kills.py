@@ -1,13 +1,15 @@
-"""Send SIGKILL to sweeps and trials at random times; the study must end as without kills.
+"""Send SIGKILL to drivers, trials and jobs at random times; a sweep must end as without kills.
 
-Starts ``python -m sweeps`` on tiny runs repeatedly, kills it or one of its trials, and finally
-lets it finish. Prints what was killed, and fails if a finished trial changed, the study misses
-its number of trials, or SQLite reports a fault.
+Starts ``python -m sweeps`` on tiny runs repeatedly, kills it, one of its trials or one of its jobs,
+and finally lets it finish. Prints what was killed, and fails if a finished trial changed, the study
+misses its number of trials, a result is missing, or SQLite reports a fault. Settings such as
+``engine=slurm`` run the sweep elsewhere: what is killed are the processes of this machine.
 
-    python benchmarks/stress/sweep_kills.py [--kills 200] [--seed 0]
+    python benchmarks/stress/sweep_kills.py [--kills 300] [--seed 0] [key=value …]
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,30 +27,37 @@ import optuna
 from optuna.trial import TrialState
 
 ARMS = ("topk", "expert_choice", "uniform")
-TRIALS = 12
+TRIALS, SEEDS = 12, 2
 
 
-def start(out: Path) -> subprocess.Popen[bytes]:
+def start(out: Path, more: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start the sweep."""
-    settings = ["sweep=tiny", f"trials={TRIALS}", "workers=2", "retries=1000", f"out={out}"]
+    settings = ["sweep=tiny", f"trials={TRIALS}", "workers=2", "retries=1000", "quiet=true"]
     return subprocess.Popen(
-        [sys.executable, "-m", "sweeps", *settings],
+        [sys.executable, "-m", "sweeps", *settings, *more, f"out={out}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
 
 
-def trials_of(pid: int) -> list[int]:
-    """Training processes of a sweep: grandchildren that lead a session."""
-    parents, leaders = {}, set()
-    for path in Path("/proc").glob("[0-9]*/stat"):
+def victims(out: Path, driver: int) -> dict[str, list[int]]:
+    """Processes of the sweep's trials, and those that run a job of Slurm or a task of Ray.
+
+    A trial writes its output to the sweep's folder; a fork server of the job is its parent.
+    """
+    trials, jobs = [], set()
+    for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            fields = path.read_text().rpartition(")")[2].split()
-            process = int(path.parent.name)
-            parents[process] = int(fields[1])
-            if int(fields[3]) == process:
-                leaders.add(process)
-    return [each for each in leaders if parents.get(parents.get(each, 0)) == pid]
+            output = os.readlink(path / "fd" / "1")
+            if output.startswith(f"{out.parent}{os.sep}") and output.endswith(".txt"):
+                trials.append(int(path.name))
+                jobs.add(parent(parent(int(path.name))))
+    return {"trial": trials, "job": sorted(jobs - {0, 1, driver})}
+
+
+def parent(process: int) -> int:
+    """The process that started another one, or adopted it."""
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def finished(out: Path) -> dict[tuple[str, int], list[float]]:
@@ -57,39 +67,42 @@ def finished(out: Path) -> dict[tuple[str, int], list[float]]:
     url = f"sqlite:///{out / 'study.db'}"
     names = set(optuna.get_all_study_names(url))
     return {
-        (arm, trial.number): trial.values
-        for arm in ARMS
-        if f"tiny/{arm}" in names
-        for trial in optuna.load_study(study_name=f"tiny/{arm}", storage=url).get_trials()
+        (study, trial.number): trial.values
+        for study in (*ARMS, "confirmed")
+        if f"tiny/{study}" in names
+        for trial in optuna.load_study(study_name=f"tiny/{study}", storage=url).get_trials()
         if trial.state == TrialState.COMPLETE
     }
 
 
-def kill_repeatedly(out: Path, kills: int, draw: random.Random) -> Counter[str]:
-    """Kill trials and sweeps ``kills`` times; returns how often each was killed."""
+def kill_repeatedly(
+    out: Path, kills: int, draw: random.Random, more: Sequence[str]
+) -> Counter[str]:
+    """Kill processes of a sweep ``kills`` times; returns how often each kind was killed."""
     killed: Counter[str] = Counter()
     known: dict[tuple[str, int], list[float]] = {}
     while killed.total() < kills:
-        process = start(out)
-        while process.poll() is None and killed.total() < kills:
+        driver = start(out, more)
+        while driver.poll() is None and killed.total() < kills:
             time.sleep(2 * draw.random())
-            victims = trials_of(process.pid)
-            if victims and draw.random() < 0.8:
+            alive = {kind: numbers for kind, numbers in victims(out, driver.pid).items() if numbers}
+            if alive and draw.random() < 0.8:
+                kind = draw.choice(sorted(alive))
                 with suppress(ProcessLookupError):
-                    os.kill(draw.choice(victims), signal.SIGKILL)
-                    killed["trial"] += 1
-            elif victims:
-                process.kill()
-                killed["sweep"] += 1
+                    os.kill(draw.choice(alive[kind]), signal.SIGKILL)
+                    killed[kind] += 1
+            elif alive:
+                driver.kill()
+                killed["driver"] += 1
                 break
-        process.kill()
-        process.communicate()
+        driver.kill()
+        driver.communicate()
         now = finished(out)
         lost = [key for key, values in known.items() if now.get(key) != values]
         if lost:
             raise SystemExit(f"finished trials were lost or changed: {lost}")
         known = now
-        if len(now) == len(ARMS) * TRIALS:
+        if len(now) == len(ARMS) * (TRIALS + SEEDS):
             print(f"the sweep finished after {killed.total()} kills", flush=True)
             break
     return killed
@@ -97,8 +110,9 @@ def kill_repeatedly(out: Path, kills: int, draw: random.Random) -> Counter[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("settings", nargs="*", metavar="key=value")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     draw = random.Random(options.seed)
@@ -106,24 +120,31 @@ def main() -> None:
     sweeps = 0
     while killed.total() < options.kills:
         with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "sweep"
-            killed += kill_repeatedly(out, options.kills - killed.total(), draw)
-            final = start(out)
+            out = Path(folder).resolve() / "sweep"
+            killed += kill_repeatedly(out, options.kills - killed.total(), draw, options.settings)
+            final = start(out, options.settings)
             _, errors = final.communicate()
             if final.returncode:
                 raise SystemExit(f"the sweep exited with {final.returncode}: {errors.decode()}")
             check(out)
             sweeps += 1
-    print(f"{killed['trial']} trials and {killed['sweep']} sweeps killed over {sweeps} sweeps;")
+    print(f"{dict(killed)} killed over {sweeps} sweeps;")
     print("every finished trial kept its value, every study met its target, SQLite is intact")
 
 
 def check(out: Path) -> None:
-    """Raise SystemExit if the study differs from one without kills."""
+    """Raise SystemExit if the study or the results differ from those without kills."""
     done = finished(out)
     wanted = {(arm, number) for arm in ARMS for number in range(TRIALS)}
+    wanted |= {("confirmed", number) for number in range(len(ARMS) * SEEDS)}
     if done.keys() != wanted:
         raise SystemExit(f"missing: {wanted - done.keys()}; unexpected: {done.keys() - wanted}")
+    for arm in ARMS:
+        for number in range(TRIALS):
+            path = out / "trials" / arm / f"{number:04d}" / "seed-0" / "result.json"
+            score = json.loads(path.read_text())["score"]["validation"]
+            if done[arm, number] != [score]:
+                raise SystemExit(f"{path}: {score}, but the study has {done[arm, number]}")
     with sqlite3.connect(out / "study.db") as connection:
         (status,) = connection.execute("PRAGMA integrity_check").fetchone()
     if status != "ok":

@@ -1,6 +1,5 @@
 """Execution by merged experts: their parameters are averaged, one expert per part of the items."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -82,9 +81,10 @@ def with_parameters(module: M, values: Mapping[nn.Parameter, Tensor]) -> M:
             f"expert: {name}.forward is replaced on an instance, whose parameters router=merged "
             "cannot average; use a subclass or a forward hook"
         )
-    twin = copy.copy(module)
+    twin = object.__new__(type(module))  # copy.copy would call the constructor under FSDP2
     parameters, modules = module._parameters.items(), module._modules.items()
     twin.__dict__.update(
+        module.__dict__,
         _parameters={n: p if p is None else values.get(p, p) for n, p in parameters},
         _modules={n: m if m is None else with_parameters(m, values) for n, m in modules},
     )

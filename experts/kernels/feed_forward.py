@@ -29,7 +29,7 @@ def mix_feed_forward(
     Returns:
         ``(N, D)``, or ``(T, N, D)`` if weights are for ``T`` tasks.
     """
-    if torch.is_autocast_enabled(x.device.type):
+    if _autocasts(x.device.type):
         x, up, down = in_autocast_dtype(x, up, down)
     if routing.is_dense and routing.weight.dim() == 1 and not dropout:
         by_item = routing.weight.view(len(up), len(x)).t().to(x.dtype)
@@ -44,11 +44,16 @@ def mix_feed_forward(
     return index.combine(out, weight)
 
 
+def _autocasts(device: str) -> bool:
+    """Whether autocast is enabled on a type of device; never on ``meta``, which has none."""
+    return device != "meta" and torch.is_autocast_enabled(device)
+
+
 def feed_forward(
     rows: Tensor, layout: Layout, up: Tensor, down: Tensor, activation: Activation, dropout: float
 ) -> Tensor:
     """``FFN_e(rows)``, rows ``(S, D)`` as ``layout`` has them; ``(S, D)``."""
-    if torch.is_autocast_enabled(rows.device.type):
+    if _autocasts(rows.device.type):
         rows, up, down = in_autocast_dtype(rows, up, down)
     return _run(rows, None, up, down, _Settings(layout, None, activation, dropout))
 

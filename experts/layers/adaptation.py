@@ -1,6 +1,6 @@
 """Adaptation of routers, once per optimizer step, to the load of the whole step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -42,9 +42,13 @@ class Adaptation(nn.Module):
         if "counts" in routing.extras:
             self._by_router(self.counts)[layer].add_(routing.extras["counts"])
 
-    def finish_step(self) -> Tensor:
-        """Adapt every router; returns the load of the step over ranks, ``(layers, E)`` int64."""
-        load, counts = sum_over_ranks(self.load), sum_over_ranks(self.counts)
+    def finish_step(self, over_ranks: Callable[[Tensor], Tensor] = sum_over_ranks) -> Tensor:
+        """Adapt every router; returns the load of the step over ranks, ``(layers, E)`` int64.
+
+        ``over_ranks`` sums int64 counts over all ranks, all in one exchange.
+        """
+        sums = over_ranks(torch.cat([self.load.flatten(), self.counts]))
+        load, counts = sums[: self.load.numel()].view_as(self.load), sums[self.load.numel() :]
         parts = zip(self.routers, load, self._by_router(counts), strict=True)
         for router, own_load, own_counts in parts:
             router.adapt(own_load[: router.num_experts])

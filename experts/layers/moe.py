@@ -120,11 +120,7 @@ class MoE(nn.Module):
         routing = self._dropped(self.router(items))
         if self.training:
             self._never_adapted.count_pass(self, self.router)
-        y = self._mixed(streams, routing)
-        if self.shared is not None:
-            ones = last.items.x.new_ones(len(last.items), self.shared.num_experts)
-            every = Routing.by_mask(last.items, ones)
-            y = y + mix(last.rows, every, self.shared, last.inner)
+        y = self._outputs(streams, routing)
         return y.reshape(*y.shape[: y.dim() - last.rows.dim()], *last.shape), routing
 
     def flops(self, routing: Routing, row_shape: tuple[int, ...]) -> int:
@@ -149,6 +145,16 @@ class MoE(nn.Module):
     def _streams(self, x: Tensor) -> Sequence[Tensor]:
         """The streams in ``x``: one here, several with several gates."""
         return [x]
+
+    def _outputs(self, streams: Sequence["LayerInput"], routing: Routing) -> Tensor:
+        """The sum of the outputs of the experts and of the shared experts."""
+        y = self._mixed(streams, routing)
+        return y if self.shared is None else y + self._shared_output(self.shared, streams[-1])
+
+    def _shared_output(self, shared: Bank, given: "LayerInput") -> Tensor:
+        """Run every shared expert on every real item."""
+        every = given.items.x.new_ones(len(given.items), shared.num_experts)
+        return mix(given.rows, Routing.by_mask(given.items, every), shared, given.inner)
 
     def _mixed(self, streams: Sequence["LayerInput"], routing: Routing) -> Tensor:
         """Run every expert on the rows of its stream."""

@@ -1,6 +1,7 @@
 """Cosine gate."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,8 @@ class Cosine(Gate):
         width = project or dim
         self.project = nn.Parameter(torch.randn(width, dim) * dim**-0.5) if project else None
         self.centroid = nn.Parameter(torch.randn(outputs, width) * width**-0.5)
-        self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
+        self.log_temperature = nn.Parameter(torch.tensor([float(temperature)]).log())
+        self.register_load_state_dict_pre_hook(_with_one_axis)  # type: ignore[no-untyped-call]
 
     def forward(self, items: Items) -> Tensor:
         x = items.x
@@ -47,3 +49,10 @@ class Cosine(Gate):
         directions = F.normalize(self.centroid.to(x.dtype), dim=-1)
         cosines = F.linear(F.normalize(x, dim=-1), directions)
         return cosines * (-self.log_temperature.to(x.dtype)).exp()
+
+
+def _with_one_axis(_: nn.Module, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+    """Give the temperature of an older state dict its axis: it was of shape ``()``."""
+    name = f"{prefix}log_temperature"
+    if name in state and not state[name].dim():
+        state[name] = state[name].reshape(1)

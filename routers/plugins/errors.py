@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import SequenceMatcher
-from typing import Self
+from typing import Any, Self
 
 #: Least similarity of a name that is suggested for another, the default of ``difflib``.
 NEAR = 0.6
@@ -47,6 +47,9 @@ class OptionError(ConfigError):
         router.k=0 is invalid: expected a positive integer
         """
         return self.about(f"{key}.{self.name}", self.problem)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).about, (self.name, self.problem), vars(self)
 
     def _say(self, name: str, problem: str) -> None:
         self.name, self.problem = name, problem

@@ -13,11 +13,16 @@ from routers import ConfigError, OptionError
 from routers.plugins import nearest_name, unknown
 from tasks import CONF, overrides, user_path
 
+from ..engines import ENGINES
+
 #: The resolved configuration in a sweep's folder.
 SWEEP_FILE = "sweep.yaml"
 
 #: Keys whose value is text, not YAML.
 TEXT_KEYS = ("out", "storage", "sweep")
+
+#: The key whose value names a part; the part's options are keys under it.
+ENGINE = "engine"
 
 #: Replaces ``${`` while the sweep's own values are resolved.
 ESCAPED_REFERENCE = "\uffff{"
@@ -71,7 +76,8 @@ class SweepConfig:
     confirm: ConfirmConfig
     margin: float
     checkpoints: str
-    workers: int
+    engine: dict[str, Any]  # name, and options of the part
+    workers: int | None
     threads: int | None
     retries: int
     storage: str | None
@@ -90,7 +96,7 @@ def compose(arguments: Sequence[str]) -> SweepConfig:
     >>> compose(["sweep=tiny", "trials=3"]).trials
     3
     """
-    changes = [overrides.parse(text, TEXT_KEYS, lambda _: False) for text in arguments]
+    changes = [overrides.parse(text, TEXT_KEYS, ENGINE.__eq__) for text in arguments]
     config = overrides.load_yaml(CONF / "sweep.yaml")
     name = {key: value for _, key, value in changes}.get("sweep")
     if name is not None:
@@ -98,9 +104,12 @@ def compose(arguments: Sequence[str]) -> SweepConfig:
         merged = OmegaConf.merge(config, overrides.load_yaml(path), {"sweep": path.stem})
         assert isinstance(merged, DictConfig)
         config = merged
+    config.engine = _named(config.engine)
     for sign, key, value in changes:
         if key == "sweep":
             continue
+        if key == ENGINE:
+            value = _named(value)
         if key.partition(".")[0] not in SweepConfig.__dataclass_fields__:
             raise _unknown_key(key)
         with overrides.explained(f"{sign}{key}={value}"):
@@ -112,6 +121,11 @@ def compose(arguments: Sequence[str]) -> SweepConfig:
         setattr(composed, name, _replace(getattr(composed, name), ESCAPED_REFERENCE, "${"))
     _check(composed)
     return composed
+
+
+def _named(value: Any) -> Any:
+    """``engine: NAME`` as ``engine: {name: NAME}``."""
+    return {"name": value} if isinstance(value, str) else value
 
 
 def _replace(value: Any, old: str, new: str) -> Any:
@@ -152,6 +166,10 @@ def choices() -> dict[str, Iterable[str]]:
 
 
 def _check(config: SweepConfig) -> None:
+    options = dict(config.engine)
+    if not isinstance(name := options.pop("name", None), str):
+        raise OptionError(ENGINE, config.engine, f"a name, one of {', '.join(ENGINES)}")
+    ENGINES.check_options(name, options)
     for key, known in choices().items():
         if (name := attrgetter(key)(config)) not in known:
             raise unknown(key, name, known)

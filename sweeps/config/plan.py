@@ -2,26 +2,27 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from omegaconf import OmegaConf
 
 from routers import ConfigError, OptionError
-from tasks import FORMAT, check_format, file_lock, user_path, write_text
+from tasks import FORMAT, check_format, user_path, write_text
 
+from ..engines import ENGINES, Engine
 from ..search.space import Space, check_keys, describe, read_space
 from ..storage.connect import without_password
+from ..storage.driver_lock import HOLDER, LOCK, driving
 from .arms import Arm, RunChecker, read_arms
 from .compose import SWEEP_FILE, SweepConfig
 from .objectives import Constraint, Objective, check_metric, parse_constraint, read_objectives
 
-#: Lock file in the sweep's folder, held while files that belong to no run are written.
-LOCK = "lock"
-
 #: Keys that may change when a sweep resumes: they affect no result.
-MUTABLE_KEYS = ("workers", "threads", "quiet", "retries", "checkpoints", "out", "storage")
+MUTABLE_KEYS = ("engine", "workers", "threads", "quiet", "retries", "checkpoints", "out", "storage")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Plan:
     """A resolved and checked sweep.
 
     Attributes:
-        config: the configuration as written.
+        config: the configuration as written, with a number of workers.
+        engine: where trials run.
         arms: the configurations to compare, controls last.
         spaces: the search space of each arm, by label.
         objectives: the first one selects an arm's best trial.
@@ -37,9 +39,11 @@ class Plan:
         data: name and hashes of the task's data, the same on all machines.
         rows: number of its training samples.
         notes: messages to print before the sweep starts.
+        identity: of the folder, which no other sweep has; empty until it is opened.
     """
 
     config: SweepConfig
+    engine: Engine
     name: str
     folder: Path
     arms: Sequence[Arm]
@@ -49,11 +53,12 @@ class Plan:
     data: Mapping[str, str | None]
     rows: int
     notes: Sequence[str]
+    identity: str = ""
 
     @property
-    def uploads(self) -> bool:
-        """Whether results are uploaded to the storage, for machines with another folder."""
-        return self.config.storage is not None
+    def workers(self) -> int:
+        """Trials at a time."""
+        return self.config.workers or 1  # make_plan sets it
 
     def trials_of(self, arm: Arm) -> int:
         """Number of trials of an arm: 1 if its space is empty, as all would be the same."""
@@ -87,6 +92,8 @@ def make_plan(config: SweepConfig) -> Plan:
     Raises:
         ConfigError: for any invalid setting.
     """
+    engine_options = dict(config.engine)
+    engine = ENGINES.build(engine_options.pop("name"), **engine_options)
     name = config.sweep or "sweep"
     checker = RunChecker(config.run)
     config = replace(config, run=checker.shared)
@@ -114,8 +121,10 @@ def make_plan(config: SweepConfig) -> Plan:
     constraints = [parse_constraint(text) for text in config.constraints]
     for constraint in constraints:
         check_metric("constraints", constraint.metric, task)
+    workers = engine.workers(max(arm.run.trainer.devices for arm in arms))
     return Plan(
-        config=config,
+        config=replace(config, workers=config.workers or workers),
+        engine=engine,
         name=name,
         folder=user_path(config.out or f"runs/{name}"),
         arms=arms,
@@ -128,30 +137,51 @@ def make_plan(config: SweepConfig) -> Plan:
     )
 
 
-def open_folder(plan: Plan) -> None:
-    """Create the sweep's folder, or check that it holds this sweep.
+@contextmanager
+def opened_folder(plan: Plan) -> Iterator[Plan]:
+    """Drive the sweep in its folder: create it, or check that it holds this sweep.
+
+    The context gives the plan with the folder's identity.
 
     Raises:
-        ConfigError: if it cannot be written, or holds another sweep or other files.
+        ConfigError: if the folder cannot be written, holds another sweep or other files, or if
+            another process drives it.
     """
     folder, path = plan.folder, plan.folder / SWEEP_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        others = {path.name for path in folder.iterdir()} - {f"{SWEEP_FILE}.part", LOCK}
-        if others and not path.exists():  # it is written first
-            raise ConfigError(
-                f"out={folder}: the folder is not empty (it holds {min(others)}) and holds no "
-                "sweep; choose another out"
-            )
-        with file_lock(folder / LOCK):
-            if path.exists():
-                before = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-                check_format(path, before)
-                check_unchanged(f"out={folder}", before, plan)
-            else:
-                write_text(path, OmegaConf.to_yaml(OmegaConf.create(plan.to_dict())))
+        ours = {f"{SWEEP_FILE}.part", f"{HOLDER}.part", HOLDER, LOCK}
+        others = {path.name for path in folder.iterdir()} - ours
     except OSError as error:
-        raise ConfigError(f"out={folder}: cannot be written ({error.strerror})") from error
+        raise _unwritable(folder, error) from error
+    if others and not path.exists():  # it is written first
+        raise ConfigError(
+            f"out={folder}: the folder is not empty (it holds {min(others)}) and holds no "
+            "sweep; choose another out"
+        )
+    with driving(folder):
+        yield replace(plan, identity=_identity(plan, path))
+
+
+def _identity(plan: Plan, path: Path) -> str:
+    """The identity in a sweep's file, which is checked, or written first."""
+    if path.exists():
+        before = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        check_format(path, before)
+        check_unchanged(f"out={plan.folder}", before, plan)
+        return str(before.get("identity", "")) if isinstance(before, dict) else ""
+    identity = uuid4().hex[:12]
+    try:
+        write_text(
+            path, OmegaConf.to_yaml(OmegaConf.create({**plan.to_dict(), "identity": identity}))
+        )
+    except OSError as error:
+        raise _unwritable(plan.folder, error) from error
+    return identity
+
+
+def _unwritable(folder: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"out={folder}: cannot be written ({error.strerror})")
 
 
 def check_unchanged(where: str, before: Any, plan: Plan) -> None:
@@ -171,7 +201,7 @@ def check_unchanged(where: str, before: Any, plan: Plan) -> None:
 
 def comparable_settings(values: Mapping[str, Any]) -> Any:
     """The settings that two runs of the same sweep have in common, as JSON represents them."""
-    ignored = (*MUTABLE_KEYS, "format")
+    ignored = (*MUTABLE_KEYS, "format", "identity")
     return json.loads(json.dumps({k: v for k, v in values.items() if k not in ignored}))
 
 

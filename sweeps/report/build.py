@@ -73,12 +73,12 @@ def write_pages(
     from .page import render_page
     from .sections import make_sections
 
+    if (folder / FIGURES).is_symlink():
+        raise ConfigError(f"{folder / FIGURES}: is a link to another folder; remove it")
     data = collect(sweep, storage)
     sections = make_sections(data)
     points = None if width is None else width * INCH
     drawings = [render(figure, points) for section in sections for figure in section.figures]
-    if (folder / FIGURES).is_symlink():
-        raise ConfigError(f"{folder / FIGURES}: is a link to another folder; remove it")
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     for drawing in drawings:
         path = folder / FIGURES / drawing.figure.name

@@ -13,12 +13,12 @@ from tasks import RESULT, Config, read_json
 
 from ..config.arms import Arm
 from ..config.plan import Plan
+from ..driver.progress import duration
 from ..results.formatting import compact
 from ..results.sweep_dir import TRIALS
 from ..statistics.verdicts import MIN_SEEDS
 from ..workers.forkserver import trial_context, warm_up
-from ..workers.job import DONE, Job, work
-from ..workers.progress import duration
+from ..workers.job import DONE, Job, outcome_of, work
 from .confirmation import seeds
 from .search import run_overrides
 
@@ -108,7 +108,7 @@ def time_notes(plan: Plan) -> Iterator[str]:
     if (one := measure(plan)) is None:
         return
     confirmation = len(plan.arms) * config.confirm.seeds
-    rounds = math.ceil(_searched(plan) / config.workers) + math.ceil(confirmation / config.workers)
+    rounds = math.ceil(_searched(plan) / plan.workers) + math.ceil(confirmation / plan.workers)
     low, high = (duration(factor * rounds * one) for factor in RANGE)
     may_stop = config.pruner.name != "none" or config.patience is not None
     may_stop |= arm.run.trainer.early_stopping is not None
@@ -133,34 +133,34 @@ def measure(plan: Plan) -> float | None:
     warm_up()
     context = trial_context()
     overrides = [*run_overrides(plan, arm, arm.overrides, seeds(plan)[0]), *_MEASURED]
-    processes, links = [], []
     with TemporaryDirectory(prefix="sweep-time-") as name:
-        folders = [Path(name) / str(n) for n in range(min(plan.config.workers, _searched(plan)))]
-        jobs = [Job(folder / "output.txt", [(folder / "run", overrides)]) for folder in folders]
+        folders = [Path(name) / str(n) for n in range(min(plan.workers, _searched(plan)))]
+        jobs = [
+            Job("time", "time", folder, folder / "output.txt", [(folder / "run", overrides)])
+            for folder in folders
+        ]
+        processes = [context.Process(target=work, args=(job, None)) for job in jobs]
         try:
-            for job in jobs:
-                here, there = context.Pipe()
-                links.append(here)
-                process = context.Process(target=work, args=(job, there))
+            for process in processes:
                 process.start()
-                processes.append(process)
-                there.close()
             deadline = time.monotonic() + MAX_WAIT_SECONDS
-            for link in links:
-                if not link.poll(max(0.0, deadline - time.monotonic())) or link.recv()[0] != DONE:
-                    return None
-        except (EOFError, OSError):  # a process or the fork server was killed
+            for process in processes:
+                process.join(max(0.0, deadline - time.monotonic()))
+        except (EOFError, OSError):  # the fork server was killed
             return None
         finally:
             for process in processes:
-                process.kill()
-                process.join()
+                if process.pid is not None:
+                    process.kill()
+                    process.join()
         found = [_extrapolated_run(arm.run, job) for job in jobs]
     known = [seconds for seconds in found if seconds is not None]
     return fmean(known) if known else None
 
 
 def _extrapolated_run(run: Config, job: Job) -> float | None:
+    if (outcome_of(job) or (None, ""))[0] != DONE:
+        return None
     result = job.runs[0][0] / RESULT
     started = job.log.with_suffix(".lock").stat().st_mtime  # created when the process starts
     return extrapolated(run, read_json(result), result.stat().st_mtime - started)

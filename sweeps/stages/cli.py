@@ -1,5 +1,6 @@
 """Command line of ``python -m sweeps``; modules that a command needs load when it runs."""
 
+import json
 import re
 import signal
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from routers import ConfigError, OptionError
-from tasks import CONF, file_lock, user_path
+from tasks import CONF, user_path
 
 if TYPE_CHECKING:
     from ..config.plan import Plan
@@ -24,20 +25,14 @@ Compare routers: search with equal budgets, confirm with fresh seeds, test the d
                                           is not in DIR, which somebody may have sent you
   python -m sweeps scale DIR… at=N        the learning rate of a model of N active parameters,
                                           from sweeps of smaller ones that tuned optimizer.lr
-  python -m sweeps proxy storage=URL [host=HOST] [port=13000]
-                                          serve a database to many workers: storage=grpc://…
-                                          By default only this machine can connect; host=0.0.0.0
-                                          or a host name accepts every machine of the network.
-                                          There is no password
 
   key=value   set a key           +key=value       add a key that does not exist
   ~key        remove a key        sweep=FILE.yaml  a sweep from your file
 
-The same command resumes a sweep that stopped, and does nothing if the sweep is complete. The
-same command with the same storage (a database or a proxy) on another machine joins the sweep;
-DIR need not be shared, and every machine writes all results there.
+The same command resumes a sweep that stopped, and does nothing if the sweep is complete. One
+process drives a sweep. engine=slurm and engine=ray run its trials on other machines.
 
-  --list      all sweeps, samplers, pruners and controls
+  --list      all sweeps, engines, samplers, pruners and controls
   --cfg       print the resolved configuration and exit
   --help      this text
 
@@ -93,18 +88,30 @@ def _command(arguments: Sequence[str]) -> int:
 
 
 def help_text() -> str:
-    """Usage and every key."""
-    return f"{USAGE}\nAll keys (conf/sweep.yaml):\n{(CONF / 'sweep.yaml').read_text('utf-8')}"
+    """Usage, every key, and the options of engines."""
+    from ..engines import ENGINES
+
+    shown = [f"  {name:6} {_first_line(ENGINES[name])}" for name in ENGINES]
+    for name in ENGINES:
+        options = ENGINES.options(name).items()
+        shown += [f"  {name:6} engine.{key}={json.dumps(default)}" for key, default in options]
+    keys = (CONF / "sweep.yaml").read_text("utf-8")
+    return f"{USAGE}\nEngines:\n" + "\n".join(shown) + f"\n\nAll keys (conf/sweep.yaml):\n{keys}"
+
+
+def _first_line(part: type) -> str:
+    return (part.__doc__ or "").partition("\n")[0]
 
 
 def list_text() -> str:
     """Every name that a sweep can use."""
     from ..config.arms import CONTROLS
     from ..config.compose import choices, sweeps
+    from ..engines import ENGINES
 
     files = {name: (CONF / "sweep" / f"{name}.yaml").read_text("utf-8") for name in sweeps()}
     lines = [f"  {name:18} {text.splitlines()[0].lstrip('# ')}" for name, text in files.items()]
-    names = {**choices(), "controls": CONTROLS}
+    names = {"engine": ENGINES, **choices(), "controls": CONTROLS}
     rest = [f"{key}\n  {', '.join(each)}\n" for key, each in names.items()]
     return "\n".join(["sweep", *lines, "", *rest])
 
@@ -112,10 +119,9 @@ def list_text() -> str:
 def _sweep(plan: "Plan") -> int:
     from rich.console import Console
 
-    from ..config.plan import LOCK
+    from ..driver.driver import StoppedSweepError
+    from ..driver.progress import LiveTable, LogLines
     from ..storage.connect import study_url, without_password
-    from ..workers.pool import StoppedSweepError
-    from ..workers.progress import LiveTable, LogLines
     from . import budget
     from .sweep import run_sweep
 
@@ -123,18 +129,18 @@ def _sweep(plan: "Plan") -> int:
     for note in (*plan.notes, *budget.notes(plan)):
         print(note, flush=True)
     if not plan.config.quiet:
-        for note in budget.time_notes(plan):
-            print(note, flush=True)
+        if plan.engine.cpus is None:  # other machines take another time
+            for note in budget.time_notes(plan):
+                print(note, flush=True)
         url = without_password(study_url(plan.config.storage, plan.folder))
         print(f"Watch the study in a browser: optuna-dashboard {url}")
     is_live = console.is_terminal and not plan.config.quiet
-    reporter = (LiveTable if is_live else LogLines)(console, plan.config.workers)
+    reporter = (LiveTable if is_live else LogLines)(console, plan.workers)
     try:
         missing = run_sweep(plan, reporter)
     except StoppedSweepError as stop:
         return _stopped(stop.signum)
-    with file_lock(plan.folder / LOCK):  # machines that share the folder end at the same time
-        _write_results([plan.folder], plan.folder, plan.config.storage)
+    _write_results([plan.folder], plan.folder, plan.config.storage)
     for line in missing:
         _print_error(line)
     return 1 if missing else 0
@@ -176,20 +182,6 @@ def _scale(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _proxy(arguments: Sequence[str]) -> int:
-    from ..storage.connect import PROXY_PORT
-    from ..storage.proxy import PORTS, serve
-
-    folders, settings = _folders_and_settings(arguments)
-    if folders or "storage" not in settings or settings.keys() - {"storage", "host", "port"}:
-        raise ConfigError("proxy: expected proxy storage=URL [host=HOST] [port=PORT]")
-    port = settings.get("port", str(PROXY_PORT))
-    if not (port.isdecimal() and int(port) in PORTS):
-        raise OptionError("port", port, f"an integer in [{PORTS[0]}, {PORTS[-1]}]")
-    serve(settings["storage"], settings.get("host", "localhost"), int(port))
-    return 0
-
-
 def _folders_and_settings(arguments: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
     """Split the arguments of a command into folders and ``key=value``."""
     folders = [user_path(text) for text in arguments if "=" not in text]
@@ -211,4 +203,4 @@ def _write_results(
 
 
 #: First words that select another command than a sweep.
-COMMANDS = {"report": _report, "scale": _scale, "proxy": _proxy}
+COMMANDS = {"report": _report, "scale": _scale}

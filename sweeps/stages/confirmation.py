@@ -12,19 +12,17 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from routers import ConfigError
-from tasks import FORMAT, RESULT, file_lock, read_json, write_json
+from tasks import FORMAT, RESULT, read_json, write_json
 
 from ..config.arms import Arm
 from ..config.objectives import number_at
-from ..config.plan import LOCK, Plan
+from ..config.plan import Plan
+from ..driver.queue import Queue, TrialSpec
+from ..driver.stage import Stage
 from ..results.sweep_dir import ARM_FILE, CONFIRMED
 from ..statistics.pareto import pareto_front
-from ..storage.storage_lock import Lock
-from ..workers.artifacts import CONFIRMED_FILES, encode
 from ..workers.job import Job
-from ..workers.queue import Queue, TrialSpec
-from ..workers.stage import Stage
-from .search import SearchStage, ranked, run_overrides
+from .search import SearchStage, new_job, ranked, run_overrides
 
 
 @dataclass(frozen=True)
@@ -76,11 +74,8 @@ class ConfirmStage(Stage):
     """Fresh runs of all candidates, with the same seeds for each."""
 
     title = CONFIRMED
-    files = CONFIRMED_FILES
 
-    def __init__(
-        self, plan: Plan, storage: BaseStorage, lock: Lock, candidates: Sequence[Candidate]
-    ) -> None:
+    def __init__(self, plan: Plan, storage: BaseStorage, candidates: Sequence[Candidate]) -> None:
         self.plan = plan
         self.candidates = {candidate.slug: candidate for candidate in candidates}
         self.queue = Queue(
@@ -88,12 +83,10 @@ class ConfirmStage(Stage):
             storage,
             directions=["minimize"],
             sampler=RandomSampler(seed=0),
-            lock=lock,
             retries=plan.config.retries,
         )
-        with file_lock(plan.folder / LOCK):
-            for candidate in candidates:
-                _write_arm_file(plan, candidate)
+        for candidate in candidates:
+            _write_arm_file(plan, candidate)
         self.queue.fill(
             TrialSpec({}, {"candidate": slug, "seed": seed})
             for seed in seeds(plan)
@@ -106,12 +99,11 @@ class ConfirmStage(Stage):
         candidate, seed = self.candidate(trial), trial.user_attrs["seed"]
         (folder,) = self.run_dirs(trial)
         overrides = run_overrides(self.plan, candidate.arm, candidate.overrides, seed)
-        return Job(log=folder.with_name(f"{folder.name}.txt"), runs=[(folder, overrides)])
+        log = folder.with_name(f"{folder.name}.txt")
+        return new_job(self.plan, candidate.arm, self.queue, trial, log, [(folder, overrides)])
 
     def finish(self, trial: Trial) -> str:
         (folder,) = self.run_dirs(trial)
-        if self.plan.uploads:
-            self.queue.set_attrs(trial, encode([folder], self.files))
         value = number_at(read_json(folder / RESULT), "score.value")
         if value is None or not math.isfinite(value):
             self.queue.fail(trial, "score.value: not a number in the result")
@@ -175,7 +167,7 @@ def _write_arm_file(plan: Plan, candidate: Candidate) -> None:
         "overrides": overrides,
         "command": shlex.join(command),
         "trial": trial.number,
-        "params": dict(sorted(trial.params.items())),  # a proxy returns them in any order
+        "params": dict(sorted(trial.params.items())),  # a server returns them in any order
         "search": {objective.metric: value for objective, value in values},
         "pareto": candidate.pareto,
     }

@@ -3,44 +3,39 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from routers import ConfigError, OptionError
 from tasks import RESULT, read_json, write_json
 
-from ..config.arms import Arm
+from ..config.arms import Arm, slug
 from ..config.objectives import Objective, searched
 from ..config.plan import Plan, check_unchanged, comparable_settings
+from ..driver.queue import Queue, TrialSpec
+from ..driver.stage import Stage
 from ..results.sweep_dir import TRIALS
-from ..search.halving import PRUNERS, rungs
+from ..search.halving import rungs
+from ..search.rungs import Rungs
 from ..search.samplers import ReseededSampler
 from ..search.space import ARM, Space, as_overrides, defaults, grid, join_spaces, suggest
-from ..storage.storage_lock import Lock
-from ..workers.artifacts import SEARCH_FILES, encode
 from ..workers.job import Job
-from ..workers.queue import Queue, TrialSpec
-from ..workers.stage import Stage
+
+#: File in a trial's folder with its parameters, from which a study that was lost is made again.
+PARAMS = "params.json"
 
 
 class SearchStage(Stage):
     """The trials of one study, one for each of ``points``; a joint study has several ``arms``."""
 
-    files = SEARCH_FILES
-
     def __init__(
         self,
         plan: Plan,
         storage: BaseStorage,
-        lock: Lock,
         title: str,
         arms: Sequence[Arm],
         space: Space,
@@ -54,39 +49,57 @@ class SearchStage(Stage):
             storage,
             directions=[objective.direction for objective in plan.objectives],
             sampler=ReseededSampler(config.sampler, config.seed, title),
-            lock=lock,
             retries=config.retries,
             is_closed=self.is_exhausted,
         )
-        trials = plan.folder / TRIALS
-        with lock():
-            _check_plan(self.queue, plan)
-            has_runs = any(any(trials.glob(f"{arm.slug}/*/seed-*")) for arm in arms)
-            _check_same_study(self.queue.study, plan.folder, has_runs)
+        _check_study(self.queue, plan)
         self.queue.study.set_metric_names([objective.metric for objective in plan.objectives])
-        self.queue.fill(TrialSpec(point, {}) for point in points)
+        self.queue.fill(
+            TrialSpec(self._recorded(number) or point, {}) for number, point in enumerate(points)
+        )
 
     def suggest(self, trial: Trial) -> None:
         suggest(self.space, trial)
         trial.set_user_attr("arm", self.arm(trial).label)
         trial.set_user_attr("overrides", self.overrides(trial))  # for people, and never read
+        recorded = self._recorded(trial.number)
+        if recorded is None:
+            self.folder(trial).mkdir(parents=True, exist_ok=True)
+            write_json(self.folder(trial) / PARAMS, trial.params)
+        elif recorded != trial.params:
+            raise ConfigError(
+                f"storage: the study {self.queue.name!r} is older than the folder of its trial "
+                f"{trial.number}; move it away, and the same command makes it again from the "
+                "results"
+            )
+
+    def _recorded(self, number: int) -> dict[str, Any] | None:
+        """The parameters in the folder of a trial, if it was started."""
+        folders = (self.plan.folder / TRIALS / arm.slug for arm in self.arms.values())
+        paths = [folder / f"{number:04d}" / PARAMS for folder in folders]
+        return next((dict(read_json(path)) for path in paths if path.exists()), None)
 
     def job(self, trial: Trial) -> Job:
-        pruner, arm, own = self.plan.config.pruner, self.arm(trial), self.overrides(trial)
+        arm, own = self.arm(trial), self.overrides(trial)
         folders = enumerate(self.run_dirs(trial))
-        epochs = arm.run.trainer.max_epochs
-        return Job(
-            log=self.folder(trial) / "output.txt",
-            runs=[(path, run_overrides(self.plan, arm, own, seed)) for seed, path in folders],
-            metrics=[objective.metric for objective in self.plan.objectives],
-            rungs=() if pruner.name == "none" else rungs(pruner.first, pruner.factor, epochs),
+        runs = [(path, run_overrides(self.plan, arm, own, seed)) for seed, path in folders]
+        log = self.folder(trial) / "output.txt"
+        return new_job(self.plan, arm, self.queue, trial, log, runs, self._rungs(arm))
+
+    def _rungs(self, arm: Arm) -> Rungs | None:
+        pruner = self.plan.config.pruner
+        if pruner.name == "none":
+            return None
+        return Rungs(
+            epochs=rungs(pruner.first, pruner.factor, arm.run.trainer.max_epochs),
+            signs={objective.metric: objective.sign for objective in self.plan.objectives},
+            pruner=pruner.name,
+            factor=pruner.factor,
+            folders=[self.plan.folder / TRIALS / each.slug for each in self.arms.values()],
         )
 
     def finish(self, trial: Trial) -> str:
-        runs = self.run_dirs(trial)
-        if self.plan.uploads:
-            self.queue.set_attrs(trial, encode(runs, self.files))
-        results = [read_json(path / RESULT) for path in runs]
+        results = [read_json(path / RESULT) for path in self.run_dirs(trial)]
         objectives, constraints = self.plan.objectives, self.plan.constraints
         metrics = [each.metric for each in objectives] + [each.metric for each in constraints]
         values = {metric: searched(results, metric) for metric in metrics}
@@ -94,29 +107,13 @@ class SearchStage(Stage):
             reason = f"{', '.join(missing)}: not a number in the results"
             self.queue.fail(trial, reason)
             return reason
-        with suppress(UpdateFinishedTrialError):  # it was declared dead and finished elsewhere
-            for constraint in constraints:
-                if constraint.text not in trial.constraints:
-                    violation = constraint.violation(values[constraint.metric])
-                    trial.set_constraint(constraint.text, violation)
+        for constraint in constraints:
+            if constraint.text not in trial.constraints:  # a killed driver may have set it
+                violation = constraint.violation(values[constraint.metric])
+                trial.set_constraint(constraint.text, violation)
         own = {each.metric: values[each.metric] for each in objectives}
         self.queue.tell(trial, TrialState.COMPLETE, list(own.values()))
         return "  ".join(f"{metric} {value:.4g}" for metric, value in own.items())
-
-    def should_continue(self, trial: Trial, epoch: int, values: Mapping[str, float]) -> bool:
-        known = [each for each in self.plan.objectives if each.metric in values]
-        own = [each.sign * values[each.metric] for each in known]
-        key = f"rung {epoch}"
-        self.queue.set_attrs(trial, {key: own})
-        others = [
-            other.user_attrs[key]
-            for other in self.queue.trials()
-            if key in other.user_attrs and other.number != trial.number
-        ]
-        if not all(map(math.isfinite, own)):
-            return True  # the run fails later, with an error that explains it
-        pruner = self.plan.config.pruner
-        return PRUNERS[pruner.name](own, others, pruner.factor)
 
     def kept_checkpoints(self) -> set[int] | None:
         if self.plan.config.checkpoints == "all":
@@ -202,20 +199,20 @@ def ranked(trials: Iterable[FrozenTrial], objectives: Sequence[Objective]) -> li
     return sorted(valid, key=order)
 
 
-def search_stages(plan: Plan, storage: BaseStorage, lock: Lock) -> list[SearchStage]:
+def search_stages(plan: Plan, storage: BaseStorage) -> list[SearchStage]:
     """One stage for each arm, or one for all of them in a joint study."""
     if plan.config.study == "per_arm":
         stages = []
         for arm in plan.arms:
             space = plan.spaces[arm.label]
             points = _points(plan, space, plan.trials_of(arm))
-            stages.append(SearchStage(plan, storage, lock, arm.label, [arm], space, points))
+            stages.append(SearchStage(plan, storage, arm.label, [arm], space, points))
         return stages
     space = join_spaces(plan.spaces)
     trials = sum(plan.trials_of(arm) for arm in plan.arms)
     firsts = [defaults(space, {ARM: arm.label}) for arm in plan.arms]
     points = [*firsts, *_points(plan, space, trials)[1:], *({} for _ in range(trials))][:trials]
-    return [SearchStage(plan, storage, lock, "joint", plan.arms, space, points)]
+    return [SearchStage(plan, storage, "joint", plan.arms, space, points)]
 
 
 def _points(plan: Plan, space: Space, trials: int) -> list[dict[str, Any]]:
@@ -229,41 +226,50 @@ def _points(plan: Plan, space: Space, trials: int) -> list[dict[str, Any]]:
     return points
 
 
-def _check_plan(queue: Queue, plan: Plan) -> None:
-    """Raise ``ConfigError`` if another sweep that shares the storage owns the study."""
-    where, stored = f"storage: the study {queue.name!r}", queue.study.user_attrs.get("plan")
-    if stored is not None:
-        check_unchanged(where, json.loads(stored), plan)
-    elif queue.trials():
+def _check_study(queue: Queue, plan: Plan) -> None:
+    """Raise ``ConfigError`` if a study is of another sweep, or of this one in another folder.
+
+    In another folder its trials have other results, and another driver.
+    """
+    where, attrs = f"storage: the study {queue.name!r}", queue.study.user_attrs
+    if "plan" not in attrs and queue.trials():
         raise ConfigError(f"{where} is not of a sweep; choose another")
-    else:
+    if "plan" in attrs:
+        check_unchanged(where, json.loads(attrs["plan"]), plan)
+    if attrs.get("folder", plan.identity) != plan.identity:
+        raise ConfigError(
+            f"{where} belongs to another folder than out={plan.folder}; give that one as out, or "
+            "another storage, or another name of the sweep"
+        )
+    if "plan" not in attrs:
         comparable = json.dumps(comparable_settings(plan.to_dict()), sort_keys=True)
         queue.study.set_user_attr("plan", comparable)
+        queue.study.set_user_attr("folder", plan.identity)
 
 
-def _check_same_study(study: Study, folder: Path, has_runs: bool) -> None:
-    """Check that the runs in a folder belong to a study; the first call records its identity.
-
-    A study that was deleted and recreated under the same name has another identity: results in
-    the folder would be attributed to its trials, so ``ConfigError`` is raised.
-    """
-    identity = study.user_attrs.get("identity")
-    if identity is None:
-        identity = uuid4().hex
-        study.set_user_attr("identity", identity)
-    path = folder / "studies.json"
-    known = read_json(path) if path.exists() else {}
-    if has_runs and known.get(study.study_name, identity) != identity:
-        raise ConfigError(
-            f"out={folder}: holds trials of another study than the storage's "
-            f"{study.study_name!r}, which was recreated; restore the storage, or choose another out"
-        )
-    if known.get(study.study_name) != identity:
-        write_json(path, {**known, study.study_name: identity})
+def new_job(
+    plan: Plan,
+    arm: Arm,
+    queue: Queue,
+    trial: Trial,
+    log: Path,
+    runs: Sequence[tuple[Path, Sequence[str]]],
+    rungs: Rungs | None = None,
+) -> Job:
+    """The job of a trial of an arm; its name is that of the study, the trial and the folder."""
+    return Job(
+        name=f"{slug(queue.name)}-{trial.number:04d}-{plan.identity}",
+        sweep=f"{slug(plan.name)}-{plan.identity}",
+        home=plan.folder,
+        log=log,
+        runs=runs,
+        devices=arm.run.trainer.devices,
+        rungs=rungs,
+    )
 
 
 def run_overrides(plan: Plan, arm: Arm, own: Sequence[str], seed: int) -> list[str]:
-    """Overrides of a run, without progress bar, and with a worker's share of the threads.
+    """Overrides of a run, without progress bar, and with its share of the threads.
 
     ``own`` are those that distinguish it from runs of other arms and trials.
     """
@@ -271,7 +277,7 @@ def run_overrides(plan: Plan, arm: Arm, own: Sequence[str], seed: int) -> list[s
 
     config = plan.config
     total = config.threads or cpu_count()
-    share = max(1, total // config.workers)
+    share = plan.engine.cpus or max(1, total // plan.workers)
     requested = arm.run.trainer.threads
     threads = min(share, requested) if isinstance(requested, int) else share
     fixed = ["trainer.progress=false", f"trainer.threads={threads}", f"seed={seed}"]

@@ -2,69 +2,62 @@
 
 from collections.abc import Sequence
 
-import grpc  # type: ignore[import-untyped]
 import optuna
 from optuna.storages import BaseStorage
 
 from routers import ConfigError
-from tasks import file_lock
 
-from ..config.plan import LOCK, Plan, open_folder
+from ..config.plan import Plan, opened_folder
+from ..driver.driver import Driver
+from ..driver.progress import ProgressReporter
+from ..results.sweep_dir import TRIALS
 from ..storage import connect
-from ..workers.artifacts import download_missing, upload_missing
-from ..workers.pool import Pool
-from ..workers.progress import ProgressReporter
 from .confirmation import ConfirmStage, select_candidates
-from .search import SearchStage, search_stages
+from .search import PARAMS, SearchStage, search_stages
 
 
 def run_sweep(plan: Plan, reporter: ProgressReporter) -> list[str]:
     """Run the search and the confirmation of a sweep; resumes a sweep that stopped.
 
-    Machines that share the storage share the trials. Each downloads the results of the others to
-    its folder at the end. Returns a message for each run that is missing from the results.
+    Returns a message for each run that is missing from the results.
 
     Raises:
-        ConfigError: if folder or storage cannot be used, or hold another sweep.
+        ConfigError: if folder, storage or engine cannot be used, if folder or storage hold another
+            sweep, or if another process drives this one.
         StoppedSweepError: if a signal stopped the sweep.
     """
-    open_folder(plan)
-    with connect.open_storage(plan.config.storage, plan.folder) as storage:
+    with (
+        plan.engine,
+        opened_folder(plan) as opened,
+        connect.open_storage(plan.config.storage, plan.folder) as storage,
+    ):
         try:
-            return _run_stages(plan, reporter, storage)
+            return _run_stages(opened, reporter, storage)
         except connect.STORAGE_ERRORS as error:
             return [_storage_message(plan, error)]
 
 
 def _run_stages(plan: Plan, reporter: ProgressReporter, storage: BaseStorage) -> list[str]:
     _check_studies_exist(plan, storage)
-    lock = connect.sweep_lock(plan.config.storage, plan.folder, storage, plan.name)
-    searches = search_stages(plan, storage, lock)
-    if plan.uploads:
-        for stage in searches:
-            upload_missing(stage)
+    driver = Driver(plan.engine, plan.config.engine["name"], reporter)
+    searches = search_stages(plan, storage)
     with reporter.reporting("search", searches):
-        Pool(plan.config.workers, reporter).run_all(searches)
+        driver.run_all(searches)
     candidates = select_candidates(plan, searches)
-    confirmation = ConfirmStage(plan, storage, lock, candidates)
-    if plan.uploads:
-        upload_missing(confirmation)
+    confirmation = ConfirmStage(plan, storage, candidates)
     with reporter.reporting("confirmation", [confirmation]):
-        Pool(plan.config.workers, reporter).run_all([confirmation])
-    with file_lock(plan.folder / LOCK):
-        absent = [text for stage in (*searches, confirmation) for text in download_missing(stage)]
+        driver.run_all([confirmation])
     missing = {arm.label for arm in plan.arms} - {candidate.arm.label for candidate in candidates}
     return [
         *(f"{label}: {_why_unconfirmed(searches, label)}" for label in sorted(missing)),
         *confirmation.failures(),
-        *absent,
     ]
 
 
 def _storage_message(plan: Plan, error: Exception) -> str:
     shown = connect.without_password(connect.study_url(plan.config.storage, plan.folder))
     cause = error.__cause__ or error
-    lines = str(cause.details() if isinstance(cause, grpc.Call) else cause).splitlines()
+    lines = str(cause).splitlines()
     return (
         f"storage={shown}: failed ({next(iter(lines), type(cause).__name__)}); no results are "
         "lost, and trials wrote checkpoints: when the storage answers again, run the same command "
@@ -73,11 +66,11 @@ def _storage_message(plan: Plan, error: Exception) -> str:
 
 
 def _check_studies_exist(plan: Plan, storage: BaseStorage) -> None:
-    """Raise ``ConfigError`` for runs without a study: a new study would adopt their results."""
-    has_runs = any((plan.folder / "trials").glob("*/*/seed-*"))
-    prefix = f"{plan.name}/"
-    names = [name for name in optuna.get_all_study_names(storage) if name.startswith(prefix)]
-    if has_runs and not {*names} - {connect.lock_study(plan.name)}:
+    """Raise ``ConfigError`` for runs of which neither folder nor storage has the parameters."""
+    runs = (plan.folder / TRIALS).glob("*/*/seed-*")
+    has_unknown = not all((run.parent / PARAMS).exists() for run in runs)
+    names = optuna.get_all_study_names(storage)
+    if has_unknown and not any(name.startswith(f"{plan.name}/") for name in names):
         raise ConfigError(
             f"out={plan.folder}: holds trials, but the storage has no study of them; restore "
             f"{connect.STUDY} (or the storage), or choose another out"

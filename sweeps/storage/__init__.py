@@ -1,1 +1,1 @@
-"""Optuna storages: connection, locks and liveness of workers."""
+"""The study's storage, and the lock that says which process drives a sweep."""

@@ -1,50 +1,36 @@
-"""Connection to the storage of a sweep: SQLite in its folder, a database or a proxy by URL."""
+"""Connection to the storage of a sweep: SQLite in its folder, or a database by URL."""
 
 import logging
 import re
 import sqlite3
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import optuna
-from grpc import RpcError  # type: ignore[import-untyped]
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
+from optuna.storages import BaseStorage, RDBStorage
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from routers import ConfigError
-from tasks import file_lock
-
-from .liveness import LivenessMonitor
-from .storage_lock import GRACE_SECONDS, Lock, StorageLock
 
 STUDY = "study.db"
 
-#: Seconds to wait for a database that another process writes to, and for a proxy to answer.
-BUSY_SECONDS, PROXY_SECONDS = 120, 20
-
-#: Default port of a proxy.
-PROXY_PORT = 13000
-
-#: Secrets in the query of a URL, such as ``password=``.
-SECRET = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
+#: Seconds to wait for a file that somebody reads, such as a dashboard.
+BUSY_SECONDS = 120
 
 #: Errors of a storage that no longer answers.
-STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError, RpcError)
+STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError)
 
 
 @contextmanager
 def open_storage(url: str | None, folder: Path) -> Iterator[BaseStorage]:
     """Open the storage of a sweep; it is closed at the end of the context.
 
-    ``url`` is that of a database or a proxy, or None for SQLite in the sweep's folder.
+    ``url`` is that of a database, or None for SQLite in the sweep's folder.
 
     Raises:
         ConfigError: if it cannot be opened or written.
@@ -52,92 +38,63 @@ def open_storage(url: str | None, folder: Path) -> Iterator[BaseStorage]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # the sweep prints its own messages
     logging.getLogger("alembic").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # of samplers and proxies
-        storage, close = _open(study_url(url, folder))
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of samplers
+        storage = _open(study_url(url, folder))
         try:
             yield storage
         finally:
-            close()
+            storage.engine.dispose()
 
 
-#: A storage and the function that closes it.
-Opened = tuple[BaseStorage, Callable[[], None]]
-
-
-def _open(url: str) -> Opened:
+def _open(url: str) -> RDBStorage:
     try:
-        parsed = _parse(url)
-        openers = {"sqlite": _open_sqlite, "grpc": _open_proxy}
-        return openers.get(parsed.get_backend_name(), _open_server)(parsed)
+        parsed = make_url(url)
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        is_file = parsed.get_backend_name() == "sqlite"
+        if is_file and parsed.database in (None, "", ":memory:"):
+            raise ConnectionError("a sweep must outlive its process; name a file")
+        if is_file and not (parent := Path(str(parsed.database)).parent).is_dir():
+            raise ConnectionError(f"there is no folder {parent}")
+        if is_file:
+            _check_intact(str(parsed.database))
+        # on servers, connections that were dropped are replaced
+        options = (
+            {"connect_args": {"timeout": BUSY_SECONDS}} if is_file else {"pool_pre_ping": True}
+        )
+        text = parsed.render_as_string(hide_password=False)
+        storage = RDBStorage(text, engine_kwargs=options)
     except (ValueError, SQLAlchemyError, ImportError, RuntimeError, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise ConfigError(
-            f"storage={without_password(url)}: cannot be opened ({reason}); a URL is "
-            "sqlite:///FILE, postgresql://USER@HOST/NAME (pip install "
-            "'switchyard-moe[postgres]') or grpc://HOST:PORT (python -m sweeps proxy)"
-        ) from error
+        kinds = "sqlite:///FILE or postgresql://USER@HOST/NAME (the extra switchyard-moe[postgres])"
+        problem = f"cannot be opened ({reason}); a URL is {kinds}"
+        raise ConfigError(f"storage={without_password(url)}: {problem}") from error
+    if is_file:
+        event.listen(storage.engine, "connect", _prepare)
+        storage.engine.dispose()  # closes the connections made without these settings
+    return storage
 
 
-def _parse(url: str) -> URL:
-    parsed = make_url(url)
-    has_no_driver = parsed.drivername in ("postgresql", "postgres")
-    return parsed.set(drivername="postgresql+psycopg") if has_no_driver else parsed
+def _prepare(connection: sqlite3.Connection, _: object) -> None:
+    # a write-ahead log needs shared memory, which network file systems lack; a flush of the disk
+    # for each change would take longer than all else that a trial costs, and what a power failure
+    # destroys is made again from the folders of trials
+    connection.execute("PRAGMA journal_mode=TRUNCATE")
+    connection.execute("PRAGMA synchronous=OFF")
 
 
-def _open_server(url: URL) -> Opened:
-    connect = partial(_connect, url, pool_pre_ping=True)  # replaces connections that were dropped
-    for _ in range(4):  # machines that start at the same time all create the tables
-        with suppress(IntegrityError, ProgrammingError):
-            return connect()
-        time.sleep(0.2)
-    return connect()
-
-
-def _open_sqlite(url: URL) -> Opened:
-    with file_lock(_lock_path(url)):
-        storage, close = _connect(url, connect_args={"timeout": BUSY_SECONDS})
-        _prepare_sqlite(storage.engine)
-    return storage, close
-
-
-def _connect(url: URL, **options: Any) -> tuple[RDBStorage, Callable[[], None]]:
-    storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
-    return storage, storage.engine.dispose
-
-
-def _lock_path(url: URL) -> Path:
-    """The lock file of an SQLite file, in the same folder: all users of the file can share it."""
-    if not url.database or url.database == ":memory:":
-        raise ConnectionError("a sweep must outlive its process; name a file")
-    file = Path(url.database)
-    if not file.parent.is_dir():
-        raise ConnectionError(f"there is no folder {file.parent}")
-    return file.with_name(f"{file.name}.lock")
-
-
-def _open_proxy(url: URL) -> Opened:
-    proxy = GrpcStorageProxy(host=url.host or "localhost", port=url.port or PROXY_PORT)
+def _check_intact(path: str) -> None:
+    """Raise ``ConfigError`` for a study that a power failure has damaged."""
     try:
-        proxy.wait_server_ready(PROXY_SECONDS)
-    except ConnectionError:
-        raise ConnectionError(f"nothing answers within {PROXY_SECONDS} s") from None
-    return proxy, proxy.close
-
-
-def sweep_lock(url: str | None, folder: Path, storage: BaseStorage, name: str) -> Lock:
-    """The lock that lets one process at a time change the trials of a sweep, on all machines.
-
-    ``url`` is that of the opened storage, or None for SQLite in the sweep's folder.
-    """
-    parsed = _parse(study_url(url, folder))
-    if parsed.get_backend_name() == "sqlite":  # fast, and released as soon as its holder is dead
-        return partial(file_lock, _lock_path(parsed))
-    return StorageLock(lock_study(name), storage, LivenessMonitor(GRACE_SECONDS)).acquire
-
-
-def lock_study(name: str) -> str:
-    """Name of the study that serves as the lock of a sweep and has no runs."""
-    return f"{name}/lock"
+        with closing(sqlite3.connect(path)) as connection:
+            (fault,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.OperationalError:  # it cannot be opened at all
+        return
+    except sqlite3.DatabaseError as error:
+        fault = str(error)
+    if fault != "ok":
+        cure = "move it away, and the same command makes it again from the results"
+        raise ConfigError(f"storage={path}: is damaged ({fault}), as by a power failure; {cure}")
 
 
 def study_url(url: str | None, folder: Path) -> str:
@@ -150,27 +107,13 @@ def study_url(url: str | None, folder: Path) -> str:
 
 
 def without_password(url: str) -> str:
-    """Replace the secrets in a URL, to print or store it.
+    """Replace the parts of a URL that may hold a secret, to print or store it.
 
-    >>> without_password("postgresql+psycopg://me:secret@host/study")
-    'postgresql+psycopg://me:***@host/study'
-    >>> without_password("postgresql://host/study?password=secret&user=me")
-    'postgresql://host/study?password=***&user=me'
-    >>> without_password("postgresql:/me:secret@host/study")
-    'postgresql:/***@host/study'
+    >>> without_password("postgresql+psycopg://me:secret@host/study?sslmode=require")
+    'postgresql+psycopg://***@host/study?***'
     """
-    try:
-        parsed = make_url(url)
-        shown = parsed.render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):  # not a URL, or its port is not a number
-        return _without_userinfo(url)
-    if "@" in (parsed.host or "") or re.search(":.*@", parsed.database or ""):
-        return _without_userinfo(url)  # part of a password was parsed as something else
-    return SECRET.sub(r"\1***", shown)
-
-
-def _without_userinfo(url: str) -> str:
-    """The part of a malformed URL after the last position where a password may end."""
+    if url.startswith("sqlite:"):
+        return url
     rest = re.sub(r"^[\w+.-]*:/*", "", url)
     scheme = url[: len(url) - len(rest)]
     before, at, host = rest.rpartition("@")
@@ -178,24 +121,3 @@ def _without_userinfo(url: str) -> str:
         return f"{scheme}***"
     host, query, _ = host.partition("?")
     return f"{scheme}{'***@' if at else ''}{host}{'?***' if query else ''}"
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    """Let several processes write in turn, and lose no data if one is killed.
-
-    A transaction takes the lock when it begins. The driver takes it at the first write, so two
-    processes could both read that a trial is waiting, and both run it. A write-ahead log costs
-    one flush of the disk; a journal costs several.
-    """
-
-    @event.listens_for(engine, "connect")
-    def connect(connection: sqlite3.Connection, record: object) -> None:
-        connection.isolation_level = None  # begin() starts transactions
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    engine.dispose()  # close the connections made without these settings

@@ -1,1 +1,1 @@
-"""Worker processes of a sweep: queue, pool, jobs, artifacts and progress."""
+"""The process of a trial: its job, and how it starts."""

@@ -244,8 +244,8 @@ def _check_fits(layer: MoE, task: Task, config: Config) -> None:
 @contextmanager
 def _seeded(seed: int, place: int) -> Iterator[None]:
     """Seed random draws inside by ``(seed, place)``; the generator outside is left unchanged."""
-    with torch.random.fork_rng():
-        torch.manual_seed(mix_seed(seed, place))
+    with torch.random.fork_rng(devices=[]):  # networks are made on the CPU; no GPU is touched
+        torch.default_generator.manual_seed(mix_seed(seed, place))
         yield
 
 

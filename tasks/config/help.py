@@ -23,6 +23,9 @@ Train one model with a router of your choice, and use it.
 
   python -m tasks task=NAME router=NAME expert=NAME [key=value …]
   python -m tasks resume=DIR              resume a stopped run
+  python -m tasks … out=DIR resume=auto   start it, or continue it: one command for a queue
+  torchrun --nproc-per-node=N -m tasks … trainer.devices=N trainer.num_nodes=M
+                              one of M machines (docs/several_devices.md); srun works as well
 
   python -m tasks test DIR [key=value …] [checkpoint=best] [out=FILE.json]
                               evaluate a trained run: as it is, with other settings such as

@@ -56,6 +56,8 @@ class TrainerConfig:
     progress: bool
     tune_allocator: bool = False  # newer than some runs that may be resumed
     devices: int = 1  # newer than some runs that may be resumed
+    num_nodes: int = 1
+    strategy: Any = "auto"  # a name, or {name: …, option: …}
     max_time: Any = None
     early_stopping: dict[str, Any] | None = None
     checkpoint: dict[str, Any] = field(default_factory=dict)

@@ -19,13 +19,11 @@ RESERVED = {
     "limit_predict_batches": "a run predicts nothing",
     "limit_test_batches": "a result is that of the whole test split",
     "model_registry": "it belongs to Lightning's own checkpoints, which a run does not write",
-    "num_nodes": "a run trains on one machine; devices are trainer.devices",
     "num_sanity_val_steps": "every network is tried on two samples before training",
     "overfit_batches": "validation would read training rows; use trainer.limit_train_batches",
     "plugins": "modules to import are plugins, without trainer; precision is trainer.precision",
     "profiler": "its report goes to Lightning's log, which a run does not print",
     "reload_dataloaders_every_n_epochs": "the data is read once",
-    "strategy": "it follows from trainer.devices",
     "use_distributed_sampler": "every device already reads its share of each batch",
 }
 

@@ -126,8 +126,8 @@ class Batches:
 class InOrder:
     """All of a split in order, the last batch shorter: what evaluation reads.
 
-    The shares of ``ranks`` in every batch are returned one after another; the last batch may have
-    no share for some.
+    The shares of ``ranks`` in every batch are returned one after another. Every process has a share
+    of each: a last batch with too few rows belongs to the one before.
 
     >>> [len(batch["x"]) for batch in InOrder({"x": torch.arange(5)}, size=2)]
     [2, 2, 1]
@@ -140,13 +140,15 @@ class InOrder:
         self.rows = num_rows(split)
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.rows, self.size)
-        return sum(whole + (rank.rank < rest) for rank in self.ranks)
+        return len(self._chunks()) * len(self.ranks)
 
     def __iter__(self) -> Iterator[Batch]:
-        chunks = (slice(start, start + self.size) for start in range(0, self.rows, self.size))
-        for batch in read_batches(self.split, chunks):
+        for batch in read_batches(self.split, self._chunks()):
             for rank in self.ranks:
-                share = {name: rank.share(values) for name, values in batch.items()}
-                if num_rows(share):
-                    yield share
+                yield {name: rank.share(values) for name, values in batch.items()}
+
+    def _chunks(self) -> list[slice]:
+        starts = [*range(0, self.rows, self.size)]
+        if len(starts) > 1 and self.rows - starts[-1] < self.ranks[0].world_size:
+            starts.pop()
+        return [*map(slice, starts, [*starts[1:], self.rows])]

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from routers import ConfigError
+from routers.blocks import is_distributed
 from routers.plugins import Registry
 
 from ..config.compose import PARTS, compose, to_yaml
@@ -18,7 +21,7 @@ from ..training.divergence import DivergedError
 from ..training.optimizers import OPTIMIZERS
 from ..training.schedules import SCHEDULES
 from ..training.signals import StoppedError
-from .launch import RankDiedError, RankError
+from .launch import RankDiedError
 from .own_parts import PART_COMMANDS
 from .result import print_result
 from .run_dir import (
@@ -31,7 +34,7 @@ from .run_dir import (
     read_json,
     set_result_aside,
 )
-from .train import finished, held_run, resumed, resumed_from
+from .train import START_OR_RESUME, changes_of, finished, held_run, resumed, resumed_from
 from .use import COMMANDS, use
 
 if TYPE_CHECKING:
@@ -73,7 +76,8 @@ def main(arguments: Sequence[str]) -> int:
         else:
             return _train(overrides)
     except ConfigError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        if _is_first():  # an error of one process is that of all
+            print(f"error: {one_line(str(error))}", file=sys.stderr)
         return BAD_CONFIG
     except KeyboardInterrupt:  # while training a signal is answered with a checkpoint
         print("stopped by SIGINT before training began", file=sys.stderr)
@@ -84,7 +88,9 @@ def main(arguments: Sequence[str]) -> int:
 def _configuration(overrides: Sequence[str]) -> tuple[Config, Path | None]:
     """The configuration of a command line, and the folder of the run if it resumes one."""
     folder = resumed_from(overrides)
-    return (compose(overrides) if folder is None else resumed(folder, overrides)), folder
+    if folder is not None:
+        return resumed(folder, overrides), folder
+    return compose([text for text in overrides if text != START_OR_RESUME]), None
 
 
 def _use(command: str, words: Sequence[str]) -> int:
@@ -121,17 +127,19 @@ def _train(overrides: Sequence[str]) -> int:
 
     quiet()
     console = Console()
-    if resume is not None and _show_finished(console, config, resume, overrides):
+    changes = [] if resume is None else changes_of(resume, overrides)
+    if resume is not None and _show_finished(console, config, resume, changes):
         return 0
     with held_run(config, resume, f"resume={resume}") as (run, folder, checkpoint):
         # another process may have been faster
-        if resume is not None and _show_finished(console, config, resume, overrides):
+        if resume is not None and _show_finished(console, config, resume, changes):
             return 0
         command = f"python -m tasks resume={folder}"
         try:
-            if _changes_limit(overrides):
-                set_result_aside(folder)
-            note_start(folder, run.config, overrides)
+            if _is_first():
+                if _changes_limit(changes):
+                    set_result_aside(folder)
+                note_start(folder, run.config, overrides)
             result = run.train(folder, checkpoint, console)
         except StoppedError as stop:
             return _stopped(stop.signum, command, last_validation(folder, run.task.score.name))
@@ -139,7 +147,7 @@ def _train(overrides: Sequence[str]) -> int:
             # Ctrl-C outside of the loops, which answer it; Lightning makes it an exit
             known = last_validation(folder, run.task.score.name)
             return _stopped(signal.SIGINT, command, known)
-        except (RankDiedError, RankError) as error:
+        except RankDiedError as error:
             return _failed(f"{error}; resume from the last checkpoint with: {command}")
         except DivergedError as error:
             path = folder / CHECKPOINT
@@ -149,28 +157,34 @@ def _train(overrides: Sequence[str]) -> int:
         except OSError as error:
             problem = f"{folder}: {error.strerror or error}"
             return _failed(f"{problem}; fix the problem, then resume with: {command}")
-        _show(console, result, folder)
+        if _is_first():
+            _show(console, result, folder)
     return 0
 
 
-def _changes_limit(overrides: Sequence[str]) -> bool:
-    return any(text.startswith(f"{MAX_TIME}=") for text in overrides)
+def _is_first() -> bool:
+    """Whether this is the first process of a run, or its only one."""
+    return not is_distributed() or torch.distributed.get_rank() == 0
+
+
+def _changes_limit(changes: Sequence[str]) -> bool:
+    return any(text.startswith(f"{MAX_TIME}=") for text in changes)
 
 
 def _show_finished(
-    console: "Console", config: Config, folder: Path, overrides: Sequence[str]
+    console: "Console", config: Config, folder: Path, changes: Sequence[str]
 ) -> bool:
     """Show the result of a resumed run that has nothing left to do; False if it has.
 
-    ``ConfigError`` for overrides that come too late.
+    ``ConfigError`` for changes that come too late.
     """
     if not (folder / RESULT).exists():
         return False
-    if _changes_limit(overrides) and read_json(folder / RESULT).get("stopped") == MAX_TIME:
+    if _changes_limit(changes) and read_json(folder / RESULT).get("stopped") == MAX_TIME:
         return False
-    if len(overrides) > 1:
+    if changes:
         raise ConfigError(
-            f"resume={folder}: finished already, so {' '.join(overrides)} changes nothing; "
+            f"resume={folder}: finished already, so {' '.join(changes)} changes nothing; "
             "start a new run with another out"
         )
     if (result := finished(folder, config)) is None:
@@ -192,7 +206,8 @@ def _show(console: "Console", result: dict[str, Any], folder: Path) -> None:
 def _stopped(signum: int, command: str, known: str) -> int:
     name = signal.Signals(signum).name
     so_far = known or "before its first validation"
-    print(f"stopped by {name} ({so_far}); resume with: {command}", file=sys.stderr)
+    if _is_first():
+        print(f"stopped by {name} ({so_far}); resume with: {command}", file=sys.stderr)
     return 128 + signum
 
 

@@ -7,11 +7,8 @@ from pathlib import Path
 
 
 @contextmanager
-def file_lock(path: Path, *, wait: bool = True) -> Iterator[tuple[int, ...]]:
+def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock of a file in the context, which one process at a time can enter.
-
-    The context gives file descriptors: a process that inherits them holds the lock too, which is
-    free when all of them have ended. There are none on Windows, where locks are not inherited.
 
     Args:
         path: the lock file, created if it is missing and never removed on Unix.
@@ -19,13 +16,13 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[tuple[int, ...]]:
     """
     if find_spec("fcntl") is None:  # on Windows
         with _without_fcntl(path, wait):
-            yield ()
+            yield
         return
     import fcntl
 
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield (file.fileno(),)
+        yield
 
 
 @contextmanager

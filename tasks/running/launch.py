@@ -1,95 +1,41 @@
-"""A run on several devices: one worker process per device, and a parent that supervises them.
+"""A run on several devices of this machine: torch's elastic agent starts a process per device.
 
-The parent does not train. So it always notices a worker that dies, even if the others wait for
-it inside a kernel, and signals always reach it. Workers end with the parent, however it ends:
-their link is closed. A worker sends a pair for every validation, None when it is done, or the
-error that ended it; the parent sends the number of a signal that asks it to stop.
+The agent only supervises, so it notices a process that dies even if the others wait for it, and
+signals always reach it. An error of a process arrives in a file of a folder that only they use.
 """
 
-import json
-import math
+import logging
 import os
+import pickle
 import signal
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from ..training.signals import Signals
-from .file_lock import file_lock
+from ..training.divergence import DivergedError
+from ..training.signals import STOP_SIGNALS, StoppedError
 from .run_dir import RESULT, read_json
 
 if TYPE_CHECKING:
     from ..training.callbacks import OnValidation
 
-#: A lock that workers hold: those of a killed run must be gone before it resumes.
-RANKS = "ranks.lock"
+#: Address at which the processes meet: all run on this machine.
+HOST = "127.0.0.1"
 
-#: Seconds between two checks for a signal.
-LOOK_SECONDS = 0.2
+#: Seconds in which processes that are asked to stop write their checkpoint.
+STOP_SECONDS = 120
 
-#: Seconds to wait for the death of another worker, which may have made one fail.
-CAUSE_SECONDS = 3.0
-
-
-class RankError(RuntimeError):
-    """A worker failed with an unexpected error; ``trace`` is its traceback.
-
-    The parent prints it unless the cause was another one: the death of a peer is an unexpected
-    error for every rank that waits for it.
-    """
-
-    def __init__(self, message: str, trace: str = "") -> None:
-        super().__init__(message, trace)  # what is pickled
-        self.trace = trace
-
-    def __str__(self) -> str:
-        return str(self.args[0])
+#: Files in the folder that the processes share: arguments of ``launch``, and errors by rank.
+JOB, ERROR = "job", "error-{}"
 
 
 class RankDiedError(RuntimeError):
-    """A worker process died; the run can resume from its last checkpoint."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """The work of a worker process, which reads the configuration in the folder.
-
-    ``checkpoint`` is the checkpoint to resume from, ``port`` that of the store where ranks meet,
-    ``descriptor`` the file descriptor of the connection to the parent; ``draws`` is True if
-    progress goes to standard output.
-    """
-
-    folder: str
-    rank: int
-    world_size: int
-    checkpoint: str | None
-    port: int
-    descriptor: int
-    draws: bool
-
-
-@dataclass(frozen=True)
-class Worker:
-    """A worker process, as the parent sees it."""
-
-    rank: int
-    process: subprocess.Popen[bytes]
-    link: Connection
-
-    def receive(self) -> Any:
-        """Its next message, or the error that it died."""
-        try:
-            return self.link.recv()
-        except (EOFError, OSError):
-            return RankDiedError(f"device {self.rank}: {death(self.process.wait())}")
+    """A process of a run died; the run can resume from its last checkpoint."""
 
 
 def launch(
@@ -101,17 +47,57 @@ def launch(
 ) -> dict[str, Any]:
     """Train the run in a folder on several devices; returns what ``result.json`` holds.
 
-    Raises ``RankDiedError``, ``RankError``, any error that ends a run on one device, and what
-    ``on_validation`` raises.
+    ``draws`` says whether progress goes to standard output. Raises ``RankDiedError``, any error
+    that ends a run on one device, and what ``on_validation`` raises, which is pickled and called
+    in the first process.
     """
-    stop = Signals()
-    stop.listen()
-    try:
-        with _workers(folder, devices, checkpoint, draws) as workers:
-            _supervise(workers, stop, on_validation)
-    finally:
-        stop.uninstall()
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    with TemporaryDirectory(prefix="switchyard-") as shared, _supervising():
+        job = (folder, checkpoint, draws, on_validation)
+        Path(shared, JOB).write_bytes(pickle.dumps(job))
+        settings = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=devices,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint=f"{HOST}:0",
+            local_addr=HOST,
+            max_restarts=0,  # a run resumes, in sweeps by itself
+            signals_to_handle=",".join(each.name for each in STOP_SIGNALS),
+            logs_specs=DefaultLogsSpecs(log_dir=shared),
+            shutdown_timeout=STOP_SECONDS,
+        )
+        try:
+            rank = ("-P", "-m", "tasks.running.launched", shared, str(os.getpid()))
+            elastic_launch(settings, sys.executable)(*rank)
+        except ChildFailedError as failed:
+            codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
+            raise find_cause(codes, Path(shared)) from None
+        except SignalException as asked:
+            raise StoppedError(asked.sigval) from None
     return dict(read_json(folder / RESULT))
+
+
+def find_cause(codes: Mapping[int, int], shared: Path) -> Exception:
+    """The error that ended processes with these exit codes, by rank.
+
+    Those that wait for one that ended fail too: with a ``RuntimeError``, or by SIGTERM from the
+    agent.
+    """
+    files = sorted(shared.glob(ERROR.format("*")), key=lambda path: path.stat().st_mtime_ns)
+    errors: list[Exception] = [pickle.loads(path.read_bytes()) for path in files]
+    for error in errors:
+        if isinstance(error, DivergedError) or not isinstance(error, RuntimeError):
+            return error
+    killed = [rank for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM]
+    if errors and not killed:
+        return errors[0]
+    rank = min(killed or codes)
+    return RankDiedError(f"device {rank}: {death(codes[rank])}")
 
 
 def death(exitcode: int | None) -> str:
@@ -126,97 +112,25 @@ def death(exitcode: int | None) -> str:
     return f"killed by {name}" + ("; out of memory, perhaps" if name == "SIGKILL" else "")
 
 
-def _supervise(
-    workers: Sequence[Worker], stop: Signals, on_validation: "OnValidation | None"
-) -> None:
-    """Wait until all workers are done.
-
-    The error of a rank that died comes before the unexpected errors of its peers.
-    """
-    running: dict[Any, Worker] = {worker.link: worker for worker in workers}
-    asked, failure, until = False, None, math.inf
-    while running and time.monotonic() < until:
-        if stop.signum is not None and not asked:
-            asked = True
-            with suppress(OSError):  # a dead worker is found below
-                workers[0].link.send(stop.signum)  # only rank 0 writes checkpoints
-        for link in wait(list(running), LOOK_SECONDS):
-            message = running[link].receive()
-            if isinstance(message, tuple):
-                if on_validation is not None and failure is None:
-                    on_validation(*message)
-                continue
-            del running[link]
-            if isinstance(message, RankError):
-                failure = failure or message
-                until = min(until, time.monotonic() + CAUSE_SECONDS)
-            elif message is not None:
-                raise message
-    if failure is not None:
-        sys.stderr.write(failure.trace)
-        raise failure
-
-
 @contextmanager
-def _workers(
-    folder: Path, devices: int, checkpoint: Path | None, draws: bool
-) -> Iterator[list[Worker]]:
-    """Start a worker per rank; all are ended on exit."""
-    with ExitStack() as held:
-        lock = held.enter_context(file_lock(folder / RANKS))
-        store = _store(devices)
-        workers: list[Worker] = []
-        try:
-            for rank in range(devices):
-                here, there = Pipe()
-                held.enter_context(here)
-                path = None if checkpoint is None else str(checkpoint)
-                job = Job(str(folder), rank, devices, path, store.port, there.fileno(), draws)
-                with there:
-                    process = _start(job, (job.descriptor, *lock))
-                workers.append(Worker(rank, process, here))
-            yield workers
-        finally:  # files are written by renames, so none is left half-written
-            for worker in workers:
-                worker.process.kill()
-            for worker in workers:
-                worker.process.wait()
+def _supervising() -> Iterator[None]:
+    """Set what the processes inherit, and restore it and what the agent changes in this process.
 
-
-def _store(devices: int) -> Any:
-    """The store where ranks meet, reachable from this machine only."""
-    import torch.distributed as dist
-
-    from ..training.devices import HOST
-
-    door = socket.create_server((HOST, 0))
-    return dist.TCPStore(  # type: ignore[attr-defined]
-        HOST,
-        door.getsockname()[1],
-        devices,
-        is_master=True,
-        wait_for_workers=False,
-        master_listen_fd=door.detach(),  # the store closes it
-    )
-
-
-def _start(job: Job, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
-    """Start a worker; it blocks the signals that are for this process.
-
-    Ranks communicate within this machine, without warnings.
+    They find the same modules, and communicate within this machine. The agent's log is silent.
     """
     loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
     within = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), loopback)
-    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # what is found here
-    own = {"PYTHONPATH": paths, "LOCAL_RANK": str(job.rank), "NODE_RANK": "0"}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    environment, disabled = dict(os.environ), logging.root.manager.disable
+    handlers = {each: signal.getsignal(each) for each in STOP_SIGNALS}
+    os.environ.update({"TORCH_CPP_LOG_LEVEL": "ERROR", **within, **environment})
+    os.environ["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    logging.disable(logging.CRITICAL)
     try:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "tasks.running.ddp_worker", json.dumps(asdict(job))],
-            env={"TORCH_CPP_LOG_LEVEL": "ERROR", **within, **os.environ, **own},
-            stdin=subprocess.DEVNULL,
-            pass_fds=inherited,
-            start_new_session=True,
-        )
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        logging.disable(disabled)
+        os.environ.clear()
+        os.environ.update(environment)
+        for each, handler in handlers.items():
+            if signal.getsignal(each) is not handler:
+                signal.signal(each, handler)

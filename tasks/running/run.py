@@ -21,7 +21,7 @@ from experts import count_flops, tune_allocator
 from routers import ConfigError, OptionError, Routing
 from routers.plugins import check_options, unknown
 
-from .._task import Batch, Data, Task
+from .._task import Backbone, Batch, Data, Task
 from ..assembly.build import (
     build_backbone,
     build_control,
@@ -37,8 +37,8 @@ from ..config.schema import Config, TrainerConfig, arm_name
 from ..loading.batches import WHOLE, Batches, InOrder, Rank, limited, num_rows
 from ..training.callbacks import OnValidation, Record, ReportValidation, Reseed
 from ..training.checkpoints import Checkpoints
+from ..training.collectives import agreed, is_distributed
 from ..training.csv_logger import CsvLog
-from ..training.devices import strategies
 from ..training.loggers import build_loggers, check_loggers, closing
 from ..training.module import RoutedModule
 from ..training.optimizers import build_optimizer
@@ -46,13 +46,23 @@ from ..training.own_callbacks import build_callbacks
 from ..training.parameter_names import freeze
 from ..training.progress import ProgressBar, ProgressLines
 from ..training.saved_weights import CHECKPOINT, SavedWeights
-from ..training.signals import Signals, Stop
+from ..training.signals import Signals
 from ..training.stopping import EARLY_STOPPING, EarlyStop, TimeLimit
+from ..training.strategies import check_fits, is_sharded, strategy_options, whole_weights
 from ..training.thread_errors import raised_once
+from .checkpoint_parts import STATE
 from .compute import active_parameters, measure
 from .launch import launch
 from .result import CONFUSION, confusion_csv
-from .run_dir import FORMAT, METRICS, RESULT, read_json, versions, write_json, write_text
+from .run_dir import (
+    FORMAT,
+    METRICS,
+    RESULT,
+    read_json,
+    versions,
+    write_json,
+    write_text,
+)
 from .start_lines import start_lines
 from .threads import AUTO, choose_threads, load_warning
 from .validate import check_ranges
@@ -68,7 +78,7 @@ class Run:
     Args:
         config: complete and typed; ``ConfigError`` for anything that cannot work. The attribute
             ``config`` has the values that the data chose for ``auto``.
-        rank: which of its processes this is; None where no others were started.
+        rank: which of its processes this is; by default the first of the configured number.
     """
 
     def __init__(self, config: Config, rank: Rank | None = None) -> None:
@@ -79,7 +89,7 @@ class Run:
         if config.trainer.tune_allocator and not tune_allocator():
             expected = "false on this machine: only glibc has this setting"
             raise OptionError("trainer.tune_allocator", "true", expected)
-        self.rank = rank or Rank(0, config.trainer.devices)
+        self.rank = rank or Rank(0, config.trainer.devices * config.trainer.num_nodes)
         self.versions = versions()  # before training, which may take hours
         self.task: Task = build_task(config)
         if config.baseline and type(self.task).baseline is Task.baseline:
@@ -102,14 +112,10 @@ class Run:
             if rows < self.rank.world_size:
                 expected = f"an integer in [1, {rows}], the samples in {name}"
                 raise OptionError("trainer.devices", self.rank.world_size, expected)
-        backbone = build_backbone(config, self.task)
-        seen = read_ids(backbone, self.task, self.data.train)
-        show_ids(backbone, seen)
+        seen, backbone = self._backbone()
+        check_fits(config.trainer, backbone)
         losses = dict(config.losses or {})
         if config.moe.control is not None:
-            first = next(iter(self._in_order(self.data.train, self.rank.all())))
-            batch = self.task.describe(self.task.collate(first))
-            backbone = build_control(config, self.task, backbone, batch)
             losses = {}  # a single expert is always balanced
         steps = _total_steps(config.trainer, len(self.batches))
         devices = self.rank.world_size
@@ -139,14 +145,20 @@ class Run:
 
         The progress goes to ``console``: a bar if that is a terminal, else lines.
         ``on_validation`` is called after the last validation of every epoch; an error that it
-        raises ends the run.
+        raises ends the run. On several devices it is called in the first process, which may be
+        another one: it is pickled.
         """
-        devices, draws = self.rank.world_size, console.file is sys.stdout
-        if (folder / RESULT).exists():
-            return self._add_baseline(folder, dict(read_json(folder / RESULT)))
-        if devices > 1:
-            return launch(folder, devices, checkpoint, draws, on_validation)
-        return self.write(folder, *self.fit(folder, checkpoint, console, Signals(), on_validation))
+        if agreed(lambda: (folder / RESULT).exists(), by_first=True):
+            result = dict(read_json(folder / RESULT))
+            return agreed(lambda: self._add_baseline(folder, result), by_first=True)
+        world_size, draws = self.rank.world_size, console.file is sys.stdout
+        if world_size > 1 and not is_distributed():
+            return launch(folder, world_size, checkpoint, draws, on_validation)
+        if world_size > 1:
+            threads = torch.get_num_threads() // self.config.trainer.devices
+            torch.set_num_threads(max(1, threads))
+        fitted = self._fit(folder, checkpoint, console, on_validation)
+        return agreed(lambda: self._write(folder, *fitted), by_first=True)
 
     def test(self) -> dict[str, Any]:
         """Evaluate on the test split in this process; returns what ``result.json`` would hold.
@@ -165,30 +177,30 @@ class Run:
             parts: Any = trainer.predict(self.module, test)
         return {name: [value for part in parts for value in part[name]] for name in parts[0]}
 
-    def fit(
+    def _fit(
         self,
         folder: Path,
         checkpoint: Path | None,
         console: Console,
-        stop: Stop,
         on_validation: OnValidation | None,
     ) -> tuple[Record, dict[str, float], str | None]:
         """Train and evaluate as one process of the run.
 
         Returns its time, its last validation, and the setting that ended it before its last step.
-
-        Rank 0 alone uses all arguments but the folder; they are as for ``train``.
+        The first process alone uses ``console`` and ``on_validation``.
         """
         settings = self.config.trainer
+        if settings.precision == "64-true":  # before Lightning, which loads a checkpoint first
+            self.module.double()
         record = Record(settings.log_every_n_steps)
         limits = self._limits()
         callbacks: list[Callback] = [Reseed(self.config.seed, self.rank), record, *limits]
         callbacks += build_callbacks(settings.callbacks)  # before Checkpoints, which saves them
+        callbacks.append(self._saved_weights(folder / "checkpoints"))
+        callbacks.append(Checkpoints(folder / "checkpoints", Signals(), checkpoint is None))
         loggers: list[Logger] = []
         if self.rank.rank == 0:
             loggers = self._loggers(folder, checkpoint)
-            callbacks.append(self._saved_weights(folder / "checkpoints"))
-            callbacks.append(Checkpoints(folder / "checkpoints", stop))
             if settings.progress:
                 shown = ProgressBar if console.is_terminal else ProgressLines
                 # the test, and the count of its FLOPs
@@ -208,12 +220,17 @@ class Run:
             validation = dict(self.module.evaluation.scores)
             test = self._in_order(self.data.test, [self.rank])
             trainer.test(self.module, test, verbose=False)
+        if is_sharded(self.module):
+            weights = whole_weights(self.module.backbone)
+            if self.rank.rank == 0:
+                self.module.backbone = self._backbone()[1]
+                self.module.backbone.load_state_dict(weights)
         return record, validation, stopped
 
-    def write(
+    def _write(
         self, folder: Path, record: Record, validation: dict[str, float], stopped: str | None
     ) -> dict[str, Any]:
-        """Write what ``fit`` returned; returns what ``result.json`` holds."""
+        """Write what ``_fit`` returned; returns what ``result.json`` holds."""
         result = self._result()
         result["score"]["validation"] = validation[self.task.score.name]
         result["compute"]["train_seconds"] = record.seconds
@@ -224,6 +241,17 @@ class Run:
         write_json(folder / RESULT, result)
         # afterwards, so that nothing is lost if it fails
         return self._add_baseline(folder, result) if self.config.baseline else result
+
+    def _backbone(self) -> tuple[tuple[Tensor, ...], Backbone]:
+        """Ids that routers are prepared by, and the network or its control before training."""
+        backbone = build_backbone(self.config, self.task)
+        seen = read_ids(backbone, self.task, self.data.train)
+        show_ids(backbone, seen)
+        if self.config.moe.control is None:
+            return seen, backbone
+        first = next(iter(self._in_order(self.data.train, self.rank.all())))
+        batch = self.task.describe(self.task.collate(first))
+        return seen, build_control(self.config, self.task, backbone, batch)
 
     def _add_baseline(self, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
         start = time.perf_counter()
@@ -251,15 +279,13 @@ class Run:
                 accumulate_grad_batches=settings.accumulate_grad_batches,
                 gradient_clip_val=settings.gradient_clip_val or None,
                 accelerator=settings.accelerator,
-                precision=settings.precision,  # type: ignore[arg-type]
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
                 log_every_n_steps=1,
                 **outputs,
-                **strategies(rank),
-                **self.trainer_options,
+                **{**strategy_options(settings, rank), **self.trainer_options},
             )
 
     def _check_trainer_options(self) -> None:
@@ -277,12 +303,14 @@ class Run:
             expected = f"an integer in [1, {batches}], the batches of an epoch, or a fraction"
             raise OptionError("trainer.val_check_interval", every, expected)
         callbacks = build_callbacks(self.config.trainer.callbacks)
-        if self.trainer_options or callbacks:
+        if self.trainer_options or callbacks or self.rank.world_size > 1:
             try:
                 with self._trainer(self.rank, logger=False, callbacks=callbacks):
                     pass
             except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
                 given = {**given, "callbacks": self.config.trainer.callbacks}
+                if self.rank.world_size > 1:
+                    given["strategy"] = self.config.trainer.strategy
                 names = ", ".join(f"trainer.{key}={value}" for key, value in given.items() if value)
                 raise ConfigError(f"{names}: {error}") from error
 
@@ -305,7 +333,8 @@ class Run:
         """``metrics.csv`` and the logs that the configuration names."""
         table = CsvLog(folder / METRICS)
         if checkpoint is not None:
-            saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            state = checkpoint / STATE if checkpoint.is_dir() else checkpoint
+            saved = torch.load(state, map_location="cpu", weights_only=True)
             table.resume_at(saved["global_step"])
         named, settings = self.config.trainer.logger, to_values(self.config)
         others = build_loggers(named, folder, settings, checkpoint is None)
@@ -341,7 +370,7 @@ class Run:
             routings.extend(self.module.backbone(self.module.prepare_batch(few))[1])
 
         try:
-            with torch.no_grad(), torch.random.fork_rng():
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 self.module.eval()
                 flops = count_flops(forward)
                 self.module.auxiliary_loss(routings)

@@ -8,7 +8,7 @@ import platform
 import shlex
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
@@ -22,6 +22,8 @@ from routers import ConfigError
 
 from ..config.compose import CONFIG, to_yaml, user_path
 from ..config.schema import Config, arm_name
+from ..loading.batches import Rank
+from .checkpoint_parts import load_parts, shapes_of_parts
 from .file_lock import file_lock
 
 #: Format of the JSON and YAML files of runs and sweeps; higher where a key changes its meaning.
@@ -31,7 +33,11 @@ RESULT = "result.json"
 METRICS = "metrics.csv"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 COMMAND = "command.txt"
+PROGRAM = ("python", "-m", "tasks")
 LOCK = "lock"
+
+#: A lock that the first of several processes holds: those of a killed run end before it resumes.
+RANKS = "ranks.lock"
 
 
 @contextmanager
@@ -71,13 +77,29 @@ def locked(setting: str, folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def ranks_lock(folder: Path, rank: Rank) -> Iterator[None]:
+    """Wait until the processes of a killed run have ended."""
+    with file_lock(folder / RANKS) if rank.rank == 0 else nullcontext():
+        yield
+
+
 def note_start(folder: Path, config: Config, arguments: Sequence[str]) -> None:
     """Store the configuration that runs from now on, and how it was started or resumed."""
     text = to_yaml(config)
     if (folder / CONFIG).read_text(encoding="utf-8") != text:
         write_text(folder / CONFIG, text)
     with (folder / COMMAND).open("a", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(shlex.join(["python", "-m", "tasks", *arguments]) + "\n")
+        file.write(shlex.join([*PROGRAM, *arguments]) + "\n")
+
+
+def first_arguments(folder: Path) -> list[str] | None:
+    """The arguments with which a run was started; None if it was stopped before it noted them."""
+    path = folder / COMMAND
+    if not path.exists():
+        return None
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    return shlex.split(text.splitlines()[0])[len(PROGRAM) :]
 
 
 def set_result_aside(folder: Path) -> None:
@@ -94,19 +116,32 @@ def last_checkpoint(folder: Path, model: nn.Module) -> Path | None:
     ``ConfigError`` if the checkpoint is missing or corrupt, or belongs to another model.
     """
     path, cure = folder / CHECKPOINT, "start a new run with another out"
+    if not path.exists() and path.with_suffix(".old").exists():
+        path.with_suffix(".old").rename(path)  # stopped while it was replaced
     if not path.exists():
         # it comes before any metric, and its folder comes with it
         if path.parent.exists() or (folder / METRICS).exists():
             raise ConfigError(f"resume={folder}: {path} is missing; {cure}")
         return None
     try:
-        shapes = {name: values.shape for name, values in read_checkpoint(path).items()}
+        shapes = _read_shapes(path)
     except ConfigError as error:
         raise ConfigError(f"resume={folder}: {error}: {cure}") from error
-    if shapes != {name: values.shape for name, values in model.state_dict().items()}:
+    if shapes != _shapes(model.state_dict()):
         problem = f"holds another model than {CONFIG} describes"
         raise ConfigError(f"resume={folder}: {path} {problem}; {cure}")
     return path
+
+
+def _read_shapes(path: Path) -> dict[str, torch.Size]:
+    if not path.is_dir():
+        return _shapes(read_checkpoint(path))
+    with _corrupt(path):
+        return shapes_of_parts(path)
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: values.shape for name, values in weights.items()}
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -129,14 +164,23 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _load(path: Path) -> Any:
-    try:
+    with _corrupt(path):
+        if path.is_dir():
+            return load_parts(path)
         with zipfile.ZipFile(path) as archive:  # torch writes checksums and reads without them
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(damaged)
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+@contextmanager
+def _corrupt(path: Path) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # zip, pickle, end of file … all mean the same to the user
-        kind = type(error).__name__
-        raise ConfigError(f"{path} cannot be read ({kind}); the file is corrupt") from error
+        what = "checkpoint" if path.is_dir() else "file"
+        problem = f"cannot be read ({type(error).__name__}); the {what} is corrupt"
+        raise ConfigError(f"{path} {problem}") from error
 
 
 def last_validation(folder: Path, name: str) -> str:
@@ -154,7 +198,10 @@ def last_validation(folder: Path, name: str) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")  # whatever the locale's is
+    with part.open("w", encoding="utf-8") as file:  # whatever the locale's is
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # or a power failure may leave an empty file under the new name
     os.replace(part, path)
 
 

@@ -2,20 +2,32 @@
 
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routers import ConfigError
 
+from ..config.auto import AUTO
 from ..config.compose import CONFIG, compose, path_errors, user_path
 from ..config.overrides import load_yaml
 from ..config.schema import Config
-from .run_dir import RESULT, last_checkpoint, locked, new_run_dir, note_start, read_json
+from .run_dir import (
+    RESULT,
+    first_arguments,
+    last_checkpoint,
+    locked,
+    new_run_dir,
+    note_start,
+    read_json,
+)
 
 if TYPE_CHECKING:
     from ..training.callbacks import OnValidation
     from .run import Run
+
+#: Starts a run, or resumes the one that is in its folder already.
+START_OR_RESUME = f"resume={AUTO}"
 
 #: Keys that a resumed run may change; with any other it would be a new run.
 MAY_CHANGE = (
@@ -59,7 +71,8 @@ def train(
     with held_run(config, out if exists else None, f"out={out}") as (run, folder, checkpoint):
         if (result := finished(out, config)) is not None:  # while this one waited
             return result
-        note_start(folder, run.config, arguments)
+        if run.rank.rank == 0:
+            note_start(folder, run.config, arguments)
         return run.train(folder, checkpoint, Console(file=io.StringIO()), on_validation)
 
 
@@ -79,38 +92,59 @@ def held_run(
 
     ``folder`` is that of an unfinished run, None for a new one; ``setting`` named it, for errors.
     """
+    from ..training.collectives import agreed
+    from ..training.devices import join_ranks
     from .run import Run
 
-    if folder is None:
-        run = Run(config)
-        run.initialize()
-        with new_run_dir(run.config) as made:
-            yield run, made, None
-    else:
-        with locked(setting, folder):
-            run = Run(config)
-            checkpoint = last_checkpoint(folder, run.module)
-            if checkpoint is None:
-                run.initialize()
-            yield run, folder, checkpoint
+    rank = join_ranks(config.trainer)
+    with ExitStack() as held:
+
+        def build() -> Run:
+            built = Run(config, rank)
+            if folder is None:
+                built.initialize()
+            return built
+
+        def place() -> tuple[Path, Path | None]:
+            if folder is None:
+                return held.enter_context(new_run_dir(run.config)), None
+            held.enter_context(locked(setting, folder))
+            return folder, last_checkpoint(folder, run.module)
+
+        run = agreed(build)
+        made, checkpoint = agreed(place, by_first=True)
+        if folder is not None and checkpoint is None:
+            agreed(run.initialize)
+        yield run, made, checkpoint
 
 
 def resumed_from(overrides: Sequence[str]) -> Path | None:
-    """The folder that the last ``resume=`` names, if any; ``ConfigError`` if no run is there."""
-    named = [text.partition("=")[2] for text in overrides if text.startswith("resume=")]
-    if not named or named[-1] in ("", "null"):
+    """The folder that the last ``resume=`` names, if any; ``ConfigError`` if no run is there.
+
+    ``resume=auto`` names the folder ``out``, if a run is there.
+    """
+    named, out = _last_value(overrides, "resume"), _last_value(overrides, "out")
+    if named is None:
         return None
-    folder = user_path(named[-1])
+    if named == AUTO and out is None:
+        raise ConfigError(f"{START_OR_RESUME}: needs out=FOLDER, where the run starts or continues")
+    folder = user_path(out if named == AUTO and out is not None else named)
     with path_errors(f"resume={folder}"):
         exists = (folder / CONFIG).exists()
-    if not exists:
+    if not exists and named != AUTO:
         raise ConfigError(f"resume={folder}: no run is there (no {CONFIG} in it)")
-    return folder
+    return folder if exists else None
+
+
+def _last_value(overrides: Sequence[str], key: str) -> str | None:
+    """The last value of a key on the command line, None without one."""
+    named = [text.partition("=")[2] for text in overrides if text.startswith(f"{key}=")]
+    return named[-1] if named and named[-1] not in ("", "null") else None
 
 
 def resumed(folder: Path, overrides: Sequence[str]) -> Config:
     """The configuration of a resumed run; ``ConfigError`` for what would make it another run."""
-    changes = [text for text in overrides if not text.startswith("resume=")]
+    changes = changes_of(folder, overrides)
     for text in changes:
         if text.partition("=")[0] not in MAY_CHANGE:
             raise ConfigError(
@@ -118,3 +152,26 @@ def resumed(folder: Path, overrides: Sequence[str]) -> Config:
                 f"{', '.join(MAY_CHANGE)}. Anything else is a new run"
             )
     return compose(changes, base=load_yaml(folder / CONFIG))
+
+
+def changes_of(folder: Path, overrides: Sequence[str]) -> list[str]:
+    """Changes of a command to the run of a folder that it resumes.
+
+    With ``resume=auto`` it is compared with the command that started the run; ``ConfigError`` for
+    what would make it another run.
+    """
+    if START_OR_RESUME not in overrides:
+        return [text for text in overrides if not text.startswith("resume=")]
+    first = first_arguments(folder)
+    if first is None:
+        return []
+
+    def fixed(words: Sequence[str]) -> list[str]:
+        return sorted(t for t in words if t.partition("=")[0] not in (*MAY_CHANGE, "out", "resume"))
+
+    if fixed(first) != fixed(overrides):
+        raise ConfigError(
+            f"{START_OR_RESUME}: the run in {folder} was started with other settings, "
+            f"{' '.join(fixed(first)) or 'none'}; give the same, or choose another out"
+        )
+    return [t for t in overrides if t not in first and not t.startswith(("out=", "resume="))]

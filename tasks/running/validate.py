@@ -5,16 +5,32 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any
 
-from routers import OptionError
+import torch
+
+from routers import ConfigError, OptionError
 from routers.plugins import unknown
 from routers.routing import DROP_ORDERS, ROUNDINGS
 
 from ..assembly.dense_control import CONTROLS
 from ..config.auto import BUDGETS
-from ..config.schema import Config
-from ..training.devices import COUNTS, check_devices
+from ..config.schema import Config, TrainerConfig
 from ..training.optimizers import check_optimizer, check_unchosen
+from ..training.strategies import build_strategy
 from .threads import AUTO
+
+
+def _gpus() -> float:
+    return torch.cuda.device_count() or int(torch.backends.mps.is_available())
+
+
+#: Number of devices of this machine by accelerator; a CPU allows any number of processes.
+COUNTS: dict[str, Callable[[], float]] = {
+    "auto": lambda: _gpus() or math.inf,
+    "cpu": lambda: math.inf,
+    "cuda": torch.cuda.device_count,
+    "gpu": _gpus,
+    "mps": lambda: int(torch.backends.mps.is_available()),
+}
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true")
 
@@ -44,6 +60,7 @@ RANGES: dict[str, Range] = {
     "trainer.max_steps": (lambda v: v == -1 or 0 < v < 2**31, f"{_COUNT[1]}, or -1 for all"),
     "trainer.batch_size": _COUNT,
     "trainer.devices": _COUNT,
+    "trainer.num_nodes": _COUNT,
     "trainer.accumulate_grad_batches": _COUNT,
     "trainer.gradient_clip_val": _NON_NEGATIVE,
     "trainer.threads": (
@@ -82,5 +99,22 @@ def check_ranges(config: Config) -> None:
             raise unknown(key, name, names)
     check = check_unchosen if "optimizer.name" in config.auto else check_optimizer
     check(config.optimizer)
-    trainer = config.trainer
-    check_devices(trainer.devices, trainer.accelerator, trainer.batch_size)
+    _check_devices(config.trainer)
+    build_strategy(config.trainer)
+
+
+def _check_devices(trainer: TrainerConfig) -> None:
+    """Raise ``ConfigError`` unless the machine has the devices and they divide a batch evenly."""
+    devices, count = trainer.devices, COUNTS[trainer.accelerator]()
+    about = f"trainer.accelerator={trainer.accelerator}"
+    if not count:
+        raise ConfigError(f"{about}: torch finds none on this machine; use cpu or auto")
+    if devices > count:
+        seen = f"the devices torch sees for {about}"
+        raise OptionError("trainer.devices", devices, f"an integer in [1, {count}], {seen}")
+    size, nodes = trainer.batch_size, trainer.num_nodes
+    if size % (devices * nodes):
+        product = f"a number whose product with trainer.num_nodes={nodes} divides"
+        expected = f"{'a divisor of' if nodes == 1 else product} trainer.batch_size={size}"
+        shares = f"{expected}, since devices take equal shares"
+        raise OptionError("trainer.devices", devices, shares)

@@ -32,12 +32,12 @@ def weights_of(place: Path, checkpoint: str = LAST) -> dict[str, Tensor]:
     exported, path = place / WEIGHTS, place / CHECKPOINT.with_stem(checkpoint)
     if place.is_file():
         exported, path = place, place
-    elif checkpoint != LAST and not path.is_file():
+    elif checkpoint != LAST and not path.exists():
         names = sorted(each.stem for each in path.parent.glob("*.ckpt"))
         raise unknown("checkpoint", checkpoint, names)
     elif not place.exists():
         raise ConfigError(f"{place}: no such file or folder; give a run's folder, or its weights")
-    elif not path.is_file() and not exported.is_file():
+    elif not path.exists() and not exported.is_file():
         cure = f"train first with: python -m tasks resume={place}"
         if (place / RESULT).exists():
             cure = (

@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from .callbacks import stepped
+from .collectives import sum_over_ranks
 from .divergence import DivergedError, bad_parameter
-from .signals import Stop, StoppedError
+from .module import RoutedModule
+from .signals import STOP_SIGNALS, Stop, StoppedError
+from .strategies import save_checkpoint
 
 #: Longest time between two checkpoints, in addition to one at the end of each epoch.
 CHECKPOINT_SECONDS = 60.0
@@ -78,31 +82,40 @@ class Checkpoints(Callback):
     an epoch's last batch, or another that a validation may follow, only once that is done: a run
     resumed from it continues as if it had never stopped. It is written under a temporary name and
     renamed, and never with parameters that are not finite, so an existing checkpoint is always
-    valid.
+    valid. All processes of a run save together.
+
+    Args:
+        folder: where it is written.
+        stop: says whether a signal asked this process to stop.
+        new: whether the training starts here, with a checkpoint before its first step.
     """
 
-    def __init__(self, folder: Path, stop: Stop) -> None:
+    def __init__(self, folder: Path, stop: Stop, new: bool) -> None:
         self.path = folder / "last.ckpt"
         self.stop = stop
+        self.new = new
         self.saved_at = time.monotonic()
         self.saved_step = -1
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, RoutedModule)
         self.stop.listen()
-        if not self.path.exists():
+        module.request = self._wishes
+        if self.new:
             self.save(trainer, module)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not _may_validate(trainer):
-            self._save_if_due(trainer, module)
+        assert isinstance(module, RoutedModule)
+        if not _may_validate(trainer) and stepped(trainer, batch_idx):
+            self._save_if_due(trainer, module, module.requested)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         # an epoch that a time limit ended continues from where it is, and its checkpoint is there
         if trainer.is_last_batch or self.saved_step != trainer.global_step:
             self.save(trainer, module)
-        self._stop_if_asked()
+        _stop_if_asked(self._ask_all(module))
 
     def on_validation_start(self, *args: Any, **kwargs: Any) -> None:
         self.stop.listen()
@@ -110,11 +123,13 @@ class Checkpoints(Callback):
     on_test_start = on_validation_start
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.state.fn == "fit" and self.saved_step != trainer.global_step:
-            self._save_if_due(trainer, module)
+        if trainer.state.fn != "fit" or self.saved_step == trainer.global_step:
+            return
+        if stepped(trainer, trainer.fit_loop.batch_idx):
+            self._save_if_due(trainer, module, self._ask_all(module))
 
     def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        self._stop_if_asked()
+        _stop_if_asked(self._wishes())  # nothing is saved, so ranks need not agree
 
     def teardown(self, *args: Any, **kwargs: Any) -> None:
         self.stop.uninstall()
@@ -128,28 +143,43 @@ class Checkpoints(Callback):
             raise DivergedError(f"after step {trainer.global_step} {place} is not finite")
         for logger in trainer.loggers:
             logger.save()
-        part = self.path.with_suffix(".part")
-        if self.path.parent.exists():
-            trainer.save_checkpoint(part)
-            os.replace(part, self.path)
-        else:  # the folder and its first checkpoint appear together: an empty folder means a loss
-            folder = self.path.parent.with_suffix(".part")
+        if not self.new:
+            save_checkpoint(trainer, self.path)
+            return
+        # the folder and its first checkpoint appear together: an empty folder means a loss
+        self.new = False
+        folder = self.path.parent.with_suffix(".part")
+        if trainer.is_global_zero:
             folder.mkdir(exist_ok=True)
-            trainer.save_checkpoint(folder / self.path.name)
+        save_checkpoint(trainer, folder / self.path.name)
+        if trainer.is_global_zero:
             os.replace(folder, self.path.parent)
 
-    def _save_if_due(self, trainer: Trainer, module: LightningModule) -> None:
-        """Save within an epoch, if no gradient is pending."""
-        ends = trainer.should_stop and trainer.fit_loop._can_stop_early
+    def _wishes(self) -> list[float]:
+        """Requests of this process to all: a checkpoint, since the last is old, or to stop."""
         old = time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
-        whole = stepped(trainer, trainer.fit_loop.batch_idx) and not trainer.is_last_batch
-        if whole and (ends or old or self.stop.signum is not None):
-            self.save(trainer, module)
-            self._stop_if_asked()
+        return [float(old), *(float(self.stop.signum == each) for each in STOP_SIGNALS)]
 
-    def _stop_if_asked(self) -> None:
-        if self.stop.signum is not None:
-            raise StoppedError(self.stop.signum)
+    def _ask_all(self, module: LightningModule) -> list[float]:
+        wishes = torch.tensor(self._wishes(), device=module.device)
+        found: list[float] = sum_over_ranks(wishes).tolist()
+        return found
+
+    def _save_if_due(
+        self, trainer: Trainer, module: LightningModule, wishes: Sequence[float]
+    ) -> None:
+        """Save within an epoch, after an optimizer step, so that no gradient is pending."""
+        ends = trainer.should_stop and trainer.fit_loop._can_stop_early
+        if (ends or any(wishes)) and not trainer.is_last_batch:
+            self.save(trainer, module)
+            _stop_if_asked(wishes)
+
+
+def _stop_if_asked(wishes: Sequence[float]) -> None:
+    """Raise ``StoppedError`` if any process got a signal."""
+    for signum, asked in zip(STOP_SIGNALS, wishes[1:], strict=True):
+        if asked:
+            raise StoppedError(signum)
 
 
 def _may_validate(trainer: Trainer) -> bool:

@@ -1,93 +1,93 @@
-"""Devices of one machine: their number, and Lightning's strategy to train on several."""
+"""Devices of a run and the processes that train on them: their number, and which this one is."""
 
-import math
-from collections.abc import Callable
-from importlib.util import find_spec
-from typing import Any
+import os
+import warnings
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.distributed as dist
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lsf import LSFEnvironment
+from lightning.fabric.plugins.environments.mpi import MPIEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from routers import ConfigError, OptionError
 
+from ..config.schema import TrainerConfig
 from ..loading.batches import Rank
 
-#: Address of the store at which ranks connect: all run on this machine.
-HOST = "127.0.0.1"
-
-
-def _gpus() -> float:
-    return torch.cuda.device_count() or int(torch.backends.mps.is_available())
-
-
-#: Number of devices of this machine by accelerator; a CPU allows any number of processes.
-COUNTS: dict[str, Callable[[], float]] = {
-    "auto": lambda: _gpus() or math.inf,
-    "cpu": lambda: math.inf,
-    "cuda": torch.cuda.device_count,
-    "gpu": _gpus,
-    "mps": lambda: int(torch.backends.mps.is_available()),
+#: What starts the processes of a run from outside, in the order in which Lightning looks.
+ENVIRONMENTS: dict[str, Callable[[], ClusterEnvironment | None]] = {
+    "torchrun": lambda: TorchElasticEnvironment() if TorchElasticEnvironment.detect() else None,
+    # a run requeues itself by resume=auto
+    "srun": lambda: SLURMEnvironment(auto_requeue=False) if SLURMEnvironment.detect() else None,
+    "jsrun": lambda: LSFEnvironment() if LSFEnvironment.detect() else None,
+    "mpirun": lambda: MPIEnvironment() if MPIEnvironment.detect() else None,
 }
 
 
-def check_devices(devices: int, accelerator: str, batch_size: int) -> None:
-    """Raise ``ConfigError`` unless the machine has the devices and they divide a batch evenly.
+def find_environment() -> tuple[str, ClusterEnvironment] | None:
+    """Find what started this process as one of several, as ``torchrun``; None if it is alone.
 
-    >>> check_devices(3, "cpu", batch_size=32)
-    Traceback (most recent call last):
-    routers.plugins.errors.OptionError: trainer.devices=3 is invalid: expected a divisor of ...
+    ``ConfigError`` if its settings are incomplete.
     """
-    if devices > 1 and find_spec("fcntl") is None:
-        expected = "1 on this system: several devices need locks that their processes inherit"
-        raise OptionError("trainer.devices", devices, expected)
-    count = COUNTS[accelerator]()
-    if not count:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as advice to use srun where it is installed
+        for name, find in ENVIRONMENTS.items():
+            try:
+                found = find()
+            except (RuntimeError, ValueError, KeyError) as error:
+                raise ConfigError(f"{name}: {error}") from error
+            if found is not None:
+                return (name, found) if found.world_size() > 1 else None
+    return None
+
+
+def join_ranks(trainer: TrainerConfig) -> Rank:
+    """Connect to the other processes of the run; returns which of them this one is.
+
+    A process that was started alone is the first, and starts the others when it trains.
+    ``ConfigError`` if their number is not that of the configuration.
+    """
+    devices, nodes, found = trainer.devices, trainer.num_nodes, find_environment()
+    world = devices * nodes
+    if found is None:
+        if nodes > 1:
+            cure = (
+                "Start it on each machine, with torchrun "
+                f"--nnodes={nodes} --nproc-per-node={devices} --rdzv-backend=c10d "
+                "--rdzv-endpoint=HOST:29500 -m tasks …, or with srun in a Slurm job"
+            )
+            expected = "1 for a process that was started alone"
+            raise OptionError("trainer.num_nodes", nodes, expected, cure)
+        return Rank(0, world)
+    name, environment = found
+    rank = Rank(environment.global_rank(), environment.world_size())
+    if rank.world_size != world:
+        expected = f"a number whose product with trainer.num_nodes={nodes} is {rank.world_size}"
+        cure = f"{name} started {rank.world_size} processes"
+        raise OptionError("trainer.devices", devices, f"{expected}, since {cure}")
+    if not dist.is_initialized():
+        _check_restarts(os.environ)
+        cuda = trainer.accelerator != "cpu" and torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(environment.local_rank())
+        os.environ["MASTER_ADDR"] = environment.main_address
+        os.environ["MASTER_PORT"] = str(environment.main_port)
+        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        dist.init_process_group(backend, rank=rank.rank, world_size=world)
+    return rank
+
+
+def _check_restarts(variables: Mapping[str, str]) -> None:
+    """Raise ``ConfigError`` if processes that start again may read addresses of those before.
+
+    The agent's store keeps them: https://github.com/pytorch/pytorch/issues/135712.
+    """
+    restarts = variables.get("TORCHELASTIC_MAX_RESTARTS", "0")
+    if restarts != "0" and variables.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         raise ConfigError(
-            f"trainer.accelerator={accelerator}: torch finds none on this machine; use cpu or auto"
+            f"torchrun: --max-restarts={restarts} may fail to connect processes again; set "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for it, with --rdzv-backend=c10d"
         )
-    if devices > count:
-        seen = f"the devices torch sees for trainer.accelerator={accelerator}"
-        raise OptionError("trainer.devices", devices, f"an integer in [1, {count}], {seen}")
-    if batch_size % devices:
-        divisor = f"a divisor of trainer.batch_size={batch_size}, since devices take equal shares"
-        raise OptionError("trainer.devices", devices, divisor)
-
-
-def strategies(rank: Rank) -> dict[str, Any]:
-    """Arguments of Lightning's ``Trainer`` about devices."""
-    if rank.world_size == 1:
-        return {"devices": 1}
-    return {
-        "devices": rank.world_size,
-        "strategy": DDPWithoutBarriers(
-            cluster_environment=LightningEnvironment(),  # of processes that are started already
-            find_unused_parameters=True,
-            broadcast_buffers=False,
-        ),
-        "use_distributed_sampler": False,  # every rank already reads its share
-    }
-
-
-class DDPWithoutBarriers(DDPStrategy):
-    """Data parallelism: gradients are means over ranks.
-
-    The module sums its counts over ranks and averages its statistics, so buffers are not
-    broadcast; a parameter that a rank does not use in a step has a gradient of zero there.
-    Ranks wait for each other only when they exchange numbers, so the first rank can save a
-    checkpoint at any time.
-    """
-
-    def barrier(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: no rank waits for the others."""
-
-
-def init_process_group(rank: Rank, port: int, accelerator: str) -> None:
-    """Connect to the other ranks, at a store on this machine, for the lifetime of this process."""
-    store = dist.TCPStore(HOST, port, rank.world_size, is_master=False)  # type: ignore[attr-defined]
-    cuda = accelerator != "cpu" and torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(rank.rank)
-    backend = "nccl" if cuda else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank.rank, world_size=rank.world_size)

@@ -15,8 +15,11 @@ class DivergedError(RuntimeError):
 
 
 @torch.no_grad()
-def first_bad_place(backbone: nn.Module, batch: Batch) -> str:
+def first_bad_place(backbone: nn.Module, batch: Batch, is_whole: bool = True) -> str:
     """The first place, in order of execution, that turns finite values into non-finite ones.
+
+    Layers of a network that is not whole in this process are not searched: its forward pass needs
+    all processes.
 
     >>> first_bad_place(nn.Identity(), {"x": torch.tensor([[1.0], [torch.nan]])})
     "input 'x' of the batch (rows [1] and maybe more)"
@@ -26,6 +29,8 @@ def first_bad_place(backbone: nn.Module, batch: Batch) -> str:
             return f"input {name!r} of the batch (rows {_bad_rows(values)} and maybe more)"
     if place := bad_parameter(backbone):
         return place
+    if not is_whole:
+        return "a layer or the loss (trainer.strategy=ddp finds the layer)"
     bad: list[str] = []
 
     def watch(name: str, module: nn.Module, inputs: object, output: object) -> None:
@@ -60,7 +65,8 @@ def bad_parameter(module: nn.Module) -> str | None:
 
 
 def _finite(values: Tensor) -> bool:
-    return not values.is_floating_point() or bool(values.isfinite().all())
+    own = getattr(values, "to_local", lambda: values)()  # this process's part of a sharded one
+    return not own.is_floating_point() or bool(own.isfinite().all())
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

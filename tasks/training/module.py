@@ -1,7 +1,7 @@
 """The LightningModule: any backbone with routed layers, any task."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+import experts
 from experts import Adaptation
 from routers import load_cv, max_violation
 
@@ -17,11 +18,12 @@ from .._task import Backbone, Batch, Task
 from ..assembly.build import routed_layers
 from ..config.schema import OptimizerConfig
 from .auxiliary_loss import AuxiliaryLoss
-from .collectives import average_over_ranks, sum_over_ranks
+from .collectives import is_distributed, sum_and_average
 from .divergence import DivergedError, first_bad_place
 from .evaluation import Evaluation
 from .optimizers import build_optimizer, learning_rate_factor
 from .schedules import build_schedule
+from .strategies import FullySharded, is_sharded
 
 
 class RoutedModule(pl.LightningModule):
@@ -41,6 +43,7 @@ class RoutedModule(pl.LightningModule):
     """
 
     window_load: Tensor
+    step_loss: Tensor
     window_loss: Tensor
     unread_loss: Tensor
 
@@ -67,7 +70,16 @@ class RoutedModule(pl.LightningModule):
         # sums since the last log line; saved, so that a resumed run logs as if never interrupted
         self.register_buffer("window_load", torch.zeros_like(self.adaptation.load))
         self.register_buffer("window_loss", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("step_loss", torch.zeros(2, dtype=torch.float64), persistent=False)
         self.register_buffer("unread_loss", torch.zeros(2, dtype=torch.float64), persistent=False)
+        #: What this process asks the others for in each step, numbers; their sums over ranks.
+        self.request: Callable[[], Sequence[float]] = list
+        self.requested: list[float] = []
+
+    def configure_model(self) -> None:
+        """Shard the network, if the strategy does."""
+        if isinstance(self.trainer.strategy, FullySharded):
+            self.trainer.strategy.shard(self.backbone)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         batch = self.prepare_batch(self.task.augment(batch))
@@ -75,25 +87,45 @@ class RoutedModule(pl.LightningModule):
         task_loss = self.task.loss(output, batch)
         loss = task_loss + self.auxiliary_loss.in_training(routings)
         if not torch.isfinite(loss.detach()):
-            place = first_bad_place(self.backbone, batch)
+            place = first_bad_place(self.backbone, batch, not is_sharded(self.backbone))
             raise DivergedError(
                 f"the loss is {loss.item()} at step {self.global_step}: "
                 f"the first value that is not finite is in {place}"
             )
         with torch.no_grad():
-            seen = torch.stack([task_loss.double(), task_loss.new_ones(()).double()])
-            seen = sum_over_ranks(seen)
-            self.window_loss += seen
-            self.unread_loss += seen
+            self.step_loss += torch.stack([task_loss.double(), task_loss.new_ones(()).double()])
         self.adaptation.observe(routings)
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        self.window_load += self.adaptation.finish_step()
+        self.window_load += self.adaptation.finish_step(self._over_ranks)
         self.auxiliary_loss.finish_step()
-        # what follows from a batch, such as a running mean, each rank has of its share
-        average_over_ranks(self.backbone.buffers())
+
+    def _over_ranks(self, counts: Tensor) -> Tensor:
+        """Counts of the step over ranks; its losses, requests and means of buffers with them.
+
+        What follows from a batch, such as a running mean, each rank has of its share.
+        """
+        place = self.device if is_distributed() else None  # no copy to a GPU without need
+        request = torch.tensor(self.request(), dtype=torch.float64, device=place)
+        sum_and_average([counts, self.step_loss, request], self.backbone.buffers())
+        self.requested = request.tolist()
+        self.window_loss += self.step_loss
+        self.unread_loss += self.step_loss
+        self.step_loss.zero_()
+        return counts
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if gradient_clip_val and gradient_clip_algorithm != "value" and is_sharded(self):
+            experts.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def pop_training_stats(self) -> dict[str, float]:
         """Training statistics since the last call."""

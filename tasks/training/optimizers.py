@@ -113,18 +113,37 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> Optimizer:
     for group in [{"params": [*left.items()]}, *groups]:
         for is_matrix, decay in by_rank.items():
             params = [each for each in group["params"] if (each[1].dim() > 1) == is_matrix]
-            parts.append({"weight_decay": decay, **group, "params": params})
+            # a fused step takes parameters that are sharded over the same mesh of devices
+            meshes = dict.fromkeys(getattr(value, "device_mesh", None) for _, value in params)
+            for mesh in meshes:
+                own = [each for each in params if getattr(each[1], "device_mesh", None) == mesh]
+                parts.append({"weight_decay": decay, **group, "params": own})
     preset = _DEFAULTS[config.name](config.options) if config.name in _DEFAULTS else {}
+    if any(hasattr(value, "to_local") for _, value in trained_parameters(module)):
+        preset.pop("fused", None)  # not every fused step takes sharded parameters
     given = {**preset, **config.options}
     make: Callable[..., Optimizer] = OPTIMIZERS.get_part(config.name)
     try:
-        optimizer = make([part for part in parts if part["params"]], lr=config.lr, **given)
+        optimizer = make(parts, lr=config.lr, **given)
     except (ValueError, TypeError, RuntimeError) as error:
         options = "".join(f" optimizer.{name}={value}" for name, value in given.items())
         raise ConfigError(f"optimizer.name={config.name}{options}: {error}") from error
     # fused optimizers can unscale gradients in their step, but clipping needs unscaled ones before
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    optimizer.register_load_state_dict_post_hook(_give_axes)
     return optimizer
+
+
+#: Optimizer states with a value per element of a parameter.
+_MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+
+
+def _give_axes(optimizer: Optimizer) -> None:
+    """Give states of older checkpoints the axis of parameters that were of shape ``()``."""
+    for parameter, state in optimizer.state.items():
+        for name in state.keys() & set(_MOMENTS):
+            if isinstance(state[name], torch.Tensor) and not state[name].dim():
+                state[name] = state[name].view(parameter.shape)
 
 
 def learning_rate_factor(

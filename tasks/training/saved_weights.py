@@ -1,7 +1,6 @@
 """Weights kept from a training: those of the best validation, and those of every n-th step."""
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from .._task import Score
 from .callbacks import stepped
 from .divergence import DivergedError, bad_parameter
 from .module import RoutedModule
+from .strategies import remove, save_checkpoint
 
 #: Key of the options, for errors.
 CHECKPOINT = "trainer.checkpoint"
@@ -54,8 +54,8 @@ class SavedWeights(Callback):
         if stepped(trainer, batch_idx) and trainer.global_step % self.every == 0:
             self._write(trainer, module, f"step-{trainer.global_step}")
             kept = sorted(self.folder.glob("step-*.ckpt"), key=lambda path: int(path.stem[5:]))
-            for path in kept[: -self.keep] if self.keep else []:
-                path.unlink()
+            for path in kept[: -self.keep] if self.keep and trainer.is_global_zero else []:
+                remove(path)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, RoutedModule)
@@ -74,6 +74,4 @@ class SavedWeights(Callback):
     def _write(self, trainer: Trainer, module: LightningModule, name: str) -> None:
         if place := bad_parameter(module):
             raise DivergedError(f"after step {trainer.global_step} {place} is not finite")
-        part = self.folder / f"{name}.part"
-        trainer.save_checkpoint(part, weights_only=True)
-        os.replace(part, part.with_suffix(".ckpt"))
+        save_checkpoint(trainer, self.folder / f"{name}.ckpt", weights_only=True)

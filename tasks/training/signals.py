@@ -29,15 +29,24 @@ class Stop:
         """Restore the previous signal handlers."""
 
 
+#: Signals that ask to stop: of a person, of a system that shuts down, and of a cluster whose time
+#: limit is near. Windows has only the first two.
+STOP_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+]
+
+
 class Signals(Stop):
-    """SIGINT and SIGTERM to this process; a second signal ends it at once."""
+    """`STOP_SIGNALS` to this process; after any of them, SIGINT ends it at once."""
 
     def __init__(self) -> None:
         super().__init__()
         self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
-        for signum in {signal.SIGINT, signal.SIGTERM} - self._before.keys():
+        for signum in {*STOP_SIGNALS} - self._before.keys():
             self._before[signum] = signal.signal(signum, self._ask)
 
     def uninstall(self) -> None:
@@ -45,7 +54,8 @@ class Signals(Stop):
             signal.signal(*self._before.popitem())
 
     def _ask(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum is not None:
+        if self.signum is None:
+            self.signum = signum
+        elif signum == signal.SIGINT:  # clusters repeat the others, to each process of a job
             signal.signal(signum, signal.SIG_DFL)
             signal.raise_signal(signum)
-        self.signum = signum

@@ -1,7 +1,6 @@
 """``python -m routers``: catalogue, verdicts, exit codes."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -38,28 +37,24 @@ def test_catalogue_shows_every_router(capsys):
     assert "causal" in shown
 
 
-def test_check_that_passes(capsys):
-    assert main(["check", "uniform"]) == 0
-    shown = capsys.readouterr().out
-    assert "FAIL" not in shown
-    assert "not declared" in shown
-    assert f"uniform: {len(CHECKS)} of {len(CHECKS)} checks pass" in shown
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, on the path as with ``python -m``; one size of a router is enough."""
+    monkeypatch.setattr("routers.conformance.harness.SIZES", [(8, 4)])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for module in ("their_module", "nearest", "test_nearest"):
+        sys.modules.pop(module, None)
 
 
-def test_check_that_fails_from_the_current_folder(tmp_path):
-    (tmp_path / "their_module.py").write_text(BROKEN)
-    done = subprocess.run(
-        [sys.executable, "-m", "routers", "check", "their_module:Broken"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1, done.stderr
-    shown = " ".join(done.stdout.split())
-    assert "gradients FAIL why the task sends no gradient to w" in shown
-    assert "hint weigh the experts' outputs" in shown
-    assert "Traceback" not in done.stdout + done.stderr
+def test_check_that_fails_from_the_current_folder(folder, capsys):
+    (folder / "their_module.py").write_text(BROKEN)
+    assert main(["check", "their_module:Broken"]) == 1
+    shown, errors = capsys.readouterr()
+    assert "gradients FAIL why the task sends no gradient to w" in " ".join(shown.split())
+    assert "hint weigh the experts' outputs" in " ".join(shown.split())
+    assert "Traceback" not in shown + errors
 
 
 @pytest.mark.parametrize(
@@ -77,9 +72,13 @@ def test_unknown_name(name, message, capsys):
     assert not captured.out
 
 
+@pytest.mark.usefixtures("folder")
 def test_check_with_options(capsys):
     assert main(["check", "uniform", "k=3"]) == 0
-    assert "uniform k=3: " in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "FAIL" not in shown
+    assert "not declared" in shown
+    assert f"uniform k=3: {len(CHECKS)} of {len(CHECKS)} checks pass" in shown
     assert main(["check", "topk", "k=1"]) == 1  # a combination that no size takes
     assert "use weighting=probability" in " ".join(capsys.readouterr().out.split())
     for wrong, said in (("kk=1", "did you mean 'k'"), ("k", "expected key=value")):
@@ -87,23 +86,29 @@ def test_check_with_options(capsys):
         assert said in capsys.readouterr().err
 
 
-def test_three_lines_of_pytest(tmp_path):
+class Passed:
+    """A plugin of pytest: the number of tests that passed."""
+
+    number = 0
+
+    def pytest_runtest_logreport(self, report):
+        self.number += report.when == "call" and report.passed
+
+
+def test_three_lines_of_pytest(folder, monkeypatch):
     """The README's router in the README's test, as a third party runs it."""
     python = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (router,) = [block for block in python if "class Nearest" in block]
     (lines,) = [block for block in python if block.startswith("@routers.parametrize_with_checks")]
     assert len(lines.splitlines()) == 3
-    (tmp_path / "nearest.py").write_text(router)
+    (folder / "nearest.py").write_text(router)
     test = f"import routers\nfrom nearest import Nearest\n\n{lines}"
-    (tmp_path / "test_nearest.py").write_text(test)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert f"{len(CHECKS)} passed" in done.stdout, done.stdout + done.stderr
+    (folder / "test_nearest.py").write_text(test)
+    monkeypatch.setattr(routers.ROUTERS, "_parts", dict(routers.ROUTERS._parts))
+    passed = Passed()
+    plugins = ("-p", "no:cacheprovider", "-p", "no:faulthandler")
+    assert pytest.main(["-q", *plugins, str(folder)], plugins=[passed]) == 0
+    assert passed.number == len(CHECKS)
 
 
 def test_help(capsys):

@@ -1,8 +1,8 @@
-"""Servers, one of each for the tests of a file."""
+"""A server for the tests of a file, and sweeps without a report."""
 
 import pytest
 
-from .servers import postgres, postgres_programs, proxy
+from .servers import postgres, postgres_programs
 
 
 @pytest.fixture(scope="module")
@@ -16,14 +16,7 @@ def database():
         yield url
 
 
-@pytest.fixture(scope="module")
-def behind(tmp_path_factory):
-    """The URL of the database behind the proxy."""
-    return f"sqlite:///{tmp_path_factory.mktemp('behind') / 'study.db'}"
-
-
-@pytest.fixture(scope="module")
-def proxied(behind):
-    """The URL of a proxy."""
-    with proxy(behind) as url:
-        yield url
+@pytest.fixture
+def no_report(monkeypatch):
+    """Leave out tables and report, which take longer than a tiny sweep."""
+    monkeypatch.setattr("sweeps.stages.cli._write_results", lambda *_: None)

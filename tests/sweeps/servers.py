@@ -5,9 +5,7 @@ import pwd
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,26 +62,3 @@ def _someone() -> str | None:
     with suppress(KeyError):
         return pwd.getpwnam("postgres").pw_name
     return "nobody"
-
-
-@contextmanager
-def proxy(storage: str) -> Iterator[str]:
-    """The URL of ``python -m sweeps proxy`` in front of a database; gone afterwards."""
-    port = free_port()
-    command = [sys.executable, "-m", "sweeps", "proxy", f"storage={storage}", f"port={port}"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        try:
-            deadline = time.monotonic() + 120  # only so that a hang ends
-            while not _answers(port):
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            yield f"grpc://localhost:{port}"
-        finally:
-            process.terminate()
-
-
-def _answers(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("localhost", port), timeout=1):
-        return True
-    return False

@@ -2,16 +2,15 @@
 
 from unittest.mock import Mock
 
-import grpc
-import optuna
 import pytest
 from optuna.exceptions import StorageInternalError
 
 from routers import ConfigError
-from sweeps import compose, main, make_plan, open_storage
+from sweeps import compose, main, make_plan
 
 from .cases import TINY, states, sweep
 from .folders import ARMS, write_sweep
+from .servers import free_port
 
 
 @pytest.mark.parametrize(
@@ -24,6 +23,13 @@ from .folders import ARMS, write_sweep
         (["sampler=tpee"], "did you mean 'tpe'"),
         (["study=all"], "study=all"),
         (["checkpoints=bets"], "did you mean 'best'"),
+        (["engine=slrum"], "engine=slrum: unknown; did you mean 'slurm'"),
+        (
+            ["engine=slurm", "engine.partiton=x"],
+            "engine.partiton: unknown; did you mean 'partition'",
+        ),
+        (["engine=slurm", "engine.pack=many"], "engine.pack=many: expected int"),
+        (["engine={}"], "expected a name, one of local, ray, slurm"),
         (["pruner.name=hyper"], "pruner.name=hyper"),
         (["confirm.first_seed=0"], "Confirmed seeds are fresh"),
         (["objectives=[]"], "objectives"),
@@ -107,7 +113,7 @@ def test_folders(tmp_path, capsys):
 
 
 def test_a_study_of_another_sweep(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sweeps.workers.pool.Pool.run_all", lambda *_: None)
+    monkeypatch.setattr("sweeps.driver.driver.Driver.run_all", lambda *_: None)
     storage = f"storage=sqlite:///{tmp_path / 'shared.db'}"
     sweep(tmp_path / "one", storage)
     capsys.readouterr()
@@ -157,7 +163,7 @@ def _printed(capsys):
 
 
 def test_a_sweep_without_a_format_continues(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sweeps.workers.pool.Pool.run_all", lambda *_: None)
+    monkeypatch.setattr("sweeps.driver.driver.Driver.run_all", lambda *_: None)
     sweep(tmp_path)
     path = tmp_path / "sweep.yaml"
     text = path.read_text()
@@ -172,7 +178,7 @@ def test_a_sweep_without_a_format_continues(tmp_path, capsys, monkeypatch):
 
 def test_other_data(tmp_path, capsys, monkeypatch):
     """The same command with another data file: scores are not comparable."""
-    monkeypatch.setattr("sweeps.workers.pool.Pool.run_all", lambda *_: None)
+    monkeypatch.setattr("sweeps.driver.driver.Driver.run_all", lambda *_: None)
     sweep(tmp_path)
     path = tmp_path / "sweep.yaml"
     (digest,) = {line.split()[1] for line in path.read_text().splitlines() if " sha256:" in line}
@@ -182,10 +188,9 @@ def test_other_data(tmp_path, capsys, monkeypatch):
     assert f'data > sha256: was "another", is "{digest}"' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("error", [StorageInternalError("gone"), grpc.RpcError("gone")])
-def test_a_storage_that_is_lost_on_the_way(tmp_path, capsys, monkeypatch, error):
-    run_all = Mock(side_effect=error)
-    monkeypatch.setattr("sweeps.workers.pool.Pool.run_all", run_all)
+def test_a_storage_that_is_lost_on_the_way(tmp_path, capsys, monkeypatch):
+    run_all = Mock(side_effect=StorageInternalError("gone"))
+    monkeypatch.setattr("sweeps.driver.driver.Driver.run_all", run_all)
     assert sweep(tmp_path) == 1
     assert run_all.called
     error = capsys.readouterr().err
@@ -195,54 +200,53 @@ def test_a_storage_that_is_lost_on_the_way(tmp_path, capsys, monkeypatch, error)
 
 
 def test_a_study_that_is_gone(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sweeps.workers.pool.Pool.run_all", lambda *_: None)
+    monkeypatch.setattr("sweeps.driver.driver.Driver.run_all", lambda *_: None)
     sweep(tmp_path)
     (tmp_path / "trials" / "topk" / "0000" / "seed-0").mkdir(parents=True)
     for path in tmp_path.glob("study.db*"):
         path.unlink()
     capsys.readouterr()
     assert sweep(tmp_path) == 2
-    with open_storage(None, tmp_path) as storage:
-        optuna.create_study(study_name="sweep/lock", storage=storage)  # has no trials of a sweep
-    assert sweep(tmp_path) == 2
-    assert capsys.readouterr().err.count("no study of them") == 2
 
 
-def test_a_study_that_was_recreated(tmp_path, capsys, monkeypatch):
-    """Its trials have the numbers of the old ones, and would adopt their results."""
-    monkeypatch.setattr("sweeps.workers.pool.Pool.run_all", lambda *_: None)
-    one, other = tmp_path / "one", tmp_path / "other"
-    storage = f"storage=sqlite:///{tmp_path / 'shared.db'}"
-    for _ in range(2):  # without runs it is no error
-        for path in tmp_path.glob("shared.db*"):
-            path.unlink()
-        assert sweep(one, storage) == 1
-    capsys.readouterr()
-    (one / "trials" / "topk" / "0000" / "seed-0").mkdir(parents=True)
-    assert sweep(one, storage) == 1  # it is the same
-    for path in tmp_path.glob("shared.db*"):
-        path.unlink()
-    assert sweep(other, storage) == 1  # another machine is first
-    capsys.readouterr()
-    assert sweep(one, storage) == 2
-    error = capsys.readouterr().err
-    assert "another study than the storage's 'sweep/topk'" in error
-    assert "choose another out" in error
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["engine=slurm", "engine.pack=0"], "engine.pack=0 is invalid: expected an integer >= 1"),
+        (["engine=slurm", "engine.time=2"], "engine.time=2 is invalid: expected an integer >= 3"),
+        (["engine=slurm"], "pip install 'switchyard-moe[slurm]'"),
+        (["engine=ray"], "pip install 'switchyard-moe[ray]'"),
+    ],
+)
+def test_engines_that_cannot_run(tmp_path, capsys, monkeypatch, arguments, words):
+    for engine in ("slurm", "ray"):
+        monkeypatch.setattr(f"sweeps.engines.{engine}.find_spec", lambda name: None)
+    assert sweep(tmp_path, *arguments) == 2
+    assert words in capsys.readouterr().err
 
 
-def test_all_trials_failing(tmp_path, capsys):
+def test_no_slurm_and_no_ray_head(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    pytest.importorskip("submitit", reason="pip install 'switchyard-moe[slurm]'")
+    assert sweep(tmp_path, "engine=slurm") == 2
+    assert "the command sbatch was not found; run on a login node" in capsys.readouterr().err
+    pytest.importorskip("ray", reason="pip install 'switchyard-moe[ray]'")
+    assert sweep(tmp_path, "engine=ray", f"engine.address=127.0.0.1:{free_port()}") == 2
+    assert "start one with RAY_AUTH_MODE=token ray start --head" in capsys.readouterr().err
+
+
+def test_all_trials_failing(tmp_path, capsys, monkeypatch):
     out = tmp_path / "x"
-    code = sweep(
-        out, "arms={wild: [router=topk, optimizer.lr=1e30], topk: [router=topk]}", "space={}"
-    )
-    assert code == 1
+    arms = "arms={wild: [router=topk, optimizer.lr=1e30], topk: [router=topk]}"
+    more = (arms, "controls=[]", "space={}", "confirm.seeds=1")
+    assert sweep(out, *more) == 1
     error = capsys.readouterr().err
     assert "error: wild: no trial completed; the last one: " in error
     assert {state.name for state in states(out, "wild")} == {"FAIL"}
     assert {state.name for state in states(out, "topk")} == {"COMPLETE"}
-    assert (out / "confirmed" / "topk" / "seed-1001" / "result.json").exists()
-    assert sweep(out, "arms={wild: [router=topk, optimizer.lr=1e30], topk: [router=topk]}",
-                 "space={}") == 1  # fmt: skip
+    assert (out / "confirmed" / "topk" / "seed-1000" / "result.json").exists()
+    monkeypatch.setattr("sweeps.stages.cli._write_results", lambda *_: None)
+    assert sweep(out, *more) == 1
 
 
 def test_help_and_list(capsys):

@@ -28,6 +28,8 @@ SWEEP = (
     "controls=[]",
     "confirm.seeds=1",
     "pruner={name: halving, first: 1, factor: 2}",
+    "sampler=grid",
+    "space={optimizer.lr: [2e-3, 1e-9], router.k: null, router.weighting: null}",
 )
 
 
@@ -44,27 +46,21 @@ def test_a_batch_that_cannot_be_divided_is_refused_before_work():
         make_plan(compose([*TINY, *SWEEP, f"run=[{','.join(RUN)},trainer.devices=3]"]))
 
 
-def test_killed_pruned_and_stopped(tmp_path, monkeypatch, capsys):
+@pytest.mark.usefixtures("no_report")
+def test_killed_pruned_and_stopped(tmp_path, capsys):
     out = tmp_path / "x"
-    asked = []
-
-    def only_the_first(stage, trial, epoch, values):
-        asked.append((trial.number, epoch, sorted(values)))
-        return trial.number == 0
 
     def disturb():
         first = out / "trials" / "topk" / "0000" / "seed-0"
         until((first / "checkpoints" / "last.ckpt").exists)
         os.kill(ranks_of(first)[1], signal.SIGKILL)
-        until(lambda: ranks_of(out / "confirmed" / "topk" / "seed-1000"))
+        until((out / "confirmed" / "topk" / "seed-1000" / "checkpoints" / "last.ckpt").exists)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("sweeps.stages.search.SearchStage.should_continue", only_the_first)
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(disturb)
         assert sweep(out, *SWEEP) == 128 + signal.SIGTERM
         done.result(timeout=60)
-    assert asked == [(0, 1, ["score.value"]), (1, 1, ["score.value"])]
     assert states(out, "topk") == [TrialState.COMPLETE, TrialState.PRUNED]
     assert trials_of(out, "topk")[0].user_attrs["deaths"] == 1
     assert "device 1: killed by SIGKILL; out of memory, perhaps; requeued" in (
@@ -74,8 +70,4 @@ def test_killed_pruned_and_stopped(tmp_path, monkeypatch, capsys):
     assert (run / "command.txt").read_text().endswith(f"python -m tasks resume={run}\n")
     assert (out / "confirmed" / "topk" / "seed-1000" / "checkpoints" / "last.ckpt").exists()
     assert confirmed(out) == {"topk": []}
-    assert not ranks_of(out)
-
-    assert sweep(out, *SWEEP) == 0
-    assert confirmed(out) == {"topk": [1000]}
     assert not ranks_of(out)

@@ -7,7 +7,8 @@ import pytest
 from optuna.trial import TrialState
 
 from sweeps import StoppedSweepError
-from sweeps.workers.pool import Pool
+from sweeps.driver.driver import Driver
+from sweeps.engines.local import Local
 
 from ..tasks.cases import result_of, untimed
 from .cases import ARMS, RUN, confirmed, drawn, intact, states, sweep, trials_of
@@ -29,6 +30,7 @@ def test_what_lies_on_disk(whole):
     runs = {path.relative_to(whole / "trials").as_posix() for path in whole.glob("trials/*/*/*/")}
     expected = {f"{arm}/{number:04d}/seed-0" for arm in ARMS for number in range(2)}
     assert {run for run in runs if run.endswith("seed-0")} == expected
+    assert trials_of(whole, ARMS[0])[0].user_attrs["handle"][:2] == ["local", False]
     assert intact(whole)
 
 
@@ -65,7 +67,7 @@ def test_search_sees_validation_only(whole):
 
 
 def test_again_is_nothing_to_do(whole, capsys, monkeypatch):
-    monkeypatch.setattr(Pool, "_start", lambda *_: pytest.fail("a trial started"))
+    monkeypatch.setattr(Driver, "_start", lambda *_: pytest.fail("a trial started"))
     before = drawn(whole, "topk")
     assert sweep(whole) == 0
     shown = capsys.readouterr().out
@@ -74,6 +76,23 @@ def test_again_is_nothing_to_do(whole, capsys, monkeypatch):
     assert drawn(whole, "topk") == before
 
 
+@pytest.mark.usefixtures("no_report")
+def test_a_study_that_is_lost_is_made_again(whole, tmp_path, capsys, monkeypatch):
+    """From the results; a power failure may destroy it."""
+    monkeypatch.setattr(Local, "start", lambda *_: pytest.fail("a trial started"))
+    out = tmp_path / "copy"
+    shutil.copytree(whole, out)
+    study = out / "study.db"
+    study.write_bytes(study.read_bytes()[:-4096])
+    assert sweep(out) == 2
+    assert f"storage={study}: is damaged (" in capsys.readouterr().err
+    study.unlink()
+    assert sweep(out) == 0
+    for name in (*ARMS, "confirmed"):
+        assert drawn(out, name) == drawn(whole, name)
+
+
+@pytest.mark.usefixtures("no_report")
 def test_a_finished_sweep_says_what_it_removes(whole, tmp_path, capsys):
     out = tmp_path / "copy"
     shutil.copytree(whole, out)
@@ -100,49 +119,41 @@ def test_another_sweep_is_refused(whole, capsys, change, shown):
     assert shown in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_sweep_stopped_at_every_trial_has_the_same_results(whole, tmp_path, monkeypatch):
     """One worker suggests the same trials, however often it is stopped."""
-    out, arms = tmp_path / "stopped", (ARMS[0], ARMS[-1])
-    start = Pool._start
+    out, arm = tmp_path / "stopped", ARMS[0]
+    start = Driver._start
 
-    def once(pool, stage, trial):
-        start(pool, stage, trial)
+    def once(driver, stage, trial):
+        start(driver, stage, trial)
         if not trial.user_attrs.get("stopped"):
             trial.set_user_attr("stopped", True)
-            pool.signum = 15
+            driver.signum = 15
 
-    monkeypatch.setattr(Pool, "_start", once)
-    fewer = (f"arms=[{arms[0]}]", "confirm.seeds=1", "checkpoints=none")
-    assert [sweep(out, *fewer) for _ in range(7)] == [143] * 6 + [0]
-    for arm in arms:
-        assert drawn(out, arm) == drawn(whole, arm)
+    monkeypatch.setattr(Driver, "_start", once)
+    fewer = (f"arms=[{arm}]", "controls=[]", "confirm.seeds=1", "checkpoints=none")
+    assert [sweep(out, *fewer) for _ in range(4)] == [143] * 3 + [0]
+    assert drawn(out, arm) == drawn(whole, arm)
     one, other = (
         {
             path.relative_to(x): untimed(result_of(path.parent))
-            for arm in arms
             for path in x.glob(f"*/{arm}/**/result.json")
         }
         for x in (whole, out)
     )
-    assert len(other) == 6
+    assert len(other) == 3
     assert other.items() <= one.items()
     assert list(whole.glob("**/last.ckpt"))
     assert not list(out.glob("**/last.ckpt"))
 
 
-def test_two_workers_and_a_second_sweep_share(whole, tmp_path):
-    out = tmp_path / "two"
-    assert sweep(out, "workers=2", f"arms=[{ARMS[0]}]", "confirm.seeds=1") == 0
-    for arm in (ARMS[0], ARMS[-1]):
-        assert states(out, arm) == [TrialState.COMPLETE] * 2
-        assert drawn(out, arm)[0] == drawn(whole, arm)[0]
-
-
-def test_several_objectives_and_a_joint_study(tmp_path):
+def test_two_workers_several_objectives_and_a_joint_study(tmp_path):
     out = tmp_path / "joint"
     code = sweep(
         out,
         "study=joint",
+        "workers=2",
         "controls=[]",
         "objectives=[score.value,{metric: load.max_violation, direction: minimize}]",
         "constraints=['compute.flops_per_item >= 1']",
@@ -161,6 +172,6 @@ def test_stopped_says_so(tmp_path, monkeypatch, capsys):
     def stop(*_):
         raise StoppedSweepError(2)
 
-    monkeypatch.setattr(Pool, "run_all", stop)
+    monkeypatch.setattr(Driver, "run_all", stop)
     assert sweep(tmp_path / "x") == 130
     assert "run the same command again to continue" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -261,13 +262,21 @@ def test_out_that_holds_a_finished_run(refused, finished):
     assert (finished / "result.json").read_bytes() == before
 
 
-@pytest.fixture
-def stopped(tmp_path):
-    """The folder of a run that was stopped after two steps."""
-    out = tmp_path / "stopped"
+@pytest.fixture(scope="module")
+def stopped_once(tmp_path_factory):
+    """The folder of a run that was stopped after two steps, and a copy of it."""
+    out = tmp_path_factory.mktemp("stopped") / "stopped"
     with signal_at(1):
         assert main([*TINY, NARROW, f"out={out}"]) == 130
-    return out
+    return out, shutil.copytree(out, out.with_name("copy"))
+
+
+@pytest.fixture
+def stopped(stopped_once):
+    """The folder of a run that was stopped after two steps, as it was left."""
+    out, copy = stopped_once
+    shutil.rmtree(out)
+    return shutil.copytree(copy, out)
 
 
 def test_out_that_holds_an_unfinished_run(refused, stopped):

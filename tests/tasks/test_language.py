@@ -10,6 +10,7 @@ from tasks import build_backbone, build_task, compose, routed_layers
 from tasks.bases.language import Language
 from tasks.readers import Splits
 
+from ..router_samples import layout, one_of_each
 from .cases import TINY, result_of, train
 
 SMALL = (*TINY, "task=topics")
@@ -63,8 +64,12 @@ def largest_leak(task, backbone):
     return worst
 
 
-@pytest.mark.parametrize("router", ROUTERS)
-@pytest.mark.parametrize("capacity", ["null", "0.5"])
+#: All with dropped items, which read all that is read without them; few without.
+CAPACITIES = [("0.5", router) for router in ROUTERS]
+CAPACITIES += [("null", router) for router in one_of_each(layout, ROUTERS.__contains__)]
+
+
+@pytest.mark.parametrize(("capacity", "router"), CAPACITIES)
 def test_later_bytes_change_no_earlier_logit(router, capacity):
     task, backbone = network(f"router={router}", f"moe.capacity={capacity}")
     assert largest_leak(task, backbone) < 1e-9

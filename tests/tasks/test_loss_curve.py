@@ -6,8 +6,9 @@ from experts import mix, mix_reference
 
 from .cases import rows_of, train
 
-STEPS = 15
+STEPS = 8
 SMALL = [f"trainer.max_steps={STEPS}", "trainer.log_every_n_steps=1", "trainer.batch_size=4"]
+SMALL += ["task.model.depth=1", "trainer.limit_val_batches=1"]
 
 
 def losses(out):

@@ -94,12 +94,13 @@ def test_features_count_bytes(data):
 @pytest.mark.parametrize(
     "router",
     one_of_each(
-        lambda name: (traits(name).needs_ids, traits(name).expects_load),
+        lambda name: traits(name).needs_ids,
         lambda name: not traits(name).needs_task,
     ),
 )
 def test_trains(tmp_path, router):
-    result = train(tmp_path / "run", *SMALL, f"router={router}", "trainer.max_steps=2")
+    brief = ("trainer.max_steps=2", "trainer.batch_size=512")  # few batches to evaluate
+    result = train(tmp_path / "run", *SMALL, f"router={router}", *brief)
     assert {"accuracy/category", "accuracy/bidirectional", "accuracy/width"} <= result[
         "scores"
     ].keys()

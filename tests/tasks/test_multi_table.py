@@ -215,14 +215,16 @@ def test_trains(tmp_path, file, sharing):
     )
 
 
-@pytest.mark.parametrize(
-    "router",
-    one_of_each(
-        lambda name: (traits(name).needs_ids, traits(name).causal, "complete" in layout(name)),
-        lambda name: is_sum(name) and not traits(name).needs_task,
-    ),
+KINDS = one_of_each(
+    lambda name: (traits(name).needs_ids, traits(name).causal, "is_dense" in layout(name)),
+    lambda name: is_sum(name) and not traits(name).needs_task,
 )
-@pytest.mark.parametrize("sharing", ["mmoe", "views"])
+
+
+@pytest.mark.parametrize(
+    ("router", "sharing"),
+    [(router, ("mmoe", "views")[number % 2]) for number, router in enumerate(KINDS)],
+)
 def test_routers(tmp_path, file, router, sharing):
     """Also one that reads ids, one that looks at the batch, and one that takes every expert."""
     more = (*own(sharing), "task.depth=1", f"task.sharing={sharing}", f"router={router}")

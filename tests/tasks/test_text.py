@@ -20,6 +20,7 @@ from tasks.text.bytes import pad
 from tasks.text.ngrams import character_grams
 from tasks.text_classification import TextClassification
 
+from ..router_samples import layout, one_of_each, traits
 from .cases import TINY, result_of, train_any
 
 GROUPS = ("here", "there", "yonder")
@@ -89,8 +90,18 @@ def plain(backbone, batch):
     return output, [routing.load for routing in routings]
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("router", routers.available())
+LAYOUTS = one_of_each(layout)
+
+#: Each router with one of the backbones in turn, one of each layout with all of them.
+PADDED = [
+    (model, router)
+    for number, router in enumerate(routers.available())
+    for place, model in enumerate(MODELS)
+    if router in LAYOUTS or place == number % len(MODELS)
+]
+
+
+@pytest.mark.parametrize(("model", "router"), PADDED)
 def test_padding_reaches_nothing(folder, router, model):
     """Longer padding, and garbage in it, at the network itself and through ``collate``."""
     given = (f"task.model={model}", *routed(router), "expert.hidden=16")
@@ -136,8 +147,11 @@ def test_a_batch_is_as_long_as_its_longest_text(folder):
     assert bytes(few["x"][0][: few["length"][0]]) == task.texts.train.texts[0][:40]
 
 
-#: Each router with one of the backbones, in turn.
-PAIRS = [(MODELS[i % len(MODELS)], router) for i, router in enumerate(routers.available())]
+#: One of each layout, without and with the task of a sample, with one of the backbones in turn.
+PAIRS = [
+    (MODELS[i % len(MODELS)], router)
+    for i, router in enumerate(one_of_each(lambda name: (layout(name), traits(name).needs_task)))
+]
 
 
 @pytest.mark.parametrize(("model", "router"), PAIRS)

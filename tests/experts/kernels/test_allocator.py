@@ -3,10 +3,9 @@
 import subprocess
 import sys
 
-import experts
-
 WATCHED = """
 import ctypes, sys
+real, platform = ctypes.CDLL, sys.platform
 asked = []
 answers = {-1: 1, -4: 1}
 
@@ -35,22 +34,14 @@ assert experts.tune_allocator() is False
 sys.platform = "darwin"
 ctypes.CDLL = None  # not even looked at
 assert experts.tune_allocator() is False
+
+ctypes.CDLL, sys.platform = real, platform  # for real, and for good
+print(experts.tune_allocator())
 """
 
 
-def run(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-
-
 def test_no_import_calls_it_and_a_user_can():
-    done = run(WATCHED)
-    assert done.returncode == 0, done.stderr
-
-
-def test_for_real():
     """In a separate process, since the setting is permanent."""
-    code = "import experts; print(experts.tune_allocator())"
-    done = run(code)
+    done = subprocess.run([sys.executable, "-c", WATCHED], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in {"True", "False"}
-    assert callable(experts.tune_allocator)

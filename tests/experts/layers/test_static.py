@@ -18,20 +18,21 @@ DOCS = Path(__file__).parents[3] / "docs" / "engine.md"
 NAMES = routers.available()
 STATIC = [name for name in NAMES if not routers.ROUTERS[name].not_static]
 KINDS = one_of_each(layout, STATIC.__contains__)
+#: Layouts that the layer executes in ways that they own.
+FORMS = {"fan_in", "is_dense", "Slots", "Merge"}
 
 
 class Layers(torch.nn.Module):
     """Layers of several routers with each of several banks, and experts shared by all items."""
 
-    def __init__(self, names, *banks):
+    def __init__(self, names, *banks, shared=True):
         super().__init__()
-        self.layers = torch.nn.ModuleDict(
-            {
-                f"{router} {bank}": MoE(router_of(router), bank_of(bank), shared=bank_of(bank, 2))
-                for router in names
-                for bank in banks
-            }
-        )
+        self.layers = torch.nn.ModuleDict()
+        for router in names:
+            for bank in banks:
+                both = bank_of(bank, 2) if shared else None
+                layer = MoE(router_of(router), bank_of(bank), shared=both)
+                self.layers[f"{router} {bank}"] = layer
         self.eval()
 
     def forward(self, x, mask, ids, task):
@@ -63,8 +64,9 @@ def _compiler():
 
 
 @pytest.mark.usefixtures("_compiler")
-def test_one_router_of_each_kind_is_compiled_as_one_graph():
-    model = Layers(KINDS, "mlp")
+def test_one_router_of_each_form_of_execution_is_compiled_as_one_graph():
+    forms = one_of_each(lambda name: layout(name) & FORMS, STATIC.__contains__)
+    model = Layers(forms, "mlp")
     compiled = torch.compile(static_copy(model), backend="eager", fullgraph=True)
     for _ in range(2):
         same_as_the_engine(compiled, model, 3)
@@ -78,7 +80,7 @@ def test_one_router_of_each_kind_is_exported_for_any_number_of_groups():
 
 
 def test_every_other_router_is_exported():
-    model = Layers([name for name in STATIC if name not in KINDS], "mlp")
+    model = Layers([name for name in STATIC if name not in KINDS], "mlp", shared=False)
     same_as_the_engine(torch.export.export(static_copy(model), batch(3)).module(), model, 3)
 
 

@@ -14,7 +14,7 @@ from routers import CheckError, ConfigError, Router, Routing, Traits, check_rout
 from routers.conformance.checks.scores import MAX_CALLS
 from routers.conformance.harness import RouterUnderTest
 from routers.conformance.results import check_name
-from routers.conformance.suite import CHECKS, run_checks
+from routers.conformance.suite import CHECKS, results_of, run_checks
 
 from .faulty_routers._all import PLANTS
 
@@ -480,6 +480,7 @@ CAUGHT = [
 ]
 
 
+@pytest.mark.usefixtures("one_size")
 def test_sound_router_passes():
     check_router(Sound)
 
@@ -512,6 +513,7 @@ def test_broken_router_that_raises_is_caught(broken, check, error):
         check(RouterUnderTest(broken, 8, 4))
 
 
+@pytest.mark.usefixtures("one_size")
 def test_report_lists_everything_with_reason_and_cure():
     with pytest.raises(CheckError) as caught:
         check_router(RenormalizedTopOneByDivision)
@@ -523,7 +525,8 @@ def test_report_lists_everything_with_reason_and_cure():
 
 
 def test_whatever_a_router_raises_becomes_a_verdict():
-    verdicts = {v.check: v for v in run_checks(NeedsAnItem)}
+    some = [checks.check_empty_and_single, checks.check_causal]
+    verdicts = {v.check: v for v in results_of(some, NeedsAnItem, {})}
     assert "amax" in verdicts["empty_and_single"].failure.why
     assert verdicts["causal"].failure is None
 
@@ -531,7 +534,8 @@ def test_whatever_a_router_raises_becomes_a_verdict():
 def test_options_reach_the_router():
     with pytest.raises(CheckError, match=r"router.k=1"):
         check_router("topk", k=1)
-    check_router("topk", k=1, weighting="probability", jitter=0.1)
+    options = {"k": 1, "weighting": "probability"}
+    assert not any(v.failure for v in results_of([checks.check_layout_fields], "topk", options))
 
 
 def test_router_that_refuses_every_size_is_reported():
@@ -539,6 +543,7 @@ def test_router_that_refuses_every_size_is_reported():
         check_router("topk", k=99)
 
 
+@pytest.mark.usefixtures("one_size")
 def test_unpromised_traits_are_not_tested():
     notes = {v.check: v.note for v in run_checks("expert_choice")}
     assert {check for check, note in notes.items() if note == "not declared"} == {
@@ -548,12 +553,6 @@ def test_unpromised_traits_are_not_tested():
         "weights_sum_as_declared",
         "expected_load",
     }
-
-
-def test_the_kit_leaves_the_global_generator_alone():
-    before = torch.get_rng_state()
-    check_router("noisy_topk")
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_decorator_names_every_pair():

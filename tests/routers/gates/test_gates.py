@@ -52,3 +52,19 @@ def test_gate_options_are_checked():
 def test_options_without_a_name_belong_to_the_linear_gate():
     router = routers.build("topk", 4, 4, gate={"scale": 0.0})
     assert not router.gate.weight.any()
+
+
+def test_every_parameter_has_an_axis():
+    """FSDP2 shards parameters along their first axis."""
+    parts = [build_gate(name, 8, 4) for name in routers.GATES]
+    parts += [routers.build(name, 8, 8) for name in routers.available()]
+    assert not [part for part in parts for p in part.parameters() if not p.dim()]
+
+
+def test_a_temperature_without_an_axis_is_loaded():
+    """Of checkpoints from before it had one."""
+    router = routers.build("soft_moe", 4, 2)
+    state = router.state_dict()
+    state["gate.log_temperature"] = torch.tensor(0.5)
+    router.load_state_dict(state)
+    assert router.gate.log_temperature.tolist() == [0.5]

@@ -29,6 +29,7 @@ from sweeps.report.figures.style import ARM_COLORS, DARK, LIGHT, ArmStyle, arm_s
 from sweeps.report.figures.text import overlap, place_labels
 from sweeps.report.logs import Curve, curve, read_log, read_tables
 from sweeps.report.sections import make_sections
+from sweeps.report.sections.section import Section
 from sweeps.report.studies import read_studies
 from sweeps.results.leaderboard import write_leaderboard
 
@@ -78,6 +79,18 @@ def no_pdf(monkeypatch):
     monkeypatch.setattr(rendering, "as_pdf", lambda sheet, title: b"")
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Empty figures, for tests of what is around them."""
+
+    def render(figure, width=None):
+        return Drawing(
+            figure, ["<svg aria-hidden='true'></svg>"] * len(figure.panels), "<svg/>", b""
+        )
+
+    monkeypatch.setattr(rendering, "render", render)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_sweep(tmp_path_factory.mktemp("sweeps") / "small")
@@ -93,9 +106,17 @@ def report(folder: Path) -> Page:
     return Page(write_report(folder).read_text())
 
 
-def drawn(folder: Path, name: str, width: float | None = None) -> Drawing:
+@pytest.fixture(scope="module")
+def sections(folder):
+    return make_sections(collect(read_sweep(folder)))
+
+
+def drawn(folder: Path, name: str) -> Drawing:
     """One figure of the report, without the others, which take seconds."""
-    sections = make_sections(collect(read_sweep(folder)))
+    return drawn_of(make_sections(collect(read_sweep(folder))), name)
+
+
+def drawn_of(sections: list[Section], name: str, width: float | None = None) -> Drawing:
     (figure,) = (each for section in sections for each in section.figures if each.name == name)
     return rendering.render(figure, width)
 
@@ -269,9 +290,9 @@ def test_the_load_of_many_layers_is_a_heat_map(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["scores", "pareto", "learning", "load", "specialization"])
-def test_a_figure_of_a_width(folder, page, name):
+def test_a_figure_of_a_width(folder, page, sections, name):
     points = 486 if name == "load" else 234
-    drawing = drawn(folder, name, float(points))
+    drawing = drawn_of(sections, name, float(points))
     assert ET.fromstring(drawing.svg).get("width") == f"{points}pt"
     for text in texts_of(drawing.svg):
         size = float(re.search(r"font-size:([\d.]+)px", text.get("style"))[1])
@@ -302,7 +323,9 @@ def test_figures_ignore_the_settings_of_the_user():
         assert rendering.render(figure).svg == before
 
 
-def test_written_twice_it_is_the_same(folder, page):
+def test_written_twice_it_is_the_same(tmp_path):
+    folder = write_sweep(tmp_path / "s", ARMS[:1])
+    write_report(folder)
     paths = [folder / "report.html", *(folder / "figures").glob("*.svg")]
     before = [path.read_bytes() for path in paths]
     write_report(folder)
@@ -326,11 +349,17 @@ def test_a_label_of_several_lines_stays_at_its_place(tmp_path):
     assert all(float(part.get("x")) > 0 and float(part.get("y")) > 0 for part in named)
 
 
-@pytest.mark.parametrize(("arms", "experts"), [(2, 32), (ARM_COLORS + 1, 2)])
-def test_any_number_of_arms_and_experts(tmp_path, arms, experts):
-    long = "a name without any end, " * 4
+def test_any_number_of_arms_and_experts(tmp_path):
+    """More arms than colors, one of them with many experts."""
+    long, arms = "a name without any end, " * 4, ARM_COLORS + 1
     made = [
-        FakeArm(f"{long}{i}", (0.9 + i / 200, 0.91, 0.9), i / 10, 1e6 * (1 + i), experts=experts)
+        FakeArm(
+            f"{long}{i}",
+            (0.9 + i / 200, 0.91, 0.9),
+            i / 10,
+            1e6 * (1 + i),
+            experts=2 if i else 32,
+        )
         for i in range(arms)
     ]
     page = report(write_sweep(tmp_path / "many", made, trials=0))
@@ -460,6 +489,7 @@ def add_trial(url):
     study.add_trial(optuna.trial.create_trial(value=1.0, user_attrs={"arm": "topk"}))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_links_are_not_followed(tmp_path):
     """A folder that was sent writes only to itself."""
     folder, mine = write_sweep(tmp_path / "s", ARMS[:2], trials=0), tmp_path / "mine"
@@ -477,9 +507,11 @@ def test_links_are_not_followed(tmp_path):
         write_report(folder)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_several_sweeps_become_one(tmp_path):
-    one = write_sweep(tmp_path / "one", ARMS[:2])
-    two = write_sweep(tmp_path / "two", [FakeArm("hash"), FakeArm("topk", (0.9, 0.9, 0.91))])
+    one = write_sweep(tmp_path / "one", ARMS[:1], trials=0)
+    arms = [FakeArm("hash"), FakeArm("topk", (0.9, 0.9, 0.91))]
+    two = write_sweep(tmp_path / "two", arms, trials=0)
     page = Page(write_report([one, two], tmp_path / "both").read_text())
     assert all(label in page.shown() for label in ("topk (one)", "topk (two)", "hash"))
     assert not (one / "report.html").exists()
@@ -491,7 +523,7 @@ def test_no_sweep(tmp_path):
 
 
 def test_the_study_tells_parameters_and_their_importance(tmp_path):
-    folder = write_sweep(tmp_path / "studied", ARMS[:2], trials=12)
+    folder = write_sweep(tmp_path / "studied", ARMS[:1], trials=12)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         study_name="studied/topk",

@@ -1,7 +1,6 @@
 """Confirmed trials: every arm's best one, and the rest of the Pareto front."""
 
 import json
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +11,6 @@ from routers import ConfigError
 from sweeps import Objective
 from sweeps.config.arms import Arm
 from sweeps.stages.confirmation import Candidate, ConfirmStage, select_candidates
-from sweeps.workers.artifacts import CONFIRMED_FILES, download_missing, encode, upload_missing
 
 OBJECTIVES = [Objective("score.value", "maximize"), Objective("load.cv", "minimize")]
 A, B = (Arm(name, name, (), False, None, 0) for name in "ab")
@@ -65,11 +63,9 @@ def confirmation(folder, storage):
     """A stage that confirms one candidate with seeds 1000 and 1001."""
     confirm = SimpleNamespace(first_seed=1000, seeds=2)
     config = SimpleNamespace(run=[], retries=0, confirm=confirm)
-    plan = SimpleNamespace(
-        name="s", folder=folder, config=config, objectives=OBJECTIVES[:1], uploads=True
-    )
+    plan = SimpleNamespace(name="s", folder=folder, config=config, objectives=OBJECTIVES[:1])
     best = SimpleNamespace(number=0, values=[0.9], params={})
-    return ConfirmStage(plan, storage, nullcontext, [Candidate("a", "a", A, best, [], True)])
+    return ConfirmStage(plan, storage, [Candidate("a", "a", A, best, [], True)])
 
 
 def test_an_arm_file_has_a_format(tmp_path):
@@ -87,24 +83,12 @@ def test_an_arm_file_has_a_format(tmp_path):
         {},
     ],
 )
-def test_runs_of_other_sweeps_are_not_written(tmp_path, attrs):
+def test_runs_of_other_sweeps_are_refused(tmp_path, attrs):
     """Write access to the storage gives no access to the folders of this machine."""
-    storage, out = InMemoryStorage(), tmp_path / "sweeps" / "out"
-    (out / "confirmed" / "a" / "seed-x").mkdir(parents=True)
-    mine = tmp_path / "elsewhere" / "project"
-    mine.mkdir(parents=True)
-    (mine / "notes").write_text("precious")
-    sent = tmp_path / "sent"
-    sent.mkdir()
-    (sent / "result.json").write_text("{}")
-    stage = confirmation(out, storage)
+    storage = InMemoryStorage()
+    confirmation(tmp_path, storage)
     study = storage.get_study_id_from_name("s/confirmed")
     state = {"state": TrialState.COMPLETE, "value": 0.0}
-    attrs = {**attrs, **encode([sent], CONFIRMED_FILES)}
     storage.create_new_trial(study, create_trial(**state, user_attrs=attrs))
-    before = sorted(tmp_path.rglob("*"))
-    for act in (download_missing, upload_missing, lambda _: confirmation(out, storage)):
-        with pytest.raises(ConfigError, match="trial 2 of the study 's/confirmed' is of candidate"):
-            act(stage)
-    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == []
-    assert (mine / "notes").read_text() == "precious"
+    with pytest.raises(ConfigError, match="trial 2 of the study 's/confirmed' is of candidate"):
+        confirmation(tmp_path, storage)

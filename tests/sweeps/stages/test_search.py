@@ -2,7 +2,7 @@
 
 import json
 import os
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -16,39 +16,36 @@ from sweeps.stages.search import SearchStage, run_overrides, search_stages
 
 from ..cases import TINY, confirmed, states, sweep, trials_of
 
-OBJECTIVES = {
-    "one": "objectives=[score.value]",
-    "several": "objectives=[score.value,{metric: load.max_violation, direction: minimize}]",
-}
 
-
-@pytest.mark.parametrize("objectives", OBJECTIVES.values(), ids=OBJECTIVES)
-def test_losers_at_a_rung_stop(tmp_path, monkeypatch, objectives):
-    asked = []
-
-    def only_the_first(stage, trial, epoch, values):
-        asked.append((trial.number, epoch, sorted(values)))
-        return trial.number == 0
-
-    monkeypatch.setattr(SearchStage, "should_continue", only_the_first)
+@pytest.mark.usefixtures("no_report")
+def test_losers_at_a_rung_stop(tmp_path):
+    """With several objectives; ``test_devices`` has one."""
     out = tmp_path / "x"
     code = sweep(
         out,
-        "run=[task=digits,task.model.dim=16,task.model.depth=2,expert.hidden=16,trainer.batch_size=512,"
+        "run=[task=digits,task.model.dim=16,task.model.depth=2,expert.hidden=16,"
         "trainer.max_epochs=3]",
+        "sampler=grid",
+        "space={optimizer.lr: [2e-3, 1e-9], router.k: null, router.weighting: null}",
         "arms=[topk]",
         "controls=[]",
         "pruner={name: halving, first: 1, factor: 2}",
-        objectives,
+        "objectives=[score.value,{metric: load.max_violation, direction: minimize}]",
+        "confirm.seeds=1",
     )
     assert code == 0
     assert states(out, "topk") == [TrialState.COMPLETE, TrialState.PRUNED]
-    metrics = ["load.max_violation"] * (_kind(objectives) == "several") + ["score.value"]
-    assert asked == [(0, 1, metrics), (0, 2, metrics), (1, 1, metrics)]
-    assert confirmed(out) == {"topk": [1000, 1001]}
+    reached = [
+        [json.loads(line) for line in path.read_text().splitlines()]
+        for path in sorted((out / "trials" / "topk").glob("*/seed-0/rungs.jsonl"))
+    ]
+    assert [[epoch for epoch, _ in each] for each in reached] == [[1, 2], [1]]
+    assert {*reached[0][0][1]} == {"load.max_violation", "score.value"}
+    assert confirmed(out) == {"topk": [1000]}
     assert json.loads((out / "confirmed" / "topk" / "arm.json").read_text())["trial"] == 0
 
 
+@pytest.mark.usefixtures("no_report")
 def test_an_arm_ends_when_nothing_gets_better(tmp_path, monkeypatch):
     monkeypatch.setattr(SearchStage, "since_better", lambda stage: len(_finished(stage)))
     out = tmp_path / "x"
@@ -81,7 +78,7 @@ def test_overrides_in_the_storage_are_not_read(tmp_path):
         stage.suggest(trial)
         expected = list(trial.user_attrs["overrides"])
         assert expected[0] == "router=topk"
-        stage.queue.set_attrs(trial, {"overrides": ["plugins=[evil]"]})
+        trial.set_user_attr("overrides", ["plugins=[evil]"])
         ((_, overrides),) = stage.job(trial).runs
         stage.queue.tell(trial, TrialState.COMPLETE, [0.9])
         (candidate,) = select_candidates(stage.plan, [stage])
@@ -109,6 +106,15 @@ def test_parameters_outside_of_the_space_are_refused(tmp_path, changes, words):
             ConfigError, match=rf"storage: trial .* is not of this sweep: .*{words}"
         ):
             stage.job(foreign)
+
+
+def test_a_study_older_than_its_trials(tmp_path):
+    with _stage(tmp_path / "x") as stage:
+        trial = stage.queue.claim()
+        stage.suggest(trial)
+        (stage.folder(trial) / "params.json").write_text('{"optimizer.lr": 0.5}')
+        with pytest.raises(ConfigError, match="is older than the folder of its trial 0; move it"):
+            stage.suggest(trial)
 
 
 @pytest.mark.parametrize(("kept", "left"), [("none", [4]), ("best", [1, 4]), ("all", range(7))])
@@ -152,26 +158,13 @@ def test_the_end_of_a_trial_concerns_only_the_one_that_it_replaces(tmp_path, mon
         assert looked_at == {0, 1, 2, 4}
 
 
-def test_a_trial_in_progress_keeps_its_checkpoint(tmp_path):
-    """Also if another process has completed it, because this one was declared dead."""
-    with _stage(tmp_path / "x", "checkpoints=none") as stage:
-        trial = stage.queue.claim()
-        stage.suggest(trial)
-        (folder,) = stage.run_dirs(trial)
-        (folder / "checkpoints").mkdir(parents=True)
-        stage.drop_checkpoints()
-        stage.queue.tell(trial, TrialState.COMPLETE, [0.5])
-        stage.drop_checkpoints()
-        assert (folder / "checkpoints").exists()
-
-
 @contextmanager
 def _stage(out, *arguments):
     """The search of a sweep of one arm that has not started."""
     plan = make_plan(compose([*TINY, f"out={out}", "arms=[topk]", "controls=[]", *arguments]))
     out.mkdir()
     with open_storage(None, out) as storage:
-        (stage,) = search_stages(plan, storage, nullcontext)
+        (stage,) = search_stages(plan, storage)
         yield stage
 
 
@@ -179,13 +172,10 @@ def _finished(stage):
     return [trial for trial in stage.queue.trials() if trial.state.is_finished()]
 
 
-def _kind(objectives):
-    return next(name for name, text in OBJECTIVES.items() if text == objectives)
-
-
 def threads_of_a_run():
     """The threads of each of two runs at a time."""
-    plan = SimpleNamespace(config=SimpleNamespace(threads=None, workers=2, run=[]))
+    config = SimpleNamespace(threads=None, run=[])
+    plan = SimpleNamespace(config=config, workers=2, engine=SimpleNamespace(cpus=None))
     arm = SimpleNamespace(run=SimpleNamespace(trainer=SimpleNamespace(threads=None)))
     (threads,) = [
         int(text.partition("=")[2])

@@ -46,11 +46,16 @@ def test_an_error_shows_no_password(url):
     "url",
     [
         "nonsense",
-        "grpc://host:13000",
-        "postgresql://me@host:5432/db?sslmode=require",
-        "sqlite:////home/me/study.db",
+        "sqlite:////home/me@work/study.db?x",
+        "postgresql://host:5432/db",
         "postgresql://host:many/x",
     ],
 )
 def test_a_url_without_password_is_unchanged(url):
     assert without_password(url) == url
+
+
+def test_a_file_needs_no_shared_memory(tmp_path):
+    with open_storage(None, tmp_path) as storage, storage.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "truncate"
+        assert {path.name for path in tmp_path.iterdir()} <= {"study.db", "study.db-journal"}

@@ -8,7 +8,7 @@ from multiprocessing import resource_tracker
 import pytest
 
 from sweeps.workers.forkserver import trial_context, warm_up
-from sweeps.workers.job import FAILED, Job, work
+from sweeps.workers.job import FAILED, Job, read_outcome, work
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,11 @@ def test_a_trial_that_is_spawned(monkeypatch, tmp_path):
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
     warm_up()
     context = trial_context()
-    here, there = context.Pipe()
-    job = Job(tmp_path / "job.log", [(tmp_path / "run", ["router=topp"])])
-    process = context.Process(target=work, args=(job, there))
+    runs = [(tmp_path / "run", ["router=topp"])]
+    job = Job("job", "sweep", tmp_path, tmp_path / "job.log", runs)
+    process = context.Process(target=work, args=(job, None))
     process.start()
-    there.close()
-    kind, message = here.recv()
     process.join()
+    kind, message = read_outcome(job.outcome)
     assert (kind, process.exitcode) == (FAILED, 0)
     assert message.startswith("router=topp: unknown")

@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import tasks
+from tasks.baselines.linear import linear_baseline
 
 from ..cases import TINY, result_of
 from ..own_data import OWN_DATA
@@ -47,6 +48,19 @@ def test_long_texts_without_words(tmp_path):
     (tmp_path / "a.tsv").write_text(f"text\tlabel\n{table}")
     task = tasks.build("text_classification", data={"path": str(tmp_path / "a.tsv")})
     assert task.baseline(task.data()).test > 0.9
+
+
+def test_ngrams_are_fitted_in_double_precision(own, monkeypatch):
+    """In float32 the number of threads changes the score, as the solver amplifies last digits."""
+    seen = []
+
+    def record(*arguments):
+        seen.extend(arguments)
+        return linear_baseline(*arguments)
+
+    monkeypatch.setattr("tasks.baselines.ngrams.linear_baseline", record)
+    own("text_classification")
+    assert [split.dtype for split in seen[3]] == ["float64"] * 3
 
 
 def test_score_is_that_of_the_task(own):

@@ -2,13 +2,13 @@
 
 import csv
 import os
-import re
+import pickle
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from multiprocessing import Pipe
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -17,15 +17,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routers import OptionError
-from tasks import DivergedError, RankDiedError, StoppedError, main
+from routers import ConfigError, OptionError
+from tasks import DivergedError, RankDiedError, StoppedError, load, main
 from tasks.loading.batches import Batches, InOrder, Rank
 from tasks.loading.seeds import mix_seed
-from tasks.running.launch import Job, RankError, Worker, _start, _supervise
+from tasks.running import launched
+from tasks.running.launch import find_cause
+from tasks.running.validate import COUNTS
+from tasks.running.weights import weights_of
 from tasks.training.callbacks import Reseed
-from tasks.training.devices import COUNTS, check_devices
-from tasks.training.signals import Signals
 
+from ...experts.parallel.fleet import fleets
 from ..cases import (
     NARROW,
     TINY,
@@ -35,14 +37,11 @@ from ..cases import (
     rows_of,
     train,
 )
-from ..ranks import no_ranks_left, ranks_of, until
+from ..ranks import PRELOAD, command, no_ranks_left, outlived, ranks_of, until
 
 TWO = "trainer.devices=2"
 ROOT = Path(__file__).parents[3]
-
-
-class EarlyError(Exception):
-    """A callback of a validation may end a run."""
+PLUGINS = Path(__file__).parents[1] / "plugins"
 
 
 @pytest.fixture(autouse=True)
@@ -56,35 +55,88 @@ LOSSES = (
     "diversity: 0.5, entropy: 0.5"
 )
 
-# deterministic, with every auxiliary loss
+# deterministic, with every auxiliary loss; after the first epoch there is a checkpoint
 EXACT = (
     "task=odd_parts:OddDigits",
     "task.augmentation.strength=0",
     "router=odd_parts:Averaging",
     f"losses={{{LOSSES}}}",
     "optimizer.lr=0.01",
-    "trainer.batch_size=60",
+    "trainer.batch_size=40",
     "trainer.accumulate_grad_batches=2",
-    "trainer.max_steps=4",
+    "trainer.limit_train_batches=16",
+    "trainer.max_epochs=2",
+    "trainer.max_steps=-1",
     "trainer.log_every_n_steps=1",
     "trainer.precision=64-true",
 )
+STEPS = 16
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """The folders of one run on one device and on two."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parents[1] / "plugins")
+    """The folders of one run on one device, and on two machines, which are two agents here.
+
+    One of two processes is killed in the second epoch, and both start again.
+    """
+    with pytest.MonkeyPatch.context() as patch, no_ranks_left(tmp_path_factory.getbasetemp()):
+        patch.syspath_prepend(PLUGINS)
         home = tmp_path_factory.mktemp("pair")
-        train(home / "one", *EXACT)
-        train(home / "two", *EXACT, TWO)
-    return home / "one", home / "two"
+        one, two = home / "one", home / "two"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            meet = f"--rdzv-endpoint=127.0.0.1:{free.getsockname()[1]}"
+        agent = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", meet]
+        agent += ["--local-addr=127.0.0.1", "--rdzv-id=pair", "--rdzv-backend=c10d"]
+        command = [*agent, "--max-restarts=1", "-m", "tasks", *TINY, NARROW, f"out={two}", *EXACT]
+        with ExitStack() as held:
+            agents = [
+                held.enter_context(started([*command, "trainer.num_nodes=2", "resume=auto"]))
+                for _ in range(2)
+            ]
+            train(one, *EXACT)
+            until(lambda: len(ranks_of(two)) == 2)
+            killed = ranks_of(two)[1]
+            until(lambda: "\n" in metrics_of(two))
+            os.kill(killed, signal.SIGKILL)
+            said = [agent.communicate(timeout=120) for agent in agents]
+        assert [agent.returncode for agent in agents] == [0, 0], said
+        assert sum("accuracy" in out for out, _ in said) == 1  # the first one prints the result
+        assert len((two / "command.txt").read_text().splitlines()) == 2
+        assert not ranks_of(two)
+    return one, two
+
+
+def metrics_of(out):
+    path = out / "metrics.csv"
+    return path.read_text() if path.exists() else ""
+
+
+@contextmanager
+def started(command):
+    """A separate process, which has ended afterwards."""
+    variables = {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    }
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
 
 
 def test_two_devices_take_the_steps_of_one(pair):
     one, two = (checkpoint_of(out) for out in pair)
-    assert one["global_step"] == two["global_step"] == 4
+    assert one["global_step"] == two["global_step"] == STEPS
     held = two["state_dict"]
     for name, values in one["state_dict"].items():
         torch.testing.assert_close(held.pop(name), values, rtol=1e-6, atol=1e-9, msg=name)
@@ -100,26 +152,28 @@ def test_statistics_of_routers_are_of_all_devices(pair):
 
 
 def test_every_sample_is_evaluated_once(pair):
-    one, two = map(result_of, pair)
-    for result in (one, two):
-        assert [layer["items"] for layer in result["layers"]] == [357 * 16] * 2
-    for left, right in zip(one["layers"], two["layers"], strict=True):
-        assert right.pop("load") == left.pop("load")
-        assert right.pop("nmi") == pytest.approx(left.pop("nmi"))
-        assert right == pytest.approx(left)
-    assert two["scores"] == pytest.approx(one["scores"])
-    assert two["score"]["validation"] == pytest.approx(one["score"]["validation"])
-    assert two["compute"]["flops_per_item"] == one["compute"]["flops_per_item"]
+    assert [layer["items"] for layer in result_of(pair[1])["layers"]] == [357 * 16] * 2
+    assert_same_numbers(*pair)
     assert rows_of_confusion(pair[0]) == rows_of_confusion(pair[1])
 
 
-def test_logs_are_of_all_devices(pair):
-    one, two = map(rows_of, pair)
-    assert len(one) == len(two) == 4
-    for left, right in zip(one, two, strict=True):
+def assert_same_numbers(one, other):
+    """Two runs have the same log and the same result, but for the last digits."""
+    rows, others = rows_of(one), rows_of(other)
+    assert len(rows) == len(others) == STEPS
+    for left, right in zip(rows, others, strict=True):
         assert {name: float(text) for name, text in left.items() if text} == pytest.approx(
             {name: float(text) for name, text in right.items() if text}, rel=1e-6
         )
+    left, right = result_of(one), result_of(other)
+    for layer, its in zip(left["layers"], right["layers"], strict=True):
+        assert its.pop("load") == layer.pop("load")
+        assert its.pop("nmi") == pytest.approx(layer.pop("nmi"))
+        assert its == pytest.approx(layer)
+    assert right["scores"] == pytest.approx(left["scores"])
+    assert right["score"]["validation"] == pytest.approx(left["score"]["validation"])
+    for name in ("flops_per_item", "parameters", "active_parameters"):
+        assert right["compute"][name] == left["compute"][name]
 
 
 def rows_of_confusion(out):
@@ -127,13 +181,14 @@ def rows_of_confusion(out):
         return list(csv.reader(file))
 
 
-@given(rows=st.integers(2, 40), size=st.integers(1, 5), of=st.integers(1, 4))
+@given(rows=st.integers(4, 40), size=st.integers(1, 5), of=st.integers(1, 4))
 def test_shares_are_the_whole(rows, size, of):
     split = {"x": torch.arange(rows)}
     size *= of
     shares = [InOrder(split, size, [rank]) for rank in Rank(0, of).all()]
     seen = [row for share in shares for batch in share for row in batch["x"].tolist()]
     assert sorted(seen) == list(range(rows))
+    assert len({len(share) for share in shares}) == 1  # a forward pass may need all ranks
     for batches in [*shares, InOrder(split, size, Rank(0, of).all())]:
         assert len(batches) == len(list(batches))
         assert all(len(batch["x"]) for batch in batches)
@@ -149,64 +204,73 @@ def test_devices_divide_the_batches_of_one():
         assert torch.equal(torch.cat([share["x"] for share in shares]), batch)
 
 
-LONG = (
-    "trainer.batch_size=32",
-    "trainer.max_steps=-1",
-    "task.augmentation.strength=1.0",
-    TWO,
-)
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """Groups of processes, each of which may be one of those that torchrun starts."""
+    with fleets(tmp_path_factory.mktemp("ranks"), 2, 4, preload=PRELOAD) as groups:
+        yield groups
 
 
-def test_stopped_in_every_way_it_is_the_run_that_never_stopped(tmp_path, capfd):
+def test_a_signal_to_the_command_stops_its_processes(pair, ranks, tmp_path, monkeypatch, capfd):
+    monkeypatch.syspath_prepend(PLUGINS)
     out = tmp_path / "stopped"
-
-    def kill_one():
-        until((out / "checkpoints" / "last.ckpt").exists)
-        for process in ranks_of(out):  # Lightning would install handlers
-            assert {signal.SIGINT, signal.SIGTERM} <= blocked_by(process)
-        os.kill(ranks_of(out)[1], signal.SIGKILL)
-
-    with meanwhile(kill_one):
-        assert main([*TINY, NARROW, f"out={out}", *LONG]) == 1
-    errors = capfd.readouterr().err
-    assert errors.startswith("error: device 1: killed by SIGKILL")
-    assert errors.endswith(f"python -m tasks resume={out}\n")
-    assert len(errors.splitlines()) == 1
-    assert not ranks_of(out)
-
-    with started([f"resume={out}"]) as process:
-        until(lambda: len(ranks_of(out)) == 2)
-        process.kill()
-        process.communicate(timeout=60)
-        until(lambda: not ranks_of(out), seconds=20)
+    words = [*TINY, NARROW, f"out={out}", *EXACT, TWO, "resume=auto"]
+    handlers = [signal.getsignal(each) for each in signal.valid_signals()]
 
     def ask():
-        until(lambda: len(ranks_of(out)) == 2)
+        until((out / "checkpoints" / "last.ckpt").exists)
         os.kill(os.getpid(), signal.SIGTERM)
 
     with meanwhile(ask):
-        assert main([f"resume={out}"]) == 128 + signal.SIGTERM
-    assert capfd.readouterr().err == (
-        "stopped by SIGTERM (before its first validation); "
-        f"resume with: python -m tasks resume={out}\n"
-    )
+        assert main(words) == 128 + signal.SIGTERM
+    errors = capfd.readouterr().err
+    assert errors.startswith("stopped by SIGTERM (")
+    assert errors.endswith(f"; resume with: python -m tasks resume={out}\n")
     assert not ranks_of(out)
     assert checkpoint_of(out)["global_step"] > 0
     assert not (out / "result.json").exists()
+    assert [signal.getsignal(each) for each in signal.valid_signals()] == handlers
 
-    assert main([f"resume={out}", "trainer.progress=true"]) == 0
-    printed = capfd.readouterr().out
-    assert printed.count("\ntraining: ") == printed.count(" device cpu x 2,") == 1
-    assert printed.count("validation accuracy") == 1
-    train(tmp_path / "whole", *LONG)
-    assert_same_run(out, tmp_path / "whole")
+    answers = ranks(2, command, [*words, "trainer.progress=true"])
+    assert [code for code, _, _ in answers] == [0, 0], answers
+    # only the first process prints
+    assert ["\ntraining: " in printed for _, printed, _ in answers] == [True, False]
+    assert_same_run(out, pair[1])
 
 
-def blocked_by(process):
-    """Signals that a process never gets."""
-    status = Path(f"/proc/{process}/status").read_text()
-    mask = int(re.search(r"^SigBlk:\s*(\w+)$", status, re.MULTILINE).group(1), 16)
-    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
+@pytest.mark.parametrize(
+    ("size", "strategy"),
+    [
+        (2, "{name: fsdp2, single_file: true}"),
+        (4, "{name: expert_parallel, size: 2}"),
+    ],
+)
+def test_sharded_runs_take_the_steps_of_one_device(
+    pair, ranks, tmp_path, monkeypatch, size, strategy
+):
+    monkeypatch.syspath_prepend(PLUGINS)
+    out = tmp_path / "run"
+    words = [*TINY, NARROW, *EXACT, f"trainer.devices={size}", f"out={out}", "resume=auto"]
+    words += [f"trainer.strategy={strategy}"]
+    answers = ranks(size, command, words, 20)  # a signal to the last process, in the second epoch
+    assert [code for code, _, _ in answers] == [128 + signal.SIGTERM] * size, answers
+    assert not (out / "result.json").exists()
+    assert (out / "checkpoints" / "last.ckpt").is_file() == ("single_file" in strategy)
+    answers = ranks(size, command, words)
+    assert [code for code, _, _ in answers] == [0] * size, answers
+    assert ["accuracy" in printed for _, printed, _ in answers] == [True] + [False] * (size - 1)
+
+    assert_same_numbers(pair[0], out)
+    kept, expected = weights_of(out), weights_of(pair[0])
+    assert kept.keys() == expected.keys()
+    for name, values in expected.items():
+        torch.testing.assert_close(kept[name], values, rtol=1e-6, atol=1e-9, msg=name)
+    scores = load(out, "trainer.accelerator=cpu").test()["scores"]
+    assert scores == pytest.approx(result_of(out)["scores"])
+
+
+def test_a_process_ends_with_the_one_that_started_it(ranks):
+    assert ranks(2, outlived, launched.end_with) == [False, False]
 
 
 @contextmanager
@@ -215,90 +279,52 @@ def meanwhile(action):
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(action)
         yield
-        done.result(timeout=60)
+        done.result(timeout=120)
 
 
-@contextmanager
-def started(arguments):
-    """``python -m tasks`` as a separate process, which has ended afterwards."""
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tasks", *arguments],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate(timeout=60)
+class UnknownError(Exception):
+    """An error of a callback of validations."""
+
+
+LOST = RuntimeError("Connection closed by peer")
 
 
 @pytest.mark.parametrize(
-    ("said", "error", "words", "printed"),
+    ("errors", "codes", "kind", "words"),
     [
-        (
-            [RankError("device 0: lost its peer", "Traceback"), None],
-            RankDiedError,
-            "device 1: killed by SIGKILL",
-            "",
-        ),
-        ([RankError("a"), DivergedError("b")], DivergedError, "b", ""),
-        ([RankError("device 0: broken", "Traceback"), ...], RankError, "broken", "Traceback"),
-        ([StoppedError(signal.SIGINT), ...], StoppedError, "SIGINT", ""),
-        ([(1, {"score.value": 0.5}), ...], EarlyError, "1 0.5", ""),
-        ([RankError("broken"), (1, {"score.value": 0.5})], RankError, "broken", ""),
+        ([LOST], {0: 1, 1: -9}, RankDiedError, "device 1: killed by SIGKILL"),
+        ([LOST, DivergedError("b")], {0: 1, 1: 1}, DivergedError, "b"),
+        ([LOST], {0: 1, 1: -15}, RuntimeError, "Connection"),
+        ([LOST, StoppedError(signal.SIGINT)], {0: 1}, StoppedError, "SIGINT"),
+        ([UnknownError("pruned")], {0: 1, 1: -15}, UnknownError, "pruned"),
+        ([], {0: 3}, RankDiedError, "device 0: its process ended with exit code 3"),
     ],
-    ids=["killed", "known", "broken", "stopped", "validated", "validated after an error"],
+    ids=["killed", "known", "lost", "stopped", "validated", "silent"],
 )
-def test_the_cause_of_an_end_is_found(monkeypatch, capsys, said, error, words, printed):
-    """None is the end of a process that said nothing, and ``...`` one that continues.
-
-    The traceback that is printed is that of the cause.
-    """
-    monkeypatch.setattr("tasks.running.launch.CAUSE_SECONDS", 0.1)
-
-    def tell(epoch, values):
-        raise EarlyError(f"{epoch} {values['score.value']}")
-
-    with ExitStack() as held:
-        members = []
-        for number, words_of_it in enumerate(said):
-            here, there = map(held.enter_context, Pipe())
-            members.append(Worker(number, Mock(wait=lambda: -signal.SIGKILL), here))
-            if words_of_it is None:
-                there.close()
-            elif words_of_it is not ...:
-                there.send(words_of_it)
-        with pytest.raises(error, match=words):
-            _supervise(members, Signals(), tell)
-    assert capsys.readouterr().err == printed
+def test_the_cause_of_an_end_is_found(tmp_path, errors, codes, kind, words):
+    for number, error in enumerate(errors):
+        (tmp_path / f"error-{number}").write_bytes(pickle.dumps(error))
+    cause = find_cause(codes, tmp_path)
+    assert type(cause) is kind
+    assert words in str(cause)
 
 
-def test_a_signal_for_a_rank_that_is_gone():
-    """The outcome is the answer, not that it cannot be sent."""
-    stop = Signals()
-    stop.signum = signal.SIGTERM
-    here, there = Pipe()
-    there.close()
-    with here, pytest.raises(RankDiedError, match="device 0: killed by SIGKILL"):
-        _supervise([Worker(0, Mock(wait=lambda: -signal.SIGKILL), here)], stop, None)
+def test_an_error_of_a_rank_arrives_with_its_text(tmp_path, monkeypatch):
+    def refuse(trainer):
+        raise OptionError("trainer.devices", 7, "fewer")
 
-
-def test_a_worker_imports_nothing_from_the_current_folder_first(tmp_path, monkeypatch):
-    """What its interpreter imports is looked up, and not run."""
-    started = []
-    monkeypatch.setattr(subprocess, "Popen", lambda words, **_: started.append(words))
-    _start(Job("", 0, 1, None, 0, 0, False), ())
-    monkeypatch.undo()
-    (tmp_path / "tasks.py").touch()
-    words = started[0][: started[0].index("-m")]
-    code = "from importlib.util import find_spec; print(find_spec('tasks').origin)"
-    path = {**os.environ, "PYTHONPATH": str(ROOT)}
-    found = subprocess.check_output([*words, "-c", code], cwd=tmp_path, env=path, text=True)
-    assert found == f"{ROOT / 'tasks' / '__init__.py'}\n"
+    watched = []
+    monkeypatch.setattr(launched, "join_ranks", refuse)
+    monkeypatch.setattr(launched, "end_with", watched.append)
+    monkeypatch.setenv("RANK", "0")
+    train(tmp_path / "run")
+    (tmp_path / "job").write_bytes(pickle.dumps((tmp_path / "run", None, False, None)))
+    assert launched.main(tmp_path, parent=7) == 1
+    assert watched == [7]
+    cause = find_cause({0: 1}, tmp_path)
+    assert isinstance(cause, ConfigError)  # exit code 2
+    assert str(cause) == "trainer.devices=7 is invalid: expected fewer"
+    assert "in refuse" in cause.__notes__[0]
 
 
 def test_every_rank_draws_for_itself():
@@ -311,46 +337,113 @@ def test_every_rank_draws_for_itself():
     assert seeds == [mix_seed(7, 3, 5), mix_seed(7, 3, 5, 1)]  # the first as one that is alone
 
 
-def test_a_loss_that_is_not_finite_is_said_once(tmp_path, capfd):
-    out = tmp_path / "run"
-    arguments = [*TINY, NARROW, f"out={out}", "task=spare_parts:PoisonedTask"]
-    assert main([*arguments, "trainer.max_steps=-1", TWO]) == 1
-    errors = capfd.readouterr().err
-    assert errors.startswith("error: the loss is nan at step ")
-    assert "input 'x' of the batch" in errors
-    assert len(errors.splitlines()) == 1
-    assert not ranks_of(out)
-    assert all(values.isfinite().all() for values in checkpoint_of(out)["state_dict"].values())
-
-
-def test_several_devices_are_refused_without_locks_to_inherit(monkeypatch):
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    check_devices(1, "cpu", batch_size=8)
-    with pytest.raises(OptionError, match=r"^trainer.devices=2 is invalid: expected 1 on this"):
-        check_devices(2, "cpu", batch_size=8)
+SPLIT = "trainer.strategy={name: expert_parallel, size: 2}"
+ELASTIC = {"TORCHELASTIC_RUN_ID": "1", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+SLURM = {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_JOB_NAME": "x"}
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "variables", "words"),
     [
-        (["trainer.devices=0"], "trainer.devices=0 is invalid: expected an integer in [1, "),
+        (["trainer.devices=0"], {}, "trainer.devices=0 is invalid: expected an integer in [1, "),
         (
             ["trainer.devices=3"],
+            {},
             "trainer.devices=3 is invalid: expected a divisor of trainer.batch_size=64",
         ),
         (
             ["trainer.devices=4", "trainer.accelerator=cuda"],
+            {},
             "trainer.devices=4 is invalid: expected an integer in [1, 2], the devices torch sees",
         ),
         (
             ["trainer.devices=256", "trainer.batch_size=512"],
+            {},
             "trainer.devices=256 is invalid: expected an integer in [1, 180], the samples in val",
         ),
+        (
+            ["trainer.num_nodes=2"],
+            {},
+            ("trainer.num_nodes=2 is invalid: expected 1 for a process that was started alone. "
+            "Start it on each machine, with torchrun --nnodes=2 --nproc-per-node=1 "),
+        ),
+        (
+            ["trainer.devices=2", "trainer.num_nodes=3", "--cfg"],
+            {},
+            ("trainer.devices=2 is invalid: expected a number whose product with "
+            "trainer.num_nodes=3 divides trainer.batch_size=64"),
+        ),
+        (
+            [],
+            ELASTIC,
+            ("trainer.devices=1 is invalid: expected a number whose product with "
+            "trainer.num_nodes=1 is 2, since torchrun started 2 processes"),
+        ),
+        ([TWO, "trainer.num_nodes=2"], SLURM | {"SLURM_NTASKS_PER_NODE": "2"},
+         ("trainer.devices=2 is invalid: expected a number whose product with "
+         "trainer.num_nodes=2 is 2, since srun started 2 processes")),
+        (
+            [TWO],
+            ELASTIC
+            | {"TORCHELASTIC_MAX_RESTARTS": "3", "TORCHELASTIC_USE_AGENT_STORE": "True"},
+            ("torchrun: --max-restarts=3 may fail to connect processes again; set "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for it"),
+        ),
+        ([TWO], SLURM, "srun: You set `--ntasks=2` in your SLURM bash script"),
+        (
+            ["trainer.strategy=fsdp"],
+            {},
+            "trainer.strategy=fsdp: unknown; did you mean 'fsdp2'? Allowed: auto, ddp,",
+        ),
+        (
+            ["trainer.strategy=fsdp2"],
+            {},
+            "trainer.strategy=fsdp2 is invalid: expected auto on one device. Set trainer.devices",
+        ),
+        (
+            ["trainer.strategy={name: expert_parallel, size: 3}", TWO],
+            {},
+            "trainer.strategy.size=3 is invalid: expected a divisor of the 2 processes",
+        ),
+        (
+            ["trainer.strategy=fsdp2", TWO, "trainer.precision=16-mixed"],
+            {},
+            "trainer.strategy=fsdp2: The `ModelParallelStrategy` does not support",
+        ),
+        (
+            [SPLIT, TWO, "router=merged"],
+            {},
+            ("trainer.strategy={'name': 'expert_parallel', 'size': 2}: layer blocks.0.moe: Merged "
+            "averages the parameters of all experts"),
+        ),
+        (
+            [SPLIT, TWO, "moe.num_experts=7"],
+            {},
+            ("trainer.strategy={'name': 'expert_parallel', 'size': 2}: num_experts=7 is invalid: "
+            "expected a multiple of 2"),
+        ),
+        (["resume=auto"], {}, "resume=auto: needs out=FOLDER"),
     ],
-    ids=["none", "uneven", "absent", "idle"],
-)
-def test_refused_before_work(tmp_path, capsys, monkeypatch, settings, words):
+)  # fmt: skip
+def test_refused_before_work(tmp_path, capsys, monkeypatch, settings, variables, words):
     monkeypatch.setitem(COUNTS, "cuda", lambda: 2)
-    assert main([*TINY, NARROW, f"out={tmp_path / 'run'}", *settings]) == 2
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    out = [] if "resume=auto" in settings else [f"out={tmp_path / 'run'}"]
+    assert main([*TINY, NARROW, *out, *settings]) == 2
     assert capsys.readouterr().err.startswith(f"error: {words}")
     assert not list(tmp_path.iterdir())
+
+
+def test_one_command_starts_a_run_and_goes_on_with_it(tmp_path, capsys):
+    words = [*TINY, NARROW, f"out={tmp_path / 'run'}", "resume=auto"]
+    assert main(words) == 0
+    result = result_of(tmp_path / "run")
+    assert "auto" not in (tmp_path / "run" / "config.yaml").read_text().split("resume:")[1]
+    (tmp_path / "run" / "result.json").unlink()  # as if it was stopped before
+    assert main(words) == 0
+    assert result_of(tmp_path / "run")["scores"] == result["scores"]
+    assert main(words) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert main([*words, "router=hash"]) == 2
+    assert "was started with other settings" in capsys.readouterr().err

@@ -101,3 +101,13 @@ def test_a_missing_label_is_blamed_last():
     assert "labels 'y' (rows [1]" in first_bad_place(Doubling(), {"x": torch.ones(2), "y": y})
     bad = {"x": torch.tensor([torch.inf, 1.0]), "y": y}
     assert "input 'x' of the batch (rows [0]" in first_bad_place(Doubling(), bad)
+
+
+class Sharded(Backbone):
+    def forward(self, batch):
+        raise AssertionError("the other processes would have to run it too")
+
+
+def test_a_network_of_which_this_process_holds_a_part_is_not_run():
+    place = first_bad_place(Sharded(), {"x": torch.ones(2)}, is_whole=False)
+    assert place.startswith("a layer or the loss")

@@ -266,3 +266,19 @@ def test_refused_before_work(tmp_path, capsys, setting, words):
     assert main([*TINY, NARROW, f"out={tmp_path / 'run'}", setting]) == 2
     assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_moments_of_parameters_that_had_no_axis_are_loaded():
+    """Of checkpoints from before the temperature of cosine gates had one."""
+    parameter = nn.Parameter(torch.ones(1))
+    config = OptimizerConfig("adamw", 0.1, 0.0, 0.0, "constant")
+    optimizer = build_optimizer(config, nn.ParameterList([parameter]))
+    parameter.grad = torch.ones(1)
+    optimizer.step()
+    state = optimizer.state_dict()
+    for name in ("exp_avg", "exp_avg_sq"):
+        state["state"][0][name] = state["state"][0][name].view(())
+    optimizer.load_state_dict(state)
+    optimizer.step()
+    assert optimizer.state[parameter]["exp_avg"].shape == (1,)
+    assert optimizer.state[parameter]["step"].shape == ()

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from .job import CRASHED, DIED, DONE, FAILED
+from ..workers.job import CRASHED, DIED, DONE, FAILED
 from .stage import Stage
 
 

@@ -2,27 +2,22 @@
 
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import ClassVar
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tasks import CHECKPOINT, RESULT
+from tasks import CHECKPOINT
 
-from .job import Job
+from ..workers.job import Job
 from .queue import Queue
 
 
 class Stage(ABC):
-    """A queue from which a pool takes trials.
-
-    ``title`` names the stage in messages; ``files`` of a run are uploaded to a shared storage.
-    """
+    """A queue from which a driver takes trials; ``title`` names the stage in messages."""
 
     queue: Queue
     title: str
-    files: ClassVar[Sequence[str]]
     _kept: Collection[int] = ()  # at the last end of a trial
 
     def suggest(self, trial: Trial) -> None:
@@ -59,18 +54,13 @@ class Stage(ABC):
         self._kept = kept
         for trial in (trials[number] for number in affected if number not in kept):
             finished = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-            for run in self.run_dirs(trial) if finished else ():
-                folder = (run / CHECKPOINT).parent
-                # a process that was declared dead may still train what another has completed
-                ended_here = trial.state == TrialState.PRUNED or (run / RESULT).exists()
-                if ended_here and folder.exists():
-                    shutil.rmtree(folder, ignore_errors=True)
-                    dropped += 1
+            folders = (
+                [(run / CHECKPOINT).parent for run in self.run_dirs(trial)] if finished else []
+            )
+            for folder in filter(Path.exists, folders):
+                shutil.rmtree(folder, ignore_errors=True)
+                dropped += 1
         return dropped
-
-    def should_continue(self, trial: Trial, epoch: int, values: Mapping[str, float]) -> bool:
-        """Whether a trial continues after a rung."""
-        return True
 
     def name_of(self, number: int) -> str:
         """Name of a trial in messages."""
