@@ -75,6 +75,7 @@ class Hierarchical(Router):
         inner = top_k(kept, self.k)  # (N, Kp, K)
         outer = self.weighting.weigh(first.noisy.gather(1, branch), first.noisy)
         weight = outer.unsqueeze(-1) * self.weighting.weigh(kept.gather(2, inner), kept)
+        factors = self._load_factors(items.real(), first, second, branch)
         joint = first.noisy.softmax(-1).unsqueeze(-1) * second.noisy.softmax(-1)
         return Routing.by_item(
             items,
@@ -83,14 +84,16 @@ class Hierarchical(Router):
             self.num_experts,
             logits=(first.noisy.unsqueeze(-1) + second.noisy).flatten(1),
             probs=joint.flatten(1),
-            expected_load=self._expected_load(items.real(), first, second, branch),
+            expected_load=factors[0] * (factors[1] / factors[2].clamp_min(1)),
+            extras={"load_factors": factors},
         )
 
-    def _expected_load(
+    def _load_factors(
         self, real: Tensor, first: NoisyLogits, second: NoisyLogits, branch: Tensor
     ) -> Tensor:
+        """``(3, E)``: ``Load_p,i``, ``Load_i(X^i)_j`` and ``|X^i|``, sums over items."""
         sent = torch.zeros_like(first.noisy).scatter(1, branch, 1.0) * real.unsqueeze(1)
         primary = (top_k_probability(first, self.primary_k) * real.unsqueeze(1)).sum(0)
         secondary = (top_k_probability(second, self.k) * sent.unsqueeze(-1)).sum(0)
-        per_item = secondary / sent.sum(0).clamp_min(1).unsqueeze(1)
-        return (primary.unsqueeze(1) * per_item).flatten()
+        of_branch = torch.stack([primary, sent.sum(0)]).unsqueeze(2).expand(-1, -1, self.size)
+        return torch.stack([of_branch[0], secondary, of_branch[1]]).flatten(1)

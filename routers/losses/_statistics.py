@@ -105,15 +105,36 @@ def _of_step(routing: Routing) -> ExpertStatistics:
     """
     own = _of_batch(routing)
     total = step_sums(routing) if routing.step_statistics is None else routing.step_statistics
-    demand, probs, importance, expected, items = total.to(own.probs.dtype)
-    items = items.clamp_min(1)
+    demand, probs, importance, items, *_ = total.to(own.probs.dtype)
+    factors, totals = _load_factors(routing), total[4:].to(own.probs.dtype)
+    items, own_items = items.clamp_min(1), routing.num_real.clamp_min(1)
     return ExpertStatistics(
         _fractions(demand).unsqueeze(0),
         _valued(own.probs, probs / items),
         _valued(own.importance, importance / items),
         own.probs,
-        None if own.expected_load is None else _valued(own.expected_load, expected / items),
+        None if factors is None else _expected_of_step(factors, own_items, totals, items),
     )
+
+
+def _expected_of_step(own: Tensor, own_items: Tensor, total: Tensor, items: Tensor) -> Tensor:
+    """Expected load per item ``(1, E)`` from the factors of this batch and those of the step.
+
+    A product of two means, each with the value of the step and the gradient of this batch, which
+    is scaled to the size of the step.
+    """
+    count = total[2].clamp_min(1)
+    first = _valued(own[0] / own_items, total[0] / items)
+    second = _valued(own[1] * (items / own_items) / count, total[1] / count)
+    return (first * second).unsqueeze(0)
+
+
+def _load_factors(routing: Routing) -> Tensor | None:
+    """``extras["load_factors"]``; without them, of an expected load that is a sum over items."""
+    expected = routing.expected_load
+    if expected is None or "load_factors" in routing.extras:
+        return routing.extras.get("load_factors")
+    return torch.stack([expected, torch.ones_like(expected), torch.ones_like(expected)])
 
 
 _STATISTICS: dict[str, Callable[[Routing], ExpertStatistics]] = {
@@ -126,7 +147,8 @@ _STATISTICS: dict[str, Callable[[Routing], ExpertStatistics]] = {
 def step_sums(routing: Routing) -> Tensor:
     """The summands of ``Routing.step_statistics``, to be added over micro-batches and ranks.
 
-    ``(5, E)`` float64: requested assignments, probabilities, gate mass, expected load, items.
+    ``(7, E)`` float64: requested assignments, probabilities, gate mass, items, and the three
+    factors of the expected load (``Routing.extras``).
 
     >>> from routers import Items
     >>> one = Routing.by_item(Items(torch.zeros(1, 1)), torch.tensor([[1]]), torch.ones(1, 1), 2)
@@ -134,13 +156,13 @@ def step_sums(routing: Routing) -> Tensor:
     [0.0, 1.0]
     """
     demand = routing.requested_load.double()
-    expected = routing.expected_load
+    factors = _load_factors(routing)
     rows = [
         demand,
         routing.prob_sums.double(),
         routing.importance.double(),
-        torch.zeros_like(demand) if expected is None else expected.double(),
         routing.num_real.double().expand_as(demand),
+        *(demand.new_zeros(3, len(demand)) if factors is None else factors.double()),
     ]
     # not under no_grad: the routing caches what it computed
     return torch.stack([row.detach() for row in rows])

@@ -123,14 +123,16 @@ class Routing:
         requested: ``(E,)`` int64, the load before drops, if it differs.
         given_importance: ``(E,)`` gate mass before drops, if it differs.
         before: the routing before drops; None if nothing was dropped.
-        step_statistics: ``(5, E)``, the sum of ``routers.step_sums`` over the micro-steps and
+        step_statistics: ``(7, E)``, the sum of ``routers.step_sums`` over the micro-steps and
             ranks of an optimizer step so far, this batch included; None if not summed.
         extras: tensors that only some routers set. ``counts`` ``(router.num_counts,)`` int64 is
             summed over a step and passed to ``adapt_from_counts``; ``log_partition`` ``(N, G)``
             is the logsumexp of the scores of each of ``G`` gates or heads, if it is not that of
             ``logits``; ``sparsity_coefficient``, a scalar without gradient, weighs the gate mass
             in the ``sparsity`` losses; ``selectors`` ``(N, S, E)`` are the weights that each of
-            ``S`` selectors gives, for the ``selector`` losses.
+            ``S`` selectors gives, for the ``selector`` losses. ``load_factors`` ``(3, E)`` are
+            sums over items, if ``expected_load`` is not one itself but the first of them times
+            the second divided by the third, a count.
         gates: the routings of the gates of a multi-gate layer; empty for a single gate.
 
     >>> items = Items(torch.zeros(3, 4))

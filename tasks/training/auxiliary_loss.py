@@ -75,7 +75,7 @@ class StepSums(Float32State):
     def __init__(self, routers: Sequence[Router]) -> None:
         super().__init__()
         widest = max((router.num_experts for router in routers), default=1)
-        self.register_buffer("sums", torch.zeros(len(routers), 5, widest, dtype=torch.float64))
+        self.register_buffer("sums", torch.zeros(len(routers), 7, widest, dtype=torch.float64))
 
     def forward(self, routings: Sequence[Routing]) -> list[Routing]:
         """Add these routings; returns them with the sums of their layers so far, over ranks."""

@@ -38,13 +38,12 @@ M = TypeVar("M", bound=nn.Module)
 DIM, LENGTH, SAMPLES, IDS, NUM_EXPERTS = 6, 4, 8, 16, 8
 #: Steps after which gradients are gathered and compared; the others show in outputs.
 GATHERED = (0, 9)
-#: Losses of each router: of the whole batch at level ``step``, or means over items. The estimate of
-#: ``load`` for ``hierarchical`` is a product of sums over the batch, to which shares do not add up.
+#: Losses of each router: of the whole batch at level ``step``, or means over items.
 AUXILIARY = {
     "topk": ("switch", "z"),
     "noisy_topk": ("importance", "load", "z"),
     "expert_choice": ("z",),
-    "hierarchical": ("importance", "switch", "z"),
+    "hierarchical": ("importance", "load", "z"),
     "soft_moe": ("switch", "z"),
     "soft_mixture": ("switch", "importance"),
 }

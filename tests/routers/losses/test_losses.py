@@ -282,24 +282,31 @@ def test_switch_of_a_step_by_hand():
     assert value("switch", within, level="step") == pytest.approx(2 * (0.25 * 0.8 + 0.75 * 0.2))
 
 
-@pytest.mark.parametrize("name", STEP)
-def test_the_mean_of_gradients_within_a_step_is_that_of_one_large_batch(name):
+@pytest.mark.parametrize(
+    ("name", "kind"), [*((name, "noisy_topk") for name in STEP), ("load", "hierarchical")]
+)
+def test_the_mean_of_gradients_within_a_step_is_that_of_one_large_batch(name, kind):
     torch.manual_seed(0)
-    router = routers.build("noisy_topk", 4, 6).double().eval()  # no noise, an estimate all the same
+    router = routers.build(kind, 4, 6).double().eval()  # no noise, an estimate all the same
     x = torch.randn(3, 8, 4, dtype=torch.float64)
     plain = LOSSES[name]
-    gate = router.scores.gate.weight
-    (whole,) = torch.autograd.grad(plain(router(Items(x.flatten(0, 1)))), gate)
+    gates = [values for name, values in router.named_parameters() if name.endswith("gate.weight")]
+
+    def gradient(loss):
+        return torch.cat(
+            torch.autograd.grad(loss, gates, retain_graph=True, materialize_grads=True)
+        )
+
+    whole = gradient(plain(router(Items(x.flatten(0, 1)))))
     parts = [router(Items(part)) for part in x]
     step = sum(routers.step_sums(part) for part in parts)
     mean = sum(plain(replace(part, step_statistics=step), level="step") for part in parts) / 3
-    (gathered,) = torch.autograd.grad(mean, gate, retain_graph=True)
+    gathered = gradient(mean)
     assert whole.abs().max() > 1e-4
     torch.testing.assert_close(gathered, whole)
     # each part by itself gives another gradient
     alone = sum(plain(part) for part in parts) / 3
-    (other,) = torch.autograd.grad(alone, gate)
-    assert not torch.allclose(other, whole, rtol=0.05)
+    assert not torch.allclose(gradient(alone), whole, rtol=0.05)
 
 
 AT_BEST = {"switch": 1.0}
