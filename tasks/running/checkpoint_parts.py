@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 #: The index of the parts, and the file of what is no weight or optimizer state.
 INDEX, STATE = ".metadata", "meta.pt"
 
-#: What an index may name besides the classes of torch that describe it.
+#: The classes of torch that describe an index, and what else it may name.
+_DESCRIPTION = "torch.distributed.checkpoint.metadata"
 _NAMES = {
     ("torch", "Size"),
     ("torch.serialization", "_get_layout"),
@@ -27,10 +28,11 @@ _NAMES = {
 
 class _IndexUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        found = super().find_class(module, name)
-        describes = getattr(found, "__module__", "") == "torch.distributed.checkpoint.metadata"
-        if describes or isinstance(found, torch.dtype) or (module, name) in _NAMES:
-            return found
+        if module in ("torch", _DESCRIPTION) or (module, name) in _NAMES:  # no other is imported
+            found = super().find_class(module, name)
+            describes = getattr(found, "__module__", "") == _DESCRIPTION
+            if describes or isinstance(found, torch.dtype) or (module, name) in _NAMES:
+                return found
         raise pickle.UnpicklingError(f"{module}.{name} does not belong in an index")
 
 

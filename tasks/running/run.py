@@ -54,15 +54,7 @@ from .checkpoint_parts import STATE
 from .compute import active_parameters, measure
 from .launch import launch
 from .result import CONFUSION, confusion_csv
-from .run_dir import (
-    FORMAT,
-    METRICS,
-    RESULT,
-    read_json,
-    versions,
-    write_json,
-    write_text,
-)
+from .run_dir import FORMAT, METRICS, RESULT, read_json, versions, write_json, write_text
 from .start_lines import start_lines
 from .threads import AUTO, choose_threads, load_warning
 from .validate import check_ranges

@@ -51,7 +51,7 @@ AUXILIARY = {
 
 @dataclass(frozen=True)
 class Layer:
-    """What a routed layer is made of."""
+    """The parts and options of a routed layer."""
 
     router: str = "topk"
     bank: str = "mlp"

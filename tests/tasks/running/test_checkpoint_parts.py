@@ -50,12 +50,16 @@ def test_what_was_written(folder):
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is")
 @pytest.mark.parametrize("read", [shapes_of_parts, load_parts])
-@pytest.mark.parametrize("place", ["index", "entry"])
-def test_reading_runs_no_code(folder, tmp_path, place, read):
+@pytest.mark.parametrize("place", ["index", "module", "entry"])
+def test_reading_runs_no_code(folder, tmp_path, monkeypatch, place, read):
     touched = tmp_path / "touched"
+    (tmp_path / "unknown_part.py").write_text(f"open({str(touched)!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
     path = folder(**({"evil": Touch(touched)} if place == "entry" else {}))
     if place == "index":
         (path / INDEX).write_bytes(pickle.dumps(Touch(touched)))
+    if place == "module":
+        (path / INDEX).write_bytes(b"cunknown_part\nPart\n.")
     with pytest.raises(pickle.UnpicklingError):
         read(path)
     assert not touched.exists()
