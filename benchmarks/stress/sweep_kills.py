@@ -1,11 +1,13 @@
-"""Send SIGKILL to drivers, trials and jobs at random times; a sweep must end as without kills.
+"""Send SIGKILL to drivers, trials, ranks and jobs at random; a sweep must end as without kills.
 
-Starts ``python -m sweeps`` on tiny runs repeatedly, kills it, one of its trials or one of its jobs,
-and finally lets it finish. Prints what was killed, and fails if a finished trial changed, the study
-misses its number of trials, a result is missing, or SQLite reports a fault. Settings such as
-``engine=slurm`` run the sweep elsewhere: what is killed are the processes of this machine.
+Starts ``python -m sweeps`` on tiny runs repeatedly, kills it, one of its trials, one of the ranks
+of a trial on several devices or one of its jobs, and finally lets it finish. Prints what was
+killed, and fails if a finished trial changed, the study misses its number of trials, a result is
+missing, or SQLite reports a fault. Settings such as ``engine=slurm`` run the sweep elsewhere: what
+is killed are the processes of this machine. ``--run trainer.devices=2 --seconds 30`` trains on two
+devices, and lets ranks start.
 
-    python benchmarks/stress/sweep_kills.py [--kills 300] [--seed 0] [key=value …]
+    python benchmarks/stress/sweep_kills.py [--kills 300] [--run key=value] [key=value …]
 """
 
 import argparse
@@ -24,7 +26,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import optuna
+from omegaconf import OmegaConf
 from optuna.trial import TrialState
+
+from tasks import CONF
 
 ARMS = ("topk", "expert_choice", "uniform")
 TRIALS, SEEDS = 12, 2
@@ -41,18 +46,22 @@ def start(out: Path, more: Sequence[str]) -> subprocess.Popen[bytes]:
 
 
 def victims(out: Path, driver: int) -> dict[str, list[int]]:
-    """Processes of the sweep's trials, and those that run a job of Slurm or a task of Ray.
+    """Processes of the sweep's trials, their ranks, and the jobs of Slurm or the tasks of Ray.
 
     A trial writes its output to the sweep's folder; a fork server of the job is its parent.
     """
-    trials, jobs = [], set()
+    trials, ranks, jobs = [], [], set()
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             output = os.readlink(path / "fd" / "1")
-            if output.startswith(f"{out.parent}{os.sep}") and output.endswith(".txt"):
+            if not (output.startswith(f"{out.parent}{os.sep}") and output.endswith(".txt")):
+                continue
+            if b"tasks.running.launched" in (path / "cmdline").read_bytes():
+                ranks.append(int(path.name))
+            else:
                 trials.append(int(path.name))
                 jobs.add(parent(parent(int(path.name))))
-    return {"trial": trials, "job": sorted(jobs - {0, 1, driver})}
+    return {"trial": trials, "rank": ranks, "job": sorted(jobs - {0, 1, driver})}
 
 
 def parent(process: int) -> int:
@@ -76,7 +85,7 @@ def finished(out: Path) -> dict[tuple[str, int], list[float]]:
 
 
 def kill_repeatedly(
-    out: Path, kills: int, draw: random.Random, more: Sequence[str]
+    out: Path, kills: int, seconds: float, draw: random.Random, more: Sequence[str]
 ) -> Counter[str]:
     """Kill processes of a sweep ``kills`` times; returns how often each kind was killed."""
     killed: Counter[str] = Counter()
@@ -84,9 +93,9 @@ def kill_repeatedly(
     while killed.total() < kills:
         driver = start(out, more)
         while driver.poll() is None and killed.total() < kills:
-            time.sleep(2 * draw.random())
+            time.sleep(seconds * draw.random())
             alive = {kind: numbers for kind, numbers in victims(out, driver.pid).items() if numbers}
-            if alive and draw.random() < 0.8:
+            if alive and draw.random() < 0.9:  # a driver takes longest to start again
                 kind = draw.choice(sorted(alive))
                 with suppress(ProcessLookupError):
                     os.kill(draw.choice(alive[kind]), signal.SIGKILL)
@@ -111,9 +120,14 @@ def kill_repeatedly(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--seconds", type=float, default=2, help="longest time between two kills")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--run", action="append", default=[], metavar="key=value")
     parser.add_argument("settings", nargs="*", metavar="key=value")
     options = parser.parse_args()
+    if options.run:
+        tiny = OmegaConf.load(CONF / "sweep" / "tiny.yaml").run
+        options.settings.append(f"run={json.dumps([*tiny, *options.run])}")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     draw = random.Random(options.seed)
     killed: Counter[str] = Counter()
@@ -121,7 +135,8 @@ def main() -> None:
     while killed.total() < options.kills:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder).resolve() / "sweep"
-            killed += kill_repeatedly(out, options.kills - killed.total(), draw, options.settings)
+            rest = options.kills - killed.total()
+            killed += kill_repeatedly(out, rest, options.seconds, draw, options.settings)
             final = start(out, options.settings)
             _, errors = final.communicate()
             if final.returncode:

@@ -16,7 +16,7 @@ from tasks import FORMAT, check_format, user_path, write_text
 from ..engines import ENGINES, Engine
 from ..search.space import Space, check_keys, describe, read_space
 from ..storage.connect import without_password
-from ..storage.driver_lock import HOLDER, LOCK, driving
+from ..storage.driver_lock import HOLDER, LOCK, check_free, driving
 from .arms import Arm, RunChecker, read_arms
 from .compose import SWEEP_FILE, SweepConfig
 from .objectives import Constraint, Objective, check_metric, parse_constraint, read_objectives
@@ -92,9 +92,11 @@ def make_plan(config: SweepConfig) -> Plan:
     Raises:
         ConfigError: for any invalid setting.
     """
+    name = config.sweep or "sweep"
+    folder = user_path(config.out or f"runs/{name}")
+    check_free(folder)  # before the rest of the plan, which takes seconds
     engine_options = dict(config.engine)
     engine = ENGINES.build(engine_options.pop("name"), **engine_options)
-    name = config.sweep or "sweep"
     checker = RunChecker(config.run)
     config = replace(config, run=checker.shared)
     arms, notes = read_arms(config, checker)
@@ -126,7 +128,7 @@ def make_plan(config: SweepConfig) -> Plan:
         config=replace(config, workers=config.workers or workers),
         engine=engine,
         name=name,
-        folder=user_path(config.out or f"runs/{name}"),
+        folder=folder,
         arms=arms,
         spaces=spaces,
         objectives=objectives,

@@ -42,8 +42,6 @@ class Rungs:
         with (run / RUNGS).open("a", encoding="utf-8") as file:
             file.write(json.dumps([epoch, known]) + "\n")
         own = self._signed(known, known)
-        if not all(map(math.isfinite, own)):
-            return True  # the run fails later, with an error that explains it
         others = [self._signed(known, each) for each in self._others(run, epoch)]
         return PRUNERS[self.pruner](own, others, self.factor)
 

@@ -36,3 +36,10 @@ def driving(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def check_free(folder: Path) -> None:
+    """Raise ``ConfigError`` if another process drives a sweep in a folder."""
+    if (folder / LOCK).exists():
+        with driving(folder):
+            pass

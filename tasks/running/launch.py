@@ -56,8 +56,7 @@ def launch(
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     with TemporaryDirectory(prefix="switchyard-") as shared, _supervising():
-        job = (folder, checkpoint, draws, on_validation)
-        Path(shared, JOB).write_bytes(pickle.dumps(job))
+        Path(shared, JOB).write_bytes(pickle.dumps((folder, checkpoint, draws, on_validation)))
         settings = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -75,7 +74,7 @@ def launch(
             rank = ("-P", "-m", "tasks.running.launched", shared, str(os.getpid()))
             elastic_launch(settings, sys.executable)(*rank)
         except ChildFailedError as failed:
-            codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
+            codes = {rank: each.exitcode for rank, each in failed.failures.items()}
             raise find_cause(codes, Path(shared)) from None
         except SignalException as asked:
             raise StoppedError(asked.sigval) from None
@@ -90,12 +89,10 @@ def find_cause(codes: Mapping[int, int], shared: Path) -> Exception:
     """
     files = sorted(shared.glob(ERROR.format("*")), key=lambda path: path.stat().st_mtime_ns)
     errors: list[Exception] = [pickle.loads(path.read_bytes()) for path in files]
-    for error in errors:
-        if isinstance(error, DivergedError) or not isinstance(error, RuntimeError):
-            return error
+    own = [e for e in errors if isinstance(e, DivergedError) or not isinstance(e, RuntimeError)]
     killed = [rank for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM]
-    if errors and not killed:
-        return errors[0]
+    if causes := own or ([] if killed else errors):
+        return causes[0]
     rank = min(killed or codes)
     return RankDiedError(f"device {rank}: {death(codes[rank])}")
 
@@ -120,10 +117,11 @@ def _supervising() -> Iterator[None]:
     """
     loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
     within = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), loopback)
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    inherited = {"TORCH_CPP_LOG_LEVEL": "ERROR", **within, **os.environ, "PYTHONPATH": paths}
     environment, disabled = dict(os.environ), logging.root.manager.disable
     handlers = {each: signal.getsignal(each) for each in STOP_SIGNALS}
-    os.environ.update({"TORCH_CPP_LOG_LEVEL": "ERROR", **within, **environment})
-    os.environ["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    os.environ.update(inherited)
     logging.disable(logging.CRITICAL)
     try:
         yield

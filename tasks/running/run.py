@@ -19,6 +19,7 @@ from torch import Tensor
 
 from experts import count_flops, tune_allocator
 from routers import ConfigError, OptionError, Routing
+from routers.blocks import is_distributed
 from routers.plugins import check_options, unknown
 
 from .._task import Backbone, Batch, Data, Task
@@ -37,7 +38,7 @@ from ..config.schema import Config, TrainerConfig, arm_name
 from ..loading.batches import WHOLE, Batches, InOrder, Rank, limited, num_rows
 from ..training.callbacks import OnValidation, Record, ReportValidation, Reseed
 from ..training.checkpoints import Checkpoints
-from ..training.collectives import agreed, is_distributed
+from ..training.collectives import agreed
 from ..training.csv_logger import CsvLog
 from ..training.loggers import build_loggers, check_loggers, closing
 from ..training.module import RoutedModule

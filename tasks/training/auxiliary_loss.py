@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from routers import Router, Routing, step_sums
-from routers.blocks import Float32State
+from routers.blocks import Float32State, sum_over_ranks
 
 from ..config.losses import WeightedLoss, read_losses
-from .collectives import sum_over_ranks
 
 
 class AuxiliaryLoss(nn.Module):

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from routers.blocks import sum_over_ranks
+
 from .callbacks import stepped
-from .collectives import sum_over_ranks
 from .divergence import DivergedError, bad_parameter
 from .module import RoutedModule
 from .signals import STOP_SIGNALS, Stop, StoppedError

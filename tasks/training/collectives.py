@@ -8,9 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from routers import ConfigError
-from routers.blocks import is_distributed, sum_over_ranks
-
-__all__ = ["agreed", "is_distributed", "sum_and_average", "sum_over_ranks"]
+from routers.blocks import is_distributed
 
 T = TypeVar("T")
 

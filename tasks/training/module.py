@@ -13,12 +13,13 @@ from torch.optim import Optimizer
 import experts
 from experts import Adaptation
 from routers import load_cv, max_violation
+from routers.blocks import is_distributed
 
 from .._task import Backbone, Batch, Task
 from ..assembly.build import routed_layers
 from ..config.schema import OptimizerConfig
 from .auxiliary_loss import AuxiliaryLoss
-from .collectives import is_distributed, sum_and_average
+from .collectives import sum_and_average
 from .divergence import DivergedError, first_bad_place
 from .evaluation import Evaluation
 from .optimizers import build_optimizer, learning_rate_factor

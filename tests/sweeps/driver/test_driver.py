@@ -13,6 +13,7 @@ from sweeps import Engine, Job, StoppedSweepError, open_storage
 from sweeps.driver.driver import Driver
 from sweeps.driver.queue import Queue, TrialSpec
 from sweeps.driver.stage import Stage
+from sweeps.workers.job import drop_outcome
 
 DONE, FAILED, STOPPED, PRUNED, DIED = "done", "failed", "stopped", "pruned", "died"
 TRIALS = 3
@@ -66,11 +67,9 @@ def finish(job, kind):
 class Trials(Stage):
     """Three trials whose value is their number."""
 
-    title = "toy"
-
-    def __init__(self, folder, storage):
-        self.folder = folder
-        self.queue = Queue("s/toy", storage, ["minimize"], RandomSampler(seed=0), retries=1)
+    def __init__(self, folder, storage, title="toy"):
+        self.folder, self.title = folder, title
+        self.queue = Queue(f"s/{title}", storage, ["minimize"], RandomSampler(seed=0), retries=1)
         self.queue.fill([TrialSpec({}, {})] * TRIALS)
 
     def job(self, trial):
@@ -160,10 +159,11 @@ def test_jobs_that_outlive_a_driver_go_on_unless_it_is_ctrl_c(tmp_path, storage,
         signal.raise_signal(signum)
         return accept(job, slot)
 
-    engine.start = start
+    engine.start, handler = start, signal.getsignal(signum)
     with pytest.raises(StoppedSweepError) as stopped:
         drive(stage, engine, workers=1)
     assert stopped.value.signum == signum
+    assert signal.getsignal(signum) is handler
     assert stage.ends() == [(state, None) for state in (*left, "WAITING", "WAITING")]
 
 
@@ -180,3 +180,65 @@ def test_a_job_that_cannot_start_is_a_death_of_the_trial(tmp_path, storage):
     ends = drive(stage, engine, workers=1)
     assert stage.ends() == [("FAIL", 2)] * TRIALS
     assert ends[0] == (0, DIED, "the fork server was killed; requeued")
+
+
+def test_stages_advance_equally(tmp_path, storage):
+    stages = [Trials(tmp_path / title, storage, title) for title in ("one", "other")]
+    for stage in stages:
+        stage.folder.mkdir()
+    engine = Toy({str(number): [DONE] * 2 for number in range(TRIALS)})
+    Driver(engine, "toy", Mock(workers=1)).run_all(stages)
+    assert [name for name, _ in engine.started] == ["0", "0", "1", "1", "2", "2"]
+
+
+def test_a_slot_is_free_again_when_its_job_ends(tmp_path, storage):
+    engine = Toy({"0": [DONE], "2": [DONE]})
+    accept = engine.start
+
+    def start(job, slot):
+        if job.name == "2":
+            engine.plan["1"] = [DONE]  # which ran until now
+        return accept(job, slot)
+
+    engine.start = start
+    drive(Trials(tmp_path, storage), engine)
+    assert engine.started == [("0", 0), ("1", 1), ("2", 0)]
+
+
+def test_a_second_signal_asks_again(tmp_path, storage):
+    stage, engine = Trials(tmp_path, storage), Toy()
+    engine.outlives_driver = False
+    accept, asked = engine.start, []
+
+    def start(job, slot):
+        signal.raise_signal(signal.SIGTERM)
+        return accept(job, slot)
+
+    def stop(handle):
+        asked.append(handle["name"])
+        if len(asked) == 1:
+            signal.raise_signal(signal.SIGTERM)
+        engine.plan[handle["name"]] = [STOPPED]
+
+    engine.start, engine.stop = start, stop
+    with pytest.raises(StoppedSweepError):
+        drive(stage, engine, workers=1)
+    assert asked == ["0", "0"]
+    assert stage.ends() == [("WAITING", None)] * TRIALS
+
+
+def test_an_end_that_is_noted_without_results_does_not_count(tmp_path, storage):
+    stage = Trials(tmp_path, storage)
+    stage.job(stage.queue.trials()[0]).outcome.write_text('{"outcome": "done", "message": ""}')
+    engine = Toy({str(number): [DONE] for number in range(TRIALS)})
+    drive(stage, engine, workers=1)
+    assert [name for name, _ in engine.started] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("kind", [PRUNED, FAILED, STOPPED, DIED])
+def test_an_outcome_is_dropped_unless_it_is_final(tmp_path, storage, kind):
+    stage = Trials(tmp_path, storage)
+    job = stage.job(stage.queue.trials()[0])
+    finish(job, kind)
+    drop_outcome(job)
+    assert job.outcome.exists() == (kind in (PRUNED, FAILED))

@@ -56,6 +56,15 @@ def test_a_fork_server_that_was_killed(tmp_path):
     assert engine.running == {}
 
 
+def test_a_job_that_is_asked_twice_is_killed(tmp_path):
+    engine, process = Local(), Mock(exitcode=None)
+    engine.running["a"] = process
+    engine.stop({"name": "a"})
+    assert [name for name, *_ in process.method_calls] == ["terminate"]
+    engine.stop({"name": "a"})
+    assert [name for name, *_ in process.method_calls] == ["terminate", "kill"]
+
+
 def test_jobs_that_are_asked_to_stop_before_they_train(tmp_path):
     """By a signal to each process of a job: the fork server does not mind."""
     early, process = job(tmp_path, "early"), forkserver._forkserver

@@ -27,7 +27,8 @@ def test_losers_at_a_rung_stop(runs):
     assert each.should_continue(runs[0], 1, {"score.value": 0.5})
     assert not each.should_continue(runs[1], 1, {"score.value": 0.4})
     assert each.should_continue(runs[2], 1, {"score.value": 0.6})
-    assert each.should_continue(runs[1], 2, {"score.value": 0.0})  # no rung
+    for run, value in zip(runs[:2], (0.5, 0.0), strict=True):
+        assert each.should_continue(run, 2, {"score.value": value})  # no rung
     assert each.should_continue(runs[1], 3, {"score.value": 0.0})  # the first there
 
 

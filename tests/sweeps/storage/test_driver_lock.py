@@ -30,7 +30,9 @@ def test_a_second_driver_is_refused_until_the_first_is_gone(tmp_path, capsys):
         words = f"out={tmp_path}: process {first.pid} on {socket.gethostname()} drives this sweep"
         with pytest.raises(ConfigError, match=words), driving(tmp_path):
             pass
-        assert sweep(tmp_path) == 2
+        assert sweep(tmp_path, "engine.name=nonsense") == 2
+        assert "engine" in capsys.readouterr().err  # its own mistakes come first
+        assert sweep(tmp_path, "arms=[nonsense]") == 2  # which only the plan would notice
         assert capsys.readouterr().err.startswith(f"error: {words}")
         first.kill()
     with driving(tmp_path):
