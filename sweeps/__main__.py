@@ -1,4 +1,4 @@
-"""``python -m sweeps sweep=NAME out=DIR [key=value …]`` and ``python -m sweeps report DIR…``."""
+"""``python -m sweeps sweep=NAME out=DIR [key=value …]``, ``suite=NAME`` and ``report DIR…``."""
 
 import sys
 

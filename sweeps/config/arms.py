@@ -1,8 +1,7 @@
 """Arms of a sweep: the routers to compare and the controls they must beat."""
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,9 +9,10 @@ import routers
 import tasks
 from routers import ConfigError, OptionError
 from routers.plugins import unknown
-from tasks import Config, Task
+from tasks import Config
 
 from .compose import SweepConfig
+from .run_checker import RunChecker
 
 
 @dataclass(frozen=True)
@@ -48,97 +48,59 @@ CONTROLS = {
 _MAX_TRIED = 6
 
 
-class RunChecker:
-    """Composes runs and checks that their parts fit; data of equal tasks is read once.
-
-    ``shared`` are the overrides of all runs, and the values that the data chooses for ``auto``: all
-    arms have the same. If only arms complete the task, such as by its data, each arm has its own,
-    and ``notes`` say so.
-    """
-
-    def __init__(self, shared: Sequence[str]) -> None:
-        self.shared = list(shared)
-        self.notes: Sequence[str] = ()
-        self._tasks: dict[str, Task] = {}
-        self._incomplete = ""
-        try:
-            run = tasks.compose(self.shared)
-            if run.auto:
-                self.shared += self._resolved(run)[2]
-        except ConfigError as error:  # what is wrong with all arms is reported with the first
-            self._incomplete = str(error)
-
-    def task(self, run: Config) -> Task:
-        """The task of a run, with its data loaded."""
-        key = _key(run)
-        if key not in self._tasks:
-            task = tasks.build_task(run)
-            tasks.read_data(run, task)
-            self._tasks[key] = task
-        return self._tasks[key]
-
-    def compose(self, overrides: Sequence[str]) -> tuple[Config, int]:
-        """Compose a run and count its parameters.
-
-        Raises:
-            ConfigError: for settings out of range or parts that do not fit.
-        """
-        run = tasks.compose([*self.shared, *overrides])
-        tasks.check_ranges(run)
-        run, task, chosen = self._resolved(run)
-        if chosen and self._incomplete:
-            note = "the data chooses values for each arm, which may differ: run alone cannot work"
-            self.notes = [f"{note} ({self._incomplete}). Complete run, or name them there"]
-        tasks.check_ranges(run)
-        backbone = tasks.build_backbone(run, task)
-        return run, sum(values.numel() for values in backbone.parameters())
-
-    def _resolved(self, run: Config) -> tuple[Config, Task, list[str]]:
-        """The run with values for ``auto``, its task with data, and the values as overrides."""
-        if not run.auto:
-            return run, self.task(run), []
-        if _key(run) not in self._tasks:
-            self._tasks[_key(run)] = tasks.build_task(run)
-        run, task, values = tasks.choose(run, self._tasks[_key(run)])
-        tasks.read_data(run, task)
-        self._tasks[_key(run)] = task
-        return run, task, values
-
-
-def _key(run: Config) -> str:
-    return json.dumps(run.task, sort_keys=True, default=str)
-
-
 def read_arms(config: SweepConfig, checker: RunChecker) -> tuple[list[Arm], list[str]]:
     """The arms of a sweep, controls last, and why others were left out.
 
     Raises:
         ConfigError: if a requested arm cannot run.
     """
-    for name in config.controls:
-        if name not in CONTROLS:
-            raise unknown("controls", name, CONTROLS)
+    check_controls(config.controls)
     left_out: list[str] = []
     if config.arms is None:
         written, left_out = _all_routers(checker, config.controls)
     else:
-        written = _written(config.arms)
+        written = written_arms(config.arms)
     arms = [_arm(checker, label, overrides) for label, overrides in written.items()]
-    first = arms[0]
-    for name in config.controls:
+    controls = control_arms(written, config.controls).items()
+    arms += [_arm(checker, label, overrides, control=True) for label, overrides in controls]
+    check_folders(arms)
+    return arms, [*left_out, *(checker.notes if len(arms) > 1 else ())]
+
+
+def check_controls(names: Sequence[str]) -> None:
+    """Raise ``ConfigError`` for the name of a control that does not exist."""
+    for name in names:
+        if name not in CONTROLS:
+            raise unknown("controls", name, CONTROLS)
+
+
+def control_arms(
+    written: Mapping[str, Sequence[str]], names: Sequence[str]
+) -> dict[str, list[str]]:
+    """Overrides of the controls by label, without those among the arms.
+
+    >>> control_arms({"topk": ["router=topk"]}, ["iso_flop"])
+    {'dense, FLOPs of topk': ['router=topk', 'moe.control=iso_flop']}
+    """
+    first, overrides = next(iter(written.items()))
+    found = {}
+    for name in names:
         title, override = CONTROLS[name]
-        label = title.format(first=first.label)
-        if label not in written:
-            shared = first.overrides if override.startswith("moe.") else ()
-            arms.append(_arm(checker, label, [*shared, override], control=True))
+        shared = overrides if override.startswith("moe.") else ()
+        found[title.format(first=first)] = [*shared, override]
+    return {label: own for label, own in found.items() if label not in written}
+
+
+def check_folders(arms: Sequence[Arm]) -> None:
+    """Raise ``ConfigError`` for arms that would share a folder."""
     slugs = [arm.slug for arm in arms]
     for arm in arms:
         if slugs.count(arm.slug) > 1:
             raise ConfigError(f"arms: {arm.label}: another arm also has the folder {arm.slug}")
-    return arms, [*left_out, *(checker.notes if len(arms) > 1 else ())]
 
 
-def _written(arms: Any) -> dict[str, list[str]]:
+def written_arms(arms: Any) -> dict[str, list[str]]:
+    """Overrides of the arms in a configuration, by label."""
     if isinstance(arms, list) and arms and all(isinstance(name, str) for name in arms):
         return {name: [f"router={name}"] for name in arms}
     if isinstance(arms, dict) and arms and all(map(_is_overrides, arms.values())):
@@ -177,13 +139,22 @@ def _all_routers(
 
 
 def _arm(checker: RunChecker, label: str, overrides: Sequence[str], control: bool = False) -> Arm:
-    for text in (*checker.shared, *overrides):
-        if (key := text.partition("=")[0]) in ("seed", "out", "resume"):
-            raise ConfigError(f"arm {label}: {text}: a sweep sets {key} itself; remove it")
     try:
-        run, parameters = checker.compose(overrides)
+        return make_arm(checker, label, overrides, control)
     except ConfigError as error:
         raise ConfigError(f"arm {label}: {error}{_nearest(checker, overrides)}") from error
+
+
+def make_arm(checker: RunChecker, label: str, overrides: Sequence[str], control: bool) -> Arm:
+    """Compose and check an arm.
+
+    Raises:
+        ConfigError: if it cannot run.
+    """
+    for text in (*checker.shared, *overrides):
+        if (key := text.partition("=")[0]) in ("seed", "out", "resume"):
+            raise ConfigError(f"{text}: a sweep sets {key} itself; remove it")
+    run, parameters = checker.compose(overrides)
     return Arm(label, slug(label), tuple(overrides), control, run, parameters)
 
 

@@ -14,6 +14,7 @@ from routers.plugins import nearest_name, unknown
 from tasks import CONF, overrides, user_path
 
 from ..engines import ENGINES
+from .confirm import ConfirmConfig, read_seeds
 
 #: The resolved configuration in a sweep's folder.
 SWEEP_FILE = "sweep.yaml"
@@ -29,9 +30,9 @@ ESCAPED_REFERENCE = "\uffff{"
 
 #: Smallest values of counts.
 MINIMA = {
-    **dict.fromkeys(("retries", "seed", "margin"), 0),
-    **dict.fromkeys(("trials", "seeds", "patience", "workers", "threads"), 1),
-    **dict.fromkeys(("confirm.seeds", "pruner.first"), 1),
+    **dict.fromkeys(("retries", "seed", "margin", "trials"), 0),
+    **dict.fromkeys(("seeds", "patience", "workers", "threads"), 1),
+    "pruner.first": 1,
     "pruner.factor": 2,
 }
 
@@ -47,14 +48,6 @@ class PrunerConfig:
     name: str
     first: int
     factor: int
-
-
-@dataclass
-class ConfirmConfig:
-    """Fresh runs of the best trials."""
-
-    seeds: int
-    first_seed: int
 
 
 @dataclass
@@ -104,21 +97,46 @@ def compose(arguments: Sequence[str]) -> SweepConfig:
         merged = OmegaConf.merge(config, overrides.load_yaml(path), {"sweep": path.stem})
         assert isinstance(merged, DictConfig)
         config = merged
+    return typed(changed(config, changes, ("sweep",), SweepConfig.__dataclass_fields__))
+
+
+def changed(
+    config: DictConfig,
+    changes: Sequence[overrides.Change],
+    done: Sequence[str],
+    known: Iterable[str],
+) -> DictConfig:
+    """The configuration with what the command line changes, except the keys that are ``done``.
+
+    References such as ``${seed}`` are escaped: each run resolves them, not the sweep.
+
+    Raises:
+        ConfigError: for a key that is not ``known``.
+    """
     config.engine = _named(config.engine)
     for sign, key, value in changes:
-        if key == "sweep":
+        if key in done:
             continue
-        if key == ENGINE:
-            value = _named(value)
-        if key.partition(".")[0] not in SweepConfig.__dataclass_fields__:
-            raise _unknown_key(key)
+        if key.partition(".")[0] not in known:
+            raise unknown_key(key, known)
         with overrides.explained(f"{sign}{key}={value}"):
-            overrides.change(config, sign, key, value)
-    # ${seed} in an override is resolved by each run, not by the sweep
-    escaped = OmegaConf.create(_replace(OmegaConf.to_container(config), "${", ESCAPED_REFERENCE))
-    composed = overrides.typed(escaped, SweepConfig, "conf/sweep.yaml", _unknown_key)
+            overrides.change(config, sign, key, _named(value) if key == ENGINE else value)
+    return OmegaConf.create(_replace(OmegaConf.to_container(config), "${", ESCAPED_REFERENCE))
+
+
+def typed(config: DictConfig) -> SweepConfig:
+    """A checked configuration, of one from `changed`.
+
+    Raises:
+        ConfigError: for an unknown key or an invalid value.
+    """
+    fields = SweepConfig.__dataclass_fields__
+    composed = overrides.typed(
+        config, SweepConfig, "conf/sweep.yaml", lambda key: unknown_key(key, fields)
+    )
     for name in ("run", "arms", "space", "objectives", "constraints"):
         setattr(composed, name, _replace(getattr(composed, name), ESCAPED_REFERENCE, "${"))
+    composed.confirm.seeds = read_seeds(composed.confirm.seeds)
     _check(composed)
     return composed
 
@@ -147,9 +165,9 @@ def _file(name: str) -> Path:
     return CONF / "sweep" / f"{name}.yaml"
 
 
-def _unknown_key(key: str) -> ConfigError:
-    head = key.partition(".")[0]
-    return ConfigError(f"{key}: {nearest_name(head, SweepConfig.__dataclass_fields__)}")
+def unknown_key(key: str, known: Iterable[str]) -> ConfigError:
+    """The error for a key that is not known."""
+    return ConfigError(f"{key}: {nearest_name(key.partition('.')[0], list(known))}")
 
 
 def choices() -> dict[str, Iterable[str]]:

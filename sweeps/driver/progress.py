@@ -49,10 +49,14 @@ class ProgressReporter(ABC):
         if start is not None and outcome == DONE:
             self.seconds.append(time.monotonic() - start)
 
+    def note(self, text: str) -> None:
+        """Print a line between phases."""
+        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+
     def dropped(self, runs: int) -> None:
         """Print that finished runs lost checkpoints that an earlier call of the sweep had kept."""
         what = "removed checkpoints of finished runs, which checkpoints= does not keep"
-        self.console.print(f"{self.phase}: {what}: {runs} runs", soft_wrap=True, highlight=False)
+        self.note(f"{self.phase}: {what}: {runs} runs")
 
     def tick(self) -> None:
         """Update the display; called at least twice a second."""
@@ -78,7 +82,7 @@ class LogLines(ProgressReporter):
     def display(self) -> Iterator[None]:
         done, total = self.counts()
         if done < total:
-            self._print(f"{self.phase}: {total - done} of {total} trials to do")
+            self.note(f"{self.phase}: {total - done} of {total} trials to do")
         yield
 
     def ended(self, stage: Stage, number: int, outcome: str, message: str) -> None:
@@ -86,10 +90,7 @@ class LogLines(ProgressReporter):
         done, total = self.counts()
         name = stage.name_of(number)
         parts = [f"{self.phase} {done}/{total}", f"{name} {outcome}: {message}", self.remaining()]
-        self._print("  ".join(part for part in parts if part))
-
-    def _print(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+        self.note("  ".join(part for part in parts if part))
 
 
 class LiveTable(ProgressReporter):

@@ -53,8 +53,11 @@ class Queue:
 
     def fill(self, specs: Iterable[TrialSpec]) -> None:
         """Enqueue the trials that the study does not have yet."""
-        existing = len(self.trials())
-        for spec in list(specs)[existing:]:
+        self.enqueue(list(specs)[len(self.trials()) :])
+
+    def enqueue(self, specs: Iterable[TrialSpec]) -> None:
+        """Enqueue further trials."""
+        for spec in specs:
             self.study.enqueue_trial(dict(spec.params), user_attrs=dict(spec.attrs))
 
     def trials(self) -> list[FrozenTrial]:

@@ -1,5 +1,5 @@
-"""The report of a sweep: one HTML page that needs nothing else, and its figures as files."""
+"""The report of a sweep or a suite: an HTML page that needs nothing else, and figures as files."""
 
-from .build import REPORT, write_report
+from .build import REPORT, write_pages, write_report, write_suite_pages
 
-__all__ = ["REPORT", "write_report"]
+__all__ = ["REPORT", "write_pages", "write_report", "write_suite_pages"]

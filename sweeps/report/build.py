@@ -1,12 +1,20 @@
-"""Writing the report of a sweep: the page and the files of its figures."""
+"""Writing the report of a sweep or a suite: the page and the files of its figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from routers import ConfigError, OptionError
 
 from ..results.files import write_file
 from ..results.sweep_dir import Sweep, read_sweeps
+
+if TYPE_CHECKING:
+    from ..results.suite_comparison import SuiteComparison
+    from ..results.suite_costs import Cost
+    from .page import PageData
+    from .sections.section import Section
 
 #: Names in the folder of a sweep.
 REPORT, FIGURES = "report.html", "figures"
@@ -69,14 +77,44 @@ def write_pages(
     """
     # matplotlib and Jinja are imported only when a report is written
     from .data import collect
+    from .sections import make_sections
+    from .sections.header import header
+
+    data = collect(sweep, storage)
+    return _write(data, header(data), make_sections(data), folder, width)
+
+
+def write_suite_pages(
+    comparison: "SuiteComparison", costs: "Sequence[Cost]", folder: Path, width: float | None = None
+) -> Path:
+    """Write the report of a suite; it links to the reports of benchmarks that lie in the folder.
+
+    ``width`` is as for `write_report`.
+    """
+    from .suite import collect_suite, make_suite_sections, suite_header
+
+    links = {
+        each.name: f"{quote(each.name)}/{REPORT}"
+        for each in comparison.suite.benchmarks
+        if (folder / each.name / REPORT).exists()
+    }
+    data = collect_suite(comparison, costs, links)
+    return _write(data, suite_header(data), make_suite_sections(data), folder, width)
+
+
+def _write(
+    data: "PageData",
+    header: "Section",
+    sections: "Sequence[Section]",
+    folder: Path,
+    width: float | None,
+) -> Path:
+    """Write a page and the files of its figures."""
     from .figures.render import INCH, render
     from .page import render_page
-    from .sections import make_sections
 
     if (folder / FIGURES).is_symlink():
         raise ConfigError(f"{folder / FIGURES}: is a link to another folder; remove it")
-    data = collect(sweep, storage)
-    sections = make_sections(data)
     points = None if width is None else width * INCH
     drawings = [render(figure, points) for section in sections for figure in section.figures]
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
@@ -84,5 +122,5 @@ def write_pages(
         path = folder / FIGURES / drawing.figure.name
         write_file(path.with_suffix(".svg"), drawing.svg)
         write_file(path.with_suffix(".pdf"), drawing.pdf)
-    write_file(folder / REPORT, render_page(data, sections, drawings))
+    write_file(folder / REPORT, render_page(data, header, sections, drawings))
     return folder / REPORT

@@ -1,7 +1,6 @@
 """Numbers and lists of names as text."""
 
 import math
-from collections.abc import Sequence
 
 from ..config.objectives import Objective
 from ..results.formatting import compact as ascii_compact
@@ -22,23 +21,14 @@ def compact(value: float | None) -> str:
 
 
 def fixed(value: float | None, places: int) -> str:
-    """Format with a number of decimals and a typographic minus.
+    """Format with a number of decimals and a typographic minus; zero has no sign.
 
-    >>> fixed(-0.5, 2), fixed(None, 2)
-    ('−0.50', '–')
+    >>> fixed(-0.5, 2), fixed(-1e-9, 2), fixed(None, 2)
+    ('−0.50', '0.00', '–')
     """
     if value is None or not math.isfinite(value):
         return NONE
-    return f"{value:.{places}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def listed(names: Sequence[str]) -> str:
-    """Join names for a sentence.
-
-    >>> listed(["a"]), listed(["a", "b", "c"])
-    ('a', 'a, b and c')
-    """
-    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+    return f"{round(value, places) + 0.0:.{places}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def with_direction(objective: Objective) -> str:

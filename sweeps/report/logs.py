@@ -25,7 +25,7 @@ class Curve:
     """
 
     name: str
-    steps: Sequence[int]
+    steps: Sequence[float]
     mean: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]

@@ -1,21 +1,29 @@
 """The page: one HTML file that needs nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..results.formatting import printable
-from .data import ReportData
 from .figures.render import Drawing
-from .figures.style import DARK, LIGHT, MARKERS, marker_path
+from .figures.style import DARK, LIGHT, MARKERS, ArmStyle, marker_path
 from .formatting import compact, counted, fixed
-from .sections.header import header
 from .sections.section import Section
 
 
-def render_page(data: ReportData, sections: Sequence[Section], drawings: Sequence[Drawing]) -> str:
-    """Return the page with these sections from top to bottom; drawings are of their figures."""
+class PageData(Protocol):
+    """Data of a page: the style of each arm by label, and what its templates read."""
+
+    @property
+    def styles(self) -> Mapping[str, ArmStyle]: ...
+
+
+def render_page(
+    data: PageData, header: Section, sections: Sequence[Section], drawings: Sequence[Drawing]
+) -> str:
+    """Return the page with a header and sections from top to bottom; drawings are of these."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -28,7 +36,7 @@ def render_page(data: ReportData, sections: Sequence[Section], drawings: Sequenc
     environment.filters |= filters
     return environment.get_template("page.html.jinja").render(
         data=data,
-        header=header(data),
+        header=header,
         sections=sections,
         drawings={each.figure.name: each for each in drawings},
         markers={number: marker_path(marker, 10.0) for number, marker in enumerate(MARKERS)},

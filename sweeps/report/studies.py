@@ -12,6 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ..config.arms import slug
+from ..results.suite_dir import is_suite
 from ..results.sweep_dir import read_config
 from ..storage.connect import STORAGE_ERRORS, STUDY, open_storage, study_url, without_password
 
@@ -38,13 +39,15 @@ class StudyData:
 def read_studies(folder: Path, storage: str | None = None) -> list[StudyData]:
     """Read the studies of a sweep; none, with a warning, where their storage cannot be read.
 
-    The folder may come from somebody else: a storage outside of it is opened only if ``storage``
-    names it, whatever ``sweep.yaml`` says.
+    The studies of a benchmark are in the folder of its suite. The folder may come from somebody
+    else: a storage outside of it is opened only if ``storage`` names it, whatever ``sweep.yaml``
+    says.
     """
     config = read_config(folder)
+    home = folder.parent if is_suite(folder.parent) else folder
     if (named := config.get("storage")) is None:
-        files = list(folder.glob(f"{STUDY}*"))  # opening a study writes to all of them
-        if not (folder / STUDY).exists() or any(file.is_symlink() for file in files):
+        files = list(home.glob(f"{STUDY}*"))  # opening a study writes to all of them
+        if not (home / STUDY).exists() or any(file.is_symlink() for file in files):
             return []
         storage = None
     elif storage is None:
@@ -57,13 +60,13 @@ def read_studies(folder: Path, storage: str | None = None) -> list[StudyData]:
         return []
     own = f"{config.get('sweep')}/"
     try:
-        with open_storage(storage, folder) as opened:
+        with open_storage(storage, home) as opened:
             names = [name for name in optuna.get_all_study_names(opened) if name.startswith(own)]
             studies = [optuna.load_study(study_name=name, storage=opened) for name in names]
             found = [_read(folder.resolve(), study) for study in studies]
     except (*STORAGE_ERRORS, ValueError, LookupError, TypeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        _LOGGER.warning("%s is left out: %s", without_password(study_url(storage, folder)), reason)
+        _LOGGER.warning("%s is left out: %s", without_password(study_url(storage, home)), reason)
         return []
     return [each for each in found if each.trials]
 

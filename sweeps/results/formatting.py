@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..statistics.intervals import Interval
 
@@ -29,6 +29,15 @@ def one_line(text: str) -> str:
     'a b'
     """
     return printable(" ".join(text.split()))
+
+
+def cell_text(text: str) -> str:
+    """Printable text that no spreadsheet reads as a formula.
+
+    >>> cell_text("=1+1")
+    "'=1+1"
+    """
+    return printable(f"'{text}" if text.startswith(tuple("=+-@\t\r")) else text)
 
 
 def decimals(widths: Iterable[float]) -> int:
@@ -68,3 +77,12 @@ def compact(value: float) -> str:
     size, unit = next((each for each in units if abs(value) >= 0.9995 * each[0]), units[-1])
     scaled = value / size
     return f"{scaled:.3g}{unit}" if abs(scaled) < 999.5 else f"{scaled:.0f}{unit}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names for a sentence.
+
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)

@@ -2,9 +2,7 @@
 
 import csv
 import io
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +10,12 @@ from ..statistics.intervals import MIN_BOOTSTRAP_VALUES, UNKNOWN
 from ..statistics.paired_tests import sign_flip
 from ..statistics.verdicts import LEVEL, MIN_SEEDS
 from .files import write_file
-from .formatting import NONE, compact, decimals, one_line, printable, with_interval
+from .formatting import NONE, cell_text, compact, decimals, one_line, with_interval
 from .ranking import Standing, metrics_of, standings
 from .sweep_dir import Sweep, read_sweep
+from .tables import Column, escape_markdown, latex_table, markdown_table, plain_table
 
 CSV, MARKDOWN, LATEX = "leaderboard.csv", "leaderboard.md", "leaderboard.tex"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the Markdown, LaTeX and plain tables; terminals do not show a ``wide`` one."""
-
-    title: str
-    cells: Sequence[str]
-    right: bool = True
-    wide: bool = False
 
 
 def write_leaderboard(folder: Path) -> str:
@@ -81,19 +70,6 @@ def columns(sweep: Sweep, rows: Sequence[Standing]) -> list[Column]:
     ]
 
 
-_LATEX_ESCAPES = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    }
-)
-
-
 def csv_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
     """CSV with one line per arm and numbers in full precision; missing numbers are blank.
 
@@ -110,10 +86,7 @@ def csv_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
 
 def markdown_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
     """Markdown table with notes and the command of every row."""
-    shown = columns(sweep, rows)
-    rules = ["---:" if column.right else ":---" for column in shown]
-    titles, *lines = (map(escape_markdown, line) for line in _lines(shown))
-    table = "".join(f"| {' | '.join(line)} |\n" for line in (titles, rules, *lines))
+    table = markdown_table(columns(sweep, rows))
     commands = "".join(
         f"\n{escape_markdown(one_line(row.arm.label))}:\n\n    {one_line(row.arm.command)}\n"
         for row in rows
@@ -122,62 +95,17 @@ def markdown_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
     return f"{table}\n{escape_markdown(notes(sweep, rows))}\n{commands}"
 
 
-def escape_markdown(text: str) -> str:
-    r"""Escape text for Markdown.
-
-    >>> print(escape_markdown("a|b_c"))
-    a\|b\_c
-    """
-    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(text.split()))
-
-
 def latex_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
     """LaTeX table for ``\\input`` with the rules of booktabs.
 
     It has no commands, which may hold paths of this machine; the other tables do.
     """
-    shown = columns(sweep, rows)
-    titles, *cells = map(_latex_row, _lines(shown))
-    alignment = "".join("r" if column.right else "l" for column in shown)
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        rf"\begin{{tabular}}{{{alignment}}}",
-        r"\toprule",
-        titles,
-        r"\midrule",
-        *cells,
-        r"\bottomrule",
-        r"\end{tabular}",
-        "",
-        rf"\smallskip\footnotesize {escape_latex(notes(sweep, rows))}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def escape_latex(text: str) -> str:
-    r"""Escape text for LaTeX.
-
-    >>> print(escape_latex("50 % of a_b"))
-    50 \% of a\_b
-    """
-    return text.translate(_LATEX_ESCAPES)
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    # LaTeX reads a bracket after \\ as its argument, so each line starts with an empty group
-    return "{}" + " & ".join(map(escape_latex, cells)) + r" \\"
+    return latex_table(columns(sweep, rows), notes(sweep, rows))
 
 
 def plain_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
     """Table of the main columns for a terminal."""
-    aligned = []
-    for column in columns(sweep, rows):
-        if not column.wide:
-            width = max(map(len, (column.title, *column.cells)))
-            align = str.rjust if column.right else str.ljust
-            aligned.append([align(cell, width) for cell in (column.title, *column.cells)])
-    table = ["  ".join(line).rstrip() for line in zip(*aligned, strict=True)]
-    return "\n".join([table[0], "-" * max(map(len, table)), *table[1:]]) + "\n"
+    return plain_table(columns(sweep, rows))
 
 
 def notes(sweep: Sweep, rows: Sequence[Standing]) -> str:
@@ -200,16 +128,17 @@ def notes(sweep: Sweep, rows: Sequence[Standing]) -> str:
             f"{LEVEL:.0%} with Holm's correction over all {pairs} pairs; arms that share a letter "
             "are not significantly different."
         )
+        if sweep.looks is not None:
+            looks = ", ".join(map(str, sweep.looks.looks))
+            sentences.append(
+                f"Seeds were added while verdicts were open, with looks at {looks} seeds; "
+                "O'Brien-Fleming spending keeps the level over all looks."
+            )
         if sweep.margin:
             sentences.append(f"Equivalent: significantly less than {sweep.margin:g} apart.")
     if not tested:
         sentences.append(f"No verdicts: they need {MIN_SEEDS} seeds that all arms share.")
     return one_line(" ".join(sentences))
-
-
-def _lines(shown: Sequence[Column]) -> list[tuple[str, ...]]:
-    """The line of titles, and a line for each arm."""
-    return list(zip(*([column.title, *column.cells] for column in shown), strict=True))
 
 
 def _record(sweep: Sweep, row: Standing) -> dict[str, Any]:
@@ -242,13 +171,8 @@ def _record(sweep: Sweep, row: Standing) -> dict[str, Any]:
         **{f"param:{name}": value for name, value in row.arm.params.items()},
         "command": row.arm.command,
     }
-    return {_as_text(name): _as_cell(value) for name, value in found.items()}
+    return {cell_text(name): _as_cell(value) for name, value in found.items()}
 
 
 def _as_cell(value: Any) -> Any:
-    return None if value != value else _as_text(value) if isinstance(value, str) else value  # NaN
-
-
-def _as_text(text: str) -> str:
-    """Printable text that no spreadsheet reads as a formula."""
-    return printable(f"'{text}" if text.startswith(tuple("=+-@\t\r")) else text)
+    return None if value != value else cell_text(value) if isinstance(value, str) else value  # NaN

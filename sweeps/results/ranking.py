@@ -7,7 +7,8 @@ from ..config.objectives import Objective, parse_constraint
 from ..statistics.intervals import Interval, bootstrap_interval, interquartile_mean, mean_interval
 from ..statistics.paired_tests import probability_of_improvement
 from ..statistics.pareto import pareto_front
-from ..statistics.verdicts import TOO_FEW, Verdict, Verdicts, Word, compare_all
+from ..statistics.sequential import SeedPlan, SequentialVerdicts, compare_sequentially
+from ..statistics.verdicts import MIN_SEEDS, TOO_FEW, Verdict, Verdicts, Word, compare_all
 from .sweep_dir import ArmResults, Sweep
 
 #: Metrics reported for every arm in addition to the objectives.
@@ -59,12 +60,30 @@ class Standing:
 def verdicts_of(sweep: Sweep, metric: str | None = None) -> Verdicts:
     """Compare all pairs of complete arms on the main objective or another one.
 
-    The margin applies to the main objective: on other metrics no arms are called equivalent.
+    The margin applies to the main objective: on other metrics no arms are called equivalent. If the
+    sweep adds seeds, verdicts are those at its looks, so that they keep their level.
+    """
+    return decisions_of(sweep, metric).verdicts
+
+
+def decisions_of(sweep: Sweep, metric: str | None = None) -> SequentialVerdicts:
+    """The verdicts of a sweep, and the pairs that wait for further seeds, as in `verdicts_of`.
+
+    A fixed number of seeds leaves no pair open.
     """
     main = sweep.objectives[0]
     objective = next(o for o in sweep.objectives if metric in (None, o.metric))
-    tested = {arm.label: arm.numbers(objective.metric) for arm in _complete(sweep, objective)}
-    return compare_all(tested, objective, sweep.margin if objective == main else 0.0)
+    margin = sweep.margin if objective == main else 0.0
+    tested = compared_scores(sweep, objective)
+    if sweep.looks is not None:
+        return compare_sequentially(tested, objective, margin, sweep.looks)
+    found = compare_all(tested, objective, margin)
+    return SequentialVerdicts(found, {}, SeedPlan.fixed(max(MIN_SEEDS, len(found.seeds))))
+
+
+def compared_scores(sweep: Sweep, objective: Objective) -> dict[str, dict[int, float]]:
+    """An objective of complete arms by label, then by seed."""
+    return {arm.label: arm.numbers(objective.metric) for arm in _complete(sweep, objective)}
 
 
 def standings(sweep: Sweep) -> list[Standing]:

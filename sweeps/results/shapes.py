@@ -32,7 +32,7 @@ ARM_SHAPE: Shape = {
 
 SWEEP_SHAPE: Shape = {
     "objectives": [object],
-    "confirm": {"seeds": int},
+    "confirm": {"seeds": int | dict},
     "sweep?": str,
     "storage?": str,
     "run?": [str],
@@ -41,6 +41,15 @@ SWEEP_SHAPE: Shape = {
     "trials?": int,
     "seeds?": int,
     "pruner?": {"name?": str},
+}
+
+PROTOCOL_SHAPE: Shape = {
+    "suite": str,
+    "arms": {"*": {"overrides": [str], "control": bool}},
+    "benchmarks": {
+        "*": {"modality": str, "run": [str], "data": {"*": object}, "gaps": {"*": str}},
+    },
+    "amendments": [{"date": str, "change": str}],
 }
 
 

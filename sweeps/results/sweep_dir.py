@@ -17,6 +17,7 @@ from tasks import RESULT, check_format, overrides
 from ..config.arms import slug
 from ..config.compose import SWEEP_FILE
 from ..config.objectives import DIRECTIONS, Objective, number_at
+from ..statistics.sequential import SeedPlan
 from .files import read_shaped
 from .shapes import ARM_SHAPE, RESULT_SHAPE, SWEEP_SHAPE, Shape, misfit
 
@@ -37,7 +38,7 @@ class ArmResults:
         params: of its best trial, by key.
         search: values of that trial in the search, by metric: the best of many, so biased.
         pareto: whether that trial lies on the Pareto front of the search.
-        planned: number of seeds to confirm it.
+        planned: number of seeds to confirm it, at the first look if verdicts decide on more.
         seeds, runs, folders: of its finished runs in order, with their ``result.json``.
         trials: of the search: ``{"number", "folder", "runs"}``, with the finished runs of each.
     """
@@ -72,7 +73,8 @@ class Sweep:
     """Results of a sweep, or of several merged sweeps.
 
     ``config`` is that of the first sweep; the first objective is the main one; scores closer than
-    ``margin`` are equivalent; arms have different labels.
+    ``margin`` are equivalent; arms have different labels; ``looks`` are those of a sweep that adds
+    seeds while verdicts are open, None if their number is fixed.
     """
 
     config: Mapping[str, Any]
@@ -80,6 +82,7 @@ class Sweep:
     margin: float
     arms: tuple[ArmResults, ...]
     folders: tuple[Path, ...] = ()
+    looks: SeedPlan | None = None
 
     @property
     def score(self) -> str:
@@ -99,7 +102,8 @@ def read_sweep(folder: Path) -> Sweep:
     """
     folder = Path(folder)
     config = read_config(folder)
-    planned = int(config["confirm"]["seeds"])
+    looks = _looks(folder, config["confirm"]["seeds"])
+    planned = looks.first if looks else int(config["confirm"]["seeds"])
     known = _known(folder, config)
     seen = [path.name for part in (CONFIRMED, TRIALS) for path in _folders(folder / part)]
     arms = tuple(
@@ -107,7 +111,7 @@ def read_sweep(folder: Path) -> Sweep:
         for name in dict.fromkeys([*known, *seen])
     )
     margin = float(config.get("margin") or 0.0)
-    return Sweep(config, _objectives(folder, config, arms), margin, arms, (folder,))
+    return Sweep(config, _objectives(folder, config, arms), margin, arms, (folder,), looks)
 
 
 def read_sweeps(folders: Sequence[Path]) -> Sweep:
@@ -165,6 +169,15 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _check_shape(path: Path, value: Any, shape: Shape) -> None:
     if problem := misfit(value, shape):
         raise ConfigError(f"{path}: {problem}; the file is damaged")
+
+
+def _looks(folder: Path, seeds: Any) -> SeedPlan | None:
+    """The rule that adds seeds; None if their number is fixed."""
+    if not isinstance(seeds, Mapping):
+        return None
+    rule = {"first": int, "step": int, "most": int}
+    _check_shape(folder / SWEEP_FILE, {"seeds": dict(seeds)}, {"seeds": rule})
+    return SeedPlan(**{name: seeds[name] for name in rule})
 
 
 def _known(folder: Path, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -263,11 +276,7 @@ def _check_same_data(arms: Sequence[ArmResults]) -> None:
 def _merged_arms(sweeps: Sequence[Sweep]) -> tuple[ArmResults, ...]:
     """All arms; shared labels get the names of the folders, with those above if names repeat."""
     labels = [arm.label for sweep in sweeps for arm in sweep.arms]
-    names = [sweep.folders[0].resolve().name for sweep in sweeps]
-    if len(set(names)) < len(names):
-        paths = [sweep.folders[0].resolve() for sweep in sweeps]
-        above = os.path.commonpath([path.parent for path in paths])
-        names = [path.relative_to(above).as_posix() for path in paths]
+    names = folder_names([sweep.folders[0] for sweep in sweeps])
     merged = []
     for sweep, name in zip(sweeps, names, strict=True):
         for arm in sweep.arms:
@@ -276,3 +285,17 @@ def _merged_arms(sweeps: Sequence[Sweep]) -> tuple[ArmResults, ...]:
             own = f"{arm.slug}-{slug(name)}" if shared else arm.slug
             merged.append(replace(arm, label=label, slug=own))
     return tuple(merged)
+
+
+def folder_names(folders: Sequence[Path]) -> list[str]:
+    """Names that distinguish folders, with those above if names repeat.
+
+    >>> folder_names([Path("/runs/a/digits"), Path("/runs/b/digits")])
+    ['a/digits', 'b/digits']
+    """
+    paths = [folder.resolve() for folder in folders]
+    names = [path.name for path in paths]
+    if len(set(names)) == len(names):
+        return names
+    above = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(above).as_posix() for path in paths]

@@ -3,7 +3,7 @@
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ from ..config.arms import Arm
 from ..config.plan import Plan
 from ..driver.progress import duration
 from ..results.formatting import compact
-from ..results.sweep_dir import TRIALS
+from ..results.sweep_dir import CONFIRMED, TRIALS
 from ..statistics.verdicts import MIN_SEEDS
 from ..workers.forkserver import trial_context, warm_up
 from ..workers.job import DONE, Job, outcome_of, work
@@ -46,28 +46,32 @@ RANGE = 0.7, 1.8
 _FORWARD = 1 / 3
 
 
-def notes(plan: Plan) -> list[str]:
-    """The number of trainings, the disk space, and a note if there are too few for verdicts."""
-    arms, confirmed = len(plan.arms), plan.config.confirm.seeds
-    trials = sum(map(plan.trials_of, plan.arms))
-    search = f"{_searched(plan)} trainings to search ({trials} trials of {arms} arms)"
-    lines = [f"Budget: {search}, at least {arms * confirmed} to confirm", disk_note(plan)]
-    if confirmed < MIN_SEEDS:
-        lines.append(
-            f"confirm.seeds={confirmed} allows no verdicts: they need at least {MIN_SEEDS}"
-        )
+def notes(plans: Sequence[Plan], folder: Path) -> list[str]:
+    """The number of trainings, the disk space, and a note if there are too few for verdicts.
+
+    ``folder`` holds all plans.
+    """
+    trials = sum(plan.trials_of(arm) for plan in plans for arm in plan.arms)
+    arms = sum(len(plan.arms) for plan in plans)
+    search = f"{sum(map(_searched, plans))} trainings to search ({trials} trials of {arms} arms), "
+    least, most = sum(map(_confirmed, plans)), sum(map(_confirmed_at_most, plans))
+    budget = f"Budget: {search if trials else ''}at least {least} to confirm"
+    budget += f", {most} if all verdicts stay open" if most > least else ""
+    lines = [budget, disk_note(plans, folder)]
+    if (seeds := plans[0].config.confirm.least) < MIN_SEEDS:
+        lines.append(f"confirm.seeds={seeds} allows no verdicts: they need at least {MIN_SEEDS}")
     return lines
 
 
-def disk_note(plan: Plan) -> str:
-    """The disk space that checkpoints take at the end of the sweep."""
-    needed = {kept: checkpoint_bytes(plan, kept) for kept in ("all", "best")}
+def disk_note(plans: Sequence[Plan], folder: Path) -> str:
+    """The disk space that checkpoints take at the end of all plans."""
+    needed = {k: sum(checkpoint_bytes(plan, k) for plan in plans) for k in ("all", "best")}
     needed["none"] = 0
-    kept = plan.config.checkpoints
+    kept = plans[0].config.checkpoints
     note = f"Disk: about {compact(needed[kept])}B of checkpoints (checkpoints={kept})"
     if needed[kept] > needed["best"]:
         note += f", {compact(needed['best'])}B with checkpoints=best"
-    existing = next(path for path in (plan.folder, *plan.folder.parents) if path.exists())
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     return note + (f"; only {compact(free)}B are free in {existing}" if free < needed[kept] else "")
 
@@ -76,7 +80,8 @@ def checkpoint_bytes(plan: Plan, kept: str) -> float:
     """Bytes of all checkpoints that a sweep with ``checkpoints=all`` or ``best`` keeps."""
 
     def runs(trials: int) -> int:
-        return plan.config.seeds * (trials if kept == "all" else 1) + plan.config.confirm.seeds
+        kept_trials = trials if kept == "all" else min(1, trials)
+        return plan.config.seeds * kept_trials + plan.config.confirm.most
 
     return sum(run_bytes(arm, plan.rows) * runs(plan.trials_of(arm)) for arm in plan.arms)
 
@@ -95,33 +100,50 @@ def run_bytes(arm: Arm, rows: int) -> float:
     return arm.parameters * (MOMENTS_BYTES + FLOAT_BYTES * weights)
 
 
-def time_notes(plan: Plan) -> Iterator[str]:
-    """The expected time of a sweep, after a line before it is measured; nothing if it has begun.
+def time_notes(plans: Sequence[Plan]) -> Iterator[str]:
+    """The expected time of all plans, after a line before each is measured; nothing if begun.
 
     Trainings of the first arm are measured for a few seconds. They may fail as any trial may; the
     sweep then prints why.
     """
-    if (plan.folder / TRIALS).exists():
+    if any((plan.folder / part).exists() for plan in plans for part in (TRIALS, CONFIRMED)):
         return
-    config, arm = plan.config, plan.arms[0]
-    yield f"Time: training {arm.label} for {MEASURED_SECONDS} s to measure it …"
-    if (one := measure(plan)) is None:
-        return
-    confirmation = len(plan.arms) * config.confirm.seeds
-    rounds = math.ceil(_searched(plan) / plan.workers) + math.ceil(confirmation / plan.workers)
-    low, high = (duration(factor * rounds * one) for factor in RANGE)
-    may_stop = config.pruner.name != "none" or config.patience is not None
-    may_stop |= arm.run.trainer.early_stopping is not None
-    early = ", less where trials stop early" if may_stop else ""
-    yield (
-        f"Time: {low} to {high} if other arms are as fast as {arm.label}, whose training takes "
-        f"about {duration(one)}{early}"
-    )
+    least, most, measured = 0.0, 0.0, []
+    for plan in plans:
+        label = plan.titled(plan.arms[0].label)
+        yield f"Time: training {label} for {MEASURED_SECONDS} s to measure it …"
+        if (one := measure(plan)) is None:
+            return
+        searched, confirmed, all_confirmed = (
+            one * math.ceil(count(plan) / plan.workers)
+            for count in (_searched, _confirmed, _confirmed_at_most)
+        )
+        least, most = least + searched + confirmed, most + searched + all_confirmed
+        measured.append(f"{label}, whose training takes about {duration(one)}")
+    low, high = duration(RANGE[0] * least), duration(RANGE[1] * most)
+    early = ", less where trials stop early" if any(map(_may_stop, plans)) else ""
+    yield f"Time: {low} to {high} if other arms are as fast as {'; '.join(measured)}{early}"
+
+
+def _may_stop(plan: Plan) -> bool:
+    """Whether trainings may end before their last epoch, or a search before its last trial."""
+    has_pruner = plan.config.pruner.name != "none" or plan.config.patience is not None
+    return has_pruner or plan.arms[0].run.trainer.early_stopping is not None
 
 
 def _searched(plan: Plan) -> int:
     """Number of trainings of the search."""
     return sum(map(plan.trials_of, plan.arms)) * plan.config.seeds
+
+
+def _confirmed(plan: Plan) -> int:
+    """Least number of trainings of the confirmation."""
+    return len(plan.arms) * plan.config.confirm.least
+
+
+def _confirmed_at_most(plan: Plan) -> int:
+    """Number of trainings of the confirmation if verdicts of all arms stay open."""
+    return len(plan.arms) * plan.config.confirm.most
 
 
 def measure(plan: Plan) -> float | None:
@@ -134,7 +156,7 @@ def measure(plan: Plan) -> float | None:
     context = trial_context()
     overrides = [*run_overrides(plan, arm, arm.overrides, seeds(plan)[0]), *_MEASURED]
     with TemporaryDirectory(prefix="sweep-time-") as name:
-        folders = [Path(name) / str(n) for n in range(min(plan.workers, _searched(plan)))]
+        folders = [Path(name) / str(n) for n in range(min(plan.workers, _confirmed(plan)))]
         jobs = [
             Job("time", "time", folder, folder / "output.txt", [(folder / "run", overrides)])
             for folder in folders

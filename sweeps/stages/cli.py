@@ -4,35 +4,43 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from routers import ConfigError, OptionError
 from tasks import CONF, user_path
 
 if TYPE_CHECKING:
     from ..config.plan import Plan
+    from ..driver.progress import ProgressReporter
 
 USAGE = """\
 Compare routers: search with equal budgets, confirm with fresh seeds, test the differences.
 
   python -m sweeps sweep=NAME out=DIR [key=value …]
+  python -m sweeps suite=NAME out=DIR [benchmarks=[NAME, …]] [key=value …]
+                                          the same arms in several benchmarks
   python -m sweeps report DIR… [out=DIR] [width=INCHES] [storage=URL]
-                                          rewrite the report, of several sweeps at once; width=
-                                          of the files of figures, for a paper: a number, single
-                                          (3.25) or double (6.75); storage= of the trials, if it
-                                          is not in DIR, which somebody may have sent you
+                                          rewrite the report, of several sweeps or suites at
+                                          once; width= of the files of figures, for a paper: a
+                                          number, single (3.25) or double (6.75); storage= of the
+                                          trials, if it is not in DIR, which somebody may have
+                                          sent you
   python -m sweeps scale DIR… at=N        the learning rate of a model of N active parameters,
                                           from sweeps of smaller ones that tuned optimizer.lr
+  python -m sweeps power DIR [power=0.8]  the smallest difference that the seeds of a sweep or of
+                                          each benchmark of a suite detect, and the seeds that
+                                          pairs without a verdict need; takes minutes for many
 
   key=value   set a key           +key=value       add a key that does not exist
-  ~key        remove a key        sweep=FILE.yaml  a sweep from your file
+  ~key        remove a key        sweep=FILE.yaml  a sweep from your file, suite=FILE.yaml a suite
 
 The same command resumes a sweep that stopped, and does nothing if the sweep is complete. One
 process drives a sweep. engine=slurm and engine=ray run its trials on other machines.
 
-  --list      all sweeps, engines, samplers, pruners and controls
+  --list      all sweeps, suites, engines, samplers, pruners and controls
   --cfg       print the resolved configuration and exit
   --help      this text
 
@@ -74,17 +82,8 @@ def _command(arguments: Sequence[str]) -> int:
             return 0
     if rest and rest[0] in COMMANDS:
         return COMMANDS[rest[0]](rest[1:])
-    from ..config.compose import compose
-
-    config = compose(rest)
-    if "--cfg" in flags:
-        from omegaconf import OmegaConf
-
-        print(OmegaConf.to_yaml(OmegaConf.structured(config)), end="")
-        return 0
-    from ..config.plan import make_plan
-
-    return _sweep(make_plan(config))
+    is_suite = any(text.partition("=")[0] == "suite" for text in rest)
+    return (_suite if is_suite else _sweep)(rest, "--cfg" in flags)
 
 
 def help_text() -> str:
@@ -95,8 +94,10 @@ def help_text() -> str:
     for name in ENGINES:
         options = ENGINES.options(name).items()
         shown += [f"  {name:6} engine.{key}={json.dumps(default)}" for key, default in options]
-    keys = (CONF / "sweep.yaml").read_text("utf-8")
-    return f"{USAGE}\nEngines:\n" + "\n".join(shown) + f"\n\nAll keys (conf/sweep.yaml):\n{keys}"
+    text = f"{USAGE}\nEngines:\n" + "\n".join(shown) + "\n"
+    for name, what in (("sweep.yaml", "All keys"), ("suite.yaml", "All further keys of a suite")):
+        text += f"\n{what} (conf/{name}):\n" + (CONF / name).read_text("utf-8")
+    return text
 
 
 def _first_line(part: type) -> str:
@@ -107,40 +108,92 @@ def list_text() -> str:
     """Every name that a sweep can use."""
     from ..config.arms import CONTROLS
     from ..config.compose import choices, sweeps
+    from ..config.suite import MODALITIES, TUNINGS, suites
     from ..engines import ENGINES
 
-    files = {name: (CONF / "sweep" / f"{name}.yaml").read_text("utf-8") for name in sweeps()}
-    lines = [f"  {name:18} {text.splitlines()[0].lstrip('# ')}" for name, text in files.items()]
+    lines = []
+    for kind, known in (("sweep", sweeps()), ("suite", suites())):
+        files = {name: (CONF / kind / f"{name}.yaml").read_text("utf-8") for name in known}
+        shown = (f"  {name:18} {text.splitlines()[0].lstrip('# ')}" for name, text in files.items())
+        lines += [kind, *shown, ""]
     names = {"engine": ENGINES, **choices(), "controls": CONTROLS}
+    names |= {"tuning": TUNINGS, "modality": MODALITIES}
     rest = [f"{key}\n  {', '.join(each)}\n" for key, each in names.items()]
-    return "\n".join(["sweep", *lines, "", *rest])
+    return "\n".join([*lines, *rest])
 
 
-def _sweep(plan: "Plan") -> int:
+def _sweep(arguments: Sequence[str], only_print: bool) -> int:
+    from ..config.compose import compose
+
+    config = compose(arguments)
+    if only_print:
+        return _print_config(config)
+    from ..config.plan import make_plan
+    from .sweep import run_sweep
+
+    plan = make_plan(config)
+    code = _run([plan], plan.folder, plan.notes, lambda reporter: run_sweep(plan, reporter))
+    if code <= 1:
+        _write_results([plan.folder], plan.folder, config.storage)
+    return code
+
+
+def _suite(arguments: Sequence[str], only_print: bool) -> int:
+    from ..config.suite import compose_suite
+
+    config = compose_suite(arguments)
+    if only_print:
+        return _print_config(config)
+    from ..config.suite_plan import make_suite_plan
+    from ..results.power_table import power_lines
+    from .suite import run_suite
+
+    suite = make_suite_plan(config)
+    folder = suite.folder
+    code = _run(suite.plans, folder, suite.notes, lambda reporter: run_suite(suite, reporter))
+    if code <= 1:
+        _write_suite([folder], folder, config.shared.storage)
+        for line in power_lines(folder):
+            print(line)
+    return code
+
+
+def _print_config(config: Any) -> int:
+    from omegaconf import OmegaConf
+
+    print(OmegaConf.to_yaml(OmegaConf.create(asdict(config))), end="")
+    return 0
+
+
+def _run(
+    plans: "Sequence[Plan]",
+    folder: Path,
+    notes: Sequence[str],
+    run: "Callable[[ProgressReporter], list[str]]",
+) -> int:
+    """Print what plans cost, run them, and print what is missing; returns the exit code."""
     from rich.console import Console
 
     from ..driver.driver import StoppedSweepError
     from ..driver.progress import LiveTable, LogLines
     from ..storage.connect import study_url, without_password
     from . import budget
-    from .sweep import run_sweep
 
-    console = Console()
-    for note in (*plan.notes, *budget.notes(plan)):
+    console, first = Console(), plans[0]
+    for note in (*notes, *budget.notes(plans, folder)):
         print(note, flush=True)
-    if not plan.config.quiet:
-        if plan.engine.cpus is None:  # other machines take another time
-            for note in budget.time_notes(plan):
+    if not first.config.quiet:
+        if first.engine.cpus is None:  # other machines take another time
+            for note in budget.time_notes(plans):
                 print(note, flush=True)
-        url = without_password(study_url(plan.config.storage, plan.folder))
+        url = without_password(study_url(first.config.storage, folder))
         print(f"Watch the study in a browser: optuna-dashboard {url}")
-    is_live = console.is_terminal and not plan.config.quiet
-    reporter = (LiveTable if is_live else LogLines)(console, plan.workers)
+    is_live = console.is_terminal and not first.config.quiet
+    reporter = (LiveTable if is_live else LogLines)(console, first.workers)
     try:
-        missing = run_sweep(plan, reporter)
+        missing = run(reporter)
     except StoppedSweepError as stop:
         return _stopped(stop.signum)
-    _write_results([plan.folder], plan.folder, plan.config.storage)
     for line in missing:
         _print_error(line)
     return 1 if missing else 0
@@ -164,6 +217,11 @@ def _report(arguments: Sequence[str]) -> int:
     width = inches(settings["width"]) if "width" in settings else None
     out = user_path(settings["out"]) if "out" in settings else None
     to = out or (folders[0] if len(folders) == 1 else Path.cwd())
+    from ..results.suite_dir import is_suite
+
+    if any(map(is_suite, folders)):
+        _write_suite(folders, to, settings.get("storage"), width)
+        return 0
     _write_results(folders, to, settings.get("storage"), width)
     return 0
 
@@ -179,6 +237,25 @@ def _scale(arguments: Sequence[str]) -> int:
     except ValueError:
         raise OptionError("at", settings["at"], "a number of active parameters above 0") from None
     print(scale_report(folders, at))
+    return 0
+
+
+def _power(arguments: Sequence[str]) -> int:
+    folders, settings = _folders_and_settings(arguments)
+    if len(folders) != 1 or settings.keys() - {"power"}:
+        raise ConfigError(
+            "power: expected power DIR [power=0.8], DIR the folder of a sweep or a suite"
+        )
+    text = settings.get("power", "0.8")
+    try:
+        power = float(text)
+    except ValueError:
+        power = 0.0
+    if not 0.5 <= power <= 0.99:
+        raise OptionError("power", text, "a number in [0.5, 0.99]")
+    from ..results.power_table import power_table
+
+    print(power_table(folders[0], power), end="")
     return 0
 
 
@@ -202,5 +279,31 @@ def _write_results(
     print(f"{table}\nThe report is {page}")
 
 
+def _write_suite(
+    folders: Sequence[Path], to: Path, storage: str | None, width: float | None = None
+) -> None:
+    """Write tables and reports of suites and of each benchmark; print the answer and the table."""
+    from ..report.build import write_pages, write_suite_pages
+    from ..results.leaderboard import write_tables
+    from ..results.suite_comparison import comparison_of
+    from ..results.suite_costs import costs_of
+    from ..results.suite_dir import read_suites
+    from ..results.suite_leaderboard import write_suite_tables
+    from ..results.tidy import write_tidy
+
+    suite = read_suites(folders)
+    for benchmark in suite.benchmarks:
+        home = to / benchmark.name
+        home.mkdir(parents=True, exist_ok=True)
+        write_tables(benchmark.sweep, home)
+        write_pages(benchmark.sweep, home, storage, width)
+    comparison = comparison_of(suite)
+    costs = costs_of(comparison)
+    runs = ", ".join(map(str, write_tidy(suite, to)))
+    table = write_suite_tables(comparison, costs, to)
+    page = write_suite_pages(comparison, costs, to, width)
+    print(f"{table}\nAll confirmed runs: {runs}\nThe report is {page}")
+
+
 #: First words that select another command than a sweep.
-COMMANDS = {"report": _report, "scale": _scale}
+COMMANDS = {"report": _report, "scale": _scale, "power": _power}

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,22 +30,27 @@ class Candidate:
     """A trial of an arm to confirm: the arm's best, or another one of the Pareto front.
 
     The best trial of an arm has the arm's label and slug; ``overrides`` are its own;
-    ``pareto`` states whether no trial of any arm dominates it.
+    ``pareto`` states whether no trial of any arm dominates it. Without a search there is no trial,
+    and the overrides are those of the arm.
     """
 
     label: str
     slug: str
     arm: Arm
-    trial: FrozenTrial
+    trial: FrozenTrial | None
     overrides: Sequence[str]
     pareto: bool
 
 
 def select_candidates(plan: Plan, stages: Sequence[SearchStage]) -> list[Candidate]:
-    """Every arm's best trial, then the rest of the Pareto front.
+    """Every arm's best trial, then the rest of the Pareto front; without a search every arm.
 
     An arm without a complete trial within the constraints has no candidate.
     """
+    if not stages:
+        return [
+            Candidate(arm.label, arm.slug, arm, None, arm.overrides, False) for arm in plan.arms
+        ]
     valid = [
         (stage, stage.arm(trial), trial)
         for stage in stages
@@ -71,12 +76,10 @@ def select_candidates(plan: Plan, stages: Sequence[SearchStage]) -> list[Candida
 
 
 class ConfirmStage(Stage):
-    """Fresh runs of all candidates, with the same seeds for each."""
-
-    title = CONFIRMED
+    """Fresh runs of all candidates, each with the first of the same seeds."""
 
     def __init__(self, plan: Plan, storage: BaseStorage, candidates: Sequence[Candidate]) -> None:
-        self.plan = plan
+        self.plan, self.title = plan, plan.titled(CONFIRMED)
         self.candidates = {candidate.slug: candidate for candidate in candidates}
         self.queue = Queue(
             f"{plan.name}/{CONFIRMED}",
@@ -87,13 +90,23 @@ class ConfirmStage(Stage):
         )
         for candidate in candidates:
             _write_arm_file(plan, candidate)
-        self.queue.fill(
-            TrialSpec({}, {"candidate": slug, "seed": seed})
-            for seed in seeds(plan)
-            for slug in self.candidates
-        )
         for trial in self.queue.trials():
             self.candidate(trial)  # raises for runs that are not of this sweep
+        least = plan.config.confirm.least
+        self.enqueue({candidate.label: least for candidate in candidates})
+
+    def enqueue(self, numbers: Mapping[str, int]) -> int:
+        """Enqueue the runs that are missing for numbers of seeds by label; returns how many."""
+        attrs = [trial.user_attrs for trial in self.queue.trials()]
+        queued = {(each["candidate"], each["seed"]) for each in attrs}
+        specs = [
+            TrialSpec({}, {"candidate": slug, "seed": seed})
+            for number, seed in enumerate(seeds(self.plan))
+            for slug, candidate in self.candidates.items()
+            if number < numbers.get(candidate.label, 0) and (slug, seed) not in queued
+        ]
+        self.queue.enqueue(specs)
+        return len(specs)
 
     def job(self, trial: Trial) -> Job:
         candidate, seed = self.candidate(trial), trial.user_attrs["seed"]
@@ -116,7 +129,7 @@ class ConfirmStage(Stage):
 
     def name_of(self, number: int) -> str:
         attrs = self.queue.trials()[number].user_attrs
-        return f"{attrs['candidate']} seed {attrs['seed']}"
+        return self.plan.titled(f"{attrs['candidate']} seed {attrs['seed']}")
 
     def failures(self) -> list[str]:
         """A message for each run that failed."""
@@ -149,16 +162,16 @@ class ConfirmStage(Stage):
 
 
 def seeds(plan: Plan) -> range:
-    """The seeds of confirmation."""
+    """All seeds that confirmation may use."""
     confirm = plan.config.confirm
-    return range(confirm.first_seed, confirm.first_seed + confirm.seeds)
+    return range(confirm.first_seed, confirm.first_seed + confirm.most)
 
 
 def _write_arm_file(plan: Plan, candidate: Candidate) -> None:
     trial = candidate.trial
     overrides = list(candidate.overrides)
     command = ["python", "-m", "tasks", *plan.config.run, *overrides, f"seed={seeds(plan)[0]}"]
-    values = zip(plan.objectives, trial.values, strict=True)
+    values = zip(plan.objectives, trial.values, strict=True) if trial else ()
     about: dict[str, Any] = {
         "format": FORMAT,
         "arm": candidate.label,
@@ -166,8 +179,9 @@ def _write_arm_file(plan: Plan, candidate: Candidate) -> None:
         "control": candidate.arm.control,
         "overrides": overrides,
         "command": shlex.join(command),
-        "trial": trial.number,
-        "params": dict(sorted(trial.params.items())),  # a server returns them in any order
+        "trial": trial and trial.number,
+        # a server returns parameters in any order
+        "params": dict(sorted(trial.params.items())) if trial else {},
         "search": {objective.metric: value for objective, value in values},
         "pareto": candidate.pareto,
     }

@@ -15,7 +15,8 @@ from tasks import RESULT, read_json, write_json
 
 from ..config.arms import Arm, slug
 from ..config.objectives import Objective, searched
-from ..config.plan import Plan, check_unchanged, comparable_settings
+from ..config.plan import Plan
+from ..config.sweep_folder import check_unchanged, comparable_settings
 from ..driver.queue import Queue, TrialSpec
 from ..driver.stage import Stage
 from ..results.sweep_dir import TRIALS
@@ -42,7 +43,7 @@ class SearchStage(Stage):
         points: Sequence[Mapping[str, Any]],
     ) -> None:
         config = plan.config
-        self.plan, self.title, self.space = plan, title, space
+        self.plan, self.title, self.space = plan, plan.titled(title), space
         self.arms = {arm.label: arm for arm in arms}
         self.queue = Queue(
             f"{plan.name}/{title}",
@@ -200,7 +201,9 @@ def ranked(trials: Iterable[FrozenTrial], objectives: Sequence[Objective]) -> li
 
 
 def search_stages(plan: Plan, storage: BaseStorage) -> list[SearchStage]:
-    """One stage for each arm, or one for all of them in a joint study."""
+    """One stage for each arm, or one for all of them in a joint study; none without trials."""
+    if plan.config.trials == 0:
+        return []
     if plan.config.study == "per_arm":
         stages = []
         for arm in plan.arms:

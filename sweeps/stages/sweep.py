@@ -1,19 +1,28 @@
-"""Execution of a sweep: search, then confirmation."""
+"""Execution of sweeps: search, then confirmation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage
 
 from routers import ConfigError
 
-from ..config.plan import Plan, opened_folder
+from ..config.plan import Plan
+from ..config.sweep_folder import opened_folder
 from ..driver.driver import Driver
 from ..driver.progress import ProgressReporter
 from ..results.sweep_dir import TRIALS
 from ..storage import connect
-from .confirmation import ConfirmStage, select_candidates
+from .confirmation import Candidate, ConfirmStage, select_candidates
+from .looks import confirm
 from .search import PARAMS, SearchStage, search_stages
+
+#: The search of each plan, by the plan's name.
+Searches = Mapping[str, Sequence[SearchStage]]
+
+#: Selects what is confirmed of each plan, by the plan's name.
+Selection = Callable[[Sequence[Plan], Searches], Mapping[str, Sequence[Candidate]]]
 
 
 def run_sweep(plan: Plan, reporter: ProgressReporter) -> list[str]:
@@ -26,36 +35,60 @@ def run_sweep(plan: Plan, reporter: ProgressReporter) -> list[str]:
             sweep, or if another process drives this one.
         StoppedSweepError: if a signal stopped the sweep.
     """
-    with (
-        plan.engine,
-        opened_folder(plan) as opened,
-        connect.open_storage(plan.config.storage, plan.folder) as storage,
-    ):
+    with plan.engine, opened_folder(plan) as opened:
+        return run_plans([opened], plan.folder, reporter, best_and_front)
+
+
+def best_and_front(plans: Sequence[Plan], searches: Searches) -> Mapping[str, Sequence[Candidate]]:
+    """Every arm's best trial, and the rest of the Pareto front."""
+    return {plan.name: select_candidates(plan, searches[plan.name]) for plan in plans}
+
+
+def run_plans(
+    plans: Sequence[Plan], home: Path, reporter: ProgressReporter, select: Selection
+) -> list[str]:
+    """Run the searches of all plans in one queue, then their confirmations in another one.
+
+    The folders of the plans are open, and their studies lie in one storage, by default in
+    ``home``. Returns and raises as `run_sweep` does.
+    """
+    config = plans[0].config
+    with connect.open_storage(config.storage, home) as storage:
         try:
-            return _run_stages(opened, reporter, storage)
+            return _run_stages(plans, reporter, storage, select)
         except connect.STORAGE_ERRORS as error:
-            return [_storage_message(plan, error)]
+            return [_storage_message(config.storage, home, error)]
 
 
-def _run_stages(plan: Plan, reporter: ProgressReporter, storage: BaseStorage) -> list[str]:
-    _check_studies_exist(plan, storage)
-    driver = Driver(plan.engine, plan.config.engine["name"], reporter)
-    searches = search_stages(plan, storage)
-    with reporter.reporting("search", searches):
-        driver.run_all(searches)
-    candidates = select_candidates(plan, searches)
-    confirmation = ConfirmStage(plan, storage, candidates)
-    with reporter.reporting("confirmation", [confirmation]):
-        driver.run_all([confirmation])
-    missing = {arm.label for arm in plan.arms} - {candidate.arm.label for candidate in candidates}
-    return [
-        *(f"{label}: {_why_unconfirmed(searches, label)}" for label in sorted(missing)),
-        *confirmation.failures(),
-    ]
+def _run_stages(
+    plans: Sequence[Plan], reporter: ProgressReporter, storage: BaseStorage, select: Selection
+) -> list[str]:
+    for plan in plans:
+        _check_studies_exist(plan, storage)
+    driver = Driver(plans[0].engine, plans[0].config.engine["name"], reporter)
+    searches = {plan.name: search_stages(plan, storage) for plan in plans}
+    if stages := [stage for own in searches.values() for stage in own]:
+        with reporter.reporting("search", stages):
+            driver.run_all(stages)
+    candidates = select(plans, searches)
+    confirmations = [ConfirmStage(plan, storage, candidates[plan.name]) for plan in plans]
+    confirm(confirmations, driver, reporter)
+    missing = [line for plan in plans for line in _unconfirmed(plan, searches, candidates)]
+    return missing + [line for stage in confirmations for line in stage.failures()]
 
 
-def _storage_message(plan: Plan, error: Exception) -> str:
-    shown = connect.without_password(connect.study_url(plan.config.storage, plan.folder))
+def _unconfirmed(
+    plan: Plan, searches: Searches, candidates: Mapping[str, Sequence[Candidate]]
+) -> list[str]:
+    """A message for each arm without a candidate."""
+    found = {candidate.arm.label for candidate in candidates[plan.name]}
+    labels = sorted({arm.label for arm in plan.arms} - found)
+    own = searches[plan.name]
+    return [plan.titled(f"{label}: {_why_unconfirmed(own, label)}") for label in labels]
+
+
+def _storage_message(url: str | None, home: Path, error: Exception) -> str:
+    shown = connect.without_password(connect.study_url(url, home))
     cause = error.__cause__ or error
     lines = str(cause).splitlines()
     return (

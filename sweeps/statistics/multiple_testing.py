@@ -32,15 +32,32 @@ def compact_letter_display(
 ) -> dict[str, str]:
     """Letters by arm; arms share a letter if no two arms with that letter are different.
 
-    Insert and absorb (Piepho 2004, doi 10.1198/1061860043515): start with one group, split it
-    at each different pair, drop groups inside others.
-
     Args:
         ordered: the arms, best first; letters follow that order.
         different: significantly different pairs, each once, in either order.
 
     >>> compact_letter_display(["x", "y", "z"], [("x", "z")])
     {'x': 'a', 'y': 'ab', 'z': 'b'}
+    """
+    letters = (f"{letter}{cycle or ''}" for cycle in count() for letter in ascii_lowercase)
+    lettered = list(zip(letters, cliques(ordered, different), strict=False))
+    return {arm: "".join(letter for letter, group in lettered if arm in group) for arm in ordered}
+
+
+def cliques(
+    ordered: Sequence[str], different: Collection[tuple[str, str]]
+) -> list[tuple[str, ...]]:
+    """Largest groups of arms without a different pair, best first.
+
+    Insert and absorb (Piepho 2004, doi 10.1198/1061860043515): start with one group, split it
+    at each different pair, drop groups inside others.
+
+    Args:
+        ordered: the arms, best first; groups and their members follow that order.
+        different: significantly different pairs, each once, in either order.
+
+    >>> cliques(["x", "y", "z"], [("x", "z")])
+    [('x', 'y'), ('y', 'z')]
     """
     groups = {frozenset(ordered)}
     for pair in different:
@@ -50,7 +67,7 @@ def compact_letter_display(
             for part in ([group - {arm} for arm in pair] if group >= set(pair) else [group])
         }
         groups = {group for group in split if not any(group < other for other in split)}
-    best_first = sorted(groups, key=lambda group: sorted(map(ordered.index, group)))
-    letters = (f"{letter}{cycle or ''}" for cycle in count() for letter in ascii_lowercase)
-    lettered = list(zip(letters, best_first, strict=False))
-    return {arm: "".join(letter for letter, group in lettered if arm in group) for arm in ordered}
+    return [
+        tuple(ordered[place] for place in places)
+        for places in sorted(sorted(map(ordered.index, group)) for group in groups)
+    ]

@@ -100,14 +100,27 @@ def compare(first: Array, second: Array, prior: VariancePrior) -> Pair:
     >>> pair.differences, round(pair.variance, 4), pair.degrees
     ((1.0, 2.0, 1.0), 0.3333, 2.0)
     """
+    return compare_each(first[None], second[None], prior)[0]
+
+
+def compare_each(first: Array, second: Array, prior: VariancePrior) -> list[Pair]:
+    """`compare` for several pairs at once: ``(pairs, seeds)`` each.
+
+    >>> pairs = compare_each(np.eye(2), np.zeros((2, 2)), VariancePrior(0.0, 0.0))
+    >>> [pair.difference for pair in pairs]
+    [0.5, 0.5]
+    """
     differences = first - second
-    own = float(differences.var(ddof=1))
-    if own <= ROUNDING * float(max((first**2).max(), (second**2).max())):
-        own = 0.0
-    degrees = len(differences) - 1
+    own = differences.var(axis=1, ddof=1)
+    largest = np.maximum((first**2).max(1), (second**2).max(1))
+    own = np.where(own <= ROUNDING * largest, 0.0, own)
+    degrees = differences.shape[1] - 1
     total = degrees + prior.degrees
     variance = (prior.degrees * prior.variance + degrees * own) / total
-    return Pair(tuple(differences.tolist()), variance, total, prior.degrees)
+    return [
+        Pair(tuple(each), v, total, prior.degrees)
+        for each, v in zip(differences.tolist(), variance.tolist(), strict=True)
+    ]
 
 
 def p_different(pair: Pair) -> float:
@@ -194,6 +207,28 @@ def t_test_power(
     shift = abs(difference) / deviation * np.sqrt(seeds)
     critical = stats.t.isf(level / 2, degrees)
     return float(stats.nct.sf(critical, degrees, shift))
+
+
+def detectable_difference(
+    deviation: float, seeds: int, level: float, prior: float = 0, power: float = 0.8
+) -> float | None:
+    """Smallest true difference that a two-sided paired t test finds with a power.
+
+    None without noise, where the sign-flip test decides. Arguments are as for `t_test_power`.
+
+    >>> round(detectable_difference(1.0, seeds=10, level=0.05), 2)
+    1.0
+    """
+    if deviation == 0:
+        return None
+
+    def excess(difference: float) -> float:
+        return t_test_power(difference, 1.0, seeds, level, prior) - power
+
+    high = 1.0
+    while excess(high) < 0:
+        high *= 2
+    return deviation * float(optimize.brentq(excess, 0.0, high, rtol=1e-6))
 
 
 def seeds_needed(pair: Pair, level: float) -> int | None:

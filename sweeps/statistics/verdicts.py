@@ -1,18 +1,29 @@
 """Pairwise comparison of arms, corrected for multiple testing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import combinations
+from statistics import fmean
 
 import numpy as np
 
 from ..config.objectives import Objective
 from .multiple_testing import compact_letter_display, holm
-from .paired_tests import Pair, compare, estimate_prior, p_different, p_equivalent, seeds_needed
+from .paired_tests import (
+    Pair,
+    compare_each,
+    estimate_prior,
+    p_different,
+    p_equivalent,
+    seeds_needed,
+)
 
 #: Familywise error rate: in at most this share of sweeps any equal arms are called different.
 LEVEL = 0.05
+
+#: Scores of a benchmark by arm, then by seed.
+Scores = Mapping[str, Mapping[int, float]]
 
 #: Fewer seeds do not estimate the variance.
 MIN_SEEDS = 3
@@ -83,9 +94,7 @@ class Verdicts:
         return replace(found, word=OPPOSITE.get(found.word, found.word), pair=negated)
 
 
-def compare_all(
-    scores: Mapping[str, Mapping[int, float]], objective: Objective, margin: float
-) -> Verdicts:
+def compare_all(scores: Scores, objective: Objective, margin: float) -> Verdicts:
     """Compare all pairs of arms by moderated paired t tests with Holm's correction.
 
     All pairs are tested, not only those with the best arm: the same scores select the best arm, so
@@ -109,30 +118,59 @@ def compare_all(
     >>> compare_all({"x": one, "y": other}, objective, margin=0.01).of("x", "y").word
     <Word.WORSE: 'worse'>
     """
-    shared = sorted(set.intersection(*(set(each) for each in scores.values()))) if scores else []
+    shared = shared_seeds(scores)
     if len(shared) < MIN_SEEDS:
         return Verdicts({}, dict.fromkeys(scores, ""), ())
-    found = np.array([[each[seed] for seed in shared] for each in scores.values()])
-    labels, prior = list(scores), estimate_prior(found)
-    pairs = {
-        (labels[i], labels[j]): compare(found[i], found[j], prior)
-        for i, j in combinations(range(len(labels)), 2)
-    }
+    pairs = compare_pairs(scores, shared)
     different = holm([p_different(pair) for pair in pairs.values()])
     equivalent = holm([p_equivalent(pair, margin) for pair in pairs.values()])
     verdicts = {
-        names: Verdict(_word(objective, pair, p, p_same), pair, p, p_same, LEVEL / len(pairs))
+        names: Verdict(judge(objective, pair, p, p_same), pair, p, p_same, LEVEL / len(pairs))
         for (names, pair), p, p_same in zip(pairs.items(), different, equivalent, strict=True)
     }
-    order = np.argsort(objective.sign * found.mean(1), kind="stable")
-    best_first = [labels[index] for index in order]
-    apart = [names for names, verdict in verdicts.items() if verdict.word in OPPOSITE]
-    return Verdicts(verdicts, compact_letter_display(best_first, apart), tuple(shared))
+    means = {arm: objective.sign * fmean(each[s] for s in shared) for arm, each in scores.items()}
+    return Verdicts(verdicts, letters(sorted(scores, key=means.__getitem__), verdicts), shared)
 
 
-def _word(objective: Objective, pair: Pair, p: float, p_same: float) -> Word:
+def shared_seeds(scores: Scores) -> tuple[int, ...]:
+    """Seeds that all arms have, in ascending order.
+
+    >>> shared_seeds({"x": {1: 0.5, 2: 0.6}, "y": {2: 0.7, 3: 0.8}})
+    (2,)
+    """
+    return tuple(sorted(set.intersection(*map(set, scores.values())))) if scores else ()
+
+
+def compare_pairs(scores: Scores, seeds: Sequence[int]) -> dict[tuple[str, str], Pair]:
+    """Differences of all pairs of arms on ``seeds``, at least two, which every arm has.
+
+    All arms given share the prior of the variance.
+
+    >>> pairs = compare_pairs({"x": {1: 0.5, 2: 0.7}, "y": {1: 0.25, 2: 0.25}}, [1, 2])
+    >>> pairs["x", "y"].difference
+    0.35
+    """
+    if not scores:
+        return {}
+    found = np.array([[each[seed] for seed in seeds] for each in scores.values()])
+    names = list(combinations(scores, 2))
+    first, second = np.triu_indices(len(found), 1)
+    pairs = compare_each(found[first], found[second], estimate_prior(found))
+    return dict(zip(names, pairs, strict=True))
+
+
+def judge(objective: Objective, pair: Pair, p: float, p_same: float) -> Word:
+    """The result for the first arm of a pair by its corrected p-values."""
     if p_same <= LEVEL:
         return Word.EQUIVALENT
     if p <= LEVEL:
         return Word.BETTER if objective.sign * pair.difference < 0 else Word.WORSE
     return Word.UNCLEAR
+
+
+def letters(
+    best_first: Sequence[str], verdicts: Mapping[tuple[str, str], Verdict]
+) -> dict[str, str]:
+    """Letters of arms: two arms share one unless one of them is better."""
+    apart = [names for names, verdict in verdicts.items() if verdict.word in OPPOSITE]
+    return compact_letter_display(best_first, apart)

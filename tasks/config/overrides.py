@@ -76,7 +76,7 @@ def change(config: DictConfig, sign: str, key: str, value: Any) -> None:
         parent, _, leaf = key.rpartition(".")
         del (OmegaConf.select(config, parent) if parent else config)[leaf]
     else:
-        OmegaConf.update(config, key, value, merge=not isinstance(value, dict), force_add=True)
+        OmegaConf.update(config, key, value, merge=False, force_add=True)
 
 
 def typed(

@@ -68,7 +68,7 @@ def write_sweep(
     *,
     objectives: Sequence[dict[str, str]] = OBJECTIVES,
     margin: float = 0.01,
-    confirm_seeds: int = 3,
+    confirm_seeds: int | dict[str, int] = 3,
     trials: int = 3,
     task: str = "digits",
 ) -> Path:

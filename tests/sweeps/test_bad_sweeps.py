@@ -18,7 +18,7 @@ from .servers import free_port
     [
         (["sweep=tny"], "did you mean 'tiny'"),
         (["trails=3"], "did you mean 'trials'"),
-        (["trials=0"], "trials=0 is invalid: expected an integer >= 1"),
+        (["trials=-1"], "trials=-1 is invalid: expected an integer >= 0"),
         (["trials=many"], "trials=many"),
         (["sampler=tpee"], "did you mean 'tpe'"),
         (["study=all"], "study=all"),

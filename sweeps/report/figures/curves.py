@@ -5,12 +5,11 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from ..data import ArmData
 from ..formatting import compact
 from ..logs import Curve
 from .axes import Scale, add_dots, add_y_label, linear
 from .render import Figure, Panel
-from .style import LAYER_DASHES, LIGHT, SMALL_TEXT
+from .style import LAYER_DASHES, LIGHT, SMALL_TEXT, Styled
 
 _HEIGHT, _MARGINS = 142.0, (46.0, 18.0, 8.0, 30.0)
 _PLOT = _HEIGHT - 38.0
@@ -18,28 +17,37 @@ _LINE = 10.0  # between the names of two layers
 _MAX_BACKGROUND_POINTS = 40
 
 #: An arm with its curves: one, or one per layer.
-ArmCurves = tuple[ArmData, Sequence[Curve]]
+ArmCurves = tuple[Styled, Sequence[Curve]]
 
 
 def curve_figure(
-    name: str, title: str, caption: str, curves: Sequence[ArmCurves], label: str, *, layered: bool
+    name: str,
+    title: str,
+    caption: str,
+    curves: Sequence[ArmCurves],
+    label: str,
+    *,
+    layered: bool,
+    across: str = "step",
+    x: Scale | None = None,
 ) -> Figure | None:
     """Return a panel per arm that has curves, all with the same axes; None without any.
 
-    ``label`` names the vertical axis. Curves of layers start at 0; a single curve of an arm has
-    those of the others behind it.
+    ``label`` names the vertical axis, ``across`` the horizontal one, which is ``x``, by default
+    the steps of all curves. Curves of layers start at 0; a single curve of an arm has those of the
+    others behind it.
     """
     flat = [curve for _, each in curves for curve in each]
     if not flat:
         return None
-    x = Scale(0.0, max(1, *(curve.steps[-1] for curve in flat)), whole=True)
+    scale = x or Scale(0.0, max(1, *(curve.steps[-1] for curve in flat)), whole=True)
     y = linear((v for curve in flat for v in (*curve.low, *curve.high)), zero=layered)
 
-    def panel(arm: ArmData, own: Sequence[Curve]) -> Panel:
+    def panel(arm: Styled, own: Sequence[Curve]) -> Panel:
         def draw(axes: Axes) -> None:
-            x.apply(axes, "x")
+            scale.apply(axes, "x")
             y.apply(axes, "y")
-            axes.set_xlabel("step", loc="right")
+            axes.set_xlabel(across, loc="right")
             add_y_label(axes, label, _MARGINS[0])
             if not layered:
                 _draw_background([each[0] for other, each in curves if other is not arm], axes)
@@ -67,7 +75,7 @@ def _draw_background(curves: Sequence[Curve], axes: Axes) -> None:
     axes.plot(x, y, color=LIGHT["others"], linewidth=0.9)
 
 
-def _draw_curves(curves: Sequence[Curve], arm: ArmData, axes: Axes) -> None:
+def _draw_curves(curves: Sequence[Curve], arm: Styled, axes: Axes) -> None:
     color = LIGHT[arm.style.color]
     for number, curve in enumerate(curves):
         if len(curve.steps) == 1:

@@ -1,6 +1,6 @@
 """Two objectives against each other: the Pareto front in colour, dominated arms in grey."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import IdentityTransform
 
 from ...config.objectives import Objective
-from ...results.formatting import one_line
-from ..formatting import compact, listed, with_direction
-from .axes import add_dots, log_or_linear
+from ...results.formatting import listed, one_line
+from ..formatting import compact, with_direction
+from .axes import Scale, add_dots, log_or_linear
 from .render import Panel
 from .style import LIGHT, NAME, TEXT, ArmStyle
 from .text import Point, place_labels, shortened
@@ -32,8 +32,16 @@ class ParetoPoint:
     front: bool
 
 
-def pareto_panel(points: Sequence[ParetoPoint], across: Objective, up: Objective) -> Panel:
-    """Return a panel with all arms on two objectives and a step line along the front."""
+def pareto_panel(
+    points: Sequence[ParetoPoint],
+    across: Objective,
+    up: Objective,
+    up_scale: Callable[[Sequence[float]], Scale] = log_or_linear,
+) -> Panel:
+    """Return a panel with all arms on two objectives and a step line along the front.
+
+    ``up_scale`` makes the scale of the vertical axis from all values.
+    """
     front = sorted((point for point in points if point.front), key=lambda point: point.x)
     title = f"{up.metric} against {across.metric}"
     alt = f"{title}. Not dominated: {listed([p.label for p in front])}. " + "; ".join(
@@ -45,7 +53,7 @@ def pareto_panel(points: Sequence[ParetoPoint], across: Objective, up: Objective
 
     def draw(axes: Axes) -> None:
         log_or_linear([point.x for point in points]).apply(axes, "x")
-        log_or_linear([point.y for point in points]).apply(axes, "y")
+        up_scale([point.y for point in points]).apply(axes, "y")
         room = axes.get_window_extent().width + _MARGINS[0]
         axes.set_xlabel(shortened(with_direction(across), room, TEXT), loc="right", labelpad=3)
         corner = (0, 1), (-_MARGINS[0], 20), "axes fraction", "offset points"

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib import style
@@ -117,6 +117,16 @@ class ArmStyle:
 
     color: str
     marker: str
+
+
+class Styled(Protocol):
+    """An arm as figures show it: its name and its style."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def style(self) -> ArmStyle: ...
 
 
 def arm_styles(arms: Sequence[tuple[str, str, bool]]) -> Mapping[str, ArmStyle]:

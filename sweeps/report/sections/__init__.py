@@ -19,7 +19,7 @@ SECTIONS: Sequence[Callable[[ReportData], Section | None]] = (
     gates_section,
     search_section,
     methods_section,
-    lambda _: Section("glossary", "Glossary", template="glossary"),
+    lambda _: Section("glossary", "Glossary", template="sections/glossary"),
 )
 
 

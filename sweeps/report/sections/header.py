@@ -3,22 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...results.formatting import listed
 from ...results.ranking import Standing
 from ...statistics.verdicts import Word
 from ..data import ReportData, base_labels
-from ..formatting import compact, counted, listed, with_direction
+from ..formatting import compact, counted, with_direction
+from .section import Section
 
 _MAX_NAMES = 6
 
 
-def header(data: ReportData) -> dict[str, Any]:
-    """Return the values of the header's template."""
+def header(data: ReportData) -> Section:
+    """Return the header; its title is what was compared, in one line."""
     ranked = [row for row in data.standings if row.rank is not None]
     rest = [row for row in data.standings if row.rank is None]
     missing = [f"{r.arm.label} ({len(r.scores)} of {r.arm.planned} seeds)" for r in rest]
-    return {
+    context = {
         "sweep": listed([folder.resolve().name for folder in data.sweep.folders]),
-        "headline": headline(data),
         "best": ranked[0] if ranked else None,
         "verdicts": _verdicts(data, ranked[1:]),
         "alone": len(ranked) == 1,
@@ -28,6 +29,7 @@ def header(data: ReportData) -> dict[str, Any]:
         "data": "; ".join(dict.fromkeys(map(_data, data.runs))),
         "versions": "; ".join(dict.fromkeys(map(_versions, data.runs))),
     }
+    return Section("header", headline(data), template="sections/header", context=context)
 
 
 def headline(data: ReportData) -> str:

@@ -6,8 +6,8 @@ from itertools import groupby
 from ...results.ranking import BEST, LEADS, Standing, metrics_of
 from ...statistics.intervals import MIN_BOOTSTRAP_VALUES
 from ...statistics.verdicts import LEVEL, MIN_SEEDS, Word
-from ..data import ReportData
-from ..figures.intervals import interval_figure
+from ..data import ArmData, ReportData
+from ..figures.intervals import IntervalRow, interval_figure
 from ..formatting import compact, fixed
 from .section import Section
 
@@ -41,8 +41,21 @@ def leaderboard_section(data: ReportData) -> Section | None:
         "panels": {arm.label: number for number, arm in enumerate(arms)},
         "details": {row.arm.label: _details(data, row) for row in data.standings},
     }
-    figure = interval_figure(arms, data.sweep.score)
-    return Section("leaderboard", "Leaderboard", [figure], template="leaderboard", context=context)
+    figure = interval_figure(
+        "scores",
+        "Scores of all arms",
+        "Mean over fresh seeds with its 95% interval; ticks: single seeds.",
+        [_interval_row(arm) for arm in arms],
+        data.sweep.score,
+    )
+    return Section(
+        "leaderboard", "Leaderboard", [figure], template="sections/leaderboard", context=context
+    )
+
+
+def _interval_row(arm: ArmData) -> IntervalRow:
+    found = arm.standing
+    return IntervalRow(arm.label, arm.style, found.mean, found.interval, [*found.scores.values()])
 
 
 def _details(data: ReportData, row: Standing) -> list[tuple[str, str]]:
@@ -74,7 +87,8 @@ def methods_section(data: ReportData) -> Section:
     context = {
         "trials": int(config.get("trials") or 0),
         "seeds": int(config.get("seeds") or 1),
-        "fresh_seeds": int((config.get("confirm") or {}).get("seeds") or 0),
+        "fresh_seeds": config["confirm"]["seeds"],
+        "looks": data.sweep.looks,
         "pruner": (config.get("pruner") or {}).get("name", "none"),
         "matched": [
             row for row in data.standings if any(run.get("matched_to") for run in row.arm.runs)
@@ -84,4 +98,4 @@ def methods_section(data: ReportData) -> Section:
         "min_seeds": MIN_SEEDS,
         "level": LEVEL,
     }
-    return Section("methods", "Methods", template="methods", context=context)
+    return Section("methods", "Methods", template="sections/methods", context=context)

@@ -39,7 +39,7 @@ def search_section(data: ReportData) -> Section | None:
         "complete": sum(row["state"] == "complete" for row in trials),
         "parameters": list(dict.fromkeys(name for row in trials for name in row["params"])),
     }
-    return Section("search", "Search", figures, template="search", context=context)
+    return Section("search", "Search", figures, template="sections/search", context=context)
 
 
 def _title(data: ReportData, study: StudyData) -> str:

@@ -11,14 +11,14 @@ from ..figures.render import Figure
 class Section:
     """A section of the page: by default figures and notes, else a template with its context.
 
-    ``name`` is its anchor; its figures are also written as files.
+    ``name`` is its anchor; its figures are also written as files. The header is a section, too.
     """
 
     name: str
     title: str
     figures: Sequence[Figure] = ()
     notes: Sequence[str] = ()
-    template: str = "figures"
+    template: str = "sections/figures"
     context: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
-from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
 
@@ -34,43 +33,9 @@ from sweeps.report.studies import read_studies
 from sweeps.results.leaderboard import write_leaderboard
 
 from ..folders import ARMS, FakeArm, write_sweep
+from ..pages import CHROMIUM, Page, browse
 
-VOID = {"meta", "br", "col", "link", "input", "img", "hr"}
 NASTY = "<script>alert(1)</script> & \"quoted\" 'too' </style>"
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-class Page(HTMLParser):
-    """Checks nesting while it reads, and keeps what tests look at."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[tuple[str, str]] = []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), (tag, names)
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append((self.open[-1] if self.open else "", data))
-
-    def named(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for name, attrs in self.tags if name == tag]
-
-    def shown(self) -> str:
-        return "".join(data for tag, data in self.text if tag not in ("script", "style"))
 
 
 @pytest.fixture(autouse=True)
@@ -553,25 +518,7 @@ def test_pictures_have_words(page):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_a_browser_has_nothing_to_complain_of(folder, page, tmp_path):
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-background-networking",
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--window-size=375,800",
-            "--enable-logging=stderr",
-            "--virtual-time-budget=2000",
-            "--dump-dom",
-            (folder / "report.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = browse(folder / "report.html", tmp_path)
     assert "expert_choice" in done.stdout
     assert 'class="copy"' in done.stdout  # the script ran to its end
     assert "CONSOLE" not in done.stderr

@@ -22,9 +22,10 @@ def test_disk_space_is_that_of_the_checkpoints_that_stay(tmp_path):
     for each, runs, kept in ((small, 4, 3), (big, 12, 4)):
         assert budget.checkpoint_bytes(each, "all") == runs * one
         assert budget.checkpoint_bytes(each, "best") == kept * one
-    assert budget.disk_note(plan(tmp_path, "checkpoints=none")).startswith("Disk: about 0B of ")
-    assert "with checkpoints=best" in budget.disk_note(small)
-    assert "are free" not in budget.disk_note(small)
+    none = plan(tmp_path, "checkpoints=none")
+    assert budget.disk_note([none], tmp_path).startswith("Disk: about 0B of ")
+    assert "with checkpoints=best" in budget.disk_note([small], tmp_path)
+    assert "are free" not in budget.disk_note([small], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,8 @@ def test_a_run_keeps_several_checkpoints(settings, kept):
 
 def test_a_disk_that_is_too_small_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1e5})())
-    note = budget.disk_note(plan(tmp_path / "not" / "there"))
+    folder = tmp_path / "not" / "there"
+    note = budget.disk_note([plan(folder)], folder)
     assert note.endswith(f"; only 100kB are free in {tmp_path}")
 
 
@@ -85,7 +87,7 @@ def test_the_time_is_measured_before_a_sweep_starts(tmp_path, capsys, monkeypatc
     assert "Budget:" in first
     assert re.search(r"Time: \S+ s to \S+ \w+ if .* as fast as topk, .* stop early\n", shown)
     (tmp_path / "trials").mkdir()
-    assert list(budget.time_notes(plan(tmp_path))) == []
+    assert list(budget.time_notes([plan(tmp_path)])) == []
 
 
 def test_a_measurement_that_fails_is_no_error(tmp_path):

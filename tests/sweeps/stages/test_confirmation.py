@@ -10,6 +10,7 @@ from optuna.trial import TrialState, create_trial
 from routers import ConfigError
 from sweeps import Objective
 from sweeps.config.arms import Arm
+from sweeps.config.confirm import ConfirmConfig
 from sweeps.stages.confirmation import Candidate, ConfirmStage, select_candidates
 
 OBJECTIVES = [Objective("score.value", "maximize"), Objective("load.cv", "minimize")]
@@ -61,9 +62,10 @@ def test_trials_outside_the_constraints_are_not_candidates():
 
 def confirmation(folder, storage):
     """A stage that confirms one candidate with seeds 1000 and 1001."""
-    confirm = SimpleNamespace(first_seed=1000, seeds=2)
+    confirm = ConfirmConfig(seeds=2, first_seed=1000)
     config = SimpleNamespace(run=[], retries=0, confirm=confirm)
     plan = SimpleNamespace(name="s", folder=folder, config=config, objectives=OBJECTIVES[:1])
+    plan.titled = str
     best = SimpleNamespace(number=0, values=[0.9], params={})
     return ConfirmStage(plan, storage, [Candidate("a", "a", A, best, [], True)])
 

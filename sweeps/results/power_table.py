@@ -1,0 +1,111 @@
+"""Power of sweeps and suites: differences that their seeds detect, and seeds for open pairs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from routers import ConfigError
+
+from ..statistics.power import NUMBERS, seeds_for_each, smallest_detectable_difference
+from ..statistics.verdicts import MIN_SEEDS, Scores, Verdict, Word, shared_seeds
+from .formatting import NONE, compact, one_line
+from .ranking import compared_scores, decisions_of
+from .suite_dir import is_suite, read_suite
+from .sweep_dir import Sweep, read_sweep
+
+
+def power_table(folder: Path, power: float = 0.8) -> str:
+    """Tables of the power of a sweep or of each benchmark of a suite, as plain text.
+
+    The first has the smallest true difference that the seeds detect, the second the seeds that
+    detect the observed difference of each pair that is not distinguishable, if it is the true one.
+
+    Raises:
+        ConfigError: for a folder without confirmed runs, from which the noise is estimated.
+    """
+    sweeps = _sweeps(folder)
+    if not any(map(_pilot, sweeps.values())):
+        raise ConfigError(
+            f"{folder}: power is estimated from 2 arms of a benchmark with {MIN_SEEDS} confirmed "
+            "seeds, and none has them; run the command that started it, with "
+            f"confirm.seeds={MIN_SEEDS} or more"
+        )
+    first = [["benchmark", "score", "arms", "seeds", f"detected with {power:.0%} power"]]
+    second = [["benchmark", "not distinguishable", "difference", "seeds needed"]]
+    for name, sweep in sweeps.items():
+        arms = str(len(compared_scores(sweep, sweep.objectives[0])))
+        found = _detected(sweep, power) if _pilot(sweep) else NONE
+        first.append([name, one_line(sweep.score), arms, _seeds(sweep), found])
+        second += [[name, *cells] for cells in _open_pairs(sweep, power)]
+    if len(second) == 1:
+        return f"{_aligned(first)}\nNo pair is without a verdict.\n"
+    return f"{_aligned(first)}\n{_aligned(second)}"
+
+
+def power_lines(folder: Path, power: float = 0.8) -> list[str]:
+    """The smallest difference that the seeds of each benchmark of a suite detect, as text.
+
+    Benchmarks without verdicts are left out.
+    """
+    return [
+        f"{name}: smallest difference that {_seeds(sweep)} seeds detect with {power:.0%} power: "
+        f"{_detected(sweep, power)} ({one_line(sweep.score)})"
+        for name, sweep in _sweeps(folder).items()
+        if _pilot(sweep)
+    ]
+
+
+def _sweeps(folder: Path) -> dict[str, Sweep]:
+    """The benchmarks of a suite, or a sweep, by name."""
+    if is_suite(folder):
+        return {each.name: each.sweep for each in read_suite(folder).benchmarks}
+    return {folder.resolve().name: read_sweep(folder)}
+
+
+def _pilot(sweep: Sweep) -> Scores:
+    """Scores that show the noise; empty with fewer than 2 arms or 3 shared seeds."""
+    found = compared_scores(sweep, sweep.objectives[0])
+    return found if len(found) > 1 and len(shared_seeds(found)) >= MIN_SEEDS else {}
+
+
+def _seeds(sweep: Sweep) -> str:
+    """The number of seeds as text."""
+    if sweep.looks is not None:
+        return f"{sweep.looks.first} to {sweep.looks.most}"
+    return str(len(shared_seeds(compared_scores(sweep, sweep.objectives[0]))))
+
+
+def _detected(sweep: Sweep, power: float) -> str:
+    """The smallest difference that a sweep detects, as text; a dash if there is none."""
+    found = smallest_detectable_difference(_pilot(sweep), decisions_of(sweep).plan, power)
+    return NONE if found is None else compact(found)
+
+
+def _open_pairs(sweep: Sweep, power: float) -> list[list[str]]:
+    """Names, difference and seeds of each pair that is not distinguishable, largest first."""
+    verdicts = decisions_of(sweep).verdicts.pairs.items()
+    pairs = {names: _size(each) for names, each in verdicts if each.word is Word.UNCLEAR}
+    if not pairs:
+        return []
+    needed = seeds_for_each(list(pairs.values()), _pilot(sweep), power)
+    return [
+        [
+            " / ".join(map(one_line, names)),
+            compact(size),
+            f"more than {NUMBERS[-1]}" if needed[size] is None else str(needed[size]),
+        ]
+        for names, size in sorted(pairs.items(), key=lambda each: -each[1])
+    ]
+
+
+def _size(verdict: Verdict) -> float:
+    return 0.0 if verdict.pair is None else abs(verdict.pair.difference)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as lines with columns of one width, the first line as titles."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]]) + "\n"
