@@ -93,7 +93,7 @@ def compose(arguments: Sequence[str]) -> SweepConfig:
     config = overrides.load_yaml(CONF / "sweep.yaml")
     name = {key: value for _, key, value in changes}.get("sweep")
     if name is not None:
-        path = _file(name)
+        path = file_of("sweep", name)
         merged = OmegaConf.merge(config, overrides.load_yaml(path), {"sweep": path.stem})
         assert isinstance(merged, DictConfig)
         config = merged
@@ -151,18 +151,19 @@ def _replace(value: Any, old: str, new: str) -> Any:
     return json.loads(json.dumps(value, ensure_ascii=False).replace(old, new))
 
 
-def sweeps() -> list[str]:
-    """Names under ``conf/sweep``."""
-    return sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
+def names_of(kind: str) -> list[str]:
+    """Names of a kind of files under ``conf``, such as ``sweep``."""
+    return sorted(path.stem for path in (CONF / kind).glob("*.yaml"))
 
 
-def _file(name: str) -> Path:
+def file_of(kind: str, name: str) -> Path:
+    """The file of a name under ``conf``, or of a path; ``ConfigError`` if there is none."""
     path = user_path(name)
     if path.suffix == ".yaml" and path.is_file():
         return path
-    if name not in sweeps():
-        raise unknown("sweep", name, [*sweeps(), "a path ending in .yaml"])
-    return CONF / "sweep" / f"{name}.yaml"
+    if name not in (known := names_of(kind)):
+        raise unknown(kind, name, [*known, "a path ending in .yaml"])
+    return CONF / kind / f"{name}.yaml"
 
 
 def unknown_key(key: str, known: Iterable[str]) -> ConfigError:

@@ -9,9 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from routers import ConfigError, OptionError
 from routers.plugins import unknown, unknown_option
-from tasks import CONF, overrides, user_path
+from tasks import CONF, overrides
 
-from .compose import ENGINE, TEXT_KEYS, SweepConfig, changed, typed
+from .compose import ENGINE, TEXT_KEYS, SweepConfig, changed, file_of, typed
 
 MODALITIES = ("image", "text", "multi_task", "planted")
 
@@ -63,7 +63,7 @@ def compose_suite(arguments: Sequence[str]) -> SuiteConfig:
     changes = [overrides.parse(text, texts, ENGINE.__eq__) for text in arguments]
     if any(key == "sweep" for _, key, _ in changes):
         raise ConfigError("sweep and suite: expected one of them; a suite has its own sweeps")
-    path = _file(str({key: value for _, key, value in changes}["suite"]))
+    path = file_of("suite", str({key: value for _, key, value in changes}["suite"]))
     own = overrides.load_yaml(path)
     files = [overrides.load_yaml(CONF / name) for name in ("sweep.yaml", "suite.yaml")]
     merged = OmegaConf.merge(*files, own, {"suite": path.stem})
@@ -92,20 +92,6 @@ def compose_suite(arguments: Sequence[str]) -> SuiteConfig:
             raise OptionError(f"benchmarks.{name}.trials", sweep.trials, expected, cure)
     modalities = {name: each["modality"] for name, each in benchmarks.items()}
     return SuiteConfig(path.stem, config.tuning, typed(shared), sweeps, modalities)
-
-
-def suites() -> list[str]:
-    """Names under ``conf/suite``."""
-    return sorted(path.stem for path in (CONF / "suite").glob("*.yaml"))
-
-
-def _file(name: str) -> Path:
-    path = user_path(name)
-    if path.suffix == ".yaml" and path.is_file():
-        return path
-    if name not in suites():
-        raise unknown("suite", name, [*suites(), "a path ending in .yaml"])
-    return CONF / "suite" / f"{name}.yaml"
 
 
 def _selection(

@@ -11,6 +11,7 @@ from .formatting import NONE, compact, one_line
 from .ranking import compared_scores, decisions_of
 from .suite_dir import is_suite, read_suite
 from .sweep_dir import Sweep, read_sweep
+from .tables import Column, plain_table
 
 
 def power_table(folder: Path, power: float = 0.8) -> str:
@@ -37,8 +38,8 @@ def power_table(folder: Path, power: float = 0.8) -> str:
         first.append([name, one_line(sweep.score), arms, _seeds(sweep), found])
         second += [[name, *cells] for cells in _open_pairs(sweep, power)]
     if len(second) == 1:
-        return f"{_aligned(first)}\nNo pair is without a verdict.\n"
-    return f"{_aligned(first)}\n{_aligned(second)}"
+        return f"{_table(first)}\nNo pair is without a verdict.\n"
+    return f"{_table(first)}\n{_table(second)}"
 
 
 def power_lines(folder: Path, power: float = 0.8) -> list[str]:
@@ -101,11 +102,7 @@ def _size(verdict: Verdict) -> float:
     return 0.0 if verdict.pair is None else abs(verdict.pair.difference)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as lines with columns of one width, the first line as titles."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]]) + "\n"
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a plain table, the first one as titles."""
+    columns = zip(*rows, strict=True)
+    return plain_table([Column(title, cells, right=False) for title, *cells in columns])

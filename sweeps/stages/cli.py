@@ -107,13 +107,13 @@ def _first_line(part: type) -> str:
 def list_text() -> str:
     """Every name that a sweep can use."""
     from ..config.arms import CONTROLS
-    from ..config.compose import choices, sweeps
-    from ..config.suite import MODALITIES, TUNINGS, suites
+    from ..config.compose import choices, names_of
+    from ..config.suite import MODALITIES, TUNINGS
     from ..engines import ENGINES
 
     lines = []
-    for kind, known in (("sweep", sweeps()), ("suite", suites())):
-        files = {name: (CONF / kind / f"{name}.yaml").read_text("utf-8") for name in known}
+    for kind in ("sweep", "suite"):
+        files = {n: (CONF / kind / f"{n}.yaml").read_text("utf-8") for n in names_of(kind)}
         shown = (f"  {name:18} {text.splitlines()[0].lstrip('# ')}" for name, text in files.items())
         lines += [kind, *shown, ""]
     names = {"engine": ENGINES, **choices(), "controls": CONTROLS}

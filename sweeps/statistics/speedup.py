@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..config.objectives import Objective
+from .aggregates import CONFIDENCE, RESAMPLES
 from .intervals import Interval
 
 Array = npt.NDArray[np.float64]
@@ -14,9 +15,6 @@ Array = npt.NDArray[np.float64]
 #: Points of one training, in order: cost so far (steps or FLOPs) and score.
 Curve = Sequence[tuple[float, float]]
 Curves = Mapping[int, Curve]
-
-RESAMPLES = 2_000
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+#: Text that must not become markup.
+NASTY = "<script>alert(1)</script> & \"quoted\" 'too' </style>"
 VOID = {"meta", "br", "col", "link", "input", "img", "hr"}
 
 

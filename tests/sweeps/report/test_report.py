@@ -33,27 +33,7 @@ from sweeps.report.studies import read_studies
 from sweeps.results.leaderboard import write_leaderboard
 
 from ..folders import ARMS, FakeArm, write_sweep
-from ..pages import CHROMIUM, Page, browse
-
-NASTY = "<script>alert(1)</script> & \"quoted\" 'too' </style>"
-
-
-@pytest.fixture(autouse=True)
-def no_pdf(monkeypatch):
-    """PDF files take half of the time, and one test looks at them."""
-    monkeypatch.setattr(rendering, "as_pdf", lambda sheet, title: b"")
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Empty figures, for tests of what is around them."""
-
-    def render(figure, width=None):
-        return Drawing(
-            figure, ["<svg aria-hidden='true'></svg>"] * len(figure.panels), "<svg/>", b""
-        )
-
-    monkeypatch.setattr(rendering, "render", render)
+from ..pages import CHROMIUM, NASTY, Page, browse
 
 
 @pytest.fixture(scope="module")

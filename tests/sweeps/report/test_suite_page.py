@@ -9,28 +9,9 @@ import pytest
 from sweeps import comparison_of, costs_of, read_suite
 from sweeps.report import write_suite_pages
 from sweeps.report.figures import render as rendering
-from sweeps.report.figures.render import Drawing
 
-from ..pages import CHROMIUM, Page, browse
+from ..pages import CHROMIUM, NASTY, Page, browse
 from ..suites import ROUTERS, write_suite_folder
-
-NASTY = "<script>alert(1)</script> & \"quoted\" 'too' </style>"
-
-
-@pytest.fixture(autouse=True)
-def no_pdf(monkeypatch):
-    """PDF files take half of the time."""
-    monkeypatch.setattr(rendering, "as_pdf", lambda sheet, title: b"")
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Empty figures, for tests of what is around them."""
-    monkeypatch.setattr(
-        rendering,
-        "render",
-        lambda figure, width=None: Drawing(figure, ["<svg></svg>"] * len(figure.panels), "", b""),
-    )
 
 
 def written(folder: Path) -> str:
