@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: run test lint clean
 
 run: $(VENV)/.ready
-	$(BIN)/python -m sweeps sweep=digits out=runs/digits
+	$(BIN)/python -m sweeps suite=quick out=runs/quick
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal

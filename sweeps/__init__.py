@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from .results.suite_dir import Benchmark as Benchmark
     from .results.suite_dir import Suite as Suite
     from .results.suite_dir import read_suite as read_suite
-    from .results.suite_dir import read_suites as read_suites
     from .results.suite_leaderboard import write_suite_tables as write_suite_tables
+    from .results.suite_merge import read_suites as read_suites
     from .results.sweep_dir import read_sweep as read_sweep
     from .results.sweep_dir import read_sweeps as read_sweeps
     from .results.tidy import tidy_rows as tidy_rows
@@ -57,8 +57,9 @@ _MODULES = {
     "results.suite_answer": ("answer",),
     "results.suite_comparison": ("SuiteComparison", "comparison_of"),
     "results.suite_costs": ("costs_of",),
-    "results.suite_dir": ("Benchmark", "Suite", "read_suite", "read_suites"),
+    "results.suite_dir": ("Benchmark", "Suite", "read_suite"),
     "results.suite_leaderboard": ("write_suite_tables",),
+    "results.suite_merge": ("read_suites",),
     "results.sweep_dir": ("read_sweep", "read_sweeps"),
     "results.tidy": ("tidy_rows", "write_tidy"),
     "search.space": ("read_space",),

@@ -40,7 +40,7 @@ from .multi_target.sharings import SHARINGS, Parts, Trunk
 from .multi_target.weightings import WEIGHTINGS, Weighting
 from .readers import DATA, DataSet, Images, Splits, Table, Texts, TextSource
 from .running.cli import main, quiet
-from .running.compute import Compute
+from .running.compute import Compute, TrainingCompute
 from .running.file_lock import file_lock
 from .running.launch import RankDiedError, death
 from .running.run_dir import (
@@ -54,6 +54,7 @@ from .running.run_dir import (
 )
 from .running.train import train
 from .running.trained import load
+from .running.validate import check_devices, check_ranges
 from .text.unicode_names import read_names
 from .training.divergence import DivergedError
 from .training.optimizers import OPTIMIZERS
@@ -62,14 +63,12 @@ from .training.signals import STOP_SIGNALS, StoppedError
 
 if TYPE_CHECKING:
     from .running.run import Run as Run
-    from .running.validate import check_ranges as check_ranges
     from .training.module import RoutedModule as RoutedModule
 
 #: Names whose modules import Lightning, which takes longer than all the rest: loaded on first use.
 _LAZY = {
     "RoutedModule": ".training.module",
     "Run": ".running.run",
-    "check_ranges": ".running.validate",
 }
 
 register = TASKS.register
@@ -124,6 +123,7 @@ __all__ = [
     "Task",
     "TextSource",
     "Texts",
+    "TrainingCompute",
     "Trunk",
     "Weighting",
     "available",
@@ -131,6 +131,7 @@ __all__ = [
     "build_backbone",
     "build_control",
     "build_task",
+    "check_devices",
     "check_format",
     "check_ranges",
     "choose",

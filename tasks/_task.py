@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -115,6 +115,14 @@ class Samples:
     shape: tuple[int, ...]
     outputs: int
     train: Batch
+    _found: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, statistic: Callable[..., Any], *options: Hashable) -> Any:
+        """``statistic(train, *options)``, computed once for all backbones of these samples."""
+        key = statistic, options
+        if key not in self._found:
+            self._found[key] = statistic(self.train, *options)
+        return self._found[key]
 
 
 class Backbone(nn.Module, ABC):

@@ -65,19 +65,20 @@ TRIAL = """\
 import os, switchyard_moe
     sys.path.append(os.getcwd())
     switchyard_moe.check_packages("sweeps")
-    from sweeps.workers.forkserver import warm_up
+    from sweeps.workers.forkserver import trial_context, warm_up
     warm_up()
-    import multiprocessing
-    with multiprocessing.get_context("forkserver").Pool(1) as pool:
-        print(pool.apply(eval, ["[__import__('sys').modules['tasks'].__file__,"
-            " __import__('os').environ.get('PYTHONSAFEPATH'), __import__('nearest').__name__]"]))
+    seen = "import os, sys, tasks, nearest; " \\
+        "print(tasks.__file__, os.environ.get('PYTHONSAFEPATH'), nearest.__name__)"
+    trial = trial_context().Process(target=exec, args=[seen])
+    trial.start()
+    trial.join()
 """
 
 
 def test_a_trial_imports_them_too(folder, tmp_path):
     code, shown, errors = run(folder, script(tmp_path, "switchyard-sweep", TRIAL))
     assert (code, errors) == (0, "")
-    assert shown == f"{[str(ROOT / 'tasks' / '__init__.py'), None, 'nearest']}\n"
+    assert shown == f"{ROOT / 'tasks' / '__init__.py'} None nearest\n"
 
 
 def test_check_runs_the_conformance_checks(tmp_path, monkeypatch, capsys):

@@ -22,6 +22,7 @@ STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 #: Functions from a batch to the labels of each target, by task.
 TARGETS: dict[str, dict[str, Callable[[Batch], Tensor]]] = {
     "digits": {"accuracy": lambda batch: batch["y"]},
+    "permuted_digits": {"accuracy": lambda batch: batch["y"]},
     "planted": {"accuracy": lambda batch: batch["y"]},
     "two_digits": {
         f"accuracy/{name}": lambda batch, index=index: batch["y"][:, index].long()

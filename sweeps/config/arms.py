@@ -99,10 +99,21 @@ def check_folders(arms: Sequence[Arm]) -> None:
             raise ConfigError(f"arms: {arm.label}: another arm also has the folder {arm.slug}")
 
 
+def router_overrides(name: str) -> list[str]:
+    """Overrides of an arm that is a router: tables drawn at random are others for every seed.
+
+    >>> router_overrides("hash")
+    ['router=hash', 'router.seed=${seed}']
+    """
+    known = name in routers.available()
+    drawn = known and "seed" in routers.ROUTERS.options(name)
+    return [f"router={name}", *(["router.seed=${seed}"] if drawn else [])]
+
+
 def written_arms(arms: Any) -> dict[str, list[str]]:
     """Overrides of the arms in a configuration, by label."""
     if isinstance(arms, list) and arms and all(isinstance(name, str) for name in arms):
-        return {name: [f"router={name}"] for name in arms}
+        return {name: router_overrides(name) for name in arms}
     if isinstance(arms, dict) and arms and all(map(_is_overrides, arms.values())):
         return {str(label): overrides for label, overrides in arms.items()}
     raise OptionError("arms", arms, "[router, …], or {label: [key=value, …]}, or null for all")
@@ -121,7 +132,7 @@ def _all_routers(
     others = sorted(set(routers.available()) - set(controls))
     written, left_out = {}, list[tuple[str, str]]()
     for name in sorted(others, key=lambda name: name != default.router["name"]):
-        overrides = [f"router={name}"]
+        overrides = router_overrides(name)
         try:
             checker.compose(overrides)
         except ConfigError as error:

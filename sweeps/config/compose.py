@@ -14,7 +14,7 @@ from routers.plugins import nearest_name, unknown
 from tasks import CONF, overrides, user_path
 
 from ..engines import ENGINES
-from .confirm import ConfirmConfig, read_seeds
+from .confirm import ConfirmConfig
 
 #: The resolved configuration in a sweep's folder.
 SWEEP_FILE = "sweep.yaml"
@@ -136,7 +136,7 @@ def typed(config: DictConfig) -> SweepConfig:
     )
     for name in ("run", "arms", "space", "objectives", "constraints"):
         setattr(composed, name, _replace(getattr(composed, name), ESCAPED_REFERENCE, "${"))
-    composed.confirm.seeds = read_seeds(composed.confirm.seeds)
+    composed.confirm.seeds = composed.confirm.plan.written
     _check(composed)
     return composed
 

@@ -1,17 +1,79 @@
-"""Confirmation's configuration: how many fresh seeds, or the rule that adds them."""
+"""Confirmation's configuration: fresh seeds, and the numbers of them at which arms are compared."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from routers import OptionError
-from routers.plugins import unknown_option
+from routers.plugins import option_errors_under, unknown_option
 
 #: The rule of ``seeds: auto``: seeds at the first look, further ones at each look, the most.
 AUTO = {"first": 3, "step": 2, "most": 11}
 
-#: Smallest values; fewer seeds than 3 do not estimate a variance.
-_MINIMA = {"first": 3, "step": 1, "most": 3}
+#: Fewer seeds do not estimate the variance.
+MIN_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class SeedPlan:
+    """Numbers of seeds at which pairs are tested: ``first``, then ``step`` more, at most ``most``.
+
+    >>> SeedPlan(first=4, step=3, most=12).looks
+    (4, 7, 10, 12)
+    """
+
+    first: int
+    step: int
+    most: int
+
+    def __post_init__(self) -> None:
+        first = 1 if self.first == self.most else MIN_SEEDS
+        for name, minimum in {"first": first, "step": 1, "most": self.first}.items():
+            if not _is_integer(value := getattr(self, name)) or value < minimum:
+                raise OptionError(name, value, f"an integer >= {minimum}")
+
+    @classmethod
+    def fixed(cls, seeds: int) -> "SeedPlan":
+        """One look at a fixed number of seeds.
+
+        >>> SeedPlan.fixed(5).looks
+        (5,)
+        """
+        return cls(seeds, 1, seeds)
+
+    @classmethod
+    def read(cls, value: Any) -> "SeedPlan":
+        """The plan of ``confirm.seeds``: a number, ``auto``, or some of the numbers of a rule.
+
+        Raises:
+            OptionError: for another value.
+
+        >>> SeedPlan.read({"most": 15})
+        SeedPlan(first=3, step=2, most=15)
+        """
+        key = "confirm.seeds"
+        if _is_integer(value) and value >= 1:
+            return cls.fixed(value)
+        given = {} if value == "auto" else value
+        if not isinstance(given, Mapping):
+            expected = "an integer >= 1, auto or {first: 3, step: 2, most: 11}"
+            raise OptionError(key, value, expected)
+        for name in given:
+            if name not in AUTO:
+                raise unknown_option(key, str(name), AUTO)
+        with option_errors_under(key):
+            return cls(**{**AUTO, **given})
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Number of seeds at each look."""
+        return (*range(self.first, self.most, self.step), self.most)
+
+    @property
+    def written(self) -> int | dict[str, int]:
+        """The plan in files: a number if there is one look, else a complete rule."""
+        return self.most if len(self.looks) == 1 else asdict(self)
 
 
 @dataclass
@@ -19,54 +81,17 @@ class ConfirmConfig:
     """Fresh runs of the best trials.
 
     Attributes:
-        seeds: their number, or the rule with the keys of `AUTO` that adds them.
+        seeds: their plan as written.
         first_seed: the first of them.
     """
 
     seeds: Any
     first_seed: int
 
-    @property
-    def least(self) -> int:
-        """Number of seeds of every arm.
-
-        >>> ConfirmConfig(5, 1000).least, ConfirmConfig(AUTO, 1000).least
-        (5, 3)
-        """
-        return int(self.seeds["first"]) if isinstance(self.seeds, Mapping) else int(self.seeds)
-
-    @property
-    def most(self) -> int:
-        """Largest number of seeds of an arm."""
-        return int(self.seeds["most"]) if isinstance(self.seeds, Mapping) else int(self.seeds)
-
-
-def read_seeds(value: Any) -> int | dict[str, int]:
-    """A number of seeds, or a complete rule from ``auto`` or some of its numbers.
-
-    Raises:
-        OptionError: for another value.
-
-    >>> read_seeds({"most": 15})
-    {'first': 3, 'step': 2, 'most': 15}
-    """
-    key = "confirm.seeds"
-    if _is_integer(value) and value >= 1:
-        return int(value)
-    given = {} if value == "auto" else value
-    if not isinstance(given, Mapping):
-        expected = "an integer >= 1, auto or {first: 3, step: 2, most: 11}"
-        raise OptionError(key, value, expected)
-    for name in given:
-        if name not in AUTO:
-            raise unknown_option(key, str(name), AUTO)
-    rule = {**AUTO, **given}
-    for name, minimum in _MINIMA.items():
-        if not _is_integer(rule[name]) or rule[name] < minimum:
-            raise OptionError(f"{key}.{name}", rule[name], f"an integer >= {minimum}")
-    if rule["most"] < rule["first"]:
-        raise OptionError(f"{key}.most", rule["most"], f"at least first={rule['first']}")
-    return rule
+    @cached_property
+    def plan(self) -> SeedPlan:
+        """The plan of the seeds."""
+        return SeedPlan.read(self.seeds)
 
 
 def _is_integer(value: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from routers import ConfigError, OptionError
 from routers.plugins import unknown
-from tasks import Compute, Task
+from tasks import Compute, Task, TrainingCompute
 
 #: A search must not use the test split: it reads the validation score instead.
 READ_IN_SEARCH = {"score.value": "score.validation"}
@@ -108,7 +108,7 @@ def known_metrics(task: Task) -> list[str]:
     """Dotted paths of the numbers that runs of a task have."""
     from routers.metrics import summary_names
 
-    compute = [*Compute.__dataclass_fields__, "train_seconds", "items_per_second"]
+    compute = [*Compute.__dataclass_fields__, *TrainingCompute.__dataclass_fields__]
     return [
         "score.value",
         "score.validation",

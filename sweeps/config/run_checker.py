@@ -45,6 +45,7 @@ class RunChecker:
         """
         run = tasks.compose([*self.shared, *overrides])
         tasks.check_ranges(run)
+        tasks.check_devices(run.trainer)
         run, task, chosen = self._resolved(run)
         if chosen and self._incomplete:
             note = "the data chooses values for each arm, which may differ: run alone cannot work"

@@ -40,6 +40,7 @@ class SuitePlan:
         arms: all arms by label, controls last.
         plans: the sweep of each benchmark.
         gaps: for each benchmark, the reason for each arm that it cannot take.
+        left_out: why no benchmark can take a router, where the arms are all registered ones.
     """
 
     config: SuiteConfig
@@ -48,6 +49,7 @@ class SuitePlan:
     arms: Mapping[str, SuiteArm]
     plans: Sequence[Plan]
     gaps: Mapping[str, Mapping[str, str]]
+    left_out: Mapping[str, str]
 
     @property
     def notes(self) -> list[str]:
@@ -57,7 +59,9 @@ class SuitePlan:
             for name, own in self.gaps.items()
             for label, reason in own.items()
         ]
-        return gaps + [plan.titled(note) for plan in self.plans for note in plan.notes]
+        left_out = [f"{label} is left out: {why}" for label, why in self.left_out.items()]
+        notes = [plan.titled(note) for plan in self.plans for note in plan.notes]
+        return [*left_out, *gaps, *notes]
 
 
 def make_suite_plan(config: SuiteConfig) -> SuitePlan:
@@ -82,11 +86,17 @@ def make_suite_plan(config: SuiteConfig) -> SuitePlan:
         except ConfigError as error:
             raise ConfigError(f"benchmarks.{name}: {error}") from error
         plans.append(plan)
-    for label in arms:
-        reasons = {name: own[label] for name, own in gaps.items() if label in own}
-        if len(reasons) == len(plans):
-            lines = "".join(f"\n  {name}: {reason}" for name, reason in reasons.items())
-            raise ConfigError(f"arm {label}: no benchmark can take it; remove it:{lines}")
+    fits_nowhere = [label for label in arms if all(label in own for own in gaps.values())]
+    if fits_nowhere and shared.arms is not None:
+        label = fits_nowhere[0]
+        lines = "".join(f"\n  {name}: {own[label]}" for name, own in gaps.items())
+        raise ConfigError(f"arm {label}: no benchmark can take it; remove it:{lines}")
+    left_out = {
+        label: "no benchmark can take it: "
+        + "; ".join(dict.fromkeys(own.pop(label) for own in gaps.values()))
+        for label in fits_nowhere
+    }
+    arms = {label: arm for label, arm in arms.items() if label not in left_out}
     if config.tuning == "shared":
         _check_same_spaces(plans)
     if shared.trials > 1 and not any(any(plan.spaces.values()) for plan in plans):
@@ -94,18 +104,16 @@ def make_suite_plan(config: SuiteConfig) -> SuitePlan:
         raise OptionError("trials", shared.trials, "1, as the space of every arm is empty", cure)
     workers = max(plan.workers for plan in plans)
     plans = [replace(plan, config=replace(plan.config, workers=workers)) for plan in plans]
-    return SuitePlan(config, engine, folder, arms, plans, gaps)
+    return SuitePlan(config, engine, folder, arms, plans, gaps, left_out)
 
 
 def _suite_arms(config: SweepConfig) -> dict[str, SuiteArm]:
     """All arms by label; null is every registered router, the default one first."""
-    if config.arms is None:
-        default = tasks.compose([]).router["name"]
-        names = sorted(set(routers.available()) - set(config.controls))
-        names.sort(key=lambda name: name != default)
-        written = {name: [f"router={name}"] for name in names}
-    else:
-        written = written_arms(config.arms)
+    default = tasks.compose([]).router["name"]
+    every = sorted(
+        set(routers.available()) - set(config.controls), key=lambda name: (name != default, name)
+    )
+    written = written_arms(every if config.arms is None else config.arms)
     controls = control_arms(written, config.controls)
     return {
         **{label: SuiteArm(tuple(own), False) for label, own in written.items()},

@@ -50,6 +50,7 @@ class Queue:
             sampler=self.sampler,
             load_if_exists=True,
         )
+        self._trials: list[FrozenTrial] | None = None  # None after a change
 
     def fill(self, specs: Iterable[TrialSpec]) -> None:
         """Enqueue the trials that the study does not have yet."""
@@ -59,15 +60,24 @@ class Queue:
         """Enqueue further trials."""
         for spec in specs:
             self.study.enqueue_trial(dict(spec.params), user_attrs=dict(spec.attrs))
+        self._trials = None
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials by number."""
-        return self.study.get_trials(deepcopy=False)
+        """All trials by number, as they were when the queue last changed one.
+
+        Optuna would read all that wait from the database each time.
+        """
+        if self._trials is None:
+            self._trials = self.study.get_trials(deepcopy=False)
+        return self._trials
 
     def claim(self) -> Trial | None:
         """The next trial to start, or None if no trial waits."""
         waiting = any(trial.state == TrialState.WAITING for trial in self.trials())
-        return self.study.ask() if waiting and not self.is_closed() else None
+        if not waiting or self.is_closed():
+            return None
+        self._trials = None
+        return self.study.ask()
 
     def unsettled(self) -> list[Trial]:
         """Trials that a former driver started and did not finish."""
@@ -77,6 +87,7 @@ class Queue:
     def requeue(self, trial: Trial) -> None:
         """Return a trial to the queue, as the next one to start."""
         self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        self._trials = None
 
     def mark_crashed(self, trial: Trial, reason: str) -> bool:
         """Requeue a trial whose process died; False if it failed after too many retries."""
@@ -91,6 +102,7 @@ class Queue:
     def tell(self, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
         """Finish a trial."""
         self.study.tell(trial.number, values, state)
+        self._trials = None
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Mark a trial FAILED, without retries: it would fail again."""

@@ -4,12 +4,12 @@ import os
 import socket
 from collections.abc import Iterable
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from routers import ConfigError
 from tasks import RESULT
+from tasks.readers import check_installed
 
 from ..search.rungs import RUNGS
 from ..workers.job import Job
@@ -44,9 +44,7 @@ class Ray(Engine):
         gpus: float = 0,
         cpus: int = 1,
     ) -> None:
-        if find_spec("ray") is None:
-            cure = "pip install 'switchyard-moe[ray]'"
-            raise ConfigError(f"engine=ray: ray is not installed: {cure}")
+        check_installed("ray", "ray", "engine=ray")
         self.cpus, self.gpus, self.folder = cpus, gpus, folder
         self.ray = _connect(address)
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": 0}

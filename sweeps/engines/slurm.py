@@ -6,11 +6,11 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
 from routers import ConfigError, OptionError
+from tasks.readers import check_installed
 
 from ..workers.job import FINAL, Job, read_outcome
 from ._base import ENGINES, Engine, Handle
@@ -121,9 +121,7 @@ class Slurm(Engine):
 
     def check_installed(self) -> None:
         """Raise ``ConfigError`` if no job can be submitted from this machine."""
-        if find_spec("submitit") is None:
-            cure = "pip install 'switchyard-moe[slurm]'"
-            raise ConfigError(f"engine=slurm: submitit is not installed: {cure}")
+        check_installed("submitit", "slurm", "engine=slurm")
         if shutil.which("sbatch") is None:
             cure = "run on a login node of a Slurm cluster, or with engine=local"
             raise ConfigError(f"engine=slurm: the command sbatch was not found; {cure}")

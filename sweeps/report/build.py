@@ -8,6 +8,7 @@ from urllib.parse import quote
 from routers import ConfigError, OptionError
 
 from ..results.files import write_file
+from ..results.ranking import Standing, standings
 from ..results.sweep_dir import Sweep, read_sweeps
 
 if TYPE_CHECKING:
@@ -65,22 +66,27 @@ def write_report(
     """
     folders = [folder] if isinstance(folder, Path) else folder
     default = folders[0] if len(folders) == 1 else Path.cwd()
-    return write_pages(read_sweeps(folders), to or default, storage, width)
+    sweep = read_sweeps(folders)
+    return write_pages(sweep, standings(sweep), to or default, storage, width)
 
 
 def write_pages(
-    sweep: Sweep, folder: Path, storage: str | None = None, width: float | None = None
+    sweep: Sweep,
+    rows: Sequence[Standing],
+    folder: Path,
+    storage: str | None = None,
+    width: float | None = None,
 ) -> Path:
     """Write the report of a sweep that was read, or of several merged into one.
 
-    ``storage`` and ``width`` are as for `write_report`.
+    ``rows`` are its standings; ``storage`` and ``width`` are as for `write_report`.
     """
     # matplotlib and Jinja are imported only when a report is written
     from .data import collect
     from .sections import make_sections
     from .sections.header import header
 
-    data = collect(sweep, storage)
+    data = collect(sweep, rows, storage)
     return _write(data, header(data), make_sections(data), folder, width)
 
 

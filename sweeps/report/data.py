@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from ..config.objectives import Objective
 from ..results.formatting import decimals
-from ..results.ranking import Standing, standings
+from ..results.ranking import Standing
 from ..results.sweep_dir import ArmResults, Sweep
 from .figures.style import ArmStyle, arm_styles
 from .logs import ExpertTable, Log, read_log, read_tables
@@ -20,6 +20,7 @@ from .studies import StudyData, read_studies
 
 #: Short names of metrics; others are called by their path.
 _NAMES = {
+    "score.best.value": "at best validation",
     "load.max_violation": "max violation",
     "load.cv": "load CV",
     "load.dropped": "dropped",
@@ -28,6 +29,10 @@ _NAMES = {
     "compute.active_parameters": "active parameters",
     "compute.train_seconds": "training seconds",
     "compute.items_per_second": "training samples/s",
+    "compute.step_seconds": "seconds of a step",
+    "compute.peak_memory_bytes": "peak memory in bytes",
+    "compute.cpu_energy_joules": "energy of CPUs in J",
+    "compute.gpu_energy_joules": "energy of GPUs in J",
 }
 
 
@@ -144,10 +149,10 @@ def base_labels(sweep: Sweep) -> dict[str, str]:
     return found
 
 
-def collect(sweep: Sweep, storage: str | None = None) -> ReportData:
+def collect(sweep: Sweep, rows: Sequence[Standing], storage: str | None = None) -> ReportData:
     """Collect the data for the report of a sweep; ``storage`` is as for `read_studies`."""
     bases = base_labels(sweep)
     styles = arm_styles([(arm.label, bases[arm.label], arm.control) for arm in sweep.arms])
-    arms = [ArmData(standing, styles[standing.arm.label]) for standing in standings(sweep)]
+    arms = [ArmData(row, styles[row.arm.label]) for row in rows]
     studies = [study for folder in sweep.folders for study in read_studies(folder, storage)]
     return ReportData(sweep, arms, studies)

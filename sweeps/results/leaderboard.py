@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from ..statistics.paired_tests import sign_flip
 from ..statistics.verdicts import LEVEL, MIN_SEEDS
 from .files import write_file
 from .formatting import NONE, cell_text, compact, decimals, one_line, with_interval
-from .ranking import Standing, metrics_of, standings
+from .ranking import BEST_VALIDATION, Standing, metrics_of, standings
 from .sweep_dir import Sweep, read_sweep
 from .tables import Column, escape_markdown, latex_table, markdown_table, plain_table
 
@@ -24,12 +25,12 @@ def write_leaderboard(folder: Path) -> str:
     Raises:
         ConfigError: if it is not the folder of a sweep.
     """
-    return write_tables(read_sweep(folder), folder)
+    sweep = read_sweep(folder)
+    return write_tables(sweep, standings(sweep), folder)
 
 
-def write_tables(sweep: Sweep, folder: Path) -> str:
+def write_tables(sweep: Sweep, rows: Sequence[Standing], folder: Path) -> str:
     """Write the tables of a sweep, or of several merged into one, to any folder."""
-    rows = standings(sweep)
     write_file(folder / CSV, csv_text(sweep, rows))
     write_file(folder / MARKDOWN, markdown_text(sweep, rows))
     write_file(folder / LATEX, latex_text(sweep, rows))
@@ -54,10 +55,12 @@ def columns(sweep: Sweep, rows: Sequence[Standing]) -> list[Column]:
     missing = ["" if row.rank is not None else f" of {row.arm.planned}" for row in rows]
     seeds = [f"{len(row.scores)}{rest}" for row, rest in zip(rows, missing, strict=True)]
     searched = [with_interval(row.arm.search.get(main), UNKNOWN, digits) for row in rows]
+    best = [with_interval(row.means[BEST_VALIDATION], UNKNOWN, digits) for row in rows]
     return [
         Column("#", [NONE if row.rank is None else str(row.rank) for row in rows]),
         Column("arm", [one_line(row.arm.label) for row in rows], right=False),
         Column(one_line(sweep.score), scores),
+        *([Column("best val", best)] if _has_best(rows) else []),
         Column("seeds", seeds, wide=True),
         Column("verdict", [row.says for row in rows], right=False),
         Column("group", [row.group or NONE for row in rows], right=False),
@@ -68,6 +71,11 @@ def columns(sweep: Sweep, rows: Sequence[Standing]) -> list[Column]:
         ),
         Column("search*", searched, wide=True),
     ]
+
+
+def _has_best(rows: Sequence[Standing]) -> bool:
+    """Whether any run tested the weights of its best validation; older ones did not."""
+    return any(math.isfinite(row.means[BEST_VALIDATION]) for row in rows)
 
 
 def csv_text(sweep: Sweep, rows: Sequence[Standing]) -> str:
@@ -120,6 +128,11 @@ def notes(sweep: Sweep, rows: Sequence[Standing]) -> str:
             "many trials, so optimistically biased; verdicts do not use it."
         ),
     ]
+    if _has_best(rows):
+        sentences.append(
+            "best val is the mean test score of the weights of the best validation; all else, with "
+            "every verdict, is of the weights after the last step."
+        )
     tested = [row for row in ranked if row.group]
     if len(tested) > 1:
         pairs = len(tested) * (len(tested) - 1) // 2
@@ -128,8 +141,8 @@ def notes(sweep: Sweep, rows: Sequence[Standing]) -> str:
             f"{LEVEL:.0%} with Holm's correction over all {pairs} pairs; arms that share a letter "
             "are not significantly different."
         )
-        if sweep.looks is not None:
-            looks = ", ".join(map(str, sweep.looks.looks))
+        if len(sweep.plan.looks) > 1:
+            looks = ", ".join(map(str, sweep.plan.looks))
             sentences.append(
                 f"Seeds were added while verdicts were open, with looks at {looks} seeds; "
                 "O'Brien-Fleming spending keeps the level over all looks."

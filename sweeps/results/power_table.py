@@ -5,10 +5,12 @@ from pathlib import Path
 
 from routers import ConfigError
 
+from ..config.confirm import MIN_SEEDS, SeedPlan
 from ..statistics.power import NUMBERS, seeds_for_each, smallest_detectable_difference
-from ..statistics.verdicts import MIN_SEEDS, Scores, Verdict, Word, shared_seeds
+from ..statistics.verdicts import Scores, Verdict, Word, shared_seeds
 from .formatting import NONE, compact, one_line
 from .ranking import compared_scores, decisions_of
+from .suite_comparison import SuiteComparison
 from .suite_dir import is_suite, read_suite
 from .sweep_dir import Sweep, read_sweep
 from .tables import Column, plain_table
@@ -24,7 +26,8 @@ def power_table(folder: Path, power: float = 0.8) -> str:
         ConfigError: for a folder without confirmed runs, from which the noise is estimated.
     """
     sweeps = _sweeps(folder)
-    if not any(map(_pilot, sweeps.values())):
+    pilots = {name: _pilot(sweep) for name, sweep in sweeps.items()}
+    if not any(pilots.values()):
         raise ConfigError(
             f"{folder}: power is estimated from 2 arms of a benchmark with {MIN_SEEDS} confirmed "
             "seeds, and none has them; run the command that started it, with "
@@ -33,25 +36,26 @@ def power_table(folder: Path, power: float = 0.8) -> str:
     first = [["benchmark", "score", "arms", "seeds", f"detected with {power:.0%} power"]]
     second = [["benchmark", "not distinguishable", "difference", "seeds needed"]]
     for name, sweep in sweeps.items():
+        pilot = pilots[name]
+        found = smallest_detectable_difference(pilot, sweep.plan, power) if pilot else None
         arms = str(len(compared_scores(sweep, sweep.objectives[0])))
-        found = _detected(sweep, power) if _pilot(sweep) else NONE
-        first.append([name, one_line(sweep.score), arms, _seeds(sweep), found])
-        second += [[name, *cells] for cells in _open_pairs(sweep, power)]
+        first.append([name, one_line(sweep.score), arms, _seeds(sweep.plan), _difference(found)])
+        second += [[name, *cells] for cells in _open_pairs(sweep, pilot, power)]
     if len(second) == 1:
         return f"{_table(first)}\nNo pair is without a verdict.\n"
     return f"{_table(first)}\n{_table(second)}"
 
 
-def power_lines(folder: Path, power: float = 0.8) -> list[str]:
+def power_lines(comparison: SuiteComparison) -> list[str]:
     """The smallest difference that the seeds of each benchmark of a suite detect, as text.
 
     Benchmarks without verdicts are left out.
     """
+    sweeps = {each.name: each.sweep for each in comparison.suite.benchmarks}
     return [
-        f"{name}: smallest difference that {_seeds(sweep)} seeds detect with {power:.0%} power: "
-        f"{_detected(sweep, power)} ({one_line(sweep.score)})"
-        for name, sweep in _sweeps(folder).items()
-        if _pilot(sweep)
+        f"{name}: smallest difference that {_seeds(comparison.plan)} seeds detect with 80% power: "
+        f"{_difference(found)} ({one_line(sweeps[name].score)})"
+        for name, found in comparison.detectable.items()
     ]
 
 
@@ -68,26 +72,23 @@ def _pilot(sweep: Sweep) -> Scores:
     return found if len(found) > 1 and len(shared_seeds(found)) >= MIN_SEEDS else {}
 
 
-def _seeds(sweep: Sweep) -> str:
+def _seeds(plan: SeedPlan) -> str:
     """The number of seeds as text."""
-    if sweep.looks is not None:
-        return f"{sweep.looks.first} to {sweep.looks.most}"
-    return str(len(shared_seeds(compared_scores(sweep, sweep.objectives[0]))))
+    return f"{plan.first} to {plan.most}" if plan.first < plan.most else str(plan.most)
 
 
-def _detected(sweep: Sweep, power: float) -> str:
-    """The smallest difference that a sweep detects, as text; a dash if there is none."""
-    found = smallest_detectable_difference(_pilot(sweep), decisions_of(sweep).plan, power)
+def _difference(found: float | None) -> str:
+    """The smallest difference that is detected, as text; a dash if there is none."""
     return NONE if found is None else compact(found)
 
 
-def _open_pairs(sweep: Sweep, power: float) -> list[list[str]]:
+def _open_pairs(sweep: Sweep, pilot: Scores, power: float) -> list[list[str]]:
     """Names, difference and seeds of each pair that is not distinguishable, largest first."""
     verdicts = decisions_of(sweep).verdicts.pairs.items()
     pairs = {names: _size(each) for names, each in verdicts if each.word is Word.UNCLEAR}
     if not pairs:
         return []
-    needed = seeds_for_each(list(pairs.values()), _pilot(sweep), power)
+    needed = seeds_for_each(list(pairs.values()), pilot, power)
     return [
         [
             " / ".join(map(one_line, names)),

@@ -7,8 +7,8 @@ from ..config.objectives import Objective, parse_constraint
 from ..statistics.intervals import Interval, bootstrap_interval, interquartile_mean, mean_interval
 from ..statistics.paired_tests import probability_of_improvement
 from ..statistics.pareto import pareto_front
-from ..statistics.sequential import SeedPlan, SequentialVerdicts, compare_sequentially
-from ..statistics.verdicts import MIN_SEEDS, TOO_FEW, Verdict, Verdicts, Word, compare_all
+from ..statistics.sequential import SequentialVerdicts, compare_sequentially
+from ..statistics.verdicts import TOO_FEW, Verdict, Verdicts, Word
 from .sweep_dir import ArmResults, Sweep
 
 #: Metrics reported for every arm in addition to the objectives.
@@ -19,6 +19,9 @@ COSTS = (
     "compute.active_parameters",
     "compute.train_seconds",
 )
+
+#: Score of the weights of the best validation, reported next to that of the last weights.
+BEST_VALIDATION = "score.best.value"
 
 #: Verdict on the first arm: all others are worse, or some may not be.
 BEST, LEADS = "best", "leads"
@@ -38,7 +41,8 @@ class Standing:
         says: the verdict as text; ``best`` or ``leads`` for the first arm itself.
         group: letters; arms that share one are not significantly different.
         improvement: probability that a run outscores a run of the first arm.
-        means: of every objective and cost, by metric; NaN if runs do not have it.
+        means: of every objective and cost, and of the score of the best validation, by metric; NaN
+            if runs do not have it.
         front: whether it satisfies all constraints and no confirmed arm dominates it.
     """
 
@@ -60,25 +64,19 @@ class Standing:
 def verdicts_of(sweep: Sweep, metric: str | None = None) -> Verdicts:
     """Compare all pairs of complete arms on the main objective or another one.
 
-    The margin applies to the main objective: on other metrics no arms are called equivalent. If the
-    sweep adds seeds, verdicts are those at its looks, so that they keep their level.
+    The margin applies to the main objective: on other metrics no arms are called equivalent.
+    Verdicts are those at the looks of the sweep, so that they keep their level.
     """
     return decisions_of(sweep, metric).verdicts
 
 
 def decisions_of(sweep: Sweep, metric: str | None = None) -> SequentialVerdicts:
-    """The verdicts of a sweep, and the pairs that wait for further seeds, as in `verdicts_of`.
-
-    A fixed number of seeds leaves no pair open.
-    """
+    """The verdicts of a sweep, and the pairs that wait for further seeds, as in `verdicts_of`."""
     main = sweep.objectives[0]
     objective = next(o for o in sweep.objectives if metric in (None, o.metric))
     margin = sweep.margin if objective == main else 0.0
     tested = compared_scores(sweep, objective)
-    if sweep.looks is not None:
-        return compare_sequentially(tested, objective, margin, sweep.looks)
-    found = compare_all(tested, objective, margin)
-    return SequentialVerdicts(found, {}, SeedPlan.fixed(max(MIN_SEEDS, len(found.seeds))))
+    return compare_sequentially(tested, objective, margin, sweep.plan)
 
 
 def compared_scores(sweep: Sweep, objective: Objective) -> dict[str, dict[int, float]]:
@@ -86,14 +84,19 @@ def compared_scores(sweep: Sweep, objective: Objective) -> dict[str, dict[int, f
     return {arm.label: arm.numbers(objective.metric) for arm in _complete(sweep, objective)}
 
 
-def standings(sweep: Sweep) -> list[Standing]:
-    """All arms, best first; arms with incomplete runs come last, without a rank."""
+def standings(sweep: Sweep, verdicts: Verdicts | None = None) -> list[Standing]:
+    """All arms, best first; arms with incomplete runs come last, without a rank.
+
+    Args:
+        verdicts: of the sweep, if they are known.
+    """
+    verdicts = verdicts_of(sweep) if verdicts is None else verdicts
     main = sweep.objectives[0]
     scores = {arm.label: arm.numbers(main.metric) for arm in sweep.arms}
     ranked = sorted(_complete(sweep, main), key=lambda arm: main.sign * arm.mean(main.metric))
     ranks = {arm.label: rank for rank, arm in enumerate(ranked, start=1)}
     rest = [arm for arm in sweep.arms if arm.label not in ranks]
-    verdicts, front = verdicts_of(sweep), _front(sweep)
+    front = _front(sweep)
     leader = ranked[0].label if ranked else ""
     best = [-main.sign * value for value in scores.get(leader, {}).values()]
 
@@ -138,8 +141,9 @@ def _lead(verdicts: Verdicts, ranks: Mapping[str, int]) -> str:
 
 
 def metrics_of(sweep: Sweep) -> list[str]:
-    """Objectives and costs, each once, the main objective first."""
-    return list(dict.fromkeys([*(each.metric for each in sweep.objectives), *COSTS]))
+    """The main objective, the score of the best validation, other objectives and costs."""
+    main, *others = (each.metric for each in sweep.objectives)
+    return list(dict.fromkeys([main, BEST_VALIDATION, *others, *COSTS]))
 
 
 def _front(sweep: Sweep) -> dict[str, bool]:

@@ -6,15 +6,16 @@ from functools import cached_property
 from statistics import fmean
 
 from ..config.arms import CONTROLS
+from ..config.confirm import MIN_SEEDS, SeedPlan
 from ..config.objectives import Objective
 from ..statistics import (
     Aggregate,
     CompleteScores,
     CriticalDifference,
     NormalizedScores,
-    SeedPlan,
     SuiteScores,
     SuiteVerdicts,
+    Verdicts,
     Word,
     aggregate_improvement,
     aggregate_iqm,
@@ -22,14 +23,16 @@ from ..statistics import (
     complete_scores,
     critical_difference,
     normalize,
+    smallest_detectable_difference,
 )
-from ..statistics.verdicts import MIN_SEEDS
 from .suite_dir import Suite
 
 #: Controls that do not learn to route, by preference: normalized scores are 0 at the first.
 BLIND = ("random_fixed", "uniform")
 #: The control where normalized scores are 1, unless it is no better than 0.
 DENSE = "iso_parameter"
+
+NO_VERDICTS = Verdicts({}, {}, ())
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class SuiteComparison:
             gap there.
         plan: of the looks of verdicts, which may have further seeds.
         complete: main objectives of complete arms, and gaps.
+        tested: main objectives of complete arms on all seeds of the plan.
         normalized: scores with 0 at the control; empty without one, or with too few seeds.
         verdicts: of all pairs; None with fewer than 3 seeds.
         iqm: interquartile mean of normalized scores by arm.
@@ -51,8 +55,9 @@ class SuiteComparison:
 
     suite: Suite
     seeds: tuple[int, ...]
-    plan: SeedPlan | None
+    plan: SeedPlan
     complete: CompleteScores
+    tested: SuiteScores
     normalized: NormalizedScores
     verdicts: SuiteVerdicts | None
     iqm: Mapping[str, Aggregate]
@@ -90,6 +95,15 @@ class SuiteComparison:
         """All arms: by mean normalized score, then those without one."""
         return tuple(sorted(self.suite.labels, key=lambda label: -self.means.get(label, -1e300)))
 
+    @cached_property
+    def detectable(self) -> dict[str, float | None]:
+        """Smallest true difference that each benchmark with verdicts finds with a power of 80 %."""
+        return {
+            name: smallest_detectable_difference(scores, self.plan)
+            for name, scores in self.tested.items()
+            if self.verdicts is not None and len(scores) > 1
+        }
+
     @property
     def benchmarks(self) -> tuple[str, ...]:
         """Benchmarks that the aggregates are computed over."""
@@ -116,6 +130,10 @@ class SuiteComparison:
             if (reason := self.gap(benchmark.name, label))
         ]
 
+    def verdicts_in(self, benchmark: str) -> Verdicts:
+        """Verdicts of a benchmark, as in its own report; none with fewer than 3 seeds."""
+        return self.verdicts.benchmarks[benchmark].verdicts if self.verdicts else NO_VERDICTS
+
     def word(self, label: str, other: str) -> Word:
         """Verdict over the suite on an arm compared with another."""
         return self.verdicts.suite.verdicts.of(label, other).word if self.verdicts else Word.TOO_FEW
@@ -124,7 +142,7 @@ class SuiteComparison:
         """Verdict in a benchmark, and whether correction over all benchmarks gives the same."""
         if self.verdicts is None:
             return Word.TOO_FEW, False
-        word = self.verdicts.benchmarks[benchmark].verdicts.of(label, other).word
+        word = self.verdicts_in(benchmark).of(label, other).word
         strict = self.verdicts.strict[benchmark]
         turned = {Word.BETTER: Word.WORSE, Word.WORSE: Word.BETTER}.get(word, word)
         return word, strict.get((label, other)) == word or strict.get((other, label)) == turned
@@ -132,30 +150,33 @@ class SuiteComparison:
 
 def comparison_of(suite: Suite) -> SuiteComparison:
     """Compare the arms of a suite on the main objective of each benchmark."""
-    objectives = suite.objectives()
-    seeds = planned_seeds(suite)
+    objectives, plan = suite.objectives(), suite.benchmarks[0].sweep.plan
+    first_seed = int(suite.benchmarks[0].sweep.config["confirm"]["first_seed"])
+    seeds = range(first_seed, first_seed + plan.most)
     reasons = {
         (label, each.name): reason
         for each in suite.benchmarks
         for label, reason in each.gaps.items()
     }
-    scores, looks = main_scores(suite), suite.benchmarks[0].sweep.looks
-    complete = complete_scores(scores, dict.fromkeys(objectives, seeds), reasons)
-    plan = looks or (SeedPlan.fixed(len(seeds)) if len(seeds) >= MIN_SEEDS else None)
-    tested = complete.scores
-    if looks is not None:  # arms have different numbers of seeds
-        tested = {name: {arm: scores[name][arm] for arm in own} for name, own in tested.items()}
+    scores = main_scores(suite)
+    complete = complete_scores(scores, dict.fromkeys(objectives, seeds[: plan.first]), reasons)
+    tested = {
+        name: {arm: {s: v for s, v in scores[name][arm].items() if s in seeds} for arm in own}
+        for name, own in complete.scores.items()
+    }
+    has_verdicts = plan.most >= MIN_SEEDS
     zero = next(filter(None, (find_control(suite, name) for name in BLIND)), None)
     normalized = _normalized(complete.scores, objectives, zero, find_control(suite, DENSE) or "")
     margins = {each.name: each.sweep.margin for each in suite.benchmarks}
     return SuiteComparison(
         suite=suite,
-        seeds=seeds,
+        seeds=tuple(seeds[: plan.first]),
         plan=plan,
         complete=complete,
+        tested=tested,
         normalized=normalized,
         verdicts=compare_suite(tested, objectives, margins, normalized.scales, plan)
-        if plan
+        if has_verdicts
         else None,
         iqm=aggregate_iqm(normalized),
         improvement={
@@ -164,17 +185,8 @@ def comparison_of(suite: Suite) -> SuiteComparison:
             if zero is not None and label != zero
             if (found := aggregate_improvement(complete.scores, objectives, label, zero)).benchmarks
         },
-        ranks=critical_difference(complete.scores, objectives) if plan else None,
+        ranks=critical_difference(complete.scores, objectives) if has_verdicts else None,
     )
-
-
-def planned_seeds(suite: Suite) -> tuple[int, ...]:
-    """Seeds that all arms have, as the first suite planned them: those of the first look."""
-    sweep = suite.benchmarks[0].sweep
-    confirm = sweep.config["confirm"]
-    first = int(confirm["first_seed"])
-    number = int(confirm["seeds"]) if sweep.looks is None else sweep.looks.first
-    return tuple(range(first, first + number))
 
 
 def main_scores(suite: Suite) -> SuiteScores:

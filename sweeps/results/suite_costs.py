@@ -97,6 +97,14 @@ METRICS = (
         "compute.active_parameters", "active parameters", _of_compute("active_parameters"), True
     ),
     CostMetric("compute.train_seconds", "training time", _of_compute("train_seconds"), True),
+    CostMetric("compute.step_seconds", "time of a step", _of_compute("step_seconds"), True),
+    CostMetric("compute.peak_memory_bytes", "peak memory", _of_compute("peak_memory_bytes"), True),
+    CostMetric(
+        "compute.cpu_energy_joules", "energy of CPUs", _of_compute("cpu_energy_joules"), True
+    ),
+    CostMetric(
+        "compute.gpu_energy_joules", "energy of GPUs", _of_compute("gpu_energy_joules"), True
+    ),
 )
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from routers import ConfigError
+from routers import ConfigError, OptionError
 from routers.plugins import unknown
 from tasks import RESULT, check_format, overrides
 
 from ..config.arms import slug
 from ..config.compose import SWEEP_FILE
+from ..config.confirm import SeedPlan
 from ..config.objectives import DIRECTIONS, Objective, number_at
-from ..statistics.sequential import SeedPlan
 from .files import read_shaped
 from .shapes import ARM_SHAPE, RESULT_SHAPE, SWEEP_SHAPE, Shape, misfit
 
@@ -73,16 +73,15 @@ class Sweep:
     """Results of a sweep, or of several merged sweeps.
 
     ``config`` is that of the first sweep; the first objective is the main one; scores closer than
-    ``margin`` are equivalent; arms have different labels; ``looks`` are those of a sweep that adds
-    seeds while verdicts are open, None if their number is fixed.
+    ``margin`` are equivalent; arms have different labels and are compared at the looks of ``plan``.
     """
 
     config: Mapping[str, Any]
     objectives: tuple[Objective, ...]
     margin: float
+    plan: SeedPlan
     arms: tuple[ArmResults, ...]
     folders: tuple[Path, ...] = ()
-    looks: SeedPlan | None = None
 
     @property
     def score(self) -> str:
@@ -102,16 +101,15 @@ def read_sweep(folder: Path) -> Sweep:
     """
     folder = Path(folder)
     config = read_config(folder)
-    looks = _looks(folder, config["confirm"]["seeds"])
-    planned = looks.first if looks else int(config["confirm"]["seeds"])
+    plan = _seed_plan(folder, config["confirm"]["seeds"])
     known = _known(folder, config)
     seen = [path.name for part in (CONFIRMED, TRIALS) for path in _folders(folder / part)]
     arms = tuple(
-        _arm(folder, name, known.get(name, {"arm": name}), planned)
+        _arm(folder, name, known.get(name, {"arm": name}), plan.first)
         for name in dict.fromkeys([*known, *seen])
     )
     margin = float(config.get("margin") or 0.0)
-    return Sweep(config, _objectives(folder, config, arms), margin, arms, (folder,), looks)
+    return Sweep(config, _objectives(folder, config, arms), margin, plan, arms, (folder,))
 
 
 def read_sweeps(folders: Sequence[Path]) -> Sweep:
@@ -137,9 +135,15 @@ def read_sweeps(folders: Sequence[Path]) -> Sweep:
             )
     if not others:
         return first
-    arms, margin = _merged_arms(found), max(sweep.margin for sweep in found)
+    arms = _merged_arms(found)
     _check_same_data(arms)
-    return replace(first, margin=margin, arms=arms, folders=tuple(s.folders[0] for s in found))
+    return replace(
+        first,
+        margin=max(sweep.margin for sweep in found),
+        plan=_merged_plan(found),
+        arms=arms,
+        folders=tuple(sweep.folders[0] for sweep in found),
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -171,13 +175,11 @@ def _check_shape(path: Path, value: Any, shape: Shape) -> None:
         raise ConfigError(f"{path}: {problem}; the file is damaged")
 
 
-def _looks(folder: Path, seeds: Any) -> SeedPlan | None:
-    """The rule that adds seeds; None if their number is fixed."""
-    if not isinstance(seeds, Mapping):
-        return None
-    rule = {"first": int, "step": int, "most": int}
-    _check_shape(folder / SWEEP_FILE, {"seeds": dict(seeds)}, {"seeds": rule})
-    return SeedPlan(**{name: seeds[name] for name in rule})
+def _seed_plan(folder: Path, seeds: Any) -> SeedPlan:
+    try:
+        return SeedPlan.read(seeds)
+    except OptionError as error:
+        raise ConfigError(f"{folder / SWEEP_FILE}: {error}; the file is damaged") from error
 
 
 def _known(folder: Path, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -271,6 +273,16 @@ def _check_same_data(arms: Sequence[ArmResults]) -> None:
             f"{a} and {b} ran on different data ({one[0]}, {other[0]}; sha256 {str(one[1])[:8]}, "
             f"{str(other[1])[:8]}), so they are not comparable; report each sweep separately"
         )
+
+
+def _merged_plan(sweeps: Sequence[Sweep]) -> SeedPlan:
+    """The plan of all sweeps if they have the same; else one look at the seeds that arms share."""
+    first = sweeps[0]
+    if all(each.config["confirm"] == first.config["confirm"] for each in sweeps):
+        return first.plan
+    complete = [arm.seeds for each in sweeps for arm in each.arms if len(arm.runs) >= arm.planned]
+    shared = set.intersection(*map(set, complete)) if complete else ()
+    return SeedPlan.fixed(max(1, len(shared)))
 
 
 def _merged_arms(sweeps: Sequence[Sweep]) -> tuple[ArmResults, ...]:

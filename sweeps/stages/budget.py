@@ -12,11 +12,11 @@ from typing import Any
 from tasks import RESULT, Config, read_json
 
 from ..config.arms import Arm
+from ..config.confirm import MIN_SEEDS
 from ..config.plan import Plan
 from ..driver.progress import duration
 from ..results.formatting import compact
 from ..results.sweep_dir import CONFIRMED, TRIALS
-from ..statistics.verdicts import MIN_SEEDS
 from ..workers.forkserver import trial_context, warm_up
 from ..workers.job import DONE, Job, outcome_of, work
 from .confirmation import seeds
@@ -58,7 +58,7 @@ def notes(plans: Sequence[Plan], folder: Path) -> list[str]:
     budget = f"Budget: {search if trials else ''}at least {least} to confirm"
     budget += f", {most} if all verdicts stay open" if most > least else ""
     lines = [budget, disk_note(plans, folder)]
-    if (seeds := plans[0].config.confirm.least) < MIN_SEEDS:
+    if (seeds := plans[0].config.confirm.plan.first) < MIN_SEEDS:
         lines.append(f"confirm.seeds={seeds} allows no verdicts: they need at least {MIN_SEEDS}")
     return lines
 
@@ -81,7 +81,7 @@ def checkpoint_bytes(plan: Plan, kept: str) -> float:
 
     def runs(trials: int) -> int:
         kept_trials = trials if kept == "all" else min(1, trials)
-        return plan.config.seeds * kept_trials + plan.config.confirm.most
+        return plan.config.seeds * kept_trials + plan.config.confirm.plan.most
 
     return sum(run_bytes(arm, plan.rows) * runs(plan.trials_of(arm)) for arm in plan.arms)
 
@@ -138,12 +138,12 @@ def _searched(plan: Plan) -> int:
 
 def _confirmed(plan: Plan) -> int:
     """Least number of trainings of the confirmation."""
-    return len(plan.arms) * plan.config.confirm.least
+    return len(plan.arms) * plan.config.confirm.plan.first
 
 
 def _confirmed_at_most(plan: Plan) -> int:
     """Number of trainings of the confirmation if verdicts of all arms stay open."""
-    return len(plan.arms) * plan.config.confirm.most
+    return len(plan.arms) * plan.config.confirm.plan.most
 
 
 def measure(plan: Plan) -> float | None:

@@ -32,7 +32,7 @@ Compare routers: search with equal budgets, confirm with fresh seeds, test the d
                                           from sweeps of smaller ones that tuned optimizer.lr
   python -m sweeps power DIR [power=0.8]  the smallest difference that the seeds of a sweep or of
                                           each benchmark of a suite detect, and the seeds that
-                                          pairs without a verdict need; takes minutes for many
+                                          pairs without a verdict need
 
   key=value   set a key           +key=value       add a key that does not exist
   ~key        remove a key        sweep=FILE.yaml  a sweep from your file, suite=FILE.yaml a suite
@@ -129,12 +129,13 @@ def _sweep(arguments: Sequence[str], only_print: bool) -> int:
     if only_print:
         return _print_config(config)
     from ..config.plan import make_plan
+    from .outputs import write_sweeps
     from .sweep import run_sweep
 
     plan = make_plan(config)
     code = _run([plan], plan.folder, plan.notes, lambda reporter: run_sweep(plan, reporter))
     if code <= 1:
-        _write_results([plan.folder], plan.folder, config.storage)
+        write_sweeps([plan.folder], plan.folder, config.storage)
     return code
 
 
@@ -146,15 +147,15 @@ def _suite(arguments: Sequence[str], only_print: bool) -> int:
         return _print_config(config)
     from ..config.suite_plan import make_suite_plan
     from ..results.power_table import power_lines
+    from .outputs import write_suites
     from .suite import run_suite
 
     suite = make_suite_plan(config)
     folder = suite.folder
     code = _run(suite.plans, folder, suite.notes, lambda reporter: run_suite(suite, reporter))
     if code <= 1:
-        _write_suite([folder], folder, config.shared.storage)
-        for line in power_lines(folder):
-            print(line)
+        comparison = write_suites([folder], folder, config.shared.storage)
+        print(*power_lines(comparison), sep="\n")
     return code
 
 
@@ -218,11 +219,10 @@ def _report(arguments: Sequence[str]) -> int:
     out = user_path(settings["out"]) if "out" in settings else None
     to = out or (folders[0] if len(folders) == 1 else Path.cwd())
     from ..results.suite_dir import is_suite
+    from .outputs import write_suites, write_sweeps
 
-    if any(map(is_suite, folders)):
-        _write_suite(folders, to, settings.get("storage"), width)
-        return 0
-    _write_results(folders, to, settings.get("storage"), width)
+    write = write_suites if any(map(is_suite, folders)) else write_sweeps
+    write(folders, to, settings.get("storage"), width)
     return 0
 
 
@@ -263,46 +263,6 @@ def _folders_and_settings(arguments: Sequence[str]) -> tuple[list[Path], dict[st
     """Split the arguments of a command into folders and ``key=value``."""
     folders = [user_path(text) for text in arguments if "=" not in text]
     return folders, dict(text.split("=", 1) for text in arguments if "=" in text)
-
-
-def _write_results(
-    folders: Sequence[Path], to: Path, storage: str | None, width: float | None = None
-) -> None:
-    """Write tables and report of sweeps; print the leaderboard and the path of the report."""
-    from ..report.build import write_pages
-    from ..results.leaderboard import write_tables
-    from ..results.sweep_dir import read_sweeps
-
-    sweep = read_sweeps(folders)
-    to.mkdir(parents=True, exist_ok=True)
-    table, page = write_tables(sweep, to), write_pages(sweep, to, storage, width)
-    print(f"{table}\nThe report is {page}")
-
-
-def _write_suite(
-    folders: Sequence[Path], to: Path, storage: str | None, width: float | None = None
-) -> None:
-    """Write tables and reports of suites and of each benchmark; print the answer and the table."""
-    from ..report.build import write_pages, write_suite_pages
-    from ..results.leaderboard import write_tables
-    from ..results.suite_comparison import comparison_of
-    from ..results.suite_costs import costs_of
-    from ..results.suite_dir import read_suites
-    from ..results.suite_leaderboard import write_suite_tables
-    from ..results.tidy import write_tidy
-
-    suite = read_suites(folders)
-    for benchmark in suite.benchmarks:
-        home = to / benchmark.name
-        home.mkdir(parents=True, exist_ok=True)
-        write_tables(benchmark.sweep, home)
-        write_pages(benchmark.sweep, home, storage, width)
-    comparison = comparison_of(suite)
-    costs = costs_of(comparison)
-    runs = ", ".join(map(str, write_tidy(suite, to)))
-    table = write_suite_tables(comparison, costs, to)
-    page = write_suite_pages(comparison, costs, to, width)
-    print(f"{table}\nAll confirmed runs: {runs}\nThe report is {page}")
 
 
 #: First words that select another command than a sweep.

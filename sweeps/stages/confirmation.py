@@ -92,8 +92,8 @@ class ConfirmStage(Stage):
             _write_arm_file(plan, candidate)
         for trial in self.queue.trials():
             self.candidate(trial)  # raises for runs that are not of this sweep
-        least = plan.config.confirm.least
-        self.enqueue({candidate.label: least for candidate in candidates})
+        first = plan.config.confirm.plan.first
+        self.enqueue({candidate.label: first for candidate in candidates})
 
     def enqueue(self, numbers: Mapping[str, int]) -> int:
         """Enqueue the runs that are missing for numbers of seeds by label; returns how many."""
@@ -164,7 +164,7 @@ class ConfirmStage(Stage):
 def seeds(plan: Plan) -> range:
     """All seeds that confirmation may use."""
     confirm = plan.config.confirm
-    return range(confirm.first_seed, confirm.first_seed + confirm.most)
+    return range(confirm.first_seed, confirm.first_seed + confirm.plan.most)
 
 
 def _write_arm_file(plan: Plan, candidate: Candidate) -> None:

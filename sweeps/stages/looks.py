@@ -22,10 +22,12 @@ def confirm(stages: Sequence[ConfirmStage], driver: Driver, reporter: ProgressRe
     Raises:
         StoppedSweepError: if a signal stopped the sweep.
     """
-    phase = PHASE
+    phase, plan = PHASE, stages[0].plan.config.confirm.plan
     while True:
         with reporter.reporting(phase, stages):
             driver.run_all(stages)
+        if plan.first == plan.most:  # no seeds can be added
+            return
         found = [decisions_of(read_sweep(stage.plan.folder)) for stage in stages]
         added = [
             stage.enqueue(each.wanted) for stage, each in zip(stages, found, strict=True)

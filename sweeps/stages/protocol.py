@@ -11,11 +11,10 @@ from omegaconf import OmegaConf
 from routers import ConfigError
 from tasks import FORMAT, write_text
 
-from ..config.confirm import ConfirmConfig
+from ..config.confirm import SeedPlan
 from ..config.suite_plan import SuitePlan
 from ..config.sweep_folder import flat, unwritable
 from ..results.suite_dir import PROTOCOL, read_protocol
-from ..statistics.sequential import SeedPlan
 from ..statistics.verdicts import LEVEL
 
 #: Packages whose code decides results; a version of the code is the hash of their files.
@@ -51,7 +50,7 @@ def protocol_of(suite: SuitePlan) -> dict[str, Any]:
         },
         "tuning": suite.config.tuning,
         "seeds": {"first": confirm.first_seed, "number": confirm.seeds},
-        "looks": looks_text(confirm),
+        "looks": looks_text(confirm.plan),
         "tests": {
             "verdict": "moderated paired tests over seeds on the first objective",
             "correction": (
@@ -61,20 +60,23 @@ def protocol_of(suite: SuitePlan) -> dict[str, Any]:
             "level": LEVEL,
             "equivalent": "differences within the margin of the benchmark",
         },
-        "weights": "of the last step; validation scores select settings alone",
+        "weights": (
+            "of the last step, also for verdicts; validation scores select settings alone; scores "
+            "of the weights of the best validation are reported apart"
+        ),
         "amendments": [],
     }
 
 
-def looks_text(confirm: ConfirmConfig) -> str:
+def looks_text(plan: SeedPlan) -> str:
     """When results are compared.
 
-    >>> looks_text(ConfirmConfig(5, 1000))
+    >>> looks_text(SeedPlan.fixed(5))
     'once, when all seeds are confirmed'
     """
-    if not isinstance(confirm.seeds, Mapping):
+    if len(plan.looks) == 1:
         return "once, when all seeds are confirmed"
-    looks = ", ".join(map(str, SeedPlan(**confirm.seeds).looks))
+    looks = ", ".join(map(str, plan.looks))
     return (
         f"with {looks} seeds in each benchmark; a pair of arms stops when it is better, worse or "
         "equivalent on the first objective, and an arm when all its pairs have; O'Brien-Fleming "

@@ -1,5 +1,6 @@
 """Statistics of comparisons: intervals, paired tests, multiple testing, suites, power, fronts."""
 
+from ..config.confirm import SeedPlan
 from .aggregates import (
     Aggregate,
     Profile,
@@ -15,16 +16,15 @@ from .pareto import pareto_front
 from .power import (
     SimulatedScores,
     power_of,
-    seeds_for,
     seeds_for_each,
     smallest_detectable_difference,
 )
 from .ranks import Block, CriticalDifference, critical_difference
-from .sequential import SeedPlan, SequentialVerdicts, compare_sequentially
+from .sequential import SequentialVerdicts, compare_all, compare_sequentially
 from .speedup import Speedup, effective_speedup
 from .suite_scores import CompleteScores, SuiteScores, complete_scores
 from .suite_verdicts import SuiteVerdicts, compare_suite
-from .verdicts import LEVEL, OPPOSITE, Scores, Verdict, Verdicts, Word, compare_all
+from .verdicts import LEVEL, OPPOSITE, Scores, Verdict, Verdicts, Word
 
 __all__ = [
     "LEVEL",
@@ -63,7 +63,6 @@ __all__ = [
     "pareto_front",
     "performance_profile",
     "power_of",
-    "seeds_for",
     "seeds_for_each",
     "smallest_detectable_difference",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats
+from scipy import special, stats
 
 Array = npt.NDArray[np.float64]
 
@@ -14,6 +14,8 @@ Array = npt.NDArray[np.float64]
 ROUNDING = 1e-20
 #: With at most this many seeds all sign flips are enumerated; 2¹⁴ take a few milliseconds.
 MAX_FLIPS = 14
+#: Steps of Newton's method, which converges in fewer.
+MAX_NEWTON_STEPS = 50
 #: Larger numbers of seeds are not reported.
 MAX_SEEDS = 1_000
 
@@ -39,31 +41,45 @@ def estimate_prior(scores: Array) -> VariancePrior:
     >>> round(prior.variance, 4), round(prior.degrees, 4)
     (1.5556, 1.0)
     """
-    arms, seeds = scores.shape
+    variances, degrees = estimate_priors(scores[None])
+    return VariancePrior(float(variances[0]), float(degrees[0]))
+
+
+def estimate_priors(scores: Array) -> tuple[Array, Array]:
+    """Variances and degrees of `estimate_prior` for several sweeps, ``(sweeps, arms, seeds)``."""
+    sweeps, arms, seeds = scores.shape
     if arms < 3:
-        return VariancePrior(0.0, 0.0)
-    residuals = scores - scores.mean(1, keepdims=True) - scores.mean(0) + scores.mean()
-    squares = (residuals**2).sum(1)
-    pooled = float(squares.sum()) / ((arms - 1) * (seeds - 1))
-    if pooled <= ROUNDING * float((scores**2).max()):
-        return VariancePrior(0.0, 0.0)
+        return np.zeros(sweeps), np.zeros(sweeps)
+    means = scores.mean(2, keepdims=True), scores.mean(1, keepdims=True)
+    residuals = scores - means[0] - means[1] + scores.mean((1, 2), keepdims=True)
+    squares = (residuals**2).sum(2)
+    pooled = squares.sum(1) / ((arms - 1) * (seeds - 1))
+    noisy = pooled > ROUNDING * (scores**2).max((1, 2))
     own_degrees = (seeds - 1) * (arms - 1) / arms
-    variances = np.maximum(squares / own_degrees, 1e-8 * pooled)  # arms with variance 0
-    excess = np.log(variances).var(ddof=1) - special.polygamma(1, own_degrees / 2)
+    least = np.where(noisy, 1e-8 * pooled, 1.0)[:, None]  # for arms with variance 0
+    logs = np.log(np.maximum(squares / own_degrees, least))
+    excess = logs.var(1, ddof=1) - special.polygamma(1, own_degrees / 2)
     limit = (arms - 2) * (seeds - 1)  # degrees of freedom of the other arms
-    degrees = limit if excess <= 0 else min(limit, 2 * inverse_trigamma(float(excess)))
-    return VariancePrior(2 * pooled, degrees / 2)
+    found = 2 * inverse_trigamma(np.where(excess > 0, excess, 1.0))
+    degrees = np.where(excess > 0, np.minimum(limit, found), limit) / 2
+    return np.where(noisy, 2 * pooled, 0.0), np.where(noisy, degrees, 0.0)
 
 
-def inverse_trigamma(value: float) -> float:
-    """The positive x whose trigamma is ``value``, to 12 digits.
+def inverse_trigamma(values: Array) -> Array:
+    """The positive x whose trigamma is each of ``values``, to 12 digits.
 
-    >>> round(inverse_trigamma(np.pi**2 / 6), 6)
-    1.0
+    >>> inverse_trigamma(np.array([np.pi**2 / 6])).round(6)
+    array([1.])
     """
-    # trigamma(x) lies between 1/x and 1/x + 1/x²
-    low, high = 1 / value, 1 / value + 1 / np.sqrt(value)
-    return optimize.brentq(lambda x: special.polygamma(1, x) - value, low, high, rtol=1e-12)
+    # Newton's method on 1 / trigamma, which is convex, from below (Smyth 2004, appendix)
+    x = 0.5 + 1 / values
+    for _ in range(MAX_NEWTON_STEPS):
+        trigamma = special.polygamma(1, x)
+        step = trigamma * (1 - trigamma / values) / special.polygamma(2, x)
+        x = x + step
+        if (np.abs(step) <= 1e-12 * x).all():
+            break
+    return x
 
 
 @dataclass(frozen=True)
@@ -110,17 +126,25 @@ def compare_each(first: Array, second: Array, prior: VariancePrior) -> list[Pair
     >>> [pair.difference for pair in pairs]
     [0.5, 0.5]
     """
-    differences = first - second
-    own = differences.var(axis=1, ddof=1)
-    largest = np.maximum((first**2).max(1), (second**2).max(1))
-    own = np.where(own <= ROUNDING * largest, 0.0, own)
-    degrees = differences.shape[1] - 1
-    total = degrees + prior.degrees
-    variance = (prior.degrees * prior.variance + degrees * own) / total
+    differences, variances = moderate(first, second, prior.variance, prior.degrees)
+    degrees = differences.shape[1] - 1 + prior.degrees
     return [
-        Pair(tuple(each), v, total, prior.degrees)
-        for each, v in zip(differences.tolist(), variance.tolist(), strict=True)
+        Pair(tuple(each), variance, degrees, prior.degrees)
+        for each, variance in zip(differences.tolist(), variances.tolist(), strict=True)
     ]
+
+
+def moderate(
+    first: Array, second: Array, prior_variance: float | Array, prior_degrees: float | Array
+) -> tuple[Array, Array]:
+    """Differences of scores, ``(..., seeds)``, and their variances as of `compare`, ``(...)``."""
+    differences = first - second
+    own = differences.var(-1, ddof=1)
+    largest = np.maximum((first**2).max(-1), (second**2).max(-1))
+    own = np.where(own <= ROUNDING * largest, 0.0, own)
+    degrees = differences.shape[-1] - 1
+    total = degrees + prior_degrees
+    return differences, (prior_degrees * prior_variance + degrees * own) / total
 
 
 def p_different(pair: Pair) -> float:
@@ -207,28 +231,6 @@ def t_test_power(
     shift = abs(difference) / deviation * np.sqrt(seeds)
     critical = stats.t.isf(level / 2, degrees)
     return float(stats.nct.sf(critical, degrees, shift))
-
-
-def detectable_difference(
-    deviation: float, seeds: int, level: float, prior: float = 0, power: float = 0.8
-) -> float | None:
-    """Smallest true difference that a two-sided paired t test finds with a power.
-
-    None without noise, where the sign-flip test decides. Arguments are as for `t_test_power`.
-
-    >>> round(detectable_difference(1.0, seeds=10, level=0.05), 2)
-    1.0
-    """
-    if deviation == 0:
-        return None
-
-    def excess(difference: float) -> float:
-        return t_test_power(difference, 1.0, seeds, level, prior) - power
-
-    high = 1.0
-    while excess(high) < 0:
-        high *= 2
-    return deviation * float(optimize.brentq(excess, 0.0, high, rtol=1e-6))
 
 
 def seeds_needed(pair: Pair, level: float) -> int | None:

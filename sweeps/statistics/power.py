@@ -1,9 +1,9 @@
 """Power of a comparison with a number of seeds, simulated from the residuals of a pilot."""
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from functools import cache
 from math import comb, sqrt
 
 import numpy as np
@@ -12,10 +12,10 @@ from scipy import special
 
 from routers import OptionError
 
-from ..config.objectives import Objective
-from .paired_tests import ROUNDING, Pair, compare_each, estimate_prior
-from .sequential import Names, SeedPlan, decide_in_looks
-from .verdicts import LEVEL, MIN_SEEDS, Scores, Verdicts, Word, shared_seeds
+from ..config.confirm import SeedPlan
+from .paired_tests import ROUNDING, estimate_prior, estimate_priors, moderate, sign_flip
+from .sequential import two_sided
+from .verdicts import LEVEL, MIN_SEEDS, Scores, shared_seeds
 
 Array = npt.NDArray[np.float64]
 
@@ -29,8 +29,6 @@ PRECISION = 0.04
 STEP = 1.3
 #: Differences beyond this multiple of the noise are not detectable.
 FARTHEST = 1_000.0
-
-RISING = Objective("score", "maximize")
 
 
 @dataclass(frozen=True)
@@ -75,53 +73,91 @@ class SimulatedScores:
 
     def draw(self, rng: np.random.Generator, seeds: int) -> dict[str, dict[int, float]]:
         """Scores of arms that do not differ, on ``seeds`` new seeds."""
-        return {
-            arm: dict(enumerate((deviation * rng.choice(self.residuals, seeds)).tolist()))
-            for arm, deviation in self.deviations.items()
-        }
+        (drawn,) = self.draw_sweeps(rng, 1, seeds)
+        runs = [dict(enumerate(each)) for each in drawn.tolist()]
+        return dict(zip(self.deviations, runs, strict=True))
+
+    def draw_sweeps(self, rng: np.random.Generator, sweeps: int, seeds: int) -> Array:
+        """Scores of several sweeps, ``(sweeps, arms, seeds)``."""
+        deviations = np.array([*self.deviations.values()])
+        return deviations[:, None] * rng.choice(self.residuals, (sweeps, len(deviations), seeds))
+
+
+@dataclass(frozen=True)
+class SimulatedSweeps:
+    """Tests of one arm with all others, in simulated sweeps of arms that do not differ.
+
+    A true difference shifts the means of differences and leaves their variances, so one set of
+    sweeps serves all differences. Pairs of other arms count in Holm's correction, but are not
+    tested: the time grows with the arms, not with their pairs.
+
+    Attributes:
+        gaps: mean difference of the arm to each other arm, ``(looks, sweeps, others)``.
+        errors: their standard errors; 0 if all seeds show the same difference.
+        critical: the t value that the i-th smallest p-value needs; of the same shape.
+        certain: the t value with the p-value of the sign-flip test, which decides where the
+            standard error is 0, ``(looks, sweeps, 1)``.
+        counted: the other arm, of each sweep, whose difference counts.
+    """
+
+    gaps: Array
+    errors: Array
+    critical: Array
+    certain: Array
+    counted: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, simulated: SimulatedScores, plan: SeedPlan) -> "SimulatedSweeps":
+        """400 sweeps, the same at each call; the arm and the counted other arm take turns."""
+        arms = len(simulated.deviations)
+        turns, family = np.arange(SIMULATIONS), comb(arms, 2)
+        drawn = simulated.draw_sweeps(np.random.default_rng(0), SIMULATIONS, plan.most)
+        drawn = drawn[turns[:, None], (turns[:, None] + np.arange(arms)) % arms]
+        looks = []
+        for look, seeds in enumerate(plan.looks):
+            scores = drawn[:, :, :seeds]
+            prior, prior_degrees = (each[:, None] for each in estimate_priors(scores))
+            differences, variances = moderate(scores[:, :1], scores[:, 1:], prior, prior_degrees)
+            degrees = seeds - 1 + prior_degrees
+            limits = [two_sided(plan, look, LEVEL / (family - i)) for i in range(arms - 1)]
+            critical = -special.stdtrit(degrees, np.array(limits) / 2)
+            certain = -special.stdtrit(degrees, sign_flip([1.0] * seeds) / 2)
+            looks.append((differences.mean(2), np.sqrt(variances / seeds), critical, certain))
+        gaps, errors, criticals, certains = map(np.array, zip(*looks, strict=True))
+        return cls(gaps, errors, criticals, certains, turns // arms % (arms - 1))
+
+    def power(self, difference: float) -> float:
+        """Share of sweeps in which a true difference is found, with the right sign."""
+        _, sweeps, others = self.gaps.shape
+        rows, places = np.arange(sweeps), np.arange(others)
+        found, is_open = np.zeros(sweeps, bool), np.ones((sweeps, others), bool)
+        gaps = self.gaps + difference
+        t = np.divide(gaps, self.errors, out=np.sign(gaps) * self.certain, where=self.errors > 0)
+        for signed, critical in zip(t, self.critical, strict=True):
+            sizes = np.where(is_open, np.abs(signed), -1.0)
+            order = np.argsort(-sizes, 1)
+            decided = others - is_open.sum(1, keepdims=True)
+            needed = np.take_along_axis(critical, np.minimum(decided + places, others - 1), 1)
+            # Holm stops at the first pair that is not rejected
+            passed = np.logical_and.accumulate(np.take_along_axis(sizes, order, 1) >= needed, 1)
+            rejected = np.empty_like(is_open)
+            np.put_along_axis(rejected, order, passed, 1)
+            found |= rejected[rows, self.counted] & (signed[rows, self.counted] > 0)
+            is_open &= ~rejected
+        return float(found.mean())
 
 
 def power_of(difference: float, simulated: SimulatedScores, plan: SeedPlan) -> float:
     """Probability that a true difference of one arm to all others is found, with the right sign.
 
-    400 simulated sweeps are compared as by `compare_sequentially` with a margin of 0; the arm that
-    is better, and the one that it is compared with, take turns. The same noise is drawn at each
-    call. Pairs of equal arms count in Holm's correction, but are not tested: the time grows with
-    the arms, not with their pairs.
+    400 simulated sweeps are compared as by `compare_sequentially` with a margin of 0, but with the
+    variance prior of all arms at every look.
 
     >>> pilot = {"x": {1: 1.0, 2: 3.0, 3: 2.0}, "y": {1: 3.0, 2: 1.0, 3: 2.0}}
     >>> power_of(100.0, SimulatedScores.from_pilot(pilot), SeedPlan.fixed(8))
     1.0
     """
-    rng = np.random.default_rng(0)
-    arms = list(simulated.deviations)
-    found = 0
-    for turn in range(SIMULATIONS):
-        scores = simulated.draw(rng, plan.most)
-        better = turn % len(arms)
-        other = (better + 1 + turn // len(arms) % (len(arms) - 1)) % len(arms)
-        raised = {seed: score + difference for seed, score in scores[arms[better]].items()}
-        verdicts = _compare_with(arms[better], {**scores, arms[better]: raised}, plan)
-        found += verdicts.of(arms[better], arms[other]).word is Word.BETTER
-    return found / SIMULATIONS
-
-
-def _compare_with(better: str, scores: Scores, plan: SeedPlan) -> Verdicts:
-    """Verdicts of an arm with all others; other pairs are in the family without a test."""
-    rows = {arm: np.array(list(runs.values())) for arm, runs in scores.items()}
-    everything = np.array(list(rows.values()))
-
-    def pairs_at(pairs: Collection[Names], count: int) -> dict[Names, Pair]:
-        tested = [pair for pair in pairs if better in pair]
-        if not tested:
-            return {}
-        one, other = (np.array([rows[each[i]][:count] for each in tested]) for i in (0, 1))
-        prior = estimate_prior(everything[:, :count])
-        return dict(zip(tested, compare_each(one, other, prior), strict=True))
-
-    family = list(combinations(scores, 2))
-    found, _ = decide_in_looks(family, pairs_at, RISING, dict.fromkeys(family, 0.0), plan)
-    return Verdicts(found, {}, ())
+    return SimulatedSweeps.of(simulated, plan).power(difference)
 
 
 def smallest_detectable_difference(
@@ -143,10 +179,11 @@ def smallest_detectable_difference(
     True
     """
     simulated = SimulatedScores.from_pilot(pilot)
+    sweeps = SimulatedSweeps.of(simulated, plan)
     unit = max(simulated.deviations.values())
 
     def is_enough(difference: float) -> bool:
-        return power_of(difference, simulated, plan) >= _demanded(power)
+        return sweeps.power(difference) >= _demanded(power)
 
     # rough start: the z test at Bonferroni's level
     level = LEVEL / comb(len(pilot), 2)
@@ -164,33 +201,16 @@ def smallest_detectable_difference(
     return float(high)
 
 
-def seeds_for(difference: float, pilot: Scores, power: float = 0.8, most: int = 100) -> int | None:
-    """Smallest fixed number of seeds that finds a true difference; None if more than ``most``.
-
-    Args:
-        difference: in units of the score, as of two arms that are not distinguishable yet.
-        pilot: as of `smallest_detectable_difference`.
-
-    >>> pilot = {"x": {1: 0.1, 2: 0.3, 3: 0.2}, "y": {1: 0.3, 2: 0.1, 3: 0.2}}
-    >>> seeds_for(10.0, pilot)
-    3
-    """
-    simulated = SimulatedScores.from_pilot(pilot)
-
-    def is_enough(seeds: int) -> bool:
-        return power_of(difference, simulated, SeedPlan.fixed(seeds)) >= _demanded(power)
-
-    # power grows with seeds
-    found = bisect_left(range(most + 1), True, lo=MIN_SEEDS, key=is_enough)
-    return found if found <= most else None
-
-
 def seeds_for_each(
     differences: Sequence[float], pilot: Scores, power: float = 0.8
 ) -> dict[float, int | None]:
-    """`seeds_for` each of several differences, rounded up to one of `NUMBERS`.
+    """Smallest fixed number of seeds, of `NUMBERS`, that finds each true difference; else None.
 
     A larger difference never needs more seeds, which saves most simulations.
+
+    Args:
+        differences: in units of the score, as of pairs that are not distinguishable yet.
+        pilot: as of `smallest_detectable_difference`.
 
     >>> pilot = {"x": {1: 0.1, 2: 0.3, 3: 0.2}, "y": {1: 0.3, 2: 0.1, 3: 0.2}}
     >>> seeds_for_each([10.0, 0.0], pilot)
@@ -198,6 +218,10 @@ def seeds_for_each(
     """
     simulated = SimulatedScores.from_pilot(pilot)
     demanded = _demanded(power)
+
+    @cache
+    def sweeps(seeds: int) -> SimulatedSweeps:
+        return SimulatedSweeps.of(simulated, SeedPlan.fixed(seeds))
 
     def found(falling: Sequence[float], low: int, high: int) -> Iterator[tuple[float, int | None]]:
         """The results, which lie between two positions in `NUMBERS`; the end is more than all."""
@@ -207,7 +231,7 @@ def seeds_for_each(
         difference = falling[middle]
 
         def is_enough(seeds: int) -> bool:
-            return power_of(difference, simulated, SeedPlan.fixed(seeds)) >= demanded
+            return sweeps(seeds).power(difference) >= demanded
 
         position = bisect_left(NUMBERS, True, low, high, key=is_enough)
         yield from found(falling[:middle], low, position)

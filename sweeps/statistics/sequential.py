@@ -7,14 +7,12 @@ from itertools import combinations
 from statistics import fmean
 from typing import TypeVar
 
-from routers import OptionError
-
+from ..config.confirm import MIN_SEEDS, SeedPlan
 from ..config.objectives import Objective
 from .error_spending import look_levels
 from .paired_tests import Pair, p_different, p_equivalent
 from .verdicts import (
     LEVEL,
-    MIN_SEEDS,
     Scores,
     Verdict,
     Verdicts,
@@ -28,57 +26,6 @@ from .verdicts import (
 Names = tuple[str, str]
 #: Names a pair of arms in a family of comparisons.
 Key = TypeVar("Key", bound=Hashable)
-
-
-@dataclass(frozen=True)
-class SeedPlan:
-    """Numbers of seeds at which pairs are tested: ``first``, then ``step`` more, at most ``most``.
-
-    >>> SeedPlan(first=4, step=3, most=12).looks
-    (4, 7, 10, 12)
-    """
-
-    first: int
-    step: int
-    most: int
-
-    def __post_init__(self) -> None:
-        if self.first < MIN_SEEDS:
-            raise OptionError("first", self.first, f"at least {MIN_SEEDS} seeds")
-        if self.step < 1:
-            raise OptionError("step", self.step, "a positive integer")
-        if self.most < self.first:
-            raise OptionError("most", self.most, f"at least first={self.first}")
-
-    @classmethod
-    def fixed(cls, seeds: int) -> "SeedPlan":
-        """One look at a fixed number of seeds.
-
-        >>> SeedPlan.fixed(5).looks
-        (5,)
-        """
-        return cls(seeds, 1, seeds)
-
-    @property
-    def looks(self) -> tuple[int, ...]:
-        """Number of seeds at each look."""
-        return (*range(self.first, self.most, self.step), self.most)
-
-    def one_sided(self, look: int, level: float) -> float:
-        """Level of a one-sided test at a look, counted from 0, by the level of all looks.
-
-        >>> round(SeedPlan(5, 5, 10).one_sided(0, 0.025), 5)
-        0.00153
-        """
-        return look_levels(level, tuple(n / self.most for n in self.looks))[look]
-
-    def two_sided(self, look: int, level: float) -> float:
-        """Level of a two-sided test at a look, counted from 0, by the level of all looks.
-
-        >>> round(SeedPlan(5, 5, 10).two_sided(1, 0.05), 3)
-        0.049
-        """
-        return 2 * self.one_sided(look, level / 2)
 
 
 @dataclass(frozen=True)
@@ -116,15 +63,44 @@ class SequentialVerdicts:
         return needed
 
 
+def compare_all(scores: Scores, objective: Objective, margin: float) -> Verdicts:
+    """Compare all pairs of arms by moderated paired t tests with Holm's correction.
+
+    All pairs are tested, not only those with the best arm: the same scores select the best arm, so
+    the best against the last of ten is the largest of 45 differences. If no arms differ, any pair
+    is called different in at most 5 % of sweeps; tests/sweeps checks that for normal and skewed
+    scores. Two arms are compared by the plain paired t test.
+
+    A pair is ``equivalent within margin`` if both one-sided tests reject after Holm's correction,
+    even if the small difference is significant; else ``better`` or ``worse`` if the difference is
+    significant; else ``not distinguishable``. The comparison is of the confirmed configurations:
+    the variance over seeds does not include that of the search.
+
+    Args:
+        scores: by label, then by seed, of complete arms; with fewer than 3 shared seeds there are
+            no verdicts.
+        margin: the largest irrelevant difference; 0 calls no arms equivalent.
+
+    >>> one = {1: 0.90, 2: 0.91, 3: 0.90, 4: 0.92, 5: 0.91}
+    >>> other = {1: 0.95, 2: 0.96, 3: 0.94, 4: 0.96, 5: 0.95}
+    >>> objective = Objective("score.value", "maximize")
+    >>> compare_all({"x": one, "y": other}, objective, margin=0.01).of("x", "y").word
+    <Word.WORSE: 'worse'>
+    """
+    plan = SeedPlan.fixed(max(1, len(shared_seeds(scores))))
+    return compare_sequentially(scores, objective, margin, plan).verdicts
+
+
 def compare_sequentially(
     scores: Scores, objective: Objective, margin: float, plan: SeedPlan
 ) -> SequentialVerdicts:
     """Compare all pairs of arms at each look of a plan, and stop pairs that are decided.
 
-    All looks are computed again from the scores, with the seeds in ascending order, so the result
-    depends on nothing else. At a look with n seeds those open pairs are tested whose two arms have
-    the first n; the prior of the variance comes from the arms of these pairs. A pair that is
-    better, worse or equivalent within the margin stays so, whatever further seeds show.
+    All looks are computed again from the scores, with the seeds in the order of `first_seeds`, so
+    the result depends on nothing else. At a look with n seeds, at least 3, those open pairs are
+    tested whose two arms have the first n; the prior of the variance comes from the arms of these
+    pairs. A pair that is better, worse or equivalent within the margin stays so, whatever further
+    seeds show.
 
     If no arms differ, any pair is called different at any look in at most 5 % of sweeps: Holm's
     correction as a graphical procedure, where a hypothesis with local level ``LEVEL / m`` is tested
@@ -151,23 +127,25 @@ def compare_sequentially(
         dict.fromkeys(names, margin),
         plan,
     )
-    common = shared_seeds(scores)[: min(seeds.values(), default=0)]
-    means = {arm: objective.sign * fmean(each.values()) for arm, each in scores.items() if common}
+    common = shared_seeds(scores)[: min(seeds.values(), default=plan.most)]
+    if len(common) < MIN_SEEDS:
+        return SequentialVerdicts(Verdicts(found, dict.fromkeys(scores, ""), ()), seeds, plan)
+    means = {arm: objective.sign * fmean(each.values()) for arm, each in scores.items()}
     groups = letters(sorted(means, key=means.__getitem__), found)
-    return SequentialVerdicts(
-        Verdicts(found, {**dict.fromkeys(scores, ""), **groups}, common), seeds, plan
-    )
+    return SequentialVerdicts(Verdicts(found, groups, common), seeds, plan)
 
 
 def first_seeds(scores: Scores, pairs: Collection[Names], count: int) -> dict[Names, Pair]:
-    """Those of some pairs whose arms have the first ``count`` of all seeds.
+    """Those of some pairs whose arms have the first ``count`` seeds, `MIN_SEEDS` or more.
 
-    The prior of the variance comes from the arms of these pairs.
+    Seeds that all arms have are first, then the others, each in ascending order. The prior of the
+    variance comes from the arms of these pairs.
     """
-    seeds = sorted(set().union(*scores.values()))[:count]
+    shared = shared_seeds(scores)
+    seeds = [*shared, *sorted(set().union(*scores.values()) - set(shared))][:count]
     wanted = {arm for pair in pairs for arm in pair}
     arms = {a: each for a, each in scores.items() if a in wanted and each.keys() >= set(seeds)}
-    found = compare_pairs(arms, seeds) if len(seeds) == count else {}
+    found = compare_pairs(arms, seeds) if len(seeds) == count >= MIN_SEEDS else {}
     return {pair: found[pair] for pair in pairs if pair in found}
 
 
@@ -193,12 +171,12 @@ def decide_in_looks(
         different = step_down(
             {each: p_different(pair) for each, pair in pairs.items()},
             differences,
-            partial(plan.two_sided, look),
+            partial(two_sided, plan, look),
         )
         equivalent = step_down(
             {each: p_equivalent(pair, margins[each]) for each, pair in pairs.items()},
             equivalences,
-            partial(plan.one_sided, look),
+            partial(one_sided, plan, look),
         )
         for each, pair in pairs.items():
             word = judge(objective, pair, different[each], equivalent[each])
@@ -208,6 +186,24 @@ def decide_in_looks(
         differences -= sum(p <= LEVEL for p in different.values())
         equivalences -= sum(p <= LEVEL for p in equivalent.values())
     return verdicts, seeds
+
+
+def one_sided(plan: SeedPlan, look: int, level: float) -> float:
+    """Level of a one-sided test at a look, counted from 0, by the level of all looks.
+
+    >>> round(one_sided(SeedPlan(5, 5, 10), 0, 0.025), 5)
+    0.00153
+    """
+    return look_levels(level, tuple(count / plan.most for count in plan.looks))[look]
+
+
+def two_sided(plan: SeedPlan, look: int, level: float) -> float:
+    """Level of a two-sided test at a look, counted from 0, by the level of all looks.
+
+    >>> round(two_sided(SeedPlan(5, 5, 10), 1, 0.05), 3)
+    0.049
+    """
+    return 2 * one_sided(plan, look, level / 2)
 
 
 def is_open(verdict: Verdict) -> bool:

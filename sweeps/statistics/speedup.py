@@ -53,7 +53,8 @@ def effective_speedup(
             in each bootstrap sample.
 
     Returns:
-        None without shared seeds, or if the control does not reach the given target.
+        None without shared seeds, if the control does not reach the given target, or if the
+        curves of the seeds have no cost in common.
 
     >>> control = {seed: [(0, 0.0), (100, 0.5), (200, 0.75)] for seed in range(3)}
     >>> arm = {seed: [(0, 0.0), (50, 0.5), (100, 0.75)] for seed in range(3)}
@@ -68,6 +69,8 @@ def effective_speedup(
     drawn = np.random.default_rng(0).multinomial(
         len(seeds), np.full(len(seeds), 1 / len(seeds)), RESAMPLES
     )
+    if not (ours.costs.size and theirs.costs.size):
+        return None
     weights = np.vstack([np.ones(len(seeds)), drawn]) / len(seeds)  # the first row: all seeds
     goals = theirs.final(weights) if target is None else np.full(len(weights), sign * target)
     needed, spent = theirs.cost(weights, goals), ours.cost(weights, goals)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import fmean
 
+from ..config.confirm import SeedPlan
 from ..config.objectives import Objective
 from .paired_tests import Pair
 from .sequential import (
     Names,
-    SeedPlan,
     SequentialVerdicts,
     compare_sequentially,
     decide_in_looks,

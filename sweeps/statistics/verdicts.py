@@ -4,18 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import combinations
-from statistics import fmean
 
 import numpy as np
 
+from ..config.confirm import MIN_SEEDS as MIN_SEEDS
 from ..config.objectives import Objective
-from .multiple_testing import compact_letter_display, holm
+from .multiple_testing import compact_letter_display
 from .paired_tests import (
     Pair,
     compare_each,
     estimate_prior,
-    p_different,
-    p_equivalent,
     seeds_needed,
 )
 
@@ -24,9 +22,6 @@ LEVEL = 0.05
 
 #: Scores of a benchmark by arm, then by seed.
 Scores = Mapping[str, Mapping[int, float]]
-
-#: Fewer seeds do not estimate the variance.
-MIN_SEEDS = 3
 
 
 class Word(StrEnum):
@@ -92,44 +87,6 @@ class Verdicts:
             return self.pairs.get((first, second), TOO_FEW)
         negated = replace(found.pair, differences=tuple(-d for d in found.pair.differences))
         return replace(found, word=OPPOSITE.get(found.word, found.word), pair=negated)
-
-
-def compare_all(scores: Scores, objective: Objective, margin: float) -> Verdicts:
-    """Compare all pairs of arms by moderated paired t tests with Holm's correction.
-
-    All pairs are tested, not only those with the best arm: the same scores select the best arm, so
-    the best against the last of ten is the largest of 45 differences. If no arms differ, any pair
-    is called different in at most 5 % of sweeps; tests/sweeps checks that for normal and skewed
-    scores. Two arms are compared by the plain paired t test.
-
-    A pair is ``equivalent within margin`` if both one-sided tests reject after Holm's correction,
-    even if the small difference is significant; else ``better`` or ``worse`` if the difference is
-    significant; else ``not distinguishable``. The comparison is of the confirmed configurations:
-    the variance over seeds does not include that of the search.
-
-    Args:
-        scores: by label, then by seed, of complete arms; with fewer than 3 shared seeds there are
-            no verdicts.
-        margin: the largest irrelevant difference; 0 calls no arms equivalent.
-
-    >>> one = {1: 0.90, 2: 0.91, 3: 0.90, 4: 0.92, 5: 0.91}
-    >>> other = {1: 0.95, 2: 0.96, 3: 0.94, 4: 0.96, 5: 0.95}
-    >>> objective = Objective("score.value", "maximize")
-    >>> compare_all({"x": one, "y": other}, objective, margin=0.01).of("x", "y").word
-    <Word.WORSE: 'worse'>
-    """
-    shared = shared_seeds(scores)
-    if len(shared) < MIN_SEEDS:
-        return Verdicts({}, dict.fromkeys(scores, ""), ())
-    pairs = compare_pairs(scores, shared)
-    different = holm([p_different(pair) for pair in pairs.values()])
-    equivalent = holm([p_equivalent(pair, margin) for pair in pairs.values()])
-    verdicts = {
-        names: Verdict(judge(objective, pair, p, p_same), pair, p, p_same, LEVEL / len(pairs))
-        for (names, pair), p, p_same in zip(pairs.items(), different, equivalent, strict=True)
-    }
-    means = {arm: objective.sign * fmean(each[s] for s in shared) for arm, each in scores.items()}
-    return Verdicts(verdicts, letters(sorted(scores, key=means.__getitem__), verdicts), shared)
 
 
 def shared_seeds(scores: Scores) -> tuple[int, ...]:

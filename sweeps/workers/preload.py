@@ -13,6 +13,7 @@ for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
 MODULES = (
     "sweeps.workers.job",
     "tasks.running.run",
+    "tasks.training.devices",
     "torch.utils.tensorboard",
     "torch.profiler",
     "sklearn.datasets",

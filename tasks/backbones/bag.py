@@ -69,7 +69,7 @@ class Bag(Backbone):
         check_ngrams(ngrams, buckets, ngram_dropout=ngram_dropout, dropout=dropout)
         self.ngrams = tuple(ngrams)
         self.seconds_per_sample = _PER_BYTE * max(0, samples.shape[0] - _FREE)
-        rarity = inverse_document_frequency(samples.train, self.ngrams, buckets, rare)
+        rarity = samples.once(inverse_document_frequency, self.ngrams, buckets, rare)
         self.register_buffer("rarity", rarity.to(torch.get_default_dtype()))
         self.add_linear_model(samples.outputs)
         self.table = nn.Parameter(torch.randn(len(rarity), dim) * self.spread)

@@ -78,7 +78,7 @@ class Text(Task):
         """The texts, read once."""
         return self.read()
 
-    @property
+    @cached_property
     def samples(self) -> Samples:
         """Length of the longest text, up to ``max_length`` bytes, classes and training split."""
         train = self.texts.train

@@ -58,6 +58,13 @@ def read_index(folder: Path) -> "Metadata":
     return index
 
 
+def read_step(path: Path) -> int:
+    """The optimizer step after which a checkpoint was written, a file or in parts."""
+    state = path / STATE if path.is_dir() else path
+    saved = torch.load(state, map_location="cpu", mmap=True, weights_only=True)
+    return int(saved["global_step"])
+
+
 def shapes_of_parts(folder: Path) -> dict[str, torch.Size]:
     """Shapes of the weights in a checkpoint in parts, by name; errors as of ``read_index``."""
     entries, start = read_index(folder).state_dict_metadata, "state_dict."

@@ -36,6 +36,7 @@ from .run_dir import (
 )
 from .train import START_OR_RESUME, changes_of, finished, held_run, resumed, resumed_from
 from .use import COMMANDS, use
+from .validate import check_ranges
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,9 +89,12 @@ def main(arguments: Sequence[str]) -> int:
 def _configuration(overrides: Sequence[str]) -> tuple[Config, Path | None]:
     """The configuration of a command line, and the folder of the run if it resumes one."""
     folder = resumed_from(overrides)
-    if folder is not None:
-        return resumed(folder, overrides), folder
-    return compose([text for text in overrides if text != START_OR_RESUME]), None
+    if folder is None:
+        config = compose([text for text in overrides if text != START_OR_RESUME])
+    else:
+        config = resumed(folder, overrides)
+    check_ranges(config)
+    return config, folder
 
 
 def _use(command: str, words: Sequence[str]) -> int:

@@ -41,6 +41,31 @@ class Compute:
     router_flops_per_item: float
 
 
+@dataclass(frozen=True)
+class TrainingCompute:
+    """The cost of a training as measured, without its validations unless noted.
+
+    Attributes:
+        train_seconds: wall-clock time.
+        items_per_second: training samples per second.
+        step_seconds: median time of an optimizer step, over the last 1,000; None without steps.
+        peak_memory_bytes: on CUDA the most memory that tensors held on the first device, on a CPU
+            the most that was resident in the first process, both with validations; None where
+            it is unknown.
+        cpu_energy_joules: energy of all processor packages of the first machine, whatever else
+            they did; None where it is unknown.
+        gpu_energy_joules: energy of the GPUs that the run uses on the first machine; None where it
+            is unknown, and on a CPU.
+    """
+
+    train_seconds: float
+    items_per_second: float
+    step_seconds: float | None
+    peak_memory_bytes: int | None
+    cpu_energy_joules: float | None
+    gpu_energy_joules: float | None
+
+
 @torch.no_grad()
 def measure(module: "RoutedModule", batches: InOrder) -> Compute:
     """The cost of a module that has just been evaluated on ``batches``.

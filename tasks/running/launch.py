@@ -10,7 +10,6 @@ import pickle
 import signal
 import socket
 import sys
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +60,6 @@ def launch(
             min_nodes=1,
             max_nodes=1,
             nproc_per_node=devices,
-            run_id=uuid.uuid4().hex,
             rdzv_backend="c10d",
             rdzv_endpoint=f"{HOST}:0",
             local_addr=HOST,

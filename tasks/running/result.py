@@ -38,6 +38,9 @@ def print_result(console: "Console", result: dict[str, Any]) -> None:
     if "train_seconds" in compute:
         speed = f"{compute['items_per_second']:,.0f} samples per second"
         rows.append(("training time", f"{compute['train_seconds']:.1f} s", speed))
+    if (best := score.get("best")) and best["validation"] != score["validation"]:
+        about = f"validation {_decimal(best['validation'])}, step {best['step']:,}"
+        rows.insert(1, ("at the best validation", _decimal(best["value"]), about))
     if baseline := result.get("baseline"):
         about = f"{baseline['name']}, validation {_decimal(baseline['validation'])}"
         rows.insert(1, ("baseline", _decimal(baseline["value"]), about))

@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from ..assembly.build import (
     build_task,
     read_data,
     read_ids,
+    routed_layers,
     show_ids,
 )
 from ..assembly.dense_control import num_parameters
@@ -40,25 +42,29 @@ from ..training.callbacks import OnValidation, Record, ReportValidation, Reseed
 from ..training.checkpoints import Checkpoints
 from ..training.collectives import agreed
 from ..training.csv_logger import CsvLog
+from ..training.energy import EnergyRecord
+from ..training.evaluation import Evaluation
+from ..training.fully_sharded import is_sharded, whole_weights
 from ..training.loggers import build_loggers, check_loggers, closing
 from ..training.module import RoutedModule
 from ..training.optimizers import build_optimizer
 from ..training.own_callbacks import build_callbacks
 from ..training.parameter_names import freeze
+from ..training.peak_memory import PeakMemoryRecord
 from ..training.progress import ProgressBar, ProgressLines
-from ..training.saved_weights import CHECKPOINT, SavedWeights
+from ..training.saved_weights import BEST, CHECKPOINT, SavedWeights
 from ..training.signals import Signals
 from ..training.stopping import EARLY_STOPPING, EarlyStop, TimeLimit
-from ..training.strategies import check_fits, is_sharded, strategy_options, whole_weights
+from ..training.strategies import check_fits, strategy_options
 from ..training.thread_errors import raised_once
-from .checkpoint_parts import STATE
-from .compute import active_parameters, measure
+from .checkpoint_parts import read_step
+from .compute import TrainingCompute, active_parameters, measure
 from .launch import launch
 from .result import CONFUSION, confusion_csv
 from .run_dir import FORMAT, METRICS, RESULT, read_json, versions, write_json, write_text
 from .start_lines import start_lines
 from .threads import AUTO, choose_threads, load_warning
-from .validate import check_ranges
+from .validate import check_devices, check_ranges
 from .weights import initialize
 
 #: The parts of a data set, as ``Data`` names them.
@@ -77,6 +83,7 @@ class Run:
     def __init__(self, config: Config, rank: Rank | None = None) -> None:
         self.began = time.monotonic()
         check_ranges(config)
+        check_devices(config.trainer)
         if isinstance(config.trainer.threads, int):
             torch.set_num_threads(config.trainer.threads)
         if config.trainer.tune_allocator and not tune_allocator():
@@ -156,7 +163,7 @@ class Run:
     def test(self) -> dict[str, Any]:
         """Evaluate on the test split in this process; returns what ``result.json`` would hold.
 
-        Left out is what only a training has: the score in validation, and times.
+        Left out is what only a training has: scores of validations, and times.
         """
         with self._trainer(WHOLE, logger=False) as trainer:
             test = self._in_order(self.data.test, self.rank.all())
@@ -176,28 +183,32 @@ class Run:
         checkpoint: Path | None,
         console: Console,
         on_validation: OnValidation | None,
-    ) -> tuple[Record, dict[str, float], str | None]:
+    ) -> tuple[TrainingCompute, dict[str, Any], str | None]:
         """Train and evaluate as one process of the run.
 
-        Returns its time, its last validation, and the setting that ended it before its last step.
-        The first process alone uses ``console`` and ``on_validation``.
+        Returns its cost, what ``result.json`` says of its last and its best validation, and the
+        setting that ended it before its last step. The first process alone uses ``console`` and
+        ``on_validation``.
         """
         settings = self.config.trainer
         if settings.precision == "64-true":  # before Lightning, which loads a checkpoint first
             self.module.double()
         record = Record(settings.log_every_n_steps)
+        memory, energy = PeakMemoryRecord(), EnergyRecord()
         limits = self._limits()
-        callbacks: list[Callback] = [Reseed(self.config.seed, self.rank), record, *limits]
+        callbacks: list[Callback] = [Reseed(self.config.seed, self.rank), record, memory, energy]
+        callbacks += limits
         callbacks += build_callbacks(settings.callbacks)  # before Checkpoints, which saves them
-        callbacks.append(self._saved_weights(folder / "checkpoints"))
-        callbacks.append(Checkpoints(folder / "checkpoints", Signals(), checkpoint is None))
+        saved = self._saved_weights(folder / "checkpoints")
+        checkpoints = Checkpoints(folder / "checkpoints", Signals(), checkpoint is None)
+        callbacks += [saved, checkpoints]
         loggers: list[Logger] = []
         if self.rank.rank == 0:
             loggers = self._loggers(folder, checkpoint)
             if settings.progress:
                 shown = ProgressBar if console.is_terminal else ProgressLines
-                # the test, and the count of its FLOPs
-                tested = 2 * len(self._in_order(self.data.test, [self.rank]))
+                # the test, the count of its FLOPs, and the test of the best weights
+                tested = (2 + saved.best) * len(self._in_order(self.data.test, [self.rank]))
                 about = self._start_lines()
                 callbacks.append(shown(console, about, record, self.began, tested))
             if on_validation is not None:
@@ -206,28 +217,67 @@ class Run:
         with self._trainer(self.rank, **outputs) as trainer, closing(loggers):
             val = self._in_order(self.data.val, [self.rank])
             trainer.fit(self.module, self.batches, val, ckpt_path=checkpoint, weights_only=True)
+            compute = TrainingCompute(
+                record.seconds,
+                record.items_per_second,
+                record.step_seconds,
+                memory.bytes,
+                energy.packages.joules,
+                energy.gpus.joules,
+            )
             early = trainer.global_step < self.module.total_steps
             stopped = next((limit.key for limit in limits if early and limit.stopped), None)
             if record.validated_at != trainer.global_step:  # stopped by max_steps, or resumed
                 trainer.validate(self.module, val, verbose=False)
-            validation = dict(self.module.evaluation.scores)
+            validation = self.module.evaluation.scores[self.task.score.name]
             test = self._in_order(self.data.test, [self.rank])
             trainer.test(self.module, test, verbose=False)
+        best = self._test_best(saved, checkpoints, trainer.global_step)
         if is_sharded(self.module):
             weights = whole_weights(self.module.backbone)
             if self.rank.rank == 0:
                 self.module.backbone = self._backbone()[1]
                 self.module.backbone.load_state_dict(weights)
-        return record, validation, stopped
+        return compute, {"validation": validation, "best": best}, stopped
+
+    def _test_best(
+        self, saved: SavedWeights, checkpoints: Checkpoints, last: int
+    ) -> dict[str, Any] | None:
+        """Step and scores of the best validation; None without its weights.
+
+        Nothing is evaluated if it is that of the ``last`` step. Otherwise the weights, and what was
+        evaluated before, are again those of the last step afterwards.
+        """
+        module, name, path = self.module, self.task.score.name, saved.folder / f"{BEST}.ckpt"
+        if not saved.best or saved.best_step is None or not path.exists():
+            return None
+        if read_step(path) != saved.best_step:  # of a process killed before its last checkpoint
+            return None
+        best = {"step": saved.best_step, "validation": saved.sign * saved.best_value}
+        if saved.best_step == last:
+            return {**best, "value": module.evaluation.scores[name]}
+        weights, evaluation = deepcopy(module.state_dict()), module.evaluation
+        module.evaluation = Evaluation(self.task, routed_layers(module.backbone))
+        # other callbacks and logs have had their test
+        with self._trainer(self.rank, logger=False, callbacks=[checkpoints]) as trainer:
+            test = self._in_order(self.data.test, [self.rank])
+            trainer.test(module, test, ckpt_path=path, weights_only=True, verbose=False)
+        best["value"] = module.evaluation.scores[name]
+        module.load_state_dict(weights)
+        module.evaluation = evaluation
+        return best
 
     def _write(
-        self, folder: Path, record: Record, validation: dict[str, float], stopped: str | None
+        self,
+        folder: Path,
+        compute: TrainingCompute,
+        scores: dict[str, Any],
+        stopped: str | None,
     ) -> dict[str, Any]:
         """Write what ``_fit`` returned; returns what ``result.json`` holds."""
         result = self._result()
-        result["score"]["validation"] = validation[self.task.score.name]
-        result["compute"]["train_seconds"] = record.seconds
-        result["compute"]["items_per_second"] = record.items_per_second
+        result["score"] |= scores
+        result["compute"] |= asdict(compute)
         result["stopped"] = stopped
         if any(tables := self.module.evaluation.tables):
             write_text(folder / CONFUSION, confusion_csv(self.task, tables))
@@ -326,9 +376,7 @@ class Run:
         """``metrics.csv`` and the logs that the configuration names."""
         table = CsvLog(folder / METRICS)
         if checkpoint is not None:
-            state = checkpoint / STATE if checkpoint.is_dir() else checkpoint
-            saved = torch.load(state, map_location="cpu", weights_only=True)
-            table.resume_at(saved["global_step"])
+            table.resume_at(read_step(checkpoint))
         named, settings = self.config.trainer.logger, to_values(self.config)
         others = build_loggers(named, folder, settings, checkpoint is None)
         return [table, *others]

@@ -15,7 +15,8 @@ from ..assembly.dense_control import CONTROLS
 from ..config.auto import BUDGETS
 from ..config.schema import Config, TrainerConfig
 from ..training.optimizers import check_optimizer, check_unchosen
-from ..training.strategies import build_strategy
+from ..training.strategies import KEY as STRATEGY
+from ..training.strategies import find_strategy
 from .threads import AUTO
 
 
@@ -88,7 +89,10 @@ NAMES: dict[str, Iterable[str]] = {
 
 
 def check_ranges(config: Config) -> None:
-    """Raise ``ConfigError`` for a setting outside its range; null is for the schema to allow."""
+    """Raise ``ConfigError`` for a setting outside its range; null is for the schema to allow.
+
+    The machine does not matter, and Lightning, which takes seconds to import, is not needed.
+    """
     for key, (holds, description) in RANGES.items():
         value = attrgetter(key)(config)
         if value is not None and not holds(value):
@@ -99,12 +103,16 @@ def check_ranges(config: Config) -> None:
             raise unknown(key, name, names)
     check = check_unchosen if "optimizer.name" in config.auto else check_optimizer
     check(config.optimizer)
-    _check_devices(config.trainer)
-    build_strategy(config.trainer)
+    _check_shares(config.trainer)
+    parts, experts = find_strategy(config.trainer).parts, config.moe.num_experts
+    if experts % parts:
+        cure = f"{STRATEGY}=fsdp2 takes any number of experts"
+        expected = f"a divisor of moe.num_experts={experts}"
+        raise OptionError(f"{STRATEGY}.size", parts, expected, cure)
 
 
-def _check_devices(trainer: TrainerConfig) -> None:
-    """Raise ``ConfigError`` unless the machine has the devices and they divide a batch evenly."""
+def check_devices(trainer: TrainerConfig) -> None:
+    """Raise ``ConfigError`` unless the machine has the devices."""
     devices, count = trainer.devices, COUNTS[trainer.accelerator]()
     about = f"trainer.accelerator={trainer.accelerator}"
     if not count:
@@ -112,7 +120,11 @@ def _check_devices(trainer: TrainerConfig) -> None:
     if devices > count:
         seen = f"the devices torch sees for {about}"
         raise OptionError("trainer.devices", devices, f"an integer in [1, {count}], {seen}")
-    size, nodes = trainer.batch_size, trainer.num_nodes
+
+
+def _check_shares(trainer: TrainerConfig) -> None:
+    """Raise ``ConfigError`` unless the devices divide a batch evenly."""
+    devices, size, nodes = trainer.devices, trainer.batch_size, trainer.num_nodes
     if size % (devices * nodes):
         product = f"a number whose product with trainer.num_nodes={nodes} divides"
         expected = f"{'a divisor of' if nodes == 1 else product} trainer.batch_size={size}"

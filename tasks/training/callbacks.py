@@ -1,7 +1,9 @@
 """Callbacks around training steps: seeds, logs, time, reports."""
 
 import time
+from collections import deque
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 import torch
@@ -14,6 +16,9 @@ from .module import RoutedModule
 #: Called after the last validation of each epoch with the epoch, from 1, and the results; an error
 #: that it raises ends the training.
 OnValidation = Callable[[int, dict[str, float]], None]
+
+#: Steps whose times are kept, the last ones.
+TIMED_STEPS = 1000
 
 
 def stepped(trainer: Trainer, batch_idx: int) -> bool:
@@ -48,22 +53,33 @@ class Record(Callback):
         self.seconds = 0.0
         self.items = 0
         self.validated_at: int | None = None
-        self._since = 0.0
+        self._since = self._stepped_at = 0.0
+        self._times = deque[float](maxlen=TIMED_STEPS)
 
     @property
     def items_per_second(self) -> float:
         """Training samples per second of training, up to the last validation."""
         return self.items / max(self.seconds, 1e-9)
 
+    @property
+    def step_seconds(self) -> float | None:
+        """Median time of an optimizer step with its batches, over the last steps."""
+        return median(self._times) if self._times else None
+
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._since = time.perf_counter()
+        self._since = self._stepped_at = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(module, RoutedModule)
         self.items += len(batch["y"]) * trainer.world_size
-        if stepped(trainer, batch_idx) and trainer.global_step % self.every == 0:
+        if not stepped(trainer, batch_idx):
+            return
+        now = time.perf_counter()  # the loss was read in the step, so a GPU is not far behind
+        self._times.append(now - self._stepped_at)
+        self._stepped_at = now
+        if trainer.global_step % self.every == 0:
             values = {**module.pop_training_stats(), "epoch": trainer.current_epoch}
             groups = trainer.optimizers[0].param_groups
             values["lr"] = groups[0]["lr"]
@@ -82,7 +98,7 @@ class Record(Callback):
         # what callbacks after this one may monitor
         trainer.callback_metrics.update({name: torch.tensor(v) for name, v in values.items()})
         self.validated_at = trainer.global_step
-        self._since = time.perf_counter()
+        self._since = self._stepped_at = time.perf_counter()
 
     def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, RoutedModule)
@@ -93,11 +109,13 @@ class Record(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         now = time.perf_counter()
-        return {"seconds": self.seconds + now - self._since, "items": self.items}
+        seconds = self.seconds + now - self._since
+        return {"seconds": seconds, "items": self.items, "times": list(self._times)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds = state_dict["seconds"]
         self.items = state_dict["items"]
+        self._times.extend(state_dict.get("times", ()))  # none in checkpoints of older versions
 
     def _pause(self, trainer: Trainer) -> None:
         if trainer.strategy.root_device.type == "cuda":

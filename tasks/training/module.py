@@ -22,9 +22,9 @@ from .auxiliary_loss import AuxiliaryLoss
 from .collectives import sum_and_average
 from .divergence import DivergedError, first_bad_place
 from .evaluation import Evaluation
+from .fully_sharded import FullySharded, is_sharded
 from .optimizers import build_optimizer, learning_rate_factor
 from .schedules import build_schedule
-from .strategies import FullySharded, is_sharded
 
 
 class RoutedModule(pl.LightningModule):

@@ -17,6 +17,9 @@ from .strategies import remove, save_checkpoint
 #: Key of the options, for errors.
 CHECKPOINT = "trainer.checkpoint"
 
+#: Name of the checkpoint of the best validation.
+BEST = "best"
+
 
 class SavedWeights(Callback):
     """``best.ckpt`` and ``step-NUMBER.ckpt``: weights alone, without the state of the training.
@@ -43,10 +46,12 @@ class SavedWeights(Callback):
                 raise OptionError(name, value, "an integer >= 1, or null").under(CHECKPOINT)
         self.folder = folder
         self.score = score
+        self.sign = 1 if score.direction == "maximize" else -1
         self.best = best
         self.every = every_n_steps or math.inf
         self.keep = keep
         self.best_value = -math.inf  # the higher, the better
+        self.best_step: int | None = None  # before a validation
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -59,17 +64,17 @@ class SavedWeights(Callback):
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, RoutedModule)
-        value = module.evaluation.scores[self.score.name]
-        value = value if self.score.direction == "maximize" else -value
+        value = self.sign * module.evaluation.scores[self.score.name]
         if self.best and value > self.best_value:
-            self.best_value = value
-            self._write(trainer, module, "best")
+            self.best_value, self.best_step = value, trainer.global_step
+            self._write(trainer, module, BEST)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_value": self.best_value}
+        return {"best_value": self.best_value, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_value = state_dict["best_value"]
+        self.best_step = state_dict.get("best_step")  # none in checkpoints of older versions
 
     def _write(self, trainer: Trainer, module: LightningModule, name: str) -> None:
         if place := bad_parameter(module):

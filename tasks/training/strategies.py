@@ -1,147 +1,126 @@
-"""How several processes train one network: Lightning's strategies by name."""
+"""How several processes train one network: strategies by name."""
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import lightning.pytorch as pl
-import torch.distributed as dist
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.plugins import DoublePrecision
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from torch import nn
-from torch.optim import Optimizer
 
+import experts
 from routers import ConfigError, OptionError
 from routers.plugins import Registry
 
 from ..config.named_part import split_part
 from ..config.schema import TrainerConfig
 from ..loading.batches import Rank
-from .devices import find_environment
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.strategies import Strategy
 
 KEY = "trainer.strategy"
 
 #: Strategies by name; ``module:Class`` names any other of Lightning.
-STRATEGIES: Registry[Strategy] = Registry(KEY, Strategy, group="switchyard.strategies")
+STRATEGIES: Registry[Any] = Registry(KEY, base=None, group="switchyard.strategies")
 
-#: Those that a run on one device can have.
-ALONE = ("auto", "ddp")
+
+class DeferredStrategy(NamedTuple):
+    """A strategy with valid options that is not built yet, as Lightning takes seconds to import.
+
+    Args:
+        build: builds Lightning's strategy.
+        parts: processes among which the experts of a layer are divided.
+        alone: whether a run on one device can have it.
+    """
+
+    build: "Callable[[], Strategy]"
+    parts: int = 1
+    alone: bool = False
 
 
 @STRATEGIES.register("auto")
 @STRATEGIES.register("ddp")
-class DataParallel(DDPStrategy):
+def data_parallel(
+    *, find_unused_parameters: bool = True, gradient_as_bucket_view: bool = False
+) -> DeferredStrategy:
     """Every process holds the network; gradients are means over processes.
 
     The module sums its counts over ranks and averages its statistics, so buffers are not
     broadcast; a parameter that a rank does not use in a step has a gradient of zero there.
     """
 
-    def __init__(
-        self, *, find_unused_parameters: bool = True, gradient_as_bucket_view: bool = False
-    ) -> None:
-        super().__init__(
+    def build() -> "Strategy":
+        from lightning.pytorch.strategies import DDPStrategy
+
+        return DDPStrategy(
             find_unused_parameters=find_unused_parameters,
             gradient_as_bucket_view=gradient_as_bucket_view,
             broadcast_buffers=False,
         )
 
+    return DeferredStrategy(build, alone=True)
+
 
 @STRATEGIES.register("fsdp2")
-class FullySharded(ModelParallelStrategy):
+def fully_sharded(*, single_file: bool = False) -> DeferredStrategy:
     """FSDP2: parameters, gradients and optimizer states are divided among the processes.
 
     Args:
         single_file: write checkpoints as one file, gathered by the first process; else each
             process writes its part to a folder.
     """
-
-    parts = 1  #: processes among which the experts of a layer are divided
-
-    def __init__(self, *, single_file: bool = False) -> None:
-        super().__init__(
-            tensor_parallel_size=self.parts, save_distributed_checkpoint=not single_file
-        )
-
-    def setup_environment(self) -> None:
-        self._data_parallel_size = self.num_nodes * self.num_processes // self.parts
-        super().setup_environment()
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        is_new = not optimizer.state
-        state = super().optimizer_state(optimizer)
-        if is_new:
-            optimizer.state.clear()  # torch takes a step without gradients to have one to save
-        return state
-
-    def load_checkpoint(
-        self, checkpoint_path: str | Path, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        saved = super().load_checkpoint(checkpoint_path, weights_only)
-        if saved["global_step"] == 0:
-            for optimizer in self.optimizers:
-                optimizer.state.clear()
-        return saved
-
-    def shard(self, backbone: nn.Module) -> None:
-        """Divide the parameters of a network, once; those of the first process count."""
-        import experts
-
-        if is_sharded(backbone):
-            return
-        for values in (*backbone.parameters(), *backbone.buffers()):
-            if values.numel():
-                dist.broadcast(values.detach(), 0)
-        if self.parts > 1:
-            experts.parallelize(backbone, self.device_mesh, "tensor_parallel")
-        containers = (nn.ModuleList, nn.ModuleDict)  # have no forward
-        blocks = [
-            each
-            for each in backbone.modules()
-            if each is not backbone
-            and not isinstance(each, containers)
-            and any(isinstance(inner, experts.MoE) for inner in each.children())
-        ]
-        experts.fully_shard_layers(backbone, self.device_mesh, blocks=blocks)
+    return _sharded(1, single_file)
 
 
 @STRATEGIES.register("expert_parallel")
-class ExpertParallel(FullySharded):
+def expert_parallel(*, size: int, single_file: bool = False) -> DeferredStrategy:
     """Each process works on a part of the experts; all parameters are sharded by FSDP2.
 
     Args:
         size: processes among which the experts of a layer are divided.
         single_file: as for ``fsdp2``.
     """
-
-    def __init__(self, *, size: int, single_file: bool = False) -> None:
-        if size < 2:
-            raise OptionError("size", size, "an integer >= 2")
-        self.parts = size
-        super().__init__(single_file=single_file)
+    if size < 2:
+        raise OptionError("size", size, "an integer >= 2")
+    return _sharded(size, single_file)
 
 
-def build_strategy(trainer: TrainerConfig) -> Strategy:
-    """The strategy of a configuration; ``ConfigError`` if there is none of that name."""
+def _sharded(parts: int, single_file: bool) -> DeferredStrategy:
+    def build() -> "Strategy":
+        from .fully_sharded import FullySharded
+
+        return FullySharded(parts, single_file)
+
+    return DeferredStrategy(build, parts)
+
+
+def find_strategy(trainer: TrainerConfig) -> DeferredStrategy:
+    """The strategy of a configuration; ``ConfigError`` if its processes cannot have it."""
     name, options = split_part(KEY, trainer.strategy)
     processes = trainer.devices * trainer.num_nodes
-    strategy = STRATEGIES.build(name, **options)
-    if processes == 1 and name not in ALONE:
+    found = STRATEGIES.build(name, **options)
+    strategy = found if isinstance(found, DeferredStrategy) else _of_lightning(name, found)
+    if processes == 1 and not strategy.alone:
         raise OptionError(KEY, name, "auto on one device", "Set trainer.devices")
-    parts = getattr(strategy, "parts", 1)
-    if processes % parts:
+    if processes % strategy.parts:
         expected = f"a divisor of the {processes} processes"
-        raise OptionError(f"{KEY}.size", parts, expected)
+        raise OptionError(f"{KEY}.size", strategy.parts, expected)
     return strategy
+
+
+def _of_lightning(name: str, strategy: Any) -> DeferredStrategy:
+    from lightning.pytorch.strategies import Strategy
+
+    if not isinstance(strategy, Strategy):
+        raise OptionError(KEY, name, "a strategy of Lightning")
+    return DeferredStrategy(lambda: strategy)
 
 
 def check_fits(trainer: TrainerConfig, backbone: nn.Module) -> None:
     """Raise ``ConfigError`` if the strategy cannot divide the experts of a network."""
-    import experts
-
-    parts = getattr(build_strategy(trainer), "parts", 1)
+    parts = find_strategy(trainer).parts
     try:
         if parts > 1:
             experts.check_split(backbone, parts)
@@ -151,13 +130,19 @@ def check_fits(trainer: TrainerConfig, backbone: nn.Module) -> None:
 
 def strategy_options(trainer: TrainerConfig, rank: Rank) -> dict[str, Any]:
     """Arguments of Lightning's ``Trainer`` about devices and precision, for a rank of a run."""
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning.pytorch.plugins import DoublePrecision
+
+    from .devices import find_environment
+    from .fully_sharded import FullySharded
+
     if rank.world_size == 1:
         return {
             "devices": 1,
             "precision": trainer.precision,
             "plugins": [LightningEnvironment()],
         }
-    found, strategy = find_environment(), build_strategy(trainer)
+    found, strategy = find_environment(), find_strategy(trainer).build()
     # Lightning refuses float64 for FSDP2 by its name only
     double = [DoublePrecision()] if trainer.precision == "64-true" else []
     return {
@@ -171,20 +156,7 @@ def strategy_options(trainer: TrainerConfig, rank: Rank) -> dict[str, Any]:
     }
 
 
-def is_sharded(module: nn.Module) -> bool:
-    """Whether this process holds only a part of some parameter."""
-    return any(hasattr(values, "to_local") for values in module.parameters())
-
-
-def whole_weights(module: nn.Module) -> dict[str, Any]:
-    """Weights of a sharded module, gathered in the first process; all processes call it."""
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    return dict(get_model_state_dict(module, options=options))
-
-
-def save_checkpoint(trainer: pl.Trainer, path: Path, weights_only: bool = False) -> None:
+def save_checkpoint(trainer: "Trainer", path: Path, weights_only: bool = False) -> None:
     """Write a checkpoint under a temporary name and rename it; every process calls it.
 
     It is a file, or a folder with the parts of all processes.

@@ -67,6 +67,6 @@ def browse(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def leave_out_reports(patch: pytest.MonkeyPatch) -> None:
     """Leave out what takes longer than a tiny sweep: its tables, and all pages."""
-    patch.setattr("sweeps.stages.cli._write_results", lambda *_: None)
+    patch.setattr("sweeps.stages.outputs.write_sweeps", lambda *_: None)
     for name in ("write_pages", "write_suite_pages"):
-        patch.setattr(f"sweeps.report.build.{name}", lambda *_: None)
+        patch.setattr(f"sweeps.stages.outputs.{name}", lambda *_: None)

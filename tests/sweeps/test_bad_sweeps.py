@@ -81,9 +81,10 @@ def test_routers_that_do_not_fit_are_left_out_with_a_reason():
 def test_dense_controls_cost_what_the_first_arm_costs():
     plan = make_plan(compose([*TINY, "controls=[iso_flop,iso_parameter]", "arms=[hash]"]))
     controls = {arm.label: arm.overrides for arm in plan.arms if arm.control}
+    first = ("router=hash", "router.seed=${seed}")
     assert controls == {
-        "dense, FLOPs of hash": ("router=hash", "moe.control=iso_flop"),
-        "dense, parameters of hash": ("router=hash", "moe.control=iso_parameter"),
+        "dense, FLOPs of hash": (*first, "moe.control=iso_flop"),
+        "dense, parameters of hash": (*first, "moe.control=iso_parameter"),
     }
 
 
@@ -219,8 +220,7 @@ def test_a_study_that_is_gone(tmp_path, capsys, monkeypatch):
     ],
 )
 def test_engines_that_cannot_run(tmp_path, capsys, monkeypatch, arguments, words):
-    for engine in ("slurm", "ray"):
-        monkeypatch.setattr(f"sweeps.engines.{engine}.find_spec", lambda name: None)
+    monkeypatch.setattr("tasks.readers.error.find_spec", lambda name: None)
     assert sweep(tmp_path, *arguments) == 2
     assert words in capsys.readouterr().err
 
@@ -245,7 +245,7 @@ def test_all_trials_failing(tmp_path, capsys, monkeypatch):
     assert {state.name for state in states(out, "wild")} == {"FAIL"}
     assert {state.name for state in states(out, "topk")} == {"COMPLETE"}
     assert (out / "confirmed" / "topk" / "seed-1000" / "result.json").exists()
-    monkeypatch.setattr("sweeps.stages.cli._write_results", lambda *_: None)
+    monkeypatch.setattr("sweeps.stages.outputs.write_sweeps", lambda *_: None)
     assert sweep(out, *more) == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import routers
-from tasks import TASKS, RoutedModule, main
+from tasks import BACKBONES, TASKS, RoutedModule, TrainingCompute, main
 
 #: Enough to train for a fraction of a second.
 BRIEF = (
@@ -28,11 +28,28 @@ BRIEF = (
 
 def tiny(task: str = "digits") -> tuple[str, ...]:
     """A small network of a task, trained briefly."""
-    section = "task.model" if "model" in TASKS.options(task) else "task"
-    return (f"{section}.dim=16", f"{section}.depth=2", *BRIEF)
+    options = TASKS.options(task)
+    model = options.get("model")
+    section = "task" if model is None else "task.model"
+    allowed = options if model is None else BACKBONES.options(model)
+    sizes = {"dim": 16, "depth": 2}
+    return (*(f"{section}.{name}={sizes[name]}" for name in sizes if name in allowed), *BRIEF)
 
 
 TINY = tiny()
+
+#: A training that learns and then forgets: the best of its three validations is the second.
+FORGETS = (
+    *("trainer.batch_size=300", "trainer.max_epochs=3", "trainer.max_steps=-1"),
+    *("optimizer.lr=0.03", "optimizer.warmup=0", f"optimizer.schedule={__name__}:too_high_later"),
+)
+
+
+def too_high_later(done: float) -> float:
+    """Factor of a learning rate."""
+    return 1.0 if done < 0.6 else 100.0
+
+
 NARROW = "expert.hidden=16"
 
 #: The routers that digits can use: its samples are not of several tasks or languages.
@@ -63,9 +80,9 @@ def _not_json(text: str) -> None:
 
 
 def untimed(result: dict[str, Any]) -> dict[str, Any]:
-    """A result without what differs between two equal runs: the time they took."""
-    times = {"train_seconds", "items_per_second"}
-    compute = {name: value for name, value in result["compute"].items() if name not in times}
+    """A result without what differs between two equal runs: the time and memory they took."""
+    measured = TrainingCompute.__dataclass_fields__
+    compute = {name: value for name, value in result["compute"].items() if name not in measured}
     return {**result, "compute": compute}
 
 

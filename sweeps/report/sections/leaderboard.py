@@ -3,7 +3,7 @@
 import math
 from itertools import groupby
 
-from ...results.ranking import BEST, LEADS, Standing, metrics_of
+from ...results.ranking import BEST, BEST_VALIDATION, LEADS, Standing, metrics_of
 from ...statistics.intervals import MIN_BOOTSTRAP_VALUES
 from ...statistics.verdicts import LEVEL, MIN_SEEDS, Word
 from ..data import ArmData, ReportData
@@ -34,9 +34,11 @@ def leaderboard_section(data: ReportData) -> Section | None:
         return None
     metrics = [m for m in metrics_of(data.sweep)[1:] if m not in _DETAILS]
     known = [m for m in metrics if any(math.isfinite(row.means[m]) for row in data.standings)]
+    best = known.pop(0) if BEST_VALIDATION in known else None
     groups = groupby(data.standings, lambda row: "incomplete" if row.rank is None else row.says)
     context = {
         "groups": [(*_GROUPS[verdict], list(members)) for verdict, members in groups],
+        "best": best,
         "metrics": known,
         "panels": {arm.label: number for number, arm in enumerate(arms)},
         "details": {row.arm.label: _details(data, row) for row in data.standings},
@@ -87,8 +89,7 @@ def methods_section(data: ReportData) -> Section:
     context = {
         "trials": int(config.get("trials") or 0),
         "seeds": int(config.get("seeds") or 1),
-        "fresh_seeds": config["confirm"]["seeds"],
-        "looks": data.sweep.looks,
+        "plan": data.sweep.plan,
         "pruner": (config.get("pruner") or {}).get("name", "none"),
         "matched": [
             row for row in data.standings if any(run.get("matched_to") for run in row.arm.runs)

@@ -11,6 +11,7 @@ from ..formatting import counted
 from ..sections.section import Section
 from .data import SuiteData
 from .figures import profile_figure, tradeoff_figure
+from .speedups import speedups_of
 from .tables import detectable, matrix, protocol_context
 
 
@@ -117,6 +118,15 @@ def cost_section(data: SuiteData) -> Section | None:
     return Section("costs", "Load and compute", template="suite/costs")
 
 
+def speedup_section(data: SuiteData) -> Section | None:
+    """Return the training that arms need for the score of the control; None without curves."""
+    found = speedups_of(data.comparison)
+    if not found:
+        return None
+    title = f"Effective speed-up over {data.comparison.control}"
+    return Section("speedups", title, template="suite/speedups", context={"speedups": found})
+
+
 def tradeoff_section(data: SuiteData) -> Section | None:
     """Return normalized scores against costs; None without normalized scores."""
     figure = tradeoff_figure(data)
@@ -138,8 +148,8 @@ def protocol_section(data: SuiteData) -> Section:
 
 def power_section(data: SuiteData) -> Section | None:
     """Return the smallest detectable difference of each benchmark; None without verdicts."""
-    rows, plan = detectable(data), data.comparison.plan
-    context = {"rows": rows, "seeds": plan and plan.most, "level": LEVEL}
+    rows = detectable(data)
+    context = {"rows": rows, "seeds": data.comparison.plan.most}
     return Section("power", "Power", template="suite/power", context=context) if rows else None
 
 
@@ -168,6 +178,7 @@ SECTIONS: Sequence[Callable[[SuiteData], Section | None]] = (
     rank_section,
     profile_section,
     cost_section,
+    speedup_section,
     tradeoff_section,
     power_section,
     protocol_section,

@@ -6,9 +6,9 @@ from statistics import median
 from typing import Any
 
 from ...results.suite_comparison import SuiteComparison
-from ...results.suite_leaderboard import MARKS, mark_in, mark_over, score_decimals
+from ...results.suite_leaderboard import score_decimals
+from ...results.suite_marks import MARKS, mark_in, mark_over
 from ...statistics import Word
-from ...statistics.paired_tests import detectable_difference
 from ..formatting import with_direction
 from .data import SuiteData
 
@@ -135,7 +135,7 @@ def protocol_context(data: SuiteData) -> dict[str, Any]:
 def detectable(data: SuiteData) -> list[dict[str, Any]]:
     """Return a row for each benchmark: what its seeds can show; empty without verdicts."""
     comparison = data.comparison
-    if comparison.verdicts is None or comparison.plan is None:
+    if comparison.verdicts is None:
         return []
     rows = []
     for benchmark in comparison.suite.benchmarks:
@@ -144,8 +144,7 @@ def detectable(data: SuiteData) -> list[dict[str, Any]]:
         if not pairs:
             continue
         noise = median(pair.variance for pair in pairs) ** 0.5
-        level = min(verdict.level for verdict in verdicts.values())
-        found = detectable_difference(noise, comparison.plan.most, level, pairs[0].prior)
+        found = comparison.detectable[benchmark.name]
         scale = comparison.normalized.scales.get(benchmark.name)
         rows.append(
             {

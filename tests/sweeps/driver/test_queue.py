@@ -67,6 +67,33 @@ def test_a_queue_is_filled_once(made):
     assert len(made().trials()) == TRIALS
 
 
+def test_trials_are_read_once_after_each_change(made, monkeypatch):
+    queue, reads = made(retries=0), []
+    read = queue.study.get_trials
+
+    def counted(**options):
+        reads.append(options)
+        return read(**options)
+
+    def states():
+        return [trial.state.name for trial in queue.trials()]
+
+    monkeypatch.setattr(queue.study, "get_trials", counted)
+    changes = [
+        queue.claim,
+        lambda: queue.requeue(queue.unsettled()[0]),
+        lambda: queue.tell(queue.claim(), TrialState.COMPLETE, [1.0]),
+        lambda: queue.mark_crashed(queue.claim(), "killed"),
+        lambda: queue.enqueue([TrialSpec({}, {})]),
+    ]
+    for change in changes:
+        change()
+        reads.clear()
+        assert states() == states() == [trial.state.name for trial in read(deepcopy=False)]
+        assert len(reads) == 1
+    assert states() == ["COMPLETE", "FAIL", *["WAITING"] * (TRIALS - 1)]
+
+
 def test_no_trial_starts_after_the_queue_closed(made):
     queue = made()
     queue.is_closed = lambda: queue.num_started > 0

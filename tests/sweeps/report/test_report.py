@@ -20,7 +20,7 @@ from routers import ConfigError
 from sweeps import Objective, main, read_sweep
 from sweeps.report import write_report
 from sweeps.report.build import inches
-from sweeps.report.data import collect
+from sweeps.report.data import ReportData, collect
 from sweeps.report.figures import render as rendering
 from sweeps.report.figures.pareto import ParetoPoint, front_line
 from sweeps.report.figures.render import Drawing, Figure, Panel
@@ -31,8 +31,9 @@ from sweeps.report.sections import make_sections
 from sweeps.report.sections.section import Section
 from sweeps.report.studies import read_studies
 from sweeps.results.leaderboard import write_leaderboard
+from sweeps.results.ranking import standings
 
-from ..folders import ARMS, FakeArm, write_sweep
+from ..folders import ARMS, FakeArm, add_best, write_sweep
 from ..pages import CHROMIUM, NASTY, Page, browse
 
 
@@ -51,14 +52,19 @@ def report(folder: Path) -> Page:
     return Page(write_report(folder).read_text())
 
 
+def collected(folder: Path) -> ReportData:
+    sweep = read_sweep(folder)
+    return collect(sweep, standings(sweep))
+
+
 @pytest.fixture(scope="module")
 def sections(folder):
-    return make_sections(collect(read_sweep(folder)))
+    return make_sections(collected(folder))
 
 
 def drawn(folder: Path, name: str) -> Drawing:
     """One figure of the report, without the others, which take seconds."""
-    return drawn_of(make_sections(collect(read_sweep(folder))), name)
+    return drawn_of(make_sections(collected(folder)), name)
 
 
 def drawn_of(sections: list[Section], name: str, width: float | None = None) -> Drawing:
@@ -96,6 +102,21 @@ def test_every_arm_has_its_row_and_command(page):
     commands = [data for tag, data in page.text if tag == "code"]
     assert len(commands) == len(ARMS)
     assert all(command.startswith("python -m tasks task=digits") for command in commands)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_score_of_the_best_validation_has_a_column(tmp_path, page):
+    folder = write_sweep(tmp_path / "s", ARMS[:2])
+    assert "At best validation" not in page.shown()  # results of an older version
+    add_best(folder)
+    found = report(folder)
+    cells = [
+        attrs for attrs in found.named("td") if attrs.get("data-label") == "at best validation"
+    ]
+    assert [float(cell["data-value"]) for cell in cells] == pytest.approx(
+        [1 - 0.9673, 1 - 0.962], abs=1e-4
+    )
+    assert "At best validation is the test score" in found.shown()
 
 
 def test_numbers_are_those_of_the_csv(folder, page):

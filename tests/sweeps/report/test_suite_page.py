@@ -9,6 +9,7 @@ import pytest
 from sweeps import comparison_of, costs_of, read_suite
 from sweeps.report import write_suite_pages
 from sweeps.report.figures import render as rendering
+from sweeps.report.suite.speedups import speedups_of
 
 from ..pages import CHROMIUM, NASTY, Page, browse
 from ..suites import ROUTERS, write_suite_folder
@@ -57,6 +58,7 @@ def test_sections(page):
         "Mean ranks",
         "Performance profiles",
         "Load and compute",
+        "Effective speed-up over random_fixed",
         "Trade-offs",
         "Power",
         "Protocol",
@@ -147,6 +149,30 @@ def test_what_users_wrote_is_escaped(tmp_path):
 )
 def test_suites_without_parts_of_it(tmp_path, changes, words):
     assert words in Page(written(write_suite_folder(tmp_path / "s", **changes))).shown()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_speedups_of_steps_and_flops(tmp_path):
+    folder = write_suite_folder(tmp_path / "s", spread={"words": 0.3, "pairs": 0.3})
+    curves = {"random_fixed": [0.1, 0.2, 0.3, 0.4], "topk": [0.2, 0.4, 0.6, 0.8]}
+    for path in folder.rglob("metrics.csv"):
+        scores = curves.get(path.parents[1].name, [0.1, 0.2, 0.3, 0.3])
+        rows = [f"{10 * number},{score}" for number, score in enumerate(scores, 1)]
+        first = -1 if "pairs" in path.parts else 0  # validated once
+        path.write_text("\n".join(["step,val/accuracy", *rows[first:]]))
+    found = speedups_of(comparison_of(read_suite(folder)))
+    assert [list(each.found) for each in found] == [["words"], ["words"]]
+    steps, flops = (each.found["words"] for each in found)
+    assert "random_fixed" not in steps
+    assert [steps["topk"].value, *vars(steps["topk"].interval).values()] == [2.0, 2.0, 2.0]
+    assert flops["topk"].value == pytest.approx(10)  # a fifth of the control's FLOPs in a step
+    assert (steps["hash"].value, steps["hash"].censored) == (1.0, True)
+    shown = Page(written(folder)).shown()
+    assert "2.00[2.00, 2.00]" in shown
+    assert "< 1.00" in shown
+    for path in folder.rglob("metrics.csv"):
+        path.unlink()
+    assert "Effective speed-up" not in Page(written(folder)).shown()
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -12,7 +12,7 @@ from sweeps.results.leaderboard import write_leaderboard, write_tables
 from sweeps.results.ranking import standings, verdicts_of
 from sweeps.results.sweep_dir import read_sweep, read_sweeps
 
-from ..folders import ARMS, FakeArm, write_sweep
+from ..folders import ARMS, FakeArm, add_best, write_sweep
 
 FIVE = (
     FakeArm("topk", (0.961, 0.958, 0.967, 0.960, 0.963)),
@@ -106,6 +106,25 @@ def test_one_seed_gives_no_interval_and_no_verdict(tmp_path):
     assert "0.9000 " in write_leaderboard(folder)
 
 
+def test_the_score_of_the_best_validation_stands_beside(tmp_path):
+    """Ranks and verdicts are those of the last weights; results of older versions have no other."""
+    folder = write_sweep(tmp_path / "s", FIVE, confirm_seeds=5)
+    without = _markdown(folder)
+    assert "best val" not in without
+    assert [row["score.best.value"] for row in rows_of(folder)] == [""] * 3
+    before = standings(read_sweep(folder))
+    add_best(folder)
+    lines = [line.split(" | ") for line in _markdown(folder).splitlines() if line.startswith("| ")]
+    assert [line[3] for line in lines] == ["best val", "---:", "0.0382", "0.0680", "0.0964"]
+    rest = [" | ".join([*line[:3], *line[4:]]) for line in lines]
+    assert rest == [line for line in without.splitlines() if line.startswith("| ")]
+    after = standings(read_sweep(folder))
+    assert [(row.arm.label, row.says, row.group) for row in after] == [
+        (row.arm.label, row.says, row.group) for row in before
+    ]
+    assert float(rows_of(folder)[0]["score.best.value"]) == pytest.approx(0.0382)
+
+
 def test_csv_holds_every_number_in_full(tmp_path):
     folder = write_sweep(tmp_path / "s", FIVE, confirm_seeds=5)
     write_leaderboard(folder)
@@ -138,7 +157,7 @@ def test_latex_names_no_folder(tmp_path):
     for path in tmp_path.glob("*/s/confirmed/*/arm.json"):
         path.write_text(path.read_text().replace("task=digits", f"task.data.path={tmp_path}"))
     sweep = read_sweeps(folders)
-    write_tables(sweep, tmp_path)
+    write_tables(sweep, standings(sweep), tmp_path)
     assert str(tmp_path) in (tmp_path / "leaderboard.md").read_text()
     text = (tmp_path / "leaderboard.tex").read_text()
     assert "topk (one/s)" in text
@@ -220,10 +239,19 @@ def test_merged_sweeps_have_one_leaderboard(tmp_path):
     other = write_sweep(tmp_path / "other", FIVE[:1], confirm_seeds=5)
     merged = tmp_path / "merged"
     merged.mkdir()
-    printed = write_tables(read_sweeps([one, other]), merged)
+    sweep = read_sweeps([one, other])
+    printed = write_tables(sweep, standings(sweep), merged)
     assert "topk (one)" in printed
     assert "topk (other)" in printed
     assert len(rows_of(merged)) == 4
+
+
+def test_merged_sweeps_with_other_seeds_are_compared_on_those_that_they_share(tmp_path):
+    one = write_sweep(tmp_path / "one", FIVE, confirm_seeds=5)
+    other = write_sweep(tmp_path / "other", [FakeArm("even")], confirm_seeds=3)
+    found = verdicts_of(read_sweeps([one, other]))
+    assert found.seeds == (1000, 1001, 1002)
+    assert len(found.of("topk", "even").pair.differences) == 3
 
 
 def test_another_objective_has_verdicts_too(tmp_path):

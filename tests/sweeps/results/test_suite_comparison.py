@@ -8,11 +8,14 @@ from statistics import fmean
 
 import pytest
 
+from sweeps.results.ranking import standings, verdicts_of
 from sweeps.results.suite_answer import answer, caveats
 from sweeps.results.suite_comparison import SuiteComparison, comparison_of
 from sweeps.results.suite_costs import costs_of
-from sweeps.results.suite_dir import read_suite, read_suites
-from sweeps.results.suite_leaderboard import mark_in, mark_over, write_suite_tables
+from sweeps.results.suite_dir import read_suite
+from sweeps.results.suite_leaderboard import write_suite_tables
+from sweeps.results.suite_marks import mark_in, mark_over
+from sweeps.results.suite_merge import read_suites
 from sweeps.statistics import Word
 
 from ..suites import ROUTERS, write_suite_folder
@@ -94,6 +97,9 @@ def test_costs_by_hand(folder, comparison):
     assert flops.arms["hash"].value == pytest.approx(exp(fmean(ratios)))
     assert flops.arms[DENSE].value == pytest.approx(1)
     assert flops.ranks.ranks["topk"] == 1
+    memory = costs["compute.peak_memory_bytes"]
+    assert memory.arms["hash"].value == pytest.approx(exp(fmean(ratios)))
+    assert not {"compute.cpu_energy_joules", "compute.step_seconds"} & costs.keys()  # unknown
     load = costs["load.max_violation"]
     expected = [v for name in names for v in numbers(folder, name, "topk", "load", "max_violation")]
     assert load.arms["topk"].value == pytest.approx(fmean(expected))
@@ -262,3 +268,9 @@ def test_a_rule_for_seeds_is_followed_by_verdicts(tmp_path):
     looks = {name: each.seeds.values() for name, each in comparison.verdicts.benchmarks.items()}
     assert max(looks["images"]) == 5
     assert min(looks["clusters"]) == 3
+    for each in comparison.suite.benchmarks:  # as a sweep by itself
+        found = comparison.verdicts_in(each.name)
+        assert found.groups == verdicts_of(each.sweep).groups
+        assert [row.says for row in standings(each.sweep, found)] == [
+            row.says for row in standings(each.sweep)
+        ]

@@ -15,16 +15,17 @@ from sweeps.statistics import (
     SeedPlan,
     SimulatedScores,
     Word,
-    compare_all,
     compare_sequentially,
+    holm,
     look_levels,
     obrien_fleming,
     power_of,
-    seeds_for,
     seeds_for_each,
     smallest_detectable_difference,
 )
+from sweeps.statistics.paired_tests import p_different, p_equivalent
 from sweeps.statistics.power import NUMBERS
+from sweeps.statistics.verdicts import compare_pairs
 
 ACCURACY = Objective("score.value", "maximize")
 PLAN = SeedPlan(first=4, step=3, most=10)
@@ -74,7 +75,8 @@ class TestSeedPlan:
         assert SeedPlan.fixed(5).looks == (5,)
 
     @pytest.mark.parametrize(
-        ("plan", "name"), [((2, 1, 5), "first"), ((3, 0, 5), "step"), ((5, 1, 4), "most")]
+        ("plan", "name"),
+        [((2, 1, 5), "first"), ((0, 1, 0), "first"), ((3, 0, 5), "step"), ((5, 1, 4), "most")],
     )
     def test_bad_plans(self, plan, name):
         with pytest.raises(OptionError, match=f"{name}="):
@@ -84,16 +86,23 @@ class TestSeedPlan:
 class TestCompareSequentially:
     @pytest.mark.parametrize("margin", [0.0, 2.0])
     @pytest.mark.parametrize("count", [1, 2, 6])
-    def test_one_look_is_compare_all(self, count, margin):
+    def test_one_look_has_p_values_of_holm(self, count, margin):
         scores = arms(np.random.default_rng(count), [0.0, 3.0, 0.0, 3.0, 0.5, 9.0][:count], 6)
+        pairs = compare_pairs(scores, range(6))
         found = compare_sequentially(scores, ACCURACY, margin, SeedPlan.fixed(6)).verdicts
-        expected = compare_all(scores, ACCURACY, margin)
-        for names, verdict in expected.pairs.items():
-            assert found.pairs[names].word == verdict.word
-            assert found.pairs[names].pair == verdict.pair
-            different = verdict.p <= LEVEL  # beyond the first that is not, both may stay at 1
-            assert found.pairs[names].p == pytest.approx(verdict.p, rel=1e-6) or not different
-        assert set(found.groups) == set(expected.groups)
+        assert {names: each.pair for names, each in found.pairs.items()} == pairs
+        assert [each.p for each in found.pairs.values()] == pytest.approx(
+            holm([p_different(pair) for pair in pairs.values()]), rel=1e-6
+        )
+        assert [each.p_equivalent for each in found.pairs.values()] == pytest.approx(
+            holm([p_equivalent(pair, margin) for pair in pairs.values()]), rel=1e-6
+        )
+
+    @pytest.mark.parametrize("seeds", [1, 2])
+    def test_one_look_with_too_few_seeds(self, seeds):
+        scores = arms(np.random.default_rng(0), [0.0, 9.0], seeds)
+        found = compare_sequentially(scores, ACCURACY, 0.0, SeedPlan.fixed(seeds)).verdicts
+        assert (found.pairs, found.seeds, found.groups) == ({}, (), {"a0": "", "a1": ""})
 
     def test_a_decided_pair_stays_decided(self):
         scores = arms(np.random.default_rng(0), [0.0, 40.0, 0.3], 4)
@@ -182,16 +191,18 @@ class TestPower:
     def test_seeds_are_those_of_a_detectable_difference(self):
         pilot = arms(np.random.default_rng(1), [0.0, 0.0], 10)
         found = smallest_detectable_difference(pilot, SeedPlan.fixed(7))
-        assert seeds_for(found, pilot, most=20) in (6, 7)
-        assert seeds_for(found / 100, pilot, most=8) is None
+        assert seeds_for_each([found, found / 100], pilot) == {found: 7, found / 100: None}
 
     def test_seeds_for_several_differences(self):
         pilot = arms(np.random.default_rng(1), [0.0, 0.0], 10)
+        simulated = SimulatedScores.from_pilot(pilot)
         found = seeds_for_each([1.3, 6.0, 0.01, 2.0], pilot)
         assert found[6.0] < found[2.0] < found[1.3]
         assert found[0.01] is None
-        exact = seeds_for(1.3, pilot, most=30)
-        assert found[1.3] == min(n for n in NUMBERS if n >= exact)
+        enough = 0.8 + 2 * np.sqrt(0.8 * 0.2 / 400)
+        assert found[1.3] == next(
+            n for n in NUMBERS if power_of(1.3, simulated, SeedPlan.fixed(n)) >= enough
+        )
 
     @pytest.mark.parametrize("plan", [SeedPlan.fixed(4), SeedPlan(3, 3, 6)])
     def test_power_without_a_test_of_equal_arms(self, plan):

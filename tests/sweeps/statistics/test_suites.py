@@ -317,3 +317,5 @@ class TestSpeedup:
         curves = self.curves(1.0)
         assert effective_speedup(curves, {9: curves[0]}, ACCURACY) is None
         assert effective_speedup(curves, curves, ACCURACY, target=2.0) is None
+        apart = {0: [(0, 0.1), (1, 0.2)], 1: [(2, 0.1), (3, 0.2)]}  # no common cost
+        assert effective_speedup(apart, apart, ACCURACY) is None

@@ -17,7 +17,7 @@ from sweeps import (
     verdicts_of,
     write_leaderboard,
 )
-from sweeps.statistics import SeedPlan, Word, compare_sequentially, seeds_for
+from sweeps.statistics import SeedPlan, Word, compare_sequentially, seeds_for_each
 
 from ..cases import RUN, TINY, confirmed
 from ..folders import ARMS, FakeArm, write_run, write_sweep
@@ -157,6 +157,24 @@ def test_a_run_that_failed_holds_nothing_up(suite, tmp_path, trained, monkeypatc
     assert numbers_of_seeds(tmp_path / "out")["image"] == dict.fromkeys(LEVELS["image"], 3)
 
 
+def test_a_benchmark_that_is_added_runs_alone(suite, tmp_path, trained):
+    """It is a dated amendment; what is there stays as it is."""
+    assert main([*suite, "benchmarks=[planted]"]) == 0
+    before = yaml.safe_load((tmp_path / "out" / "protocol.yaml").read_text())
+    seen = trained["runs"].copy()
+    assert {benchmark for benchmark, *_ in seen} == {"planted"}
+    assert main(suite) == 0
+    added = trained["runs"][len(seen) :]
+    assert {benchmark for benchmark, *_ in added} == {"image"}
+    assert numbers_of_seeds(tmp_path / "out") == SEEDS
+    protocol = yaml.safe_load((tmp_path / "out" / "protocol.yaml").read_text())
+    (amendment,) = protocol["amendments"]
+    assert amendment["change"] == "benchmark added: image"
+    assert protocol["benchmarks"]["image"]["added"] == amendment["date"]
+    assert protocol["benchmarks"]["planted"] == before["benchmarks"]["planted"]
+    assert protocol["date"] == before["date"] <= amendment["date"]
+
+
 def test_a_rule_does_not_change(suite, trained, capsys):
     trained["limit"] = 0
     main(suite)
@@ -186,7 +204,7 @@ def test_a_rule_in_short():
         ("{first: 2}", "confirm.seeds.first=2 is invalid: expected an integer >= 3"),
         ("{step: 0}", "confirm.seeds.step=0 is invalid: expected an integer >= 1"),
         ("{most: 3.5}", "confirm.seeds.most=3.5 is invalid: expected an integer >= 3"),
-        ("{first: 5, most: 4}", "confirm.seeds.most=4 is invalid: expected at least first=5"),
+        ("{first: 5, most: 4}", "confirm.seeds.most=4 is invalid: expected an integer >= 5"),
         ("{stp: 1}", "confirm.seeds.stp: unknown; did you mean 'step'"),
     ],
 )
@@ -196,8 +214,8 @@ def test_bad_rules(seeds, words):
 
 
 def test_a_damaged_rule(tmp_path):
-    folder = write_sweep(tmp_path / "s", ARMS[:1], confirm_seeds={"first": 3, "step": 2})
-    with pytest.raises(ConfigError, match=r"sweep\.yaml: seeds.most is missing; the file is dam"):
+    folder = write_sweep(tmp_path / "s", ARMS[:1], confirm_seeds={"first": 2, "step": 2})
+    with pytest.raises(ConfigError, match=r"sweep\.yaml: confirm.seeds.first=2 is .* file is dam"):
         read_sweep(folder)
 
 
@@ -214,13 +232,11 @@ def test_power_of_a_sweep(tmp_path, capsys):
     assert row.split()[:4] == ["mine", "accuracy", "3", "3"]
     assert 0.02 < float(row.split()[4]) < 0.2
     assert pair_titles.split()[-2:] == ["seeds", "needed"]
-    pilot = {arm.label: dict(enumerate(arm.scores)) for arm in arms}
     *names, difference, needed = pair.split()
     assert names == ["mine", "topk", "/", "hash"]
     assert float(difference) == pytest.approx(0.01)
-    exact = seeds_for(0.01, pilot)
-    assert exact is not None
-    assert exact <= int(needed) <= 1.5 * exact
+    pilot = {arm.label: dict(enumerate(arm.scores)) for arm in arms}
+    assert seeds_for_each([0.01], pilot) == {0.01: int(needed)}
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,7 @@ def test_the_tidy_table_has_every_number_of_every_run(whole):
         result = arm.runs[arm.seeds.index(int(row["seed"]))]
         assert float(row["score.value"]) == result["score"]["value"]
         assert float(row["score.validation"]) == result["score"]["validation"]
+        assert float(row["score.best.value"]) == result["score"]["best"]["value"]
         assert float(row["load.max_violation"]) == result["load"]["max_violation"]
         assert float(row["compute.flops_per_item"]) == result["compute"]["flops_per_item"]
         assert row["control"] == str(row["arm"] == "uniform")

@@ -29,6 +29,7 @@ from tasks.training.callbacks import Reseed
 
 from ...experts.parallel.fleet import fleets
 from ..cases import (
+    FORGETS,
     NARROW,
     TINY,
     assert_same_run,
@@ -269,6 +270,31 @@ def test_sharded_runs_take_the_steps_of_one_device(
     assert scores == pytest.approx(result_of(out)["scores"])
 
 
+def test_a_class_of_lightning_is_a_strategy(pair, ranks, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(PLUGINS)
+    named = "{name: 'lightning.pytorch.strategies:DDPStrategy', process_group_backend: gloo}"
+    words = [*TINY, NARROW, *EXACT, TWO, f"out={tmp_path}", f"trainer.strategy={named}"]
+    answers = ranks(2, command, words)
+    assert [code for code, _, _ in answers] == [0, 0], answers
+    assert_same_numbers(pair[0], tmp_path)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_the_best_weights_are_tested_on_all_devices(ranks, tmp_path, strategy):
+    out = tmp_path / "run"
+    words = [*TINY, NARROW, *FORGETS, TWO, f"trainer.strategy={strategy}", f"out={out}"]
+    answers = ranks(2, command, words)
+    assert [code for code, _, _ in answers] == [0, 0], answers
+    result, best, last = (
+        result_of(out),
+        *(load(out, "trainer.devices=1", checkpoint=name).test() for name in ("best", "last")),
+    )
+    assert result["score"]["best"]["step"] == 8
+    assert result["score"]["best"]["value"] == pytest.approx(best["score"]["value"])
+    assert result["scores"] == pytest.approx(last["scores"])
+    assert best["score"]["value"] != last["score"]["value"]
+
+
 def test_a_process_ends_with_the_one_that_started_it(ranks):
     assert ranks(2, outlived, launched.end_with) == [False, False]
 
@@ -406,6 +432,11 @@ SLURM = {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_
             "trainer.strategy.size=3 is invalid: expected a divisor of the 2 processes",
         ),
         (
+            ["trainer.strategy=collections:Counter", TWO],
+            {},
+            "trainer.strategy=collections:Counter is invalid: expected a strategy of Lightning",
+        ),
+        (
             ["trainer.strategy=fsdp2", TWO, "trainer.precision=16-mixed"],
             {},
             "trainer.strategy=fsdp2: The `ModelParallelStrategy` does not support",
@@ -419,8 +450,7 @@ SLURM = {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_
         (
             [SPLIT, TWO, "moe.num_experts=7"],
             {},
-            ("trainer.strategy={'name': 'expert_parallel', 'size': 2}: num_experts=7 is invalid: "
-            "expected a multiple of 2"),
+            "trainer.strategy.size=2 is invalid: expected a divisor of moe.num_experts=7",
         ),
         (["resume=auto"], {}, "resume=auto: needs out=FOLDER"),
     ],

@@ -7,6 +7,7 @@ import tasks
 from tasks import main
 
 from ..cases import (
+    FORGETS,
     NARROW,
     TINY,
     assert_same_run,
@@ -17,16 +18,12 @@ from ..cases import (
     train,
 )
 
-SETTINGS = (
-    *("trainer.batch_size=300", "trainer.max_epochs=3", "trainer.max_steps=-1"),
-    *("optimizer.lr=1.0", "optimizer.schedule=constant", "optimizer.warmup=0"),
-    "trainer.checkpoint={every_n_steps: 3, keep: 2}",
-)
+SETTINGS = (*FORGETS, "trainer.checkpoint={every_n_steps: 3, keep: 2}")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run whose rate is too high, so that a later validation is not the best one."""
+    """A run whose last validation is not the best one."""
     out = tmp_path_factory.mktemp("trained") / "run"
     train(out, *SETTINGS)
     return out
@@ -51,6 +48,25 @@ def test_best_and_every_few_steps(trained, capsys):
     assert main(["test", str(trained), "checkpoint=best"]) == 0
 
 
+def test_the_result_has_the_score_of_the_best_validation(trained):
+    """It is that of the best weights, and all else in the result is that of the last ones."""
+    result = result_of(trained)
+    scores = {
+        int(row["step"]): float(row["val/accuracy"])
+        for row in rows_of(trained)
+        if row["val/accuracy"]
+    }
+    best = result["score"]["best"]
+    assert best["step"] == max(scores, key=scores.__getitem__) < max(scores)
+    assert best["validation"] == scores[best["step"]] > result["score"]["validation"]
+    assert best["value"] == tasks.load(trained, checkpoint="best").test()["score"]["value"]
+    assert best["value"] != result["score"]["value"]
+    of_last = tasks.load(trained).test()
+    for name in ("scores", "load", "layers"):
+        assert result[name] == of_last[name]
+    assert result["compute"].items() >= of_last["compute"].items()
+
+
 def test_an_exported_checkpoint_comes_with_its_own_result(trained, tmp_path):
     pytest.importorskip("safetensors")
     out = tmp_path / "model"
@@ -72,6 +88,8 @@ def test_stopped_and_resumed(trained, tmp_path, capsys):
     assert f"stopped by SIGINT ({known}); resume with: python -m tasks resume={out}" in (
         capsys.readouterr().err
     )
+    with signal_at(3):  # after the best validation
+        assert main([f"resume={out}"]) == 130
     assert main([f"resume={out}"]) == 0
     assert_same_run(out, trained)
     assert names(out) == names(trained)
