@@ -105,7 +105,7 @@ def check_ranges(config: Config) -> None:
     check(config.optimizer)
     _check_shares(config.trainer)
     parts, experts = find_strategy(config.trainer).parts, config.moe.num_experts
-    if experts % parts:
+    if "moe.num_experts" not in config.auto and experts % parts:  # the data may choose it
         cure = f"{STRATEGY}=fsdp2 takes any number of experts"
         expected = f"a divisor of moe.num_experts={experts}"
         raise OptionError(f"{STRATEGY}.size", parts, expected, cure)

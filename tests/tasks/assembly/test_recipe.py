@@ -377,3 +377,11 @@ def test_labels_are_no_part_of_the_choice(tmp_path):
         data = {"image": [f"task.data.path={folder / 'images.npz'}"]}
         chosen.append(resolved(data, "image")[2])
     assert chosen[0] == chosen[1]
+
+
+def test_a_split_of_experts_is_checked_once_their_number_is_chosen():
+    shared = ["task=image", "trainer.strategy={name: expert_parallel, size: 3}"]
+    shared += ["trainer.devices=3", "trainer.batch_size=30"]
+    tasks.check_ranges(compose(shared))
+    with pytest.raises(ConfigError, match=r"size=3 is invalid: expected a divisor of moe\.num_exp"):
+        tasks.check_ranges(compose([*shared, "moe.num_experts=8"]))
