@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ..waiting import HANG_SECONDS
+
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 #: Text that must not become markup.
 NASTY = "<script>alert(1)</script> & \"quoted\" 'too' </style>"
@@ -62,7 +64,9 @@ def browse(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
         "--dump-dom",
         page.as_uri(),
     ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
+    )
 
 
 def leave_out_reports(patch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from sweeps import main
 
+from ..waiting import until
 from .cases import ARMS as ALL
 from .cases import TINY, confirmed, intact, process_context, states, sweep, trials_of
 
@@ -33,10 +34,7 @@ def test_killed_again_and_again(tmp_path):
         address = forkserver._forkserver._forkserver_address
         process = context.Process(target=_sweep, args=(arguments, address))
         process.start()
-        deadline = time.monotonic() + 240  # only so that a hang ends
-        while not _trials() and process.is_alive():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda process=process: _trials() or not process.is_alive())
         time.sleep(draw.random())
         victims = _trials()
         if victims and draw.random() < 0.7:

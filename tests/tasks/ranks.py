@@ -52,14 +52,6 @@ def no_ranks_left(folder: Path) -> Iterator[None]:
                 os.kill(process, signal.SIGKILL)
 
 
-def until(found: Callable[[], object], seconds: float = 120) -> None:
-    """Wait for something; the bound is there only so that a hang ends."""
-    deadline = time.monotonic() + seconds
-    while not found():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def command(words: Sequence[str], stopped_at: int | None = None) -> tuple[int, str, str]:
     """``python -m tasks`` as torchrun starts it in a process of a group; code, output, errors.
 

@@ -13,6 +13,7 @@ import torch
 
 from tasks import RoutedModule, main
 
+from ..waiting import HANG_SECONDS
 from .cases import NARROW, TINY, checkpoint_of, signal_at, tiny, train
 
 #: Longer than the name of a file can be.
@@ -490,7 +491,7 @@ def test_as_a_user_sees_it(tmp_path):
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert done.returncode == 2

@@ -19,9 +19,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ...waiting import HANG_SECONDS
+
 #: Modules that are loaded once, before the processes are forked.
 PRELOAD = ("tests.experts.parallel.training", "torch._dynamo")
-SECONDS = 180
 
 
 class Fleets:
@@ -44,12 +45,12 @@ class Fleets:
             link.send((check, given))
         found: dict[int, Any] = {}
         while len(found) < size:
-            ready = wait(links, timeout=SECONDS)
+            ready = wait(links, timeout=HANG_SECONDS)
             answers = {links.index(link): link.recv() for link in ready}  # type: ignore[arg-type]
             failures = [text for failed, text in answers.values() if failed]
             if failures or not ready:
                 self.stop()
-                raise AssertionError("\n".join(failures) or f"no answer after {SECONDS} s")
+                raise AssertionError("\n".join(failures) or f"no answer after {HANG_SECONDS} s")
             found |= {rank: value for rank, (_, value) in answers.items()}
         return [found[rank] for rank in range(size)]
 
@@ -119,7 +120,7 @@ def _serve(rank: int, size: int, store: str, link: Connection) -> None:
         store=dist.FileStore(store, size),
         rank=rank,
         world_size=size,
-        timeout=timedelta(seconds=SECONDS),
+        timeout=timedelta(seconds=HANG_SECONDS),
     )
     while True:
         check, given = link.recv()

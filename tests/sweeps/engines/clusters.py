@@ -6,14 +6,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from ...waiting import until
 from ..servers import free_port
 
 #: A cluster of one node, which claims to have four processors.
@@ -122,11 +122,3 @@ def running(
 def said(*command: str) -> str:
     """What a command printed."""
     return subprocess.run(command, capture_output=True, text=True).stdout
-
-
-def until(holds: Callable[[], object], seconds: float = 300) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + seconds  # only so that a hang ends
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -12,8 +12,9 @@ from routers import ConfigError
 from sweeps.engines.ray import Board, read_files, write_files
 
 from ...tasks.cases import result_of, untimed
+from ...waiting import until
 from ..cases import RUN, TINY, confirmed, drawn, states, sweep
-from .clusters import ray, until
+from .clusters import ray
 
 MORE = (
     "arms=[topk]",

@@ -17,8 +17,9 @@ from sweeps.engines.local import Local
 from sweeps.engines.slurm import Slurm
 
 from ...tasks.cases import result_of, untimed
+from ...waiting import until
 from ..cases import RUN, confirmed, drawn, process_context, states, sweep, trials_of
-from .clusters import said, slurm, until
+from .clusters import said, slurm
 
 submitit = pytest.importorskip("submitit", reason="pip install -e '.[slurm]'")
 

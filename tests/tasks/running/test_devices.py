@@ -28,6 +28,7 @@ from tasks.running.weights import weights_of
 from tasks.training.callbacks import Reseed
 
 from ...experts.parallel.fleet import fleets
+from ...waiting import HANG_SECONDS, until
 from ..cases import (
     FORGETS,
     NARROW,
@@ -38,7 +39,7 @@ from ..cases import (
     rows_of,
     train,
 )
-from ..ranks import PRELOAD, command, no_ranks_left, outlived, ranks_of, until
+from ..ranks import PRELOAD, command, no_ranks_left, outlived, ranks_of
 
 TWO = "trainer.devices=2"
 ROOT = Path(__file__).parents[3]
@@ -99,7 +100,7 @@ def pair(tmp_path_factory):
             killed = ranks_of(two)[1]
             until(lambda: "\n" in metrics_of(two))
             os.kill(killed, signal.SIGKILL)
-            said = [agent.communicate(timeout=120) for agent in agents]
+            said = [agent.communicate(timeout=HANG_SECONDS) for agent in agents]
         assert [agent.returncode for agent in agents] == [0, 0], said
         assert sum("accuracy" in out for out, _ in said) == 1  # the first one prints the result
         assert len((two / "command.txt").read_text().splitlines()) == 2
@@ -132,7 +133,7 @@ def started(command):
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANG_SECONDS)
 
 
 def test_two_devices_take_the_steps_of_one(pair):
@@ -305,7 +306,7 @@ def meanwhile(action):
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(action)
         yield
-        done.result(timeout=120)
+        done.result(timeout=HANG_SECONDS)
 
 
 class UnknownError(Exception):

@@ -11,46 +11,74 @@ from pathlib import Path
 from tasks import main
 from tasks.training.signals import Signals
 
+from ...sweeps.cases import process_context
+from ...waiting import HANG_SECONDS, until
 from ..cases import NARROW, TINY, assert_same_run, checkpoint_of, train
 
 LONG = ("trainer.batch_size=16", "trainer.max_epochs=2", "trainer.max_steps=-1")
 ROOT = Path(__file__).parents[3]
 
 
-def start(out, *arguments):
-    """A separate ``python -m tasks`` process that has written a checkpoint."""
+def has_saved(out, process):
+    """Wait until a process has written a checkpoint that was not there."""
     checkpoint = out / "checkpoints" / "last.ckpt"
     before = checkpoint.stat().st_ino if checkpoint.exists() else None
-    command = [sys.executable, "-m", "tasks", *arguments]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    process.start()
+
+    def saved():
+        assert process.is_alive()
+        return checkpoint.exists() and checkpoint.stat().st_ino != before
+
+    until(saved)
+
+
+def forked(out, *arguments):
+    """A process of the command that has written a checkpoint, with all imports done before."""
+    process = process_context().Process(
+        target=run_command, args=(arguments, out.with_suffix(".err"))
     )
-    deadline = time.monotonic() + 60
-    while not checkpoint.exists() or checkpoint.stat().st_ino == before:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    has_saved(out, process)
     return process
+
+
+def run_command(arguments, errors):
+    os.dup2(os.open(errors, os.O_CREAT | os.O_WRONLY), sys.stderr.fileno())
+    sys.exit(main(arguments))
+
+
+class Command:
+    """``python -m tasks`` as a user starts it."""
+
+    def __init__(self, *arguments):
+        self.words = [sys.executable, "-m", "tasks", *arguments]
+
+    def start(self):
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        variables = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = subprocess.Popen(self.words, env=variables, text=True, **pipes)
+
+    def is_alive(self):
+        return self.process.poll() is None
 
 
 def test_asked_to_stop_and_killed(tmp_path):
     """Neither changes the run; SIGINT is answered as SIGTERM, as tests of resumed runs show."""
     out, whole = tmp_path / "run", tmp_path / "whole"
-    process = start(out, *TINY, NARROW, f"out={out}", *LONG)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
+    command = Command(*TINY, NARROW, f"out={out}", *LONG)
+    has_saved(out, command)
+    command.process.send_signal(signal.SIGTERM)
+    _, errors = command.process.communicate(timeout=HANG_SECONDS)
+    assert command.process.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in errors
     assert "SIGTERM" in errors
     (resume,) = re.findall(r"python -m tasks (resume=\S+)", errors)
     assert not (out / "result.json").exists()
 
-    process = start(out, resume)  # up to the end of the first epoch
+    process = forked(out, resume)  # up to the end of the first epoch
     time.sleep(int.from_bytes(os.urandom(1)) / 256)
     process.kill()
-    process.communicate(timeout=60)
+    process.join()
     (out / "checkpoints" / "last.part").write_bytes(b"half a checkpoint")  # as a kill may leave
     assert main([resume]) == 0
     train(whole, *LONG)
@@ -74,14 +102,14 @@ def test_asked_twice(tmp_path):
     out = tmp_path / "run"
     # no step to stop after for seconds to come
     slow = ("trainer.batch_size=1", "trainer.accumulate_grad_batches=1000000")
-    process = start(out, *TINY, NARROW, f"out={out}", *LONG, *slow)
-    process.send_signal(signal.SIGINT)
+    process = forked(out, *TINY, NARROW, f"out={out}", *LONG, *slow)
+    os.kill(process.pid, signal.SIGINT)
     time.sleep(0.3)
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
-    assert process.returncode == -signal.SIGINT
-    assert "Traceback" not in errors
+    assert process.is_alive()
+    os.kill(process.pid, signal.SIGINT)
+    process.join(HANG_SECONDS)
+    assert process.exitcode == -signal.SIGINT
+    assert "Traceback" not in out.with_suffix(".err").read_text()
     assert checkpoint_of(out)["global_step"] == 0
 
 
