@@ -29,7 +29,8 @@ Compare routers: search with equal budgets, confirm with fresh seeds, test the d
                                           trials, if it is not in DIR, which somebody may have
                                           sent you
   python -m sweeps scale DIR… at=N        the learning rate of a model of N active parameters,
-                                          from sweeps of smaller ones that tuned optimizer.lr
+                                          from sweeps of smaller ones that tuned optimizer.lr; and
+                                          the FLOPs that arms save over a blind control
   python -m sweeps power DIR [power=0.8]  the smallest difference that the seeds of a sweep or of
                                           each benchmark of a suite detect, and the seeds that
                                           pairs without a verdict need
@@ -228,6 +229,7 @@ def _report(arguments: Sequence[str]) -> int:
 
 def _scale(arguments: Sequence[str]) -> int:
     from ..results.scaling_law import scale_report
+    from ..results.size_speedups import size_speedup_text
 
     folders, settings = _folders_and_settings(arguments)
     if not folders or settings.keys() != {"at"}:
@@ -236,7 +238,7 @@ def _scale(arguments: Sequence[str]) -> int:
         at = float(settings["at"])
     except ValueError:
         raise OptionError("at", settings["at"], "a number of active parameters above 0") from None
-    print(scale_report(folders, at))
+    print("\n\n".join(filter(None, (scale_report(folders, at), size_speedup_text(folders)))))
     return 0
 
 

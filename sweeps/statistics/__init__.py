@@ -21,6 +21,7 @@ from .power import (
 )
 from .ranks import Block, CriticalDifference, critical_difference
 from .sequential import SequentialVerdicts, compare_all, compare_sequentially
+from .size_speedup import Size, SizeSpeedup, size_speedup
 from .speedup import Speedup, effective_speedup
 from .suite_scores import CompleteScores, SuiteScores, complete_scores
 from .suite_verdicts import SuiteVerdicts, compare_suite
@@ -41,6 +42,8 @@ __all__ = [
     "SeedPlan",
     "SequentialVerdicts",
     "SimulatedScores",
+    "Size",
+    "SizeSpeedup",
     "Speedup",
     "SuiteScores",
     "SuiteVerdicts",
@@ -64,5 +67,6 @@ __all__ = [
     "performance_profile",
     "power_of",
     "seeds_for_each",
+    "size_speedup",
     "smallest_detectable_difference",
 ]
