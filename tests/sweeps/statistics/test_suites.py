@@ -308,6 +308,9 @@ class TestSpeedup:
         # mean of 2.0 and 3.25 at 10 steps; the arm needs (4 - 2.625) / 3 of 10 steps
         half = effective_speedup(arm, control, LOSS, target=2.625)
         assert half.value == pytest.approx(10 / (10 * 1.375 / 3))
+        # at 20 steps the best so far are 2.0, not 3.0, and 2.5; both are 1.0 at 40
+        later = effective_speedup(arm, control, LOSS, target=1.9)
+        assert later.value == pytest.approx((20 + 20 * 0.35 / 1.25) / 7)
 
     def test_the_target_is_the_best_score_not_the_last(self):
         rebounds = {0: [(0, 4.0), (10, 1.0), (20, 2.0)]}

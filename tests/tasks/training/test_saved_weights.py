@@ -5,6 +5,8 @@ import torch
 
 import tasks
 from tasks import main
+from tasks.running.run import Run
+from tasks.running.weights import weights_of
 
 from ..cases import (
     FORGETS,
@@ -22,11 +24,20 @@ SETTINGS = (*FORGETS, "trainer.checkpoint={every_n_steps: 3, keep: 2}")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run whose last validation is not the best one."""
+def trained_run(tmp_path_factory):
+    """A run whose last validation is not the best one: its folder, and the object after it."""
     out = tmp_path_factory.mktemp("trained") / "run"
-    train(out, *SETTINGS)
-    return out
+    runs = []
+    train_run = Run.train
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "train", lambda run, *given: runs.append(run) or train_run(run, *given))
+        train(out, *SETTINGS)
+    return out, *runs
+
+
+@pytest.fixture(scope="module")
+def trained(trained_run):
+    return trained_run[0]
 
 
 def names(out):
@@ -65,6 +76,14 @@ def test_the_result_has_the_score_of_the_best_validation(trained):
     for name in ("scores", "load", "layers"):
         assert result[name] == of_last[name]
     assert result["compute"].items() >= of_last["compute"].items()
+
+
+def test_the_model_has_the_last_weights_after_the_best_were_tested(trained_run):
+    folder, run = trained_run
+    last = weights_of(folder)
+    assert last.keys() == run.module.backbone.state_dict().keys()
+    for name, values in run.module.backbone.state_dict().items():
+        assert torch.equal(last[name], values), name
 
 
 def test_an_exported_checkpoint_comes_with_its_own_result(trained, tmp_path):
