@@ -5,7 +5,7 @@ run on two benchmarks with three seeds for each suite; the seeds are then split 
 are compared as a report compares them. At a level of 5%, more than three of twenty suites with any
 pair called different happen in 1.6% of such experiments.
 
-    python benchmarks/stress/suite_null.py runs/null [--suites 20]    goes on if it was stopped
+    python benchmarks/stress/suite_null.py runs/null [--suites 20]    continues a stopped one
 """
 
 import argparse
