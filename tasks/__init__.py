@@ -35,6 +35,7 @@ from .assembly.recipe import choose
 from .augmentations import AUGMENTATIONS, Augmentation
 from .config import overrides as overrides
 from .config.compose import CONF, compose, experiments, to_yaml, user_path
+from .config.layers import LayerSettings, layer_settings, settings_of
 from .config.schema import Config
 from .multi_target.sharings import SHARINGS, Parts, Trunk
 from .multi_target.weightings import WEIGHTINGS, Weighting
@@ -110,6 +111,7 @@ __all__ = [
     "Images",
     "Labeling",
     "Layer",
+    "LayerSettings",
     "MetricSpec",
     "Parts",
     "RankDiedError",
@@ -139,6 +141,7 @@ __all__ = [
     "death",
     "experiments",
     "file_lock",
+    "layer_settings",
     "load",
     "main",
     "overrides",
@@ -149,6 +152,7 @@ __all__ = [
     "read_names",
     "register",
     "routed_layers",
+    "settings_of",
     "to_yaml",
     "train",
     "user_path",

@@ -9,7 +9,15 @@ from routers import ConfigError, OptionError
 from tasks import FORMAT, user_path
 
 from ..engines import ENGINES, Engine
-from ..search.space import Space, check_keys, describe, read_space
+from ..search.space import (
+    LAYERS,
+    Space,
+    as_overrides,
+    check_keys,
+    defaults,
+    describe,
+    read_space,
+)
 from ..storage.connect import without_password
 from ..storage.driver_lock import check_free
 from .arms import Arm, read_arms
@@ -136,7 +144,12 @@ def resolve(
     spaces: dict[str, Space] = {}
     for arm in arms:
         try:
-            spaces[arm.label] = read_space(config.space, arm.run)
+            space = read_space(config.space, arm.run)
+            if any(
+                each.key.startswith(f"{LAYERS}.") for each in space
+            ):  # layers that the network may not have
+                checker.compose([*arm.overrides, *as_overrides(space, defaults(space))])
+            spaces[arm.label] = space
         except ConfigError as error:
             raise ConfigError(f"arm {arm.label}: {error}") from error
     task = checker.task(arms[0].run)

@@ -1,4 +1,7 @@
-"""Search spaces: ranges of routers and experts, which a sweep may override."""
+"""Search spaces: ranges of routers and experts, which a sweep may override.
+
+A key is one of a run's configuration; ``layers.0,2-.moe.num_experts`` is that of some layers.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,10 +21,17 @@ import experts
 import routers
 from routers import ConfigError, OptionError
 from routers.plugins import Registry, nearest_name
-from tasks import Config
+from tasks import Config, LayerSettings, layer_settings
 
 #: Sections whose part a search may choose: ``expert: [mlp, glu]``.
 PARTS: dict[str, Registry[Any]] = {"router": routers.ROUTERS, "expert": experts.EXPERTS}
+
+#: Sections of a configuration that a search can vary; of some layers, those of ``LayerSettings``.
+SECTIONS = ("task", "router", "expert", "moe", "losses", "optimizer", "trainer")
+LAYER_SECTIONS = ("router", "expert", "moe", "losses")
+
+#: Start of the keys of some layers, such as ``layers.0.router.k``.
+LAYERS = "layers"
 
 #: Parameter of a joint study that selects the arm.
 ARM = "arm"
@@ -59,6 +69,15 @@ class Dimension:
         assert isinstance(of, FloatDistribution)
         return trial.suggest_float(self.name, of.low, of.high, step=of.step, log=of.log)
 
+    def overrides(self, value: Any) -> list[str]:
+        """Overrides that set a value in a run.
+
+        The part that layers have already is not named again: they would lose its options.
+        """
+        of_layers, key = split_layers(self.key)
+        unchanged = of_layers and key in PARTS and value == self.default
+        return [] if unchanged or self.key == ARM else [f"{self.key}={_yaml(value)}"]
+
 
 Space = Sequence[Dimension]
 
@@ -74,15 +93,19 @@ def read_space(written: Mapping[str, Any], run: Config) -> list[Dimension]:
         ConfigError: for ranges that are invalid, or of ``written`` and without the default.
     """
     ranges: dict[str, Any] = {}
-    for part in PARTS:
-        for option, value in _space_of(part, getattr(run, part)["name"]).items():
-            key = f"{part}.{option}"
-            ranges[key] = _widened(value, default_of(run, key)) if has_key(run, key) else value
+    for place in _named_parts(run):
+        for option, value in _space_of(place, part_at(run, place)).items():
+            key = f"{place}.{option}"
+            if key not in written and has_key(run, key):
+                value = _widened(value, default_of(run, key))
+            ranges[key] = value
     ranges |= written
-    chosen = {part: ranges.pop(part) for part in PARTS if isinstance(ranges.get(part), list)}
+    places = [key for key, value in ranges.items() if _is_part(key) and isinstance(value, list)]
+    places.sort(key=lambda place: [*PARTS].index(split_layers(place)[1]))
+    chosen = {place: ranges.pop(place) for place in places}
     found: list[Dimension] = []
-    for part, names in chosen.items():
-        found += _part_choice(part, names, run, ranges)
+    for place, names in chosen.items():
+        found += _part_choice(place, names, run, ranges)
     for key, value in ranges.items():
         if value is None or _is_unused(key, run) or not has_key(run, key):
             continue
@@ -93,17 +116,54 @@ def read_space(written: Mapping[str, Any], run: Config) -> list[Dimension]:
 def check_keys(written: Mapping[str, Any], runs: Sequence[Config]) -> None:
     """Raise ``ConfigError`` for a key that none of the runs has."""
     for key in written:
-        if key in PARTS or any(has_key(run, key) for run in runs):
+        if _is_part(key) or any(has_key(run, key) for run in runs):
             continue
         section = key.rpartition(".")[0]
-        options = {k for run in runs for k in _keys(run) if k.rpartition(".")[0] == section}
-        allowed = sorted(options or {k for run in runs for k in _keys(run)})
-        raise ConfigError(f"space: {key}: no arm has it; {nearest_name(key, allowed)}")
+        known = {k for run in runs for k in _keys(run, split_layers(key)[0])}
+        options = {k for k in known if k.rpartition(".")[0] == section}
+        raise ConfigError(
+            f"space: {key}: no arm has it; {nearest_name(key, sorted(options or known))}"
+        )
 
 
-def _space_of(part: str, name: str) -> Mapping[str, Any]:
+def split_layers(key: str) -> tuple[str, str]:
+    """The layers for which a key is set, with a dot, and the key in them; empty for all layers.
+
+    >>> split_layers("layers.0,2-.router.k"), split_layers("router.k")
+    (('layers.0,2-.', 'router.k'), ('', 'router.k'))
+    """
+    head, *rest = key.split(".", 2)
+    return (f"{head}.{rest[0]}.", rest[1]) if head == LAYERS and len(rest) > 1 else ("", key)
+
+
+def part_at(run: Config, place: str) -> str:
+    """The name of the router or expert at ``router``, ``layers.0.expert`` and so on.
+
+    Raises:
+        ConfigError: if the layers have different ones.
+    """
+    layers, part = split_layers(place)
+    if not layers:
+        return str(getattr(run, part)["name"])
+    return str(_same(place, [getattr(each, part)["name"] for each in _selected(run, layers)]))
+
+
+def _is_part(key: str) -> bool:
+    return split_layers(key)[1] in PARTS
+
+
+def _named_parts(run: Config) -> Iterator[str]:
+    """Places of the routers and experts that a run names, for all layers or some."""
+    every = layer_settings(run)
+    for part in PARTS:
+        if any(f"{part}.name" not in each.sources for each in every):
+            yield part
+        yield from dict.fromkeys(each.key(part) for each in every if each.key(part) != part)
+
+
+def _space_of(place: str, name: str) -> Mapping[str, Any]:
     """The search space that a router or an expert defines, by option."""
-    return getattr(PARTS[part].get_part(name), "search_space", {})
+    return getattr(PARTS[split_layers(place)[1]].get_part(name), "search_space", {})
 
 
 def _widened(written: Any, default: Any) -> Any:
@@ -123,23 +183,25 @@ def _widened(written: Any, default: Any) -> Any:
 
 def _is_unused(key: str, run: Config) -> bool:
     """Whether a key has no effect: a dense control has no router and a matched expert width."""
-    dense = run.moe.control is not None
+    dense, key = run.moe.control is not None, split_layers(key)[1]
     return dense and (key.startswith(("router.", "moe.", "losses.")) or key == "expert.hidden")
 
 
-def _part_choice(part: str, names: Any, run: Config, ranges: dict[str, Any]) -> Iterator[Dimension]:
+def _part_choice(
+    place: str, names: Any, run: Config, ranges: dict[str, Any]
+) -> Iterator[Dimension]:
     """The choice of a part, then options of each part under separate names in the study."""
-    own = getattr(run, part)["name"]
-    yield _dimension(part, part, names, own, ())
-    for option in [key for key in ranges if key.startswith(f"{part}.")]:
+    own, registry = part_at(run, place), PARTS[split_layers(place)[1]]
+    yield _dimension(place, place, names, own, ())
+    for option in [key for key in ranges if key.startswith(f"{place}.")]:
         if ranges[option] is not None and has_key(run, option):
             value, default = ranges.pop(option), default_of(run, option)
-            yield _dimension(f"{own}/{option}", option, value, default, ((part, own),))
+            yield _dimension(f"{own}/{option}", option, value, default, ((place, own),))
     for name in names:
-        for option, value in _space_of(part, name).items() if name != own else ():
-            key = f"{part}.{option}"
-            default = PARTS[part].options(name)[option]
-            yield _dimension(f"{name}/{key}", key, value, default, ((part, name),))
+        for option, value in _space_of(place, name).items() if name != own else ():
+            key = f"{place}.{option}"
+            default = registry.options(name)[option]
+            yield _dimension(f"{name}/{key}", key, value, default, ((place, name),))
 
 
 def _dimension(name: str, key: str, written: Any, default: Any, when: Condition) -> Dimension:
@@ -235,7 +297,7 @@ def as_overrides(space: Space, values: Mapping[str, Any]) -> list[str]:
     for each in used:
         if not _contains(each.distribution, value := values[each.name]):
             raise OptionError(each.name, value, f"a value in {_to_json(each.written)}")
-    return [f"{each.key}={_yaml(values[each.name])}" for each in used if each.key != ARM]
+    return [text for each in used for text in each.overrides(values[each.name])]
 
 
 def _yaml(value: Any) -> str:
@@ -288,20 +350,57 @@ def describe(space: Space) -> dict[str, Any]:
 
 def has_key(run: Config, key: str) -> bool:
     """Whether a run's configuration has a key; every known loss has a weight."""
-    head, _, leaf = key.partition(".")
-    return key in _keys(run) or (head == "losses" and leaf in routers.LOSSES.available())
+    layers, own = split_layers(key)
+    head, _, leaf = own.partition(".")
+    return key in _keys(run, layers) or (head == "losses" and leaf in routers.LOSSES.available())
 
 
 def default_of(run: Config, key: str) -> Any:
-    """The value of a run's key; a loss that the run does not use has weight 0."""
-    return _keys(run).get(key, 0.0)
+    """The value of a run's key; a loss that the run does not use has weight 0.
+
+    Raises:
+        ConfigError: if the layers that the key names have different values.
+    """
+    layers, own = split_layers(key)
+    if not layers:
+        return _keys(run).get(key, 0.0)
+    return _same(
+        key, [_values(each, LAYER_SECTIONS).get(own, 0.0) for each in _selected(run, layers)]
+    )
 
 
-def _keys(run: Config) -> dict[str, Any]:
-    """Every key of a configuration that a search can vary, with its value."""
+def _selected(run: Config, layers: str) -> list[LayerSettings]:
+    """The settings of layers that a key names, ``layers.0,2-.``."""
+    return layer_settings(run, layers.removeprefix(f"{LAYERS}.").removesuffix("."))
+
+
+def _same(key: str, values: Sequence[Any]) -> Any:
+    """The value that all layers of a key have."""
+    if any(value != values[0] for value in values):
+        shown = ", ".join(map(_to_json, values))
+        raise ConfigError(
+            f"space: {key}: its layers have different values in the first trial ({shown}); set "
+            "one for them in run or in the arm, name the layers one by one, or give null to leave "
+            "it out"
+        )
+    return values[0]
+
+
+def _keys(run: Config, layers: str = "") -> dict[str, Any]:
+    """Every key of a configuration that a search can vary, with its value; of the first of some
+    ``layers``, such as ``layers.0.``, if named.
+    """
+    if not layers:
+        return _values(run, SECTIONS)
+    values = _values(_selected(run, layers)[0], LAYER_SECTIONS)
+    values.pop("moe.control", None)
+    return {f"{layers}{key}": value for key, value in values.items()}
+
+
+def _values(settings: Config | LayerSettings, sections: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for section in ("task", "router", "expert", "moe", "losses", "optimizer", "trainer"):
-        values = getattr(run, section)
+    for section in sections:
+        values = getattr(settings, section)
         values = values if isinstance(values, dict) else vars(values)
         for name, value in (values or {}).items():
             found |= _flat(f"{section}.{name}", value) if name != "name" else {}

@@ -16,6 +16,7 @@ from routers import ConfigError, Router
 from routers.plugins import option_errors_under
 
 from .._task import TASKS, Backbone, Batch, Data, Layer, Task, keys_complete
+from ..config.layers import LayerSettings, check_selectors, settings_of
 from ..config.schema import Config
 from ..loading.batches import InOrder
 from ..loading.seeds import mix_seed
@@ -76,8 +77,10 @@ def build_backbone(config: Config, task: Task) -> Backbone:
         raise ConfigError(f"expert=auto: the data has to choose it first: {cure}")
     with _enough_memory(), _seeded(config.seed, 0), option_errors_under("task"):
         backbone = task.backbone(_layers(config))
-    for layer in routed_layers(backbone):
-        _check_fits(layer, task, config)
+    layers = routed_layers(backbone)
+    check_selectors(config, len(layers))
+    for number, layer in enumerate(layers):
+        _check_fits(layer, task, settings_of(config, number), config.task["name"])
     return backbone
 
 
@@ -143,47 +146,48 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
             hooks.enter_context(note)
         routed.eval()(batch)
     pairs = iter(zip(layers, calls, strict=True))
-    built = count(1)
+    built = count()
 
     def layer(sample_shape: tuple[int, ...], wiring: Wiring | None = None) -> MoE:
-        dense = None if wiring is None else wiring(config.moe.num_experts).dense()
+        settings = settings_of(config, number := next(built))
+        dense = None if wiring is None else wiring(settings.moe.num_experts).dense()
         around = partial(build_layer, router=("uniform", {"k": 1}), wiring=dense)
-        with _seeded(config.seed, next(built)), keys_complete():
-            return matched(*next(pairs), cost, part(config.expert), around)
+        with _seeded(config.seed, 1 + number), keys_complete(), settings.errors():
+            return matched(*next(pairs), cost, part(settings.expert), around)
 
     with _seeded(config.seed, 0), option_errors_under("task"):
         return task.backbone(layer)
 
 
 def _layers(config: Config) -> Layer:
-    built, settings = count(1), config.moe
+    built = count()
 
     def layer(sample_shape: tuple[int, ...], wiring: Wiring | None = None) -> MoE:
-        topology = None if wiring is None else wiring(settings.num_experts)
-        with _seeded(config.seed, next(built)), keys_complete():
-            name, options = part(config.expert)
+        settings = settings_of(config, number := next(built))
+        moe = settings.moe
+        topology = None if wiring is None else wiring(moe.num_experts)
+        with _seeded(config.seed, 1 + number), keys_complete(), settings.errors():
+            name, options = part(settings.expert)
             image = len(sample_shape) == 3
             dim = sample_shape[0] if image else sample_shape[-1]
-            bank = experts.build(name, dim, settings.num_experts, **options)
+            bank = experts.build(name, dim, moe.num_experts, **options)
             if len(bank.row_axes) > len(sample_shape) or (len(bank.row_axes) == 3) != image:
                 rows = f"its rows are ({', '.join(bank.row_axes)})"
                 raise ConfigError(
-                    f"expert={name}: {rows}, but this model gives samples of shape {sample_shape}; "
-                    "choose an expert or a task.model that fits"
+                    f"{settings.key('expert')}={name}: {rows}, but this model gives samples of "
+                    f"shape {sample_shape}; choose an expert or a task.model that fits"
                 )
-            shared = (
-                experts.build(name, dim, settings.shared, **options) if settings.shared else None
-            )
+            shared = experts.build(name, dim, moe.shared, **options) if moe.shared else None
             return build_layer(
                 bank,
-                router=part(config.router),
+                router=part(settings.router),
                 wiring=topology,
                 shared=shared,
-                capacity=settings.capacity,
-                drop=settings.drop,
-                renormalize=settings.renormalize,
-                rounding=settings.rounding,
-                expert_dropout=settings.expert_dropout,
+                capacity=moe.capacity,
+                drop=moe.drop,
+                renormalize=moe.renormalize,
+                rounding=moe.rounding,
+                expert_dropout=moe.expert_dropout,
             )
 
     return layer
@@ -212,31 +216,33 @@ def build_layer(
     return MultiGateMoE(gates, bank, wiring, **settings)
 
 
-def _check_fits(layer: MoE, task: Task, config: Config) -> None:
-    name, traits = config.router["name"], layer.router.traits
+def _check_fits(layer: MoE, task: Task, settings: LayerSettings, task_name: str) -> None:
+    router = f"{settings.key('router')}={settings.router['name']}"
+    expert = f"{settings.key('expert')}={settings.expert['name']}"
+    traits, moe = layer.router.traits, settings.moe
     if traits.needs_ids and not task.has_ids:
         raise ConfigError(
-            f"router={name}: needs ids, and task={config.task['name']} has none; "
+            f"{router}: needs ids, and task={task_name} has none; "
             "choose a task with ids or another router"
         )
     if traits.needs_task and not task.has_tasks:
         raise ConfigError(
-            f"router={name}: needs the task, language or domain of each sample, and "
-            f"task={config.task['name']} has none; choose a task that has, or another router"
+            f"{router}: needs the task, language or domain of each sample, and "
+            f"task={task_name} has none; choose a task that has, or another router"
         )
     if task.causal and not traits.causal:
         raise ConfigError(
-            f"router={name}: its routes depend on later items, and task={config.task['name']} "
+            f"{router}: its routes depend on later items, and task={task_name} "
             "predicts them; choose a router (and gate) with the trait causal"
         )
     if task.causal and len(layer.bank.row_axes) > 1:
         raise ConfigError(
-            f"expert={config.expert['name']}: works on whole sequences, later items included, and "
-            f"task={config.task['name']} predicts them; choose an expert of single tokens"
+            f"{expert}: works on whole sequences, later items included, and task={task_name} "
+            "predicts them; choose an expert of single tokens"
         )
-    if task.causal and config.moe.capacity is not None and config.moe.drop != "position":
+    if task.causal and moe.capacity is not None and moe.drop != "position":
         raise ConfigError(
-            f"moe.drop={config.moe.drop}: looks at later items, and task={config.task['name']} "
+            f"{settings.key('moe.drop')}={moe.drop}: looks at later items, and task={task_name} "
             "predicts them; use moe.drop=position or moe.capacity=null"
         )
 

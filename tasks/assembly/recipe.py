@@ -15,6 +15,7 @@ from routers import ConfigError
 from .._task import Backbone, Batch, Data, Task
 from ..config.auto import BUDGETS, KEYS
 from ..config.compose import complete
+from ..config.layers import of_experts
 from ..config.max_time import read_max_time
 from ..config.schema import Config
 from ..loading.batches import limited, num_rows
@@ -144,7 +145,8 @@ def seconds_per_step(config: Config, task: Task, train: Batch) -> float:
     """About how long a training step takes on two cores, from counted FLOPs and parameters."""
     router = {"name": "uniform", "k": 1}
     moe = replace(config.moe, control=None, capacity=None)
-    network = build_backbone(replace(config, router=router, moe=moe), task)
+    layers = of_experts(config.layers)
+    network = build_backbone(replace(config, router=router, moe=moe, layers=layers), task)
     few = {name: values[:_FEW] for name, values in train.items()}
     flops = count_flops(lambda: _evaluate(network, task.collate(few))) / num_rows(few)
     per_sample = STEP * flops / task.speed + network.seconds_per_sample

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,18 @@ from ..multi_target.sharings import SHARINGS
 from ..multi_target.weightings import WEIGHTINGS
 from . import overrides as grammar
 from .auto import AUTO, auto_parts, hold_places
-from .losses import read_losses, written_losses
+from .layers import (
+    LAYERS,
+    Layers,
+    add_entries,
+    change_layers,
+    check_layer_losses,
+    check_layers,
+    errors_in,
+    key_in_layer,
+)
+from .layers import PARTS as LAYER_PARTS
+from .losses import read_losses, with_loss, written_losses
 from .open_sections import flatten_options, nest_options
 from .overrides import Change, check_type, explained, load_yaml
 from .schema import Config
@@ -40,11 +52,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 CONFIG = "config.yaml"
 
 #: Sections that name a part; ``router=topk`` is short for ``router.name=topk``.
-PARTS: dict[str, Registry[Any]] = {
-    "task": TASKS,
-    "router": routers.ROUTERS,
-    "expert": experts.EXPERTS,
-}
+PARTS: dict[str, Registry[Any]] = {"task": TASKS, **LAYER_PARTS}
 
 #: Options of a task that name a part; ``task.model=vit`` is short for ``task.model.name=vit``.
 TASK_PARTS: dict[str, Registry[Any]] = {
@@ -79,9 +87,11 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
     changes = sorted(parsed, key=_order)
     config = base if base is not None else _from_files(changes)
     of_losses = [change for change in changes if _head(change[1]) == "losses"]
+    of_layers = [change for change in changes if _head(change[1]) == LAYERS]
     for change in changes:
-        if change[1] != "experiment" and change not in of_losses:
+        if change[1] != "experiment" and change not in (*of_losses, *of_layers):
             _apply(config, *change)
+    config[LAYERS] = change_layers(add_entries({}, _pop_layers(config)), of_layers)
     nest_options(config)
     if "auto" in config:
         raise _unknown_key("auto")
@@ -95,6 +105,10 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
         _bring_expert(typed, {key.removesuffix(".name") for _, key, _ in changes})
     complete(typed)
     typed.losses = _losses(config, of_losses, typed.router["name"])
+    for selector, entry in typed.layers.items():
+        with errors_in(selector):
+            _complete_layer_losses(entry, config, of_losses)
+    check_layer_losses(typed)
     return typed
 
 
@@ -117,6 +131,7 @@ def complete(config: Config) -> None:
             with option_errors_under("task"):
                 name, options = complete_part(task, option, registry, config.task[option])
             config.task[option] = {"name": name, **options}
+    _complete_layers(config)
     _check_expert_fits(config)
 
 
@@ -160,7 +175,9 @@ def path_errors(setting: str) -> Iterator[None]:
 
 
 def _names_part(key: str) -> bool:
-    return key.removesuffix(".name") in PART_KEYS
+    inner = key_in_layer(key)
+    known: Sequence[str] = PART_KEYS if inner == key else [*LAYER_PARTS]
+    return inner.removesuffix(".name") in known
 
 
 def _order(change: Change) -> int:
@@ -171,23 +188,32 @@ def _order(change: Change) -> int:
 
 def _from_files(changes: Sequence[Change]) -> DictConfig:
     chosen = {key: value for _, key, value in changes}
-    layers = [load_yaml(CONF / "base.yaml")]
+    files = [load_yaml(CONF / "base.yaml")]
     if chosen.get("experiment") is not None:
-        layers += _experiment(chosen["experiment"])
+        files += _experiment(chosen["experiment"])
     task = chosen.get("task", chosen.get("task.name"))
-    for layer in reversed(layers):
-        task = task or OmegaConf.select(layer, "task.name")
+    for file in reversed(files):
+        task = task or OmegaConf.select(file, "task.name")
     path = CONF / "task" / f"{task}.yaml"
     if path in (CONF / "task").iterdir():
-        layers.insert(1, load_yaml(path))
-    for layer in layers:
-        _expand_names(layer)
-    config = layers[0]
-    for layer in layers[1:]:
+        files.insert(1, load_yaml(path))
+    routed: Layers = {}
+    for file in files:
+        _expand_names(file)
+        routed = add_entries(routed, _pop_layers(file))
+    config = files[0]
+    for file in files[1:]:
         for key in PART_KEYS:
-            _forget_options(config, key, OmegaConf.select(layer, f"{key}.name"))
-        config.merge_with(layer)
+            _forget_options(config, key, OmegaConf.select(file, f"{key}.name"))
+        config.merge_with(file)
+    config[LAYERS] = routed
     return config
+
+
+def _pop_layers(config: DictConfig) -> Any:
+    """Remove ``layers`` from a configuration; returns it as plain values."""
+    written = config.pop(LAYERS, {})
+    return OmegaConf.to_container(written) if OmegaConf.is_config(written) else written
 
 
 def _experiment(name: str, derived: Sequence[Path] = ()) -> list[DictConfig]:
@@ -266,6 +292,30 @@ def _complete(key: str, registry: Registry[Any], section: dict[str, Any]) -> Non
     section.update({**options, **given})
 
 
+def _complete_layers(config: Config) -> None:
+    """Check the options of the parts in ``layers`` and add the defaults of those with a name."""
+    for selector, entry in config.layers.items():
+        for key, registry in LAYER_PARTS.items():
+            if "name" in entry.get(key, {}):
+                with errors_in(selector):
+                    _complete(key, registry, entry[key])
+    check_layers(config)
+
+
+def _complete_layer_losses(
+    entry: dict[str, Any], config: DictConfig, changes: Sequence[Change]
+) -> None:
+    """Store the losses of an entry of ``layers`` with a router: that router's own unless named."""
+    losses: Any = entry.get("losses")
+    if losses is None and "name" in entry.get("router", {}):
+        losses = _losses(config, changes, entry["router"]["name"])
+    if losses is None:  # those of its layers, and single ones in addition
+        return
+    for key in [key for key in entry if _head(key) == "losses" and key != "losses"]:
+        losses = with_loss(losses, key, entry.pop(key))
+    entry["losses"] = written_losses(read_losses(losses))
+
+
 def _written(config: Config, key: str) -> Any:
     return config.expert if key == "expert" else config.task[key.removeprefix("task.")]
 
@@ -300,18 +350,26 @@ def _bring_expert(config: Config, named: set[str]) -> None:
 
 
 def _check_expert_fits(config: Config) -> None:
-    """Refuse an expert whose rows a backbone does not give, before any data is read."""
-    model = _model(config)
-    if model is None or "expert" in config.auto:
+    """Refuse experts whose rows a backbone does not give, before any data is read."""
+    if (model := _model(config)) is None:
         return
-    bank = experts.EXPERTS.get_part(config.expert["name"])
+    named = {} if "expert" in config.auto else {"expert": config.expert}
+    for selector, entry in config.layers.items():
+        if "name" in (expert := entry.get("expert", {})):
+            named[f"{LAYERS}.{selector}.expert"] = expert
+    for key, expert in named.items():
+        _check_fits(key, expert["name"], model, config.task["model"]["name"])
+
+
+def _check_fits(key: str, expert: str, model: type[Backbone], name: str) -> None:
+    bank = experts.EXPERTS.get_part(expert)
     if fits(model, bank):
         return
     fitting = [name for name in experts.EXPERTS if fits(model, experts.EXPERTS.get_part(name))]
     models = [name for name in BACKBONES if _swaps(model, BACKBONES.get_part(name), bank)]
     raise ConfigError(
-        f"expert={config.expert['name']}: its rows are ({', '.join(bank.row_axes)}), but "
-        f"task.model={config.task['model']['name']} gives samples of shape "
+        f"{key}={expert}: its rows are ({', '.join(bank.row_axes)}), but "
+        f"task.model={name} gives samples of shape "
         f"({', '.join(model.sample_axes)}); choose an expert that fits ({', '.join(fitting)}), or "
         f"a task.model for this one ({', '.join(models) or 'none'})"
     )
@@ -335,6 +393,7 @@ def _refuse_moved(options: dict[str, Any], given: dict[str, Any]) -> None:
 def _losses(config: DictConfig, changes: Sequence[Change], router: str) -> dict[str, Any]:
     """The auxiliary losses: the router's own unless any are named, then the changes in order."""
     own: Any = getattr(routers.ROUTERS.get_part(router), "default_losses", {})
+    config = deepcopy(config) if changes else config
     for sign, key, value in changes:
         if config.get("losses") is None:
             config["losses"] = dict(own)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from routers import LOSSES, ConfigError, OptionError, Routing
+from routers import LOSSES, OptionError, Routing
 from routers.losses import levels_of
 from routers.plugins import check_options, unknown_option
 
@@ -41,12 +41,12 @@ class WeightedLoss:
             base, _, suffix = name.rpartition("_")
             if suffix in _SUFFIXES and base in LOSSES.available():
                 new = f"losses.{base}={{weight: …, level: {_SUFFIXES[suffix]}}}"
-                raise ConfigError(f"{key}: unknown; a level is an option: write {new}")
+                raise OptionError.about(key, f": unknown; a level is an option: write {new}")
             raise unknown_option("losses", name, LOSSES.available())
         given = dict(written) if isinstance(written, Mapping) else {"weight": written}
         weight_key = f"{key}.weight" if isinstance(written, Mapping) else key
         if "weight" not in given:
-            raise ConfigError(f"{weight_key}: required; give {weight_key}=float")
+            raise OptionError.about(weight_key, f": required; give {weight_key}=float")
         weight = given.pop("weight")
         check_type(weight_key, weight, float)
         if not math.isfinite(weight):
@@ -91,3 +91,17 @@ def written_losses(losses: Iterable[WeightedLoss]) -> dict[str, Any]:
     for loss in losses:
         by_name.setdefault(loss.name, []).append(loss.written())
     return {name: each[0] if len(each) == 1 else each for name, each in by_name.items()}
+
+
+def with_loss(losses: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Losses as written, with ``losses.NAME``, or an option of a loss, set.
+
+    >>> with_loss({"switch": 0.1}, "losses.switch.level", "step")
+    {'switch': {'weight': 0.1, 'level': 'step'}}
+    """
+    _, name, *option = key.split(".", 2)
+    if option:
+        old = losses.get(name, {})
+        written = old if isinstance(old, Mapping) else {"weight": old}
+        value = {**written, option[0]: value}
+    return {**losses, name: value}

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from routers import ConfigError
+from routers import ConfigError, OptionError
 from routers.plugins import check_options, defaults, fits_hint, hint_mismatch
 
 #: Sign, key and value.
@@ -110,9 +110,9 @@ def typed(
 
 
 def check_type(key: str, value: Any, hint: Any) -> None:
-    """Raise ``ConfigError`` where a value is not of the type of its hint."""
+    """Raise ``OptionError`` where a value is not of the type of its hint."""
     if not fits_hint(value, hint):
-        raise ConfigError(f"{key}={value}: {hint_mismatch(value, hint)}")
+        raise OptionError.about(key, f"={value}: {hint_mismatch(value, hint)}")
 
 
 @contextmanager

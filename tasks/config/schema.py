@@ -9,7 +9,7 @@ MAX_TIME = "trainer.max_time"
 
 @dataclass
 class MoEConfig:
-    """Settings of every routed layer."""
+    """Settings of every routed layer, unless ``layers`` changes them."""
 
     num_experts: int
     capacity: float | None
@@ -71,6 +71,7 @@ class TrainerConfig:
 class Config:
     """A run. ``task``, ``router`` and ``expert`` take the options of the part they name.
 
+    ``layers`` changes router, expert, ``moe`` and losses of some routed layers, by selector.
     ``auto`` holds the keys whose values the data chooses, until it has; files hold ``auto`` as
     their value instead.
     """
@@ -86,14 +87,8 @@ class Config:
     out: str | None
     resume: str | None
     plugins: list[str]
+    layers: dict[str, Any] = field(default_factory=dict)  # newer than some runs to resume
     init: str | None = None  # newer than some runs that may be resumed
     freeze: list[str] = field(default_factory=list)
     baseline: bool = False
     auto: list[str] = field(default_factory=list)
-
-
-def arm_name(config: Config) -> str:
-    """The arm of a run: its router, or the dense control matched to it."""
-    if config.moe.control is not None:
-        return f"dense_{config.moe.control}"
-    return str(config.router["name"])

@@ -75,9 +75,8 @@ class TaskUnderTest:
         """Build the network, ready to use and in eval; with another router or seed if given."""
         config = self.config
         if router is not None:
-            config = replace(
-                config, router={"name": router, **routers.ROUTERS.options(router)}, losses={}
-            )
+            part = {"name": router, **routers.ROUTERS.options(router)}
+            config = replace(config, router=part, losses={}, layers={})
         backbone = build_backbone(
             replace(config, seed=config.seed if seed is None else seed), self.task
         )

@@ -117,7 +117,7 @@ def check_samples_alone(subject: TaskUnderTest) -> str | None:
     network = subject.network()
     if not all(layer.router.traits.per_item for layer in routed_layers(network)):
         return "the router looks at whole batches"
-    if subject.config.moe.capacity is not None:
+    if any(layer.capacity is not None for layer in routed_layers(network)):
         return "capacity depends on the batch"
     few = {name: values[:3] for name, values in subject.batch().items()}
     whole, alone = (_predicted(subject, network, each) for each in (subject.batch(), few))

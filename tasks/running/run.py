@@ -35,8 +35,9 @@ from ..assembly.build import (
 )
 from ..assembly.dense_control import num_parameters
 from ..assembly.recipe import choose
-from ..config.compose import PARTS, to_values
-from ..config.schema import Config, TrainerConfig, arm_name
+from ..config.compose import to_values
+from ..config.layers import PARTS, arm_name, part_name, settings_of
+from ..config.schema import Config, TrainerConfig
 from ..loading.batches import WHOLE, Batches, InOrder, Rank, limited, num_rows
 from ..training.callbacks import OnValidation, Record, ReportValidation, Reseed
 from ..training.checkpoints import Checkpoints
@@ -114,9 +115,9 @@ class Run:
                 raise OptionError("trainer.devices", self.rank.world_size, expected)
         seen, backbone = self._backbone()
         check_fits(config.trainer, backbone)
-        losses = dict(config.losses or {})
+        losses = [settings_of(config, n).losses for n, _ in enumerate(routed_layers(backbone))]
         if config.moe.control is not None:
-            losses = {}  # a single expert is always balanced
+            losses = [{} for _ in losses]  # a single expert is always balanced
         steps = _total_steps(config.trainer, len(self.batches))
         devices = self.rank.world_size
         self.module = RoutedModule(self.task, backbone, losses, config.optimizer, steps, devices)
@@ -418,7 +419,8 @@ class Run:
         except ConfigError:
             raise
         except ValueError as error:
-            names = (f"{key}={getattr(self.config, key)['name']}" for key in PARTS)
+            parts = (f"{key}={part_name(self.config, key)}" for key in PARTS)
+            names = (f"task={self.config.task['name']}", *parts)
             raise ConfigError(f"{', '.join(names)}: these do not fit together: {error}") from error
         self.module.train()
         if self.config.trainer.threads == AUTO:
@@ -440,7 +442,7 @@ class Run:
             "format": FORMAT,
             "task": config.task["name"],
             "router": arm_name(config),
-            "expert": config.expert["name"],
+            "expert": part_name(config, "expert"),
             "seed": config.seed,
             "score": {
                 "name": score.name,
@@ -450,9 +452,12 @@ class Run:
             },
             "scores": {**evaluation.scores, **evaluation.scores_by_label},
             "load": evaluation.load_summary(),
-            "layers": evaluation.layer_results(),
+            "layers": [
+                {**_parts_of_layer(config, number), **result}
+                for number, result in enumerate(evaluation.layer_results())
+            ],
             "compute": asdict(compute),
-            "matched_to": config.router["name"] if config.moe.control else None,
+            "matched_to": part_name(config, "router") if config.moe.control else None,
             "baseline": None,
             "versions": self.versions,
             "data": {
@@ -462,6 +467,13 @@ class Run:
                 "rows": {name: num_rows(getattr(self.data, name)) for name in SPLITS},
             },
         }
+
+
+def _parts_of_layer(config: Config, layer: int) -> dict[str, str]:
+    """Names of the router, or the control, and of the expert of a layer."""
+    settings = settings_of(config, layer)
+    router = settings.router["name"] if config.moe.control is None else arm_name(config)
+    return {"router": router, "expert": settings.expert["name"]}
 
 
 def _total_steps(settings: TrainerConfig, batches: int) -> int:

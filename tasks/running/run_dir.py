@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from routers import ConfigError
 
 from ..config.compose import CONFIG, to_yaml, user_path
-from ..config.schema import Config, arm_name
+from ..config.layers import arm_name, part_name
+from ..config.schema import Config
 from ..loading.batches import Rank
 from .checkpoint_parts import load_parts, shapes_of_parts
 from .file_lock import file_lock
@@ -278,7 +279,7 @@ def _refuse_used(out: Path) -> None:
 
 def _unused(config: Config) -> Path:
     """A new folder under ``runs/``, named after the run and the time."""
-    parts = (config.task["name"], arm_name(config), config.expert["name"])
+    parts = (config.task["name"], arm_name(config), part_name(config, "expert"))
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{'-'.join(p.replace(':', '.') for p in parts)}-s{config.seed}-{stamp}"
     for number in count(1):

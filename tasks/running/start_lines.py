@@ -1,7 +1,8 @@
 """Lines about data and network, printed before training."""
 
 from .._task import Data, Task
-from ..config.schema import Config, arm_name
+from ..config.layers import arm_name, part_name
+from ..config.schema import Config
 from ..loading.batches import num_rows
 
 
@@ -23,7 +24,8 @@ def start_lines(
     guessed = f"; guessed: {guesses}" if guesses else ""
     labels = [f"{kinds.name} ({len(kinds.names)})" for kinds in task.kinds()]
     model = config.task.get("model", {}).get("name", "network")
-    parts = f"{config.task['name']}, {model}, {arm_name(config)}, {config.expert['name']}"
+    expert = part_name(config, "expert")
+    parts = f"{config.task['name']}, {model}, {arm_name(config)}, {expert}"
     size = f"{parameters:,} parameters, about {active_parameters:,.0f} active per sample"
     digest = f"sha256 {data.sha256[:12]}"
     if data.split_sha256 is not None:

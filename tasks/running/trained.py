@@ -9,6 +9,7 @@ from torch import Tensor
 from routers import ConfigError
 
 from ..config.compose import CONFIG, compose, user_path
+from ..config.layers import key_in_layer
 from ..config.overrides import load_yaml
 from ..config.schema import Config
 from ..readers import DATA, DataError, Source
@@ -24,6 +25,7 @@ MAY_CHANGE = (
     "router",
     "expert",
     "moe",
+    "layers",
     "plugins",
     "trainer.batch_size",
     "trainer.accelerator",
@@ -101,7 +103,7 @@ def _leave_out_training(config: Config) -> None:
 def _check_changes(trained: Config, config: Config, overrides: tuple[str, ...]) -> None:
     """Refuse changes without effect, and another task."""
     for text in overrides:
-        key = text.lstrip("+~").partition("=")[0]
+        key = key_in_layer(text.lstrip("+~").partition("=")[0])
         if _is_below(key, TRAINING):
             raise ConfigError(f"{text}: has no effect on a trained run: only training uses it")
         if not _is_below(key, MAY_CHANGE):

@@ -13,6 +13,7 @@ from routers.routing import DROP_ORDERS, ROUNDINGS
 
 from ..assembly.dense_control import CONTROLS
 from ..config.auto import BUDGETS
+from ..config.layers import layer_settings
 from ..config.schema import Config, TrainerConfig
 from ..training.optimizers import check_optimizer, check_unchosen
 from ..training.strategies import KEY as STRATEGY
@@ -44,6 +45,9 @@ def _between(low: int, high: int, unless: str = "") -> Range:
     return lambda value: low <= value <= high, f"an integer in [{low}, {high}]{unless}"
 
 
+#: Key of the number of experts in a layer.
+_EXPERTS = "moe.num_experts"
+
 #: Largest number of experts in a layer; more is taken for a typing error.
 MAX_EXPERTS = 2**20
 
@@ -53,6 +57,7 @@ MAX_THREADS = 1024
 _COUNT = _between(1, 2**31 - 1)
 
 _NON_NEGATIVE: Range = (lambda value: 0 <= value < math.inf, "a finite number >= 0")
+_ANY: Range = (lambda value: True, "")
 _BELOW_ONE: Range = (lambda value: 0 <= value < 1, "a number in [0, 1)")
 
 RANGES: dict[str, Range] = {
@@ -93,22 +98,32 @@ def check_ranges(config: Config) -> None:
 
     The machine does not matter, and Lightning, which takes seconds to import, is not needed.
     """
-    for key, (holds, description) in RANGES.items():
-        value = attrgetter(key)(config)
-        if value is not None and not holds(value):
-            raise OptionError(key, value, description)
-    for key, names in NAMES.items():
-        name = attrgetter(key)(config)
-        if name is not None and name not in names:
-            raise unknown(key, name, names)
+    for key in (*RANGES, *NAMES):
+        _check_value(key, key, attrgetter(key)(config))
+    for settings in layer_settings(config):
+        for key, source in settings.sources.items():
+            if key in RANGES or key in NAMES:
+                _check_value(key, source, attrgetter(key)(settings))
     check = check_unchosen if "optimizer.name" in config.auto else check_optimizer
     check(config.optimizer)
     _check_shares(config.trainer)
-    parts, experts = find_strategy(config.trainer).parts, config.moe.num_experts
-    if "moe.num_experts" not in config.auto and experts % parts:  # the data may choose it
-        cure = f"{STRATEGY}=fsdp2 takes any number of experts"
-        expected = f"a divisor of moe.num_experts={experts}"
-        raise OptionError(f"{STRATEGY}.size", parts, expected, cure)
+    parts = find_strategy(config.trainer).parts
+    numbers = {each.key(_EXPERTS): each.moe.num_experts for each in layer_settings(config)}
+    if _EXPERTS in config.auto:  # the data may choose it
+        numbers.pop(_EXPERTS, None)
+    for key, number in numbers.items():
+        if number % parts:
+            cure = f"{STRATEGY}=fsdp2 takes any number of experts"
+            raise OptionError(f"{STRATEGY}.size", parts, f"a divisor of {key}={number}", cure)
+
+
+def _check_value(key: str, source: str, value: Any) -> None:
+    """Raise ``ConfigError`` for a value of a key outside its range, naming the ``source``."""
+    holds, description = RANGES.get(key, _ANY)
+    if value is not None and not holds(value):
+        raise OptionError(source, value, description)
+    if value is not None and value not in NAMES.get(key, (value,)):
+        raise unknown(source, value, NAMES[key])
 
 
 def check_devices(trainer: TrainerConfig) -> None:

@@ -22,21 +22,29 @@ class AuxiliaryLoss(nn.Module):
     over that batch; losses that are means over items or groups need no sums.
 
     Args:
-        losses: by name a weight, or a mapping of a weight and options.
+        losses: those of each layer: by name a weight, or a mapping of a weight and options.
         routers: the router of each layer.
         devices: number of devices that divide a batch.
     """
 
     def __init__(
-        self, losses: Mapping[str, Any], routers: Sequence[Router], devices: int = 1
+        self,
+        losses: Sequence[Mapping[str, Any]],
+        routers: Sequence[Router],
+        devices: int = 1,
     ) -> None:
         super().__init__()
-        self.losses = read_losses(losses)
-        divided = [loss for loss in self.losses if devices > 1 and loss.reads("batch")]
-        self.of_batch = [loss.at_step() for loss in divided]
-        self.of_step = [loss for loss in self.losses if loss not in divided]
-        self.batch_sums = StepSums(routers) if divided else None
-        read = any(loss.reads("step") for loss in self.losses)
+        self.losses = [read_losses(own) for own in losses]
+        divided = [
+            [loss for loss in own if devices > 1 and loss.reads("batch")] for own in self.losses
+        ]
+        self.of_batch = [[loss.at_step() for loss in own] for own in divided]
+        self.of_step = [
+            [loss for loss in own if loss not in apart]
+            for own, apart in zip(self.losses, divided, strict=True)
+        ]
+        self.batch_sums = StepSums(routers) if any(divided) else None
+        read = any(loss.reads("step") for own in self.losses for loss in own)
         self.step_sums = StepSums(routers) if read else None
 
     def forward(self, routings: Sequence[Routing]) -> Tensor | float:
@@ -86,5 +94,6 @@ class StepSums(Float32State):
         ]
 
 
-def _total(losses: Sequence[WeightedLoss], routings: Sequence[Routing]) -> Tensor | float:
-    return sum(loss(routing) for routing in routings for loss in losses if loss.weight)
+def _total(losses: Sequence[Sequence[WeightedLoss]], routings: Sequence[Routing]) -> Tensor | float:
+    pairs = zip(routings, losses, strict=True)
+    return sum(loss(routing) for routing, own in pairs for loss in own if loss.weight)

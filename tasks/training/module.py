@@ -36,7 +36,7 @@ class RoutedModule(pl.LightningModule):
     Args:
         task: the task to learn.
         backbone: the network; it returns one routing per routed layer.
-        losses: auxiliary losses, as ``AuxiliaryLoss`` takes them.
+        losses: auxiliary losses of each routed layer, as ``AuxiliaryLoss`` takes them.
         optimizer: its settings.
         total_steps: optimizer steps of the whole training, for the schedule.
         devices: number of devices that divide a batch. Auxiliary losses, loads, statistics and
@@ -52,7 +52,7 @@ class RoutedModule(pl.LightningModule):
         self,
         task: Task,
         backbone: Backbone,
-        losses: Mapping[str, Any],
+        losses: Sequence[Mapping[str, Any]],
         optimizer: OptimizerConfig,
         total_steps: int,
         devices: int = 1,

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 import experts
 import routers
+import tasks
 from routers import ConfigError
 from tasks import RoutedModule, build_backbone, build_task, compose, prepare_routers
 from tasks.backbones.bag import inverse_document_frequency
@@ -178,7 +179,8 @@ def test_static_arm(folder, tmp_path, model, control):
 def test_measures_are_of_each_group_as_scikit_learn_has_them(folder):
     """Also where a batch has no row of a group."""
     config, task, backbone, _ = built(folder)
-    module = RoutedModule(task, backbone, {}, config.optimizer, total_steps=1)
+    losses = [{} for _ in tasks.routed_layers(backbone)]
+    module = RoutedModule(task, backbone, losses, config.optimizer, total_steps=1)
     generator = torch.Generator().manual_seed(0)
     outputs = torch.randn(48, 3, generator=generator)
     batch = task.data().test

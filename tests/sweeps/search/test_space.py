@@ -5,6 +5,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from routers import ConfigError
+from sweeps import compose as compose_sweep
+from sweeps import make_plan
 from sweeps.search.space import (
     as_overrides,
     check_keys,
@@ -14,7 +16,9 @@ from sweeps.search.space import (
     read_space,
     suggest,
 )
-from tasks import compose
+from tasks import compose, settings_of
+
+from ..cases import TINY
 
 LR = {"optimizer.lr": {"low": 1e-3, "high": 1e-2, "log": True}}
 
@@ -121,3 +125,55 @@ def test_a_grid_begins_with_the_defaults():
     assert len({tuple(point.items()) for point in points}) == 4
     with pytest.raises(ConfigError, match="not a range"):
         grid(space(LR, "router=topk"))
+
+
+def test_ranges_of_single_layers():
+    given = ["router=uniform", "expert.hidden=16", "layers.0.moe.num_experts=4"]
+    ranges = {"layers.0.moe.num_experts": [4, 8], "layers.1-.expert": ["mlp", "glu"]}
+    found = space(ranges, *given)
+    start = defaults(found)
+    assert start == {"layers.1-.expert": "mlp", "layers.0.moe.num_experts": 4}
+    # naming the same expert again would take its options away
+    assert as_overrides(found, start) == ["layers.0.moe.num_experts=4"]
+    other = {"layers.1-.expert": "glu", "layers.0.moe.num_experts": 8}
+    run = compose(["task=digits", *given, *as_overrides(found, other)])
+    settings = [settings_of(run, layer) for layer in range(2)]
+    assert [each.expert["name"] for each in settings] == ["mlp", "glu"]
+    assert [each.moe.num_experts for each in settings] == [8, 8]
+
+
+def test_the_router_of_a_layer_brings_its_own():
+    (own,) = space({}, "router=uniform", "layers.1.router=soft_mixture")
+    assert (own.key, own.default) == ("layers.1.router.temperature", 1.0)
+    assert not space({}, "router=topk", "layers.0-.router=uniform")  # no layer has topk
+    found = space({"layers.0.router": ["topk", "hash"]}, "router=topk", "router.k=4")
+    names = {each.name for each in found}
+    assert {"layers.0.router", "hash/layers.0.router.table", "router.k"} <= names
+    hashed = as_overrides(found, {**defaults(found, {"layers.0.router": "hash"})})
+    assert {"layers.0.router=hash", "layers.0.router.table=random"} <= set(hashed)
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("layers.0.moe.num_expert", r"no arm has it; unknown; did you mean 'layers\.0\.moe\.num_e"),
+        ("layers.0.moe.control", "no arm has it"),
+        ("layers.0-.moe.num_experts", r"different values in the first trial \(8, 4, 8\)"),
+        ("layers.x.moe.num_experts", r"layers\.x: expected the number"),
+    ],
+)
+def test_ranges_of_layers_that_cannot_work(key, words):
+    run = compose(["task=digits", "router=uniform", "layers.1.moe.num_experts=4"])
+
+    def read():
+        check_keys({key: [4, 8]}, [run])
+        read_space({key: [4, 8]}, run)
+
+    with pytest.raises(ConfigError, match=words):
+        read()
+
+
+def test_a_range_of_a_layer_that_the_network_lacks_is_refused_before_work():
+    given = [*TINY, "arms=[topk]", "controls=[]", "space={layers.5.moe.num_experts: [4, 8]}"]
+    with pytest.raises(ConfigError, match=r"arm topk: layers\.5: 5 selects no layer.*has 2 rou"):
+        make_plan(compose_sweep(given))
