@@ -19,6 +19,10 @@ from .layers.moe import MoE
 from .layers.multi_gate import MultiGateMoE
 from .layers.static import static_copy
 from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views
+from .surgery.criteria import CRITERIA, Criterion, RouteSimilarity, measured
+from .surgery.neurons import Neurons, aligned, find_neurons, take_neurons
+from .surgery.noise import perturb_experts, router_noise
+from .surgery.take import take_experts, take_router
 
 if TYPE_CHECKING:
     from .parallel import check_split, clip_grad_norm_, fully_shard_layers, parallelize
@@ -40,15 +44,20 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "CRITERIA",
     "EXPERTS",
     "Adaptation",
     "Bank",
+    "Criterion",
     "GateBranch",
     "GateTopology",
     "MoE",
     "MultiGateMoE",
+    "Neurons",
     "NoOpBank",
+    "RouteSimilarity",
     "adapt_on_step",
+    "aligned",
     "available",
     "build",
     "cgc",
@@ -59,16 +68,23 @@ __all__ = [
     "clip_grad_norm_",
     "count_flops",
     "count_flops_of",
+    "find_neurons",
     "fully_shard_layers",
     "grouped_linear",
+    "measured",
     "mix",
     "mix_reference",
     "mmoe",
     "parallelize",
+    "perturb_experts",
     "register",
+    "router_noise",
     "skip_experts",
     "stacked",
     "static_copy",
+    "take_experts",
+    "take_neurons",
+    "take_router",
     "tune_allocator",
     "views",
 ]

@@ -1,14 +1,14 @@
 """The base class of all expert architectures."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from routers import ConfigError, OptionError, Routing
-from routers.plugins import Registry, ShowsArguments
+from routers.plugins import Registry, ShowsArguments, fill, rebuilt
 
 from .kernels.layouts import DispatchIndex
 
@@ -100,6 +100,34 @@ class Bank(ShowsArguments, nn.Module, ABC):
             stacks: the values of ``expert_parameters``.
         """
         raise ConfigError(f"expert: {type(self).__name__} has no static form")
+
+    def take_experts(self, index: Sequence[int]) -> Self:
+        """A bank whose expert ``i`` is a copy of expert ``index[i]`` of this one.
+
+        What experts share stays. A bank without ``expert_parameters`` overrides this;
+        ``ConfigError`` if it does not.
+
+        >>> import experts
+        >>> bank = experts.build("mlp", 4, 3)
+        >>> bank.take_experts([2, 0, 0, 1]).down[2].equal(bank.down[0])
+        True
+        """
+        if not self.expert_parameters:
+            raise ConfigError(
+                f"expert: {type(self).__name__} has experts of several forms and no method "
+                "take_experts; add one, or choose experts of one form such as mlp"
+            )
+        new = rebuilt(self, num_experts=len(index))
+        return fill(new, self, dict.fromkeys(self.expert_parameters, (0, index)))
+
+    def parameters_of(self, expert: int) -> Iterator[Tensor]:
+        """Views of the parameters of one expert, without those that experts share."""
+        if not self.expert_parameters:
+            raise ConfigError(
+                f"expert: {type(self).__name__} has experts of several forms and no method "
+                "parameters_of; add one, or choose experts of one form such as mlp"
+            )
+        return (self.get_parameter(name)[expert] for name in self.expert_parameters)
 
     def parameters_per_expert(self) -> tuple[int, ...]:
         """The number of parameters of each expert, ``(E,)``, without shared ones."""

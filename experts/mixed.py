@@ -1,12 +1,13 @@
 """Experts of several architectures in one layer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from routers import ConfigError, OptionError
+from routers.plugins import arguments_of, rebuilt
 
 from ._bank import EXPERTS, Bank
 
@@ -67,6 +68,39 @@ class Mixed(Bank):
 
     def parameters_per_expert(self) -> tuple[int, ...]:
         return tuple(n for part in self._banks() for n in part.parameters_per_expert())
+
+    def take_experts(self, index: Sequence[int]) -> "Mixed":
+        """Experts of a part stay together; the option ``parts`` has the new counts."""
+        owner = [part for part, count in enumerate(self.counts) for _ in range(count)]
+        owners = [owner[expert] for expert in index]
+        if owners != sorted(owners) or len({*owners}) < len(self.counts):
+            raise ConfigError(
+                f"expert.parts: a selection of experts {list(index)} keeps no expert of a part, or "
+                f"changes their order; the parts have {', '.join(map(str, self.counts))} experts: "
+                "keep at least one of each"
+            )
+        banks, written = list[Bank](), list[Part]()
+        for number, (bank, part) in enumerate(zip(self._banks(), self._given(), strict=True)):
+            first = sum(self.counts[:number])
+            taken = bank.take_experts([e - first for e in index if owner[e] == number])
+            before, now = arguments_of(bank), arguments_of(taken)
+            changed = {o: v for o, v in now.items() if o != "num_experts" and v != before[o]}
+            banks.append(taken)
+            written.append({**_options(part), **changed, "count": taken.num_experts})
+        same = [bank.num_experts for bank in banks] == self.counts
+        parts = self._given() if same else written
+        new = rebuilt(self, num_experts=len(index), parts=parts).train(self.training)
+        new.parts = nn.ModuleList(banks).train(self.training)
+        return new
+
+    def parameters_of(self, expert: int) -> Iterator[Tensor]:
+        owners = [(bank, own) for bank in self._banks() for own in range(bank.num_experts)]
+        bank, own = owners[expert]
+        return bank.parameters_of(own)
+
+    def _given(self) -> Sequence[Part]:
+        parts: Sequence[Part] = arguments_of(self)["parts"]
+        return parts
 
     def _banks(self) -> list[Bank]:
         return [part for part in self.parts if isinstance(part, Bank)]

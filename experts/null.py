@@ -1,12 +1,13 @@
 """Zero-computation experts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from routers import OptionError
-from routers.plugins import unknown
+from routers.plugins import arguments_of, rebuilt, unknown
 
 from ._bank import EXPERTS, Bank
 
@@ -69,6 +70,19 @@ class Null(Bank):
         parts = torch.split(rows, load.tolist())
         done = [expert(part) for expert, part in zip(self.experts, parts, strict=True)]
         return torch.cat(done)
+
+    def take_experts(self, index: Sequence[int]) -> "Null":
+        """``kinds`` has one kind for each expert, unless the kinds are in turn as before."""
+        kinds = arguments_of(self)["kinds"]
+        taken = [kinds[expert % len(kinds)] for expert in index]
+        if all(kind == kinds[place % len(kinds)] for place, kind in enumerate(taken)):
+            taken = kinds
+        new = rebuilt(self, num_experts=len(index), kinds=taken).train(self.training)
+        new.experts = nn.ModuleList(deepcopy(self.experts[expert]) for expert in index)
+        return new
+
+    def parameters_of(self, expert: int) -> Iterator[Tensor]:
+        return (parameter.data for parameter in self.experts[expert].parameters())
 
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
         return tuple(4 * self.dim * isinstance(expert, Constant) for expert in self.experts)

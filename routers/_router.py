@@ -1,7 +1,7 @@
 """The base class of routers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -130,6 +130,29 @@ class Router(ShowsArguments, nn.Module, ABC):
             ids: ``(M,)`` the id of every training item, including repeats.
             features: ``(M, F)`` simple features of each item's content.
         """
+
+    def take_experts(
+        self, index: Sequence[int], heirs: Sequence[int] | None = None
+    ) -> "Router | None":
+        """Hook of ``experts.take_experts``: a router over experts ``index`` of this one.
+
+        The default, None, leaves it to the shapes of the state: each tensor with an entry for
+        every expert. A router overrides this if it refers to experts otherwise, as a table does.
+
+        Args:
+            index: expert ``i`` of the new router is ``index[i]`` of this one; a repeated expert
+                has copies, an absent one is removed.
+            heirs: for each expert of this router the new expert that takes over its items if it
+                is removed; None to distribute them evenly.
+        """
+        return None
+
+    def defer(self, experts: Sequence[int]) -> bool:
+        """Hook: select these experts only after all others, with all weights as they are.
+
+        Returns False, and changes nothing, if the router has no state for this.
+        """
+        return False
 
     def build_gate(self, spec: GateSpec, outputs: int | None = None, option: str = "gate") -> Gate:
         """Build the gate that ``option`` specifies and drop the traits that it lacks."""

@@ -1,13 +1,13 @@
 """Hash routing: a fixed table from content ids to experts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
 from .blocks import holds, require_ids, seeded_generator
-from .plugins import ConfigError, OptionError, unknown
+from .plugins import ConfigError, OptionError, rebuilt, unknown
 from .routing import Items, Routing
 
 
@@ -134,6 +134,18 @@ class Hash(Router):
             table[seen] = self._assign(self.num_experts, counts[seen], means[seen], generator)
         self.table.copy_(table)
         self.ready.fill_(True)
+
+    def take_experts(self, index: Sequence[int], heirs: Sequence[int] | None = None) -> "Hash":
+        """Copies share the buckets of an expert; those of a removed one go to its heir, or all."""
+        new = rebuilt(self, num_experts=len(index)).to(self.table.device).train(self.training)
+        for expert in range(self.num_experts):
+            places = [place for place, old in enumerate(index) if old == expert]
+            rest = range(len(index)) if heirs is None else [heirs[expert]]
+            heir = torch.tensor(places or rest, device=self.table.device)
+            own = (self.table == expert).nonzero().squeeze(1)
+            new.table[own] = heir[torch.arange(len(own), device=heir.device) % len(heir)]
+        new.ready.copy_(self.ready)
+        return new
 
     def forward(self, items: Items) -> Routing:
         ids = require_ids(items, "hash")

@@ -37,6 +37,7 @@ from .config import overrides as overrides
 from .config.compose import CONF, compose, experiments, to_yaml, user_path
 from .config.layers import LayerSettings, layer_settings, settings_of
 from .config.schema import Config
+from .edits import EDITS, Context, Edit, apply_edits, read_edits
 from .multi_target.sharings import SHARINGS, Parts, Trunk
 from .multi_target.weightings import WEIGHTINGS, Weighting
 from .readers import DATA, DataSet, Images, Splits, Table, Texts, TextSource
@@ -91,6 +92,7 @@ __all__ = [
     "CHECKPOINT",
     "CONF",
     "DATA",
+    "EDITS",
     "FORMAT",
     "OPTIMIZERS",
     "RESULT",
@@ -105,9 +107,11 @@ __all__ = [
     "Batch",
     "Compute",
     "Config",
+    "Context",
     "Data",
     "DataSet",
     "DivergedError",
+    "Edit",
     "Images",
     "Labeling",
     "Layer",
@@ -128,6 +132,7 @@ __all__ = [
     "TrainingCompute",
     "Trunk",
     "Weighting",
+    "apply_edits",
     "available",
     "build",
     "build_backbone",
@@ -148,6 +153,7 @@ __all__ = [
     "prepare_routers",
     "quiet",
     "read_data",
+    "read_edits",
     "read_json",
     "read_names",
     "register",

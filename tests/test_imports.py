@@ -15,10 +15,11 @@ PACKAGES = ["routers", "experts", "tasks", "sweeps"]
 LAYERS = {
     "routers": "plugins _torch routing gates _router blocks * losses metrics conformance "
     "_catalogue __init__ __main__",
-    "experts": "kernels _bank * dispatch layers accounting parallel plan conformance __init__ "
-    "_bench __main__",
+    "experts": "kernels _bank * dispatch layers surgery accounting parallel plan conformance "
+    "__init__ _bench __main__",
     "tasks": "text metrics _task loading augmentations backbones multi_target readers "
-    "baselines config assembly bases * training conformance templates running __init__ __main__",
+    "baselines config assembly edits bases * training conformance templates running "
+    "__init__ __main__",
     "sweeps": "storage search workers engines config statistics results report driver stages "
     "__init__ __main__",
 }

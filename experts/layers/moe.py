@@ -1,8 +1,9 @@
 """The layer to build models with: a router in front of a bank."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -122,6 +123,15 @@ class MoE(nn.Module):
             self._never_adapted.count_pass(self, self.router)
         y = self._outputs(streams, routing)
         return y.reshape(*y.shape[: y.dim() - last.rows.dim()], *last.shape), routing
+
+    def with_parts(self, router: Router, bank: Bank) -> Self:
+        """A copy of the layer with another router and other experts; all else is the same.
+
+        ``ConfigError`` if they do not fit to each other or to the shared experts.
+        """
+        _check(**{**vars(self), **self._modules, "router": router, "bank": bank})
+        # deepcopy takes the values of its memo for copies that it has made
+        return deepcopy(self, {id(self.router): router, id(self.bank): bank})
 
     def flops(self, routing: Routing, row_shape: tuple[int, ...]) -> int:
         """FLOPs of the layer without its router: experts, shared experts, form of execution."""

@@ -72,6 +72,13 @@ class Gates(Router):
         for gate in self._gates():
             gate.prepare(ids, features)
 
+    def defer(self, experts: Sequence[int]) -> bool:
+        deferred = [
+            gate.defer([branch.experts.index(e) for e in experts if e in branch.experts])
+            for gate, branch in zip(self._gates(), self.topology.branches, strict=True)
+        ]
+        return all(deferred)
+
     def _gates(self) -> list[Router]:
         return [gate for gate in self.gates if isinstance(gate, Router)]
 
@@ -117,7 +124,12 @@ class MultiGateMoE(MoE):
         **settings: Any,
     ) -> None:
         super().__init__(Gates(gates, topology), bank, shared=shared, **settings)
-        self.topology = topology
+
+    @property
+    def topology(self) -> GateTopology:
+        """The stream and the experts of each gate."""
+        assert isinstance(self.router, Gates)
+        return self.router.topology
 
     @property
     def num_gates(self) -> int:

@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
@@ -81,6 +82,11 @@ class SigmoidTopKBase(Router):
             probs=normalized_sigmoid(logits),
             extras=None if counts is None else {"counts": counts},
         )
+
+    def defer(self, experts: Sequence[int]) -> bool:
+        # scores are in (0, 1): no other expert has a lower one with its bias
+        self.bias.value[list(experts)] = self.bias.value.min() - 1
+        return True
 
     def adapt(self, load: Tensor) -> None:
         if self.training:

@@ -1,4 +1,4 @@
-"""Registries, the checks of options against signatures, and configuration errors."""
+"""Registries, checks of options against signatures, rebuilt parts, and configuration errors."""
 
 from .errors import (
     ConfigError,
@@ -8,6 +8,7 @@ from .errors import (
     unknown,
     unknown_option,
 )
+from .rebuilding import arguments_of, fill, named_state, rebuilt
 from .registry import Registry, import_parts, load_plugins
 from .signature import (
     ShowsArguments,
@@ -23,15 +24,19 @@ __all__ = [
     "OptionError",
     "Registry",
     "ShowsArguments",
+    "arguments_of",
     "check_options",
     "defaults",
+    "fill",
     "fits_hint",
     "hint_mismatch",
     "import_parts",
     "load_plugins",
+    "named_state",
     "nearest_name",
     "option_errors_under",
     "parse_options",
+    "rebuilt",
     "unknown",
     "unknown_option",
 ]

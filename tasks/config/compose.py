@@ -29,6 +29,7 @@ from ..multi_target.sharings import SHARINGS
 from ..multi_target.weightings import WEIGHTINGS
 from . import overrides as grammar
 from .auto import AUTO, auto_parts, hold_places
+from .init import init_of, open_init, read_init, spread_init, written_init
 from .layers import (
     LAYERS,
     Layers,
@@ -68,7 +69,10 @@ _TASK_KEYS = {f"task.{option}": registry for option, registry in TASK_PARTS.item
 PART_KEYS = (*PARTS, *_TASK_KEYS, "task.data")
 
 #: Keys whose value is text whatever YAML makes of it: ``out=12345`` is a folder.
-TEXT = ("out", "resume", "init", "experiment")
+TEXT = ("out", "resume", "experiment", "init.from")
+
+#: Sections that a run with ``init.edits`` has from the run that it edits.
+EDITED = ("task", "router", "expert", "moe", "layers")
 
 
 def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
@@ -83,8 +87,8 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
     'random'
     """
     # a part's name starts its options afresh, so names come first, wherever they were written
-    parsed = [grammar.parse(text, TEXT, _names_part) for text in overrides]
-    changes = sorted(parsed, key=_order)
+    parsed = [grammar.parse(text, TEXT, _is_name) for text in overrides]
+    changes = sorted((each for one in parsed for each in spread_init(one)), key=_order)
     config = base if base is not None else _from_files(changes)
     of_losses = [change for change in changes if _head(change[1]) == "losses"]
     of_layers = [change for change in changes if _head(change[1]) == LAYERS]
@@ -97,6 +101,7 @@ def compose(overrides: Sequence[str], base: DictConfig | None = None) -> Config:
         raise _unknown_key("auto")
     auto = hold_places(config, lambda: load_yaml(CONF / "base.yaml"))
     typed = grammar.typed(config, Config, "conf/base.yaml", _unknown_key)
+    typed.init = written_init(read_init(typed.init))
     check_trainer_options(typed.trainer.lightning)
     load_plugins(typed.plugins)
     task = TASKS.get_part(typed.task["name"]) if "name" in typed.task else Task
@@ -174,6 +179,11 @@ def path_errors(setting: str) -> Iterator[None]:
         raise ConfigError(f"{setting}: cannot be read ({error.strerror})") from error
 
 
+def _is_name(key: str) -> bool:
+    """Whether the value of a key is text, unless it is a mapping."""
+    return _names_part(key) or key == "init"
+
+
 def _names_part(key: str) -> bool:
     inner = key_in_layer(key)
     known: Sequence[str] = PART_KEYS if inner == key else [*LAYER_PARTS]
@@ -191,6 +201,7 @@ def _from_files(changes: Sequence[Change]) -> DictConfig:
     files = [load_yaml(CONF / "base.yaml")]
     if chosen.get("experiment") is not None:
         files += _experiment(chosen["experiment"])
+    files += _edited_run(files, chosen)
     task = chosen.get("task", chosen.get("task.name"))
     for file in reversed(files):
         task = task or OmegaConf.select(file, "task.name")
@@ -242,6 +253,23 @@ def _experiment(name: str, derived: Sequence[Path] = ()) -> list[DictConfig]:
     return [*(_experiment(base, [*derived, path]) if base else ()), layer]
 
 
+def _edited_run(files: list[DictConfig], changes: dict[str, Any]) -> list[DictConfig]:
+    """The sections ``EDITED`` of the run that ``init.edits`` changes; [] without edits."""
+    init = init_of(files, changes)
+    if init is None or not init.edits:
+        return []
+    path = user_path(init.place) / CONFIG
+    with path_errors(f"init.from={init.place}"):
+        exists = path.is_file()
+    if not exists:
+        raise ConfigError(
+            f"init.from={init.place}: no run is there (no {CONFIG} in it), and init.edits needs "
+            "its configuration; give the folder of a run or of its export"
+        )
+    run = load_yaml(path)
+    return [OmegaConf.create({key: run[key] for key in EDITED if key in run})]
+
+
 def _forget_options(config: DictConfig, key: str, name: Any) -> None:
     """Options belong to the part they were set for: another name starts afresh."""
     if name is not None and OmegaConf.select(config, f"{key}.name") != name:
@@ -265,6 +293,8 @@ def _apply(config: DictConfig, sign: str, key: str, value: Any) -> None:
         raise _unknown_key(key)
     if _head(key) in TEXT and _head(key) != key:
         raise ConfigError(f"{key}: {_head(key)} is a text and has no keys")
+    if key.startswith("init."):
+        open_init(config)
     with explained(f"{sign}{key}={value}"):
         if sign != "~" and key in PART_KEYS and not isinstance(value, dict):
             key = f"{key}.name"

@@ -32,6 +32,8 @@ Train one model with a router of your choice, and use it.
                               router.k=1, or on other data by task.data.path=…
   python -m tasks predict DIR [key=value …] [checkpoint=best] out=FILE.csv|jsonl|parquet
                               predictions for the test split, or for other data
+  python -m tasks edit DIR 'edits=[{prune: {keep: 4}}]' [checkpoint=best] out=FOLDER
+                              a new run folder with experts pruned, merged, added and so on
   python -m tasks export DIR [checkpoint=best] out=FOLDER
                               weights as safetensors, configuration and result
 
@@ -46,7 +48,7 @@ Train one model with a router of your choice, and use it.
                                   from any file: experiment=runs/…/config.yaml runs it again
 
   --list      all tasks, routers, experts, gates, losses, metrics, optimizers,
-              schedules, callbacks, loggers and experiments
+              schedules, callbacks, loggers, edits and experiments
   --cfg       check all that a run checks, print its configuration, and stop
   --help      this text; with router=NAME and the like, also their options
 

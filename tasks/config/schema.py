@@ -88,7 +88,7 @@ class Config:
     resume: str | None
     plugins: list[str]
     layers: dict[str, Any] = field(default_factory=dict)  # newer than some runs to resume
-    init: str | None = None  # newer than some runs that may be resumed
+    init: Any = None  # a folder, or {from: …, edits: […]}; newer than some runs to resume
     freeze: list[str] = field(default_factory=list)
     baseline: bool = False
     auto: list[str] = field(default_factory=list)

@@ -17,10 +17,12 @@ from routers.plugins import Registry
 from ..config.compose import PARTS, compose, to_yaml
 from ..config.help import USAGE, help_text, list_text
 from ..config.schema import MAX_TIME, Config
+from ..edits import EDITS
 from ..training.divergence import DivergedError
 from ..training.optimizers import OPTIMIZERS
 from ..training.schedules import SCHEDULES
 from ..training.signals import StoppedError
+from .edit import initialize_run, new_run
 from .launch import RankDiedError
 from .own_parts import PART_COMMANDS
 from .result import print_result
@@ -34,7 +36,14 @@ from .run_dir import (
     read_json,
     set_result_aside,
 )
-from .train import START_OR_RESUME, changes_of, finished, held_run, resumed, resumed_from
+from .train import (
+    START_OR_RESUME,
+    changes_of,
+    finished,
+    held_run,
+    resumed,
+    resumed_from,
+)
 from .use import COMMANDS, use
 from .validate import check_ranges
 
@@ -70,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
             from ..training.loggers import LOGGERS  # seconds, as the callbacks
             from ..training.own_callbacks import CALLBACKS
 
-            further: Sequence[Registry[Any]] = (OPTIMIZERS, SCHEDULES, CALLBACKS, LOGGERS)
+            further: Sequence[Registry[Any]] = (OPTIMIZERS, SCHEDULES, CALLBACKS, LOGGERS, EDITS)
             print(list_text(overrides, {each.key: each for each in further}))
         elif "--cfg" in flags:
             print(to_yaml(_checked(overrides)), end="")
@@ -115,11 +124,13 @@ def _checked(overrides: Sequence[str]) -> Config:
     from .run import Run
 
     quiet()
-    run = Run(config)
     if folder is None:
+        run = new_run(config)
         check_unused(config)
-    if folder is None or last_checkpoint(folder, run.module) is None:
-        run.initialize()
+        return run.config
+    run = Run(config)
+    if last_checkpoint(folder, run.module) is None:
+        initialize_run(run)
     return run.config
 
 

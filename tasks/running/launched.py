@@ -16,6 +16,7 @@ from ..config.compose import CONFIG, compose
 from ..config.overrides import load_yaml
 from ..training.devices import join_ranks
 from .cli import quiet
+from .edit import initialize_run
 from .launch import ERROR, JOB
 from .run import Run
 from .run_dir import ranks_lock
@@ -30,7 +31,7 @@ def main(shared: Path, parent: int) -> int:
         config = compose([], base=load_yaml(folder / CONFIG))
         run = Run(config, join_ranks(config.trainer))
         if checkpoint is None:
-            run.initialize()
+            initialize_run(run)
         with ranks_lock(folder, run.rank):  # those of a killed run may still end
             console = Console() if draws else Console(file=io.StringIO())
             run.train(folder, checkpoint, console, on_validation)

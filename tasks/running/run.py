@@ -36,6 +36,7 @@ from ..assembly.build import (
 from ..assembly.dense_control import num_parameters
 from ..assembly.recipe import choose
 from ..config.compose import to_values
+from ..config.init import read_init
 from ..config.layers import PARTS, arm_name, part_name, settings_of
 from ..config.schema import Config, TrainerConfig
 from ..loading.batches import WHOLE, Batches, InOrder, Rank, limited, num_rows
@@ -129,9 +130,10 @@ class Run:
         self.active_parameters = self._try_out(seen)
 
     def initialize(self) -> None:
-        """Load the weights that ``init`` names, if any; a resumed run has its own."""
-        if self.config.init is not None:
-            initialize(self.module.backbone, self.config.init)
+        """Load the weights that ``init`` names, if any and without its edits."""
+        init = read_init(self.config.init)
+        if init is not None:
+            initialize(self.module.backbone, init.place)
 
     def train(
         self,

@@ -34,6 +34,9 @@ RESULT = "result.json"
 METRICS = "metrics.csv"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 COMMAND = "command.txt"
+
+#: Record of the edits by which a run's folder was made from another, next to its weights.
+EDITS = "edits.yaml"
 PROGRAM = ("python", "-m", "tasks")
 LOCK = "lock"
 

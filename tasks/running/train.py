@@ -12,6 +12,7 @@ from ..config.auto import AUTO
 from ..config.compose import CONFIG, compose, path_errors, user_path
 from ..config.overrides import load_yaml
 from ..config.schema import Config
+from .edit import initialize_run, new_run
 from .run_dir import (
     RESULT,
     first_arguments,
@@ -100,10 +101,7 @@ def held_run(
     with ExitStack() as held:
 
         def build() -> Run:
-            built = Run(config, rank)
-            if folder is None:
-                built.initialize()
-            return built
+            return new_run(config, rank) if folder is None else Run(config, rank)
 
         def place() -> tuple[Path, Path | None]:
             if folder is None:
@@ -114,7 +112,7 @@ def held_run(
         run = agreed(build)
         made, checkpoint = agreed(place, by_first=True)
         if folder is not None and checkpoint is None:
-            agreed(run.initialize)
+            agreed(lambda: initialize_run(run))
         yield run, made, checkpoint
 
 

@@ -64,16 +64,34 @@ def load(
             not fit to it.
     """
     folder = user_path(str(folder))
-    if not (folder / CONFIG).is_file():
-        raise ConfigError(f"{folder}: no run is there (no {CONFIG} in it)")
-    trained = compose([], base=load_yaml(folder / CONFIG))
-    config = compose(overrides, base=load_yaml(folder / CONFIG))
+    trained = stored_config(folder)
+    config = stored_config(folder, *overrides)
     _check_changes(trained, config, overrides)
     other = _other_data(trained, config)
+    run = load_as(config, folder, *overrides, checkpoint=checkpoint)
+    if other is not None:
+        data = run.task.other_data(other, labelled)
+        if data.sha256 != run.data.sha256:  # it may be the training data under another name
+            run.data = data
+    return run
+
+
+def stored_config(folder: Path, *overrides: str) -> Config:
+    """The configuration of a run, with changes; ``ConfigError`` if no run is there."""
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"{folder}: no run is there (no {CONFIG} in it)")
+    return compose(overrides, base=load_yaml(folder / CONFIG))
+
+
+def load_as(config: Config, folder: Path, *overrides: str, checkpoint: str = LAST) -> "Run":
+    """The trained model of a run under a configuration of the same shapes.
+
+    Arguments are those of ``load``; ``config`` already has the ``overrides``, and is changed.
+    """
     weights = weights_of(folder, checkpoint)
     from .run import Run
 
-    _leave_out_training(config)
+    leave_out_training(config)
     try:
         run = Run(config)
     except DataError as error:
@@ -85,14 +103,10 @@ def load(
         run.module.double()
     run.module.backbone.load_state_dict(weights)
     run.module.eval()
-    if other is not None:
-        data = run.task.other_data(other, labelled)
-        if data.sha256 != run.data.sha256:  # it may be the training data under another name
-            run.data = data
     return run
 
 
-def _leave_out_training(config: Config) -> None:
+def leave_out_training(config: Config) -> None:
     """Reset what only a training needs, and what may not be installed where its model is used."""
     config.init, config.freeze = None, []
     config.trainer.logger, config.trainer.callbacks = [], None

@@ -1,4 +1,4 @@
-"""Commands that use a trained run: ``test``, ``predict`` and ``export``."""
+"""Commands that use a trained run: ``test``, ``predict``, ``edit`` and ``export``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from routers import ConfigError
 
 from ..config.compose import user_path
 from ..readers import check_installed
+from .edit import edit_folder
 from .export import WEIGHTS, check_export, export
 from .predictions import FORMATS, write_predictions
 from .result import print_result
@@ -117,6 +118,15 @@ def _export(
     console.print(f"The weights are in {out / WEIGHTS}", soft_wrap=True)
 
 
+def _edit(
+    console: "Console", folder: Path, words: Sequence[str], checkpoint: str, out: Path | None
+) -> None:
+    assert out is not None
+    with writing(f"out={out}"):
+        print_result(console, edit_folder(folder, words, checkpoint, out))
+    console.print(f"The edited run is in {out}", soft_wrap=True)
+
+
 COMMANDS = {
     "test": Command(
         "python -m tasks test DIR [key=value …] [checkpoint=best] [out=FILE.json]",
@@ -129,6 +139,12 @@ COMMANDS = {
         tuple(FORMATS),
         True,
         _predict,
+    ),
+    "edit": Command(
+        "python -m tasks edit DIR 'edits=[{prune: {keep: 4}}]' [checkpoint=best] out=FOLDER",
+        (),
+        True,
+        _edit,
     ),
     "export": Command("python -m tasks export DIR [checkpoint=best] out=FOLDER", (), True, _export),
 }

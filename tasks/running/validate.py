@@ -13,8 +13,10 @@ from routers.routing import DROP_ORDERS, ROUNDINGS
 
 from ..assembly.dense_control import CONTROLS
 from ..config.auto import BUDGETS
+from ..config.init import read_init
 from ..config.layers import layer_settings
 from ..config.schema import Config, TrainerConfig
+from ..edits import read_edits
 from ..training.optimizers import check_optimizer, check_unchosen
 from ..training.strategies import KEY as STRATEGY
 from ..training.strategies import find_strategy
@@ -104,6 +106,9 @@ def check_ranges(config: Config) -> None:
         for key, source in settings.sources.items():
             if key in RANGES or key in NAMES:
                 _check_value(key, source, attrgetter(key)(settings))
+    init = read_init(config.init)
+    if init is not None and init.edits:
+        read_edits("init.edits", init.edits)
     check = check_unchosen if "optimizer.name" in config.auto else check_optimizer
     check(config.optimizer)
     _check_shares(config.trainer)

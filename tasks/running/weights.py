@@ -11,7 +11,7 @@ from routers.plugins import unknown
 from ..config.compose import user_path
 from ..readers import DataError
 from .export import WEIGHTS, read_weights
-from .run_dir import CHECKPOINT, COMMAND, RESULT, read_checkpoint, read_state_dict
+from .run_dir import CHECKPOINT, COMMAND, EDITS, RESULT, read_checkpoint, read_state_dict
 
 #: Start of the names of a network's weights in a checkpoint.
 PART = "backbone."
@@ -48,7 +48,8 @@ def weights_of(place: Path, checkpoint: str = LAST) -> dict[str, Tensor]:
     try:
         if exported.is_file() and exported.suffix == Path(WEIGHTS).suffix:
             return read_weights(exported)
-        saved = (read_checkpoint if path == place / CHECKPOINT else read_state_dict)(path)
+        resumable = path == place / CHECKPOINT and not (place / EDITS).exists()
+        saved = (read_checkpoint if resumable else read_state_dict)(path)
     except DataError:  # without the library
         raise
     except ConfigError as error:
@@ -73,6 +74,11 @@ def initialize(network: nn.Module, init: str) -> None:
         weights = weights_of(user_path(init))
     except ConfigError as error:
         raise ConfigError(f"init={error}") from error
+    copy_weights(network, weights, init)
+
+
+def copy_weights(network: nn.Module, weights: Mapping[str, Tensor], init: str) -> None:
+    """Load weights of the place ``init``; ``ConfigError`` if any does not fit."""
     if found := misfits(network.state_dict(), weights):
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise ConfigError(

@@ -73,6 +73,8 @@ class RoutedModule(pl.LightningModule):
         self.register_buffer("window_loss", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("step_loss", torch.zeros(2, dtype=torch.float64), persistent=False)
         self.register_buffer("unread_loss", torch.zeros(2, dtype=torch.float64), persistent=False)
+        #: Load of the last optimizer step over ranks, ``(layers, E)``.
+        self.last_load = torch.zeros_like(self.adaptation.load)
         #: What this process asks the others for in each step, numbers; their sums over ranks.
         self.request: Callable[[], Sequence[float]] = list
         self.requested: list[float] = []
@@ -100,7 +102,8 @@ class RoutedModule(pl.LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        self.window_load += self.adaptation.finish_step(self._over_ranks)
+        self.last_load = self.adaptation.finish_step(self._over_ranks)
+        self.window_load += self.last_load
         self.auxiliary_loss.finish_step()
 
     def _over_ranks(self, counts: Tensor) -> Tensor:

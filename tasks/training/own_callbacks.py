@@ -8,10 +8,12 @@ from routers import OptionError
 from routers.plugins import Registry
 
 from ..config.named_part import split_parts
+from .revival import ReviveExperts
 
 KEY = "trainer.callbacks"
 
 CALLBACKS: Registry[Callback] = Registry(KEY, Callback, group="switchyard.callbacks")
+CALLBACKS.register("revive")(ReviveExperts)
 
 
 def build_callbacks(values: Any) -> list[Callback]:

@@ -82,7 +82,7 @@ def test_list(shown):
     ]
     lines = {line.split()[0] for line in text.splitlines() if line.startswith("  ")}
     assert set(names) <= lines
-    assert "trainer.callbacks\n  none by name; module:Class is any\n" in text
+    assert "trainer.callbacks\n  revive  " in text
 
 
 def test_cfg(shown, tmp_path, monkeypatch):

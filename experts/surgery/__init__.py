@@ -1,0 +1,1 @@
+"""Changes of trained layers: experts selected, copied, merged or perturbed, and measured."""

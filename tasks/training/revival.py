@@ -1,0 +1,90 @@
+"""Dead experts revived during training."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from experts import MoE
+from routers import OptionError
+
+from ..assembly.build import routed_layers
+from ..edits.revive import Revive
+from ..loading.seeds import mix_seed
+from .callbacks import stepped
+from .fully_sharded import is_sharded
+from .module import RoutedModule
+
+
+class ReviveExperts(Callback):
+    """Replaces dead experts by noisy copies of the busiest ones, every so many optimizer steps.
+
+    Dead is whose load since the last check is below a share of an even load. Values are changed in
+    place, and the optimizer's state of what was replaced is set to zero.
+
+    Args:
+        every: optimizer steps between two checks.
+        below, noise, seed: as in the edit ``revive``.
+    """
+
+    def __init__(
+        self, *, every: int = 100, below: float = 0.01, noise: float = 0.05, seed: int = 0
+    ) -> None:
+        if every < 1:
+            raise OptionError("every", every, "an integer >= 1")
+        self.edit = Revive(below=below, noise=noise, seed=seed)
+        self.every = every
+        self.load: Tensor | None = None
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, RoutedModule)
+        if is_sharded(module):
+            raise OptionError.about(
+                "trainer.callbacks=revive", ": works with whole parameters; use strategy=ddp"
+            )
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(module, RoutedModule)
+        if not stepped(trainer, batch_idx):
+            return
+        load = module.last_load.cpu()
+        self.load = load if self.load is None else self.load + load
+        if trainer.global_step % self.every:
+            return
+        draw = torch.Generator().manual_seed(mix_seed(self.edit.seed, trainer.global_step))
+        for layer, own in zip(routed_layers(module.backbone), self.load, strict=True):
+            copied = self.edit.copies(own[: layer.router.num_experts])
+            if copied and layer.router.num_experts > 1:
+                revive_in_place(layer, self.edit, copied, draw, trainer.optimizers[0])
+        self.load = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"load": self.load}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.load = state_dict["load"]
+
+
+@torch.no_grad()
+def revive_in_place(
+    layer: MoE, edit: Revive, copied: dict[int, int], draw: torch.Generator, optimizer: Optimizer
+) -> None:
+    """Give a layer the values of its revived copy; what changed has no momentum."""
+    new = edit.revived(layer, copied, draw)
+    pairs = zip(_state(layer), _state(new), strict=True)
+    for values, revived in pairs:
+        differs = values != revived
+        values.copy_(revived)
+        for held in optimizer.state.get(values, {}).values():
+            if isinstance(held, Tensor) and held.shape == values.shape:
+                held.masked_fill_(differs.to(held.device), 0.0)
+
+
+def _state(layer: nn.Module) -> Iterator[Tensor]:
+    yield from layer.parameters()
+    yield from layer.buffers()
