@@ -19,6 +19,7 @@ from .layers.moe import MoE
 from .layers.multi_gate import MultiGateMoE
 from .layers.static import static_copy
 from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views
+from .recording.record import record
 from .surgery.criteria import CRITERIA, Criterion, RouteSimilarity, measured
 from .surgery.neurons import Neurons, aligned, find_neurons, take_neurons
 from .surgery.noise import perturb_experts, router_noise
@@ -77,6 +78,7 @@ __all__ = [
     "mmoe",
     "parallelize",
     "perturb_experts",
+    "record",
     "register",
     "router_noise",
     "skip_experts",

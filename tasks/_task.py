@@ -13,6 +13,8 @@ from experts import EXPERTS, Bank, GateTopology, MoE
 from routers import ConfigError, OptionError, Routing
 from routers.plugins import Registry
 
+from .pictures import Picture
+
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
@@ -183,7 +185,8 @@ class Task(ABC):
     Required are ``data``, ``backbone``, ``loss`` and ``measures``. A training step calls
     ``augment`` (training only), ``collate`` and, if a router reads ids, ``describe``, then the
     network and ``loss``. An evaluation updates ``measures``, combines them with ``overall`` and
-    counts the rows of each expert by ``kinds``. ``features`` describes ids to routers that
+    counts the rows of each expert by ``kinds``. Tables of routes also have the columns of
+    ``content``, and their pages show ``pictures``. ``features`` describes ids to routers that
     prepare themselves from the training set. ``predictions`` and ``other_data`` are for the use of
     a trained network.
 
@@ -266,6 +269,18 @@ class Task(ABC):
 
     def kinds(self) -> tuple[Labeling, ...]:
         """Labelings of samples: which expert works on which class, language or domain."""
+        return ()
+
+    def content(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Columns of integers that identify what is routed, in addition to labels and ids.
+
+        Each is ``(B,)``, of samples, or ``(B, L)``, of routed items in their order, of a collated
+        batch: the byte of each position, the patch of an image.
+        """
+        return {}
+
+    def pictures(self, batch: Batch) -> Sequence[Picture]:
+        """A picture of each sample of a collated batch for pages of routes; none by default."""
         return ()
 
     def predictions(self, output: Any, batch: Batch) -> dict[str, list[Any]]:

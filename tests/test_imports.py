@@ -13,12 +13,12 @@ PACKAGES = ["routers", "experts", "tasks", "sweeps"]
 #: Per package: files and rooms in the order in which they may import each other.
 #: ``*`` stands for the strategies, which are the plain files of a package root.
 LAYERS = {
-    "routers": "plugins _torch routing gates _router blocks * losses metrics conformance "
-    "_catalogue __init__ __main__",
-    "experts": "kernels _bank * dispatch layers surgery accounting parallel plan conformance "
-    "__init__ _bench __main__",
-    "tasks": "text metrics _task loading augmentations backbones multi_target readers "
-    "baselines config assembly edits bases * training conformance templates running "
+    "routers": "plugins _torch routing gates _router blocks * losses comparison metrics "
+    "conformance _catalogue __init__ __main__",
+    "experts": "kernels _bank * dispatch layers recording surgery accounting parallel plan "
+    "conformance __init__ _bench __main__",
+    "tasks": "text metrics pictures _task loading augmentations backbones multi_target readers "
+    "baselines config assembly edits bases * training routes conformance templates running "
     "__init__ __main__",
     "sweeps": "storage search workers engines config statistics results report driver stages "
     "__init__ __main__",

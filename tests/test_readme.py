@@ -24,8 +24,10 @@ COMMANDS = [
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     for line in block.splitlines()
     if not language and line.startswith("python -m tasks ")
-    if "resume=" not in line and "plugins=" not in line
-    if not re.match(r"python -m tasks (test|predict|export|new|check) ", line)  # no training
+    if not any(key in line for key in ("resume=", "plugins=", "init.edits="))
+    if not re.match(
+        r"python -m tasks (test|predict|routes|edit|export|new|check) ", line
+    )  # no training
 ]
 
 

@@ -22,13 +22,13 @@ class Neurons(NamedTuple):
     an ``mlp``, two along the first matrix of a ``glu``.
 
     Attributes:
-        count: ``H``, of each expert.
+        number: ``H``, of each expert.
         axes: for each stack that has any, its axes of a single expert with their blocks.
         outputs: the stack by which the outputs of an expert are proportional, if they are sums
             over its neurons; else "".
     """
 
-    count: int
+    number: int
     axes: dict[str, list[tuple[int, int]]]
     outputs: str
 
@@ -40,7 +40,7 @@ class Neurons(NamedTuple):
 
     def entries(self, neurons: Tensor, blocks: int) -> Tensor:
         """Places of neurons along an axis with so many blocks."""
-        return torch.cat([neurons + block * self.count for block in range(blocks)])
+        return torch.cat([neurons + block * self.number for block in range(blocks)])
 
 
 def find_neurons(bank: Bank) -> Neurons:
@@ -119,7 +119,7 @@ def _features(bank: Bank, neurons: Neurons, expert: int) -> Tensor:
         if len(axes) == 1:
             axis, blocks = axes[0]
             values = bank.get_parameter(name)[expert].detach().double().movedim(axis, 0)
-            found.append(values.reshape(blocks, neurons.count, -1).movedim(0, 1).flatten(1))
+            found.append(values.reshape(blocks, neurons.number, -1).movedim(0, 1).flatten(1))
     return torch.cat(found, 1)
 
 
@@ -136,7 +136,7 @@ def _size(bank: Bank, axes: dict[str, list[tuple[int, int]]]) -> int:
 @torch.no_grad()
 def _keeps_outputs(bank: Bank, neurons: Neurons) -> bool:
     generator = torch.Generator().manual_seed(0)
-    orders = [torch.randperm(neurons.count, generator=generator) for _ in range(bank.num_experts)]
+    orders = [torch.randperm(neurons.number, generator=generator) for _ in range(bank.num_experts)]
     rows, load = _rows(bank)
     return torch.allclose(bank(rows, load), take_neurons(bank, neurons, orders)(rows, load))
 
@@ -144,7 +144,7 @@ def _keeps_outputs(bank: Bank, neurons: Neurons) -> bool:
 @torch.no_grad()
 def _adds_up(bank: Bank, neurons: Neurons) -> bool:
     """Whether outputs are the sum of those of experts with one half of the neurons each."""
-    halves = torch.arange(neurons.count).chunk(2)
+    halves = torch.arange(neurons.number).chunk(2)
     rows, load = _rows(bank)
     parts = [take_neurons(bank, neurons, [half] * bank.num_experts)(rows, load) for half in halves]
     return torch.allclose(bank(rows, load), parts[0] + parts[1])

@@ -31,6 +31,10 @@ class Slots:
         """Slots of all groups together, ``G * S``."""
         return self.dispatch.shape[0] * self.dispatch.shape[2]
 
+    def detach(self) -> "Slots":
+        """The same slots with tensors that belong to no graph."""
+        return Slots(self.dispatch.detach(), self.combine.detach())
+
 
 @dataclass(frozen=True, eq=False)
 class Merge:
@@ -43,6 +47,10 @@ class Merge:
 
     weight: Tensor
     supports_dropping: ClassVar[bool] = False
+
+    def detach(self) -> "Merge":
+        """The same merge with a tensor that belongs to no graph."""
+        return Merge(self.weight.detach())
 
 
 class OutputCombiner(ABC):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypedDict, Unpack
 
@@ -393,6 +393,12 @@ class Routing:
             return replace(self, weight=torch.where(keep, self.weight, 0))
         return self._only(keep)
 
+    def detach(self) -> "Routing":
+        """The same routing with tensors that belong to no graph, on the same devices."""
+        return replace(
+            self, **{each.name: _detached(getattr(self, each.name)) for each in fields(self)}
+        )
+
     # ---- drops ----
 
     @property
@@ -626,6 +632,15 @@ def stable_order(keys: Tensor, bound: int) -> Tensor:
     if keys.device.type != "cpu" or bound > _RADIX_LIMIT:
         return keys.argsort(stable=True)
     return torch.from_numpy(np.argsort(keys.numpy().astype(np.uint16), kind="stable"))
+
+
+def _detached(value: Any) -> Any:
+    """``value`` with all tensors in it detached."""
+    if isinstance(value, Tensor | Routing | Slots | Merge):
+        return value.detach()
+    if isinstance(value, Mapping):
+        return {key: _detached(inner) for key, inner in value.items()}
+    return tuple(map(_detached, value)) if isinstance(value, tuple) else value
 
 
 def _sums(index: Tensor, values: Tensor, size: int) -> Tensor:

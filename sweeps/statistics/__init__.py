@@ -10,6 +10,7 @@ from .aggregates import (
 )
 from .error_spending import look_levels, obrien_fleming
 from .intervals import Interval, mean_interval
+from .loss_law import Size, SizeSpeedup, size_speedup
 from .multiple_testing import holm
 from .normalization import Anchors, NormalizedScores, normalize
 from .pareto import pareto_front
@@ -21,7 +22,6 @@ from .power import (
 )
 from .ranks import Block, CriticalDifference, critical_difference
 from .sequential import SequentialVerdicts, compare_all, compare_sequentially
-from .size_speedup import Size, SizeSpeedup, size_speedup
 from .speedup import Speedup, effective_speedup
 from .suite_scores import CompleteScores, SuiteScores, complete_scores
 from .suite_verdicts import SuiteVerdicts, compare_suite

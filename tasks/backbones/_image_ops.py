@@ -35,3 +35,22 @@ def content_ids(tiles: Tensor, levels: int) -> Tensor:
     steps = (quarters * levels).long().clamp(0, levels - 1)
     digits = torch.tensor([levels**3, levels**2, levels, 1], device=tiles.device)
     return (steps * digits).sum(1).view(tiles.shape[:-2])
+
+
+def patch_boxes(
+    height: int, width: int, size: int, overlap: int = 0
+) -> list[tuple[int, int, int, int]]:
+    """Left, top, width and height of each patch of ``patches``, in pixels, without the overlap.
+
+    Neighbours do not share pixels here: of an overlap each has half. Patches end with the image.
+
+    >>> patch_boxes(4, 6, size=4, overlap=2)
+    [(0, 0, 2, 2), (2, 0, 2, 2), (4, 0, 2, 2), (0, 2, 2, 2), (2, 2, 2, 2), (4, 2, 2, 2)]
+    """
+    stride = size - overlap
+    rows, columns = (-(-(side + overlap - size) // stride) + 1 for side in (height, width))
+    return [
+        (left, top, min(stride, width - left), min(stride, height - top))
+        for top in range(0, rows * stride, stride)
+        for left in range(0, columns * stride, stride)
+    ]

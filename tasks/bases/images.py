@@ -1,7 +1,7 @@
 """Classes of images: everything but where the images come from."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
 from typing import Any
@@ -30,8 +30,9 @@ from .._task import (
     complete_part,
 )
 from ..augmentations import AUGMENTATIONS
-from ..backbones import BACKBONES, content_ids, patches
+from ..backbones import BACKBONES, content_ids, patch_boxes, patches
 from ..baselines.pixels import linear_on_pixels
+from ..pictures import ImagePicture, Picture
 
 
 class ImageTask(Task):
@@ -91,6 +92,19 @@ class ImageTask(Task):
 
     def kinds(self) -> tuple[Labeling, ...]:
         return (Labeling("class", self.classes, itemgetter("y")),)
+
+    def content(self, batch: Batch) -> Mapping[str, Tensor]:
+        """The number of each patch, row by row, if patches are routed."""
+        return {"patch": _position(self.tiles(batch))} if self.routes_patches else {}
+
+    def pictures(self, batch: Batch) -> Sequence[Picture]:
+        pixels = self.pixels(batch)
+        boxes = []
+        if self.routes_patches:
+            height, width = pixels.shape[2:]
+            patch, overlap = self.options["patch"], self.options.get("overlap", 0)
+            boxes = patch_boxes(height, width, patch, overlap)
+        return [ImagePicture(image, boxes) for image in pixels]
 
     def augment(self, batch: Batch) -> Batch:
         return {**batch, "x": self.augmentation(batch["x"])}

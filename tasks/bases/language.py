@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from .._task import (
 )
 from ..backbones import BACKBONES
 from ..baselines.bytes import byte_ngram
+from ..pictures import Picture, TextPicture
 from ..readers import Splits
 from ..text.bytes import BYTES, CLASSES, UNSCORED, class_of, covering, features_of, windows
 from ..text.ngrams import ngram_hashes
@@ -118,6 +119,13 @@ class Language(Task):
 
     def kinds(self) -> tuple[Labeling, ...]:
         return (Labeling("byte", CLASSES, _classes),)
+
+    def content(self, batch: Batch) -> Mapping[str, Tensor]:
+        """The value of each byte that the network reads."""
+        return {"byte_value": batch["x"]}
+
+    def pictures(self, batch: Batch) -> Sequence[Picture]:
+        return [TextPicture(bytes(row)) for row in batch["x"].tolist()]
 
     def collate(self, batch: Batch) -> Batch:
         """Targets as ``(B, L)`` int64, ``UNSCORED`` where another window scores them."""

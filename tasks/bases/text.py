@@ -1,7 +1,7 @@
 """Classes of texts, from their bytes: everything but where the texts come from."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from operator import itemgetter
 from statistics import fmean
@@ -31,6 +31,7 @@ from .._task import (
 )
 from ..backbones import BACKBONES
 from ..baselines.ngrams import linear_on_ngrams
+from ..pictures import Picture, TextPicture
 from ..readers import Splits, Texts
 from ..text.bytes import byte_counts, features_of, pad, real
 from ..text.ngrams import ngram_hashes
@@ -147,6 +148,14 @@ class Text(Task):
         if train.group is None:
             return (classes,)
         return (classes, Labeling(train.group_name, train.groups, itemgetter("task")))
+
+    def content(self, batch: Batch) -> Mapping[str, Tensor]:
+        """The value of each byte, if bytes are routed."""
+        return {"byte_value": batch["x"]} if self.routes_bytes else {}
+
+    def pictures(self, batch: Batch) -> Sequence[Picture]:
+        rows = zip(batch["x"].tolist(), batch["length"].tolist(), strict=True)
+        return [TextPicture(bytes(row[:length])) for row, length in rows]
 
     def collate(self, batch: Batch) -> Batch:
         """Cut to the longest text, with a mask, and 0 at padding, whatever was there."""

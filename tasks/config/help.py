@@ -34,6 +34,9 @@ Train one model with a router of your choice, and use it.
                               predictions for the test split, or for other data
   python -m tasks edit DIR 'edits=[{prune: {keep: 4}}]' [checkpoint=best] out=FOLDER
                               a new run folder with experts pruned, merged, added and so on
+  python -m tasks routes DIR [data=test] [items=N] [checkpoint=best] [against=DIR2] [out=FOLDER]
+                              experts of every item in every layer as a table, measures of
+                              them, and a page; compared with those of another run
   python -m tasks export DIR [checkpoint=best] out=FOLDER
                               weights as safetensors, configuration and result
 

@@ -64,6 +64,7 @@ class TrainerConfig:
     budget: str = "normal"
     callbacks: Any = None  # a list of names, or of {name: …, option: …}
     logger: Any = "tensorboard"  # the same
+    record_routes: dict[str, Any] | None = None
     lightning: dict[str, Any] = field(default_factory=dict)  # written to files as trainer.…
 
 

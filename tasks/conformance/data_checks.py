@@ -186,6 +186,22 @@ def check_labelings(subject: TaskUnderTest) -> str | None:
     return None
 
 
+def check_content(subject: TaskUnderTest) -> str | None:
+    """``content`` has integers and ``pictures`` a picture for every sample."""
+    batch = subject.task.collate(subject.batch())
+    columns, pictures = subject.task.content(batch), subject.task.pictures(batch)
+    rows = num_rows(batch)
+    for name, values in columns.items():
+        integer = not values.is_floating_point() and len(values) == rows
+        why = f"the column {name} of content is {values.dtype} {tuple(values.shape)}"
+        require(integer, why, f"return integers ({rows},) or ({rows}, L)")
+    shown = len(pictures)
+    require(shown in (0, rows), f"{shown} pictures of {rows} samples", "return one of each or none")
+    for picture in pictures:
+        picture.html([[0]])
+    return None if columns or pictures else "none"
+
+
 def _row_hashes(split: Batch) -> np.ndarray:
     """A number for each sample, equal if and (but for chance) only if all its columns are."""
     total = np.zeros(num_rows(split), dtype=np.uint64)

@@ -139,15 +139,15 @@ class Upcycle(Edit):
 
 def _divided(bank: Bank, neurons: Neurons, parts: int) -> Bank:
     """The only expert of a bank as several with a part of its neurons each; their mean is equal."""
-    if neurons.count % parts:
-        expected = f"a divisor of the {neurons.count} neurons of an expert"
+    if neurons.number % parts:
+        expected = f"a divisor of the {neurons.number} neurons of an expert"
         raise OptionError("split", parts, expected)
     if not neurons.outputs:
         raise ConfigError(
             f"split: the output of an expert of {type(bank).__name__} is no sum over neurons; use "
             "split=1, or an expert such as mlp"
         )
-    chunks = torch.arange(neurons.count).chunk(parts)
+    chunks = torch.arange(neurons.number).chunk(parts)
     divided = take_neurons(bank.take_experts([0] * parts), neurons, chunks)
     divided.get_parameter(neurons.outputs).mul_(parts)
     return divided
@@ -156,13 +156,13 @@ def _divided(bank: Bank, neurons: Neurons, parts: int) -> Bank:
 def _draw_again(bank: Bank, neurons: Neurons, share: float, draw: torch.Generator) -> None:
     """Draw a share of the neurons of every expert again."""
     for expert in range(bank.num_experts):
-        order = torch.randperm(neurons.count, generator=draw)
-        chosen = order[: round(share * neurons.count)]
+        order = torch.randperm(neurons.number, generator=draw)
+        chosen = order[: round(share * neurons.number)]
         for name, axes in neurons.axes.items():
             values = bank.get_parameter(name)[expert]
             for axis, blocks in axes:
                 for block in range(blocks):
-                    entries = chosen + block * neurons.count
+                    entries = chosen + block * neurons.number
                     old = values.index_select(axis, entries)
                     new = torch.randn(old.shape, generator=draw, dtype=torch.float64)
                     new = old.mean() + old.std(correction=0) * new.to(old.dtype)

@@ -73,25 +73,3 @@ def mass_by_task(routing: Routing) -> Tensor:
     weight = routing.weight.double()
     table = weight.new_zeros(routing.num_experts, weight.shape[1])
     return table.index_add(0, routing.expert, weight)
-
-
-def normalized_mutual_information(table: Tensor) -> float:
-    """How well an expert predicts a kind and a kind an expert: 0 not at all, 1 fully.
-
-    From counts ``(E, kinds)``: mutual information over the arithmetic mean of both entropies; 0
-    where there is only one expert or kind. Source: Strehl and Ghosh 2002, JMLR 3; this mean as in
-    scikit-learn.
-
-    >>> normalized_mutual_information(torch.tensor([[0.0, 2.0], [3.0, 0.0]]))
-    1.0
-    """
-    if (table.sum(1) > 0).sum() < 2 or (table.sum(0) > 0).sum() < 2:
-        return 0.0
-    joint = table.double() / table.sum()
-    experts, kinds = _entropy(joint.sum(1)), _entropy(joint.sum(0))
-    shared = experts + kinds - _entropy(joint.flatten())
-    return max(0.0, min(1.0, 2 * shared / (experts + kinds)))
-
-
-def _entropy(probs: Tensor) -> float:
-    return float(torch.special.entr(probs).sum())

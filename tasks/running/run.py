@@ -40,6 +40,10 @@ from ..config.init import read_init
 from ..config.layers import PARTS, arm_name, part_name, settings_of
 from ..config.schema import Config, TrainerConfig
 from ..loading.batches import WHOLE, Batches, InOrder, Rank, limited, num_rows
+from ..readers import check_installed
+from ..routes.collection import few
+from ..routes.history import history
+from ..routes.recorder import RECORD_ROUTES, CollectRoutes, RecordRoutes, recorded_steps
 from ..training.callbacks import OnValidation, Record, ReportValidation, Reseed
 from ..training.checkpoints import Checkpoints
 from ..training.collectives import agreed
@@ -126,6 +130,7 @@ class Run:
         build_optimizer(config.optimizer, self.module)  # what cannot work fails before training
         self._limits()
         self._saved_weights(Path())
+        self._route_records(Path(), Record(1))
         check_loggers(config.trainer.logger)
         self.active_parameters = self._try_out(seen)
 
@@ -180,6 +185,13 @@ class Run:
             parts: Any = trainer.predict(self.module, test)
         return {name: [value for part in parts for value in part[name]] for name in parts[0]}
 
+    def collect_routes(self, split: str = "test", samples: int | None = None) -> CollectRoutes:
+        """Evaluate on a split, or on its first samples, and collect the routes of all layers."""
+        collected, rows = CollectRoutes(), few(getattr(self.data, split), samples)
+        with self._trainer(WHOLE, logger=False, callbacks=[collected]) as trainer:
+            trainer.test(self.module, self._in_order(rows, self.rank.all()), verbose=False)
+        return collected
+
     def _fit(
         self,
         folder: Path,
@@ -202,6 +214,7 @@ class Run:
         callbacks: list[Callback] = [Reseed(self.config.seed, self.rank), record, memory, energy]
         callbacks += limits
         callbacks += build_callbacks(settings.callbacks)  # before Checkpoints, which saves them
+        callbacks += self._route_records(folder, record)  # too, so that none is missing on resume
         saved = self._saved_weights(folder / "checkpoints")
         checkpoints = Checkpoints(folder / "checkpoints", Signals(), checkpoint is None)
         callbacks += [saved, checkpoints]
@@ -282,6 +295,10 @@ class Run:
         result["score"] |= scores
         result["compute"] |= asdict(compute)
         result["stopped"] = stopped
+        if self.config.trainer.record_routes is not None:
+            over_steps = history(recorded_steps(folder))
+            for layer, of_layer in zip(result["layers"], over_steps, strict=True):
+                layer["routes"] = of_layer
         if any(tables := self.module.evaluation.tables):
             write_text(folder / CONFUSION, confusion_csv(self.task, tables))
         write_json(folder / RESULT, result)
@@ -388,6 +405,23 @@ class Run:
         options = self.config.trainer.checkpoint
         check_options(CHECKPOINT, SavedWeights, options, skip=2)
         return SavedWeights(folder, self.task.score, **options)
+
+    def _route_records(self, folder: Path, record: Record) -> list[RecordRoutes]:
+        """The callback that ``trainer.record_routes`` describes, if any."""
+        options = self.config.trainer.record_routes
+        if options is None:
+            return []
+        check_installed("pyarrow", "data", RECORD_ROUTES)
+        check_options(RECORD_ROUTES, RecordRoutes, options, skip=5)
+        if not routed_layers(self.module.backbone):
+            raise OptionError.about(RECORD_ROUTES, ": the network has no routed layer; remove it")
+        data, size = self.data, self.config.trainer.batch_size
+        about: dict[str, Any] = {
+            "task": self.config.task["name"],
+            "router": self.config.router["name"],
+        }
+        about |= {"data": data.name, "data_sha256": data.sha256, "split_sha256": data.split_sha256}
+        return [RecordRoutes(folder, data.val, size, record, about, **options)]
 
     def _start_lines(self) -> list[str]:
         parameters = num_parameters(self.module.backbone)

@@ -112,6 +112,7 @@ def leave_out_training(config: Config) -> None:
     config.trainer.logger, config.trainer.callbacks = [], None
     config.trainer.strategy = "auto"
     config.trainer.early_stopping, config.trainer.tune_allocator = None, False
+    config.trainer.record_routes = None
 
 
 def _check_changes(trained: Config, config: Config, overrides: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Commands that use a trained run: ``test``, ``predict``, ``edit`` and ``export``."""
+"""Commands that use a trained run: ``test``, ``predict``, ``routes``, ``edit`` and ``export``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +12,7 @@ from .edit import edit_folder
 from .export import WEIGHTS, check_export, export
 from .predictions import FORMATS, write_predictions
 from .result import print_result
+from .routes import USAGE, write_routes
 from .run_dir import RESULT, read_json, write_json, writing
 from .trained import load
 from .weights import LAST, weights_of
@@ -146,5 +147,6 @@ COMMANDS = {
         True,
         _edit,
     ),
+    "routes": Command(USAGE, (), False, write_routes),
     "export": Command("python -m tasks export DIR [checkpoint=best] out=FOLDER", (), True, _export),
 }

@@ -2,7 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
@@ -116,6 +117,17 @@ class Record(Callback):
         self.seconds = state_dict["seconds"]
         self.items = state_dict["items"]
         self._times.extend(state_dict.get("times", ()))  # none in checkpoints of older versions
+
+    @contextmanager
+    def paused(self, trainer: Trainer) -> Iterator[None]:
+        """Context manager: the time inside is neither that of training nor of a step."""
+        self._pause(trainer)
+        yield
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self._stepped_at += now - self._since
+        self._since = now
 
     def _pause(self, trainer: Trainer) -> None:
         if trainer.strategy.root_device.type == "cuda":

@@ -11,13 +11,13 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from experts import MoE
 from routers import LayerMetrics, Routing, average_over_layers
 from routers.blocks import Float32State
+from routers.comparison import normalized_mutual_information
 from routers.metrics import summary_names
 
 from .._task import GATE, Batch, Labeling, MetricSpec, Task
 from ..metrics.specialization import (
     ExpertTable,
     mass_by_task,
-    normalized_mutual_information,
     rows_by_kind,
 )
 
@@ -107,7 +107,10 @@ class Evaluation(nn.Module):
     def layer_results(self) -> list[dict[str, Any]]:
         """For each layer its metrics, and the mutual information of experts and kinds."""
         nmi = [
-            {name: normalized_mutual_information(table) for name, table in tables.items()}
+            {
+                name: normalized_mutual_information(table.cpu().numpy())
+                for name, table in tables.items()
+            }
             for tables in self.tables
         ]
         return [{**metrics, "nmi": n} for metrics, n in zip(self.layers, nmi, strict=True)]

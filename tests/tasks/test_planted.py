@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from routers import ConfigError
+from routers.comparison import normalized_mutual_information
 from tasks import build
-from tasks.metrics.specialization import normalized_mutual_information
 
 from .cases import result_of, train_any
 

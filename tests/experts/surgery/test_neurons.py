@@ -21,7 +21,7 @@ LOAD = torch.tensor([3, 0, 2, 1])
 def test_permuted_neurons_are_found_again(name, outputs):
     bank = bank_of(name, hidden=HIDDEN)
     neurons = find_neurons(bank)
-    assert (neurons.count, neurons.outputs) == (HIDDEN, outputs)
+    assert (neurons.number, neurons.outputs) == (HIDDEN, outputs)
     orders = [torch.randperm(HIDDEN, generator=torch.Generator().manual_seed(e)) for e in range(4)]
     twin = take_neurons(bank, neurons, orders)
     rows = rows_for(bank, 6)

@@ -13,6 +13,7 @@ from routers import CheckError
 from routers.conformance import check_name
 from tasks import TASKS, Backbone, Data, Labeling, MetricSpec, Score, Task, main
 from tasks.conformance import KIT, check_task
+from tasks.pictures import TextPicture
 from tasks.planted import Planted
 
 
@@ -133,6 +134,20 @@ class TooManyLabels(Sound):
 
     def kinds(self):
         return (Labeling("cluster", ("one", "two"), lambda batch: batch["cluster"]),)
+
+
+class FloatContent(Sound):
+    """Content that is no integer."""
+
+    def content(self, batch):
+        return {"first": batch["x"][:, 0]}
+
+
+class OnePicture(Sound):
+    """A picture of the first sample alone."""
+
+    def pictures(self, batch):
+        return [TextPicture(b"first")]
 
 
 class NoRouting(Net):
@@ -296,6 +311,10 @@ FAULTY = {
     "augment": [(LosesColumns, "augment returns x for x, y, cluster")],
     "describe": [(FloatIds, "ids are torch.float32"), (FlatFeatures, "features have shape")],
     "labelings": [(TooManyLabels, r"labels of cluster are torch.int64 in \[0, 7\]")],
+    "content": [
+        (FloatContent, r"the column first of content is torch.float32"),
+        (OnePicture, "1 pictures of"),
+    ],
     "routings": [
         (with_net(NoRouting), "1 routed layers and returns 0 routings"),
         (with_net(Twice), "routed layer 0 was called 2 times"),

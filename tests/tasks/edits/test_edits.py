@@ -138,8 +138,8 @@ def permuted_copy(network, one, other):
         for values in layer.bank.parameters():
             values.data[other] = values.data[one]
         neurons = experts.find_neurons(layer.bank)
-        orders = [torch.arange(neurons.count) for _ in range(EXPERTS)]
-        orders[other] = torch.randperm(neurons.count, generator=torch.Generator().manual_seed(1))
+        orders = [torch.arange(neurons.number) for _ in range(EXPERTS)]
+        orders[other] = torch.randperm(neurons.number, generator=torch.Generator().manual_seed(1))
         layer.bank.load_state_dict(take_neurons(layer.bank, neurons, orders).state_dict())
 
 

@@ -8,9 +8,10 @@ from sklearn.metrics import normalized_mutual_info_score
 
 import routers
 from routers import Items, Routing
+from routers.comparison import normalized_mutual_information
 from tasks import build
 from tasks.loading.batches import InOrder
-from tasks.metrics.specialization import mass_by_task, normalized_mutual_information, rows_by_kind
+from tasks.metrics.specialization import mass_by_task, rows_by_kind
 
 from ..cases import result_of, train
 

@@ -34,7 +34,7 @@ def test_help(shown):
     text = shown("--help")
     for words in ("python -m tasks task=NAME", "resume=DIR", "~key", "Exit codes", "max_epochs"):
         assert words in text
-    for command in ("test DIR", "predict DIR", "export DIR"):
+    for command in ("test DIR", "predict DIR", "routes DIR", "export DIR"):
         assert f"python -m tasks {command}" in text
     assert shown("-h") == text
 

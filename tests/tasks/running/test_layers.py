@@ -6,7 +6,6 @@ import torch
 import tasks
 from routers import LOSSES, ConfigError
 from tasks import Run, build_backbone, build_task, compose, main, read_data, routed_layers
-from tasks.assembly.dense_control import num_parameters
 
 from ..cases import NARROW, TINY, assert_same_run, result_of, signal_at, train
 
@@ -136,7 +135,7 @@ def test_each_layer_has_its_own_dense_control(control):
     settings = [*TINY, NARROW, "layers.1.moe.num_experts=16", "layers.1.router.k=4"]
     routed, dense = (Run(compose([*settings, *own])) for own in ([], [f"moe.control={control}"]))
     sizes = [
-        [num_parameters(layer) for layer in routed_layers(run.module.backbone)]
+        [sum(p.numel() for p in layer.parameters()) for layer in routed_layers(run.module.backbone)]
         for run in (routed, dense)
     ]
     if control == "iso_parameter":

@@ -4,9 +4,7 @@ import pytest
 import torch
 
 import tasks
-from tasks import main
-from tasks.running.run import Run
-from tasks.running.weights import weights_of
+from tasks import Run, main
 
 from ..cases import (
     FORGETS,
@@ -80,10 +78,9 @@ def test_the_result_has_the_score_of_the_best_validation(trained):
 
 def test_the_model_has_the_last_weights_after_the_best_were_tested(trained_run):
     folder, run = trained_run
-    last = weights_of(folder)
-    assert last.keys() == run.module.backbone.state_dict().keys()
+    last = checkpoint_of(folder)["state_dict"]
     for name, values in run.module.backbone.state_dict().items():
-        assert torch.equal(last[name], values), name
+        assert torch.equal(last[f"backbone.{name}"], values), name
 
 
 def test_an_exported_checkpoint_comes_with_its_own_result(trained, tmp_path):

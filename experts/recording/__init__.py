@@ -1,0 +1,1 @@
+"""Recording of routes: the routings of every layer of a model."""
