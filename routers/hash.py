@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks import holds, require_ids, seeded_generator
+from .blocks import holds, k_means, require_ids, seeded_generator
 from .plugins import ConfigError, OptionError, rebuilt, unknown
 from .routing import Items, Routing
 
@@ -36,27 +36,14 @@ def _balanced(num_experts: int, counts: Tensor, _: Tensor, __: torch.Generator) 
 
 
 def _clustered(num_experts: int, _: Tensor, means: Tensor, generator: torch.Generator) -> Tensor:
-    return _k_means(means, num_experts, generator)
+    return k_means(means, num_experts, generator)
 
 
 def _dispersed(num_experts: int, _: Tensor, means: Tensor, generator: torch.Generator) -> Tensor:
     table = torch.empty(len(means), dtype=torch.int64)
-    order = _k_means(means, num_experts, generator).argsort(stable=True)
+    order = k_means(means, num_experts, generator).argsort(stable=True)
     table[order] = torch.arange(len(means)) % num_experts
     return table
-
-
-def _k_means(points: Tensor, k: int, generator: torch.Generator, rounds: int = 50) -> Tensor:
-    """Index of each point's nearest of ``k`` centroids, ``(M,)``, by Lloyd's algorithm."""
-    if not len(points):
-        return torch.empty(0, dtype=torch.int64)
-    centres = points[torch.randperm(len(points), generator=generator)[:k]]
-    for _ in range(rounds):
-        nearest = torch.cdist(points, centres).argmin(1)
-        count = torch.bincount(nearest, minlength=len(centres)).unsqueeze(1)
-        total = torch.zeros_like(centres).index_add(0, nearest, points)
-        centres = torch.where(count > 0, total / count.clamp_min(1), centres)
-    return torch.cdist(points, centres).argmin(1)
 
 
 #: ``(E, counts (V,), mean features (V, F), generator) -> experts (V,)`` of the buckets that occur

@@ -2,6 +2,7 @@
 
 from .._torch import Float32State, call_hooks, holds, is_distributed, sum_over_ranks, uncompiled
 from ..routing import stable_order
+from .clustering import k_means
 from .expert_bias import (
     LOAD_RULES,
     UPDATE_RULES,
@@ -55,6 +56,7 @@ __all__ = [
     "holds",
     "is_distributed",
     "jittered",
+    "k_means",
     "normalized_sigmoid",
     "num_branches",
     "num_columns",

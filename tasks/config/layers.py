@@ -199,7 +199,7 @@ def add_entries(layers: Layers, written: Any) -> Layers:
     """Layers after those of a file.
 
     >>> add_entries({"0": {"moe": {"shared": 1}}, "1": {}}, {0: {"router.k": 4, "router": "topk"}})
-    {'0': {'moe': {'shared': 1}, 'router': {'name': 'topk', 'k': 4}}, '1': {}}
+    {'0': {'router': {'name': 'topk', 'k': 4}, 'moe': {'shared': 1}}, '1': {}}
     """
     check_type(LAYERS, written, dict)
     for key, entry in written.items():

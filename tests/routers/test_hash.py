@@ -5,7 +5,7 @@ import torch
 
 import routers
 from routers import ConfigError, Items
-from routers.hash import _k_means
+from routers.blocks import k_means
 
 
 def experts(router: routers.Router, ids: list[int]) -> list[int]:
@@ -107,7 +107,7 @@ def test_lloyds_rounds_by_slow_loops(rounds):
         clusters = [[p for p, c in zip(SPREAD, nearest(), strict=True) if c == i] for i in range(2)]
         centres = [sum(cluster) / len(cluster) for cluster in clusters]
     points = torch.tensor(SPREAD, dtype=torch.float64).unsqueeze(1)
-    found = _k_means(points, 2, torch.Generator().manual_seed(1), rounds)
+    found = k_means(points, 2, torch.Generator().manual_seed(1), rounds)
     assert found.tolist() == nearest()
 
 
