@@ -143,6 +143,14 @@ def mixture_layers(network: Backbone, edit: str) -> list[MoE]:
     return layers
 
 
+def check_fewer(layers: Sequence[MoE], option: str, number: int) -> None:
+    """Raise ``OptionError`` unless a number of experts is below that of every layer."""
+    fewest = min(layer.router.num_experts for layer in layers)
+    if number >= fewest:
+        expected = f"an integer in [1, {fewest - 1}], fewer than the {fewest} experts of a layer"
+        raise OptionError(option, number, expected)
+
+
 def take(
     network: nn.Module, layer: MoE, index: Sequence[int], heirs: Sequence[int] | None = None
 ) -> MoE:

@@ -12,7 +12,7 @@ from routers import ConfigError, OptionError
 from routers.plugins import unknown
 
 from .._task import Backbone
-from ._base import EDITS, Context, Edit, mixture_layers, take
+from ._base import EDITS, Context, Edit, check_fewer, mixture_layers, take
 
 #: The parameters of an expert as they fit to those of another: bank, expert, other.
 Alignment = Callable[[Bank, int, int], list[Tensor]]
@@ -84,10 +84,7 @@ class Merge(Edit):
 
     def apply(self, network: Backbone, context: Context) -> dict[str, Any]:
         layers = mixture_layers(network, "merge")
-        fewest = min(layer.router.num_experts for layer in layers)
-        if self.to >= fewest:
-            expected = f"an integer in [1, {fewest - 1}], fewer than the {fewest} experts"
-            raise OptionError("to", self.to, f"{expected} of a layer")
+        check_fewer(layers, "to", self.to)
         for layer in layers:
             if not layer.bank.expert_parameters:
                 raise ConfigError(

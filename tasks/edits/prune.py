@@ -12,7 +12,7 @@ from routers import ConfigError, OptionError
 from routers.plugins import unknown
 
 from .._task import Backbone
-from ._base import EDITS, Context, Edit, mixture_layers, take
+from ._base import EDITS, Context, Edit, check_fewer, mixture_layers, take
 
 
 def _per_layer(values: Sequence[Tensor], keep: int) -> list[list[int]]:
@@ -74,10 +74,7 @@ class Prune(Edit):
 
     def apply(self, network: Backbone, context: Context) -> dict[str, Any]:
         layers = mixture_layers(network, "prune")
-        fewest = min(layer.router.num_experts for layer in layers)
-        if self.keep >= fewest:
-            expected = f"an integer in [1, {fewest - 1}], fewer than the {fewest} experts"
-            raise OptionError("keep", self.keep, f"{expected} of a layer")
+        check_fewer(layers, "keep", self.keep)
         criterion, seeds = CRITERIA.get_part(self.by), count(self.seed)
         measures = context.measure(network, lambda layer: criterion(layer, next(seeds)))
         kept = [sorted(each) for each in SCOPES[self.scope]([m.value for m in measures], self.keep)]

@@ -12,6 +12,7 @@ from routers.plugins import unknown
 from ..config.compose import CONFIG, user_path
 from ..loading.batches import num_rows
 from ..readers import check_installed
+from ..readers.split import SPLITS
 from .checkpoint_parts import read_step
 from .run_dir import CHECKPOINT, FORMAT, write_json, write_text, writing
 from .trained import load
@@ -29,8 +30,6 @@ USAGE = (
 
 #: Files in the folder that the command writes.
 TABLE, MEASURES, PAGE = "routes.parquet", "measures.json", "page.html"
-
-SPLITS = ("train", "val", "test")
 
 
 class Settings(NamedTuple):

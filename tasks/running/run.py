@@ -41,6 +41,7 @@ from ..config.layers import PARTS, arm_name, part_name, settings_of
 from ..config.schema import Config, TrainerConfig
 from ..loading.batches import WHOLE, Batches, InOrder, Rank, limited, num_rows
 from ..readers import check_installed
+from ..readers.split import SPLITS
 from ..routes.collection import few
 from ..routes.history import history
 from ..routes.recorder import RECORD_ROUTES, CollectRoutes, RecordRoutes, recorded_steps
@@ -72,9 +73,6 @@ from .start_lines import start_lines
 from .threads import AUTO, choose_threads, load_warning
 from .validate import check_devices, check_ranges
 from .weights import initialize
-
-#: The parts of a data set, as ``Data`` names them.
-SPLITS = ("train", "val", "test")
 
 
 class Run:
