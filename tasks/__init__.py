@@ -64,13 +64,18 @@ from .training.schedules import SCHEDULES
 from .training.signals import STOP_SIGNALS, StoppedError
 
 if TYPE_CHECKING:
+    from .routes.history import recorded_steps as recorded_steps
+    from .routes.table import RouteTable as RouteTable
     from .running.run import Run as Run
     from .training.module import RoutedModule as RoutedModule
 
-#: Names whose modules import Lightning, which takes longer than all the rest: loaded on first use.
+#: Names whose modules import Lightning or SciPy, which takes longer than the rest: loaded on first
+#: use.
 _LAZY = {
+    "RouteTable": ".routes.table",
     "RoutedModule": ".training.module",
     "Run": ".running.run",
+    "recorded_steps": ".routes.history",
 }
 
 register = TASKS.register
@@ -119,6 +124,7 @@ __all__ = [
     "MetricSpec",
     "Parts",
     "RankDiedError",
+    "RouteTable",
     "RoutedModule",
     "Run",
     "Samples",
@@ -156,6 +162,7 @@ __all__ = [
     "read_edits",
     "read_json",
     "read_names",
+    "recorded_steps",
     "register",
     "routed_layers",
     "settings_of",

@@ -15,7 +15,7 @@ from ..results.formatting import decimals
 from ..results.ranking import Standing
 from ..results.sweep_dir import ArmResults, Sweep
 from .figures.style import ArmStyle, arm_styles
-from .logs import ExpertTable, Log, read_log, read_tables
+from .logs import ExpertTable, Log, read_log, read_tables, route_columns
 from .studies import StudyData, read_studies
 
 #: Short names of metrics; others are called by their path.
@@ -55,8 +55,9 @@ class ArmData:
 
     @cached_property
     def logs(self) -> list[Log]:
-        """The logs of its confirmed runs."""
-        return [read_log(folder) for folder in self.arm.folders]
+        """The logs of its confirmed runs, with measures of routes that they kept."""
+        runs = zip(self.arm.folders, self.arm.runs, strict=True)
+        return [{**read_log(folder), **route_columns(run)} for folder, run in runs]
 
     @cached_property
     def tables(self) -> list[ExpertTable]:

@@ -1,4 +1,4 @@
-"""Files of a run: curves from ``metrics.csv``, work of experts from ``confusion.csv``."""
+"""Files of a run: curves of its log and its routes, work of experts from ``confusion.csv``."""
 
 import csv
 import math
@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from ..results.files import leaving_out
 
@@ -44,6 +45,24 @@ def read_log(folder: Path) -> Log:
                         columns.setdefault(name, {})[step] = value
         return columns
     return {}
+
+
+def route_columns(result: Mapping[str, Any]) -> Log:
+    """Churn and saturation of each layer's routes over a training, from its ``result.json``.
+
+    >>> kept = {"steps": [0, 50], "churn": [0.25], "saturation": [0.5, 1.0]}
+    >>> route_columns({"layers": [{"load": [1, 1], "routes": kept}]})["routes/churn/layer0"]
+    {50: 0.25}
+    """
+    columns: dict[str, dict[int, float]] = {}
+    for number, layer in enumerate(result.get("layers") or ()):
+        kept = layer.get("routes") or {"steps": [], "churn": [], "saturation": []}
+        pairs = {"churn": kept["steps"][1:], "saturation": kept["steps"]}
+        for name, steps in pairs.items():
+            if steps:
+                values = zip(steps, kept[name], strict=False)
+                columns[f"routes/{name}/layer{number}"] = dict(values)
+    return columns
 
 
 def curve(logs: Iterable[Log], column: str, name: str = "") -> Curve | None:

@@ -16,7 +16,13 @@ _MAX_NUMBER = 1e300
 RESULT_SHAPE: Shape = {
     "score": {"name": str, "direction": tuple(DIRECTIONS)},
     "task?": str,
-    "layers?": [{"load": [NUMBER], "nmi?": {"*": NUMBER | None}}],
+    "layers?": [
+        {
+            "load": [NUMBER],
+            "nmi?": {"*": NUMBER | None},
+            "routes?": {"steps": [int], "churn": [NUMBER], "saturation": [NUMBER]},
+        }
+    ],
     "data?": {"sha256?": str, "split_sha256?": str, "rows?": {"*": NUMBER}},
     "versions?": {"*": object},
 }

@@ -9,6 +9,9 @@ from routers import comparison
 
 from .table import RouteTable
 
+#: In a run's folder, the tables of routes.
+ROUTES = "routes"
+
 
 def history(tables: Sequence[Path]) -> list[dict[str, Any]]:
     """For each layer the ``steps`` of the tables, ``churn`` and ``saturation`` of each.
@@ -30,3 +33,14 @@ def history(tables: Sequence[Path]) -> list[dict[str, Any]]:
             {"steps": steps, "churn": changes, "saturation": comparison.saturation(chosen)}
         )
     return found
+
+
+def recorded_steps(folder: Path) -> Sequence[Path]:
+    """The tables that a training left in the folder of its run, in the order of their steps."""
+    paths = (folder / ROUTES).glob("step-*.parquet")
+    return sorted(paths, key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """The optimizer step of a table that a training left."""
+    return int(path.stem.removeprefix("step-"))

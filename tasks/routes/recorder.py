@@ -1,6 +1,6 @@
 """Callbacks that keep routes: of a whole evaluation, and of some samples while a run trains."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,10 @@ from ..loading.batches import InOrder, num_rows
 from ..training.callbacks import Record, stepped
 from ..training.module import RoutedModule
 from .collection import RouteCollection, few, routed_items
+from .history import ROUTES, recorded_steps, step_of
 
 #: Key of the options, for errors.
 RECORD_ROUTES = "trainer.record_routes"
-
-#: In a run's folder, the tables of routes.
-ROUTES = "routes"
 
 #: Sizes of the noise by which sensitivity is measured, relative to an item.
 SCALES = (0.01, 0.1)
@@ -134,7 +132,7 @@ class RecordRoutes(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.is_global_zero:
             for path in recorded_steps(self.folder.parent):
-                if _step(path) % self.every:  # the end of a training that now continues
+                if step_of(path) % self.every:  # the end of a training that now continues
                     path.unlink()
         if trainer.global_step == 0:
             self._write(trainer, module)
@@ -190,13 +188,3 @@ def _moved(trainer: Trainer, batch: Batch) -> Batch:
     converted = trainer.precision_plugin.convert_input(batch)
     moved: Batch = trainer.strategy.batch_to_device(converted)
     return moved
-
-
-def recorded_steps(folder: Path) -> Sequence[Path]:
-    """The tables that a training left in the folder of its run, in the order of their steps."""
-    paths = (folder / ROUTES).glob("step-*.parquet")
-    return sorted(paths, key=_step)
-
-
-def _step(path: Path) -> int:
-    return int(path.stem.removeprefix("step-"))

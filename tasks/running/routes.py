@@ -98,7 +98,7 @@ def read_settings(words: Sequence[str]) -> tuple[Settings, list[str]]:
 
 def _folder(folder: Path, settings: Settings, checkpoint: str) -> Path:
     """The folder in that of the run that is written by default; ``ConfigError`` if it exists."""
-    from ..routes.recorder import ROUTES
+    from ..routes.history import ROUTES
 
     out = folder / ROUTES / f"{settings.data}-{checkpoint}"
     if out.exists():

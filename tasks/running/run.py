@@ -43,8 +43,8 @@ from ..loading.batches import WHOLE, Batches, InOrder, Rank, limited, num_rows
 from ..readers import check_installed
 from ..readers.split import SPLITS
 from ..routes.collection import few
-from ..routes.history import history
-from ..routes.recorder import RECORD_ROUTES, CollectRoutes, RecordRoutes, recorded_steps
+from ..routes.history import history, recorded_steps
+from ..routes.recorder import RECORD_ROUTES, CollectRoutes, RecordRoutes
 from ..training.callbacks import OnValidation, Record, ReportValidation, Reseed
 from ..training.checkpoints import Checkpoints
 from ..training.collectives import agreed

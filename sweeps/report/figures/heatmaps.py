@@ -51,13 +51,22 @@ def heat_map_panels(
     ``legend`` is what the values are; ``written`` formats them.
     """
     darkest = max(float(np.nanmax(each.values)) for each in maps) or 1.0
-    width = max(map(_width, maps))
-    return [_legend(legend, darkest, written, width), *(_panel(m, darkest, width) for m in maps)]
+    left = max(map(_left, maps))
+    width = max(_width(each, left) for each in maps)
+    return [
+        _legend(legend, darkest, written, width, left),
+        *(_panel(each, darkest, width, left) for each in maps),
+    ]
 
 
-def _width(shown: HeatMap) -> float:
+def _left(shown: HeatMap) -> float:
+    """Return the left margin in which every row has its name."""
+    return max(_LEFT, min(_MAX_NAME, _widest(shown.rows)) + 2 * TEXT)
+
+
+def _width(shown: HeatMap, left: float) -> float:
     """Return the width at which every column has its name."""
-    needed = _LEFT + _RIGHT + len(shown.columns) * _pitch(shown.columns)
+    needed = left + _RIGHT + len(shown.columns) * _pitch(shown.columns)
     return min(_MAX_WIDTH, max(SMALL, needed))
 
 
@@ -79,7 +88,9 @@ def _shade(level: int) -> tuple[str, float]:
     return ("arm0", level / _LEVELS) if level else ("faint", 0.35)
 
 
-def _legend(what: str, darkest: float, written: Callable[[float], str], width: float) -> Panel:
+def _legend(
+    what: str, darkest: float, written: Callable[[float], str], width: float, left: float
+) -> Panel:
     def draw(axes: Axes) -> None:
         axes.set(xlim=(0, _LEVELS + 1), ylim=(1, 0), yticks=[])
         hide_axes(axes)
@@ -93,13 +104,14 @@ def _legend(what: str, darkest: float, written: Callable[[float], str], width: f
         last.set_horizontalalignment("right")
 
     alt = f"{what}: shades from {written(0)} to {written(darkest)}"
-    return Panel(what, alt, draw, _TOP + 32, width, (_LEFT, _RIGHT, _TOP, 20.0), least=_LEAST)
+    return Panel(what, alt, draw, _TOP + 32, width, (left, _RIGHT, _TOP, 20.0), least=_LEAST)
 
 
-def _panel(shown: HeatMap, darkest: float, width: float) -> Panel:
+def _panel(shown: HeatMap, darkest: float, width: float, left: float) -> Panel:
     """Return the cells as one path per shade, so that the page stays small."""
     rows, columns = shown.values.shape
     names = [shortened(one_line(name), _MAX_NAME, SMALL_TEXT) for name in shown.columns]
+    down = [shortened(one_line(name), _MAX_NAME, SMALL_TEXT) for name in shown.rows]
     turned = _are_turned(names)
     under = _widest(names) + 4 if turned else SMALL_TEXT + 5
     row = min(_ROW, max(_MIN_ROW, _HEIGHT / rows))
@@ -114,7 +126,7 @@ def _panel(shown: HeatMap, darkest: float, width: float) -> Panel:
             boxes = [(c, r, *size) for r, c in np.argwhere(levels == level)]
             if boxes:
                 add_boxes(axes, boxes, *_shade(level))
-        axes.set_yticks(np.arange(rows) + 0.5, shown.rows)
+        axes.set_yticks(np.arange(rows) + 0.5, down)
         every = int(np.ceil(_pitch(names) / column - 1e-9))  # above 1 only if narrower than _width
         ticks = range(0, columns, every)
         axes.set_xticks([c + 0.5 for c in ticks], [names[c] for c in ticks])
@@ -127,9 +139,9 @@ def _panel(shown: HeatMap, darkest: float, width: float) -> Panel:
         text = shortened(one_line(shown.across), _points(axes), TEXT)
         end = (1, 0), (0, -under - TEXT), "axes fraction", "offset points"
         axes.annotate(text, *end, ha="right", va="baseline")
-        add_y_label(axes, shown.down, _LEFT)
+        add_y_label(axes, shown.down, left)
 
-    margins = (_LEFT, _RIGHT, _TOP, under + _BOTTOM - SMALL_TEXT - 5)
+    margins = (left, _RIGHT, _TOP, under + _BOTTOM - SMALL_TEXT - 5)
     height = margins[2] + row * rows + margins[3]
     return Panel(shown.title, shown.alt, draw, height, width, margins, arm=shown.arm, least=_LEAST)
 

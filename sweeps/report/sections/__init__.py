@@ -7,7 +7,13 @@ from .leaderboard import leaderboard_section, methods_section
 from .search import search_section
 from .section import Section
 from .tradeoffs import tradeoff_section
-from .training import gates_section, learning_section, load_section, specialization_section
+from .training import (
+    gates_section,
+    learning_section,
+    load_section,
+    routes_section,
+    specialization_section,
+)
 
 #: Each makes a section, or None where a sweep has nothing for it.
 SECTIONS: Sequence[Callable[[ReportData], Section | None]] = (
@@ -16,6 +22,7 @@ SECTIONS: Sequence[Callable[[ReportData], Section | None]] = (
     learning_section,
     load_section,
     specialization_section,
+    routes_section,
     gates_section,
     search_section,
     methods_section,

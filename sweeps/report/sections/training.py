@@ -1,6 +1,7 @@
-"""Sections of the training: learning curves, load and specialization of experts, gates."""
+"""Sections of the training: learning curves, load and specialization of experts, routes, gates."""
 
 from ..data import ReportData
+from ..figures.agreement import agreement_figure
 from ..figures.curves import ArmCurves, curve_figure
 from ..figures.experts import heatmap_figure, load_figure
 from ..figures.render import Figure
@@ -60,6 +61,32 @@ def specialization_section(data: ReportData) -> Section | None:
         "information of experts and kinds.",
     )
     return section_of("specialization", "Expert specialization", [figure])
+
+
+def routes_section(data: ReportData) -> Section | None:
+    """Return how the routes that runs kept change over training, and which arms route alike."""
+    churn = _layer_figure(
+        data,
+        "routes/churn",
+        "Churn of routes",
+        "churn",
+        "Mean share of an item's experts that changed since the last table of routes, by layer: 0 "
+        "keeps all, 1 replaces all. Always the same validation samples.",
+    )
+    saturation = _layer_figure(
+        data,
+        "routes/saturation",
+        "Saturation of routes",
+        "saturation",
+        "Share of an item's experts at the end of training that it has already, by layer.",
+    )
+    agreement = agreement_figure(
+        data.arms,
+        "Of the last tables of routes, after experts are matched one to one: 1 for equal routes, "
+        "0 for routes that agree by chance alone. Mean over layers and over pairs of runs of one "
+        "seed; on the diagonal over pairs of an arm's own runs, which differ in their seeds.",
+    )
+    return section_of("routes", "Routes", [churn, saturation, agreement])
 
 
 def gates_section(data: ReportData) -> Section | None:

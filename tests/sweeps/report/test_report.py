@@ -16,7 +16,7 @@ import numpy as np
 import optuna
 import pytest
 
-from routers import ConfigError
+from routers import ConfigError, comparison
 from sweeps import Objective, main, read_sweep
 from sweeps.report import write_report
 from sweeps.report.build import inches
@@ -32,6 +32,8 @@ from sweeps.report.sections.section import Section
 from sweeps.report.studies import read_studies
 from sweeps.results.leaderboard import write_leaderboard
 from sweeps.results.ranking import standings
+from tasks import RouteTable
+from tasks.routes import LayerRoutes
 
 from ..folders import ARMS, FakeArm, add_best, write_sweep
 from ..pages import CHROMIUM, NASTY, Page, browse
@@ -239,6 +241,36 @@ def test_nmi_is_a_mean_over_seeds(tmp_path):
         path.write_text(json.dumps(result))
     texts = [text.text for text in texts_of(drawn(folder, "specialization").svg)]
     assert [text for text in texts if "NMI" in text] == ["class, NMI 0.20"]
+
+
+def test_routes_that_runs_kept(tmp_path):
+    """Arms of one seed differ in the names of experts only, and seeds are independent."""
+    folder = write_sweep(tmp_path / "s", ARMS[:2])
+    for path in folder.glob("confirmed/*/*/result.json"):
+        result, seed = json.loads(path.read_text()), int(path.parent.name.removeprefix("seed-"))
+        expert = np.random.default_rng(seed).integers(4, size=(4000, 1))
+        if "topk" in path.parts:
+            expert = (expert + 1) % 4
+            kept = {"steps": [0, 10], "churn": [0.25], "saturation": [0.5, 1.0]}
+            result["layers"][0]["routes"] = kept
+        path.write_text(json.dumps(result))
+        routes = comparison.Routes(
+            4, np.arange(4001), expert.ravel(), np.ones_like(expert), np.ones(4000, dtype=bool)
+        )
+        layer = LayerRoutes("moe", "Router", routes, np.arange(4000), np.zeros(4000))
+        (path.parent / "routes").mkdir()
+        RouteTable((layer,)).write(path.parent / "routes" / "step-10.parquet")
+    (folder / "confirmed/topk/seed-1000/routes/step-10.parquet").write_bytes(b"damaged")
+    panels = drawn(folder, "agreement").figure.panels
+    assert panels[1].alt == "Agreement of arms: expert_choice and topk 1.00"
+    [section] = [each for each in make_sections(collected(folder)) if each.name == "routes"]
+    churn, saturation, _ = section.figures
+    assert [panel.alt for panel in churn.panels] == [
+        "Churn of routes, topk: L0 from 0.25 to 0.25",
+    ]
+    assert saturation.panels[0].alt == "Saturation of routes, topk: L0 from 0.5 to 1"
+    cells = texts_of(drawn(folder, "agreement").svg)
+    assert [text.text for text in cells].count("expert_choice") == 2  # its row and its column
 
 
 def test_the_load_of_many_layers_is_a_heat_map(tmp_path):
