@@ -3,7 +3,7 @@
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -60,13 +60,23 @@ Exit codes: 0 done, 1 training or a check failed, 2 the configuration cannot wor
 """
 
 
-def help_text(config: Config, chosen: Iterable[str]) -> str:
-    """Usage, the options of the parts in the ``chosen`` sections, every key, and what would run."""
-    names = {key: getattr(config, key)["name"] for key in PARTS}
-    parts = [f"{key}={names[key]}\n{_options(PARTS[key], names[key])}" for key in chosen]
+def help_text(config: Config, keys: Collection[str]) -> str:
+    """Usage, the options of the parts in the sections among ``keys``, all keys, what would run."""
+    sections = {key: (PARTS[key], getattr(config, key)["name"]) for key in PARTS}
+    for layer, settings in config.layers.items():
+        sections |= {
+            f"layers.{layer}.{key}": (PARTS[key], settings[key]["name"])
+            for key in PARTS.keys() & settings.keys()
+        }
+    parts = [
+        f"{key}={name}\n{_options(registry, name)}"
+        for key, (registry, name) in sections.items()
+        if key in keys
+    ]
     base = (CONF / "base.yaml").read_text("utf-8")
-    keys = f"All keys (conf/base.yaml; conf/task/{names['task']}.yaml overrides it):\n"
-    return "\n".join([USAGE, *parts, keys, base, "What would run:\n", to_yaml(config)])
+    of_task = config.task["name"]
+    heading = f"All keys (conf/base.yaml; conf/task/{of_task}.yaml overrides it):\n"
+    return "\n".join([USAGE, *parts, heading, base, "What would run:\n", to_yaml(config)])
 
 
 def list_text(overrides: Sequence[str], further: Mapping[str, Registry[Any]]) -> str:

@@ -14,7 +14,7 @@ from routers import ConfigError
 from routers.blocks import is_distributed
 from routers.plugins import Registry
 
-from ..config.compose import PARTS, compose, to_yaml
+from ..config.compose import compose, to_yaml
 from ..config.help import USAGE, help_text, list_text
 from ..config.schema import MAX_TIME, Config
 from ..edits import EDITS
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
             return _use(command, overrides)
         elif flags & {"--help", "-h"}:
             named = {text.partition("=")[0].removesuffix(".name") for text in overrides}
-            print(help_text(_configuration(overrides)[0], [key for key in PARTS if key in named]))
+            print(help_text(_configuration(overrides)[0], named))
         elif "--list" in flags:
             from ..training.loggers import LOGGERS  # seconds, as the callbacks
             from ..training.own_callbacks import CALLBACKS

@@ -63,6 +63,12 @@ def test_help_on_a_part(shown):
     assert ">>>" not in text
 
 
+def test_help_on_a_part_of_a_layer(shown):
+    text = shown("--help", "layers.0.router=hash")
+    assert "layers.0.router=hash\nA fixed table maps" in text
+    assert "\nrouter=" not in text
+
+
 def test_help_on_a_part_from_outside(shown):
     assert "follows the load" in shown("--help", "router=spare_parts:Adapting")
 
