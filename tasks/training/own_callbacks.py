@@ -8,11 +8,13 @@ from routers import OptionError
 from routers.plugins import Registry
 
 from ..config.named_part import split_parts
+from .backup import BackupExperts
 from .revival import ReviveExperts
 
 KEY = "trainer.callbacks"
 
 CALLBACKS: Registry[Callback] = Registry(KEY, Callback, group="switchyard.callbacks")
+CALLBACKS.register("backup")(BackupExperts)
 CALLBACKS.register("revive")(ReviveExperts)
 
 

@@ -4,6 +4,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from experts import MoE
 from experts.mlp import MLP
 from routers import Items, Router, Routing, Traits
 from tasks import Data
@@ -103,3 +104,16 @@ class Counting(Callback):
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         self.batches, self.accuracy = state["batches"], state["accuracy"]
+
+
+class Losing(Callback):
+    """Loses an expert of the first layer after a step: its parameters become a value."""
+
+    def __init__(self, *, step: int, value: float = 0.0, expert: int = 1) -> None:
+        self.step, self.value, self.expert = step, value, expert
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: object) -> None:
+        if trainer.global_step == self.step:
+            layer = next(each for each in module.modules() if isinstance(each, MoE))
+            for values in layer.bank.parameters_of(self.expert):
+                values.data.fill_(self.value)
