@@ -84,7 +84,7 @@ def _stacks(layer: MoE) -> Iterator[tuple[str, nn.Parameter]]:
     bank = layer.bank
     if not bank.expert_parameters:
         raise ConfigError(
-            f"{type(bank).__name__} has experts of several forms, whose parameters are not "
+            f"expert: {type(bank).__name__} has experts of several forms, whose parameters are not "
             "stacked; choose experts of one form such as mlp"
         )
     return ((name, bank.get_parameter(name)) for name in bank.expert_parameters)

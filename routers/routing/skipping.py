@@ -50,12 +50,12 @@ SKIP_RULES: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 def check_skip(rules: Mapping[str, float] | None) -> None:
-    """Raise ``OptionError`` about a rule that is unknown, or whose share is outside [0, 1]."""
+    """Raise ``OptionError`` about a rule that is unknown, or whose share is not in (0, 1]."""
     for name, share in (rules or {}).items():
         if name not in SKIP_RULES:
             raise OptionError.about(name, f": {nearest_name(name, SKIP_RULES)}")
-        if not 0 <= share <= 1:
-            raise OptionError(name, share, "a number in [0, 1]")
+        if not 0 < share <= 1:
+            raise OptionError(name, share, "a number in (0, 1]")
 
 
 def needed(routing: Weighted, rules: Mapping[str, float]) -> Tensor:

@@ -62,12 +62,9 @@ class RestoreExperts(Edit):
             fewest = min(layers[place].router.num_experts for place in chosen)
             if not 0 <= expert < fewest:
                 raise OptionError("experts", expert, f"indices in [0, {fewest - 1}]")
-        lost = {
-            place: lost_experts(layers[place]).nonzero().flatten().tolist()
-            if self.experts is None
-            else list(self.experts)
-            for place in chosen
-        }
+        lost = {each: lost_experts(layers[each]).nonzero().flatten().tolist() for each in chosen}
+        if self.experts is not None:
+            lost = dict.fromkeys(chosen, list(self.experts))
         if not any(lost.values()):
             raise OptionError.about(
                 "experts", ": no expert is lost; name those to put back, as in experts=[3]"
@@ -83,6 +80,7 @@ class RestoreExperts(Edit):
                 f"backup: {context.folder / BACKUP} is of {len(backup.layers)} routed layers, and "
                 f"the network has {len(layers)}; give the run that wrote it"
             )
-        for place, experts in lost.items():
+        restored = {place: experts for place, experts in lost.items() if experts}
+        for place, experts in restored.items():
             restore_experts(layers[place], backup.layers[place], experts)
-        return {"of_step": backup.step, "restored": lost}
+        return {"of_step": backup.step, "restored": restored}
