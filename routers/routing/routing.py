@@ -463,7 +463,8 @@ class Routing:
         check_skip(rules)
         if not rules or not self.supports_dropping:
             return self
-        return self.drop(needed(self, rules), renormalize=renormalize)
+        keep = needed(self, rules)
+        return self if keep.all() else self.drop(keep, renormalize=renormalize)
 
     def drop(self, keep: Tensor, *, renormalize: bool = False) -> "Routing":
         """Return the routing with only the assignments where ``keep``, ``(A,)`` bool, is True."""
