@@ -1,9 +1,9 @@
 """FLOPs, time and accuracy of evaluation that leaves out experts with little weight.
 
-Three routers are trained on digits with three seeds. Each run is then evaluated without ``moe.skip``
-and with one share after the other: FLOPs are counted, times are medians of passes over the test
-split that take turns, weights are scaled back to their sum. Writes one row per run to
-``benchmarks/results/skipping.csv``, the plot next to it and the table to ``docs/edits.md``.
+Three routers are trained on digits with three seeds. Each run is then evaluated without
+``moe.skip`` and with one share after the other: FLOPs are counted, times are medians of passes
+over the test split that take turns, weights are scaled back to their sum. Writes one row per run
+to ``benchmarks/results/skipping.csv``, the plot next to it and the table to ``docs/edits.md``.
 
     python benchmarks/overhead/skipping.py             train what is missing, write table and plot
     python benchmarks/overhead/skipping.py --table     write table and plot from existing rows

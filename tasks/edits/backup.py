@@ -64,7 +64,7 @@ class RestoreExperts(Edit):
                 raise OptionError("experts", expert, f"indices in [0, {fewest - 1}]")
         lost = {each: lost_experts(layers[each]).nonzero().flatten().tolist() for each in chosen}
         if self.experts is not None:
-            lost = dict.fromkeys(chosen, list(self.experts))
+            lost = {each: list(self.experts) for each in chosen}
         if not any(lost.values()):
             raise OptionError.about(
                 "experts", ": no expert is lost; name those to put back, as in experts=[3]"

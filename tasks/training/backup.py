@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
 from experts import MoE, copy_experts, lost_experts, restore_experts
 from routers import ConfigError, OptionError
 from routers.blocks import sum_over_ranks
 
+from .._task import Backbone
 from ..assembly.build import routed_layers
 from ..edits.backup import BACKUP, Backup, read_backup
-from .callbacks import stepped
+from .callbacks import OnExperts, stepped
 from .collectives import agreed
-from .fully_sharded import is_sharded
 from .module import RoutedModule
 
 KEY = "trainer.callbacks=backup"
 
 
-class BackupExperts(Callback):
+class BackupExperts(OnExperts):
     """Copies experts and their optimizer state every so many steps; a lost expert comes back.
 
     Lost is an expert with a parameter that is not finite, or with parameters that are all 0. It is
@@ -49,18 +49,14 @@ class BackupExperts(Callback):
         self.ready: Callable[[], object] = lambda: None  # waits until the copies are complete
         self.writer: Writer | None = None
 
-    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
-        assert isinstance(module, RoutedModule)
-        if is_sharded(module):
-            raise OptionError.about(KEY, ": works with whole parameters; use strategy=ddp")
-        layers = routed_layers(module.backbone)
-        if not layers:
+    def check(self, backbone: Backbone) -> None:
+        if not (layers := routed_layers(backbone)):
             raise OptionError.about(KEY, ": the network has no routed layer; remove it")
         for layer in layers:
-            if not layer.bank.expert_parameters:
-                kind = type(layer.bank).__name__
-                cure = "use experts of one form such as mlp, or remove it"
-                raise OptionError.about(KEY, f": {kind} has experts of several forms; {cure}")
+            try:
+                lost_experts(layer)
+            except ConfigError as error:
+                raise OptionError.about(KEY, f": {error}, or remove it") from error
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         folder = Path(trainer.default_root_dir)

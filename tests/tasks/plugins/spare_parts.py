@@ -107,13 +107,13 @@ class Counting(Callback):
 
 
 class Losing(Callback):
-    """Loses an expert of the first layer after a step: its parameters become a value."""
+    """Loses expert 1 of the first layer after a step, in the first process or in another."""
 
-    def __init__(self, *, step: int, value: float = 0.0, expert: int = 1) -> None:
-        self.step, self.value, self.expert = step, value, expert
+    def __init__(self, *, step: int, value: float = 0.0, rank: int = 0) -> None:
+        self.step, self.value, self.rank = step, value, rank
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: object) -> None:
-        if trainer.global_step == self.step:
+        if trainer.global_step == self.step and trainer.global_rank == self.rank:
             layer = next(each for each in module.modules() if isinstance(each, MoE))
-            for values in layer.bank.parameters_of(self.expert):
+            for values in layer.bank.parameters_of(1):
                 values.data.fill_(self.value)
