@@ -20,7 +20,7 @@ State = Mapping[Tensor, Mapping[str, Any]]
 
 
 def lost_experts(layer: MoE) -> Tensor:
-    """Which experts have a parameter that is not finite, or parameters that are all 0, ``(E,)``.
+    """Mark experts with a parameter that is not finite, or parameters that are all 0, ``(E,)``.
 
     >>> import experts, routers
     >>> layer = MoE(routers.build("topk", 8, 4), experts.build("mlp", 8, 4))
