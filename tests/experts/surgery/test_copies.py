@@ -53,11 +53,15 @@ def test_a_lost_expert_is_that_of_the_copy_and_others_stay(bank, value):
             assert not own.equal(old)
 
 
-def test_one_bad_number_is_a_loss_and_one_zero_is_none():
+def test_one_bad_number_is_a_loss_and_a_sum_is_none():
+    """A stack of zeros, sums of 0 and sums beyond the largest number."""
     layer, _ = trained("mlp")
-    layer.bank.up.data[0, 0, 0] = 0
     layer.bank.up.data[1] = 0
     layer.bank.down.data[2, 0, 0] = -torch.inf
+    for stack in stacks(layer):
+        stack.data[0] = 0
+        stack.data[0, 0, :2] = torch.tensor([1.0, -1.0])
+        stack.data[3] = torch.finfo(stack.dtype).max
     assert lost_experts(layer).tolist() == [False, False, True, False]
 
 

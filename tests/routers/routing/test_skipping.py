@@ -75,6 +75,22 @@ def test_it_keeps_what_a_loop_over_items_keeps(layout, rules):
         assert 0 < keep.sum() < len(keep)
 
 
+@pytest.mark.parametrize(
+    ("rules", "kept"),
+    [
+        ({"weight": 0.5}, [0, 1, 2]),
+        ({"weight": 0.51}, [0]),
+        ({"mass": 0.5}, [0]),
+        ({"mass": 0.75}, [0, 1]),
+        ({"mass": 1.0}, [0, 1, 2]),
+    ],
+)
+def test_shares_that_are_met_exactly(rules, kept):
+    """Of equal weights the first stays longer; a weight of zero is not needed for any sum."""
+    items, weight = Items(torch.zeros(1, 1)), torch.tensor([[0.5, 0.25, 0.25, 0.0]])
+    assert Routing.by_mask(items, weight).skip(rules).expert.tolist() == kept
+
+
 def test_weights_are_scaled_back_to_their_sum():
     routing = layouts()["by item"].skip({"weight": 0.8}, renormalize=True)
     sums = torch.zeros(N, dtype=torch.float64).index_add(0, routing.item, routing.weight)
