@@ -14,7 +14,7 @@ import argparse
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 import torch
 
@@ -111,15 +111,20 @@ def lines(label: str, rows: list[Row]) -> list[list[str]]:
         changes = [
             a - b for a, b in zip(column(rows, score), column(rows, "none score"), strict=True)
         ]
-        cells = [label, point, f"{average(rows, flops):,.0f}", _share(rows, flops, "none flops")]
-        cells += [f"{average(rows, ms):.3f}", _share(rows, ms, "none ms")]
+        cells = [label, point, f"{average(rows, flops):,.0f}"]
+        cells.append(f"{mean(_shares(rows, flops, 'none flops')):.0%}")
+        cells.append(f"{median(column(rows, ms)):.3f}")
+        times_of_all = [100 * share for share in _shares(rows, ms, "none ms")]
+        cells.append(f"{interval(times_of_all, 0)}%" if POINTS[point] else "100%")
         whole = f"accuracy {interval(column(rows, score), 4)}"
         found.append([*cells, interval(changes, 4) if POINTS[point] else whole])
     return found
 
 
-def _share(rows: list[Row], name: str, of: str) -> str:
-    return f"{average(rows, name) / average(rows, of):.0%}"
+def _shares(rows: list[Row], name: str, of: str) -> list[float]:
+    """Paired by run, since the machine is not equally fast in all of them."""
+    pairs = zip(column(rows, name), column(rows, of), strict=True)
+    return [one / other for one, other in pairs]
 
 
 def plot() -> None:
@@ -135,7 +140,7 @@ def plot() -> None:
             rows = CLAIM.of(arm)
             for rule, mark in (("weight", "o-"), ("mass", "s--")):
                 points = ["none", *(point for point in POINTS if point.startswith(rule))]
-                x = [average(rows, f"{p} {name}") / average(rows, f"none {name}") for p in points]
+                x = [mean(_shares(rows, f"{p} {name}", f"none {name}")) for p in points]
                 y = [average(rows, f"{p} score") for p in points]
                 axes.plot(x, y, mark, color=colour, label=f"{arm.replace('`', '')}, {rule}")
         axes.set(xlabel=f"{label} of evaluation, share of all experts")
