@@ -20,6 +20,7 @@ from .layers.multi_gate import MultiGateMoE
 from .layers.static import static_copy
 from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views
 from .recording.record import record
+from .surgery.copies import Copies, copy_experts, lost_experts, restore_experts
 from .surgery.criteria import CRITERIA, Criterion, RouteSimilarity, measured
 from .surgery.neurons import Neurons, aligned, find_neurons, take_neurons
 from .surgery.noise import perturb_experts, router_noise
@@ -49,6 +50,7 @@ __all__ = [
     "EXPERTS",
     "Adaptation",
     "Bank",
+    "Copies",
     "Criterion",
     "GateBranch",
     "GateTopology",
@@ -67,11 +69,13 @@ __all__ = [
     "check_hidden",
     "check_split",
     "clip_grad_norm_",
+    "copy_experts",
     "count_flops",
     "count_flops_of",
     "find_neurons",
     "fully_shard_layers",
     "grouped_linear",
+    "lost_experts",
     "measured",
     "mix",
     "mix_reference",
@@ -80,6 +84,7 @@ __all__ = [
     "perturb_experts",
     "record",
     "register",
+    "restore_experts",
     "router_noise",
     "skip_experts",
     "stacked",

@@ -1,6 +1,6 @@
 """The layer to build models with: a router in front of a bank."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from routers import ConfigError, Items, OptionError, Router, Routing
 from routers.blocks import uncompiled
-from routers.routing import check_capacity_options
+from routers.plugins import option_errors_under
+from routers.routing import check_capacity_options, check_skip
 
 from .._bank import Bank
 from ..dispatch import check_merges, execution_flops, mix
 from .never_adapted import NeverAdapted
 
 #: Arguments of a layer that are checked wherever they are set.
-_CHECKED = {"router", "bank", "shared", "capacity", "drop", "rounding", "expert_dropout"}
+_CHECKED = {"router", "bank", "shared", "capacity", "drop", "rounding", "expert_dropout", "skip"}
 
 
 class MoE(nn.Module):
@@ -41,6 +42,9 @@ class MoE(nn.Module):
             ``Routing.requested_load``. Ignored for slots and merged experts. Source:
             Zhao et al. 2019, "Recommending what video to watch next" (RecSys,
             doi 10.1145/3298689.3346997).
+        skip: in evaluation, assignments with little weight that are not computed, by rule, after
+            those that exceed a capacity: ``{"weight": 0.2}`` or ``{"mass": 0.9}``; None for no
+            such rule. See ``Routing.skip``.
 
     Raises:
         ConfigError: if router and bank do not fit, or an option is out of range.
@@ -63,6 +67,7 @@ class MoE(nn.Module):
         renormalize: bool = False,
         rounding: str = "ceil",
         expert_dropout: float = 0.0,
+        skip: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.router = router
@@ -73,6 +78,7 @@ class MoE(nn.Module):
         self.renormalize = renormalize
         self.rounding = rounding
         self.expert_dropout = expert_dropout
+        self.skip = skip
         self._never_adapted = NeverAdapted()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -171,7 +177,11 @@ class MoE(nn.Module):
         return mix(streams[0].rows, routing, self.bank, streams[0].inner)
 
     def _dropped(self, routing: Routing) -> Routing:
-        """The routing within capacity, and in training without experts drawn for dropout."""
+        """The routing within capacity; in training without experts drawn for dropout.
+
+        In evaluation without assignments that ``skip`` leaves out: after capacity, so that an item
+        with any place left keeps one.
+        """
         if self.capacity is not None:
             routing = routing.limit(
                 self.capacity,
@@ -184,6 +194,8 @@ class MoE(nn.Module):
             stays = torch.rand(routing.num_experts, device=routing.expert.device)
             stays = stays >= self.expert_dropout
             routing = routing.drop(stays[routing.expert], renormalize=True)
+        if not self.training and self.skip:
+            routing = routing.skip(self.skip, renormalize=self.renormalize)
         return routing
 
 
@@ -255,6 +267,7 @@ def _check(
     drop: str = "position",
     rounding: str = "ceil",
     expert_dropout: float = 0.0,
+    skip: Mapping[str, float] | None = None,
     **_: object,
 ) -> None:
     """Raise ``ConfigError`` unless the arguments of a layer are valid, those set so far."""
@@ -267,6 +280,8 @@ def _check(
     check_capacity_options(1.0 if capacity is None else capacity, drop, rounding)
     if not 0 <= expert_dropout < 1:
         raise OptionError("expert_dropout", expert_dropout, "a number in [0, 1)")
+    with option_errors_under("skip"):
+        check_skip(skip)
 
 
 def _check_fit(name: str, part: Router | Bank, bank: Bank, fields: tuple[str, ...]) -> None:

@@ -100,8 +100,8 @@ class MultiGateMoE(MoE):
         topology: the stream and the experts of each gate. See ``mmoe``, ``cgc``, ``views``.
         shared: a bank whose every expert works on every real item of the last stream, for all
             gates with weight 1.
-        settings: ``capacity``, ``drop``, ``rounding``, ``renormalize`` and ``expert_dropout`` as
-            in ``MoE``, for the joint assignments of all gates.
+        settings: ``capacity``, ``drop``, ``rounding``, ``renormalize``, ``expert_dropout`` and
+            ``skip`` as in ``MoE``, for the joint assignments of all gates.
 
     Raises:
         ConfigError: if gates, bank and topology do not fit.

@@ -30,9 +30,9 @@ def static_copy(model: M) -> M:
             lists, tuples and dicts that modules hold; one held in several places stays one.
 
     Raises:
-        ConfigError: if a layer has no static form: several gates, a capacity, experts other than
-            ``mlp`` and ``glu``, a router that declares ``not_static``, or hooks on the layer or
-            its experts. Those of ``adapt_on_step`` are for training and left out.
+        ConfigError: if a layer has no static form: several gates, a capacity, ``skip``, experts
+            other than ``mlp`` and ``glu``, a router that declares ``not_static``, or hooks on the
+            layer or its experts. Those of ``adapt_on_step`` are for training and left out.
 
     >>> import experts, routers, torch
     >>> layer = MoE(routers.build("topk", 8, 4), experts.build("mlp", 8, 4))
@@ -70,6 +70,8 @@ class StaticMoE(nn.Module):
             raise _no_form(
                 f"capacity={layer.capacity}", "the number of dropped assignments varies; use null"
             )
+        if layer.skip:
+            raise _no_form(f"skip={layer.skip}", "every expert works on every item there; use null")
         hooks = [hook for each in call_hooks(layer) for hook in each.values()]
         if "forward" in vars(layer) or not all(isinstance(hook, Observer) for hook in hooks):
             why = "hooks and a replaced forward expect a routing; remove them, or hook the router"

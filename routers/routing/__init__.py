@@ -3,10 +3,12 @@
 from .capacity import DROP_ORDERS, ROUNDINGS, check_capacity_options
 from .execution import Combine, Execution, Merge, OutputCombiner, Slots
 from .routing import Items, Routing, stable_order
+from .skipping import SKIP_RULES, check_skip
 
 __all__ = [
     "DROP_ORDERS",
     "ROUNDINGS",
+    "SKIP_RULES",
     "Combine",
     "Execution",
     "Items",
@@ -15,5 +17,6 @@ __all__ = [
     "Routing",
     "Slots",
     "check_capacity_options",
+    "check_skip",
     "stable_order",
 ]

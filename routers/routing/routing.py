@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ..plugins.errors import ConfigError
 from .capacity import within_capacity
 from .execution import Execution, Merge, Slots
+from .skipping import check_skip, needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -441,6 +442,29 @@ class Routing:
             return self
         keep = within_capacity(self, factor, order, generator, rounding)
         return self.drop(keep, renormalize=renormalize)
+
+    def skip(self, rules: Mapping[str, float], *, renormalize: bool = False) -> "Routing":
+        """Drop the assignments that items need least, by their weights.
+
+        Slots and merged experts have no weights of single assignments: these routings are
+        returned unchanged. ``ConfigError`` if an argument is invalid.
+
+        Args:
+            rules: shares by the names of ``SKIP_RULES``; an assignment stays if all rules keep it.
+                ``weight`` keeps weights of at least this share of the largest of an item,
+                ``mass`` the fewest of the largest that sum to this share of an item's weights.
+            renormalize: scale the remaining weights of an item back to their sum before.
+
+        >>> items = Items(torch.zeros(2, 1))
+        >>> weight = torch.tensor([[0.6, 0.3, 0.1], [0.4, 0.3, 0.3]])
+        >>> Routing.by_mask(items, weight).skip({"mass": 0.8}).load.tolist()
+        [2, 2, 1]
+        """
+        check_skip(rules)
+        if not rules or not self.supports_dropping:
+            return self
+        keep = needed(self, rules)
+        return self if keep.all() else self.drop(keep, renormalize=renormalize)
 
     def drop(self, keep: Tensor, *, renormalize: bool = False) -> "Routing":
         """Return the routing with only the assignments where ``keep``, ``(A,)`` bool, is True."""

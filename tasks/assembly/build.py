@@ -188,6 +188,7 @@ def _layers(config: Config) -> Layer:
                 renormalize=moe.renormalize,
                 rounding=moe.rounding,
                 expert_dropout=moe.expert_dropout,
+                skip=moe.skip,
             )
 
     return layer

@@ -19,6 +19,7 @@ class MoEConfig:
     expert_dropout: float
     control: str | None
     rounding: str = "ceil"  # newer than some runs that may be resumed
+    skip: dict[str, float] | None = None  # the same
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mode
 from typing import Any, NamedTuple
 
@@ -28,11 +29,13 @@ class Context:
         config: of the network; after every edit it describes the network again.
         batches: starts a pass over batches as the network takes them, of data to measure it on.
         other_run: the trained network of another run, by the run's folder.
+        folder: of the run that is edited.
     """
 
     config: Config
     batches: Callable[[], Iterable[Batch]]
     other_run: Callable[[str], Backbone]
+    folder: Path = Path()
 
     @torch.no_grad()
     def measure(self, network: Backbone, criterion: Callable[[MoE], Criterion]) -> list[Criterion]:

@@ -83,7 +83,7 @@ def edit_run(
 
     target = deepcopy(config)
     network = run.module.backbone
-    records = apply_edits(edits, network, Context(target, batches, other_run))
+    records = apply_edits(edits, network, Context(target, batches, other_run, folder))
     return Edited(target, network, records)
 
 

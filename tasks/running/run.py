@@ -55,7 +55,7 @@ from ..training.fully_sharded import is_sharded, whole_weights
 from ..training.loggers import build_loggers, check_loggers, closing
 from ..training.module import RoutedModule
 from ..training.optimizers import build_optimizer
-from ..training.own_callbacks import build_callbacks
+from ..training.own_callbacks import build_callbacks, check_callbacks
 from ..training.parameter_names import freeze
 from ..training.peak_memory import PeakMemoryRecord
 from ..training.progress import ProgressBar, ProgressLines
@@ -118,6 +118,7 @@ class Run:
                 raise OptionError("trainer.devices", self.rank.world_size, expected)
         seen, backbone = self._backbone()
         check_fits(config.trainer, backbone)
+        check_callbacks(config.trainer, backbone)
         losses = [settings_of(config, n).losses for n, _ in enumerate(routed_layers(backbone))]
         if config.moe.control is not None:
             losses = [{} for _ in losses]  # a single expert is always balanced

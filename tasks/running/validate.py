@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from routers import ConfigError, OptionError
-from routers.plugins import unknown
-from routers.routing import DROP_ORDERS, ROUNDINGS
+from routers.plugins import option_errors_under, unknown
+from routers.routing import DROP_ORDERS, ROUNDINGS, check_skip
 
 from ..assembly.dense_control import CONTROLS
 from ..config.auto import BUDGETS
@@ -106,6 +106,8 @@ def check_ranges(config: Config) -> None:
         for key, source in settings.sources.items():
             if key in RANGES or key in NAMES:
                 _check_value(key, source, attrgetter(key)(settings))
+        with settings.errors(), option_errors_under("moe.skip"):
+            check_skip(settings.moe.skip)
     init = read_init(config.init)
     if init is not None and init.edits:
         read_edits("init.edits", init.edits)

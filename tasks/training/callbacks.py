@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from .._task import Backbone
 from ..loading.batches import Rank
 from ..loading.seeds import mix_seed
 from .module import RoutedModule
@@ -135,6 +136,13 @@ class Record(Callback):
         now = time.perf_counter()
         self.seconds += now - self._since
         self._since = now
+
+
+class OnExperts(Callback):
+    """A callback that changes experts in place, and so needs whole parameters in every process."""
+
+    def check(self, backbone: Backbone) -> None:
+        """Raise ``ConfigError`` for a network whose experts it cannot change."""
 
 
 class ReportValidation(Callback):

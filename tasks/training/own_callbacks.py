@@ -7,12 +7,19 @@ from lightning.pytorch import Callback
 from routers import OptionError
 from routers.plugins import Registry
 
+from .._task import Backbone
 from ..config.named_part import split_parts
+from ..config.schema import TrainerConfig
+from .backup import BackupExperts
+from .callbacks import OnExperts
+from .fully_sharded import FullySharded
 from .revival import ReviveExperts
+from .strategies import find_strategy
 
 KEY = "trainer.callbacks"
 
 CALLBACKS: Registry[Callback] = Registry(KEY, Callback, group="switchyard.callbacks")
+CALLBACKS.register("backup")(BackupExperts)
 CALLBACKS.register("revive")(ReviveExperts)
 
 
@@ -37,3 +44,14 @@ def build_callbacks(values: Any) -> list[Callback]:
             problem = f"={name}: {type(error).__name__}: {error}"
             raise OptionError.about(KEY, problem) from error
     return built
+
+
+def check_callbacks(trainer: TrainerConfig, backbone: Backbone) -> None:
+    """Raise ``ConfigError`` for callbacks that cannot work on a network, before it is trained."""
+    changing = [each for each in build_callbacks(trainer.callbacks) if isinstance(each, OnExperts)]
+    if changing and isinstance(find_strategy(trainer).build(), FullySharded):
+        raise OptionError.about(
+            KEY, f"={trainer.callbacks}: works with whole parameters; use trainer.strategy=ddp"
+        )
+    for each in changing:
+        each.check(backbone)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -14,12 +14,11 @@ from routers import OptionError
 from ..assembly.build import routed_layers
 from ..edits.revive import Revive
 from ..loading.seeds import mix_seed
-from .callbacks import stepped
-from .fully_sharded import is_sharded
+from .callbacks import OnExperts, stepped
 from .module import RoutedModule
 
 
-class ReviveExperts(Callback):
+class ReviveExperts(OnExperts):
     """Replaces dead experts by noisy copies of the busiest ones, every so many optimizer steps.
 
     Dead is whose load since the last check is below a share of an even load. Values are changed in
@@ -38,13 +37,6 @@ class ReviveExperts(Callback):
         self.edit = Revive(below=below, noise=noise, seed=seed)
         self.every = every
         self.load: Tensor | None = None
-
-    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
-        assert isinstance(module, RoutedModule)
-        if is_sharded(module):
-            raise OptionError.about(
-                "trainer.callbacks=revive", ": works with whole parameters; use strategy=ddp"
-            )
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int

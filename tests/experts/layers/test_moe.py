@@ -8,7 +8,7 @@ import torch
 
 import experts
 import routers
-from experts import MoE, mix
+from experts import MoE, mix, mix_reference
 from routers import ConfigError, Routing
 
 from ...router_samples import layout, one_of_each, traits
@@ -113,6 +113,8 @@ def test_messages_name_shapes(bank, x, given, message):
         ({"drop": "positon"}, "did you mean 'position'"),
         ({"rounding": "flor"}, "rounding=flor: unknown; did you mean 'floor'"),
         ({"expert_dropout": 1.0}, r"expert_dropout=1.0 is invalid: expected a number in \[0, 1\)"),
+        ({"skip": {"mas": 0.9}}, "skip.mas: unknown; did you mean 'mass'"),
+        ({"skip": {"mass": 2}}, r"skip.mass=2 is invalid: expected a number in \(0, 1\]"),
         ({"shared": bank_of("mlp", dim=4)}, "shared.dim=4 but the bank's is 8"),
         ({"shared": bank_of("gru")}, r"shared.row_axes=\('L', 'D'\) but the bank's is \('D',\)"),
     ],
@@ -222,6 +224,42 @@ class TestExpertDropout:
             assert torch.equal(layer_of("soft_mixture", expert_dropout=0.5)(x)[0], same)
         blended = layer_of("soft_moe", expert_dropout=0.9).train()
         assert blended(x)[1].load.min() > 0
+
+
+class TestSkip:
+    @pytest.mark.parametrize("router", one_of_each(layout))
+    def test_outputs_are_those_without_the_skipped(self, router):
+        """Fewer rows in evaluation, all of them in training; slots and merged experts have all."""
+        layer = layer_of(router, skip={"weight": 0.9}).double()
+        x, ids = torch.randn(12, DIM, dtype=torch.float64), torch.arange(12)
+        y, routing = layer(x, ids=ids, task=ids % 2)
+        torch.testing.assert_close(y, mix_reference(x, routing, layer.bank))
+        layer.skip = None
+        _, full = layer(x, ids=ids, task=ids % 2)
+        left = full.skip({"weight": 0.9})
+        assert routing.load.equal(left.load)
+        assert routing.requested_load.equal(full.load)
+        several = full.supports_dropping and full.assigned_mask.sum(1).max() > 1
+        assert (routing.load.sum() < full.load.sum()) == several
+        layer.skip = {"weight": 0.9}
+        assert layer.train()(x, ids=ids, task=ids % 2)[1].num_assignments == full.num_assignments
+
+    def test_an_item_with_a_place_left_keeps_one(self):
+        """The largest weight is that of assignments within capacity."""
+        layer = layer_of("soft_mixture", capacity=0.3, skip={"mass": 0.01})
+        x = torch.randn(10, DIM)
+        _, routing = layer(x)
+        layer.skip = None
+        _, within = layer(x)
+        assert routing.assigned_mask.sum(1).tolist() == within.assigned_mask.any(1).int().tolist()
+        assert within.assigned_mask.sum(1).max() > 1
+
+    def test_weights_after_skips(self):
+        layer = layer_of(skip={"weight": 0.9}, renormalize=True)
+        _, routing = layer(torch.randn(16, DIM))
+        sums = torch.zeros(16).index_add(0, routing.item, routing.weight)
+        torch.testing.assert_close(sums, torch.ones(16))
+        assert routing.num_assignments < 32
 
 
 @pytest.mark.parametrize("bank", ["mlp", "glu"])

@@ -109,6 +109,7 @@ def test_the_copy_shares_parameters_and_leaves_the_model_in_training():
     [
         ("low_rank", {}, "LowRank has no static form: use experts that implement run_even"),
         ("mlp", {"capacity": 1.0}, "capacity=1.0 has no static form"),
+        ("mlp", {"skip": {"mass": 0.9}}, "skip={'mass': 0.9} has no static form"),
     ],
 )
 def test_layers_without_a_static_form_are_refused(bank, settings, message):

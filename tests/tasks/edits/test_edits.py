@@ -8,7 +8,17 @@ from experts import take_neurons
 from routers import ConfigError
 from tasks import read_edits, settings_of
 
-from .toy import DIM, EXPERTS, Toy, batch_of, config_of, edit, outputs, trained
+from .toy import (
+    DIM,
+    EXPERTS,
+    Toy,
+    batch_of,
+    config_of,
+    edit,
+    keep_copies,
+    outputs,
+    trained,
+)
 
 
 def same(one, other, tolerance=1e-10):
@@ -281,6 +291,72 @@ def test_frozen_parameters_are_added():
     assert config.freeze == ["router", "experts"]
 
 
+# ---- skip ----
+
+
+def test_skipped_experts_are_those_of_the_rule():
+    config = config_of("soft_mixture")
+    config.layers = {"1": {"moe": {"skip": {"weight": 1.0}}}}
+    network = trained(config)
+    batches = [batch_of(network, seed=seed) for seed in (3, 4)]
+    with torch.no_grad():
+        full = [network(batch)[1][0] for batch in batches]
+    (record,) = edit(network, config, {"skip": {"weight": 0.5, "mass": 0.9}})
+    rules = {"weight": 0.5, "mass": 0.9}
+    assert (config.moe.skip, network.layers[1].skip) == (rules, rules)
+    assert settings_of(config, 1).moe.skip == rules
+    rows = sum(routing.skip(rules).load for routing in full).double()
+    share = rows / sum(routing.load for routing in full)
+    assert record["computed"][0] == pytest.approx(share.tolist(), abs=1e-4)
+    assert max(record["computed"][0]) < 1
+
+
+# ---- backup ----
+
+
+@pytest.mark.parametrize(
+    ("options", "restored"),
+    [
+        ({}, {0: [1, 3], 1: [0]}),
+        ({"layer": 0}, {0: [1, 3]}),
+        ({"layer": 1, "experts": [2]}, {1: [2]}),
+    ],
+)
+def test_lost_experts_come_back_from_their_copies(tmp_path, options, restored):
+    config = config_of()
+    network = trained(config)
+    keep_copies(network, tmp_path)
+    kept = {name: values.clone() for name, values in network.state_dict().items()}
+    for values in network.parameters():
+        values.data += 1
+    for layer, expert, value in ((0, 1, 0), (0, 3, torch.nan), (1, 0, 0)):
+        for values in network.layers[layer].bank.parameters_of(expert):
+            values.data.fill_(value)
+    now = {name: values.clone() for name, values in network.state_dict().items()}
+    (record,) = edit(network, config, {"backup": options}, folder=tmp_path)
+    assert (record["of_step"], record["restored"]) == (5, restored)
+    for name, values in network.state_dict().items():
+        own = restored.get(int(name.split(".")[1]), []) if ".bank." in name else []
+        wanted = now[name].clone()
+        wanted[own] = kept[name][own]
+        assert values.equal(wanted) or (values.isnan().any() and "layer" in options), name
+
+
+def test_without_copies_or_losses_nothing_is_restored(tmp_path):
+    config = config_of()
+    with pytest.raises(ConfigError, match=r"edits.backup.experts: no expert is lost; name those"):
+        edit(trained(config), config, "backup", folder=tmp_path)
+    written = {"backup": {"experts": [0]}}
+    with pytest.raises(ConfigError, match=r"backups/experts.ckpt is missing; only a run that is"):
+        edit(trained(config), config, written, folder=tmp_path)
+    keep_copies(trained(config, depth=1), tmp_path)
+    with pytest.raises(ConfigError, match=r"is of 1 routed layers, and the network has 2"):
+        edit(trained(config), config, written, folder=tmp_path)
+    (tmp_path / "backups" / "experts.ckpt").write_bytes(b"PK")
+    with pytest.raises(ConfigError, match=r"experts.ckpt cannot be read \(.*corrupt: remove it"):
+        edit(trained(config), config, written, folder=tmp_path)
+
+
 # ---- errors ----
 
 
@@ -303,6 +379,10 @@ def test_frozen_parameters_are_added():
         ("upcycle", "upcycle: the network has layers with 4 experts; give a dense run"),
         ({"upcycle": {"router": {"name": "topk", "kk": 1}}}, "router.kk: unknown"),
         ({"swap": {"of": "x", "layers": [2]}}, r"edits.swap.layers=\[2\] is invalid"),
+        ("skip", "edits.skip.weight: required, or mass"),
+        ({"skip": {"mass": 0}}, r"edits.skip.mass=0 is invalid: expected a number in \(0, 1\]"),
+        ({"backup": {"layer": 2}}, r"edits.backup.layer=2 is invalid: expected an index in \[0, 1"),
+        ({"backup": {"experts": [4]}}, r"edits.backup.experts=4 is invalid: expected indices in"),
         ({"prune": 3}, "expected edits as NAME or"),
         (3, "expected edits as NAME or"),
     ],

@@ -9,7 +9,8 @@ import experts
 import routers
 from routers import ConfigError
 
-from .toy import EXPERTS, Toy, batch_of, config_of, edit, outputs, trained
+from ...router_samples import layout
+from .toy import EXPERTS, Toy, batch_of, config_of, edit, keep_copies, outputs, trained
 
 #: Routers whose experts are not interchangeable, so that none can be taken out or copied.
 NO_SELECTION = {"dselect_k", "hierarchical", "mapped", "product_key"}
@@ -34,6 +35,10 @@ def refusal(name, router, bank):
         return None
     if name in SELECTING and router in NO_SELECTION:
         return "unclear"
+    if name == "skip" and layout(router) & {"Slots", "Merge"}:
+        return "no single weight"
+    if name == "backup" and bank in NO_MEAN:
+        return "several forms"
     if name in ("prune", "merge", "grow") and router == "grouped_topk":
         return "expert_groups"
     if bank == "mixed" and name == "grow":
@@ -45,12 +50,13 @@ def refusal(name, router, bank):
 
 def options_of(name, router):
     given = {"upcycle": {"num_experts": EXPERTS, "router": router}, "freeze": {"parameters": ["x"]}}
+    given |= {"skip": {"mass": 0.6}, "backup": {"experts": [1]}}
     return {**SELECTING, **given, "swap": {"of": "there"}}[name]
 
 
 @pytest.mark.parametrize(("router", "bank"), PARTS, ids=lambda part: part)
-@pytest.mark.parametrize("name", [*SELECTING, "upcycle", "swap", "freeze"])
-def test_edit_then_train(name, router, bank):
+@pytest.mark.parametrize("name", [*SELECTING, "upcycle", "swap", "freeze", "skip", "backup"])
+def test_edit_then_train(name, router, bank, tmp_path):
     config = config_of(router, bank)
     if name == "upcycle":
         if bank == "mixed":
@@ -64,7 +70,9 @@ def test_edit_then_train(name, router, bank):
         with pytest.raises(ConfigError, match=message):
             edit(network, config, written, lambda place: other)
         return
-    edit(network, config, written, lambda place: other)
+    if name == "backup":
+        keep_copies(network, tmp_path)
+    edit(network, config, written, lambda place: other, tmp_path)
     # the configuration describes the network: it can be built and loaded as any run
     built = Toy(config, depth=1).double()
     for layer in built.layers:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,6 +62,7 @@ def layer_of(config: Config, number: int) -> MoE:
         experts.build(bank, DIM, experts_here, **options),
         shared=experts.build(bank, DIM, shared, **options) if shared else None,
         capacity=settings.moe.capacity,
+        skip=settings.moe.skip,
     )
 
 
@@ -108,8 +110,19 @@ def outputs(network: Toy, batch: Batch) -> Tensor:
         return network.eval()(batch)[0]
 
 
+def keep_copies(network: Toy, folder: Path) -> None:
+    """Write copies of the experts as the callback ``backup`` does."""
+    path = folder / "backups" / "experts.ckpt"
+    path.parent.mkdir()
+    torch.save({"step": 5, "layers": [experts.copy_experts(e) for e in network.layers]}, path)
+
+
 def edit(
-    network: Toy, config: Config, written: Any, other: Callable[[str], Backbone] | None = None
+    network: Toy,
+    config: Config,
+    written: Any,
+    other: Callable[[str], Backbone] | None = None,
+    folder: Path = Path("nowhere"),
 ) -> list[dict[str, Any]]:
     """Apply an edit to a network and its configuration; returns the records."""
 
@@ -117,5 +130,5 @@ def edit(
         raise AssertionError(place)
 
     batches = [batch_of(network, seed=seed) for seed in (3, 4)]
-    context = Context(config, lambda: batches, other or missing)
+    context = Context(config, lambda: batches, other or missing, folder)
     return apply_edits(read_edits("edits", [written]), network, context)

@@ -4,6 +4,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from experts import MoE
 from experts.mlp import MLP
 from routers import Items, Router, Routing, Traits
 from tasks import Data
@@ -103,3 +104,16 @@ class Counting(Callback):
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         self.batches, self.accuracy = state["batches"], state["accuracy"]
+
+
+class Losing(Callback):
+    """Loses expert 1 of the first layer after a step, in the first process or in another."""
+
+    def __init__(self, *, step: int, value: float = 0.0, rank: int = 0) -> None:
+        self.step, self.value, self.rank = step, value, rank
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: object) -> None:
+        if trainer.global_step == self.step and trainer.global_rank == self.rank:
+            layer = next(each for each in module.modules() if isinstance(each, MoE))
+            for values in layer.bank.parameters_of(1):
+                values.data.fill_(self.value)

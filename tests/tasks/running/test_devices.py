@@ -296,6 +296,25 @@ def test_the_best_weights_are_tested_on_all_devices(ranks, tmp_path, strategy):
     assert best["score"]["value"] != last["score"]["value"]
 
 
+def test_all_restore_the_expert_that_one_has_lost(ranks, tmp_path):
+    """Ranks would differ afterwards; a single device that loses it takes the same steps."""
+    one, two, lost = tmp_path / "one", tmp_path / "two", "{name: spare_parts:Losing, step: 4"
+    exact = [*TINY, NARROW, "task.augmentation.strength=0", "trainer.precision=64-true"]
+    backup = "{name: backup, every: 3}"
+    with pytest.warns(UserWarning, match="experts"):
+        assert main([*exact, f"trainer.callbacks=[{lost}}}, {backup}]", f"out={one}"]) == 0
+    words = [*exact, TWO, f"trainer.callbacks=[{lost}, rank: 1}}, {backup}]", f"out={two}"]
+    answers = ranks(2, command, words)
+    assert [code for code, _, _ in answers] == [0, 0], answers
+    assert ["experts [1] of layer 0 are lost" in errors for _, _, errors in answers] == [
+        True,
+        False,
+    ]
+    kept, expected = weights_of(two), weights_of(one)
+    for name, values in expected.items():
+        torch.testing.assert_close(kept[name], values, rtol=1e-6, atol=1e-9, msg=name)
+
+
 def test_a_process_ends_with_the_one_that_started_it(ranks):
     assert ranks(2, outlived, launched.end_with) == [False, False]
 

@@ -1,5 +1,7 @@
 """The command ``edit``, and runs that start from edited ones."""
 
+import json
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -95,6 +97,29 @@ def test_options_of_the_router_change_with_the_edit(trained, tmp_path):
     assert OmegaConf.load(tmp_path / "run" / "config.yaml").router.k == 1
 
 
+def test_skipped_experts_cost_nothing_in_evaluation(trained, tmp_path, capsys):
+    """The edit and the setting are the same; parameters stay, and rows count as dropped."""
+    out = tmp_path / "skip"
+    config = edited(trained, out, "[{skip: {weight: 0.9}}]")
+    assert config.moe.skip == {"weight": 0.9}
+    before, after = result_of(trained), result_of(out)
+    assert after["compute"]["flops_per_item"] < before["compute"]["flops_per_item"]
+    assert 0 < after["load"]["dropped"] < 0.5
+    for name, values in checkpoint_of(out)["state_dict"].items():
+        assert values.equal(checkpoint_of(trained)["state_dict"][name])
+    words = ["trainer.accelerator=cpu", f"out={tmp_path / 'test.json'}"]
+    assert main(["test", str(trained), "moe.skip.weight=0.9", *words]) == 0
+    tested = json.loads((tmp_path / "test.json").read_text())
+    assert tested["scores"] == after["scores"]
+    assert tested["compute"] == after["compute"]
+    for full, left in zip(before["layers"], after["layers"], strict=True):
+        assert sum(left["load"]) < sum(full["load"])
+    capsys.readouterr()
+    assert main(["test", str(trained), "layers.1.moe.skip.weight=2"]) == 2
+    error = capsys.readouterr().err
+    assert "layers.1.moe.skip.weight=2 is invalid: expected a number in (0, 1]" in error
+
+
 ONE = ("router.k=1", "router.weighting=probability")
 
 
@@ -104,6 +129,8 @@ ONE = ("router.k=1", "router.weighting=probability")
         (["edit", "DIR", "out=OUT"], "edit: edits is missing"),
         (["edit", "DIR", "edits=[{prune: {keep: 8}}]", "out=OUT"], "keep=8 is invalid"),
         (["edit", "DIR", "edits=[{prune: {keep: 1}}]", "out=OUT"], "router.k=2 is invalid"),
+        (["edit", "DIR", "edits=[skip]", "out=OUT"], "edits.skip.weight: required, or mass"),
+        (["edit", "DIR", "edits=[backup]", "out=OUT"], "edits.backup.experts: no expert is lost"),
         (["edit", "DIR", "edits=[upcycl]", "out=OUT"], "did you mean 'upcycle'"),
         (["edit", "DIR", "edits=[upcycle]", "out=OUT"], "give a dense run"),
         (["edit", "DIR", "edits=[revive]", "seed=3", "out=OUT"], "seed=3: edit takes edits"),

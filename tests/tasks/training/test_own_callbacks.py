@@ -102,7 +102,10 @@ def test_mlflow(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("callbacks=[Timer]", "trainer.callbacks=Timer is invalid: expected revive, or module"),
+        (
+            "callbacks=[Timer]",
+            "trainer.callbacks=Timer is invalid: expected backup, or revive, or module",
+        ),
         ("callbacks=spare_parts:Counted", "did you mean 'spare_parts:Counting'?"),
         ("callbacks=spare_parts:NoPart", "is not a subclass of"),
         ("callbacks=[{name: spare_parts:Counting, stp: 1}]", "did you mean 'step'?"),
