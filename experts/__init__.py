@@ -21,7 +21,7 @@ from .layers.static import static_copy
 from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views
 from .recording.record import record
 from .surgery.criteria import CRITERIA, Criterion, RouteSimilarity, measured
-from .surgery.neurons import Neurons, aligned, find_neurons, take_neurons
+from .surgery.neurons import Neurons, aligned, find_neurons, join_experts, take_neurons
 from .surgery.noise import perturb_experts, router_noise
 from .surgery.take import take_experts, take_router
 
@@ -72,6 +72,7 @@ __all__ = [
     "find_neurons",
     "fully_shard_layers",
     "grouped_linear",
+    "join_experts",
     "measured",
     "mix",
     "mix_reference",
