@@ -1,4 +1,4 @@
-"""Experts added for something new: a class of names, and a permutation of pixels.
+"""Experts added for something new: a class of names, and permutations of pixels.
 
 A mixture learns a task without one of its parts, and then the whole task, with and without
 experts that the edit ``grow`` adds first. Measured are the accuracy on what it knew, before and
@@ -47,40 +47,54 @@ class NamesWithout(CharNames):
 
 
 class Case(NamedTuple):
-    """A task: its settings, what leaves a part out, and which test samples are of that part."""
+    """A task: its settings, what leaves a part out, and which test samples are of that part.
+
+    ``add`` is the number of experts that grow.
+    """
 
     settings: tuple[str, ...]
+    add: int
     without: str
     whole: str
     is_new: Callable[[Any, Batch], Tensor]
 
 
-#: So: symbols, about a seventh of the names.
-CLASS, PERMUTATIONS = "So", 8
+#: Symbols, a fifth of the names.
+CLASS = "So"
+DIGITS = ("task=permuted_digits", "router=topk", "trainer.max_epochs=10", "trainer.batch_size=64")
 CASES = {
     f"names, class `{CLASS}`": Case(
         (
             *("task=benchmarks.edits.growing:NamesWithout", "expert.hidden=128", "router=topk"),
             *("trainer.max_epochs=5", "trainer.batch_size=64"),
         ),
+        2,
         f"task.without={CLASS}",
         "task.without=''",
         lambda task, test: test["y"] == task.texts.train.classes.index(CLASS),
     ),
-    "digits, permutation": Case(
-        ("task=permuted_digits", "router=topk", "trainer.max_epochs=10", "trainer.batch_size=64"),
-        f"task.permutations={PERMUTATIONS - 1}",
-        f"task.permutations={PERMUTATIONS}",
-        lambda task, test: test["permutation"] == PERMUTATIONS - 1,
+    "digits, one permutation of 8": Case(
+        DIGITS,
+        2,
+        "task.permutations=7",
+        "task.permutations=8",
+        lambda task, test: test["permutation"] >= 7,
+    ),
+    "digits, 4 permutations of 8": Case(
+        (*DIGITS, "moe.num_experts=4"),
+        4,
+        "task.permutations=4",
+        "task.permutations=8",
+        lambda task, test: test["permutation"] >= 4,
     ),
 }
 FURTHER = ("trainer.max_epochs=2", "trainer.batch_size=64", "optimizer.lr=0.003")
-NONE = "8 experts as they are"
+NONE = "no edit"
 #: Edits before training on the whole task, by the label of their arm.
 ARMS = {
     NONE: "",
-    "`grow`, `add: 2`": "[{grow: {add: 2}}]",
-    "`grow`, `add: 2, how: split`": "[{grow: {add: 2, how: split}}]",
+    "`grow`, `how: clone`": "[{{grow: {{add: {}}}}}]",
+    "`grow`, `how: split`": "[{{grow: {{add: {}, how: split}}}}]",
 }
 
 
@@ -91,7 +105,8 @@ def of_seed(seed: int, folder: Path) -> list[Row]:
         start = folder / str(number)
         train(start, *case.settings, case.without, own)
         before, _ = accuracies(start, case)
-        for place, (arm, edits) in enumerate(ARMS.items()):
+        for place, (arm, written) in enumerate(ARMS.items()):
+            edits = written.format(case.add)
             out = folder / f"{number}-{place}"
             init = [f"init.from={start}", f"init.edits={edits}"] if edits else [f"init={start}"]
             train(out, *([] if edits else case.settings), *init, *FURTHER, case.whole, own)
