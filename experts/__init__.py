@@ -22,7 +22,7 @@ from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, vi
 from .recording.record import record
 from .surgery.criteria import CRITERIA, Criterion, RouteSimilarity, measured
 from .surgery.neurons import Neurons, aligned, find_neurons, join_experts, take_neurons
-from .surgery.noise import perturb_experts, router_noise
+from .surgery.noise import perturb_experts, router_entries, router_noise
 from .surgery.take import take_experts, take_router
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ __all__ = [
     "perturb_experts",
     "record",
     "register",
+    "router_entries",
     "router_noise",
     "skip_experts",
     "stacked",

@@ -123,8 +123,8 @@ def join_experts(neurons: Neurons, parts: Sequence[tuple[Bank, int, float]]) -> 
             for bank, expert, weight in parts
         ]
         for axis, blocks in neurons.axes[name]:
-            split = [values.unflatten(axis, (blocks, neurons.number)) for values in own]
-            own = [torch.cat(split, axis + 1).flatten(axis, axis + 1)]
+            split = [values.chunk(blocks, axis) for values in own]
+            own = [torch.cat([part for block in zip(*split, strict=True) for part in block], axis)]
         new.get_parameter(name).copy_(own[0])
     return new.train(first.training)
 

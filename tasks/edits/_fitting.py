@@ -24,7 +24,7 @@ class Call(NamedTuple):
 
 
 class Use(NamedTuple):
-    """What a layer did with its experts: number of items, load and gate mass of each, ``(E,)``."""
+    """The use of a layer: its number of items, and load and gate mass of each expert, ``(E,)``."""
 
     items: int
     load: Tensor
@@ -78,7 +78,7 @@ def fit(
         if not torch.isfinite(loss):
             raise ConfigError(f"the error at batch {step} is {loss.item()}; lower lr={lr}")
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
 

@@ -108,7 +108,7 @@ def load_as(config: Config, folder: Path, *overrides: str, checkpoint: str = LAS
 
 def leave_out_training(config: Config) -> None:
     """Reset what only a training needs, and what may not be installed where its model is used."""
-    config.init, config.freeze, config.distil = None, [], None
+    config.init, config.freeze = None, []
     config.trainer.logger, config.trainer.callbacks = [], None
     config.trainer.strategy = "auto"
     config.trainer.early_stopping, config.trainer.tune_allocator = None, False

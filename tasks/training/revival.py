@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from experts import MoE, take_experts
+from experts import MoE, router_entries
 from routers import OptionError
 
 from ..assembly.build import routed_layers
@@ -80,18 +80,21 @@ def revive_in_place(
     Zeros as second moments would multiply the first steps of Adam.
     """
     new = edit.revived(layer, copied, draw)
-    index = [copied.get(expert, expert) for expert in range(layer.router.num_experts)]
-    of_parameters = [_held(values, optimizer) for values in layer.parameters()]
-    for name in {name for held in of_parameters for name in held}:
-        like = deepcopy(layer)
-        for values, held in zip(like.parameters(), of_parameters, strict=True):
-            values.copy_(held.get(name, values))
-        taken = take_experts(like, index).parameters()
-        for values, held in zip(taken, of_parameters, strict=True):
-            if name in held:
-                held[name].copy_(values)
     for values, revived in zip(_state(layer), _state(new), strict=True):
         values.copy_(revived)
+    index = [copied.get(expert, expert) for expert in range(layer.router.num_experts)]
+    of_bank = [_held(values, optimizer) for values in layer.bank.parameters()]
+    for name in {name for held in of_bank for name in held}:
+        like = deepcopy(layer.bank)  # a bank of the state, from which experts are taken
+        for values, held in zip(like.parameters(), of_bank, strict=True):
+            values.copy_(held.get(name, values))
+        for taken, held in zip(like.take_experts(index).parameters(), of_bank, strict=True):
+            if name in held:
+                held[name].copy_(taken)
+    both = (router_entries(layer.router, [*given]) for given in (copied, copied.values()))
+    for (parameter, axis, entries), (_, _, origins) in zip(*both, strict=True):
+        for held in _held(parameter, optimizer).values():
+            held.index_copy_(axis, entries, held.index_select(axis, origins))
 
 
 def _held(values: Tensor, optimizer: Optimizer) -> dict[str, Tensor]:

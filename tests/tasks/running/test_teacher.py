@@ -173,7 +173,7 @@ def test_a_network_equals_itself_as_its_teacher(teacher, tmp_path, blended):
 
 
 def test_a_student_comes_nearer_to_its_teacher(teacher, tmp_path, blended):
-    """Of another size, with other experts, and in a batch of its own size."""
+    """Of another size, with other experts and another batch size."""
     more = ("trainer.max_steps=30", "trainer.max_epochs=3", "trainer.batch_size=100")
     train(tmp_path / "run", *DENSE, *more, "expert=glu", f"distil={{of: {teacher}, weight: 1}}")
     assert blended[-1][2] < 0.8 * blended[0][2]
