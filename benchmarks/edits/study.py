@@ -12,8 +12,11 @@ from pathlib import Path
 import tasks
 from benchmarks.readme_tables.comparison import Row, interval, read_rows, write_rows
 
-#: Settings of every training: one thread, no log that nothing reads.
-COMMON = ("trainer.threads=1", "trainer.accelerator=cpu", "trainer.logger=[]")
+#: Settings of every training: one thread, and nothing written that nothing reads.
+COMMON = (
+    *("trainer.threads=1", "trainer.accelerator=cpu", "trainer.logger=[]"),
+    "trainer.checkpoint.best=false",
+)
 
 
 @dataclass(frozen=True)

@@ -93,8 +93,8 @@ def revive_in_place(
                 held[name].copy_(taken)
     both = (router_entries(layer.router, [*given]) for given in (copied, copied.values()))
     for (parameter, axis, entries), (_, _, origins) in zip(*both, strict=True):
-        for held in _held(parameter, optimizer).values():
-            held.index_copy_(axis, entries, held.index_select(axis, origins))
+        for state in _held(parameter, optimizer).values():
+            state.index_copy_(axis, entries, state.index_select(axis, origins))
 
 
 def _held(values: Tensor, optimizer: Optimizer) -> dict[str, Tensor]:
