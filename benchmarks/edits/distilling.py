@@ -1,48 +1,26 @@
-"""A mixture distilled to a dense student: layer by layer, by its outputs, and both.
+"""A mixture distilled to a dense student: layer by layer, by its outputs, and by both.
 
-The student has as many active parameters in its layer as the mixture, without the router. All
-students see the same number of batches: layers are fitted on 400 of them, and what trains after
-that has so many steps less. Five seeds. Writes one row per arm and seed to
-``benchmarks/results/edits_distilling.csv`` and the table to ``docs/edits.md``.
+Digits with hidden permutations of their pixels (``task=permuted_digits``). The student's layer has
+as many parameters as are active in the mixture's, without the router. All students see the same
+number of batches: layers are fitted on 400 of them, and what trains after that has so many steps
+less. Five seeds. Writes one row per arm and seed to ``benchmarks/results/edits_distilling.csv`` and
+the table to ``docs/edits.md``.
 
     python benchmarks/edits/distilling.py            train missing seeds, write the table
     python benchmarks/edits/distilling.py --table    write the table from existing rows
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 from benchmarks.edits.study import Study, difference, edit, scores, train
 from benchmarks.readme_tables.comparison import RESULTS, Row, markdown, write_between
 
-FITTED = 400
+STEPS, FITTED = 1500, 400
 LAYERS = f"[{{distil: {{steps: {FITTED}}}}}]"
 DENSE = ("moe.num_experts=1", "router=uniform", "router.k=1", "losses={}")
-
-
-class Case(NamedTuple):
-    """A task: settings of the mixture, width of the student, batches, and settings of both."""
-
-    mixture: tuple[str, ...]
-    hidden: int
-    steps: int
-    common: tuple[str, ...]
-
-
-CASES = {
-    "permuted_digits": Case(
-        ("task=permuted_digits", "router=topk"),
-        16,
-        1500,
-        ("trainer.batch_size=64", "optimizer.lr=0.01"),
-    ),
-    "planted": Case(
-        ("task=planted",),
-        32,
-        1200,
-        ("trainer.batch_size=256", "optimizer.lr=0.03", "optimizer.weight_decay=0"),
-    ),
-}
+COMMON = ("trainer.batch_size=64", "optimizer.lr=0.01")
+MIXTURE = ("task=permuted_digits", "router=topk", "moe.num_experts=8", "router.k=2")
+STUDENT = ("task=permuted_digits", *DENSE, "expert.hidden=16")  # of two experts of the mixture
 SCRATCH = "student, from scratch"
 ARMS = (
     "mixture, the teacher",
@@ -56,24 +34,20 @@ ARMS = (
 
 def of_seed(seed: int, folder: Path) -> list[Row]:
     """Accuracy of the teacher and of all students on the test split."""
-    rows = list[Row]()
-    for name, case in CASES.items():
-        own, teacher = f"seed={seed}", folder / name
-        whole, rest = (_steps(steps) for steps in (case.steps, case.steps - FITTED))
-        dense = (f"task={name}", *DENSE, f"expert.hidden={case.hidden}", *case.common, own, *whole)
-        start = (f"init.from={teacher}", f"init.edits={LAYERS}", *case.common, own, *rest)
-        outputs = f"distil.of={teacher}"
-        results = [
-            train(teacher, *case.mixture, *case.common, own, *whole),
-            train(folder / f"{name}-scratch", *dense),
-            edit(teacher, LAYERS, folder / f"{name}-layers"),
-            train(folder / f"{name}-fitted", *start),
-            train(folder / f"{name}-outputs", *dense, outputs),
-            train(folder / f"{name}-both", *start, outputs),
-        ]
-        for arm, result in zip(ARMS, results, strict=True):
-            rows.append({"arm": f"{name}: {arm}", "accuracy": result["score"]["value"]})
-    return rows
+    own, teacher = (*COMMON, f"seed={seed}"), folder / "teacher"
+    whole, rest = _steps(STEPS), _steps(STEPS - FITTED)
+    start = (f"init.from={teacher}", f"init.edits={LAYERS}")
+    outputs = f"distil.of={teacher}"
+    results = [
+        train(teacher, *MIXTURE, *own, *whole),
+        train(folder / "scratch", *STUDENT, *own, *whole),
+        edit(teacher, LAYERS, folder / "layers"),
+        train(folder / "fitted", *start, *own, *rest),
+        train(folder / "outputs", *STUDENT, *own, *whole, outputs),
+        train(folder / "both", *start, *own, *rest, outputs),
+    ]
+    pairs = zip(ARMS, results, strict=True)
+    return [{"arm": arm, "accuracy": result["score"]["value"]} for arm, result in pairs]
 
 
 def _steps(number: int) -> tuple[str, ...]:
@@ -82,18 +56,16 @@ def _steps(number: int) -> tuple[str, ...]:
 
 
 STUDY = Study(RESULTS / "edits_distilling.csv", range(5), of_seed)
-HEADINGS = ("task", "network", "accuracy", "less the student from scratch")
+HEADINGS = ("network", "accuracy", "less the student from scratch")
 
 
 def table() -> str:
     """The rows as a Markdown table, differences paired by seed."""
-    lines = list[list[str]]()
-    for name in CASES:
-        control = STUDY.of(f"{name}: {SCRATCH}")
-        for arm in ARMS:
-            rows = STUDY.of(f"{name}: {arm}")
-            cells = [scores(rows, "accuracy", 3), difference(rows, control, "accuracy", 3)]
-            lines.append([name, arm, *cells])
+    control, lines = STUDY.of(SCRATCH), list[list[str]]()
+    for arm in ARMS:
+        rows = STUDY.of(arm)
+        cells = [scores(rows, "accuracy", 3), difference(rows, control, "accuracy", 3)]
+        lines.append([arm, *cells])
     return markdown(HEADINGS, lines)
 
 

@@ -25,32 +25,34 @@ def add_teacher(run: "Run") -> None:
     given, trainer = read_distil(run.config.distil), run.config.trainer
     if given is None:
         return
+    folder = user_path(given.of)
     threads = "null" if trainer.threads is None else trainer.threads  # of the whole process
     same = (f"trainer.accelerator={trainer.accelerator}", f"trainer.threads={threads}")
     try:
-        teacher = load(user_path(given.of), *same, "trainer.devices=1", checkpoint=given.checkpoint)
+        teacher = load(folder, *same, "trainer.devices=1", checkpoint=given.checkpoint)
         _check_same(teacher, run)
         prepare = teacher.module.prepare_batch
         found = Distillation(teacher.module.backbone, prepare, given.weight, given.temperature)
         _try_out(run, found)
     except ConfigError as error:
-        raise ConfigError(f"distil.of={error}") from error
+        problem = str(error).removeprefix(f"{folder}: ")
+        raise ConfigError(f"distil.of={given.of}: {problem}") from error
     run.module.distillation = found
 
 
 def _check_same(teacher: "Run", run: "Run") -> None:
     """Refuse a teacher of another task or other data."""
-    place, names = run.config.distil["of"], [each.config.task["name"] for each in (teacher, run)]  # type: ignore[index]
+    names = [each.config.task["name"] for each in (teacher, run)]
     if names[0] != names[1]:
         raise ConfigError(
-            f"{place}: was trained on task={names[0]}, and this run learns task={names[1]}; give "
+            f"was trained on task={names[0]}, and this run learns task={names[1]}; give "
             "a teacher of the same task"
         )
     for name in ("sha256", "split_sha256"):
         then, now = (getattr(each.data, name) for each in (teacher, run))
         if then != now:
             raise ConfigError(
-                f"{place}: was trained on other data ({teacher.data.name}, {name} {then}) than "
+                f"was trained on other data ({teacher.data.name}, {name} {then}) than "
                 f"that of this run ({run.data.name}, {now}); train a teacher on this data, or give "
                 "this run the options of task that the teacher has"
             )
