@@ -3,8 +3,9 @@
 Digits with hidden permutations of their pixels (``task=permuted_digits``). The student's layer has
 as many parameters as are active in the mixture's, without the router. All students see the same
 number of batches: layers are fitted on 400 of them, and what trains after that has so many steps
-less. Five seeds. Writes one row per arm and seed to ``benchmarks/results/edits_distilling.csv`` and
-the table to ``docs/edits.md``.
+less. Labels are smoothed or not, as teachers with smoothed labels are known to teach less. Five
+seeds. Writes one row per arm and seed to ``benchmarks/results/edits_distilling.csv`` and the table
+to ``docs/edits.md``.
 
     python benchmarks/edits/distilling.py            train missing seeds, write the table
     python benchmarks/edits/distilling.py --table    write the table from existing rows
@@ -21,6 +22,7 @@ DENSE = ("moe.num_experts=1", "router=uniform", "router.k=1", "losses={}")
 COMMON = ("trainer.batch_size=64", "optimizer.lr=0.01")
 MIXTURE = ("task=permuted_digits", "router=topk", "moe.num_experts=8", "router.k=2")
 STUDENT = ("task=permuted_digits", *DENSE, "expert.hidden=16")  # of two experts of the mixture
+SMOOTHING = (0.1, 0.0)
 SCRATCH = "student, from scratch"
 ARMS = (
     "mixture, the teacher",
@@ -34,7 +36,14 @@ ARMS = (
 
 def of_seed(seed: int, folder: Path) -> list[Row]:
     """Accuracy of the teacher and of all students on the test split."""
-    own, teacher = (*COMMON, f"seed={seed}"), folder / "teacher"
+    return [row for smoothing in SMOOTHING for row in with_smoothing(smoothing, seed, folder)]
+
+
+def with_smoothing(smoothing: float, seed: int, folder: Path) -> list[Row]:
+    """The rows with labels smoothed so much."""
+    folder = folder / str(smoothing)
+    own = (*COMMON, f"task.label_smoothing={smoothing}", f"seed={seed}")
+    teacher = folder / "teacher"
     whole, rest = _steps(STEPS), _steps(STEPS - FITTED)
     start = (f"init.from={teacher}", f"init.edits={LAYERS}")
     outputs = f"distil.of={teacher}"
@@ -46,8 +55,9 @@ def of_seed(seed: int, folder: Path) -> list[Row]:
         train(folder / "outputs", *STUDENT, *own, *whole, outputs),
         train(folder / "both", *start, *own, *rest, outputs),
     ]
-    pairs = zip(ARMS, results, strict=True)
-    return [{"arm": arm, "accuracy": result["score"]["value"]} for arm, result in pairs]
+    found = (result["score"]["value"] for result in results)
+    pairs = zip(ARMS, found, strict=True)
+    return [{"arm": f"{smoothing}: {arm}", "accuracy": score} for arm, score in pairs]
 
 
 def _steps(number: int) -> tuple[str, ...]:
@@ -56,16 +66,18 @@ def _steps(number: int) -> tuple[str, ...]:
 
 
 STUDY = Study(RESULTS / "edits_distilling.csv", range(5), of_seed)
-HEADINGS = ("network", "accuracy", "less the student from scratch")
+HEADINGS = ("label smoothing", "network", "accuracy", "less the student from scratch")
 
 
 def table() -> str:
     """The rows as a Markdown table, differences paired by seed."""
-    control, lines = STUDY.of(SCRATCH), list[list[str]]()
-    for arm in ARMS:
-        rows = STUDY.of(arm)
-        cells = [scores(rows, "accuracy", 3), difference(rows, control, "accuracy", 3)]
-        lines.append([arm, *cells])
+    lines = list[list[str]]()
+    for smoothing in SMOOTHING:
+        control = STUDY.of(f"{smoothing}: {SCRATCH}")
+        for arm in ARMS:
+            rows = STUDY.of(f"{smoothing}: {arm}")
+            cells = [scores(rows, "accuracy", 3), difference(rows, control, "accuracy", 3)]
+            lines.append([str(smoothing), arm, *cells])
     return markdown(HEADINGS, lines)
 
 
