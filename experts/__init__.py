@@ -22,8 +22,8 @@ from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, vi
 from .recording.record import record
 from .surgery.copies import Copies, copy_experts, lost_experts, restore_experts
 from .surgery.criteria import CRITERIA, Criterion, RouteSimilarity, measured
-from .surgery.neurons import Neurons, aligned, find_neurons, take_neurons
-from .surgery.noise import perturb_experts, router_noise
+from .surgery.neurons import Neurons, aligned, find_neurons, join_experts, take_neurons
+from .surgery.noise import perturb_experts, router_entries, router_noise
 from .surgery.take import take_experts, take_router
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ __all__ = [
     "find_neurons",
     "fully_shard_layers",
     "grouped_linear",
+    "join_experts",
     "lost_experts",
     "measured",
     "mix",
@@ -85,6 +86,7 @@ __all__ = [
     "record",
     "register",
     "restore_experts",
+    "router_entries",
     "router_noise",
     "skip_experts",
     "stacked",

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from experts import EXPERTS, Bank, GateTopology, MoE
 from routers import ConfigError, OptionError, Routing
@@ -184,11 +186,11 @@ class Task(ABC):
 
     Required are ``data``, ``backbone``, ``loss`` and ``measures``. A training step calls
     ``augment`` (training only), ``collate`` and, if a router reads ids, ``describe``, then the
-    network and ``loss``. An evaluation updates ``measures``, combines them with ``overall`` and
-    counts the rows of each expert by ``kinds``. Tables of routes also have the columns of
-    ``content``, and their pages show ``pictures``. ``features`` describes ids to routers that
-    prepare themselves from the training set. ``predictions`` and ``other_data`` are for the use of
-    a trained network.
+    network and ``loss``, and with a teacher ``distillation_loss``. An evaluation updates
+    ``measures``, combines them with ``overall`` and counts the rows of each expert by ``kinds``.
+    Tables of routes also have the columns of ``content``, and their pages show ``pictures``.
+    ``features`` describes ids to routers that prepare themselves from the training set.
+    ``predictions`` and ``other_data`` are for the use of a trained network.
 
     Class attributes:
         score: name and direction of the result.
@@ -259,6 +261,32 @@ class Task(ABC):
     def loss(self, output: Any, batch: Batch) -> Tensor:
         """Mean loss over the batch, a scalar."""
 
+    def distillation_loss(
+        self, output: Any, teacher: Any, batch: Batch, temperature: float
+    ) -> Tensor:
+        """Mean divergence of the network's output from a teacher's, a scalar.
+
+        By default outputs are logits ``(..., C)``, or mappings of names to them, and the result is
+        the mean of ``soft_divergence``. A task with other outputs overrides it; ``ConfigError``
+        if there is nothing to compare.
+        """
+        if isinstance(output, Mapping) and isinstance(teacher, Mapping):
+            both = [(output[name], teacher[name]) for name in output if name in teacher]
+            found = [self.distillation_loss(*pair, batch, temperature) for pair in both]
+            return torch.stack(found).mean()
+        if not isinstance(output, Tensor) or output.dim() < 2 or output.shape[-1] < 2:
+            raise ConfigError(
+                f"{type(self).__name__}: the output is no logits (..., C) of two or more classes, "
+                "which distil compares; remove distil, or define Task.distillation_loss"
+            )
+        if output.shape != teacher.shape:
+            raise ConfigError(
+                f"{type(self).__name__}: the output of the teacher is of shape "
+                f"{tuple(teacher.shape)}, and of shape {tuple(output.shape)} here; give a teacher "
+                "with the same classes"
+            )
+        return soft_divergence(output, teacher, temperature).mean()
+
     @abstractmethod
     def measures(self) -> dict[str, MetricSpec]:
         """Metrics of an evaluation, by name; the score is one of them, or made by ``overall``."""
@@ -305,6 +333,20 @@ class Task(ABC):
     def features(self, batch: Batch) -> Tensor:
         """A feature vector per id of a described batch, ``(*ids.shape, F)``."""
         return batch["x"]
+
+
+def soft_divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Divergence of the classes of logits ``(..., C)`` from those of a teacher, ``(...)``.
+
+    ``T^2 KL(softmax(teacher / T) || softmax(logits / T))``; with the factor gradients are of about
+    the same size for every ``T``. Source: Hinton et al. 2015, 1503.02531, section 2.
+
+    >>> found = soft_divergence(torch.zeros(2), torch.tensor([1.0, 3.0]).log(), temperature=1.0)
+    >>> round(found.item(), 4)  # log(1/2) / 4 + 3 log(3/2) / 4
+    0.1308
+    """
+    own, wanted = (F.log_softmax(each / temperature, -1) for each in (logits, teacher))
+    return temperature**2 * F.kl_div(own, wanted, reduction="none", log_target=True).sum(-1)
 
 
 def class_columns(name: str, classes: Sequence[str], probabilities: Tensor) -> dict[str, list[Any]]:

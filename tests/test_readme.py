@@ -116,6 +116,10 @@ def test_the_map_of_the_code_is_complete():
         ("scale", "scale", "overhead.expert_parallel"),
         ("edits", "skipping", "overhead.skipping"),
         ("edits", "lost_experts", "claims.lost_experts"),
+        ("edits", "distilling", "edits.distilling"),
+        ("edits", "pruning", "edits.pruning"),
+        ("edits", "growing", "edits.growing"),
+        ("edits", "reviving", "edits.reviving"),
     ],
 )
 def test_a_table_is_what_its_script_makes_of_the_rows(page, name, script):

@@ -99,6 +99,36 @@ def take_neurons(bank: Bank, neurons: Neurons, chosen: Sequence[Tensor]) -> Bank
     return new.train(bank.training)
 
 
+@torch.no_grad()
+def join_experts(neurons: Neurons, parts: Sequence[tuple[Bank, int, float]]) -> Bank:
+    """A bank with one expert, the neurons of several side by side: a weighted sum of their outputs.
+
+    Args:
+        neurons: of all their banks, whose outputs are sums over neurons.
+        parts: a bank, its expert and the weight of that expert's output, for each.
+
+    >>> import experts
+    >>> bank, rows = experts.build("mlp", 4, 2, hidden=3), torch.randn(5, 4)
+    >>> joined = join_experts(find_neurons(bank), [(bank, 0, 0.5), (bank, 1, 2.0)])
+    >>> one, two = (bank(rows, torch.tensor(load)) for load in ([5, 0], [0, 5]))
+    >>> torch.allclose(joined(rows, torch.tensor([5])), 0.5 * one + 2 * two, atol=1e-5)
+    True
+    """
+    first = parts[0][0]
+    new = rebuilt(first, num_experts=1, hidden=len(parts) * neurons.number)
+    new = new.to(next(first.parameters()))
+    for name in first.expert_parameters:
+        own = [
+            bank.get_parameter(name)[expert] * (weight if name == neurons.outputs else 1)
+            for bank, expert, weight in parts
+        ]
+        for axis, blocks in neurons.axes[name]:
+            split = [values.chunk(blocks, axis) for values in own]
+            own = [torch.cat([part for block in zip(*split, strict=True) for part in block], axis)]
+        new.get_parameter(name).copy_(own[0])
+    return new.train(first.training)
+
+
 def aligned(bank: Bank, neurons: Neurons, expert: int, to: int) -> Tensor:
     """The order of the neurons of ``expert`` that agrees best with those of ``to``, ``(H,)``.
 

@@ -100,6 +100,13 @@ class Language(Task):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output.flatten(0, 1), batch["y"].flatten(), ignore_index=UNSCORED)
 
+    def distillation_loss(
+        self, output: Tensor, teacher: Tensor, batch: Batch, temperature: float
+    ) -> Tensor:
+        """The mean over the bytes that are scored."""
+        scored = batch["y"] != UNSCORED
+        return super().distillation_loss(output[scored], teacher[scored], batch, temperature)
+
     def measures(self) -> dict[str, MetricSpec]:
         from ..metrics.bits_per_byte import BitsPerByte
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from routers import OptionError
@@ -104,6 +105,17 @@ class MultiTask(Task):
         losses = losses_of(self.targets, output.logits, batch["y"])
         factors = [self.weights.get(target.name, 1.0) for target in self.targets]
         return output.weighting(losses * losses.new_tensor(factors), output.shared)
+
+    def distillation_loss(
+        self, output: Outputs, teacher: Outputs, batch: Batch, temperature: float
+    ) -> Tensor:
+        """The mean over targets, with their factors; ``ConfigError`` if one is a number."""
+        found = []
+        for target, *both in zip(self.targets, output.logits, teacher.logits, strict=True):
+            own, wanted = (kind_of(target).class_logits(target, each) for each in both)
+            divergence = super().distillation_loss(own, wanted, batch, temperature)
+            found.append(self.weights.get(target.name, 1.0) * divergence)
+        return torch.stack(found).mean()
 
     def measures(self) -> dict[str, MetricSpec]:
         return {

@@ -69,7 +69,7 @@ _TASK_KEYS = {f"task.{option}": registry for option, registry in TASK_PARTS.item
 PART_KEYS = (*PARTS, *_TASK_KEYS, "task.data")
 
 #: Keys whose value is text whatever YAML makes of it: ``out=12345`` is a folder.
-TEXT = ("out", "resume", "experiment", "init.from")
+TEXT = ("out", "resume", "experiment", "init.from", "distil.of")
 
 #: Sections that a run with ``init.edits`` has from the run that it edits.
 EDITED = ("task", "router", "expert", "moe", "layers")

@@ -92,5 +92,6 @@ class Config:
     layers: dict[str, Any] = field(default_factory=dict)  # newer than some runs to resume
     init: Any = None  # a folder, or {from: …, edits: […]}; newer than some runs to resume
     freeze: list[str] = field(default_factory=list)
+    distil: dict[str, Any] | None = None  # {of: …, weight: …, temperature: …}
     baseline: bool = False
     auto: list[str] = field(default_factory=list)

@@ -28,6 +28,8 @@ class Context:
     Attributes:
         config: of the network; after every edit it describes the network again.
         batches: starts a pass over batches as the network takes them, of data to measure it on.
+        training_batches: starts an endless pass over batches of the training split, as training
+            takes them.
         other_run: the trained network of another run, by the run's folder.
         folder: of the run that is edited.
     """
@@ -35,6 +37,7 @@ class Context:
     config: Config
     batches: Callable[[], Iterable[Batch]]
     other_run: Callable[[str], Backbone]
+    training_batches: Callable[[], Iterable[Batch]]
     folder: Path = Path()
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from routers import OptionError
+from routers import ConfigError, OptionError
 from routers.plugins import unknown
 
 from .._task import class_columns
@@ -70,6 +70,10 @@ class TargetKind(ABC):
         """Columns of predictions from outputs ``(B, O)``."""
 
     @abstractmethod
+    def class_logits(self, target: Target, outputs: Tensor) -> Tensor:
+        """Logits of classes ``(B, C)`` from outputs ``(B, O)``; ``ConfigError`` without classes."""
+
+    @abstractmethod
     def metrics(self, target: Target) -> dict[str, "Metric"]:
         """Metrics by name; the first is the main one."""
 
@@ -122,6 +126,9 @@ class _Binary(TargetKind):
         both = torch.cat([1 - positive, positive], 1)
         return class_columns(target.name, target.classes or ("0", "1"), both)
 
+    def class_logits(self, target: Target, outputs: Tensor) -> Tensor:
+        return F.pad(outputs, (1, 0))
+
     def metrics(self, target: Target) -> dict[str, "Metric"]:
         from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
@@ -141,6 +148,9 @@ class _Classes(TargetKind):
 
     def predictions(self, target: Target, outputs: Tensor) -> dict[str, list[Any]]:
         return class_columns(target.name, target.classes, outputs.softmax(1))
+
+    def class_logits(self, target: Target, outputs: Tensor) -> Tensor:
+        return outputs
 
     def metrics(self, target: Target) -> dict[str, "Metric"]:
         from torchmetrics.classification import MulticlassAccuracy
@@ -165,6 +175,12 @@ class _Number(TargetKind):
 
     def predictions(self, target: Target, outputs: Tensor) -> dict[str, list[Any]]:
         return {target.name: (outputs.squeeze(1) * target.scale + target.mean).tolist()}
+
+    def class_logits(self, target: Target, outputs: Tensor) -> Tensor:
+        raise ConfigError(
+            f"target {target.name}: is a number, so a teacher has no classes to compare; remove "
+            "distil, or this target"
+        )
 
     def metrics(self, target: Target) -> dict[str, "Metric"]:
         from torchmetrics import MeanAbsoluteError

@@ -22,7 +22,7 @@ from ..training.divergence import DivergedError
 from ..training.optimizers import OPTIMIZERS
 from ..training.schedules import SCHEDULES
 from ..training.signals import StoppedError
-from .edit import initialize_run, new_run
+from .edit import initialize_run, new_run, old_run
 from .launch import RankDiedError
 from .own_parts import PART_COMMANDS
 from .result import print_result
@@ -121,14 +121,12 @@ def _use(command: str, words: Sequence[str]) -> int:
 def _checked(overrides: Sequence[str]) -> Config:
     """The configuration of a command line, after all checks that come before training."""
     config, folder = _configuration(overrides)
-    from .run import Run
-
     quiet()
     if folder is None:
         run = new_run(config)
         check_unused(config)
         return run.config
-    run = Run(config)
+    run = old_run(config)
     if last_checkpoint(folder, run.module) is None:
         initialize_run(run)
     return run.config

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,10 @@ from ..config.init import read_init
 from ..config.overrides import load_yaml, parse
 from ..config.schema import Config
 from ..edits import Context, NamedEdit, apply_edits, read_edits
-from ..loading.batches import InOrder
+from ..loading.batches import Batches, InOrder
 from ..training.parameter_names import freeze
 from .run_dir import CHECKPOINT, COMMAND, EDITS, FORMAT, PROGRAM, RESULT, write_json, write_text
+from .teacher import add_teacher
 from .trained import leave_out_training, load, load_as, stored_config
 from .weights import LAST, PART, copy_weights
 
@@ -78,12 +79,20 @@ def edit_run(
         for batch in islice(InOrder(run.data.val, size), -(-SAMPLES // size)):
             yield run.module.prepare_batch(batch)
 
+    def training_batches() -> Iterator[Batch]:
+        batches = Batches(run.data.train, config.trainer.batch_size, config.seed)
+        for epoch in count():
+            batches.set_epoch(epoch)
+            for batch in batches:
+                yield run.module.prepare_batch(run.task.augment(batch))
+
     def other_run(place: str) -> Backbone:
         return load(place).module.backbone
 
     target = deepcopy(config)
     network = run.module.backbone
-    records = apply_edits(edits, network, Context(target, batches, other_run, folder))
+    context = Context(target, batches, other_run, training_batches, folder)
+    records = apply_edits(edits, network, context)
     return Edited(target, network, records)
 
 
@@ -121,12 +130,22 @@ def edited_start(config: Config) -> Edited | None:
 
 
 def new_run(config: Config, rank: "Rank | None" = None) -> "Run":
-    """A run with the weights that ``init`` names, and of the shapes that its edits leave."""
+    """A run with its teacher, the weights that ``init`` names, and the shapes its edits leave."""
     from .run import Run
 
     edited = edited_start(config)
     run = Run(config if edited is None else edited.config, rank)
     initialize_run(run, edited)
+    add_teacher(run)
+    return run
+
+
+def old_run(config: Config, rank: "Rank | None" = None) -> "Run":
+    """A run to resume, with its teacher; its weights are in its checkpoint."""
+    from .run import Run
+
+    run = Run(config, rank)
+    add_teacher(run)
     return run
 
 

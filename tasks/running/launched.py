@@ -16,9 +16,8 @@ from ..config.compose import CONFIG, compose
 from ..config.overrides import load_yaml
 from ..training.devices import join_ranks
 from .cli import quiet
-from .edit import initialize_run
+from .edit import initialize_run, old_run
 from .launch import ERROR, JOB
-from .run import Run
 from .run_dir import ranks_lock
 
 
@@ -29,7 +28,7 @@ def main(shared: Path, parent: int) -> int:
     quiet()
     try:
         config = compose([], base=load_yaml(folder / CONFIG))
-        run = Run(config, join_ranks(config.trainer))
+        run = old_run(config, join_ranks(config.trainer))
         if checkpoint is None:
             initialize_run(run)
         with ranks_lock(folder, run.rank):  # those of a killed run may still end

@@ -12,7 +12,7 @@ from ..config.auto import AUTO
 from ..config.compose import CONFIG, compose, path_errors, user_path
 from ..config.overrides import load_yaml
 from ..config.schema import Config
-from .edit import initialize_run, new_run
+from .edit import initialize_run, new_run, old_run
 from .run_dir import (
     RESULT,
     first_arguments,
@@ -95,13 +95,12 @@ def held_run(
     """
     from ..training.collectives import agreed
     from ..training.devices import join_ranks
-    from .run import Run
 
     rank = join_ranks(config.trainer)
     with ExitStack() as held:
 
-        def build() -> Run:
-            return new_run(config, rank) if folder is None else Run(config, rank)
+        def build() -> "Run":
+            return new_run(config, rank) if folder is None else old_run(config, rank)
 
         def place() -> tuple[Path, Path | None]:
             if folder is None:

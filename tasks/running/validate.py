@@ -13,6 +13,7 @@ from routers.routing import DROP_ORDERS, ROUNDINGS, check_skip
 
 from ..assembly.dense_control import CONTROLS
 from ..config.auto import BUDGETS
+from ..config.distil import read_distil
 from ..config.init import read_init
 from ..config.layers import layer_settings
 from ..config.schema import Config, TrainerConfig
@@ -111,6 +112,7 @@ def check_ranges(config: Config) -> None:
     init = read_init(config.init)
     if init is not None and init.edits:
         read_edits("init.edits", init.edits)
+    read_distil(config.distil)
     check = check_unchosen if "optimizer.name" in config.auto else check_optimizer
     check(config.optimizer)
     _check_shares(config.trainer)

@@ -20,6 +20,7 @@ from ..assembly.build import routed_layers
 from ..config.schema import OptimizerConfig
 from .auxiliary_loss import AuxiliaryLoss
 from .collectives import sum_and_average
+from .distillation import Distillation
 from .divergence import DivergedError, first_bad_place
 from .evaluation import Evaluation
 from .fully_sharded import FullySharded, is_sharded
@@ -30,8 +31,9 @@ from .schedules import build_schedule
 class RoutedModule(pl.LightningModule):
     """Trains a backbone on a task with weighted auxiliary losses.
 
-    The loss is the task's plus, for every routed layer and every auxiliary loss, weight times
-    loss. Routers adapt once per optimizer step, to the load of the whole step.
+    The loss is the task's, blended with the divergence from a teacher if there is one, plus, for
+    every routed layer and every auxiliary loss, weight times loss. Routers adapt once per optimizer
+    step, to the load of the whole step.
 
     Args:
         task: the task to learn.
@@ -68,6 +70,8 @@ class RoutedModule(pl.LightningModule):
         self.auxiliary_loss = AuxiliaryLoss(losses, self.routers, devices)
         self.adaptation = Adaptation(self.routers)
         self.evaluation = Evaluation(task, layers)
+        #: The teacher of this network, if it has one.
+        self.distillation: Distillation | None = None
         # sums since the last log line; saved, so that a resumed run logs as if never interrupted
         self.register_buffer("window_load", torch.zeros_like(self.adaptation.load))
         self.register_buffer("window_loss", torch.zeros(2, dtype=torch.float64))
@@ -84,11 +88,18 @@ class RoutedModule(pl.LightningModule):
         if isinstance(self.trainer.strategy, FullySharded):
             self.trainer.strategy.shard(self.backbone)
 
+    def on_fit_start(self) -> None:
+        if self.distillation is not None:
+            self.distillation.place(next(self.backbone.parameters()))
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        batch = self.prepare_batch(self.task.augment(batch))
+        samples = self.task.augment(batch)
+        batch = self.prepare_batch(samples)
         output, routings = self.backbone(batch)
-        task_loss = self.task.loss(output, batch)
-        loss = task_loss + self.auxiliary_loss.in_training(routings)
+        loss = task_loss = self.task.loss(output, batch)
+        if self.distillation is not None:
+            loss = self.distillation.blend(task_loss, self.task, output, batch, samples)
+        loss = loss + self.auxiliary_loss.in_training(routings)
         if not torch.isfinite(loss.detach()):
             place = first_bad_place(self.backbone, batch, not is_sharded(self.backbone))
             raise DivergedError(

@@ -1,6 +1,7 @@
 """Dead experts revived during training."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from experts import MoE
+from experts import MoE, router_entries
 from routers import OptionError
 
 from ..assembly.build import routed_layers
@@ -22,7 +23,7 @@ class ReviveExperts(OnExperts):
     """Replaces dead experts by noisy copies of the busiest ones, every so many optimizer steps.
 
     Dead is whose load since the last check is below a share of an even load. Values are changed in
-    place, and the optimizer's state of what was replaced is set to zero.
+    place, and a copy has the optimizer's state of its original.
 
     Args:
         every: optimizer steps between two checks.
@@ -66,15 +67,32 @@ class ReviveExperts(OnExperts):
 def revive_in_place(
     layer: MoE, edit: Revive, copied: dict[int, int], draw: torch.Generator, optimizer: Optimizer
 ) -> None:
-    """Give a layer the values of its revived copy; what changed has no momentum."""
+    """Give a layer the values of its revived copy, and copies the optimizer's state of originals.
+
+    Zeros as second moments would multiply the first steps of Adam.
+    """
     new = edit.revived(layer, copied, draw)
-    pairs = zip(_state(layer), _state(new), strict=True)
-    for values, revived in pairs:
-        differs = values != revived
+    for values, revived in zip(_state(layer), _state(new), strict=True):
         values.copy_(revived)
-        for held in optimizer.state.get(values, {}).values():
-            if isinstance(held, Tensor) and held.shape == values.shape:
-                held.masked_fill_(differs.to(held.device), 0.0)
+    index = [copied.get(expert, expert) for expert in range(layer.router.num_experts)]
+    of_bank = [_held(values, optimizer) for values in layer.bank.parameters()]
+    for name in {name for held in of_bank for name in held}:
+        like = deepcopy(layer.bank)  # a bank of the state, from which experts are taken
+        for values, held in zip(like.parameters(), of_bank, strict=True):
+            values.copy_(held.get(name, values))
+        for taken, held in zip(like.take_experts(index).parameters(), of_bank, strict=True):
+            if name in held:
+                held[name].copy_(taken)
+    both = (router_entries(layer.router, [*given]) for given in (copied, copied.values()))
+    for (parameter, axis, entries), (_, _, origins) in zip(*both, strict=True):
+        for state in _held(parameter, optimizer).values():
+            state.index_copy_(axis, entries, state.index_select(axis, origins))
+
+
+def _held(values: Tensor, optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state of a parameter that has a number for each of its entries, by name."""
+    found = optimizer.state.get(values, {}).items()
+    return {n: s for n, s in found if isinstance(s, Tensor) and s.shape == values.shape}
 
 
 def _state(layer: nn.Module) -> Iterator[Tensor]:

@@ -253,7 +253,7 @@ def test_dead_experts_are_revived_and_living_ones_stay(router):
     old = {name: values.clone() for name, values in network.state_dict().items()}
     from tasks import Context, apply_edits
 
-    context = Context(config, lambda: [batch], lambda place: network)
+    context = Context(config, lambda: [batch], lambda place: network, lambda: [batch])
     (record,) = apply_edits(read_edits("edits", ["revive"]), network, context)
     assert record["revived"][0].keys() == {1}
     living = [0, 2, 3]

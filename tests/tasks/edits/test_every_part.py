@@ -16,6 +16,8 @@ from .toy import EXPERTS, Toy, batch_of, config_of, edit, keep_copies, outputs, 
 NO_SELECTION = {"dselect_k", "hierarchical", "mapped", "product_key"}
 #: Banks without parameters that have a mean.
 NO_MEAN = {"mixed", "null"}
+#: Banks without a width, by which a dense expert of their kind has its size.
+NO_WIDTH = {"mixed", "null", "singleton"}
 #: Edits that select experts; each leaves numbers that a router may refuse.
 SELECTING = {
     "prune": {"keep": 3, "by": "mass"},
@@ -45,17 +47,22 @@ def refusal(name, router, bank):
         return "changes their order"
     if bank in NO_MEAN and name == "merge":
         return "no mean"
+    if bank in NO_WIDTH and name == "distil":
+        return "has no width `hidden`"
     return None
 
 
 def options_of(name, router):
     given = {"upcycle": {"num_experts": EXPERTS, "router": router}, "freeze": {"parameters": ["x"]}}
     given |= {"skip": {"mass": 0.6}, "backup": {"experts": [1]}}
+    given["distil"] = {"steps": 2}
     return {**SELECTING, **given, "swap": {"of": "there"}}[name]
 
 
 @pytest.mark.parametrize(("router", "bank"), PARTS, ids=lambda part: part)
-@pytest.mark.parametrize("name", [*SELECTING, "upcycle", "swap", "freeze", "skip", "backup"])
+@pytest.mark.parametrize(
+    "name", [*SELECTING, "upcycle", "distil", "swap", "freeze", "skip", "backup"]
+)
 def test_edit_then_train(name, router, bank, tmp_path):
     config = config_of(router, bank)
     if name == "upcycle":

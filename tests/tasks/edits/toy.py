@@ -1,8 +1,9 @@
 """A small network with two routed layers, without data and without Lightning."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,10 @@ def trained(config: Config, seed: int = 0, depth: int = 2) -> Toy:
     return network.eval()
 
 
-def batch_of(network: Toy, count: int = 12, seed: int = 3) -> Batch:
+def batch_of(network: Toy, rows: int = 12, seed: int = 3) -> Batch:
     axes = network.layers[0].bank.row_axes
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(count, *ROW_SHAPES[axes], generator=generator, dtype=torch.float64)
+    x = torch.randn(rows, *ROW_SHAPES[axes], generator=generator, dtype=torch.float64)
     lead = x.shape[:2] if len(axes) == 1 else x.shape[:1]
     ids = torch.arange(lead.numel()).view(lead) * 7 % 20
     return {"x": x, "ids": ids, "task": ids % 2}
@@ -129,6 +130,9 @@ def edit(
     def missing(place: str) -> Backbone:
         raise AssertionError(place)
 
+    def training() -> Iterator[Batch]:
+        return (batch_of(network, 64, seed=seed) for seed in count(5))
+
     batches = [batch_of(network, seed=seed) for seed in (3, 4)]
-    context = Context(config, lambda: batches, other or missing, folder)
+    context = Context(config, lambda: batches, other or missing, training, folder)
     return apply_edits(read_edits("edits", [written]), network, context)

@@ -1,6 +1,8 @@
 """The command ``edit``, and runs that start from edited ones."""
 
 import json
+from collections import Counter
+from itertools import islice
 
 import pytest
 import torch
@@ -57,6 +59,29 @@ def test_an_edited_folder_is_that_of_a_run(trained, tmp_path, capsys):
     capsys.readouterr()
     assert main([f"resume={out}"]) == 0
     assert "finished already" in capsys.readouterr().out
+
+
+def test_edits_see_batches_as_training_does(tmp_path, monkeypatch):
+    """Without end, of the training split, in another order in each pass."""
+    run, seen = tmp_path / "run", []
+    train(run, "task.augmentation=none")
+    images = tasks.load(run).data.train["x"]
+    size = 64
+    batches = len(images) // size
+
+    def apply(self, network, context):
+        seen.extend(islice(context.training_batches(), 2 * batches))
+        return {}
+
+    monkeypatch.setattr(tasks.EDITS.get_part("distil"), "apply", apply)
+    edited(run, tmp_path / "edited", "[distil]")
+    assert [len(batch["x"]) for batch in seen] == [size] * 2 * batches
+    rows = [tuple(row.flatten().tolist()) for batch in seen for row in batch["x"]]
+    first, second = rows[: batches * size], rows[batches * size :]
+    known = Counter(tuple(row.flatten().tolist()) for row in images)
+    assert not Counter(first) - known
+    assert not Counter(second) - known
+    assert first != second
 
 
 def test_a_control_becomes_a_mixture(dense, tmp_path):
