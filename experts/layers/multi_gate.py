@@ -49,10 +49,24 @@ class Gates(Router):
     def forward(self, items: Items) -> Routing:
         streams = items.x.chunk(self.topology.streams, -1)
         routings = [
-            gate(replace(items, x=streams[branch.reads]))
-            for gate, branch in zip(self.gates, self.topology.branches, strict=True)
+            gate(replace(items, x=streams[branch.reads], recorded=recorded))
+            for gate, branch, recorded in zip(
+                self.gates, self.topology.branches, self._recorded(items), strict=True
+            )
         ]
         return join(items, routings, self.topology)
+
+    def _recorded(self, items: Items) -> Sequence[Routing | None]:
+        """The recorded routes for each gate, before drops by a capacity of the layer."""
+        if items.recorded is None:
+            return [None] * len(self.gates)
+        found = items.recorded.gates
+        if len(found) != len(self.gates):
+            raise ConfigError(
+                f"the recorded routes are of {max(len(found), 1)} gates, and the layer has "
+                f"{len(self.gates)}; give routes of a layer with as many"
+            )
+        return found
 
     @property
     def adapts(self) -> bool:
@@ -158,7 +172,7 @@ class MultiGateMoE(MoE):
 
 def _combined(traits: Sequence[Traits]) -> Traits:
     """Traits of several gates together: promises that all make, and needs that any has."""
-    needs = ("learned", "merges", "needs_ids", "needs_task")
+    needs = ("learned", "merges", "needs_ids", "needs_task", "needs_recorded")
     promises = ("per_item", "causal", "equivariant", "convex", "exact_gradients", "expects_load")
     any_has = {name: any(getattr(t, name) for t in traits) for name in needs}
     all_make = {name: all(getattr(t, name) for t in traits) for name in promises}

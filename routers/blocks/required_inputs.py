@@ -1,9 +1,9 @@
-"""Optional inputs that a router requires: content ids and tasks."""
+"""Optional inputs that a router requires: content ids, tasks and recorded routes."""
 
 from torch import Tensor
 
 from ..plugins import ConfigError
-from ..routing import Items
+from ..routing import Items, Routing
 
 
 def require_ids(items: Items, router: str) -> Tensor:
@@ -24,3 +24,18 @@ def require_tasks(items: Items, router: str) -> Tensor:
             "give moe(x, task=...), or choose a task whose data has them"
         )
     return items.task.masked_fill(~items.real(), 0)
+
+
+def require_recorded(items: Items, num_experts: int, router: str) -> Routing:
+    """The recorded routes of the items; a ``ConfigError`` if there are none, or of other experts."""
+    if items.recorded is None:
+        raise ConfigError(
+            f"router={router}: needs recorded routes; run the model in "
+            "experts.replay(model, routes), or give a run router.of=DIR"
+        )
+    if items.recorded.num_experts != num_experts:
+        raise ConfigError(
+            f"router={router}: the recorded routes are to {items.recorded.num_experts} experts, "
+            f"and the router has num_experts={num_experts}; give it as many"
+        )
+    return items.recorded
