@@ -20,6 +20,7 @@ from .layers.multi_gate import MultiGateMoE
 from .layers.static import static_copy
 from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views
 from .recording.record import record
+from .recording.replay import replay
 from .surgery.criteria import CRITERIA, Criterion, RouteSimilarity, measured
 from .surgery.neurons import Neurons, aligned, find_neurons, take_neurons
 from .surgery.noise import perturb_experts, router_noise
@@ -80,6 +81,7 @@ __all__ = [
     "perturb_experts",
     "record",
     "register",
+    "replay",
     "router_noise",
     "skip_experts",
     "stacked",

@@ -73,8 +73,10 @@ def check_weighting(weighting: str, num_experts: int) -> None:
 
 
 def check_gate_learns(weighting: str, routings: Iterable[Routing]) -> None:
-    """Raise ``OptionError`` if every weight would be 1, as no item of ``routings`` has two experts."""
-    if weighting == "renormalized" and all(len(r.item.unique()) == len(r.item) for r in routings):
+    """Raise ``OptionError`` if no item has two experts, so that renormalized weights are all 1."""
+    if weighting == "renormalized" and not any(
+        (each.item.bincount() > 1).any() for each in routings
+    ):
         expected = "probability or recorded, as no item of the recorded routes has two experts"
         why = "A single weight divided by itself is 1, so the gate would get no gradient"
         raise OptionError("weighting", weighting, expected, why)

@@ -42,7 +42,9 @@ def with_routes(items: Items, num_experts: int = 8) -> Items:
     expert = torch.cat([place, place * 3 + 1], 1) % num_experts
     expert[:, 1] += expert[:, 0] == expert[:, 1]
     weight = torch.tensor([0.75, 0.25]).expand(len(items), 2)
-    return replace(items, recorded=Routing.by_item(items, expert % num_experts, weight, num_experts))
+    return replace(
+        items, recorded=Routing.by_item(items, expert % num_experts, weight, num_experts)
+    )
 
 
 def by_item(name: str) -> bool:

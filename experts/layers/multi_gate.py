@@ -57,16 +57,21 @@ class Gates(Router):
         return join(items, routings, self.topology)
 
     def _recorded(self, items: Items) -> Sequence[Routing | None]:
-        """The recorded routes for each gate, before drops by a capacity of the layer."""
-        if items.recorded is None:
+        """The recorded routes of each gate."""
+        recorded = items.recorded
+        if recorded is None or not self.traits.needs_recorded:
             return [None] * len(self.gates)
-        found = items.recorded.gates
-        if len(found) != len(self.gates):
+        if len(recorded.gates) != len(self.gates):
             raise ConfigError(
-                f"the recorded routes are of {max(len(found), 1)} gates, and the layer has "
-                f"{len(self.gates)}; give routes of a layer with as many"
+                f"the recorded routes are of {max(len(recorded.gates), 1)} gates, and the layer "
+                f"has {len(self.gates)}; give routes of a layer with as many"
             )
-        return found
+        if len(join(items, recorded.gates, self.topology).item) != recorded.num_assignments:
+            raise ConfigError(
+                "the layer of the recorded routes dropped assignments of its gates together, and "
+                "routes of single gates do not have these drops; record without a capacity"
+            )
+        return recorded.gates
 
     @property
     def adapts(self) -> bool:

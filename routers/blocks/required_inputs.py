@@ -27,15 +27,26 @@ def require_tasks(items: Items, router: str) -> Tensor:
 
 
 def require_recorded(items: Items, num_experts: int, router: str) -> Routing:
-    """The recorded routes of the items; a ``ConfigError`` if there are none, or of other experts."""
+    """The recorded routes of the items; a ``ConfigError`` if there are none that fit."""
     if items.recorded is None:
         raise ConfigError(
             f"router={router}: needs recorded routes; run the model in "
             "experts.replay(model, routes), or give a run router.of=DIR"
         )
-    if items.recorded.num_experts != num_experts:
-        raise ConfigError(
-            f"router={router}: the recorded routes are to {items.recorded.num_experts} experts, "
-            f"and the router has num_experts={num_experts}; give it as many"
-        )
+    check_recorded(items.recorded, num_experts, f"router={router}")
     return items.recorded
+
+
+def check_recorded(routing: Routing, num_experts: int, what: str) -> None:
+    """Raise ``ConfigError`` about ``what`` unless a layer of so many experts can replay routes."""
+    if routing.num_experts != num_experts:
+        raise ConfigError(
+            f"{what}: the recorded routes are to {routing.num_experts} experts, and the layer has "
+            f"{num_experts}; replay routes of a layer with as many"
+        )
+    if not routing.supports_dropping:
+        form = type(routing.execution).__name__.lower()
+        raise ConfigError(
+            f"{what}: the recorded routes are through {form}, which assign no items to experts; "
+            "replay routes of another router"
+        )

@@ -143,7 +143,7 @@ def random_mask(items: Items) -> Tensor:
 
 
 def random_routes(items: Items, num_experts: int, generator: torch.Generator) -> Routing:
-    """Two random experts for every item, or all if there are fewer, with weights that sum to one."""
+    """Two random experts for every item, or the only one, with weights that sum to one."""
     draws = torch.rand(len(items), num_experts, generator=generator, dtype=items.x.dtype)
     weight, expert = draws.topk(min(2, num_experts), -1)
     return Routing.by_item(items, expert, weight / weight.sum(-1, keepdim=True), num_experts)
@@ -161,18 +161,23 @@ def where(keep: Tensor, old: Items, new: Items) -> Items:
 
 def joined(one: Routing, of_one: Tensor, other: Routing, of_other: Tensor) -> Routing:
     """Assignments of two routings of the same items, those where ``(A,)`` bool is True."""
-    parts = (
-        torch.cat([getattr(one, name)[of_one], getattr(other, name)[of_other]])
-        for name in ("item", "expert", "weight")
+    return Routing(
+        torch.cat([one.item[of_one], other.item[of_other]]),
+        torch.cat([one.expert[of_one], other.expert[of_other]]),
+        torch.cat([one.weight[of_one], other.weight[of_other]]),
+        one.num_items,
+        one.num_experts,
+        one.groups,
+        experts_per_item=one.experts_per_item,
     )
-    size = one.num_items, one.num_experts
-    return Routing(*parts, *size, one.groups, experts_per_item=one.experts_per_item)
 
 
 def pick(items: Items, index: Tensor, groups: int) -> Items:
     """The items at ``index``, all different, in that order, as ``groups`` groups."""
-    parts = (items.mask, items.ids, items.task)
-    picked = Items(items.x[index], groups, *(None if p is None else p[index] for p in parts))
+    mask, ids, task = (
+        None if part is None else part[index] for part in (items.mask, items.ids, items.task)
+    )
+    picked = Items(items.x[index], groups, mask, ids, task)
     recorded = items.recorded
     if recorded is None:
         return picked

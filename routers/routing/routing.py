@@ -407,20 +407,14 @@ class Routing:
     def for_items(self, items: Items) -> "Routing":
         """The same assignments and weights for as many items, on their device and in their type.
 
-        Assignments of padding are left out. Drops stay; logits and what else a router gave does
-        not. ``ConfigError`` for slots and merged experts, which have no assignments of their own.
+        Assignments of padding are left out. Drops stay; logits, slots and what else a router gave
+        does not.
 
         >>> items = Items(torch.zeros(2, 1, dtype=torch.float64))
         >>> routing = Routing.by_item(items, torch.tensor([[3], [0]]), torch.ones(2, 1), 4)
         >>> routing.for_items(items).weight.dtype
         torch.float64
         """
-        if not self.supports_dropping:
-            form = type(self.execution).__name__.lower()
-            raise ConfigError(
-                f"routes through {form} have no assignments of items to experts that could be "
-                "replayed; use routes of another router"
-            )
         device, scores = items.x.device, None
         if self.given_probs is not None or self.logits is not None:
             scores = self.probs.to(items.x)
@@ -466,10 +460,11 @@ class Routing:
         """Drop assignments so that no expert exceeds its capacity in a group.
 
         The capacity is ``ceil(factor * K * n_g / E)`` for the ``n_g`` real items of group
-        ``g``. ``K`` is the routing's ``experts_per_item``, if any, else the group's mean; in the
-        order ``position`` the mean over the items so far, so that later items do not affect an
-        item. Slots are balanced and a merged expert takes all items of its part: these routings
-        are returned unchanged. ``ConfigError`` if an argument is invalid.
+        ``g``. ``K`` is the routing's ``experts_per_item``, if any, else the group's mean before
+        drops, so that a second limit of the same arguments drops nothing; in the order
+        ``position`` the mean over the items so far, so that later items do not affect an item.
+        Slots are balanced and a merged expert takes all items of its part: these routings are
+        returned unchanged. ``ConfigError`` if an argument is invalid.
 
         Args:
             factor: capacity relative to an even load, above 0.
