@@ -56,7 +56,7 @@ def _arms(names: Iterable[str]) -> dict[str, str]:
 
 
 TRAITS = {name: routers.ROUTERS.get(name).traits for name in routers.available()}
-ELSEWHERE = [name for name, traits in TRAITS.items() if traits.needs_task]
+ELSEWHERE = [name for name, t in TRAITS.items() if t.needs_task or t.needs_recorded]
 LEARNED = [n for n, traits in TRAITS.items() if traits.learned and n not in ELSEWHERE]
 FIXED = [n for n, traits in TRAITS.items() if not traits.learned and n not in ELSEWHERE]
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import experts
-import routers
 from routers import ConfigError
 
+from ...router_samples import SELECTING
 from .toy import EXPERTS, Toy, batch_of, config_of, edit, outputs, trained
 
 #: Routers whose experts are not interchangeable, so that none can be taken out or copied.
@@ -16,14 +16,14 @@ NO_SELECTION = {"dselect_k", "hierarchical", "mapped", "product_key"}
 #: Banks without parameters that have a mean.
 NO_MEAN = {"mixed", "null"}
 #: Edits that select experts; each leaves numbers that a router may refuse.
-SELECTING = {
+EXPERT_EDITS = {
     "prune": {"keep": 3, "by": "mass"},
     "merge": {"to": 3, "align": "none"},
     "grow": {"add": 1},
     "revive": {"below": 0.999},
 }
 PARTS = [
-    *((router, "mlp") for router in routers.available()),
+    *((router, "mlp") for router in SELECTING),
     *(("soft_mixture", bank) for bank in experts.available() if bank != "mlp"),
 ]
 
@@ -32,7 +32,7 @@ def refusal(name, router, bank):
     """Part of the message if an edit refuses a router or a bank."""
     if (name, router) == ("revive", "dselect_k"):  # all experts have all items: none is dead
         return None
-    if name in SELECTING and router in NO_SELECTION:
+    if name in EXPERT_EDITS and router in NO_SELECTION:
         return "unclear"
     if name in ("prune", "merge", "grow") and router == "grouped_topk":
         return "expert_groups"
@@ -45,11 +45,11 @@ def refusal(name, router, bank):
 
 def options_of(name, router):
     given = {"upcycle": {"num_experts": EXPERTS, "router": router}, "freeze": {"parameters": ["x"]}}
-    return {**SELECTING, **given, "swap": {"of": "there"}}[name]
+    return {**EXPERT_EDITS, **given, "swap": {"of": "there"}}[name]
 
 
 @pytest.mark.parametrize(("router", "bank"), PARTS, ids=lambda part: part)
-@pytest.mark.parametrize("name", [*SELECTING, "upcycle", "swap", "freeze"])
+@pytest.mark.parametrize("name", [*EXPERT_EDITS, "upcycle", "swap", "freeze"])
 def test_edit_then_train(name, router, bank):
     config = config_of(router, bank)
     if name == "upcycle":
