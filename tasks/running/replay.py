@@ -58,8 +58,10 @@ def load_network(about: str, place: str, config: Config, task: Task, data: Data)
     try:
         other = stored_config(user_path(place))
         check_task(config, other)
-        one_process = {"devices": 1, "num_nodes": 1, "accelerator": "cpu"}
-        other.trainer = replace(other.trainer, **one_process, threads=torch.get_num_threads())
+        threads = torch.get_num_threads()  # those of this run
+        other.trainer = replace(
+            other.trainer, devices=1, num_nodes=1, accelerator="cpu", threads=threads
+        )
         run = load_as(other, user_path(place))
     except ConfigError as error:
         raise ConfigError(f"{about}: {error}") from error
