@@ -19,7 +19,7 @@ SOURCES = {
     "expert_choice": ("router=expert_choice",),
     "top_p": ("router=top_p", "moe.capacity=0.9"),
     "hash": ("router=hash",),
-    "mixed": ("router=sigmoid", "layers.1={router: relu, moe: {num_experts: 4}}"),
+    "mixed": ("router=noisy_topk", "layers.1={router: relu, moe: {num_experts: 4}}"),
 }
 
 
