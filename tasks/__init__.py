@@ -45,7 +45,6 @@ from .running.cli import main, quiet
 from .running.compute import Compute, TrainingCompute
 from .running.file_lock import file_lock
 from .running.launch import RankDiedError, death
-from .running.replay import replay_runs
 from .running.run_dir import (
     CHECKPOINT,
     FORMAT,
@@ -158,7 +157,6 @@ __all__ = [
     "read_json",
     "read_names",
     "register",
-    "replay_runs",
     "routed_layers",
     "settings_of",
     "to_yaml",

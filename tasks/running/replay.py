@@ -1,6 +1,6 @@
 """Routes of another run's network in the layers of this one: ``router=replay router.of=DIR``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,15 +20,28 @@ from ..config.compose import user_path
 from ..config.layers import LayerSettings, settings_of
 from ..config.schema import Config
 from ..routes.collection import few
-from .trained import load_as, stored_config
+from .stored import Built, filled, stored_config
 
 
-def replay_runs(config: Config, backbone: Backbone, task: Task, data: Data) -> None:
+def replay_runs(
+    config: Config,
+    backbone: Backbone,
+    task: Task,
+    data: Data,
+    build: Callable[[Config], Built],
+) -> None:
     """Let the layers with the router ``replay`` follow the runs that it names.
 
     Before each pass of ``backbone`` the network of such a run routes the same batch, in evaluation
     and without gradients; layer ``n`` then has the routes of its layer ``n``. It is no part of
     ``backbone``, whose device and type it takes, and its FLOPs are not counted.
+
+    Args:
+        config: of the run.
+        backbone: its network.
+        task: its task.
+        data: its data.
+        build: makes the run of a configuration.
 
     Raises:
         ConfigError: if there is no such run, or its routes do not fit to these layers or this data.
@@ -40,9 +53,10 @@ def replay_runs(config: Config, backbone: Backbone, task: Task, data: Data) -> N
         settings, place = settings_of(config, number), str(replays[0].of)
         about = f"{settings.key('router.of')}={place}"
         if place not in runs:
-            network = load_network(about, place, config, task, data)
-            runs[place] = ReplayedRun(network)
-            runs[place].record(backbone, (first_batch(config, task, data),))
+            other = load_other(about, place, config, data, build)
+            batch = same_batch(about, config, task, data, other)
+            runs[place] = ReplayedRun(other.module.backbone)
+            runs[place].record(backbone, (batch,))
             backbone.register_forward_pre_hook(runs[place].record)
         runs[place].check(number, layer, settings, about)
         layer.router.register_forward_pre_hook(partial(runs[place].give, number, about))
@@ -53,8 +67,10 @@ def replays_of(layer: MoE) -> list[Replay]:
     return [module for module in layer.router.modules() if isinstance(module, Replay)]
 
 
-def load_network(about: str, place: str, config: Config, task: Task, data: Data) -> Backbone:
-    """The trained network of a run on the same batches; ``ConfigError`` for any other run."""
+def load_other(
+    about: str, place: str, config: Config, data: Data, build: Callable[[Config], Built]
+) -> Built:
+    """The trained run in a folder; ``ConfigError`` if it is of another task, or on other data."""
     try:
         other = stored_config(user_path(place))
         check_task(config, other)
@@ -62,7 +78,7 @@ def load_network(about: str, place: str, config: Config, task: Task, data: Data)
         other.trainer = replace(
             other.trainer, devices=1, num_nodes=1, accelerator="cpu", threads=threads
         )
-        run = load_as(other, user_path(place))
+        run = filled(build, other, user_path(place))
     except ConfigError as error:
         raise ConfigError(f"{about}: {error}") from error
     for name in ("sha256", "split_sha256"):
@@ -71,13 +87,7 @@ def load_network(about: str, place: str, config: Config, task: Task, data: Data)
                 f"{about}: its data ({run.data.name}) is not that of this run ({data.name}): "
                 f"{name} differs; replay a run on the same data"
             )
-    own, its = first_batch(config, task, data), first_batch(config, run.task, run.data)
-    if differ := unequal(own, its):
-        raise ConfigError(
-            f"{about}: its task prepares other batches, which differ in {', '.join(differ)}; "
-            "replay a run with the same settings of task"
-        )
-    return run.module.backbone
+    return run
 
 
 def check_task(config: Config, other: Config) -> None:
@@ -94,10 +104,21 @@ def check_task(config: Config, other: Config) -> None:
         )
 
 
-def first_batch(config: Config, task: Task, data: Data) -> Batch:
-    """The first training samples as networks take them, with ids if the task has any."""
-    batch = task.collate(few(data.train, config.trainer.batch_size))
-    return task.describe(batch) if task.has_ids else batch
+def same_batch(about: str, config: Config, task: Task, data: Data, other: Built) -> Batch:
+    """The first training samples as the other network takes them.
+
+    ``ConfigError`` if this run prepares them otherwise.
+    """
+    samples = config.trainer.batch_size
+    its = other.module.prepare_batch(few(other.data.train, samples))
+    own = task.collate(few(data.train, samples))
+    own = task.describe(own) if other.module.needs_ids else own
+    if differ := unequal(own, its):
+        raise ConfigError(
+            f"{about}: its task prepares other batches, which differ in {', '.join(differ)}; "
+            "replay a run with the same settings of task"
+        )
+    return own
 
 
 def unequal(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -309,7 +309,7 @@ class Run:
         backbone = build_backbone(self.config, self.task)
         seen = read_ids(backbone, self.task, self.data.train)
         show_ids(backbone, seen)
-        replay_runs(self.config, backbone, self.task, self.data)
+        replay_runs(self.config, backbone, self.task, self.data, Run)
         if self.config.moe.control is None:
             return seen, backbone
         first = next(iter(self._in_order(self.data.train, self.rank.all())))

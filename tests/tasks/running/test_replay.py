@@ -8,7 +8,7 @@ import torch
 import tasks
 from experts import record
 from routers import ConfigError
-from tasks import Run, build_backbone, compose, main, replay_runs, routed_layers
+from tasks import TASKS, Run, compose, main, routed_layers
 
 from ..cases import NARROW, TINY, assert_same_run, checkpoint_of, result_of, signal_at, train
 
@@ -138,7 +138,11 @@ REFUSED = [
     ("topk", ("moe.num_experts=4",), "layer 0: the recorded routes are to 8 experts, and the"),
     ("topk", ("task.model.depth=3",), "has 2 routed layers, and layer 2 here"),
     ("topk", ("task.model.patch=2", "task.model.overlap=0"), "of a batch, and the layer here 32"),
-    ("topk", ("task.ids=position",), "prepares other batches, which differ in ids"),
+    (
+        "hash",
+        ("task.ids=position", "router.weighting=recorded"),
+        "prepares other batches, which differ in ids",
+    ),
     ("hash", (), "router.weighting=renormalized is invalid: expected probability or recorded"),
     ("soft_moe", (), "the recorded routes are through slots"),
     ("dense", (), "is a dense control (moe.control=iso_flop) and has no routes"),
@@ -161,14 +165,20 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_other_data_is_refused(source):
-    run = Run(compose([*TINY, NARROW]))
-    config = compose(replaying(source("topk")))
-    backbone = build_backbone(config, run.task)
+def test_other_data_is_refused(source, monkeypatch):
+    """This run reads its data first, and it is another than that of the other run."""
+    config, digits, read = compose(replaying(source("topk"))), TASKS["digits"], []
+
+    def data(task):
+        read.append(original(task))
+        return read[-1] if len(read) > 1 else replace(read[-1], sha256="another")
+
+    original = digits.data
+    monkeypatch.setattr(digits, "data", data)
     with pytest.raises(
         ConfigError, match=r"its data .* is not that of this run .*: sha256 differs"
     ):
-        replay_runs(config, backbone, run.task, replace(run.data, sha256="another"))
+        Run(config)
 
 
 def test_a_run_that_replays_keeps_its_experts(source, tmp_path, capsys):
