@@ -137,7 +137,7 @@ REFUSED = [
     ),
     ("topk", ("moe.num_experts=4",), "layer 0: the recorded routes are to 8 experts, and the"),
     ("topk", ("task.model.depth=3",), "has 2 routed layers, and layer 2 here"),
-    ("topk", ("task.model.patch=2", "task.model.overlap=0"), "of a batch, and the layer here 32"),
+    ("topk", ("task.model.overlap=0",), "routes 32 items of a batch, and the layer here 8"),
     (
         "hash",
         ("task.ids=position", "router.weighting=recorded"),
