@@ -20,6 +20,7 @@ from .layers.multi_gate import MultiGateMoE
 from .layers.static import static_copy
 from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views
 from .recording.record import record
+from .recording.replay import replay
 from .surgery.copies import Copies, copy_experts, lost_experts, restore_experts
 from .surgery.criteria import CRITERIA, Criterion, RouteSimilarity, measured
 from .surgery.neurons import Neurons, aligned, find_neurons, join_experts, take_neurons
@@ -85,6 +86,7 @@ __all__ = [
     "perturb_experts",
     "record",
     "register",
+    "replay",
     "restore_experts",
     "router_entries",
     "router_noise",

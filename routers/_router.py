@@ -28,6 +28,7 @@ class Traits:
         merges: experts' parameters are averaged, which not every bank supports.
         needs_ids: the router reads ``Items.ids``.
         needs_task: the router reads ``Items.task``.
+        needs_recorded: the router assigns items as ``Items.recorded`` does.
         exact_gradients: gradients are those of the output as long as the selection does not
             change; False for surrogate gradients such as straight-through estimators.
         expects_load: routings have an ``expected_load``, which the ``load`` loss reads.
@@ -43,6 +44,7 @@ class Traits:
     merges: bool = False
     needs_ids: bool = False
     needs_task: bool = False
+    needs_recorded: bool = False
     expects_load: bool = False
     has_logits: bool = True
 

@@ -5,12 +5,13 @@ Kinds follow from the traits of routers and the fields of their routings, so a n
 """
 
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from functools import cache
 
 import torch
 
 import routers
-from routers import ConfigError, Items
+from routers import ConfigError, Items, Routing
 
 #: Fields that describe the order of assignments and the experts that are scored.
 LAYOUT = ("fan_out", "fan_in", "is_dense", "candidates")
@@ -27,12 +28,23 @@ def layout(name: str) -> frozenset[str]:
         router = routers.build(name, 8, 8)
         ids = torch.arange(12)
         router.prepare(ids, torch.randn(12, 3))
-        routing = router(Items(torch.randn(12, 8), groups=2, ids=ids, task=ids % 2))
+        routing = router(with_routes(Items(torch.randn(12, 8), groups=2, ids=ids, task=ids % 2)))
     fields = {field: getattr(routing, field) for field in LAYOUT}
     held = {field for field, value in fields.items() if value is not None and value is not False}
     if routing.execution is not None:
         held.add(type(routing.execution).__name__)
     return frozenset(held | ({"single"} if routing.fan_out == 1 else set()))
+
+
+def with_routes(items: Items, num_experts: int = 8) -> Items:
+    """Items with recorded routes, for routers that replay them: two experts by position."""
+    place = torch.arange(len(items)).unsqueeze(1)
+    expert = torch.cat([place, place * 3 + 1], 1) % num_experts
+    expert[:, 1] += expert[:, 0] == expert[:, 1]
+    weight = torch.tensor([0.75, 0.25]).expand(len(items), 2)
+    return replace(
+        items, recorded=Routing.by_item(items, expert % num_experts, weight, num_experts)
+    )
 
 
 def by_item(name: str) -> bool:
@@ -73,3 +85,7 @@ def _special(name: str) -> tuple[bool, ...]:
 def traits(name: str) -> routers.Traits:
     """What the router called ``name`` declares."""
     return routers.ROUTERS.get_part(name).traits
+
+
+#: Routers that route items by themselves, without routes recorded elsewhere.
+SELECTING = [name for name in routers.available() if not traits(name).needs_recorded]

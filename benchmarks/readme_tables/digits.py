@@ -56,9 +56,11 @@ def _arms(names: Iterable[str]) -> dict[str, str]:
 
 
 TRAITS = {name: routers.ROUTERS.get(name).traits for name in routers.available()}
-ELSEWHERE = [name for name, traits in TRAITS.items() if traits.needs_task]
-LEARNED = [n for n, traits in TRAITS.items() if traits.learned and n not in ELSEWHERE]
-FIXED = [n for n, traits in TRAITS.items() if not traits.learned and n not in ELSEWHERE]
+REPLAYED = [name for name, traits in TRAITS.items() if traits.needs_recorded]
+ELSEWHERE = [n for n, traits in TRAITS.items() if traits.needs_task and n not in REPLAYED]
+ALONE = {n: traits for n, traits in TRAITS.items() if n not in (*ELSEWHERE, *REPLAYED)}
+LEARNED = [name for name, traits in ALONE.items() if traits.learned]
+FIXED = [name for name, traits in ALONE.items() if not traits.learned]
 
 DIGITS = Comparison(
     rows=RESULTS / "digits.csv",
@@ -106,11 +108,14 @@ def _cells(digits: Comparison, arm: str) -> list[str]:
 
 def notes(digits: Comparison = DIGITS) -> str:
     """Notes below the table: exempt and missing routers, and the effect of balance terms."""
-    fixed, elsewhere = (", ".join(f"`{n}`" for n in names) for names in (FIXED, ELSEWHERE))
+    fixed, elsewhere, replayed = (
+        ", ".join(f"`{n}`" for n in names) for names in (FIXED, ELSEWHERE, REPLAYED)
+    )
     missing = [arm for arm in digits.arms if not digits.of(arm)]
     exempt = (
         f"Random, given or fixed routing, to which no accuracy threshold applies: {fixed}. Not in "
-        f"the table because they need a task id, and digits has only one task: {elsewhere}."
+        f"the table because they need a task id, and digits has only one task: {elsewhere}; "
+        f"because it needs the routes of another run: {replayed}."
     )
     not_run = f"Not run: {', '.join(missing)}." if missing else ""
     return "\n\n".join(filter(None, [exempt, not_run, _balance(digits)]))

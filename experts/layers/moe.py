@@ -241,8 +241,8 @@ def layer_input(
     _check_like(lead, mask=mask, ids=ids, task=task)
     groups = max(lead[0], 1) if len(lead) > 1 else 1
     rows = _blank(x, mask).reshape(-1, bank.dim)
-    flat = [None if value is None else value.reshape(-1) for value in (mask, ids, task)]
-    return LayerInput(Items(rows, groups, *flat), rows, None, x.shape)
+    mask, ids, task = (None if value is None else value.reshape(-1) for value in (mask, ids, task))
+    return LayerInput(Items(rows, groups, mask, ids, task), rows, None, x.shape)
 
 
 def _blank(x: Tensor, mask: Tensor | None) -> Tensor:

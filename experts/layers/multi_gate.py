@@ -49,10 +49,29 @@ class Gates(Router):
     def forward(self, items: Items) -> Routing:
         streams = items.x.chunk(self.topology.streams, -1)
         routings = [
-            gate(replace(items, x=streams[branch.reads]))
-            for gate, branch in zip(self.gates, self.topology.branches, strict=True)
+            gate(replace(items, x=streams[branch.reads], recorded=recorded))
+            for gate, branch, recorded in zip(
+                self.gates, self.topology.branches, self._recorded(items), strict=True
+            )
         ]
         return join(items, routings, self.topology)
+
+    def _recorded(self, items: Items) -> Sequence[Routing | None]:
+        """The recorded routes of each gate."""
+        recorded = items.recorded
+        if recorded is None or not self.traits.needs_recorded:
+            return [None] * len(self.gates)
+        if len(recorded.gates) != len(self.gates):
+            raise ConfigError(
+                f"the recorded routes are of {max(len(recorded.gates), 1)} gates, and the layer "
+                f"has {len(self.gates)}; give routes of a layer with as many"
+            )
+        if len(join(items, recorded.gates, self.topology).item) != recorded.num_assignments:
+            raise ConfigError(
+                "the layer of the recorded routes dropped assignments of its gates together, and "
+                "routes of single gates do not have these drops; record without a capacity"
+            )
+        return recorded.gates
 
     @property
     def adapts(self) -> bool:
@@ -158,7 +177,7 @@ class MultiGateMoE(MoE):
 
 def _combined(traits: Sequence[Traits]) -> Traits:
     """Traits of several gates together: promises that all make, and needs that any has."""
-    needs = ("learned", "merges", "needs_ids", "needs_task")
+    needs = ("learned", "merges", "needs_ids", "needs_task", "needs_recorded")
     promises = ("per_item", "causal", "equivariant", "convex", "exact_gradients", "expects_load")
     any_has = {name: any(getattr(t, name) for t in traits) for name in needs}
     all_make = {name: all(getattr(t, name) for t in traits) for name in promises}

@@ -1,1 +1,1 @@
-"""Recording of routes: the routings of every layer of a model."""
+"""Routings of every layer of a model: recorded, and replayed."""

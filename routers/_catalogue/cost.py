@@ -1,6 +1,7 @@
 """FLOPs and parameters of a router, counted at one stated size."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import torch
 from .._router import Router
 from ..plugins.errors import ConfigError
 from ..plugins.signature import defaults
-from ..routing import Items
+from ..routing import Items, Routing
 
 #: Width, experts, experts per item, groups and items per group.
 DIM, EXPERTS, K, GROUPS, LENGTH = 256, 64, 2, 2, 64
@@ -40,6 +41,8 @@ def cost_of(kind: Callable[..., Router]) -> Cost | None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(len(index), DIM, generator=generator)
     items = Items(x, groups=GROUPS, ids=index, task=index % 2)
+    recorded = Routing.by_item(items, x[:, :EXPERTS].topk(K).indices, x[:, :K], EXPERTS)
+    items = replace(items, recorded=recorded)
     options = {"k": K} if "k" in defaults(kind, skip=2) else {}
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():

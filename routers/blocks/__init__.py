@@ -15,7 +15,7 @@ from .expert_bias import (
 from .factorization import divisors, num_branches, num_columns
 from .histogram import BINS, histogram, quantile
 from .noise import NoisyLogits, NoisyScores, jittered, top_k_probability
-from .required_inputs import require_ids, require_tasks
+from .required_inputs import check_recorded, require_ids, require_recorded, require_tasks
 from .seeds import seeded_generator
 from .selection import (
     WEIGHTINGS,
@@ -50,6 +50,7 @@ __all__ = [
     "call_hooks",
     "check_k",
     "check_k_above_one",
+    "check_recorded",
     "divisors",
     "entmax",
     "histogram",
@@ -63,6 +64,7 @@ __all__ = [
     "quantile",
     "renormalized_weights",
     "require_ids",
+    "require_recorded",
     "require_tasks",
     "seeded_generator",
     "softmax",

@@ -46,15 +46,16 @@ class RouterUnderTest:
         return router
 
     def items(self, length: int, groups: int = 1, seed: int = 0) -> Items:
-        """``length * groups`` random items with ids and tasks, in float64."""
+        """``length * groups`` random items with ids, tasks and recorded routes, in float64."""
         generator = torch.Generator().manual_seed(seed)
         n = length * groups
-        return Items(
+        items = Items(
             torch.randn(n, self.dim, generator=generator, dtype=torch.float64),
             groups=groups,
             ids=torch.randint(IDS, (n,), generator=generator),
             task=torch.randint(2, (n,), generator=generator),
         )
+        return replace(items, recorded=random_routes(items, self.num_experts, generator))
 
     def batches(self) -> Iterator[Items]:
         """Batches of several shapes, each without and with padding."""
@@ -141,17 +142,58 @@ def random_mask(items: Items) -> Tensor:
     return torch.rand(len(items), generator=torch.Generator().manual_seed(0)) > 0.33
 
 
+def random_routes(items: Items, num_experts: int, generator: torch.Generator) -> Routing:
+    """Two random experts for every item, or the only one, with weights that sum to one."""
+    draws = torch.rand(len(items), num_experts, generator=generator, dtype=items.x.dtype)
+    weight, expert = draws.topk(min(2, num_experts), -1)
+    return Routing.by_item(items, expert, weight / weight.sum(-1, keepdim=True), num_experts)
+
+
 def where(keep: Tensor, old: Items, new: Items) -> Items:
     """``old`` where ``keep`` is True, the content of ``new`` elsewhere; masks stay."""
     x = torch.where(keep.unsqueeze(1), old.x, new.x)
     ids, task = (torch.where(keep, getattr(old, n), getattr(new, n)) for n in ("ids", "task"))
-    return replace(old, x=x, ids=ids, task=task)
+    recorded = old.recorded
+    if recorded is not None and new.recorded is not None:
+        recorded = joined(recorded, keep[recorded.item], new.recorded, ~keep[new.recorded.item])
+    return replace(old, x=x, ids=ids, task=task, recorded=recorded)
+
+
+def joined(one: Routing, of_one: Tensor, other: Routing, of_other: Tensor) -> Routing:
+    """Assignments of two routings of the same items, those where ``(A,)`` bool is True."""
+    return Routing(
+        torch.cat([one.item[of_one], other.item[of_other]]),
+        torch.cat([one.expert[of_one], other.expert[of_other]]),
+        torch.cat([one.weight[of_one], other.weight[of_other]]),
+        one.num_items,
+        one.num_experts,
+        one.groups,
+        experts_per_item=one.experts_per_item,
+    )
 
 
 def pick(items: Items, index: Tensor, groups: int) -> Items:
-    """The items at ``index``, in that order, as ``groups`` groups."""
-    parts = (items.mask, items.ids, items.task)
-    return Items(items.x[index], groups, *(None if p is None else p[index] for p in parts))
+    """The items at ``index``, all different, in that order, as ``groups`` groups."""
+    mask, ids, task = (
+        None if part is None else part[index] for part in (items.mask, items.ids, items.task)
+    )
+    picked = Items(items.x[index], groups, mask, ids, task)
+    recorded = items.recorded
+    if recorded is None:
+        return picked
+    place = torch.full((len(items),), -1)
+    place[index] = torch.arange(len(index))
+    kept = place[recorded.item] >= 0
+    routes = Routing(
+        place[recorded.item[kept]],
+        recorded.expert[kept],
+        recorded.weight[kept],
+        len(index),
+        recorded.num_experts,
+        groups,
+        experts_per_item=recorded.experts_per_item,
+    )
+    return replace(picked, recorded=routes)
 
 
 # ---- routings and readings of them ----

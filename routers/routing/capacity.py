@@ -29,6 +29,8 @@ class Assignments(Protocol):
     def mask(self) -> Tensor | None: ...
     @property
     def experts_per_item(self) -> float | None: ...
+    @property
+    def before(self) -> "Assignments | None": ...
 
 
 # ---- drop orders ----
@@ -173,13 +175,15 @@ def _real(routing: Assignments) -> Tensor:
 def _experts_per_item(routing: Assignments, order: str) -> Tensor:
     """Experts per item that the capacity allows for, ``(A,)`` float64.
 
-    The routing's target, if any; else the mean over the group. In the order ``position`` the
-    mean over the items so far: a mean over later items would let them affect earlier drops.
+    The routing's target, if any; else the mean over the group, before drops, so that the same
+    limit drops nothing more. In the order ``position`` the mean over the items so far: a mean over
+    later items would let them affect earlier drops.
     """
     if routing.experts_per_item is not None:
         return torch.full_like(routing.item, routing.experts_per_item, dtype=torch.float64)
     real = _real(routing).long()
-    count = torch.bincount(routing.item, minlength=routing.num_items).view(real.shape)
+    asked = routing if routing.before is None else routing.before
+    count = torch.bincount(asked.item, minlength=routing.num_items).view(real.shape)
     if order == position.__name__:
         mean = count.cumsum(1).double() / real.cumsum(1).clamp_min(1)
     else:

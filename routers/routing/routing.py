@@ -30,6 +30,7 @@ class Items:
         mask: ``(N,)`` bool, False where an item is padding; None if all are real.
         ids: ``(N,)`` integers that identify an item's content, such as its token id.
         task: ``(N,)`` integers that identify an item's task, language or domain.
+        recorded: routes of these items that another router, or this one, made earlier.
 
     >>> items = Items(torch.zeros(6, 4), groups=2)
     >>> items.group_length
@@ -41,6 +42,7 @@ class Items:
     mask: Tensor | None = None
     ids: Tensor | None = None
     task: Tensor | None = None
+    recorded: "Routing | None" = None
 
     def __post_init__(self) -> None:
         if self.x.dim() != 2:
@@ -51,6 +53,9 @@ class Items:
         _check("mask", self.mask, torch.bool, N=n)
         _check("ids", self.ids, N=n)
         _check("task", self.task, N=n)
+        if self.recorded is not None and self.recorded.num_items != n:
+            has = self.recorded.num_items
+            raise ConfigError(f"recorded has the routes of {has} items: expected N={n}")
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -400,6 +405,43 @@ class Routing:
             self, **{each.name: _detached(getattr(self, each.name)) for each in fields(self)}
         )
 
+    def for_items(self, items: Items) -> "Routing":
+        """The same assignments and weights for as many items, on their device and in their type.
+
+        Assignments of padding are left out. Drops stay; logits, slots and what else a router gave
+        does not.
+
+        >>> items = Items(torch.zeros(2, 1, dtype=torch.float64))
+        >>> routing = Routing.by_item(items, torch.tensor([[3], [0]]), torch.ones(2, 1), 4)
+        >>> routing.for_items(items).weight.dtype
+        torch.float64
+        """
+        device, scores = items.x.device, None
+        if self.given_probs is not None or self.logits is not None:
+            scores = self.probs.to(items.x)
+        found = Routing(
+            self.item.to(device),
+            self.expert.to(device),
+            self.weight.to(items.x),
+            items.num_items,
+            self.num_experts,
+            groups=items.groups,
+            mask=items.mask,
+            given_probs=scores,
+            candidates=None if self.candidates is None else self.candidates.to(device),
+            execution=self.execution,
+            fan_out=self.fan_out,
+            fan_in=self.fan_in,
+            is_dense=self.is_dense,
+            experts_per_item=self.experts_per_item,
+        )._existing(None)
+        if self.before is None:
+            return found
+        before = self.before.for_items(items)
+        return replace(
+            found, requested=before.load, given_importance=before.importance, before=before
+        )
+
     # ---- drops ----
 
     @property
@@ -419,10 +461,11 @@ class Routing:
         """Drop assignments so that no expert exceeds its capacity in a group.
 
         The capacity is ``ceil(factor * K * n_g / E)`` for the ``n_g`` real items of group
-        ``g``. ``K`` is the routing's ``experts_per_item``, if any, else the group's mean; in the
-        order ``position`` the mean over the items so far, so that later items do not affect an
-        item. Slots are balanced and a merged expert takes all items of its part: these routings
-        are returned unchanged. ``ConfigError`` if an argument is invalid.
+        ``g``. ``K`` is the routing's ``experts_per_item``, if any, else the group's mean before
+        drops, so that a second limit of the same arguments drops nothing; in the order
+        ``position`` the mean over the items so far, so that later items do not affect an item.
+        Slots are balanced and a merged expert takes all items of its part: these routings are
+        returned unchanged. ``ConfigError`` if an argument is invalid.
 
         Args:
             factor: capacity relative to an even load, above 0.

@@ -52,6 +52,8 @@ class RunChecker:
             self.notes = [f"{note} ({self._incomplete}). Complete run, or name them there"]
         tasks.check_ranges(run)
         backbone = tasks.build_backbone(run, task)
+        if any(layer.router.traits.needs_recorded for layer in tasks.routed_layers(backbone)):
+            tasks.Run(run)  # which checks the run that it replays
         return run, sum(values.numel() for values in backbone.parameters())
 
     def _resolved(self, run: Config) -> tuple[Config, Task, list[str]]:

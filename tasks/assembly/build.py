@@ -14,6 +14,7 @@ import routers
 from experts import Bank, GateTopology, MoE, MultiGateMoE
 from routers import ConfigError, Router
 from routers.plugins import option_errors_under
+from routers.replay import Replay
 
 from .._task import TASKS, Backbone, Batch, Data, Layer, Task, keys_complete
 from ..config.layers import LayerSettings, check_selectors, settings_of
@@ -230,6 +231,12 @@ def _check_fits(layer: MoE, task: Task, settings: LayerSettings, task_name: str)
         raise ConfigError(
             f"{router}: needs the task, language or domain of each sample, and "
             f"task={task_name} has none; choose a task that has, or another router"
+        )
+    replayed = [each for each in layer.router.modules() if isinstance(each, Replay)]
+    if any(each.of is None for each in replayed):
+        raise ConfigError(
+            f"{router}: needs recorded routes, and {settings.key('router.of')} is missing; give "
+            "the folder of the run whose routes are replayed, router.of=DIR"
         )
     if task.causal and not traits.causal:
         raise ConfigError(

@@ -25,8 +25,9 @@ from ..edits import Context, NamedEdit, apply_edits, read_edits
 from ..loading.batches import Batches, InOrder
 from ..training.parameter_names import freeze
 from .run_dir import CHECKPOINT, COMMAND, EDITS, FORMAT, PROGRAM, RESULT, write_json, write_text
+from .stored import leave_out_training, stored_config
 from .teacher import add_teacher
-from .trained import leave_out_training, load, load_as, stored_config
+from .trained import load, load_as
 from .weights import LAST, PART, copy_weights
 
 if TYPE_CHECKING:

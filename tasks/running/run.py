@@ -67,6 +67,7 @@ from ..training.thread_errors import raised_once
 from .checkpoint_parts import read_step
 from .compute import TrainingCompute, active_parameters, measure
 from .launch import launch
+from .replay import replay_runs
 from .result import CONFUSION, confusion_csv
 from .run_dir import FORMAT, METRICS, RESULT, read_json, versions, write_json, write_text
 from .start_lines import start_lines
@@ -309,6 +310,7 @@ class Run:
         backbone = build_backbone(self.config, self.task)
         seen = read_ids(backbone, self.task, self.data.train)
         show_ids(backbone, seen)
+        replay_runs(self.config, backbone, self.task, self.data, Run)
         if self.config.moe.control is None:
             return seen, backbone
         first = next(iter(self._in_order(self.data.train, self.rank.all())))

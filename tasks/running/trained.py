@@ -1,20 +1,16 @@
 """A trained run as a model: the stored configuration with its weights loaded."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from routers import ConfigError
 
-from ..config.compose import CONFIG, compose, user_path
+from ..config.compose import user_path
 from ..config.layers import key_in_layer
-from ..config.overrides import load_yaml
 from ..config.schema import Config
-from ..readers import DATA, DataError, Source
-from .run_dir import RESULT, read_json
-from .weights import LAST, misfits, weights_of
+from ..readers import DATA, Source
+from .stored import filled, stored_config
+from .weights import LAST
 
 if TYPE_CHECKING:
     from .run import Run
@@ -76,43 +72,14 @@ def load(
     return run
 
 
-def stored_config(folder: Path, *overrides: str) -> Config:
-    """The configuration of a run, with changes; ``ConfigError`` if no run is there."""
-    if not (folder / CONFIG).is_file():
-        raise ConfigError(f"{folder}: no run is there (no {CONFIG} in it)")
-    return compose(overrides, base=load_yaml(folder / CONFIG))
-
-
 def load_as(config: Config, folder: Path, *overrides: str, checkpoint: str = LAST) -> "Run":
     """The trained model of a run under a configuration of the same shapes.
 
     Arguments are those of ``load``; ``config`` already has the ``overrides``, and is changed.
     """
-    weights = weights_of(folder, checkpoint)
     from .run import Run
 
-    leave_out_training(config)
-    try:
-        run = Run(config)
-    except DataError as error:
-        cure = f"put the training data back, or correct its place in {folder / CONFIG}"
-        raise ConfigError(f"{error}. Labels and statistics come from it: {cure}") from error
-    _check_data(folder, run, overrides)
-    _check_shapes(run.module.backbone.state_dict(), weights, overrides)
-    if config.trainer.precision == "64-true":
-        run.module.double()
-    run.module.backbone.load_state_dict(weights)
-    run.module.eval()
-    return run
-
-
-def leave_out_training(config: Config) -> None:
-    """Reset what only a training needs, and what may not be installed where its model is used."""
-    config.init, config.freeze = None, []
-    config.trainer.logger, config.trainer.callbacks = [], None
-    config.trainer.strategy = "auto"
-    config.trainer.early_stopping, config.trainer.tune_allocator = None, False
-    config.trainer.record_routes = None
+    return filled(Run, config, folder, *overrides, checkpoint=checkpoint)
 
 
 def _check_changes(trained: Config, config: Config, overrides: tuple[str, ...]) -> None:
@@ -158,31 +125,3 @@ def _other_data(trained: Config, config: Config) -> dict[str, Any] | None:
             "task.data: names the training data; give other data with task.data.path=…"
         )
     return dict(now)
-
-
-def _check_data(folder: Path, run: "Run", overrides: tuple[str, ...]) -> None:
-    """Refuse training data other than that of the result, which names it by hashes."""
-    if not (folder / RESULT).is_file():
-        return
-    then = read_json(folder / RESULT)["data"]
-    for name in ("sha256", "split_sha256"):
-        now = getattr(run.data, name)
-        if now != then[name]:
-            changes = [text for text in overrides if text.lstrip("+~").startswith("task.")]
-            causes = ["it has changed since", *(f"{text} changes it" for text in changes)]
-            raise ConfigError(
-                f"{folder}: the training data ({run.data.name}) is not that of the run: {name} was "
-                f"{then[name]} and is {now}; {' or '.join(causes)}, and with it the meaning of "
-                "the weights: restore it"
-            )
-
-
-def _check_shapes(
-    built: Mapping[str, Tensor], weights: Mapping[str, Tensor], overrides: tuple[str, ...]
-) -> None:
-    """Refuse weights for another model than the configuration describes."""
-    for misfit in misfits(built, weights):
-        cause = f"{' '.join(overrides)}: changes what was trained" if overrides else CONFIG
-        raise ConfigError(
-            f"{cause}: {misfit}; change only settings that keep the shapes, or start a new run"
-        )

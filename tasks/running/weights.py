@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from experts import MoE
 from routers import ConfigError
 from routers.plugins import unknown
 
@@ -78,7 +79,17 @@ def initialize(network: nn.Module, init: str) -> None:
 
 
 def copy_weights(network: nn.Module, weights: Mapping[str, Tensor], init: str) -> None:
-    """Load weights of the place ``init``; ``ConfigError`` if any does not fit."""
+    """Load weights of the place ``init``; ``ConfigError`` if any does not fit.
+
+    Routers that replay recorded weights have none, and take none of another router.
+    """
+    without = tuple(
+        f"{name}.router."
+        for name, layer in network.named_modules()
+        if isinstance(layer, MoE) and layer.router.traits.needs_recorded
+        if not layer.router.state_dict()
+    )
+    weights = {name: values for name, values in weights.items() if not name.startswith(without)}
     if found := misfits(network.state_dict(), weights):
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise ConfigError(

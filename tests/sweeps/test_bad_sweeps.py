@@ -55,6 +55,8 @@ def test_configurations(arguments, words):
         (["controls=[unifrom]"], "did you mean 'uniform'"),
         (["arms=[mapped]"], "arm mapped: router=mapped: needs the task, language or domain"),
         (["arms=[task_gate]"], "has none; .*. The nearest router that can: topk$"),
+        (["arms=[replay]"], "arm replay: router=replay: needs recorded .* router.of is missing"),
+        (["arms={a: [router=replay, router.of=away]}"], "router.of=away: away: no run is there"),
         (["arms={a: [router=topk, router.k=99]}"], r"expected an integer in \[1, num_experts=8\]$"),
         (["arms={a: [expert.hidden=99999999999]}"], "arm a: .* does not fit in memory"),
         (["arms={a: [router=topk], A: [router=hash]}"], "another arm also has the folder a"),
@@ -72,7 +74,7 @@ def test_routers_that_do_not_fit_are_left_out_with_a_reason():
     plan = make_plan(compose([*TINY, "arms=null"]))
     labels = [arm.label for arm in plan.arms]
     assert labels[0] == "topk"
-    assert "mapped" not in labels
+    assert not {"mapped", "replay"} & {*labels}
     (note,) = [note for note in plan.notes if note.startswith("mapped is left out: router=mapped")]
     assert note.rpartition(" ")[2] in labels
     assert [arm.label for arm in plan.arms if arm.control] == ["uniform"]

@@ -15,6 +15,8 @@ import torch
 import routers
 from tasks import BACKBONES, TASKS, RoutedModule, TrainingCompute, main
 
+from ..router_samples import SELECTING
+
 #: Enough to train for a fraction of a second.
 BRIEF = (
     "trainer.max_epochs=1",
@@ -53,9 +55,7 @@ def too_high_later(done: float) -> float:
 NARROW = "expert.hidden=16"
 
 #: The routers that digits can use: its samples are not of several tasks or languages.
-ROUTERS = [
-    name for name in routers.available() if not routers.ROUTERS.get_part(name).traits.needs_task
-]
+ROUTERS = [name for name in SELECTING if not routers.ROUTERS.get_part(name).traits.needs_task]
 
 
 def train(out: Path, *overrides: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ def test_trains_or_says_why_not(tmp_path, capsys, router):
         for what, needed, given in (
             ("ids", traits.needs_ids, digits.has_ids),
             ("task", traits.needs_task, digits.has_tasks),
+            ("router.of is missing", traits.needs_recorded, False),
         )
         if needed and not given
     ]

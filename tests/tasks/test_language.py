@@ -10,7 +10,7 @@ from tasks import build_backbone, build_task, compose, routed_layers
 from tasks.bases.language import Language
 from tasks.readers import Splits
 
-from ..router_samples import layout, one_of_each
+from ..router_samples import SELECTING, layout, one_of_each
 from .cases import TINY, result_of, train
 
 SMALL = (*TINY, "task=topics")
@@ -22,7 +22,7 @@ def causal(router):
     return traits.causal and not traits.needs_task
 
 
-ROUTERS = [name for name in routers.available() if causal(name)]
+ROUTERS = [name for name in SELECTING if causal(name)]
 EXPERTS = [
     name for name in experts.available() if experts.EXPERTS.get_part(name).row_axes == ("D",)
 ]

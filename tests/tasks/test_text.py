@@ -21,7 +21,7 @@ from tasks.text.bytes import pad
 from tasks.text.ngrams import character_grams
 from tasks.text_classification import TextClassification
 
-from ..router_samples import layout, one_of_each, traits
+from ..router_samples import SELECTING, layout, one_of_each, traits
 from .cases import TINY, result_of, train_any
 
 GROUPS = ("here", "there", "yonder")
@@ -96,7 +96,7 @@ LAYOUTS = one_of_each(layout)
 #: Each router with one of the backbones in turn, one of each layout with all of them.
 PADDED = [
     (model, router)
-    for number, router in enumerate(routers.available())
+    for number, router in enumerate(SELECTING)
     for place, model in enumerate(MODELS)
     if router in LAYOUTS or place == number % len(MODELS)
 ]

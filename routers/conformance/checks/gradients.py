@@ -44,6 +44,46 @@ def check_gradients(subject: RouterUnderTest) -> None:
         )
 
 
+@declared("learned", "needs_recorded")
+def check_recorded_experts_learn(subject: RouterUnderTest) -> None:
+    """Trait ``needs_recorded``: each recorded expert has a weight, and its score a gradient.
+
+    The scores of a gate that has learned further would select others, so a recorded expert may
+    be among its worst.
+    """
+    router = subject.router().double().train()
+    routing = routed(router, subject.items(7, 3))
+    hint = (
+        "normalize the scores of the recorded experts, softmax(h[recorded]); probabilities that "
+        "are masked by the router's own selection are 0 for all others"
+    )
+    by_item = routing.item.argsort(stable=True)
+    many = torch.bincount(routing.item).max()
+    first = torch.searchsorted(routing.item[by_item], routing.item[by_item])
+    place = torch.arange(len(by_item)) - first
+    for rank in range(int(many)):
+        chosen = by_item[place == rank]
+        item, expert, weight = routing.item[chosen], routing.expert[chosen], routing.weight[chosen]
+        for which in (weight.detach(), _slopes(routing, weight)[item, expert]):
+            lost = (which.abs() <= TINY).nonzero().flatten().tolist()
+            require(
+                not lost,
+                "recorded experts that the gate would not select have weight 0 or send no gradient "
+                f"to their scores: {len(lost)} of {len(chosen)}, such as expert "
+                f"{expert[lost[:1]].tolist()} of item {item[lost[:1]].tolist()}",
+                hint,
+            )
+
+
+def _slopes(routing: Routing, weight: Tensor) -> Tensor:
+    """The gradient of a sum of weights to the scores they come from, ``(N, E)``; else ones."""
+    found = None
+    if routing.logits is not None and weight.requires_grad:
+        total = weight.sum()
+        [found] = torch.autograd.grad(total, routing.logits, retain_graph=True, allow_unused=True)
+    return torch.ones_like(routing.assigned_mask, dtype=weight.dtype) if found is None else found
+
+
 @declared("learned", "exact_gradients")
 def check_gradients_are_exact(subject: RouterUnderTest) -> None:
     """Trait ``exact_gradients``: gradients equal finite differences while choices do not change."""

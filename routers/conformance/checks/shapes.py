@@ -118,8 +118,8 @@ def check_weights_sum_as_declared(subject: RouterUnderTest) -> None:
 
 def check_empty_and_single(subject: RouterUnderTest) -> None:
     """Batches of 0 and 1 items, and 1 expert, work and give finite numbers."""
-    batches = [subject.items(0), subject.items(0, groups=3), subject.items(1)]
     for candidate in (subject, replace(subject, num_experts=1)):
+        batches = [candidate.items(0), candidate.items(0, groups=3), candidate.items(1)]
         try:
             candidate.build()
         except ConfigError:

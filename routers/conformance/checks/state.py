@@ -41,7 +41,8 @@ def check_inputs_untouched(subject: RouterUnderTest) -> None:
     """A forward pass does not change its input items."""
     for wide in subject.batches():
         items = replace(wide, x=wide.x.float())
-        fields = {n: v for n, v in vars(items).items() if isinstance(v, torch.Tensor)}
+        held = {**vars(items), **{f"recorded.{n}": v for n, v in vars(items.recorded).items()}}
+        fields = {n: v for n, v in held.items() if isinstance(v, torch.Tensor)}
         for training in (True, False):
             before = {name: value.clone() for name, value in fields.items()}
             subject.router().train(training)(items)

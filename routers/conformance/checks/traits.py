@@ -135,6 +135,25 @@ def check_needs_task(subject: RouterUnderTest) -> None:
             require(same(content, before), why, hint)
 
 
+def check_needs_recorded(subject: RouterUnderTest) -> None:
+    """Trait ``needs_recorded``: missing routes raise ``ConfigError``, given ones are followed.
+
+    Other routers work without recorded routes.
+    """
+    _check_needs(subject, "recorded", replace(subject.items(6), recorded=None))
+    if not subject.router().traits.needs_recorded:
+        return
+    for items in subject.padded(7, 3):
+        assert items.recorded is not None
+        real = items.real().unsqueeze(1)
+        for route in (subject.in_training, subject.in_eval):
+            routing = route(items)
+            why = "needs_recorded is declared, but an item's experts are not those recorded"
+            hint = "assign as items.recorded.for_items(items) does; select nothing, drop nothing"
+            wanted = items.recorded.assigned_mask & real
+            require(torch.equal(routing.assigned_mask, wanted), why, hint)
+
+
 def _check_needs(subject: RouterUnderTest, field: str, bare: Items) -> None:
     """With ``bare`` items, a router that needs the field raises ``ConfigError``; others work."""
     needed, refusal = getattr(subject.router().traits, f"needs_{field}"), ""

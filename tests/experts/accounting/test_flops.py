@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import experts
-import routers
 from experts import MoE, count_flops, count_flops_of
 
+from ...router_samples import SELECTING
 from ..cases import DIM, bank_of, call, router_of, rows_for
 
 ROWS = {1: [(DIM,)], 2: [(1, DIM), (7, DIM)], 3: [(DIM, 1, 1), (DIM, 5, 3)]}
@@ -31,7 +31,7 @@ def test_odd_widths_cost_the_same_on_either_path(bank, shape, dtype):
 
 
 @pytest.mark.usefixtures("unpadded")
-@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("router", SELECTING)
 def test_layer_is_what_its_router_is_not(router):
     layer = MoE(router_of(router), bank_of("mlp"), shared=bank_of("glu", 2)).eval()
     x = rows_for(layer.bank, 12).view(3, 4, DIM)

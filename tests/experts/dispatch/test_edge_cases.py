@@ -4,12 +4,11 @@ import pytest
 import torch
 
 import experts
-import routers
 from experts import MoE, mix
 from routers import Items, Routing
 from routers.blocks import top_k, top_k_unsorted
 
-from ...router_samples import by_item
+from ...router_samples import SELECTING, by_item
 from ..cases import (
     EXPERTS,
     bank_of,
@@ -23,7 +22,7 @@ from ..cases import (
     same,
 )
 
-BY_ITEM = [name for name in routers.available() if by_item(name)]
+BY_ITEM = [name for name in SELECTING if by_item(name)]
 
 
 @pytest.mark.usefixtures("double")

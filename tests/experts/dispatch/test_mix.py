@@ -6,12 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import experts
-import routers
 from experts import mix, mix_reference
 from routers import Items, Routing
 from routers.routing import DROP_ORDERS
 
-from ...router_samples import layout, one_of_each
+from ...router_samples import SELECTING, layout, one_of_each
 from ..cases import (
     DIM,
     EXPERTS,
@@ -46,7 +45,7 @@ LAYOUTS = one_of_each(layout)
 #: One router of each layout with every bank, the others with a third of the banks in turn.
 PAIRS = [
     (router, bank)
-    for first, router in enumerate(routers.available())
+    for first, router in enumerate(SELECTING)
     for place, bank in enumerate(experts.available())
     if suits(router, bank) and (router in LAYOUTS or (first + place) % 3 == 0)
 ]
@@ -59,7 +58,7 @@ def test_every_router_with_banks(router, bank):
     compare(x, router(items_for(bank, x)), bank, [x, *learnable(router, bank)])
 
 
-@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("router", SELECTING)
 def test_padded_items_get_nothing(router):
     router, bank = router_of(router), bank_of("mlp")
     x = rows_for(bank, 6)

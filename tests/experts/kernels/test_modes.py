@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-import routers
 from experts import MoE
 from experts.kernels.layouts import PaddedPlusTail
 
-from ...router_samples import layout, one_of_each, traits
+from ...router_samples import SELECTING, layout, one_of_each, traits
 from ..cases import DIM, IDS, bank_of, call, gradients, learnable, planned, router_of, rows_for
 
 BANKS = ["mlp", "glu"]
@@ -84,7 +83,7 @@ def layer_in_training(router):
 
 
 @pytest.mark.parametrize("base", [None, 0, 8])
-@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("router", SELECTING)
 def test_recomputed_activations_are_the_same_to_the_bit(router, base):
     layer = layer_in_training(router)
     x = rows_for(layer.bank, 12)
@@ -115,7 +114,7 @@ def compiler():
 
 
 @pytest.mark.usefixtures("compiler")
-@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("router", SELECTING)
 def test_compiled_is_the_same(router):
     """Twice, for the second batch has other loads, and shapes that follow them; in training.
 

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import routers
 from experts import MoE, mix, mix_reference
 from experts.kernels.layouts import Even, PaddedPlusTail, Ragged
 from routers import Items, Routing
 
+from ...router_samples import SELECTING
 from ..cases import (
     bank_of,
     call,
@@ -104,7 +104,7 @@ def bank_name(bank):
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("base", BASES)
-@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("router", SELECTING)
 def test_routers_get_the_same_gradient(router, base):
     """Also in training, where capacity leaves items with some of their experts or none."""
     layer = MoE(router_of(router), bank_of("glu", hidden=3), capacity=0.7, renormalize=True).train()

@@ -13,7 +13,7 @@ from experts import MoE, MultiGateMoE, count_flops, mix_reference
 from experts.layers.multi_gate import Gates
 from routers import LOSSES, ConfigError, Items, Router, Routing
 
-from ...router_samples import layout, one_of_each, traits
+from ...router_samples import SELECTING, layout, one_of_each, traits
 from ..cases import DIM, IDS, bank_of, gradients, learnable, router_of, rows_for, same
 
 #: Every branch has as many experts as the routers' defaults fit.
@@ -31,7 +31,7 @@ ONE_STREAM = ("mmoe", "renumbered")
 PAIRS = [
     (topology, router)
     for topology in TOPOLOGIES
-    for router in (routers.available() if topology == "mmoe" else one_of_each(layout))
+    for router in (SELECTING if topology == "mmoe" else one_of_each(layout))
 ]
 
 
@@ -301,7 +301,7 @@ def test_few_samples(topology, router, count):
 
 
 @pytest.mark.usefixtures("unpadded")
-@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("router", SELECTING)
 @pytest.mark.parametrize("topology", ["mmoe", "cgc"])
 def test_flops_are_as_counted(topology, router):
     if blends(router) and topology not in ONE_STREAM:

@@ -4,14 +4,13 @@ import pytest
 import torch
 
 import experts
-import routers
 from experts import MoE
 
-from ...router_samples import layout, one_of_each
+from ...router_samples import SELECTING, layout, one_of_each
 from ..cases import EXPERTS, bank_of, banks_with, call, router_of, rows_for, suits
 
 WHOLE_SAMPLES = [(router, bank) for router in one_of_each(layout) for bank in banks_with(2, 3)]
-TOKENS = [(r, b) for r in routers.available() for b in banks_with(1) if suits(r, b)]
+TOKENS = [(r, b) for r in SELECTING for b in banks_with(1) if suits(r, b)]
 PAIRS = TOKENS + WHOLE_SAMPLES
 
 

@@ -10,6 +10,7 @@ from experts.surgery.router_state import router_state
 from routers import ConfigError
 from routers.plugins import rebuilt
 
+from ...router_samples import SELECTING
 from ..cases import DIM, EXPERTS, bank_of, call, router_of, rows_for, same, suits
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -23,7 +24,7 @@ REFUSED = {
 }
 #: Routers that select experts by position alone, so that permuted experts work on other items.
 BY_NUMBER = {"stochastic", "uniform"}
-ROUTERS = [name for name in routers.available() if name not in REFUSED]
+ROUTERS = [name for name in SELECTING if name not in REFUSED]
 ORDER = [2, 0, 3, 1]
 
 
@@ -47,7 +48,7 @@ def items(layer, count=24):
     return x.view(2, count // 2, DIM) if len(layer.bank.row_axes) == 1 else x
 
 
-@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("router", SELECTING)
 def test_the_same_experts_give_equal_bits(router):
     layer = layer_of(router)
     x = items(layer)
@@ -194,3 +195,9 @@ def test_the_layer_keeps_all_else():
 def test_impossible_selections(index, message):
     with pytest.raises(ConfigError, match=message):
         take_experts(layer_of("topk"), index)
+
+
+def test_experts_of_recorded_routes_cannot_be_selected():
+    layer = MoE(router_of("replay"), bank_of("mlp"))
+    with pytest.raises(ConfigError, match="router=replay: its routes name the experts of another"):
+        take_experts(layer, [0, 1])

@@ -349,6 +349,17 @@ class ClaimsToNeedTasks(Sound):
     traits = Traits(needs_task=True)
 
 
+class ClaimsToNeedRecorded(Sound):
+    traits = Traits(needs_recorded=True)
+
+
+class SelectsForItself(routers.ROUTERS["replay"]):
+    def forward(self, items):
+        routing = super().forward(items)
+        other = (routing.expert + 1) % self.num_experts
+        return replace(routing, expert=other)
+
+
 class PromisesMoreThanItsClass(Sound):
     traits = Traits(causal=False, per_item=False)
 
@@ -463,6 +474,8 @@ CAUGHT = [
     (ClaimsToNeedIds, checks.check_needs_ids, "works without ids"),
     (VagueAboutIds, checks.check_needs_ids, "does not name ids"),
     (ClaimsToNeedTasks, checks.check_needs_task, "works without task"),
+    (ClaimsToNeedRecorded, checks.check_needs_recorded, "works without recorded"),
+    (SelectsForItself, checks.check_needs_recorded, "experts are not those recorded"),
     (PromisesMoreThanItsClass, checks.check_traits_may_only_shrink, "declares causal"),
     (SpaceWithoutOption, checks.check_search_space, "does not take"),
     (SpaceBeyondRange, checks.check_search_space, "no tested size accepts it"),
@@ -552,6 +565,7 @@ def test_unpromised_traits_are_not_tested():
         "capacity_is_causal",
         "weights_sum_as_declared",
         "expected_load",
+        "recorded_experts_learn",
     }
 
 

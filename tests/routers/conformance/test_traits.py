@@ -6,7 +6,9 @@ import torch
 import routers
 from routers import Items
 
-LEARNED = [n for n in routers.available() if routers.ROUTERS[n].traits.learned]
+from ...router_samples import SELECTING
+
+LEARNED = [n for n in SELECTING if routers.ROUTERS[n].traits.learned]
 
 
 def perturbed_suffix(name: str, **options: object) -> bool:

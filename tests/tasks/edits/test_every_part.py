@@ -6,10 +6,9 @@ import pytest
 import torch
 
 import experts
-import routers
 from routers import ConfigError
 
-from ...router_samples import layout
+from ...router_samples import SELECTING, layout
 from .toy import EXPERTS, Toy, batch_of, config_of, edit, keep_copies, outputs, trained
 
 #: Routers whose experts are not interchangeable, so that none can be taken out or copied.
@@ -19,14 +18,14 @@ NO_MEAN = {"mixed", "null"}
 #: Banks without a width, by which a dense expert of their kind has its size.
 NO_WIDTH = {"mixed", "null", "singleton"}
 #: Edits that select experts; each leaves numbers that a router may refuse.
-SELECTING = {
+EXPERT_EDITS = {
     "prune": {"keep": 3, "by": "mass"},
     "merge": {"to": 3, "align": "none"},
     "grow": {"add": 1},
     "revive": {"below": 0.999},
 }
 PARTS = [
-    *((router, "mlp") for router in routers.available()),
+    *((router, "mlp") for router in SELECTING),
     *(("soft_mixture", bank) for bank in experts.available() if bank != "mlp"),
 ]
 
@@ -35,7 +34,7 @@ def refusal(name, router, bank):
     """Part of the message if an edit refuses a router or a bank."""
     if (name, router) == ("revive", "dselect_k"):  # all experts have all items: none is dead
         return None
-    if name in SELECTING and router in NO_SELECTION:
+    if name in EXPERT_EDITS and router in NO_SELECTION:
         return "unclear"
     if name == "skip" and layout(router) & {"Slots", "Merge"}:
         return "no single weight"
@@ -56,12 +55,12 @@ def options_of(name, router):
     given = {"upcycle": {"num_experts": EXPERTS, "router": router}, "freeze": {"parameters": ["x"]}}
     given |= {"skip": {"mass": 0.6}, "backup": {"experts": [1]}}
     given["distil"] = {"steps": 2}
-    return {**SELECTING, **given, "swap": {"of": "there"}}[name]
+    return {**EXPERT_EDITS, **given, "swap": {"of": "there"}}[name]
 
 
 @pytest.mark.parametrize(("router", "bank"), PARTS, ids=lambda part: part)
 @pytest.mark.parametrize(
-    "name", [*SELECTING, "upcycle", "distil", "swap", "freeze", "skip", "backup"]
+    "name", [*EXPERT_EDITS, "upcycle", "distil", "swap", "freeze", "skip", "backup"]
 )
 def test_edit_then_train(name, router, bank, tmp_path):
     config = config_of(router, bank)

@@ -13,12 +13,11 @@ from tasks.multi_target.sharings import SHARINGS
 from tasks.multi_target.weightings import WEIGHTINGS
 from tasks.two_digits import TwoDigits
 
+from ...router_samples import SELECTING
 from ..cases import train
 
 #: All but those that read the task of a sample, which pairs of digits lack.
-ROUTERS = [
-    name for name in routers.available() if not routers.ROUTERS.get_part(name).traits.needs_task
-]
+ROUTERS = [name for name in SELECTING if not routers.ROUTERS.get_part(name).traits.needs_task]
 
 SMALL = ("task=two_digits", "task.dim=16", "task.depth=1", "expert.hidden=16", "moe.num_experts=8")
 

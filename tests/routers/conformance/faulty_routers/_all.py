@@ -20,6 +20,7 @@ TRAPS = {
     15: "idle experts",
     16: "padding",
     17: "losses pooled over layers",
+    18: "replayed weights from masked probabilities: no gradient",
 }
 
 FILES = [scores, capacity, load, memory, reach]

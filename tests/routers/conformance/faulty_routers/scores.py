@@ -1,4 +1,4 @@
-"""Traps 1, 2, 8, 10, 11 and 13: from scores to choices and weights."""
+"""Traps 1, 2, 8, 10, 11, 13 and 18: from scores to choices and weights."""
 
 from dataclasses import replace
 
@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from routers.blocks.selection import WEIGHTINGS
+from routers.replay import Replay, weigh
 
 from ._planted import Copy, Planted, loss_of, share
 
@@ -118,6 +119,33 @@ class EndlessSinkhorn(LinearSinkhorn):
         return plan
 
 
+def own_selection(logits):
+    """Where the router itself would send an item."""
+    return torch.zeros_like(logits).scatter(1, logits.topk(2).indices, 1).bool()
+
+
+class MaskedProbabilities(Replay):
+    def forward(self, items):
+        routing = super().forward(items)
+        p = routing.logits.softmax(-1) * own_selection(routing.logits)
+        return replace(routing, weight=p[routing.item, routing.expert])
+
+
+class MaskedProbabilitiesDivided(Replay):
+    def forward(self, items):
+        routing = super().forward(items)
+        p = routing.logits.softmax(-1) * own_selection(routing.logits)
+        p = (p / (p * routing.assigned_mask).sum(-1, keepdim=True).clamp_min(1e-9)).clamp_max(1)
+        return replace(routing, weight=p[routing.item, routing.expert])
+
+
+class MaskedScores(Replay):
+    def forward(self, items):
+        routing = super().forward(items)
+        scores = routing.logits.masked_fill(~own_selection(routing.logits), -1e4)
+        return replace(weigh(routing, scores, self.weighting), logits=routing.logits)
+
+
 PLANTS = [
     Planted(1, OneRenormalized, "gradients", "sends no gradient to gate.weight"),
     Planted(1, OneDividedByItself, "gradients", "use the probability"),
@@ -135,4 +163,7 @@ PLANTS = [
     Planted(11, LogitsInPlace, "scores_untouched", "changes the output of gate in place"),
     Planted(13, LinearSinkhorn, "extreme_scores", "compute with logarithms"),
     Planted(13, EndlessSinkhorn, "work_is_bounded", "bound every loop"),
+    Planted(18, MaskedProbabilities, "recorded_experts_learn", "would not select have weight 0"),
+    Planted(18, MaskedProbabilitiesDivided, "recorded_experts_learn", "softmax.h.recorded.."),
+    Planted(18, MaskedScores, "recorded_experts_learn", "send no gradient to their scores"),
 ]
