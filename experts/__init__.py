@@ -12,6 +12,7 @@ from routers.plugins import import_parts
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
 from .accounting.flops import NoOpBank, count_flops, count_flops_of, skip_experts
 from .dispatch import mix, mix_reference
+from .interventions import INTERVENTIONS, Intervention, drop_experts, intervene, leave_out
 from .kernels.allocator import tune_allocator
 from .kernels.grouped import grouped_linear
 from .layers.adaptation import Adaptation, adapt_on_step
@@ -47,11 +48,13 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "CRITERIA",
     "EXPERTS",
+    "INTERVENTIONS",
     "Adaptation",
     "Bank",
     "Criterion",
     "GateBranch",
     "GateTopology",
+    "Intervention",
     "MoE",
     "MultiGateMoE",
     "Neurons",
@@ -69,9 +72,12 @@ __all__ = [
     "clip_grad_norm_",
     "count_flops",
     "count_flops_of",
+    "drop_experts",
     "find_neurons",
     "fully_shard_layers",
     "grouped_linear",
+    "intervene",
+    "leave_out",
     "measured",
     "mix",
     "mix_reference",
