@@ -110,13 +110,14 @@ def _slots_among_all(
     execution: Slots, items: Items, routing: Routing, index: Sequence[int], num_experts: int
 ) -> Routing:
     """Slots of the other experts are empty."""
-    tables = []
-    for table in (execution.dispatch, execution.combine):
-        by_expert = table.unflatten(-1, (len(index), -1)).movedim(-2, -1)
-        spread = _spread(by_expert, index, num_experts)
-        tables.append(spread.movedim(-1, -2).flatten(-2))
+
+    def spread(table: Tensor) -> Tensor:
+        by_expert = table.view(*table.shape[:-1], len(index), -1).transpose(-2, -1)
+        return _spread(by_expert, index, num_experts).transpose(-2, -1).flatten(-2)
+
+    dispatch, combine = spread(execution.dispatch), spread(execution.combine)
     probs = _spread(routing.probs, index, num_experts)
-    return Routing.by_slot(items, *tables, num_experts, probs=probs)
+    return Routing.by_slot(items, dispatch, combine, num_experts, probs=probs)
 
 
 def _spread(values: Tensor, index: Sequence[int], num_experts: int) -> Tensor:

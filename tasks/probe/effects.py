@@ -121,4 +121,6 @@ def matched_share(effects: Sequence[Sequence[float | None]]) -> float | None:
 
 def plain(values: NDArray[np.float64]) -> Any:
     """Nested lists, with None for NaN."""
-    return np.where(np.isnan(values), None, values).tolist()
+    found = values.astype(object)
+    found[np.isnan(values)] = None
+    return found.tolist()

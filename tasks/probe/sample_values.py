@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from functools import singledispatch
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -127,7 +128,10 @@ def _accuracy_by_sample(
     """The same without a call of the metric for each sample."""
     predicted, wanted = spec.reads(output, batch)
     is_share = metric.average == "micro" and metric.top_k == 1 and wanted.dim() == 1
-    if not is_share or len(wanted) < num_rows(batch) or (wanted == metric.ignore_index).any():
+    is_whole = len(wanted) == num_rows(batch)
+    if metric.ignore_index is not None:
+        is_whole = is_whole and not bool((wanted == metric.ignore_index).any())
+    if not (is_share and is_whole):
         return _each_alone(metric, spec, output, batch)
     labels = predicted.argmax(1) if predicted.dim() > 1 else predicted
     return (labels == wanted).double().tolist()
@@ -153,8 +157,7 @@ def _one_by_one(output: Any, batch: Batch) -> Iterator[tuple[Any, Batch]]:
     """Output and batch of each sample."""
     rows = num_rows(batch)
     for row in range(rows):
-        at = slice(row, row + 1)
-        yield _changed((output, batch), rows, lambda values, at=at: values[at])
+        yield _changed((output, batch), rows, itemgetter(slice(row, row + 1)))
 
 
 def _changed(value: Any, rows: int, change: Callable[[Tensor], Tensor]) -> Any:

@@ -89,6 +89,12 @@ def load_as(config: Config, folder: Path, *overrides: str, checkpoint: str = LAS
     Arguments are those of ``load``; ``config`` already has the ``overrides``, and is changed.
     """
     weights = weights_of(folder, checkpoint)
+    run = build_run(config, folder, overrides)
+    return with_weights(run, weights, overrides)
+
+
+def build_run(config: Config, folder: Path, overrides: tuple[str, ...]) -> "Run":
+    """The run that a configuration describes, untrained, on the data of the run in ``folder``."""
     from .run import Run
 
     leave_out_training(config)
@@ -98,8 +104,13 @@ def load_as(config: Config, folder: Path, *overrides: str, checkpoint: str = LAS
         cure = f"put the training data back, or correct its place in {folder / CONFIG}"
         raise ConfigError(f"{error}. Labels and statistics come from it: {cure}") from error
     _check_data(folder, run, overrides)
+    return run
+
+
+def with_weights(run: "Run", weights: Mapping[str, Tensor], overrides: tuple[str, ...]) -> "Run":
+    """The run in evaluation with these weights; ``ConfigError`` if they have other shapes."""
     _check_shapes(run.module.backbone.state_dict(), weights, overrides)
-    if config.trainer.precision == "64-true":
+    if run.config.trainer.precision == "64-true":
         run.module.double()
     run.module.backbone.load_state_dict(weights)
     run.module.eval()
