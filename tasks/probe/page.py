@@ -71,6 +71,7 @@ def _tinted(
     def cell(value: float) -> tuple[str, str, float]:
         if np.isnan(value):
             return "-", "bar", 0.0
-        return f"{value:+.2f}", "bar" if value > 0 else "gain", TINT * abs(value) / most
+        text = f"{value:+.2f}" if abs(value) >= 0.005 else "0"
+        return text, "bar" if value > 0 else "gain", TINT * abs(value) / most
 
     return [(e, [cell(float(values[e, c])) for c in columns]) for e in experts]

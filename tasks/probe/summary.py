@@ -28,31 +28,27 @@ def tables_of(found: Mapping[str, Any]) -> list[Table]:
 
 
 def _experts(layer: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
-    """Load, effects, Shapley value and the labels that matter most for each expert."""
-    measure = found["measure"]
+    """Load, effects, Shapley value and the label that matters most for each expert."""
+    measure, columns = found["measure"], dict[str, Sequence[str]]()
+    columns["load"] = [f"{share:.1%}" for share in layer["load"]]
     single = [each for each in layer["changes"] if is_of_expert(each)]
-    names = list(dict.fromkeys(each["change"] for each in single))
-    columns, cells = ["expert", "load"], [[f"{share:.1%}" for share in layer["load"]]]
-    for name in names:
-        columns.append(name)
+    for name in dict.fromkeys(each["change"] for each in single):
         effects = [each["effects"][measure]["all"] for each in single if each["change"] == name]
-        cells.append([with_interval(*effect) for effect in effects])
+        columns[name] = [with_interval(*e) if name == "drop" else f"{e[0]:+.3f}" for e in effects]
     if layer["shapley"] is not None:
-        columns.append("Shapley value")
-        parts = (layer["shapley"][key] for key in ("values", "low", "high"))
-        cells.append([with_interval(*each) for each in zip(*parts, strict=True)])
-    labeling = next(iter(layer["needed_for"]), next(iter(layer["works_on"]), None))
-    if labeling is not None:
-        columns.append(f"works most on {labeling}")
-        cells.append(_most(layer["works_on"][labeling], found["labels"][labeling]))
-    if labeling in layer["needed_for"]:
-        columns.append(f"most needed for {labeling}")
-        cells.append(_most(layer["needed_for"][labeling], found["labels"][labeling]))
+        columns["Shapley"] = [f"{value:+.3f}" for value in layer["shapley"]["values"]]
+    labelings = [*layer["needed_for"], *layer["works_on"]][:1]
+    for labeling in labelings:
+        names = found["labels"][labeling]
+        columns["works on"] = _most(layer["works_on"][labeling], names)
+        if labeling in layer["needed_for"]:
+            columns["needed for"] = _most(layer["needed_for"][labeling], names)
     chosen = shown_experts(layer, measure)
-    rows = [[str(expert), *(column[expert] for column in cells)] for expert in chosen]
+    rows = [[str(expert), *(column[expert] for column in columns.values())] for expert in chosen]
     more = layer["num_experts"] - len(chosen)
     title = f"{layer['name'] or 'layer'} · {layer['router']} · effects on {measure}"
-    return Table(title, columns, rows, f"and {more} more experts" if more else "")
+    title += "".join(f", and {labeling}" for labeling in labelings)
+    return Table(title, ["expert", *columns], rows, f"and {more} more experts" if more else "")
 
 
 def shown_experts(layer: Mapping[str, Any], measure: str) -> list[int]:
@@ -78,7 +74,8 @@ def _whole(found: Mapping[str, Any]) -> Table:
         ]
     for each in found["alternatives"]:
         effect = with_interval(*each["effects"][measure]["all"])
-        rows.append([each["settings"], f"{each['rows']:.2f}", effect])
+        untrained = f" (untrained: {', '.join(each['untrained'])})" if each["untrained"] else ""
+        rows.append([each["settings"] + untrained, f"{each['rows']:.2f}", effect])
     unchanged = found["layers"][0]["rows"]
     columns = ["change", "rows of experts per sample", f"effect on {measure}"]
     return Table("Whole layers and the network", columns, rows, f"unchanged: {unchanged:.2f} rows")
