@@ -37,7 +37,7 @@ class Case:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What identifies the change, as plain values."""
+        """Name, experts and label of the change, as plain values."""
         return {"change": self.intervention, "experts": list(self.experts), "label": self.label}
 
 

@@ -25,10 +25,13 @@ Evaluate = Callable[[pl.LightningModule, int | None], None]
 #: Samples by which impossible changes are found out.
 FEW = 2
 
+#: The intervention by which it is decided what an expert is needed for.
+DROP = "drop"
+
 
 @dataclass
 class Wanted:
-    """What to find out about a network.
+    """A description of the effects to measure.
 
     Attributes:
         layers: numbers of the routed layers.
@@ -115,13 +118,16 @@ class Prober:
                     each.interventions[name] = part(each.layer)
                 except ConfigError as error:
                     self._refuse(each, name, str(error))
+            if self.wanted.masks is not None and each.layer.router.traits.merges:
+                why = "merged experts work on all items of a part, so not without some of these"
+                raise ConfigError(f"mask: impossible in layer {each.name or 'layer'}: {why}")
 
     def _try_out(self) -> None:
-        """Refuse what is impossible on a few samples: a case of each intervention, and masks."""
+        """Refuse interventions whose first case is impossible on a few samples."""
         tried = [
-            (each, case)
+            (each, cases_of({name: intervention})[0])
             for each in self.layers
-            for case in (*_first_cases(each), *self._masks_by_hand(each))
+            for name, intervention in each.interventions.items()
         ]
         passes = TryOut(self.module, [case for _, case in tried])
         self.evaluate(passes, FEW)
@@ -131,7 +137,7 @@ class Prober:
 
     def _refuse(self, layer: ProbedLayer, name: str, reason: str) -> None:
         """Note why an intervention is impossible; ``ConfigError`` if it was named."""
-        if self.wanted.interventions is not None or name not in INTERVENTIONS:
+        if self.wanted.interventions is not None:
             raise ConfigError(f"{name}: impossible in layer {layer.name or 'layer'}: {reason}")
         layer.interventions.pop(name, None)
         layer.refused[name] = reason
@@ -187,34 +193,16 @@ class Prober:
         matched = {name: matched_share(matrix) for name, matrix in matrices.items()}
         return {"needed_for": matrices, "matched": matched}
 
-    def _masks_by_hand(self, probed: ProbedLayer) -> list[Case]:
-        masks = self.wanted.masks
-        return self._masks_of(probed, masks) if isinstance(masks, dict) else []
-
     def _masks(self, probed: ProbedLayer) -> list[Case]:
         """The cases of masks; those of a labeling are of the expert that works most on a label."""
-        masks = self.wanted.masks
+        masks = self.wanted.masks or {}
         if isinstance(masks, str):
             masks = {masks: busiest(self._first.tables[probed.number][masks])}
-        return self._masks_of(probed, masks or {})
-
-    def _masks_of(self, probed: ProbedLayer, masks: Masks) -> list[Case]:
         return [
             masked(probed.layer, labeling, label, experts)
             for labeling in self.module.task.kinds()
             for label, experts in masks.get(labeling.name, {}).items()
         ]
-
-
-#: The intervention by which it is decided what an expert is needed for.
-DROP = "drop"
-
-
-def _first_cases(probed: ProbedLayer) -> list[Case]:
-    """The first case of each intervention."""
-    return [
-        cases_of({name: intervention})[0] for name, intervention in probed.interventions.items()
-    ]
 
 
 def _shares(table: Tensor) -> Tensor:

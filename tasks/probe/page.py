@@ -45,7 +45,7 @@ def render(found: Mapping[str, Any]) -> str:
 
 
 def _matrices(layer: Mapping[str, Any], labeling: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    """What experts work on, and what they are needed for, of one labeling."""
+    """The two matrices of one labeling: works on, and is needed for."""
     experts, names = shown_experts(layer, found["measure"]), found["labels"][labeling]
     works = np.array(layer["works_on"][labeling])
     rows = np.array(layer["load"]) @ works

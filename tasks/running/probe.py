@@ -129,7 +129,7 @@ def _folder(folder: Path, settings: Settings, checkpoint: str) -> Path:
 
 
 def _wanted(run: "Run", settings: Settings) -> "Wanted":
-    """What to find out, checked against the run."""
+    """The effects to measure, checked against the run."""
     from ..probe.masks import read_masks
     from ..probe.measure import Wanted
 

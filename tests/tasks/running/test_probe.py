@@ -82,9 +82,11 @@ def test_effects_are_those_of_a_network_without_the_expert(trained, probed):
             assert low <= mean <= high
             by_class = [float(lost[y == label].mean()) for label in range(10)]
             assert layer["needed_for"]["class"][expert] == pytest.approx(by_class)
-        assert {"drop", "mean", "reroute", "drop_top", "random"} <= {
-            each["change"] for each in layer["changes"]
-        }
+        others = {name: effects(layer, name) for name in ("mean", "reroute", "drop_top", "random")}
+        assert [*map(len, others.values())] == [8, 8, 1, 1]
+        lost = [each["effects"]["loss"]["all"][0] for each in dropped]
+        means = [each["effects"]["loss"]["all"][0] for each in others["mean"]]
+        assert not any(a == pytest.approx(b, abs=1e-9) for a, b in zip(lost, means, strict=True))
         assert layer["refused"] == {}
 
 
@@ -230,6 +232,12 @@ def test_what_cannot_work(trained, probed, words, error, capsys):
     assert main(["probe", str(trained), *words, *out]) == 2
     assert not (trained / "other").exists()
     assert error in capsys.readouterr().err
+
+
+def test_no_mask_of_merged_experts(tmp_path, capsys):
+    train(tmp_path / "run", "router=merged", "trainer.max_steps=2")
+    assert main(["probe", str(tmp_path / "run"), "mask=class", "items=8"]) == 2
+    assert "mask: impossible in layer" in capsys.readouterr().err
 
 
 def test_a_dense_run(tmp_path, capsys):
