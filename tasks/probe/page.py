@@ -47,31 +47,33 @@ def render(found: Mapping[str, Any]) -> str:
 def _matrices(layer: Mapping[str, Any], labeling: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """The two matrices of one labeling: works on, and is needed for."""
     experts, names = shown_experts(layer, found["measure"]), found["labels"][labeling]
-    works = np.array(layer["works_on"][labeling])
-    rows = np.array(layer["load"]) @ works
+    works_on = layer["works_on"][labeling]
+    rows = np.array(layer["load"]) @ np.array(works_on)
     columns = np.sort(np.argsort(-rows, kind="stable")[:MAX_COLUMNS]).tolist()
-    cells = [[(f"{works[e, c]:.0%}", "bar", TINT * works[e, c]) for c in columns] for e in experts]
-    needed = layer["needed_for"].get(labeling)
+    needed_for = layer["needed_for"].get(labeling)
     return {
         "labeling": labeling,
         "names": [names[column] for column in columns],
-        "works_on": list(zip(experts, cells, strict=True)),
-        "needed_for": None if needed is None else _tinted(needed, experts, columns),
+        "works_on": _tinted(works_on, experts, columns, "{:.0%}"),
+        "needed_for": needed_for and _tinted(needed_for, experts, columns, "{:+.2f}"),
         "matched": layer["matched"].get(labeling),
     }
 
 
 def _tinted(
-    matrix: Sequence[Sequence[float | None]], experts: Sequence[int], columns: Sequence[int]
+    matrix: Sequence[Sequence[float | None]],
+    experts: Sequence[int],
+    columns: Sequence[int],
+    number: str,
 ) -> list[tuple[int, list[tuple[str, str, float]]]]:
-    """Rows of text, colour and tint of each cell: relative to the largest effect."""
+    """Text, colour and tint of each cell by expert; tints are relative to the largest value."""
     values = np.array(matrix, dtype=np.float64)
     most = max(float(np.nan_to_num(np.abs(values)).max()), 1e-12)
 
     def cell(value: float) -> tuple[str, str, float]:
         if np.isnan(value):
             return "-", "bar", 0.0
-        text = f"{value:+.2f}" if abs(value) >= 0.005 else "0"
+        text = number.format(value) if abs(value) >= 0.005 else "0"
         return text, "bar" if value > 0 else "gain", TINT * abs(value) / most
 
     return [(e, [cell(float(values[e, c])) for c in columns]) for e in experts]
