@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
-from routers import ConfigError, OptionError
+from routers import ConfigError, OptionError, Router
 
 from .._task import Backbone
 from .trained import build_run, stored_config, with_weights
@@ -69,6 +69,7 @@ def load_alternative(
         run = build_run(stored_config(folder, *words), folder, words)
         weights, untrained = _with_trained(run.module.backbone, trained)
         run = with_weights(run, weights, words)
+        _check_routers(run.module.backbone, untrained)
     except ConfigError as error:
         raise ConfigError(f"alternatives={' '.join(settings)}: {error}") from error
     return Alternative(settings, run, untrained)
@@ -78,19 +79,28 @@ def _with_trained(
     network: Backbone, weights: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Trained weights with the tensors of new routers, and the names of the untrained of these."""
+    built, starts = network.state_dict(), tuple(_routers(network))
+    own = [key for key in built if key.startswith(starts)]
+    fits = {key for key in own if key in weights and weights[key].shape == built[key].shape}
+    found = {key: value for key, value in weights.items() if not key.startswith(starts)}
+    found |= {key: weights[key] if key in fits else built[key] for key in own}
+    return found, [key for key in own if key not in fits]
+
+
+def _check_routers(network: Backbone, untrained: Sequence[str]) -> None:
+    """Raise ``ConfigError`` if all parameters of a router are untrained."""
+    for start, router in _routers(network).items():
+        parameters = {start + name for name, _ in router.named_parameters()}
+        if parameters and parameters <= {*untrained}:
+            raise ConfigError(
+                f"{type(router).__name__} has no parameter of the name and shape of a trained one; "
+                "choose a router with the same gate"
+            )
+
+
+def _routers(network: Backbone) -> dict[str, Router]:
+    """The routers of a network by the start of the names of their tensors."""
     from ..routes.collection import moe_layers
 
-    starts = {f"{name}.router.".lstrip("."): layer for name, layer in moe_layers(network).items()}
-    built = network.state_dict()
-    own = [key for key in built if key.startswith(tuple(starts))]
-    fits = {key for key in own if key in weights and weights[key].shape == built[key].shape}
-    for start, layer in starts.items():
-        parameters = {start + name for name, _ in layer.router.named_parameters()}
-        if parameters and not parameters & fits:
-            raise ConfigError(
-                f"{type(layer.router).__name__} has no parameter of the name and shape of a "
-                "trained one; choose a router with the same gate"
-            )
-    kept = {key: value for key, value in weights.items() if not key.startswith(tuple(starts))}
-    kept |= {key: weights[key] if key in fits else built[key] for key in own}
-    return kept, [key for key in own if key not in fits]
+    layers = moe_layers(network).items()
+    return {f"{name}.router.".lstrip("."): layer.router for name, layer in layers}

@@ -20,6 +20,7 @@ PLANTED = (
     *("task.depth=1", "trainer.batch_size=256", "router.k=1", "router.weighting=probability"),
 )
 
+ITEMS = 180
 ONE = ("router.k=1", "router.weighting=probability")
 
 
@@ -33,16 +34,22 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def probed(trained):
     """The values that the command writes."""
-    words = ["shapley=4", "mask={class: {3: [0, 2]}}", f"alternatives=[{' '.join(ONE)}]"]
+    words = [
+        "shapley=4",
+        f"items={ITEMS}",
+        "mask={class: {3: [0, 2]}}",
+        f"alternatives=[{' '.join(ONE)}]",
+    ]
     assert main(["probe", str(trained), *words]) == 0
     return json.loads((trained / "probe" / "test-last" / "probe.json").read_text())
 
 
 def right(run, changed=lambda backbone: None):
     """Whether each test sample is classified right, and its label, after a change of weights."""
-    backbone, test = deepcopy(run.module.backbone).eval(), run.data.test
-    changed(backbone)
+    backbone = deepcopy(run.module.backbone).eval()
+    test = {name: values[:ITEMS] for name, values in run.data.test.items()}
     with torch.no_grad():
+        changed(backbone)
         output = backbone(run.module.prepare_batch(test))[0]
     return output.argmax(1) == test["y"], test["y"]
 
@@ -70,7 +77,7 @@ def test_effects_are_those_of_a_network_without_the_expert(trained, probed):
     run = tasks.load(trained)
     whole, y = right(run)
     assert probed["measure"] == "accuracy"
-    assert probed["score"]["value"] == pytest.approx(result_of(trained)["score"]["value"])
+    assert probed["score"]["value"] == pytest.approx(float(whole.double().mean()))
     for number, layer in enumerate(probed["layers"]):
         assert sum(layer["load"]) == pytest.approx(1)
         dropped = effects(layer, "drop")
@@ -90,10 +97,15 @@ def test_effects_are_those_of_a_network_without_the_expert(trained, probed):
         assert layer["refused"] == {}
 
 
-def test_what_experts_work_on_is_the_table_of_the_run(trained, probed):
+def test_what_experts_work_on_is_the_table_of_the_run(trained, tmp_path):
+    """On the whole split the score and the table are those that the run wrote."""
+    out = tmp_path / "probe"
+    assert main(["probe", str(trained), "interventions=[]", "shapley=0", f"out={out}"]) == 0
+    values = json.loads((out / "probe.json").read_text())
+    assert values["score"]["value"] == pytest.approx(result_of(trained)["score"]["value"])
     with (trained / "confusion.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["layer"] == "0"]
-    found = probed["layers"][0]["works_on"]["class"]
+    found = values["layers"][0]["works_on"]["class"]
     for expert in range(8):
         own = {row["kind"]: float(row["rows"]) for row in rows if row["expert"] == str(expert)}
         total = sum(own.values())
