@@ -20,7 +20,7 @@ PLANTED = (
     *("task.depth=1", "trainer.batch_size=256", "router.k=1", "router.weighting=probability"),
 )
 
-ITEMS = 180
+ITEMS = 64
 ONE = ("router.k=1", "router.weighting=probability")
 
 
@@ -139,8 +139,8 @@ def test_alternatives_are_the_run_under_other_settings(trained, probed):
     (found,) = probed["alternatives"]
     assert (found["settings"], found["untrained"]) == (" ".join(ONE), [])
     assert found["rows"] == pytest.approx(16 * 2)  # patches and layers
-    lost = probed["score"]["value"] - float(right(tasks.load(trained, *ONE))[0].double().mean())
-    assert found["effects"]["accuracy"]["all"][0] == pytest.approx(lost)
+    lost = [right(tasks.load(trained, *words))[0].double().mean() for words in ((), ONE)]
+    assert found["effects"]["accuracy"]["all"][0] == pytest.approx(float(lost[0] - lost[1]))
 
 
 def test_the_table_of_effects_has_all_of_them(trained, probed):
@@ -169,7 +169,7 @@ def test_on_planted_clusters_experts_are_needed_for_their_own(tmp_path, capsys):
     found = {}
     for router in ("topk", "random_fixed"):
         run = tmp_path / router
-        own = PLANTED[-1:] if router == "topk" else ()
+        own = PLANTED[-1:] if router == "topk" else ["trainer.max_epochs=1"]
         train_any(run, *PLANTED[:-1], f"router={router}", "router.k=1", *own)
         words = ["shapley=2", "interventions=[drop]", "items=1024"]
         assert main(["probe", str(run), *words]) == 0
@@ -204,7 +204,7 @@ def test_another_router_takes_over_the_gate(trained, tmp_path, capsys):
 def test_what_a_router_cannot_do_is_left_out_or_refused(tmp_path, capsys):
     run = tmp_path / "run"
     train(run, "router=soft_moe", "trainer.max_steps=2")
-    short = ["shapley=0", "items=8"]
+    short = ["shapley=0", "items=8", "layers=0"]
     assert main(["probe", str(run), "interventions=[random]", *short]) == 2
     assert "random: impossible in layer" in capsys.readouterr().err
     assert not (run / "probe").exists()
@@ -220,7 +220,6 @@ def test_what_a_router_cannot_do_is_left_out_or_refused(tmp_path, capsys):
         (["data=tets"], "data=tets: unknown; did you mean 'test'?"),
         (["items=0"], "items=0 is invalid: expected an integer >= 1"),
         (["layers=2"], "layers=2: 2 selects no layer; the network has 2 routed layers, 0 to 1"),
-        (["layers=x"], "layers=x: expected the number of a layer"),
         (["interventions=[drpo]"], "interventions=drpo: unknown; did you mean 'drop'?"),
         (["interventions=3"], "interventions=3 is invalid: expected a list such as [drop"),
         (["shapley=3"], "shapley=3 is invalid: expected an even number of permutations"),
@@ -229,13 +228,10 @@ def test_what_a_router_cannot_do_is_left_out_or_refused(tmp_path, capsys):
         (["mask={class: {3: [8]}}"], "mask.class.3=[8] is invalid: expected a list of experts in"),
         (["mask=[1]"], "mask=[1] is invalid: expected a labeling such as class"),
         (["alternatives=[router.k=9]"], "router.k=9 is invalid: expected an integer in [1, num"),
-        (["alternatives=[router=topp]"], "alternatives=router=topp: router=topp: unknown; did you"),
         (["alternatives=[router=hierarchical]"], "choose a router with the same gate"),
         (["alternatives=[moe.num_experts=4]"], "change only settings that keep the shapes"),
         (["alternatives=[seed=1]"], "alternatives=seed=1 is invalid: expected settings of router"),
         (["alternatives=2"], "alternatives=2 is invalid: expected a list such as [router.k=1"),
-        (["checkpoint=bst"], "checkpoint=bst: unknown; did you mean 'best'?"),
-        (["optimizer.lr=1"], "has no effect on a trained run"),
         ([], "exists already; give out=FOLDER, or remove it"),
     ],
 )
