@@ -12,6 +12,7 @@ from routers.plugins import import_parts
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
 from .accounting.flops import NoOpBank, count_flops, count_flops_of, skip_experts
 from .dispatch import mix, mix_reference
+from .interventions import INTERVENTIONS, Intervention, drop_experts, intervene, leave_out
 from .kernels.allocator import tune_allocator
 from .kernels.grouped import grouped_linear
 from .layers.adaptation import Adaptation, adapt_on_step
@@ -49,12 +50,14 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "CRITERIA",
     "EXPERTS",
+    "INTERVENTIONS",
     "Adaptation",
     "Bank",
     "Copies",
     "Criterion",
     "GateBranch",
     "GateTopology",
+    "Intervention",
     "MoE",
     "MultiGateMoE",
     "Neurons",
@@ -73,10 +76,13 @@ __all__ = [
     "copy_experts",
     "count_flops",
     "count_flops_of",
+    "drop_experts",
     "find_neurons",
     "fully_shard_layers",
     "grouped_linear",
+    "intervene",
     "join_experts",
+    "leave_out",
     "lost_experts",
     "measured",
     "mix",

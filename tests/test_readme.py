@@ -26,7 +26,7 @@ COMMANDS = [
     if not language and line.startswith("python -m tasks ")
     if not any(key in line for key in ("resume=", "plugins=", "init.edits="))
     if not re.match(
-        r"python -m tasks (test|predict|routes|edit|export|new|check) ", line
+        r"python -m tasks (test|predict|routes|probe|edit|export|new|check) ", line
     )  # no training
 ]
 

@@ -37,6 +37,11 @@ Train one model with a router of your choice, and use it.
   python -m tasks routes DIR [data=test] [items=N] [checkpoint=best] [against=DIR2] [out=FOLDER]
                               experts of every item in every layer as a table, measures of
                               them, and a page; compared with those of another run
+  python -m tasks probe DIR [data=test] [items=N] [checkpoint=best] [layers=0,2-]
+                        [interventions=[drop,mean]] [mask=LABELING] [shapley=20]
+                        [alternatives=[router.k=1]] [out=FOLDER]
+                              effects of experts: the score without each, by label, next to
+                              what it works on; Shapley values; other settings and routers
   python -m tasks export DIR [checkpoint=best] out=FOLDER
                               weights as safetensors, configuration and result
 
@@ -51,7 +56,7 @@ Train one model with a router of your choice, and use it.
                                   from any file: experiment=runs/…/config.yaml runs it again
 
   --list      all tasks, routers, experts, gates, losses, metrics, optimizers,
-              schedules, callbacks, loggers, edits and experiments
+              schedules, callbacks, loggers, edits, interventions and experiments
   --cfg       check all that a run checks, print its configuration, and stop
   --help      this text; with router=NAME and the like, also their options
 

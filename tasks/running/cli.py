@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from experts import INTERVENTIONS
 from routers import ConfigError
 from routers.blocks import is_distributed
 from routers.plugins import Registry
@@ -79,7 +80,10 @@ def main(arguments: Sequence[str]) -> int:
             from ..training.loggers import LOGGERS  # seconds, as the callbacks
             from ..training.own_callbacks import CALLBACKS
 
-            further: Sequence[Registry[Any]] = (OPTIMIZERS, SCHEDULES, CALLBACKS, LOGGERS, EDITS)
+            further: Sequence[Registry[Any]] = (
+                *(OPTIMIZERS, SCHEDULES, CALLBACKS, LOGGERS),
+                *(EDITS, INTERVENTIONS),
+            )
             print(list_text(overrides, {each.key: each for each in further}))
         elif "--cfg" in flags:
             print(to_yaml(_checked(overrides)), end="")

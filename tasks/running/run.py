@@ -187,10 +187,24 @@ class Run:
 
     def collect_routes(self, split: str = "test", samples: int | None = None) -> CollectRoutes:
         """Evaluate on a split, or on its first samples, and collect the routes of all layers."""
-        collected, rows = CollectRoutes(), few(getattr(self.data, split), samples)
-        with self._trainer(WHOLE, logger=False, callbacks=[collected]) as trainer:
-            trainer.test(self.module, self._in_order(rows, self.rank.all()), verbose=False)
+        collected = CollectRoutes()
+        self.evaluate(self.module, split, samples, callbacks=[collected])
         return collected
+
+    def evaluate(
+        self,
+        module: pl.LightningModule,
+        split: str,
+        samples: int | None = None,
+        **outputs: Any,
+    ) -> None:
+        """Call ``test_step`` of a module on a split, or on its first samples, in this process.
+
+        ``outputs`` are further options of Lightning's ``Trainer``, such as ``callbacks``.
+        """
+        rows = few(getattr(self.data, split), samples)
+        with self._trainer(WHOLE, logger=False, **outputs) as trainer:
+            trainer.test(module, self._in_order(rows, self.rank.all()), verbose=False)
 
     def _fit(
         self,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class Built(Protocol):
     """What of a ``Run`` is used here: it is built from a configuration."""
 
+    config: Config
     task: Task
     data: Data
     module: "RoutedModule"
@@ -51,6 +52,13 @@ def filled(
     ``overrides``, and is changed.
     """
     weights = weights_of(folder, checkpoint)
+    return with_weights(unfilled(build, config, folder, overrides), weights, overrides)
+
+
+def unfilled(
+    build: Callable[[Config], R], config: Config, folder: Path, overrides: tuple[str, ...]
+) -> R:
+    """Build a run by its configuration, untrained, on the data of the run in ``folder``."""
     leave_out_training(config)
     try:
         run = build(config)
@@ -58,8 +66,13 @@ def filled(
         cure = f"put the training data back, or correct its place in {folder / CONFIG}"
         raise ConfigError(f"{error}. Labels and statistics come from it: {cure}") from error
     _check_data(folder, run.data, overrides)
+    return run
+
+
+def with_weights(run: R, weights: Mapping[str, Tensor], overrides: tuple[str, ...]) -> R:
+    """The run in evaluation with these weights; ``ConfigError`` if they have other shapes."""
     _check_shapes(run.module.backbone.state_dict(), weights, overrides)
-    if config.trainer.precision == "64-true":
+    if run.config.trainer.precision == "64-true":
         run.module.double()
     run.module.backbone.load_state_dict(weights)
     run.module.eval()

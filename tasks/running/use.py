@@ -1,4 +1,4 @@
-"""Commands that use a trained run: ``test``, ``predict``, ``routes``, ``edit`` and ``export``."""
+"""Commands that use a trained run: ``test``, ``predict``, ``routes``, ``probe`` and so on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +11,8 @@ from ..readers import check_installed
 from .edit import edit_folder
 from .export import WEIGHTS, check_export, export
 from .predictions import FORMATS, write_predictions
+from .probe import USAGE as PROBE_USAGE
+from .probe import write_probe
 from .result import print_result
 from .routes import USAGE, write_routes
 from .run_dir import RESULT, read_json, write_json, writing
@@ -148,5 +150,6 @@ COMMANDS = {
         _edit,
     ),
     "routes": Command(USAGE, (), False, write_routes),
+    "probe": Command(PROBE_USAGE, (), False, write_probe),
     "export": Command("python -m tasks export DIR [checkpoint=best] out=FOLDER", (), True, _export),
 }
