@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Built(Protocol):
-    """What of a ``Run`` is used here: it is built from a configuration."""
+    """The part of a ``Run`` that is used here; it is built from a configuration."""
 
     config: Config
     task: Task
