@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Built(Protocol):
-    """What of a ``Run`` is used here: it is built from a configuration."""
+    """The parts of a ``Run``, which is built from a configuration, that are used here."""
 
     task: Task
     data: Data
