@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Built(Protocol):
-    """The part of a ``Run`` that is used here; it is built from a configuration."""
+    """The parts of a ``Run``, which is built from a configuration, that are used here."""
 
     config: Config
     task: Task

@@ -12,6 +12,7 @@ from experts import INTERVENTIONS, MoE, MultiGateMoE, drop_experts, intervene, t
 from routers import ConfigError
 from routers.routing import Combine, Merge, Slots
 
+from ...router_samples import SELECTING
 from ..cases import DIM, EXPERTS, bank_of, call, router_of, rows_for, same
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -84,7 +85,7 @@ def assert_as_before(layer, before):
 
 
 @pytest.mark.parametrize("capacity", [None, 0.7])
-@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("router", SELECTING)
 def test_a_dropped_expert_adds_nothing_and_all_else_stays(router, capacity):
     layer = layer_of(router, capacity=capacity)
     x = items(layer)
@@ -133,7 +134,7 @@ def test_several_experts_are_dropped_and_merged_ones_only_for_all_items():
 # ---- reroute ----
 
 
-@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("router", SELECTING)
 def test_rerouted_items_are_those_of_a_layer_without_the_expert(router):
     layer = layer_of(router)
     x = items(layer)
@@ -226,7 +227,7 @@ def test_the_mean_of_slots_and_not_of_merged_experts():
 # ---- of the layer as a whole ----
 
 
-@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("router", SELECTING)
 def test_without_the_heaviest_expert(router):
     layer = layer_of(router)
     x = items(layer)
@@ -246,7 +247,7 @@ def test_without_the_heaviest_expert(router):
         assert len(found) == len(left)
 
 
-@pytest.mark.parametrize("router", routers.available())
+@pytest.mark.parametrize("router", SELECTING)
 def test_random_experts_of_equal_number_and_weights(router):
     layer = layer_of(router)
     x = items(layer)
