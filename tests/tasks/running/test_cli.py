@@ -88,7 +88,8 @@ def test_list(shown):
     ]
     lines = {line.split()[0] for line in text.splitlines() if line.startswith("  ")}
     assert set(names) <= lines
-    assert "trainer.callbacks\n  revive  " in text
+    callbacks = text.partition("trainer.callbacks\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in callbacks.splitlines()] == ["backup", "revive"]
 
 
 def test_cfg(shown, tmp_path, monkeypatch):

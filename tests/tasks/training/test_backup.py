@@ -5,7 +5,6 @@ import threading
 import pytest
 import torch
 
-import tasks
 from tasks import main
 from tasks.edits.backup import Backup
 from tasks.training.backup import Writer
@@ -186,11 +185,3 @@ def test_training_never_waits_and_the_last_copies_are_written(tmp_path):
     with pytest.raises(OSError, match=r"experts\.ckpt"):
         blocked.finish()
     blocked.finish()
-
-
-def test_it_is_listed(capsys):
-    assert main(["--list"]) == 0
-    listed = capsys.readouterr().out
-    assert listed.count("\n  backup  ") == 2  # the callback, and the edit
-    assert "\n  skip  " in listed
-    assert {"backup", "skip"} <= {*tasks.EDITS}
