@@ -13,6 +13,7 @@ from tasks import main
 
 from ...sweeps.pages import Page
 from ..cases import result_of, train, train_any
+from ..own_data import corpus
 
 #: Planted clusters, found in a second.
 PLANTED = (
@@ -246,6 +247,23 @@ def test_no_mask_of_merged_experts(tmp_path, capsys):
     train(tmp_path / "run", "router=merged", "trainer.max_steps=2")
     assert main(["probe", str(tmp_path / "run"), "mask=class", "items=8"]) == 2
     assert "mask: impossible in layer" in capsys.readouterr().err
+
+
+def test_labels_of_bytes_say_what_experts_work_on(tmp_path):
+    """A mean over bytes is no mean over windows, so that effects are those on the loss."""
+    run = tmp_path / "run"
+    short = ("task.length=24", "task.context=8", "trainer.max_steps=2")
+    train(run, "task=language_model", *short, *corpus(tmp_path))
+    words = ["items=16", "shapley=0", "interventions=[drop]", "layers=0", "mask=byte"]
+    assert main(["probe", str(run), *words]) == 0
+    values = json.loads((run / "probe/test-last/probe.json").read_text())
+    (layer,), names = values["layers"], values["labels"]["byte"]
+    assert (values["measure"], layer["needed_for"]) == ("loss", {})
+    assert len(effects(layer, "mask")) == 2  # letters and spaces
+    for mask in effects(layer, "mask"):  # 24 bytes with two experts each
+        (expert,), label = mask["experts"], names.index(mask["label"].removeprefix("byte="))
+        own = 48 * layer["load"][expert] * layer["works_on"]["byte"][expert][label]
+        assert layer["rows"] - mask["rows"] == pytest.approx(own)
 
 
 def test_a_dense_run(tmp_path, capsys):
