@@ -74,9 +74,8 @@ def check_weighting(weighting: str, num_experts: int) -> None:
 
 def check_gate_learns(weighting: str, routings: Iterable[Routing]) -> None:
     """Raise ``OptionError`` if no item has two experts, so that renormalized weights are all 1."""
-    if weighting == "renormalized" and not any(
-        (each.item.bincount() > 1).any() for each in routings
-    ):
+    found = [each.item for each in routings if each.num_assignments]
+    if weighting == "renormalized" and found and not any((i.bincount() > 1).any() for i in found):
         expected = "probability or recorded, as no item of the recorded routes has two experts"
         why = "A single weight divided by itself is 1, so the gate would get no gradient"
         raise OptionError("weighting", weighting, expected, why)

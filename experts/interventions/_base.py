@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
 
 from routers import Items, Routing
 from routers.plugins import Registry
@@ -18,9 +17,9 @@ Change = Callable[[Items, Routing], Routing]
 def intervene(layer: MoE, change: Change) -> Iterator[None]:
     """Context manager: a layer executes ``change(items, routing)`` instead of its routing.
 
-    The change gets the routing after drops by capacity, and its result is executed as it is. At
-    the end, also after an error, the layer is as before. Of nested interventions the inner one
-    changes what the outer one returns.
+    The change gets the routing after all drops, and its result is executed as it is. At the end,
+    also after an error, the layer is as before; a copy made in between keeps the change. Of nested
+    interventions the inner one changes what the outer one returns.
 
     >>> import experts, routers, torch
     >>> layer = MoE(routers.build("topk", 8, 4, k=2), experts.build("mlp", 8, 4))
@@ -29,22 +28,11 @@ def intervene(layer: MoE, change: Change) -> Iterator[None]:
     >>> routing.load[0].item()
     0
     """
-    capacity = layer.capacity
-
-    def replaced(router: Any, given: tuple[Items], routing: Routing) -> Routing:
-        if capacity is not None:
-            routing = routing.limit(
-                capacity, layer.drop, renormalize=layer.renormalize, rounding=layer.rounding
-            )
-        return change(given[0], routing)
-
-    hook = layer.router.register_forward_hook(replaced)
-    layer.capacity = None  # the hook has applied it
+    layer.changes.append(change)
     try:
         yield
     finally:
-        layer.capacity = capacity
-        hook.remove()
+        layer.changes.remove(change)
 
 
 class Intervention(ABC):

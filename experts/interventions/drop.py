@@ -73,12 +73,16 @@ def _without_slots(execution: Slots, routing: Routing, pairs: Tensor) -> Routing
 def _without_merged(execution: Merge, routing: Routing, pairs: Tensor) -> Routing:
     weight = execution.weight
     of_part = pairs.reshape(weight.shape[-2], -1, weight.shape[-1])
-    if not (of_part == of_part[:, :1]).all():
+    real = torch.ones_like(of_part[..., 0]) if routing.mask is None else routing.mask
+    real = real.view(of_part.shape[:2])
+    first = real.int().argmax(1)  # of the real items of each part
+    out = of_part[torch.arange(len(of_part), device=first.device), first]
+    if ((of_part != out.unsqueeze(1)).any(-1) & real).any():
         raise ConfigError(
             "merged experts work on all items of a part, so they cannot be left out for some of "
             "these; leave them out for all items"
         )
-    merged = replace(execution, weight=weight.masked_fill(of_part[:, 0], 0.0))
+    merged = replace(execution, weight=weight.masked_fill(out, 0.0))
     gone = pairs[routing.item, routing.expert]
     gone = gone.reshape(-1, *[1] * (routing.weight.dim() - 1))
     return replace(routing, weight=routing.weight.masked_fill(gone, 0.0), execution=merged)

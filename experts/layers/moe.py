@@ -1,6 +1,6 @@
 """The layer to build models with: a router in front of a bank."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
@@ -79,6 +79,8 @@ class MoE(nn.Module):
         self.rounding = rounding
         self.expert_dropout = expert_dropout
         self.skip = skip
+        #: Applied to every routing after drops, by ``experts.intervene`` and ``experts.replay``.
+        self.changes: list[Callable[[Items, Routing], Routing]] = []
         self._never_adapted = NeverAdapted()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -125,6 +127,8 @@ class MoE(nn.Module):
         if len(streams) > 1:
             items = replace(items, x=torch.cat([stream.items.x for stream in streams], -1))
         routing = self._dropped(self.router(items))
+        for change in self.changes:
+            routing = change(items, routing)
         if self.training:
             self._never_adapted.count_pass(self, self.router)
         y = self._outputs(streams, routing)

@@ -69,7 +69,8 @@ class Gates(Router):
         if len(join(items, recorded.gates, self.topology).item) != recorded.num_assignments:
             raise ConfigError(
                 "the layer of the recorded routes dropped assignments of its gates together, and "
-                "routes of single gates do not have these drops; record without a capacity"
+                "routes of single gates do not have these drops; record without capacity, skip "
+                "and expert_dropout"
             )
         return recorded.gates
 

@@ -23,8 +23,8 @@ def replay(
 
     The n-th call of a layer has the n-th routing of its list, with experts, order and drops as
     ``experts.record`` kept them; layers that ``routes`` does not name route as always. Routings
-    made elsewhere, such as ``Routing.by_item`` of an engine's table, do as well. A capacity of the
-    layer drops nothing more if it is the one that made the drops.
+    made elsewhere, such as ``Routing.by_item`` of an engine's table, do as well. Nothing more is
+    dropped, by capacity, ``skip`` or ``expert_dropout``, but with the router ``replay``.
 
     Routers run all the same, so random draws are as without. A layer that activation
     checkpointing computes again has the routes of the last pass: call ``backward`` before the
@@ -39,8 +39,9 @@ def replay(
             router ``replay`` follows its own option.
 
     Raises:
-        ConfigError: for a name of no layer, routes to other experts or through slots, or scores
-            that the router does not have; while a layer runs, for other items or missing passes.
+        ConfigError: for a name of no layer, routes to other experts, by other gates or through
+            slots, or scores that the router does not have; while a layer runs, for other items or
+            missing passes.
 
     >>> import experts, routers
     >>> layer = MoE(routers.build("stochastic", 8, 4), experts.build("mlp", 8, 4))
@@ -56,36 +57,38 @@ def replay(
     for name, routings in routes.items():
         if name not in layers:
             raise unknown("routes", name, layers)
-        replayers[name] = Replayer(name, layers[name].router, list(routings), weighting)
-    with ExitStack() as hooks:
+        replayers[name] = Replayer(name, layers[name], list(routings), weighting)
+    with ExitStack() as stack:
         for name, replayer in replayers.items():
-            router = layers[name].router
-            hooks.callback(router.register_forward_pre_hook(replayer.give).remove)
-            if not router.traits.needs_recorded:
-                hooks.callback(router.register_forward_hook(replayer.override).remove)
+            layer = layers[name]
+            stack.callback(layer.router.register_forward_pre_hook(replayer.give).remove)
+            if not layer.router.traits.needs_recorded:
+                layer.changes.append(replayer.override)
+                stack.callback(layer.changes.remove, replayer.override)
         yield
 
 
 class Replayer:
-    """Hooks on the router of a layer that give it recorded routes, pass by pass.
+    """Recorded routes of a layer, given to its router and executed in place of its routing.
 
     Args:
         name: of the layer, for errors.
-        router: of the layer; ``ConfigError`` if it cannot replay the routes.
+        layer: ``ConfigError`` if it cannot replay the routes.
         routings: of each pass.
         weighting: of routes that override those of the router.
     """
 
-    def __init__(
-        self, name: str, router: Router, routings: Sequence[Routing], weighting: str
-    ) -> None:
+    def __init__(self, name: str, layer: MoE, routings: Sequence[Routing], weighting: str) -> None:
+        router = layer.router
         self.name = name
+        self.router = router
         self.routings = routings
         self.weighting = weighting
         self.passes = 0
         check_weighting(weighting, router.num_experts)
         for routing in routings:
             check_recorded(routing, router.num_experts, f"layer {name!r}")
+            _check_assignments(routing, layer, f"layer {name!r}")
         parts = [part for each in routings for part in each.gates or [each]]
         for each in (m for m in router.modules() if isinstance(m, Replay)):
             check_gate_learns(each.weighting, parts)
@@ -106,16 +109,33 @@ class Replayer:
         return (replace(items, recorded=self.routings[self.passes - 1]),)
 
     @uncompiled
-    def override(self, router: Router, args: tuple[Items], routing: Routing) -> Routing:
-        """Forward hook: return the recorded routes in place of the router's."""
-        [items] = args
-        assert items.recorded is not None
-        recorded = items.recorded.for_items(items)
+    def override(self, items: Items, routing: Routing) -> Routing:
+        """Change of a routing: the recorded routes in its place."""
+        recorded = self.routings[self.passes - 1].for_items(items)
         if self.weighting == AS_RECORDED:
             return recorded
         if routing.logits is None or routing.candidates is not None:
             raise ConfigError(
                 f"layer {self.name!r}: weighting={self.weighting} needs scores of all experts, and "
-                f"{type(router).__name__} has none; use weighting={AS_RECORDED}"
+                f"{type(self.router).__name__} has none; use weighting={AS_RECORDED}"
             )
         return weigh(recorded, routing.logits, self.weighting)
+
+
+def _check_assignments(routing: Routing, layer: MoE, what: str) -> None:
+    """Raise ``ConfigError`` for other gates than the layer's, and for experts that are invalid."""
+    gates = layer.num_gates
+    if max(len(routing.gates), 1) != gates:
+        raise ConfigError(
+            f"{what}: the recorded routes are of {max(len(routing.gates), 1)} gates, and the layer "
+            f"has {gates}; replay routes of a layer with as many"
+        )
+    expert, experts = routing.expert, routing.num_experts
+    outside = (expert < 0) | (expert >= experts)
+    if outside.any():
+        raise ConfigError(
+            f"{what}: the recorded routes name expert {expert[outside][0].item()}; experts are "
+            f"numbers in [0, {experts - 1}], and assignments that do not exist are left out by keep"
+        )
+    if len(torch.unique(routing.item * experts + expert)) < len(expert):
+        raise ConfigError(f"{what}: the recorded routes name an expert twice for one item")

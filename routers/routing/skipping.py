@@ -39,6 +39,7 @@ def mass(sizes: Tensor, share: float) -> Tensor:
     ordered, order = sizes.sort(dim=-1, descending=True, stable=True)
     sums = ordered.cumsum(-1)
     enough = F.pad(sums[..., :-1], (1, 0)) >= share * sums[..., -1:]
+    enough[..., :1] = False  # an item keeps one, also if all are 0
     return ~enough.scatter(-1, order, enough)
 
 
@@ -54,7 +55,8 @@ def check_skip(rules: Mapping[str, float] | None) -> None:
     for name, share in (rules or {}).items():
         if name not in SKIP_RULES:
             raise OptionError.about(name, f": {nearest_name(name, SKIP_RULES)}")
-        if not 0 < share <= 1:
+        is_number = isinstance(share, int | float) and not isinstance(share, bool)
+        if not is_number or not 0 < share <= 1:
             raise OptionError(name, share, "a number in (0, 1]")
 
 

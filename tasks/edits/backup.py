@@ -10,7 +10,8 @@ from experts import Copies, lost_experts, restore_experts
 from routers import ConfigError, OptionError
 
 from .._task import Backbone
-from ._base import EDITS, Context, Edit, mixture_layers
+from ..assembly.build import routed_layers
+from ._base import EDITS, Context, Edit
 
 #: The last copies of experts, in a run's folder; the callback ``backup`` writes them.
 BACKUP = Path("backups", "experts.ckpt")
@@ -54,7 +55,7 @@ class RestoreExperts(Edit):
         self.layer, self.experts = layer, experts
 
     def apply(self, network: Backbone, context: Context) -> dict[str, Any]:
-        layers = mixture_layers(network, "backup")
+        layers = routed_layers(network)
         if self.layer is not None and not 0 <= self.layer < len(layers):
             raise OptionError("layer", self.layer, f"an index in [0, {len(layers) - 1}], or null")
         chosen = range(len(layers)) if self.layer is None else [self.layer]

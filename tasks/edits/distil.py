@@ -81,10 +81,11 @@ class Distil(Edit):
         """The dense layer before it is fitted."""
         bank, width = layer.bank, self.hidden
         if isinstance(width, str):
-            width = int(WIDTHS[width](layer, use)) * _width(bank) + _shared(layer) * _width(bank)
-        dense = _gathered(layer, use, max(width, 1))
+            experts = int(WIDTHS[width](layer, use)) + _shared(layer)
+            width = max(experts, 1) * _width(bank)
+        dense = _gathered(layer, use, width)
         if dense is None:
-            dense = rebuilt(bank, num_experts=1, hidden=max(width, 1)).to(next(bank.parameters()))
+            dense = rebuilt(bank, num_experts=1, hidden=width).to(next(bank.parameters()))
         return MoE(routers.build("uniform", bank.dim, 1, k=1), dense).requires_grad_(True)
 
 
@@ -95,6 +96,8 @@ def _gathered(layer: MoE, use: Use, width: int) -> Bank | None:
     if rest or not 0 <= number <= bank.num_experts:
         return None
     chosen = use.mass.argsort(descending=True, stable=True)[:number].tolist()
+    if chosen and not use.mass[chosen].sum() > 0:  # weights may be negative
+        return None
     part = use.mass[chosen].sum().clamp_min(1e-300) * max(use.items, 1)
     weights = (use.mass[chosen] * use.mass.sum() / part).tolist()
     parts = [(bank, expert, weight) for expert, weight in zip(chosen, weights, strict=True)]
@@ -132,6 +135,7 @@ def _make_dense(config: Config) -> None:
     """Set one expert without a choice for every layer; what remains of ``layers`` are experts."""
     config.router = {"name": "uniform", **routers.ROUTERS.options("uniform"), "k": 1}
     config.losses = {}
+    config.freeze = [name for name in config.freeze if "router" not in name]  # it has no parameters
     config.moe = replace(
         config.moe,
         num_experts=1,

@@ -10,7 +10,9 @@ from torch import Tensor
 from routers import ConfigError, OptionError, Router
 
 from .._task import Backbone
+from ..config.layers import key_in_layer
 from .stored import stored_config, unfilled, with_weights
+from .trained import TRAINING
 from .weights import LAST, weights_of
 
 if TYPE_CHECKING:
@@ -43,12 +45,26 @@ def read_alternatives(written: Any) -> list[tuple[str, ...]]:
     """
     if not isinstance(written, list) or not all(isinstance(each, str) for each in written):
         raise OptionError("alternatives", written, "a list such as [router.k=1, moe.capacity=1.0]")
-    found = [tuple(shlex.split(each)) for each in written]
+    found = [_settings(each) for each in written]
     for setting in (setting for settings in found for setting in settings):
         key, equals, _ = setting.lstrip("+~").partition("=")
+        if key_in_layer(key) in TRAINING:
+            expected = "a setting that has an effect after training"
+            raise OptionError("alternatives", setting, expected)
         if key.split(".")[0] not in SECTIONS or not equals:
             expected = f"settings of {', '.join(SECTIONS)} such as router.k=1"
             raise OptionError("alternatives", setting, expected)
+    return found
+
+
+def _settings(written: str) -> tuple[str, ...]:
+    """The settings of one alternative."""
+    try:
+        found = tuple(shlex.split(written))
+    except ValueError as error:
+        raise OptionError("alternatives", written, "settings with closed quotes") from error
+    if not found:
+        raise OptionError("alternatives", written, "one or more settings such as router.k=1")
     return found
 
 

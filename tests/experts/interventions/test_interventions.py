@@ -72,22 +72,24 @@ def form(layer, x):
 def traces(layer):
     """What an intervention could leave behind."""
     hooks = [hook for each in layer.modules() for hook in each._forward_hooks.values()]
-    return hooks, layer.capacity, {name: v.clone() for name, v in layer.state_dict().items()}
+    return hooks, [*layer.changes], {name: v.clone() for name, v in layer.state_dict().items()}
 
 
 def assert_as_before(layer, before):
-    hooks, capacity, state = traces(layer)
-    assert (hooks, capacity) == (before[0], before[1]) == ([], before[1])
+    hooks, changes, state = traces(layer)
+    assert (hooks, changes) == before[:2] == ([], [])
     assert all(value.equal(before[2][name]) for name, value in state.items())
 
 
 # ---- drop ----
 
 
-@pytest.mark.parametrize("capacity", [None, 0.7])
+@pytest.mark.parametrize(
+    "drops", [{}, {"capacity": 0.7}, {"capacity": 1.2, "skip": {"mass": 0.6}}], ids=str
+)
 @pytest.mark.parametrize("router", SELECTING)
-def test_a_dropped_expert_adds_nothing_and_all_else_stays(router, capacity):
-    layer = layer_of(router, capacity=capacity)
+def test_a_dropped_expert_adds_nothing_and_all_else_stays(router, drops):
+    layer = layer_of(router, **drops)
     x = items(layer)
     before = traces(layer)
     if form(layer, x) is Combine:  # an output of zero is not that of a missing expert
@@ -129,6 +131,10 @@ def test_several_experts_are_dropped_and_merged_ones_only_for_all_items():
     change = lambda items, routing: experts.leave_out(routing, pairs)  # noqa: E731
     with pytest.raises(ConfigError, match="work on all items of a part"), intervene(merged, change):
         call(merged, items(merged))
+    mask = (torch.arange(24) >= 2).view(2, 12)  # of padding nothing matters
+    with torch.no_grad(), intervene(merged, change):
+        y, _ = merged(items(merged), mask=mask)
+        same(y, merged(items(merged), mask=mask)[0])
 
 
 # ---- reroute ----

@@ -55,6 +55,8 @@ class Pair(nn.Module):
 def test_outputs_are_those_recorded_to_the_last_bit(router, dtype, drop, mask):
     """In training, where noise and drops are drawn, and with a router that has changed since."""
     settings = {} if drop is None else {"capacity": 0.6, "drop": drop, "renormalize": True}
+    if drop == "random":
+        settings["expert_dropout"] = 0.3
     layer, x = layer_of(router, dtype, **settings), random_input(dtype)
     with record(layer) as routes, torch.no_grad():
         y, recorded = run(layer, x, mask)
@@ -99,7 +101,7 @@ def test_routers_replay_the_routes_of_other_gates(weighting):
     source.capacity = 0.5
     with record(source) as dropped:
         source(x)
-    with pytest.raises(ConfigError, match="record without a capacity"), replay(layer, dropped):
+    with pytest.raises(ConfigError, match="record without capacity, skip"), replay(layer, dropped):
         layer(x)
 
 
@@ -114,6 +116,44 @@ def test_pass_by_pass_and_only_the_layers_that_are_named():
     assert torch.equal(now["first"][0].expert, routes["first"][0].expert)
     assert not torch.equal(now["second"][0].expert, routes["second"][0].expert)
     assert not any(each._forward_pre_hooks or each._forward_hooks for each in model.modules())
+
+
+def test_nothing_more_is_skipped():
+    layer, x = layer_of("soft_mixture", skip={"mass": 0.5}).eval(), random_input()
+    with record(layer) as routes, torch.no_grad():
+        y, recorded = layer(x)
+    with replay(layer, routes), torch.no_grad():
+        again, routing = layer(x)
+    assert torch.equal(again, y)
+    assert routing.num_assignments == recorded.num_assignments < 24 * E
+
+
+@pytest.mark.parametrize(
+    ("expert", "words"),
+    [
+        ([[0, E]], f"name expert {E}; experts are numbers in"),
+        ([[0, -1]], "name expert -1"),
+        ([[1, 1]], "an expert twice"),
+    ],
+)
+def test_a_table_that_is_invalid(expert, words):
+    expert = torch.tensor(expert).expand(24, 2)
+    table = Routing.by_item(Items(torch.zeros(24, 8)), expert, torch.ones(24, 2), E)
+    with pytest.raises(ConfigError, match=words), replay(layer_of("topk"), {"": [table]}):
+        pass
+
+
+def test_routes_of_another_number_of_gates():
+    torch.manual_seed(0)
+    bank, gates = experts.build("mlp", 8, E), [routers.build("topk", 8, E) for _ in range(2)]
+    two, x = MultiGateMoE(gates, bank, experts.mmoe(E, tasks=2)), random_input()
+    one = layer_of("topk")
+    with record(two) as of_two, record(one) as of_one:
+        two(x.unsqueeze(0))
+        one(x)
+    for layer, routes in ((one, of_two), (two, of_one)):
+        with pytest.raises(ConfigError, match="gates, and the layer has"), replay(layer, routes):
+            pass
 
 
 def test_routes_of_a_table_in_another_type():

@@ -121,8 +121,16 @@ def test_slots_and_merged_experts_stay():
         ({"mass": 1.5}, r"mass=1.5 is invalid: expected a number in \(0, 1\]"),
         ({"weight": 0}, "weight=0 is invalid"),
         ({"weight": float("nan")}, "weight=nan is invalid"),
+        ({"weight": None}, "weight=None is invalid"),
     ],
 )
 def test_bad_rules_are_refused(rules, message):
     with pytest.raises(ConfigError, match=message):
         check_skip(rules)
+
+
+@pytest.mark.parametrize("rules", RULES, ids=str)
+def test_an_item_keeps_an_expert_also_if_all_weights_are_zero(rules):
+    items = Items(torch.zeros(1, 1))
+    routing = Routing.by_item(items, torch.tensor([[0, 1]]), torch.zeros(1, 2), 3)
+    assert routing.skip(rules).num_assignments >= 1

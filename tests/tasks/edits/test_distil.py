@@ -144,3 +144,15 @@ def test_joined_experts_are_a_weighted_sum(bank):
     joined = join_experts(find_neurons(built), parts)
     wanted = sum(weight * run(expert) for _, expert, weight in parts)
     torch.testing.assert_close(joined(rows, torch.tensor([len(rows)])), wanted)
+
+
+def test_an_expert_is_never_narrower_than_one_of_the_mixture():
+    """Routers may give items less than half an expert, and negative weights."""
+    config = config_of("depth", hidden=6)
+    config.freeze = ["router", "experts"]
+    network = trained(config)
+    for layer in network.layers:
+        layer.capacity = 0.1
+    record = distilled(config, network, steps=0)
+    assert record["hidden"] == [6, 6]
+    assert config.freeze == ["experts"]
