@@ -56,6 +56,21 @@ def test_what_is_written_is_read(table, tmp_path):
     assert not table.layers[0].routes.kept.all()
 
 
+def test_labels_in_another_dictionary(table, tmp_path):
+    """Another program may write labels in the order in which they occur."""
+    pa = pytest.importorskip("pyarrow")
+    table.write(tmp_path / "first")
+    rows = pq.read_table(tmp_path / "first")
+    place = rows.column_names.index("kind")
+    labels = rows["kind"].combine_chunks().cast(pa.string()).dictionary_encode()
+    assert labels.dictionary.to_pylist() == ["b", "é"]
+    rows = rows.set_column(place, "kind", labels).replace_schema_metadata(rows.schema.metadata)
+    pq.write_table(rows, tmp_path / "again", row_group_size=6)
+    found = RouteTable.read(tmp_path / "again")
+    for read, written in zip(found.layers, table.layers, strict=True):
+        np.testing.assert_array_equal(read.identity["kind"], written.identity["kind"])
+
+
 def test_any_reader_of_parquet_sees_text_and_lists(table, tmp_path):
     table.write(tmp_path / "routes.parquet")
     read = pq.read_table(tmp_path / "routes.parquet")

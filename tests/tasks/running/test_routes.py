@@ -30,7 +30,7 @@ from ..own_data import corpus, texts
 pytest.importorskip("pyarrow")
 
 RECORD = "trainer.record_routes={every: 2, items: 70}"
-SETTINGS = ("moe.capacity=0.9", "trainer.max_steps=5")
+SETTINGS = ("moe.capacity=0.9", "expert.dropout=0.1", "trainer.max_steps=5")
 
 
 @pytest.fixture(scope="module")
