@@ -23,8 +23,8 @@ def _per_layer(values: Sequence[Tensor], keep: int) -> list[list[int]]:
 def _over_layers(values: Sequence[Tensor], keep: int) -> list[list[int]]:
     """``keep`` experts a layer on average, at least one, by their shares of a layer's values.
 
-    >>> _over_layers([torch.tensor([9.0, 1.0]), torch.tensor([5.0, 5.0])], keep=1)
-    [[0], [0]]
+    >>> _over_layers([torch.tensor([60.0, 30, 10]), torch.tensor([1.0, 4, 5])], keep=2)
+    [[0, 1], [2, 1]]
     """
     shares = [value / value.sum().clamp_min(1e-300) for value in values]
     kept = _per_layer(shares, 1)

@@ -90,6 +90,12 @@ def test_pruning_by_load_keeps_the_busiest():
     assert config.moe.num_experts == 2
 
 
+def test_growth_copies_the_busiest():
+    network, config = planted_hash([2, 9, 1, 8])
+    (record,) = edit(network, config, {"grow": {"add": 2}})
+    assert record["copied"] == [[1, 3], [1, 3]]
+
+
 @pytest.mark.parametrize(
     ("by", "router"), [("norm", "topk"), ("norm", "soft_mixture"), ("mass", "topk")]
 )
