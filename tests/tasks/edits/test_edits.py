@@ -424,3 +424,10 @@ def test_a_dense_run_and_other_shapes_are_refused():
         with pytest.raises(ConfigError, match=message):
             edit(trained(config), config, {"upcycle": options})
     assert Toy(config_of()).layers[0].bank.dim == DIM
+
+
+def test_what_is_frozen_already_stays_so():
+    network, config = planted_hash([1, 1, 1, 1])
+    config.freeze = ["router"]
+    edit(network, config, {"freeze": {"parameters": ["experts", "router"]}})
+    assert config.freeze == ["router", "experts"]
