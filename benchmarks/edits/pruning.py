@@ -2,7 +2,7 @@
 
 A mixture of eight experts learns Python's help topics (``task=topics``) or the categories of
 Unicode names (``task=char_names``), is edited to four, and trained a little further. Five seeds;
-``random`` has three draws for each, the first of which is trained further. Writes one row per arm
+``random`` has 24 draws for each, the first of which is trained further. Writes one row per arm
 and seed to ``benchmarks/results/edits_pruning.csv`` and the table to ``docs/edits.md``.
 
     python benchmarks/edits/pruning.py            train missing seeds, write the table
@@ -42,7 +42,7 @@ EDITS = {
     "`prune`, `by: load`": ["[{prune: {keep: 4, by: load}}]"],
     "`merge`, `by: routes`": ["[{merge: {to: 4, by: routes}}]"],
     "`merge`, `by: weights`": ["[{merge: {to: 4, by: weights}}]"],
-    RANDOM: [f"[{{prune: {{keep: 4, by: random, seed: {draw}}}}}]" for draw in range(3)],
+    RANDOM: [f"[{{prune: {{keep: 4, by: random, seed: {draw}}}}}]" for draw in range(24)],
 }
 
 
