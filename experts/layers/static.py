@@ -70,6 +70,9 @@ class StaticMoE(nn.Module):
             raise _no_form(
                 f"capacity={layer.capacity}", "the number of dropped assignments varies; use null"
             )
+        if layer.changes:
+            why = "an intervention or a replay changes routings; make the copy outside of it"
+            raise _no_form("a changed routing", why)
         if layer.skip:
             raise _no_form(f"skip={layer.skip}", "every expert works on every item there; use null")
         hooks = [hook for each in call_hooks(layer) for hook in each.values()]

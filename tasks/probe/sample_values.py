@@ -59,7 +59,7 @@ class SampleScores:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        #: Measures that the score is made of; what another ``overall`` reads is unknown.
+        #: Measures that the score is made of: all of them for a task with its own ``overall``.
         own = type(task).overall is Task.overall
         self.names = [task.score.name] if own else list(task.measures())
         self.single, self.whole = self._measures(), self._measures()

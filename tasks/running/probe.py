@@ -1,7 +1,6 @@
 """``python -m tasks probe``: causal effects of the experts of a trained run, and a page."""
 
 import csv
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,14 +12,12 @@ from routers import ConfigError, OptionError
 from routers.plugins import unknown
 
 from ..assembly.build import routed_layers
-from ..config.compose import CONFIG
 from ..config.overrides import parse
 from ..config.selectors import Selector
 from ..readers.split import SPLITS
 from .alternatives import Alternative, load_alternative, read_alternatives
-from .checkpoint_parts import read_step
-from .run_dir import CHECKPOINT, FORMAT, write_json, write_text, writing
-from .trained import load
+from .run_dir import FORMAT, write_json, write_text, writing
+from .trained import load, origin
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -77,7 +74,7 @@ def write_probe(
     ]
     from ..probe.page import render
 
-    found = _about(run, folder, settings, checkpoint)
+    found = {"format": FORMAT, **origin(run, folder, checkpoint, settings.data)}
     found |= _measure(console, run, settings, wanted, others)
     with writing(f"out={target}"):
         _write(target, found, render(found))
@@ -162,24 +159,6 @@ def _layers(selector: str | None, experts: Sequence[int]) -> list[int]:
             "mixture, or make one of it by the edit upcycle"
         )
     return mixtures
-
-
-def _about(run: "Run", folder: Path, settings: Settings, checkpoint: str) -> dict[str, Any]:
-    """The run, its data and its checkpoint."""
-    path = folder / CHECKPOINT.with_stem(checkpoint)
-    return {
-        "format": FORMAT,
-        "run": folder.name,
-        "config_sha256": hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest(),
-        "checkpoint": checkpoint,
-        "step": read_step(path) if path.exists() else None,  # an export has none
-        "task": run.config.task["name"],
-        "router": run.config.router["name"],
-        "data": run.data.name,
-        "data_sha256": run.data.sha256,
-        "split_sha256": run.data.split_sha256,
-        "split": settings.data,
-    }
 
 
 def _measure(

@@ -1,6 +1,5 @@
 """``python -m tasks routes``: the routes of a trained run, their measures, and a page."""
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,13 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from routers import ConfigError, OptionError
 from routers.plugins import unknown
 
-from ..config.compose import CONFIG, user_path
+from ..config.compose import user_path
 from ..loading.batches import num_rows
 from ..readers import check_installed
 from ..readers.split import SPLITS
-from .checkpoint_parts import read_step
-from .run_dir import CHECKPOINT, FORMAT, write_json, write_text, writing
-from .trained import load
+from .run_dir import FORMAT, write_json, write_text, writing
+from .trained import load, origin
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,18 +109,8 @@ def _collect(
 ) -> tuple["RouteTable", Mapping[str, Mapping[str, float]]]:
     """The routes of a run, and the sensitivity of each layer."""
     collected = run.collect_routes(settings.data, settings.items)
-    path = folder / CHECKPOINT.with_stem(checkpoint)
     about = {
-        "run": folder.name,
-        "config_sha256": hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest(),
-        "checkpoint": checkpoint,
-        "step": read_step(path) if path.exists() else None,  # an export has none
-        "task": run.config.task["name"],
-        "router": run.config.router["name"],
-        "data": run.data.name,
-        "data_sha256": run.data.sha256,
-        "split_sha256": run.data.split_sha256,
-        "split": settings.data,
+        **origin(run, folder, checkpoint, settings.data),
         "samples": collected.collection.samples,
     }
     return collected.collection.table(about), collected.sensitivity

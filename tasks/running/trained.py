@@ -1,14 +1,17 @@
 """A trained run as a model: the stored configuration with its weights loaded."""
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routers import ConfigError
 
-from ..config.compose import user_path
+from ..config.compose import CONFIG, user_path
 from ..config.layers import key_in_layer
 from ..config.schema import Config
 from ..readers import DATA, Source
+from .checkpoint_parts import read_step
+from .run_dir import CHECKPOINT
 from .stored import filled, stored_config
 from .weights import LAST
 
@@ -80,6 +83,23 @@ def load_as(config: Config, folder: Path, *overrides: str, checkpoint: str = LAS
     from .run import Run
 
     return filled(Run, config, folder, *overrides, checkpoint=checkpoint)
+
+
+def origin(run: "Run", folder: Path, checkpoint: str, split: str) -> dict[str, Any]:
+    """The run, checkpoint and split that results were made from, as plain values."""
+    path = folder / CHECKPOINT.with_stem(checkpoint)
+    return {
+        "run": folder.name,
+        "config_sha256": hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest(),
+        "checkpoint": checkpoint,
+        "step": read_step(path) if path.exists() else None,  # an export has none
+        "task": run.config.task["name"],
+        "router": run.config.router["name"],
+        "data": run.data.name,
+        "data_sha256": run.data.sha256,
+        "split_sha256": run.data.split_sha256,
+        "split": split,
+    }
 
 
 def _check_changes(trained: Config, config: Config, overrides: tuple[str, ...]) -> None:

@@ -117,6 +117,14 @@ def test_layers_without_a_static_form_are_refused(bank, settings, message):
         static_copy(MoE(router_of("topk"), bank_of(bank), **settings))
 
 
+def test_a_layer_under_an_intervention_is_refused():
+    layer = MoE(routers.build("topk", 8, 4), experts.build("mlp", 8, 4))
+    changed = experts.intervene(layer, experts.drop_experts([0]))
+    with pytest.raises(ConfigError, match="make the copy outside of it"), changed:
+        static_copy(layer)
+    assert static_copy(layer)
+
+
 def test_a_new_forward_has_no_static_form():
     class Doubled(experts.EXPERTS["mlp"]):
         def forward(self, rows, load, mask=None):
