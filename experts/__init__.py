@@ -12,6 +12,7 @@ from routers.plugins import import_parts
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
 from .accounting.flops import NoOpBank, count_flops, count_flops_of, skip_experts
 from .dispatch import mix, mix_reference
+from .families import FAMILIES, Family, from_transformers, to_transformers
 from .interventions import INTERVENTIONS, Intervention, drop_experts, intervene, leave_out
 from .kernels.allocator import tune_allocator
 from .kernels.grouped import grouped_linear
@@ -50,11 +51,13 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "CRITERIA",
     "EXPERTS",
+    "FAMILIES",
     "INTERVENTIONS",
     "Adaptation",
     "Bank",
     "Copies",
     "Criterion",
+    "Family",
     "GateBranch",
     "GateTopology",
     "Intervention",
@@ -78,6 +81,7 @@ __all__ = [
     "count_flops_of",
     "drop_experts",
     "find_neurons",
+    "from_transformers",
     "fully_shard_layers",
     "grouped_linear",
     "intervene",
@@ -102,6 +106,7 @@ __all__ = [
     "take_experts",
     "take_neurons",
     "take_router",
+    "to_transformers",
     "tune_allocator",
     "views",
 ]

@@ -40,7 +40,7 @@ class MLP(Bank):
         super().__init__(dim, num_experts)
         self.hidden = check_hidden(hidden, 4 * dim)
         self.dropout = check_dropout(dropout)
-        enter, leave = self.expert_parameters
+        enter, leave, *_ = self.expert_parameters
         setattr(self, enter, stacked(num_experts, dim, self.num_inputs * self.hidden))
         setattr(self, leave, stacked(num_experts, self.hidden, dim))
 
@@ -59,5 +59,5 @@ class MLP(Bank):
         return (2 * matrices * self.dim * self.hidden,) * self.num_experts
 
     def _parts(self) -> tuple[Tensor, Tensor, Activation, float]:
-        enter, leave = (getattr(self, name) for name in self.expert_parameters)
+        enter, leave, *_ = (getattr(self, name) for name in self.expert_parameters)
         return enter, leave, self.activation, self.dropout if self.training else 0.0

@@ -24,6 +24,10 @@ def _gelu_backward(grad: Tensor, rows: Tensor) -> Tensor:
     return torch.ops.aten.gelu_backward.grad_input(grad, rows, grad_input=grad)
 
 
+def _relu_backward(grad: Tensor, rows: Tensor) -> Tensor:
+    return torch.ops.aten.threshold_backward.grad_input(grad, rows, 0, grad_input=grad)
+
+
 def _swiglu(rows: Tensor) -> Tensor:
     gate, up = rows.chunk(2, -1)
     return F.silu(gate).mul_(up)
@@ -40,5 +44,6 @@ def _swiglu_backward(grad: Tensor, rows: Tensor) -> Tensor:
 
 #: The exact (erf) form, which costs a quarter of the tanh approximation.
 GELU = Activation(F.gelu, _gelu_backward)
+RELU = Activation(F.relu, _relu_backward)
 #: SiLU of the first half of a row times the second half.
 SWIGLU = Activation(_swiglu, _swiglu_backward)

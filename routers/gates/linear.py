@@ -16,28 +16,34 @@ from ._base import GATES, Gate
 
 @GATES.register("linear")
 class Linear(Gate):
-    """``h = x W``, without a bias (Shazeer et al. 2017, equation 2, 1701.06538).
+    """``h = x W``, or ``x W + b`` (without a bias: Shazeer et al. 2017, equation 2, 1701.06538).
 
     Args:
         scale: standard deviation of the initial logits for items of unit variance; 0 starts
             with perfect balance, as in the paper.
+        bias: add a learned bias ``b``, which starts at 0, as the router of GPT-OSS has.
 
     >>> gate = Linear(4, 2, scale=0.0)
     >>> gate(Items(torch.ones(1, 4))).tolist()
     [[0.0, 0.0]]
     """
 
-    def __init__(self, dim: int, outputs: int, *, scale: float = 0.5) -> None:
+    bias: nn.Parameter | None
+
+    def __init__(self, dim: int, outputs: int, *, scale: float = 0.5, bias: bool = False) -> None:
         super().__init__()
         if not 0 <= scale < math.inf:
             raise OptionError("scale", scale, "a finite number >= 0")
         self.weight = nn.Parameter(torch.randn(outputs, dim) * scale * dim**-0.5)
+        self.register_parameter("bias", nn.Parameter(torch.zeros(outputs)) if bias else None)
 
     def forward(self, items: Items) -> Tensor:
-        return F.linear(items.x, self.weight.to(items.x.dtype))
+        dtype = items.x.dtype
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return F.linear(items.x, self.weight.to(dtype), bias)
 
     def pick(self, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
-        if torch.compiler.is_compiling() or any(call_hooks(self)):
+        if self.bias is not None or torch.compiler.is_compiling() or any(call_hooks(self)):
             return logits.gather(1, chosen)
         return linear_at(items.x, self.weight.to(items.x.dtype), logits, chosen)
 

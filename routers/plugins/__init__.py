@@ -8,7 +8,7 @@ from .errors import (
     unknown,
     unknown_option,
 )
-from .rebuilding import arguments_of, fill, named_state, rebuilt
+from .rebuilding import arguments_of, fill, named_state, rebuilt, set_tensor
 from .registry import Registry, import_parts, load_plugins
 from .signature import (
     ShowsArguments,
@@ -37,6 +37,7 @@ __all__ = [
     "option_errors_under",
     "parse_options",
     "rebuilt",
+    "set_tensor",
     "unknown",
     "unknown_option",
 ]

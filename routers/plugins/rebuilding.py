@@ -71,15 +71,29 @@ def fill(part: P, source: nn.Module, selections: Mapping[str, Selection]) -> P:
                 f"{type(source).__name__}: {name} is of shape {tuple(values.shape)}, and of shape "
                 f"{tuple(built[name].shape)} in a new part of this size"
             )
-        owner, _, last = name.rpartition(".")
-        _set(part.get_submodule(owner), last, values.clone(), old)
+        set_tensor(part, name, values.clone(), old)
     for name, module in part.named_modules():
         module.training = source.get_submodule(name).training
     return part
 
 
-def _set(module: nn.Module, name: str, values: Tensor, old: Tensor) -> None:
-    if isinstance(old, nn.Parameter):
-        module.register_parameter(name, nn.Parameter(values, requires_grad=old.requires_grad))
+def set_tensor(part: nn.Module, name: str, values: Tensor, like: Tensor) -> None:
+    """Put values in the place of a part's tensor, as a parameter or buffer as ``like`` is one.
+
+    Args:
+        part: a module that has a tensor of this name, of any shape, type and device.
+        name: dotted, as in ``named_state``.
+        values: the new tensor, which is not copied.
+        like: a parameter, frozen or not, or a buffer.
+
+    >>> part = nn.Linear(2, 3, device="meta")
+    >>> set_tensor(part, "bias", torch.ones(3), part.bias)
+    >>> part.bias.tolist()
+    [1.0, 1.0, 1.0]
+    """
+    owner, _, last = name.rpartition(".")
+    module = part.get_submodule(owner)
+    if isinstance(like, nn.Parameter):
+        module.register_parameter(last, nn.Parameter(values, requires_grad=like.requires_grad))
     else:
-        module._buffers[name] = values
+        module._buffers[last] = values

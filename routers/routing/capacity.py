@@ -123,12 +123,26 @@ def ceil_from_4(factor: float, items: Tensor, each: Tensor, experts: int) -> Ten
     return ceil(factor, items, each, experts).clamp_min(4)
 
 
+def absolute(factor: float, items: Tensor, each: Tensor, experts: int) -> Tensor:
+    """``floor(f)``, however many items there are (the Switch layers of transformers)."""
+    return _down(torch.full_like(items, factor))
+
+
 #: How a capacity becomes an integer. Libraries differ: 10 items, 4 experts, 2 per item and a
 #: factor of 1.25 give 6.25 places, which becomes 6, 7 or 8. Functions of the factor, the items
 #: ``(A,)``, the experts per item ``(A,)`` and ``E``, all float64, return capacities ``(A,)``.
 ROUNDINGS: dict[str, Callable[[float, Tensor, Tensor, int], Tensor]] = {
     rounding.__name__: rounding
-    for rounding in (ceil, floor, nearest, ceil_per_choice, floor_of_even, ceil_to_4, ceil_from_4)
+    for rounding in (
+        ceil,
+        floor,
+        nearest,
+        ceil_per_choice,
+        floor_of_even,
+        ceil_to_4,
+        ceil_from_4,
+        absolute,
+    )
 }
 
 

@@ -28,6 +28,37 @@ def test_mlp():
     assert bank.parameters_per_expert() == (2 * 6 * DIM,) * 4
 
 
+def test_relu_mlp():
+    bank = bank_of("relu_mlp", hidden=6)
+    row_by_row(bank, lambda x, e: (x @ bank.up[e]).clamp_min(0) @ bank.down[e])
+
+
+def test_self_gated_glu():
+    bank = bank_of("self_gated_glu", hidden=6)
+    gate, up = bank.gate_and_up[..., :6], bank.gate_and_up[..., 6:]
+
+    def one(x, e):
+        out = (F.silu(x @ gate[e]) * (x @ up[e])) @ bank.down[e]
+        return out / (1 + torch.exp(-x @ bank.scale[e]))
+
+    row_by_row(bank, one)
+    assert bank.parameters_per_expert() == (3 * 6 * DIM + DIM,) * 4
+
+
+def test_clamped_glu():
+    """Limits so low that most inputs of the activation are clamped."""
+    bank = bank_of("clamped_glu", hidden=6, alpha=1.5, limit=0.2)
+
+    def one(x, e):
+        inner = x @ bank.gate_and_up[e] + bank.gate_and_up_bias[e]
+        assert ((inner > 0.2) | (inner < -0.2)).any()
+        gate = inner[:6].minimum(torch.tensor(0.2))
+        up = inner[6:].minimum(torch.tensor(0.2)).maximum(torch.tensor(-0.2))
+        return (gate / (1 + torch.exp(-1.5 * gate)) * (up + 1)) @ bank.down[e] + bank.down_bias[e]
+
+    row_by_row(bank, one)
+
+
 def test_glu():
     bank = bank_of("glu", hidden=6)
     gate, up = bank.gate_and_up[..., :6], bank.gate_and_up[..., 6:]
@@ -139,6 +170,7 @@ def test_mixed_takes_the_rows_of_its_parts():
             r"expert.dropout=1.0 is invalid: expected a number in \[0, 1\)",
         ),
         ("glu", {"hiden": 4}, "hidden"),
+        ("clamped_glu", {"limit": 0.0}, "expert.limit=0.0 is invalid: expected a finite number"),
         ("glu", {"dropout": -0.1}, "expert.dropout=-0.1"),
         ("low_rank", {"rank": 0}, "expert.rank=0 is invalid: expected an integer >= 1"),
         ("conv", {"kernel": 2}, "expert.kernel=2 is invalid: expected an odd integer"),

@@ -138,6 +138,24 @@ def test_backward_builds_no_matrix_of_all_scores(num_experts, dense):
     assert x.grad.any()
 
 
+@pytest.mark.parametrize("num_experts", [255, 256])
+def test_a_bias_is_added_and_learned(num_experts):
+    router = router_of(num_experts, gate={"name": "linear", "bias": True})
+    assert not router.gate.bias.any()
+    torch.nn.init.normal_(router.gate.bias)
+    x = torch.randn(5, 5, dtype=torch.float64)
+    routing = router(Items(x))
+    probe = torch.randn_like(routing.weight)
+    inputs = [router.gate.weight, router.gate.bias]
+    got = torch.autograd.grad((routing.weight * probe).sum(), inputs)
+    logits = x @ router.gate.weight.t() + router.gate.bias
+    chosen, expert = logits.topk(2)
+    assert routing.expert.equal(expert.flatten())
+    wanted = torch.autograd.grad((chosen.softmax(1).flatten() * probe).sum(), inputs)
+    for a, b in zip(got, wanted, strict=True):
+        same(a, b)
+
+
 class Tempered(routers.GATES["linear"]):
     """A gate that inherits ``pick`` and overrides ``forward``."""
 

@@ -46,6 +46,9 @@ PLACES = [
     # 100 * .29 is a little below 29 in binary, 110 / 10 * 1.1 a little above 12.1
     (100, 1, 1, 0.29, {"floor": 29, "ceil": 29}),
     (11, 1, 1, 1.0, {"ceil": 11, "floor": 11, "nearest": 11, "ceil_to_4": 12}),
+    # 3.9 places whatever the number of items, and no more than there are
+    (9, 4, 2, 3.9, {"absolute": 3}),
+    (2, 4, 1, 3.9, {"absolute": 3}),
     # an even share of ceil(9 / 4) = 3, times 1.5, rounded down, for each of three choices
     (9, 4, 3, 1.5, {"floor_of_even": 12, "ceil": 11, "ceil_per_choice": 12}),
 ]

@@ -1,0 +1,18 @@
+"""Families of pretrained MoE blocks, one file each: read as layers, and written back."""
+
+from routers.plugins import import_parts
+
+from ._base import FAMILIES, Family, Layout, Plan, Weights
+from .convert import from_transformers, to_transformers
+
+import_parts(__name__, __path__)
+
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Layout",
+    "Plan",
+    "Weights",
+    "from_transformers",
+    "to_transformers",
+]

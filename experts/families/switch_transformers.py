@@ -1,0 +1,47 @@
+"""Switch Transformers."""
+
+from ._base import FAMILIES, PER_EXPERT, SAME, Family, Plan, Weights
+from ._parts import sizes
+
+
+@FAMILIES.register("SwitchTransformersSparseMLP")
+class SwitchTransformers(Family):
+    """``topk`` of one expert with its probability, ``relu_mlp`` experts, a capacity (2101.03961).
+
+    An expert accepts the first ``expert_capacity`` tokens of a sequence; the layer gives the
+    others 0, so that they pass through the residual connection. In training ``jitter`` changes the
+    gate's input alone; in transformers that of the experts too where both are float32.
+    """
+
+    def plan(self) -> Plan:
+        first = "experts.expert_0"
+        self.require_activation(f"{first}.act", "ReLU")
+        size = sizes(self, "router.classifier")
+        weights = {
+            f"bank.{own}": Weights(
+                PER_EXPERT,
+                [f"experts.expert_{e}.{name}.weight" for e in range(size["num_experts"])],
+            )
+            for own, name in (("up", "wi"), ("down", "wo"))
+        }
+        weights["router.gate.weight"] = Weights(SAME, ["router.classifier.weight"])
+        bias = self.value("router.classifier.bias") is not None
+        if bias:
+            weights["router.gate.bias"] = Weights(SAME, ["router.classifier.bias"])
+        return Plan(
+            **size,
+            router={
+                "name": "topk",
+                "k": 1,
+                "weighting": "probability",
+                "jitter": self.value("router.jitter_noise"),
+                "gate": {"name": "linear", "bias": bias},
+            },
+            bank={
+                "name": "relu_mlp",
+                "hidden": self.value(f"{first}.wi.weight").shape[0],
+                "dropout": self.value(f"{first}.dropout.p"),
+            },
+            weights=weights,
+            options={"capacity": self.value("router.expert_capacity"), "rounding": "absolute"},
+        )
