@@ -12,7 +12,14 @@ from routers.plugins import import_parts
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
 from .accounting.flops import NoOpBank, count_flops, count_flops_of, skip_experts
 from .dispatch import mix, mix_reference
-from .families import FAMILIES, Family, from_transformers, to_transformers
+from .families import (
+    FAMILIES,
+    Family,
+    from_transformers,
+    model_from_transformers,
+    model_to_transformers,
+    to_transformers,
+)
 from .interventions import INTERVENTIONS, Intervention, drop_experts, intervene, leave_out
 from .kernels.allocator import tune_allocator
 from .kernels.grouped import grouped_linear
@@ -27,6 +34,7 @@ from .surgery.copies import Copies, copy_experts, lost_experts, restore_experts
 from .surgery.criteria import CRITERIA, Criterion, RouteSimilarity, measured
 from .surgery.neurons import Neurons, aligned, find_neurons, join_experts, take_neurons
 from .surgery.noise import perturb_experts, router_entries, router_noise
+from .surgery.swap import swap_router
 from .surgery.take import take_experts, take_router
 
 if TYPE_CHECKING:
@@ -92,6 +100,8 @@ __all__ = [
     "mix",
     "mix_reference",
     "mmoe",
+    "model_from_transformers",
+    "model_to_transformers",
     "parallelize",
     "perturb_experts",
     "record",
@@ -103,6 +113,7 @@ __all__ = [
     "skip_experts",
     "stacked",
     "static_copy",
+    "swap_router",
     "take_experts",
     "take_neurons",
     "take_router",

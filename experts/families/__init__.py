@@ -4,6 +4,7 @@ from routers.plugins import import_parts
 
 from ._base import FAMILIES, Family, Layout, Plan, Weights
 from .convert import from_transformers, to_transformers
+from .model import RoutedBlock, model_from_transformers, model_to_transformers
 
 import_parts(__name__, __path__)
 
@@ -12,7 +13,10 @@ __all__ = [
     "Family",
     "Layout",
     "Plan",
+    "RoutedBlock",
     "Weights",
     "from_transformers",
+    "model_from_transformers",
+    "model_to_transformers",
     "to_transformers",
 ]

@@ -84,17 +84,23 @@ def to_transformers(layer: MoE, like: nn.Module) -> nn.Module:
     plan = family.plan()
     check_plain(layer)
     check_fits(layer, family, plan)
-    block, state = deepcopy(like), dict(named_state(layer))
+    block, state = deepcopy(like, configurations(like)), dict(named_state(layer))
     for name, given in plan.weights.items():
         parts = given.layout.write(state[name].detach())
         for target, values in zip(given.names, parts, strict=True):
             old = family.value(target)
-            device = values.device if old.is_meta else old.device
-            own = values.to(device, old.dtype).clone(memory_format=torch.contiguous_format)
+            own = values if old.is_meta else values.to(old.device, old.dtype)
+            own = own.clone(memory_format=torch.contiguous_format)
             set_tensor(block, target, own, old)
             if isinstance(old, nn.Parameter):
                 block.get_parameter(target).requires_grad_(state[name].requires_grad)
     return block.train(layer.training)
+
+
+def configurations(block: nn.Module) -> dict[int, Any]:
+    """The configurations that a block refers to, as a memo of ``deepcopy``, so that copies do."""
+    found = [vars(each)["config"] for each in block.modules() if "config" in vars(each)]
+    return {id(each): each for each in found}
 
 
 def family_of(block: nn.Module) -> Family:

@@ -35,5 +35,5 @@ class GptOss(Family):
 
     @staticmethod
     def returned(y: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
-        """The output, and the weights of each item's experts, ``(N, K)``."""
-        return y, routing.weight.view(routing.num_items, -1)
+        """The output and the weights of all assignments, which the decoder layer leaves out."""
+        return y, routing.weight

@@ -14,8 +14,7 @@ class SwitchTransformers(Family):
     """
 
     def plan(self) -> Plan:
-        first = "experts.expert_0"
-        self.require_activation(f"{first}.act", "ReLU")
+        self.require_activation("experts.expert_0.act", "ReLU")
         size = sizes(self, "router.classifier")
         weights = {
             f"bank.{own}": Weights(
@@ -39,8 +38,8 @@ class SwitchTransformers(Family):
             },
             bank={
                 "name": "relu_mlp",
-                "hidden": self.value(f"{first}.wi.weight").shape[0],
-                "dropout": self.value(f"{first}.dropout.p"),
+                "hidden": self.value("experts.expert_0.wi.weight").shape[0],
+                "dropout": self.value("experts.expert_0.dropout.p"),
             },
             weights=weights,
             options={"capacity": self.value("router.expert_capacity"), "rounding": "absolute"},

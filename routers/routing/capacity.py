@@ -134,14 +134,8 @@ def absolute(factor: float, items: Tensor, each: Tensor, experts: int) -> Tensor
 ROUNDINGS: dict[str, Callable[[float, Tensor, Tensor, int], Tensor]] = {
     rounding.__name__: rounding
     for rounding in (
-        ceil,
-        floor,
-        nearest,
-        ceil_per_choice,
-        floor_of_even,
-        ceil_to_4,
-        ceil_from_4,
-        absolute,
+        *(ceil, floor, nearest, ceil_per_choice, floor_of_even),
+        *(ceil_to_4, ceil_from_4, absolute),
     )
 }
 

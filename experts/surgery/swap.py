@@ -1,0 +1,66 @@
+"""Another router in front of trained experts."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from routers import ROUTERS, ConfigError, Router
+
+from ..layers.moe import MoE
+from ..layers.multi_gate import MultiGateMoE
+from .take import check_plain
+
+
+def swap_router(model: nn.Module, router: str, **options: Any) -> dict[str, Router]:
+    """Put a new router in front of the experts of every layer of a model, in place.
+
+    The routers have the sizes, devices and modes of the layers, and initial weights in float32 or
+    wider. Experts, capacity and all else stay. An optimizer is built afterwards, since the old
+    routers' parameters are gone. To train the routers alone, freeze the model before::
+
+        model.requires_grad_(False)
+        new = experts.swap_router(model, "sigmoid", k=2)
+
+    Args:
+        model: a layer, or a model with layers in any submodules.
+        router: a registered name, or ``package.module:Class``.
+        options: of the router.
+
+    Returns:
+        The new routers, by the names of their layers as in ``experts.record``.
+
+    Raises:
+        ConfigError: if there is no layer, one has several gates, or router and experts do not fit
+            to each other. Nothing is changed then.
+
+    >>> import experts, routers
+    >>> layer = MoE(routers.build("topk", 8, 4, k=2), experts.build("mlp", 8, 4))
+    >>> layer.requires_grad_(False) is layer
+    True
+    >>> new = swap_router(layer, "sigmoid", k=3)
+    >>> layer(torch.randn(5, 8))[1].load.sum().item()
+    15
+    >>> [name for name, values in layer.named_parameters() if values.requires_grad]
+    ['router.gate.weight']
+    """
+    layers = {name: each for name, each in model.named_modules() if isinstance(each, MoE)}
+    if not layers:
+        raise ConfigError("the model has no MoE layer whose router could be replaced")
+    built = {name: _fitting(name, layer, router, options) for name, layer in layers.items()}
+    for name, layer in layers.items():
+        layer.router = built[name]
+    return built
+
+
+def _fitting(name: str, layer: MoE, router: str, options: dict[str, Any]) -> Router:
+    """A new router for a layer; ``ConfigError`` if it does not fit."""
+    check_plain(layer)
+    if isinstance(layer, MultiGateMoE):
+        raise ConfigError(f"layer {name!r} has several gates; replace the router of one with one")
+    bank = layer.bank
+    new = ROUTERS.build(router, bank.dim, bank.num_experts, **options)
+    MoE(new, bank)  # refuses what does not fit
+    values = next((each for each in bank.parameters() if each.is_floating_point()), torch.empty(0))
+    dtype = torch.promote_types(values.dtype, torch.float32)
+    return new.to(values.device, dtype).train(layer.training)
