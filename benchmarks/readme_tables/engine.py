@@ -10,7 +10,7 @@ import csv
 from benchmarks.readme_tables.comparison import RESULTS, write_between
 
 ROWS = RESULTS / "engine" / "shapes-cpu-float32.csv"
-OURS = ("dense", "topk", "expert_choice", "soft_mixture", "soft_moe", "loop")
+OURS = ("dense", "topk", "expert_choice", "soft_mixture", "soft_moe", "mixtral_converted", "loop")
 
 
 def read_rows() -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ import routers
 from routers import Items, Router
 
 from .._bank import stacked
+from ..families import from_transformers
 from .candidates import Candidate, Factory, Shape, SkipBenchmark
 
 _TRANSFORMERS = "pip install transformers"
@@ -79,9 +80,33 @@ def mixtral_grouped_mm(shape: Shape, dtype: torch.dtype, device: torch.device) -
     return _mixtral("grouped_mm", shape, dtype, device)
 
 
+def mixtral_converted(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:
+    """Mixtral's block in transformers, with the same weights, as a layer of the engine."""
+    block, note = _mixtral_block("eager", shape, dtype, device)
+    layer = from_transformers(block)
+    return Candidate(
+        "Mixtral converted", layer, lambda x: layer(x)[0], shape.gated_flops, f"from {note}"
+    )
+
+
 def _mixtral(
     implementation: str, shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> Candidate:
+    block, note = _mixtral_block(implementation, shape, dtype, device)
+
+    def forward(x: Tensor) -> Tensor:
+        out = block(x.unsqueeze(0))
+        y: Tensor = out[0] if isinstance(out, tuple) else out  # older versions add router logits
+        return y.view_as(x)
+
+    label = f"Mixtral {implementation}"
+    return Candidate(label, block, forward, shape.gated_flops, note, patience=1.0)
+
+
+def _mixtral_block(
+    implementation: str, shape: Shape, dtype: torch.dtype, device: torch.device
+) -> tuple[nn.Module, str]:
+    """The block, and a note about it."""
     mixtral = import_peer("transformers.models.mixtral.modeling_mixtral", _TRANSFORMERS)
     config = mixtral.MixtralConfig(
         hidden_size=shape.dim,
@@ -91,18 +116,11 @@ def _mixtral(
     )
     # normally set by the constructor of the whole model, which is not used here
     config._experts_implementation = implementation
-    block = mixtral.MixtralSparseMoeBlock(config).to(device, dtype)
+    block: nn.Module = mixtral.MixtralSparseMoeBlock(config).to(device, dtype)
     for parameter in block.parameters():  # the block leaves them uninitialized
         nn.init.normal_(parameter, std=0.02)
-
-    def forward(x: Tensor) -> Tensor:
-        out = block(x.unsqueeze(0))
-        y: Tensor = out[0] if isinstance(out, tuple) else out  # older versions add router logits
-        return y.view_as(x)
-
-    label, about = f"Mixtral {implementation}", "SwiGLU experts of hidden width 2/3 H"
-    note = f"{_release('transformers')}; {about}, in multiples of 8; no tokens are dropped"
-    return Candidate(label, block, forward, shape.gated_flops, note, patience=1.0)
+    about = "SwiGLU experts of hidden width 2/3 H, in multiples of 8; no tokens are dropped"
+    return block, f"{_release('transformers')}; {about}"
 
 
 def pytorch_mixtures(shape: Shape, dtype: torch.dtype, device: torch.device) -> Candidate:

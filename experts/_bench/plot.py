@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DENSE, _OURS, _OTHERS, _GREY = "#555555", "#1f6fb4", "#d98b3a", "#777777"
-_OUR_CANDIDATES = ("topk_skewed", *(factory.__name__ for factory in OURS))
+_OUR_CANDIDATES = (
+    *("topk_skewed", "mixtral_converted"),
+    *(factory.__name__ for factory in OURS),
+)
 
 
 def ratio_plot(rows: Sequence[Measurement], headline: str) -> "Figure":

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from routers import ConfigError
 
-from .baselines import OTHERS, dense
+from .baselines import OTHERS, dense, mixtral_converted
 from .candidates import GROWTH, OURS, SHAPES, Candidate, Factory, Shape, SkipBenchmark, skewed
 from .measuring import Peak, benchmark, failure, measure_peak, stable_heap_clock, step, wall_clock
 from .plot import growth_plot, ratio_plot
@@ -25,8 +25,10 @@ from .tables import Cost, Measurement, csv_text, growth_table, notes, remarks, s
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_FACTORIES = (dense, *OURS, mixtral_converted, *OTHERS)
+
 #: All candidates by name, in the order of tables and plots; dense and topk always run.
-CANDIDATES = {factory.__name__: factory for factory in (dense, *OURS, *OTHERS)}
+CANDIDATES = {factory.__name__: factory for factory in _FACTORIES}
 
 
 class BenchmarkError(Exception):

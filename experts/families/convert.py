@@ -122,12 +122,21 @@ def check_fits(layer: MoE, family: Family, plan: Plan) -> None:
     kind, wanted = type(family.block).__name__, plan.build()
     if type(layer) is not MoE:
         raise ConfigError(f"{type(layer).__name__}: {kind} has one gate; give a layer with one")
-    for name in ("router", "bank", "shared"):
+    sizes = {"dim": plan.dim, "num_experts": plan.num_experts}
+    if any(getattr(layer.bank, name) != size for name, size in sizes.items()):
+        raise ConfigError(
+            f"the layer has dim={layer.bank.dim} and num_experts={layer.bank.num_experts}, and "
+            f"this {kind} dim={plan.dim} and num_experts={plan.num_experts}; {_SIZES}"
+        )
+    options = [f"{name}={value!r}" for name, value in plan.router.items() if name != "name"]
+    swap = f"experts.swap_router(layer, {', '.join([repr(plan.router['name']), *options])})"
+    cures = {"router": f"put that one in front: {swap}", "bank": _SIZES, "shared": _SIZES}
+    for name, cure in cures.items():
         ours, theirs = _described(getattr(layer, name)), _described(getattr(wanted, name))
         if ours != theirs:
             raise ConfigError(
                 f"{name} is {_written(ours, theirs)}, and {_written(theirs, ours)} in this "
-                f"{kind}; {_CURES[name]}"
+                f"{kind}; {cure}"
             )
     for name in ("capacity", "drop", "rounding", "skip"):
         ours, theirs = getattr(layer, name), getattr(wanted, name)
@@ -153,31 +162,29 @@ def check_fits(layer: MoE, family: Family, plan: Plan) -> None:
         )
 
 
-#: How to make each part of a layer fit.
-_CURES = {
-    "router": "put that one in front with experts.swap_router, or give another block",
-    "bank": "give a block of the same kind and sizes",
-    "shared": "give a block of the same kind and sizes",
-}
+#: Arguments that are not compared: a gate counts by its tensors.
+_LEFT_OUT = {*TRAINING, "gate", "dim", "num_experts"}
+
+#: How to make experts fit.
+_SIZES = "give a block of the same kind and sizes"
 
 
 def _described(part: Router | Bank | None) -> dict[str, Any]:
-    """Name and arguments of a part, without those of training and the gate, whose state counts."""
+    """Name and arguments of a part, but for sizes, options of training, and the gate."""
     if part is None:
         return {"name": "absent"}
     registry = ROUTERS if isinstance(part, Router) else EXPERTS
     names = [name for name in registry.available() if registry.get_part(name) is type(part)]
-    arguments = {
-        name: value for name, value in arguments_of(part).items() if name not in {*TRAINING, "gate"}
-    }
+    arguments = {name: value for name, value in arguments_of(part).items() if name not in _LEFT_OUT}
     return {"name": names[0] if names else type(part).__name__, **arguments}
 
 
 def _written(part: dict[str, Any], other: dict[str, Any]) -> str:
-    """A part by its name, with the arguments that another has not."""
+    """A part by its name, with the arguments in which it differs from another."""
+    missing = object()
     options = [
         f"{name}={value}"
         for name, value in part.items()
-        if name != "name" and (name not in other or other[name] != value)
+        if name != "name" and (part["name"] != other["name"] or other.get(name, missing) != value)
     ]
     return f"{part['name']} with {', '.join(options)}" if options else str(part["name"])
