@@ -18,6 +18,6 @@ class GLU(MLP):
     (192, 192)
     """
 
-    expert_parameters = ("gate_and_up", "down")
+    expert_parameters: tuple[str, ...] = ("gate_and_up", "down")
     activation = SWIGLU
     num_inputs = 2

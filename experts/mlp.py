@@ -30,7 +30,7 @@ class MLP(Bank):
     (128, 128)
     """
 
-    expert_parameters = ("up", "down")
+    expert_parameters: tuple[str, ...] = ("up", "down")
     activation = GELU
     num_inputs = 1  # of the activation, each of width ``H``
 

@@ -39,15 +39,17 @@ SAME = Layout(lambda given: given[0], lambda own: [own])
 #: One stack of matrices with outputs first, as in ``nn.Linear``; here inputs are first.
 TRANSPOSED = Layout(lambda given: given[0].mT, lambda own: [own.mT])
 #: A matrix with outputs first per expert.
-PER_EXPERT = Layout(lambda given: torch.stack([each.t() for each in given]), lambda own: own.mT)
+PER_EXPERT = Layout(
+    lambda given: torch.stack([each.t() for each in given]), lambda own: own.mT.unbind()
+)
 #: Two matrices with outputs first; here they are the halves of the only expert's first matrix.
 HALVES = Layout(
     lambda given: torch.cat(list(given)).t().unsqueeze(0), lambda own: own[0].t().chunk(2)
 )
 #: Columns of two matrices in turn; here one matrix after the other.
 INTERLEAVED = Layout(
-    lambda given: given[0].unflatten(-1, (-1, 2)).mT.flatten(-2),
-    lambda own: [own.unflatten(-1, (2, -1)).mT.flatten(-2)],
+    lambda given: torch.cat([given[0][..., ::2], given[0][..., 1::2]], -1),
+    lambda own: [torch.stack(own.chunk(2, -1), -1).flatten(-2)],
 )
 
 

@@ -17,10 +17,10 @@ def softmax_router(family: Family, normalized: bool, gate: str = "gate") -> Part
     return {"name": "topk", "k": family.value(f"{gate}.top_k"), "weighting": weighting}
 
 
-def sizes(family: Family, gate: str = "gate") -> dict[str, int]:
+def sizes(family: Family, gate: str = "gate") -> tuple[int, int]:
     """Width and number of experts, from the weight of the gate."""
     num_experts, dim = family.value(f"{gate}.weight").shape
-    return {"dim": dim, "num_experts": num_experts}
+    return dim, num_experts
 
 
 def glu_experts(family: Family) -> tuple[Part, dict[str, Weights]]:

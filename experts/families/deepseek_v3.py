@@ -17,7 +17,7 @@ class DeepseekV3(Family):
         shared, always = shared_glu(self, "shared_experts", "glu")
         bias = {"router.bias.value": Weights(SAME, ["gate.e_score_correction_bias"])}
         weights = {**routed, **always, **bias}
-        return Plan(**sizes(self), router=self._router(), bank=bank, shared=shared, weights=weights)
+        return Plan(*sizes(self), router=self._router(), bank=bank, shared=shared, weights=weights)
 
     def _router(self) -> Part:
         options = {

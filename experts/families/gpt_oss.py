@@ -30,7 +30,7 @@ class GptOss(Family):
         }
         gate = {"name": "linear", "bias": True}
         return Plan(
-            **sizes(self, "router"), router={**router, "gate": gate}, bank=bank, weights=weights
+            *sizes(self, "router"), router={**router, "gate": gate}, bank=bank, weights=weights
         )
 
     @staticmethod

@@ -21,4 +21,4 @@ class Mixtral(Family):
             )
         bank, weights = glu_experts(self)
         router = softmax_router(self, normalized=True)
-        return Plan(**sizes(self), router=router, bank=bank, weights=weights)
+        return Plan(*sizes(self), router=router, bank=bank, weights=weights)

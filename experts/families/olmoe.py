@@ -11,4 +11,4 @@ class Olmoe(Family):
     def plan(self) -> Plan:
         bank, weights = glu_experts(self)
         router = softmax_router(self, normalized=self.value("gate.norm_topk_prob"))
-        return Plan(**sizes(self), router=router, bank=bank, weights=weights)
+        return Plan(*sizes(self), router=router, bank=bank, weights=weights)

@@ -15,11 +15,11 @@ class SwitchTransformers(Family):
 
     def plan(self) -> Plan:
         self.require_activation("experts.expert_0.act", "ReLU")
-        size = sizes(self, "router.classifier")
+        dim, num_experts = sizes(self, "router.classifier")
         weights = {
             f"bank.{own}": Weights(
                 PER_EXPERT,
-                [f"experts.expert_{e}.{name}.weight" for e in range(size["num_experts"])],
+                [f"experts.expert_{e}.{name}.weight" for e in range(num_experts)],
             )
             for own, name in (("up", "wi"), ("down", "wo"))
         }
@@ -28,7 +28,8 @@ class SwitchTransformers(Family):
         if bias:
             weights["router.gate.bias"] = Weights(SAME, ["router.classifier.bias"])
         return Plan(
-            **size,
+            dim,
+            num_experts,
             router={
                 "name": "topk",
                 "k": 1,

@@ -53,7 +53,7 @@ def take_experts(layer: MoE, index: Sequence[int], heirs: Sequence[int] | None =
     return layer.with_parts(take_router(layer.router, index, heirs), layer.bank.take_experts(index))
 
 
-def check_plain(layer: MoE) -> None:
+def check_plain(layer: nn.Module) -> None:
     """Raise ``ConfigError`` if parameters are split or sharded over processes."""
     if any(type(parameter) is not nn.Parameter for parameter in layer.parameters()):
         raise ConfigError(
