@@ -85,7 +85,7 @@ class Collection(Mapping[str, list[Routing]]):
             written = self.layers[name].router.default_losses if losses is None else losses
             for loss in read_losses(written):
                 for routing in routings if loss.weight else ():
-                    total = total + loss(routing).to(total.device)
+                    total = total + loss(routing, self.layers[name]).to(total.device)
         return total
 
     def observe(self, layer: nn.Module, routing: Routing) -> None:
