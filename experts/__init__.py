@@ -33,13 +33,13 @@ from .models.collection import Collection
 from .models.handle import RoutedModel, unroute
 from .models.route import route
 from .models.routed import Routed
+from .models.swap import swap_router
 from .recording.record import record
 from .recording.replay import replay
 from .surgery.copies import Copies, copy_experts, lost_experts, restore_experts
 from .surgery.criteria import CRITERIA, Criterion, RouteSimilarity, measured
 from .surgery.neurons import Neurons, aligned, find_neurons, join_experts, take_neurons
 from .surgery.noise import perturb_experts, router_entries, router_noise
-from .surgery.swap import swap_router
 from .surgery.take import take_experts, take_router
 
 if TYPE_CHECKING:

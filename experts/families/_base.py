@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from routers import ROUTERS, ConfigError, OptionError, Routing
+from routers import ROUTERS, ConfigError, OptionError
 from routers.plugins import Registry
 
 from .._bank import EXPERTS
@@ -113,7 +113,7 @@ class Family(ABC):
         """The block as a layer; ``ConfigError`` for settings that a layer does not have."""
 
     @staticmethod
-    def returned(y: Tensor, routing: Routing) -> Any:
+    def returned(y: Tensor) -> Any:
         """What the block's place in its model expects: the output alone, unless overridden."""
         return y
 

@@ -2,8 +2,6 @@
 
 from torch import Tensor
 
-from routers import Routing
-
 from ._base import FAMILIES, INTERLEAVED, SAME, Family, Plan, Weights
 from ._parts import sizes, softmax_router
 
@@ -34,6 +32,6 @@ class GptOss(Family):
         )
 
     @staticmethod
-    def returned(y: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
-        """The output and the weights of all assignments, which the decoder layer leaves out."""
-        return y, routing.weight
+    def returned(y: Tensor) -> tuple[Tensor, None]:
+        """The output, and nothing in the place of weights that the decoder layer leaves out."""
+        return y, None

@@ -10,6 +10,7 @@ from routers import ConfigError
 from routers.plugins import named_state
 
 from ..layers.moe import MoE
+from ..models.routed import Routed
 from ._base import FAMILIES
 from .convert import (
     check_fits,
@@ -21,17 +22,17 @@ from .convert import (
 )
 
 
-class RoutedBlock(nn.Module):
-    """A layer in the place of a pretrained block: it returns what the model expects there.
+class RoutedBlock(Routed):
+    """A routed layer in the place of a pretrained block: it returns what the model expects there.
 
     Args:
-        layer: the layer.
+        moe: the layer.
         block: the block, of which all but the weights is kept.
     """
 
-    def __init__(self, layer: MoE, block: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
+    def __init__(self, moe: MoE, block: nn.Module) -> None:
+        super().__init__(moe)
+        self.training = moe.training
         self.family = type(family_of(block))
         self._like = (_without_memory(block),)  # in a tuple, so that it is no submodule
 
@@ -40,16 +41,16 @@ class RoutedBlock(nn.Module):
         """The block on the device ``meta``."""
         return self._like[0]
 
-    def forward(self, hidden_states: Tensor) -> Any:
-        return self.family.returned(*self.layer(hidden_states))
+    def forward(self, x: Tensor) -> Any:
+        return self.family.returned(super().forward(x))
 
 
 def model_from_transformers(model: nn.Module) -> dict[str, MoE]:
     """Replace every pretrained MoE block of a model by its layer, in place.
 
-    The model computes what it did before, up to rounding. ``experts.record``, interventions and
-    ``swap_router`` find the layers. Convert before an optimizer is built and before parameters are
-    sharded. One block at a time is in memory twice.
+    The model computes what it did before, up to rounding. Its routings, their losses, and masks for
+    padding are for ``experts.collect``, as with ``experts.route``. Convert before an optimizer is
+    built and before parameters are sharded. One block at a time is in memory twice.
 
     Args:
         model: a model with blocks of registered families in any submodules.
@@ -75,7 +76,7 @@ def model_from_transformers(model: nn.Module) -> dict[str, MoE]:
     if getattr(getattr(model, "config", None), "output_router_logits", False):
         raise ConfigError(
             "output_router_logits=True: a layer does not give the model its router logits; set "
-            "model.config.output_router_logits = False, and add a loss of routers.LOSSES"
+            "model.config.output_router_logits = False, and add the loss of experts.collect"
         )
     for block in blocks.values():
         family_of(block).plan().build()
@@ -84,7 +85,7 @@ def model_from_transformers(model: nn.Module) -> dict[str, MoE]:
         if block not in replaced:
             replaced[block] = RoutedBlock(from_transformers(block), block)
         model.set_submodule(name, replaced[block])
-    return {name: replaced[block].layer for name, block in blocks.items()}
+    return {name: replaced[block].moe for name, block in blocks.items()}
 
 
 def model_to_transformers(model: nn.Module) -> None:
@@ -101,13 +102,13 @@ def model_to_transformers(model: nn.Module) -> None:
     for name, each in routed.items():
         family = family_of(each.like)
         try:
-            check_fits(each.layer, family, family.plan())
+            check_fits(each.moe, family, family.plan())
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from None
     blocks: dict[nn.Module, nn.Module] = {}
     for name, each in routed.items():
         if each not in blocks:
-            blocks[each] = to_transformers(each.layer, each.like)
+            blocks[each] = to_transformers(each.moe, each.like)
         model.set_submodule(name, blocks[each])
 
 

@@ -275,11 +275,13 @@ def test_a_whole_model_is_converted_in_place_and_back(name):
     layers = experts.model_from_transformers(model)
     with experts.record(model) as routes:
         after = predicted(model)
-    assert set(routes) == {f"{place}.layer" for place in layers}
+    assert set(routes) == {f"{place}.moe" for place in layers}
     assert all(len(found) == 1 for found in routes.values())
     torch.testing.assert_close(after.logits, before.logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(after.loss, before.loss, rtol=1e-4, atol=1e-4)
-    after.loss.backward()
+    with experts.collect(model) as routings:
+        (predicted(model).loss + routings.loss({"switch": 0.01})).backward()
+    assert set(routings) == set(layers)
     assert all(layer.router.gate.weight.grad.any() for layer in layers.values())
     experts.model_to_transformers(model)
     assert predicted(model).logits.equal(before.logits)
@@ -294,7 +296,7 @@ def test_a_block_in_two_places_stays_one():
     model[1].mlp = model[0].mlp
     experts.model_from_transformers(model)
     assert model[1].mlp is model[0].mlp
-    assert isinstance(model[0].mlp.layer, experts.MoE)
+    assert isinstance(model[0].mlp.moe, experts.MoE)
     experts.model_to_transformers(model)
     assert model[1].mlp is model[0].mlp
 
@@ -313,7 +315,7 @@ def test_a_new_router_alone_is_trained(router, converted):
     model = deepcopy(converted).requires_grad_(False).train()
     torch.manual_seed(0)
     new = experts.swap_router(model, router)
-    assert list(new) == [f"model.layers.{place}.mlp.layer" for place in range(2)]
+    assert list(new) == [f"model.layers.{place}.mlp.moe" for place in range(2)]
     trained = {key: each for key, each in model.named_parameters() if each.requires_grad}
     assert all(".router." in key for key in trained)
     before = deepcopy(model.state_dict())
@@ -405,9 +407,11 @@ def test_a_model_that_cannot_be_converted_stays():
         experts.model_from_transformers(block_of("mixtral"))
     model.model.layers[1].mlp.jitter_noise = 0.0
     experts.model_from_transformers(model)
+    with pytest.raises(ConfigError, match="depend on later items"):
+        experts.swap_router(model, "expert_choice")
     experts.swap_router(model.model.layers[1], "sigmoid")
     with pytest.raises(
         ConfigError, match=r"layers\.1\.mlp: router is sigmoid with .*\.swap_router"
     ):
         experts.model_to_transformers(model)
-    assert isinstance(model.model.layers[0].mlp.layer, experts.MoE)
+    assert isinstance(model.model.layers[0].mlp.moe, experts.MoE)

@@ -1,5 +1,6 @@
 """Another router in front of trained experts."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,15 +10,18 @@ from routers import ROUTERS, ConfigError, Router
 
 from ..layers.moe import MoE
 from ..layers.multi_gate import MultiGateMoE
-from .take import check_plain
+from ..surgery.take import check_plain
+from .causality import check_causal, is_causal
 
 
-def swap_router(model: nn.Module, router: str, **options: Any) -> dict[str, Router]:
+def swap_router(
+    model: nn.Module, router: str, *, causal: bool | None = None, **options: Any
+) -> dict[str, Router]:
     """Put a new router in front of the experts of every layer of a model, in place.
 
     The routers have the sizes, devices and modes of the layers, and initial weights in float32 or
-    wider. Experts, capacity and all else stay. An optimizer is built afterwards, since the old
-    routers' parameters are gone. To train the routers alone, freeze the model before::
+    wider; experts, capacity and all else stay. Optimizers and ``adapt_on_step`` come afterwards,
+    since the old routers are gone. To train the new ones alone, freeze the model before::
 
         model.requires_grad_(False)
         new = experts.swap_router(model, "sigmoid", k=2)
@@ -25,14 +29,16 @@ def swap_router(model: nn.Module, router: str, **options: Any) -> dict[str, Rout
     Args:
         model: a layer, or a model with layers in any submodules.
         router: a registered name, or ``package.module:Class``.
+        causal: whether routes must not depend on later items; None to find it out as
+            ``experts.route`` does.
         options: of the router.
 
     Returns:
-        The new routers, by the names of their layers as in ``experts.record``.
+        The new routers, by the names of their layers in the model.
 
     Raises:
-        ConfigError: if there is no layer, one has several gates, or router and experts do not fit
-            to each other. Nothing is changed then.
+        ConfigError: if there is no layer, one has several gates, or the router does not fit to
+            the experts or to a model that predicts later items. Nothing is changed then.
 
     >>> import experts, routers
     >>> layer = MoE(routers.build("topk", 8, 4, k=2), experts.build("mlp", 8, 4))
@@ -47,13 +53,18 @@ def swap_router(model: nn.Module, router: str, **options: Any) -> dict[str, Rout
     layers = {name: each for name, each in model.named_modules() if isinstance(each, MoE)}
     if not layers:
         raise ConfigError("the model has no MoE layer whose router could be replaced")
-    built = {name: _fitting(name, layer, router, options) for name, layer in layers.items()}
+    built = dict[str, Router]()
+    for name, layer in layers.items():
+        new = _fitting(name, layer, router, options)
+        if is_causal(model, name) if causal is None else causal:
+            check_causal(MoE(new, layer.bank, capacity=layer.capacity, drop=layer.drop))
+        built[name] = new
     for name, layer in layers.items():
         layer.router = built[name]
     return built
 
 
-def _fitting(name: str, layer: MoE, router: str, options: dict[str, Any]) -> Router:
+def _fitting(name: str, layer: MoE, router: str, options: Mapping[str, Any]) -> Router:
     """A new router for a layer; ``ConfigError`` if it does not fit."""
     check_plain(layer)
     if isinstance(layer, MultiGateMoE):

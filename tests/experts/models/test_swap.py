@@ -59,6 +59,9 @@ def test_nothing_changes_if_a_layer_does_not_fit():
         swap_router(merges, "merged")
     assert [each.router for each in model.values()] == before
     assert merges["a"].router is first
+    with pytest.raises(ConfigError, match=r"ExpertChoice depend on later items.*such as topk"):
+        swap_router(model, "expert_choice", causal=True)
+    assert swap_router(deepcopy(model), "expert_choice")
     with pytest.raises(ConfigError, match="no MoE layer"):
         swap_router(nn.Linear(2, 2), "topk")
     gates = [routers.build("topk", 8, 4) for _ in range(2)]
