@@ -12,7 +12,7 @@ from .kernels.grouped import grouped_linear
 
 @EXPERTS.register("self_gated_glu")
 class SelfGatedGLU(GLU):
-    """A SwiGLU that scales its output by a sigmoid of its own.
+    """A SwiGLU that scales its output by a sigmoid of its input.
 
     ``FFN_e(x) = sigma(x s_e) (silu(x G_e) * x V_e) W_e``, without biases. As ``shared`` of a layer
     with one expert it is the shared expert of Qwen2-MoE; the arguments are those of ``glu``.

@@ -114,7 +114,7 @@ class Family(ABC):
 
     @staticmethod
     def returned(y: Tensor) -> Any:
-        """What the block's place in its model expects: the output alone, unless overridden."""
+        """Form what the block returns to its model: the output alone, unless overridden."""
         return y
 
     def value(self, name: str) -> Any:

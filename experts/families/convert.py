@@ -42,22 +42,13 @@ def from_transformers(block: nn.Module) -> MoE:
 
 def layer_of(family: Family) -> MoE:
     """The layer of a block, by its family."""
-    check_plain(family.block)
     plan = family.plan()
+    check_weights(family, plan)
     layer = plan.build()
     built = dict(named_state(layer))
-    if built.keys() != plan.weights.keys():
-        names = ", ".join(sorted(built.keys() ^ plan.weights.keys()))
-        raise ConfigError(f"family {type(family).__name__}: weights of other tensors: {names}")
     for name, given in plan.weights.items():
         sources = [family.value(each) for each in given.names]
         values = given.layout.read([each.detach() for each in sources])
-        if values.shape != built[name].shape:
-            raise ConfigError(
-                f"{', '.join(given.names)}: {name} would be of shape {tuple(values.shape)}, and is "
-                f"of shape {tuple(built[name].shape)} in a {type(layer.bank).__name__} of this "
-                "size; give a block whose weights are neither split nor quantized"
-            )
         # a buffer of a router keeps its type, which is float32 or wider
         own = values.dtype if isinstance(built[name], nn.Parameter) else built[name].dtype
         values = values.to(own).clone(memory_format=torch.contiguous_format)
@@ -95,6 +86,29 @@ def to_transformers(layer: MoE, like: nn.Module) -> nn.Module:
             if isinstance(old, nn.Parameter):
                 block.get_parameter(target).requires_grad_(state[name].requires_grad)
     return block.train(layer.training)
+
+
+def check_weights(family: Family, plan: Plan) -> None:
+    """Raise ``ConfigError`` unless plan and block have the same tensors, whole and unquantized."""
+    check_plain(family.block)
+    kind = type(family.block).__name__
+    built = dict(named_state(plan.build()))
+    if built.keys() != plan.weights.keys():
+        names = ", ".join(sorted(built.keys() ^ plan.weights.keys()))
+        raise ConfigError(f"family {type(family).__name__}: weights of other tensors: {names}")
+    read = {name for given in plan.weights.values() for name in given.names}
+    if left := [name for name, _ in named_state(family.block) if name not in read]:
+        raise ConfigError(f"{kind}: {', '.join(left)} without counterpart in a layer; {_WHOLE}")
+    for name, given in plan.weights.items():
+        sources = [torch.empty_like(family.value(each), device="meta") for each in given.names]
+        found, expected = tuple(given.layout.read(sources).shape), tuple(built[name].shape)
+        if found != expected:
+            raise ConfigError(
+                f"{kind}: {', '.join(given.names)} would be {name} of shape {found}, and this "
+                f"layer has it of shape {expected}; {_WHOLE}"
+            )
+        if any(each.dtype not in _TYPES for each in sources):
+            raise ConfigError(f"{kind}: {', '.join(given.names)} is {sources[0].dtype}; {_WHOLE}")
 
 
 def configurations(block: nn.Module) -> dict[int, Any]:
@@ -161,6 +175,11 @@ def check_fits(layer: MoE, family: Family, plan: Plan) -> None:
             f"{kind} has no counterpart of {', '.join(sorted(shapes))}; give the router its gate"
         )
 
+
+#: Types of weights that are not quantized.
+_TYPES = {torch.float64, torch.float32, torch.bfloat16, torch.float16}
+
+_WHOLE = "give a block whose weights are neither split nor quantized"
 
 #: Arguments that are not compared: a gate counts by its tensors.
 _LEFT_OUT = {*TRAINING, "gate", "dim", "num_experts"}

@@ -14,6 +14,7 @@ from ..models.routed import Routed
 from ._base import FAMILIES
 from .convert import (
     check_fits,
+    check_weights,
     configurations,
     family_name,
     family_of,
@@ -79,7 +80,8 @@ def model_from_transformers(model: nn.Module) -> dict[str, MoE]:
             "model.config.output_router_logits = False, and add the loss of experts.collect"
         )
     for block in blocks.values():
-        family_of(block).plan().build()
+        family = family_of(block)
+        check_weights(family, family.plan())
     replaced: dict[nn.Module, RoutedBlock] = {}  # a block in several places stays one
     for name, block in blocks.items():
         if block not in replaced:

@@ -355,7 +355,14 @@ def test_what_has_no_counterpart_is_refused():
         experts.from_transformers(block_of("mixtral", num_experts_per_tok=1))
     block = block_of("mixtral")
     block.experts.down_proj = nn.Parameter(block.experts.down_proj[:3].detach())
-    with pytest.raises(ConfigError, match=r"experts\.down_proj: bank\.down would be of shape \(3"):
+    with pytest.raises(ConfigError, match=r"experts\.down_proj would be bank\.down of shape \(3"):
+        experts.from_transformers(block)
+    block = block_of("mixtral")
+    block.experts.down_proj = nn.Parameter(block.experts.down_proj.to(torch.float8_e4m3fn))
+    with pytest.raises(ConfigError, match=r"experts\.down_proj is torch\.float8_e4m3fn; give a"):
+        experts.from_transformers(block)
+    block.experts.register_buffer("down_scale", torch.ones(3))
+    with pytest.raises(ConfigError, match=r"experts\.down_scale without counterpart in a layer"):
         experts.from_transformers(block)
     del block.experts.down_proj
     with pytest.raises(ConfigError, match=r"has no experts\.down_proj: .* version"):
