@@ -1,14 +1,16 @@
-"""Feed-forward networks with a GELU."""
+"""Feed-forward networks with one hidden layer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from routers import Routing
+from routers.plugins import unknown
 
 from ._bank import EXPERTS, Bank, check_dropout, check_hidden, stacked
-from .kernels.activations import GELU, Activation
+from .kernels.activations import GELU, RELU, Activation
 from .kernels.feed_forward import feed_forward, mix_feed_forward
 from .kernels.layouts import sorted_layout
 
@@ -19,25 +21,35 @@ class MLP(Bank):
 
     ``FFN_e(x) = gelu(x V_e) W_e`` with the exact (erf) GELU, without biases.
 
-    Source: the experts of Shazeer et al. 2017, 1701.06538; ``dropout`` is the
+    Source: the experts of Shazeer et al. 2017, 1701.06538, which have a ReLU; ``dropout`` is the
     expert dropout of Switch, 2101.03961.
 
     Args:
         hidden: ``H``, the hidden width; ``4 * dim`` if None.
         dropout: probability of zeroing a hidden activation in training.
+        activation: ``gelu`` or ``relu``.
 
     >>> MLP(4, 2, hidden=8).flops((4,))  # 2 * 4 * 8 for each of two matrices
     (128, 128)
     """
 
     expert_parameters: tuple[str, ...] = ("up", "down")
-    activation = GELU
+    activations: ClassVar[Mapping[str, Activation]] = {"gelu": GELU, "relu": RELU}
     num_inputs = 1  # of the activation, each of width ``H``
 
     def __init__(
-        self, dim: int, num_experts: int, *, hidden: int | None = None, dropout: float = 0.0
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        hidden: int | None = None,
+        dropout: float = 0.0,
+        activation: str = "gelu",
     ) -> None:
         super().__init__(dim, num_experts)
+        if activation not in self.activations:
+            raise unknown("activation", activation, self.activations)
+        self.activation = activation
         self.hidden = check_hidden(hidden, 4 * dim)
         self.dropout = check_dropout(dropout)
         enter, leave, *_ = self.expert_parameters
@@ -57,12 +69,16 @@ class MLP(Bank):
 
     def run_even(self, rows: Tensor, stacks: Sequence[Tensor]) -> Tensor:
         enter, leave = stacks
-        return torch.bmm(self.activation.apply(torch.bmm(rows, enter)), leave)
+        return torch.bmm(self._function.apply(torch.bmm(rows, enter)), leave)
 
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
         matrices = self.num_inputs + 1
         return (2 * matrices * self.dim * self.hidden,) * self.num_experts
 
+    @property
+    def _function(self) -> Activation:
+        return self.activations[self.activation]
+
     def _parts(self) -> tuple[Tensor, Tensor, Activation, float]:
         enter, leave, *_ = (getattr(self, name) for name in self.expert_parameters)
-        return enter, leave, self.activation, self.dropout if self.training else 0.0
+        return enter, leave, self._function, self.dropout if self.training else 0.0

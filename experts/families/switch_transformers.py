@@ -6,7 +6,7 @@ from ._parts import sizes
 
 @FAMILIES.register("SwitchTransformersSparseMLP")
 class SwitchTransformers(Family):
-    """``topk`` of one expert with its probability, ``relu_mlp`` experts, a capacity (2101.03961).
+    """``topk`` of one expert with its probability, and ``mlp`` experts with a ReLU (2101.03961).
 
     An expert accepts the first ``expert_capacity`` tokens of a sequence; the layer gives the
     others 0, so that they pass through the residual connection. In training ``jitter`` changes the
@@ -38,7 +38,8 @@ class SwitchTransformers(Family):
                 "gate": {"name": "linear", "bias": bias},
             },
             bank={
-                "name": "relu_mlp",
+                "name": "mlp",
+                "activation": "relu",
                 "hidden": self.value("experts.expert_0.wi.weight").shape[0],
                 "dropout": self.value("experts.expert_0.dropout.p"),
             },

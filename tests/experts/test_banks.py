@@ -28,9 +28,17 @@ def test_mlp():
     assert bank.parameters_per_expert() == (2 * 6 * DIM,) * 4
 
 
-def test_relu_mlp():
-    bank = bank_of("relu_mlp", hidden=6)
+def test_mlp_with_a_relu():
+    bank = bank_of("mlp", hidden=6, activation="relu")
     row_by_row(bank, lambda x, e: (x @ bank.up[e]).clamp_min(0) @ bank.down[e])
+    rows = rows_for(bank.double(), 6).double()
+    probe = torch.randn(6, DIM, dtype=torch.float64)
+    inputs = [rows, bank.up, bank.down]
+    got = torch.autograd.grad((bank(rows, LOAD) * probe).sum(), inputs)
+    inner = torch.einsum("nd,ndh->nh", rows, bank.up[EXPERT]).clamp_min(0)
+    plain = torch.einsum("nh,nhd->nd", inner, bank.down[EXPERT])
+    wanted = torch.autograd.grad((plain * probe).sum(), inputs)
+    torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_self_gated_glu():
@@ -170,6 +178,8 @@ def test_mixed_takes_the_rows_of_its_parts():
             r"expert.dropout=1.0 is invalid: expected a number in \[0, 1\)",
         ),
         ("glu", {"hiden": 4}, "hidden"),
+        ("mlp", {"activation": "rely"}, "expert.activation=rely: unknown; did you mean 'relu'"),
+        ("glu", {"activation": "relu"}, "expert.activation: unknown"),
         ("clamped_glu", {"limit": 0.0}, "expert.limit=0.0 is invalid: expected a finite number"),
         ("glu", {"dropout": -0.1}, "expert.dropout=-0.1"),
         ("low_rank", {"rank": 0}, "expert.rank=0 is invalid: expected an integer >= 1"),

@@ -89,7 +89,7 @@ FAMILIES = {
         ("switch_transformers", "SwitchTransformersSparseMLP", "SwitchTransformersConfig"),
         {"d_ff": HIDDEN, "num_experts": 4, "expert_capacity": 2, "router_bias": True},
         {"name": "topk", "k": 1, "weighting": "probability", "jitter": 0.01},
-        {"name": "relu_mlp", "hidden": HIDDEN, "dropout": 0.1},
+        {"name": "mlp", "activation": "relu", "hidden": HIDDEN, "dropout": 0.1},
     ),
     "gpt_oss": (
         ("gpt_oss", "GptOssMLP", "GptOssConfig"),
