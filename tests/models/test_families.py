@@ -291,6 +291,19 @@ def test_a_whole_model_is_converted_in_place_and_back(name):
     assert getattr(block.experts, "config", model.config) is model.config
 
 
+def test_padding_of_a_model_is_left_out_of_its_layers():
+    model = model_of("mixtral")
+    torch.manual_seed(2)
+    ids = torch.randint(2, 30, (4, 9))
+    mask = torch.arange(9) < torch.tensor([[9], [4], [7], [1]])
+    before = model(input_ids=ids, attention_mask=mask.long()).logits
+    experts.model_from_transformers(model)
+    with experts.collect(model, mask=mask) as routings:
+        after = model(input_ids=ids, attention_mask=mask.long()).logits
+    torch.testing.assert_close(after[mask], before[mask], rtol=1e-4, atol=1e-4)
+    assert [found[0].load.sum().item() for found in routings.values()] == [2 * 21] * 2
+
+
 def test_a_block_in_two_places_stays_one():
     model = model_of("mixtral").model.layers
     model[1].mlp = model[0].mlp

@@ -153,7 +153,7 @@ def test_an_argument_that_is_set_has_its_effect():
     assert router(torch.randn(5, 8)).fan_out == router.bias.k == 3
     assert "k=3" in repr(router)
     bank = experts.build("mlp", 8, 4)
-    assert "hidden=32, dropout=0.0, parameters=2048" in repr(bank)
+    assert "hidden=32, dropout=0.0, activation='gelu', parameters=2048" in repr(bank)
     with pytest.raises(routers.OptionError, match="hidden=64 is invalid"):
         bank.hidden = 64
     bank.dropout = 0.5
