@@ -99,5 +99,5 @@ class SameGiven(torch.autograd.Function):
 
 
 def _identity(given: Given) -> Tensor:
-    """Which objects were given, ``(4,)`` int64."""
+    """The identity of each object that was given, ``(4,)`` int64."""
     return torch.tensor([id(each) for each in given], device="cpu")
