@@ -159,6 +159,27 @@ def test_checkpoints_change_no_gradient(name, monkeypatch):
     assert all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(*found, strict=True))
 
 
+def test_blocks_of_a_residual_network():
+    """Whole images are routed, to copies of a block or to experts of two convolutions."""
+    torch.manual_seed(0)
+    model = timm.create_model("resnet18", num_classes=4).eval()
+    x = torch.randn(6, 3, 32, 32)
+    with torch.no_grad():
+        dense = model(x)
+        route(model, "layer1.1", router="topk", num_experts=3)
+        assert torch.allclose(model(x), dense, rtol=0, atol=1e-6 * float(dense.abs().max()))
+    route(model, "layer2.1", router="topk", upcycle=False, expert={"name": "conv", "hidden": 8})
+    with pytest.raises(ConfigError, match=r"maps shape .* expected the same shape"):
+        route(model, "layer3.0", router="topk")
+    with collect(model.train(), mask=torch.arange(6) < 5) as routings:
+        (model(x)[:5].square().mean() + routings.loss()).backward()
+    assert {name: found[0].num_real.item() for name, found in routings.items()} == {
+        "layer1.1": 5,
+        "layer2.1": 5,
+    }
+    assert all(p.grad is not None for p in model.parameters())
+
+
 def test_modules_that_do_not_fit():
     model = CASES["bert"].model()
     with pytest.raises(ConfigError, match=r"BertOutput.forward takes hidden_states, input_tensor"):
