@@ -35,6 +35,9 @@ class LanguageModel(Language):
         length: bytes in a window.
         context: bytes that consecutive windows share.
         ids: number of last bytes that an id, the input of hash routing, stands for.
+        tokenizer: a local ``tokenizer.json`` of Hugging Face, by whose tokens the text is read and
+            predicted instead of by bytes, in all that is said here but the score; it must give
+            back the text.
     """
 
     auto = ("model", "length", "context")
@@ -48,8 +51,9 @@ class LanguageModel(Language):
         length: int = 256,
         context: int = 128,
         ids: int = 1,
+        tokenizer: str | None = None,
     ) -> None:
-        super().__init__(model=model, length=length, context=context, ids=ids)
+        super().__init__(model=model, length=length, context=context, ids=ids, tokenizer=tokenizer)
         self.source = choose_data("corpus", data)
 
     def corpus(self) -> Splits[Tensor]:
@@ -63,7 +67,7 @@ class LanguageModel(Language):
 
         Its n-gram embeddings do what a deeper network would need far more steps for.
         """
-        train = len(self.text.train)
+        train = len(self.vocabulary.running(self.text.train)[0])
         length = max(16, min(192, train // 32), 2 * given.get("task.context", 0))
         length = given.get("task.length", length)
         context = given.get("task.context", length // 6)
