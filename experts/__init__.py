@@ -20,6 +20,11 @@ from .layers.moe import MoE
 from .layers.multi_gate import MultiGateMoE
 from .layers.static import static_copy
 from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views
+from .models.collect import collect
+from .models.collection import Collection
+from .models.handle import RoutedModel, unroute
+from .models.route import route
+from .models.routed import Routed
 from .recording.record import record
 from .recording.replay import replay
 from .surgery.copies import Copies, copy_experts, lost_experts, restore_experts
@@ -53,6 +58,7 @@ __all__ = [
     "INTERVENTIONS",
     "Adaptation",
     "Bank",
+    "Collection",
     "Copies",
     "Criterion",
     "GateBranch",
@@ -63,6 +69,8 @@ __all__ = [
     "Neurons",
     "NoOpBank",
     "RouteSimilarity",
+    "Routed",
+    "RoutedModel",
     "adapt_on_step",
     "aligned",
     "available",
@@ -73,6 +81,7 @@ __all__ = [
     "check_hidden",
     "check_split",
     "clip_grad_norm_",
+    "collect",
     "copy_experts",
     "count_flops",
     "count_flops_of",
@@ -94,6 +103,7 @@ __all__ = [
     "register",
     "replay",
     "restore_experts",
+    "route",
     "router_entries",
     "router_noise",
     "skip_experts",
@@ -103,5 +113,6 @@ __all__ = [
     "take_neurons",
     "take_router",
     "tune_allocator",
+    "unroute",
     "views",
 ]

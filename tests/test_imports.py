@@ -16,7 +16,7 @@ LAYERS = {
     "routers": "plugins _torch routing gates _router blocks * losses comparison metrics "
     "conformance _catalogue __init__ __main__",
     "experts": "kernels _bank * dispatch layers recording surgery interventions accounting "
-    "parallel plan conformance __init__ _bench __main__",
+    "models parallel plan conformance __init__ _bench __main__",
     "tasks": "text metrics pictures _task loading augmentations backbones multi_target readers "
     "baselines config assembly edits bases * training routes probe conformance templates running "
     "__init__ __main__",

@@ -13,6 +13,7 @@ for routers whose items choose experts; where experts choose items or slots (``e
 from ..plugins.registry import import_parts
 from ._base import LOSSES, Loss, cv_squared, entropies, levels_of
 from ._statistics import BatchLevel, ExpertStatistics, Level, expert_statistics, step_sums
+from ._weighted import WeightedLoss, read_losses, written_losses
 
 import_parts(__name__, __path__)
 
@@ -22,9 +23,12 @@ __all__ = [
     "ExpertStatistics",
     "Level",
     "Loss",
+    "WeightedLoss",
     "cv_squared",
     "entropies",
     "expert_statistics",
     "levels_of",
+    "read_losses",
     "step_sums",
+    "written_losses",
 ]

@@ -14,6 +14,7 @@ from .registry import Registry, import_parts, load_plugins
 from .signature import (
     ShowsArguments,
     check_options,
+    check_type,
     defaults,
     fits_hint,
     hint_mismatch,
@@ -27,6 +28,7 @@ __all__ = [
     "ShowsArguments",
     "arguments_of",
     "check_options",
+    "check_type",
     "defaults",
     "fill",
     "fits_hint",

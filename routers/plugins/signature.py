@@ -103,6 +103,12 @@ def hint_mismatch(value: Any, hint: Any) -> str:
     return f"expected {_describe(hint)}, got {' of '.join(filter(None, kinds))}{cure}"
 
 
+def check_type(key: str, value: Any, hint: Any) -> None:
+    """Raise ``OptionError`` where a value is not of the type of its hint."""
+    if not fits_hint(value, hint):
+        raise OptionError.about(key, f"={value}: {hint_mismatch(value, hint)}")
+
+
 def _describe(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_describe(part) for part in get_args(hint))

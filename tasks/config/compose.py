@@ -13,8 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 import experts
 import routers
 from routers import ConfigError
+from routers.losses import read_losses, written_losses
 from routers.plugins import (
     Registry,
+    check_type,
     load_plugins,
     nearest_name,
     option_errors_under,
@@ -41,9 +43,9 @@ from .layers import (
     key_in_layer,
 )
 from .layers import PARTS as LAYER_PARTS
-from .losses import read_losses, with_loss, written_losses
+from .losses import with_loss
 from .open_sections import flatten_options, nest_options
-from .overrides import Change, check_type, explained, load_yaml
+from .overrides import Change, explained, load_yaml
 from .schema import Config
 from .trainer_options import check_trainer_options
 

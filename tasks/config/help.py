@@ -9,11 +9,11 @@ from typing import Any
 
 import routers
 from routers import ConfigError
-from routers.plugins import Registry, load_plugins
+from routers.plugins import Registry, check_type, load_plugins
 
 from ..readers import DATA
 from .compose import CONF, PARTS, TASK_PARTS, experiments, to_yaml
-from .overrides import check_type, parse
+from .overrides import parse
 from .schema import Config
 
 _NONE = "  none by name; module:Class is any\n"

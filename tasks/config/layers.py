@@ -8,10 +8,11 @@ from typing import Any
 import experts
 import routers
 from routers import ConfigError, OptionError
-from routers.plugins import Registry, check_options, unknown_option
+from routers.losses import read_losses
+from routers.plugins import Registry, check_options, check_type, unknown_option
 
-from .losses import read_losses, with_loss
-from .overrides import Change, check_type
+from .losses import with_loss
+from .overrides import Change
 from .schema import Config, MoEConfig
 from .selectors import Selector, first_layers
 

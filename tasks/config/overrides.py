@@ -10,8 +10,8 @@ from typing import Any, TypeVar, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from routers import ConfigError, OptionError
-from routers.plugins import check_options, defaults, fits_hint, hint_mismatch
+from routers import ConfigError
+from routers.plugins import check_options, check_type, defaults
 
 #: Sign, key and value.
 Change = tuple[str, str, Any]
@@ -107,12 +107,6 @@ def typed(
         made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), config))
     assert isinstance(made, schema)
     return made
-
-
-def check_type(key: str, value: Any, hint: Any) -> None:
-    """Raise ``OptionError`` where a value is not of the type of its hint."""
-    if not fits_hint(value, hint):
-        raise OptionError.about(key, f"={value}: {hint_mismatch(value, hint)}")
 
 
 @contextmanager

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from routers import Router, Routing, step_sums
 from routers.blocks import Float32State, sum_over_ranks
-
-from ..config.losses import WeightedLoss, read_losses
+from routers.losses import WeightedLoss, read_losses
 
 
 class AuxiliaryLoss(nn.Module):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import routers
-from tasks.config.losses import WeightedLoss
+from routers.losses import WeightedLoss
 from tasks.training import auxiliary_loss
 from tasks.training.auxiliary_loss import AuxiliaryLoss
 

@@ -1,0 +1,1 @@
+"""Routed layers in any model: put in place of its modules, collected, and taken out again."""

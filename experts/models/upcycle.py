@@ -1,0 +1,67 @@
+"""Experts that are copies of a dense module."""
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from routers.blocks import call_hooks
+
+from .._bank import EXPERTS, Bank
+from .module_bank import ModuleBank
+from .shapes import Rows
+
+
+def copies_of(module: nn.Module, num_experts: int, rows: Rows) -> Bank:
+    """A bank whose every expert computes what a module does.
+
+    Types, devices, modes and frozen parameters are those of the module. A gated feed-forward
+    network with a SiLU and without biases, as that of Llama, becomes a ``glu``; anything else
+    copies in a ``ModuleBank``.
+
+    >>> bank = copies_of(nn.Linear(4, 4), 3, Rows(4, ("D",)))
+    >>> bank.num_experts, bank.experts[2].weight.equal(bank.experts[0].weight)
+    (3, True)
+    """
+    if _is_gated(module):
+        return _as_glu(module, num_experts)
+    return ModuleBank.of([deepcopy(module) for _ in range(num_experts)], *rows)
+
+
+def _is_gated(module: nn.Module) -> bool:
+    """Whether a module is ``down_proj(silu(gate_proj(x)) * up_proj(x))`` and nothing else."""
+    linear = [getattr(module, f"{name}_proj", None) for name in ("gate", "up", "down")]
+    plain = [each for each in linear if type(each) is nn.Linear and each.bias is None]
+    if len(plain) < 3 or not isinstance(getattr(module, "act_fn", None), nn.SiLU):
+        return False
+    if len(list(module.parameters())) > 3 or list(module.buffers()):
+        return False
+    if any(any(call_hooks(each)) or "forward" in vars(each) for each in module.modules()):
+        return False
+    weights = [each.weight for each in plain]
+    if len({(w.requires_grad, w.dtype, w.device) for w in weights}) > 1 or weights[0].is_meta:
+        return False
+    return _computes(module, weights)
+
+
+@torch.no_grad()
+def _computes(module: nn.Module, weights: list[Tensor]) -> bool:
+    gate, up, down = (weight[:, :].float().T for weight in weights)
+    x = torch.randn(2, len(gate), generator=torch.Generator().manual_seed(0))
+    x = x.to(weights[0].device, weights[0].dtype)
+    y = module(x).float()
+    wide = x.float()
+    expected = (nn.functional.silu(wide @ gate) * (wide @ up)) @ down
+    near = 100 * torch.finfo(x.dtype).eps * float(expected.abs().max())
+    return torch.allclose(y, expected, rtol=0, atol=near)
+
+
+@torch.no_grad()
+def _as_glu(module: nn.Module, num_experts: int) -> Bank:
+    gate, up, down = (getattr(module, f"{name}_proj").weight for name in ("gate", "up", "down"))
+    with torch.random.fork_rng(devices=[]):
+        bank = EXPERTS.build("glu", gate.shape[1], num_experts, hidden=gate.shape[0])
+    bank.to(gate.device, gate.dtype).train(module.training).requires_grad_(gate.requires_grad)
+    bank.get_parameter("gate_and_up").copy_(torch.cat([gate, up]).T)
+    bank.get_parameter("down").copy_(down.T)
+    return bank
