@@ -31,12 +31,16 @@ class Layer(Protocol):
     """Builds the routed layer a backbone asks for."""
 
     def __call__(
-        self, sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None = None
+        self,
+        sample_shape: tuple[int, ...],
+        wiring: Callable[[int], GateTopology] | None = None,
+        bank: Callable[[int], Bank] | None = None,
     ) -> MoE:
         """A layer for samples of this shape, such as ``(L, D)``, batch axis left out.
 
         ``wiring`` maps the number of experts to the experts that each gate can choose, if the
-        layer has several gates or inputs; None for one of each.
+        layer has several gates or inputs; None for one of each. ``bank`` maps it to the experts,
+        such as copies of a module; None for those of the configuration.
         """
 
 

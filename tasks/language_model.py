@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ._task import TASKS, Data
+from .backbones import BACKBONES
 from .bases.language import Language
 from .readers import DataSet, Splits, choose_data, read_as
 
@@ -72,13 +73,12 @@ class LanguageModel(Language):
         length = given.get("task.length", length)
         context = given.get("task.context", length // 6)
         windows = max(1, (train - length) // max(1, length - context))
+        name = given.get("task.model", "decoder")
+        depth = 1 if seconds * RATE < EPOCHS * train else 2
+        small = {"dim": 96, "depth": depth, "ngram_dropout": 0.3}
+        known = BACKBONES.options(name)
         return {
-            "task.model": {
-                "name": given.get("task.model", "decoder"),
-                "dim": 96,
-                "depth": 1 if seconds * RATE < EPOCHS * train else 2,
-                "ngram_dropout": 0.3,
-            },
+            "task.model": {"name": name, **{key: small[key] for key in small if key in known}},
             "task.length": length,
             "task.context": context,
             "expert": {"name": "mlp", "hidden": 192},

@@ -1,6 +1,7 @@
 """The units that a text is read in: its bytes, or the tokens of a Hugging Face tokenizer."""
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
@@ -112,7 +113,7 @@ class Bytes(Vocabulary):
 class Tokens(Vocabulary):
     """Tokens of a Hugging Face tokenizer in a local file, or in a folder with ``tokenizer.json``.
 
-    What is no UTF-8 in a text reaches the tokenizer as a replacement character. Settings for
+    A byte that is no UTF-8 reaches the tokenizer as a replacement character. Settings for
     padding and truncation in the file have no effect.
 
     Raises:
@@ -170,13 +171,14 @@ class Tokens(Vocabulary):
         content = text.numpy().tobytes()
         key = hashlib.sha256(content).digest()
         if key not in self._read:
-            self._read[key] = self._running(_text(content))
+            self._read[key] = self._running(content.decode("utf-8", "surrogateescape"))
         return self._read[key]
 
     def _running(self, text: str) -> tuple[Tensor, Tensor]:
         self.tokenizer.no_truncation()
         ids, widths = list[int](), list[int]()
-        for chunk in _chunks(text):
+        for part in _chunks(text):
+            chunk = _without_surrogates(part)
             found = self.tokenizer.encode(chunk, add_special_tokens=False)
             back = self.tokenizer.decode(found.ids, skip_special_tokens=False)
             if back != chunk:
@@ -192,7 +194,7 @@ class Tokens(Vocabulary):
                     "without normalizer and without add_prefix_space"
                 )
             ids += found.ids
-            widths += _widths(chunk, [end for _, end in found.offsets])
+            widths += _widths(part, [end for _, end in found.offsets])
         return torch.tensor(ids, dtype=torch.int32), torch.tensor(widths, dtype=torch.int32)
 
     @cached_property
@@ -227,7 +229,12 @@ def read_vocabulary(tokenizer: str | None) -> Vocabulary:
 
 
 def _text(text: bytes) -> str:
-    return text.decode("utf-8", "replace")
+    return _without_surrogates(text.decode("utf-8", "surrogateescape"))
+
+
+def _without_surrogates(text: str) -> str:
+    """The text with a replacement character for each byte that is no UTF-8."""
+    return re.sub("[\udc80-\udcff]", "\ufffd", text)
 
 
 def _chunks(text: str) -> list[str]:
@@ -253,6 +260,6 @@ def _widths(text: str, ends: Sequence[int]) -> list[int]:
     """
     place, widths = 0, list[int]()
     for end in [*ends[:-1], len(text)]:
-        widths.append(len(text[place:end].encode()))
+        widths.append(len(text[place:end].encode("utf-8", "surrogateescape")))
         place = max(place, end)
     return widths
