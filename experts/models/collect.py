@@ -43,7 +43,8 @@ def collect(
         task: integers that identify the tasks of the items, or of each sample, ``(B,)``.
 
     Raises:
-        ConfigError: if the model has no routed layer; while it runs, if shapes do not match.
+        ConfigError: if the model has no routed layer, or the mask is not bool; while the model
+            runs, if shapes do not match.
 
     >>> import experts
     >>> from torch import nn
@@ -58,6 +59,8 @@ def collect(
     names = routed_layers(model)
     if not names:
         raise ConfigError("the model has no routed layer; put some in with experts.route")
+    if mask is not None and mask.dtype != torch.bool:
+        raise ConfigError(f"mask is of type {mask.dtype}: expected torch.bool; give mask.bool()")
     layers = {name: layer.moe for layer, name in names.items()}
     collection = Collection({**names}, layers, Given(mask, ids, task))
     before = _OPEN.set((*_OPEN.get(), collection))

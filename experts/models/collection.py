@@ -21,6 +21,7 @@ class Given(NamedTuple):
     mask: Tensor | None = None
     ids: Tensor | None = None
     task: Tensor | None = None
+    earlier: tuple[Routing, ...] = ()
 
 
 class Collection(Mapping[str, list[Routing]]):
@@ -44,6 +45,8 @@ class Collection(Mapping[str, list[Routing]]):
         self._routings: dict[str, list[Routing]] = {name: [] for name in layers}
         self._learns = torch.is_grad_enabled()
         self._without_graph: str | None = None
+        self._pass: dict[nn.Module, Routing] = {}  # of the pass so far, in order
+        self._read: dict[nn.Module, Given] = {}  # in the last pass
 
     def __getitem__(self, name: str) -> list[Routing]:
         return self._routings[name]
@@ -57,6 +60,7 @@ class Collection(Mapping[str, list[Routing]]):
     def clear(self) -> None:
         """Remove all routings, such as between two micro-batches."""
         self._without_graph = None
+        self._pass.clear()
         for routings in self._routings.values():
             routings.clear()
 
@@ -85,37 +89,60 @@ class Collection(Mapping[str, list[Routing]]):
             written = self.layers[name].router.default_losses if losses is None else losses
             for loss in read_losses(written):
                 for routing in routings if loss.weight else ():
-                    total = total + loss(routing).to(total.device)
+                    total = total + loss(routing, self.layers[name]).to(total.device)
         return total
 
     def observe(self, layer: nn.Module, routing: Routing) -> None:
         """Add the routing of a call of a layer."""
-        if torch._C._current_graph_task_id() == -1:  # not in a backward pass
-            self._routings[self.names[layer]].append(routing)
-            if self._learns and not torch.is_grad_enabled():
-                self._without_graph = self.names[layer]
+        if in_backward():
+            return
+        self._routings[self.names[layer]].append(routing)
+        self._pass[layer] = routing
+        if self._learns and not torch.is_grad_enabled():
+            self._without_graph = self.names[layer]
 
     def given_to(self, layer: nn.Module, x: Tensor) -> Given:
-        """What a layer reads with the input ``x``; ``ConfigError`` if shapes do not match."""
-        name = self.names[layer]
+        """What a layer reads with the input ``x``; ``ConfigError`` if shapes do not match.
+
+        Besides what was given these are the routings of the same number of items in the layers
+        that ran before it; the second call of a layer begins another pass of the model. A layer
+        that is computed again for the backward pass reads the same as in its last pass.
+        """
+        items = self._check_shapes(self.names[layer], x)
+        reads = any(value is not None for value in self.given[:3])
+        if reads and layer.training and self._learns and not torch.is_grad_enabled():
+            raise ConfigError(
+                f"layer {self.names[layer]!r} runs without gradients inside of a collect that "
+                "began with them, and a later pass could read another mask, ids or task: "
+                f"{_REENTRANT}, or put torch.no_grad() around the collect"
+            )
+        if in_backward():
+            return self._read.get(layer, self.given)
+        if layer in self._pass:
+            self._pass.clear()
+        earlier = tuple(each for each in self._pass.values() if each.num_items == items)
+        self._read[layer] = self.given._replace(earlier=earlier)
+        return self._read[layer]
+
+    def _check_shapes(self, name: str, x: Tensor) -> int:
+        """The number of items in ``x``; ``ConfigError`` if what was given is not of their shape."""
         axes = self.layers[name].bank.row_axes
         lead = x.shape[:-1] if len(axes) == 1 else x.shape[:1]
         inner = x.shape[:2] if axes == ("L", "D") else lead
         fitting = {"mask": (lead, inner), "ids": (lead,), "task": (lead, x.shape[:1])}
-        for key, value in self.given._asdict().items():
-            if value is not None and value.shape not in fitting[key]:
+        for key, shapes in fitting.items():
+            value: Tensor | None = getattr(self.given, key)
+            if value is not None and value.shape not in shapes:
                 raise ConfigError(
                     f"{key} has shape {tuple(value.shape)}, and layer {name!r} routes items of "
                     f"shape {tuple(lead)}; give a {key} of that shape to experts.collect, or none"
                 )
-        reads = any(value is not None for value in self.given)
-        if reads and layer.training and self._learns and not torch.is_grad_enabled():
-            raise ConfigError(
-                f"layer {name!r} runs without gradients inside of a collect that began with them, "
-                f"and a later pass could read another mask, ids or task: {_REENTRANT}, or put "
-                "torch.no_grad() around the collect"
-            )
-        return self.given
+        return lead.numel()
+
+
+def in_backward() -> bool:
+    """Whether this thread runs a backward pass, in which activations are computed again."""
+    return torch._C._current_graph_task_id() != -1
 
 
 #: The collections that are open in this thread, the innermost last.

@@ -54,7 +54,7 @@ class Routed(nn.Module):
         if collection is not None:
             collection.observe(self, routing)
         if y.requires_grad:
-            y = SameGiven.apply(y, _identity(given), given)
+            y = SameGiven.apply(y, _identity(given), routing.expert, routing.weight.detach(), given)
         return y.transpose(0, 1) if swapped else y
 
     def _check_needs(self, given: Given) -> None:
@@ -68,32 +68,36 @@ class Routed(nn.Module):
 
 
 class SameGiven(torch.autograd.Function):
-    """A copy of ``y`` whose backward pass checks what a recomputed layer has read.
+    """A copy of ``y`` whose backward pass checks what a layer read that was computed again.
 
-    Activation checkpointing computes saved tensors again. One of them says which mask, ids and
-    tasks the layer read, so after a computation with others it differs from what is noted here.
+    Activation checkpointing computes saved tensors again. Those saved here say what the layer read
+    and how it routed; they differ from what is noted here if it read another mask, or if its
+    routes depend on routings of earlier layers that it no longer read.
     """
 
     @staticmethod
-    def forward(y: Tensor, read: Tensor, given: Given) -> Tensor:
+    def forward(y: Tensor, read: Tensor, expert: Tensor, weight: Tensor, given: Given) -> Tensor:
         return y.clone()  # not a view, which no later module could change in place
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Given], output: Tensor) -> None:
-        _, read, ctx.given = inputs  # held, so that no other tensor has the same identity
-        ctx.save_for_backward(read)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, *saved, ctx.given = inputs  # held, so that no other object has the same identity
+        ctx.routes = saved[1:]
+        ctx.save_for_backward(*saved)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        [read] = ctx.saved_tensors
-        if not torch.equal(read, _identity(ctx.given)):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        read, *routes = ctx.saved_tensors
+        differs = read != _identity(ctx.given)
+        if differs[:3].any() or (differs[3] and not all(map(torch.equal, routes, ctx.routes))):
             raise ConfigError(
                 "a routed layer was computed again for the backward pass with another mask, other "
-                "ids or tasks than before; call backward inside of the same experts.collect"
+                "ids or tasks than before; call backward inside of the same experts.collect, "
+                "before the next pass"
             )
-        return grad, None, None
+        return grad, None, None, None, None
 
 
 def _identity(given: Given) -> Tensor:
-    """Which objects were given, ``(3,)`` int64."""
+    """Which objects were given, ``(4,)`` int64."""
     return torch.tensor([id(each) for each in given], device="cpu")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..plugins import OptionError, check_options, check_type, unknown_option
 from ..routing import Routing
-from ._base import LOSSES, levels_of
+from ._base import LOSSES, RoutedLayer, inputs_of, levels_of, loss_of
 
 #: Levels by the suffix that once named them.
 _SUFFIXES = {"global": "step", "sequence": "sequence"}
@@ -57,9 +57,14 @@ class WeightedLoss:
         changed = {k: v for k, v in self.options.items() if v != LOSSES.options(self.name)[k]}
         return {"weight": self.weight, **changed} if changed else self.weight
 
-    def __call__(self, routing: Routing) -> Tensor:
-        """Weight times loss, a scalar."""
-        return self.weight * LOSSES[self.name](routing, **self.options)
+    def __call__(self, routing: Routing, layer: RoutedLayer | None = None) -> Tensor:
+        """Weight times loss, a scalar; ``layer`` is the one that returned the routing."""
+        return self.weight * loss_of(LOSSES[self.name], routing, layer, **self.options)
+
+    @property
+    def reads_outputs(self) -> bool:
+        """Whether the loss reads what experts returned."""
+        return "outputs" in inputs_of(LOSSES[self.name])
 
     def reads(self, level: str) -> bool:
         """Whether the loss compares experts at this level."""
