@@ -15,6 +15,9 @@ from .._task import Layer
 
 T = TypeVar("T")
 
+#: Characters of a message of another library that an error shows.
+_LONG = 300
+
 
 def put_layers(
     model: nn.Module,
@@ -39,25 +42,22 @@ def put_layers(
     """
 
     def build(module: nn.Module, rows: Rows) -> MoE:
-        inner = (length, rows.dim) if rows.axes[-1] == "D" else (rows.dim, *rows.axes[1:])
-        shape = tuple(side if isinstance(side, int) else 1 for side in inner)
-        copies = partial(_copies, module, rows) if upcycle else None
-        return layer(shape, bank=copies)
+        shape = (length, rows.dim) if rows.axes[-1] == "D" else (rows.dim, 1, 1)
+        copies = partial(experts.copies_of, module, rows=rows) if upcycle else None
+        try:
+            return layer(shape, bank=copies)
+        except ConfigError as error:
+            of_layers.append(error)
+            raise
 
+    of_layers: list[ConfigError] = []  # each names its own key
     try:
         experts.route(model, where, layer=build, causal=False, example=example)
-    except OptionError:
-        raise
     except ConfigError as error:
-        text = str(error)
-        if not text.startswith(("where=", "module ")):
-            raise  # of a routed layer, which names its key
-        problem = f"={where}: {text.removeprefix(f'where={where!r}: ')}"
-        raise OptionError.about("where", problem) from error
-
-
-def _copies(module: nn.Module, rows: Rows, number: int) -> experts.Bank:
-    return experts.copies_of(module, number, rows)
+        if of_layers:
+            raise of_layers[0] from error
+        text = str(error).removeprefix(f"where={where!r}: ")
+        raise OptionError.about("where", f"={where}: {text}") from error
 
 
 def passed(
@@ -83,19 +83,25 @@ def passed(
 
 
 @torch.no_grad()
-def tried(model: nn.Module, run: Callable[[], T], what: str) -> T:
+def tried(model: nn.Module, run: Callable[[], T], what: str, cure: str) -> T:
     """What ``run`` returns, which calls a model in evaluation.
 
-    ``ConfigError`` that names ``what`` if it raises anything.
+    ``ConfigError`` with ``what`` and ``cure`` if it raises anything.
     """
     was_training = model.training
     model.eval()
     try:
         return run()
     except Exception as error:  # of code from outside
-        lines = str(error).strip().splitlines() or [""]
+        problem = f"{type(error).__name__}: {one_line(error)}"
         raise ConfigError(
-            f"{what}: the model does not run on these samples ({type(error).__name__}: {lines[0]})"
+            f"{what}: the model does not run on these samples ({problem}); {cure}"
         ) from error
     finally:
         model.train(was_training)
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error, on one line and cut if it is long."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONG else f"{text[:_LONG]} …"

@@ -13,7 +13,7 @@ from routers import ConfigError, OptionError, Routing
 from routers.plugins import needed
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
-from ._routed_model import passed, put_layers, tried
+from ._routed_model import one_line, passed, put_layers, tried
 
 #: Names that an error shows.
 _SHOWN = 3
@@ -69,11 +69,13 @@ class Timm(Backbone):
         try:
             self.model = timm.create_model(architecture, pretrained=pretrained, **{**fixed, **args})
         except Exception as error:  # timm raises anything about its arguments
-            raise OptionError.about("args", f"={dict(args)}: {architecture}: {error}") from error
+            problem = f"={dict(args)}: {architecture}: {one_line(error)}"
+            raise OptionError.about("args", problem) from error
         example = torch.zeros(1, channels, *sides)
         shape = "x".join(map(str, sides))
         what = f"task.model.architecture={architecture} on images of {shape}"
-        found = tried(self.model, lambda: self.model(example), what)
+        cure = "give task.model.size=[224, 224], or a smaller patch_size in task.model.args"
+        found = tried(self.model, lambda: self.model(example), what, cure)
         if found.shape != (1, samples.outputs):
             raise ConfigError(f"{what}: gives {tuple(found.shape)}, no logits of classes")
         put_layers(self.model, where, layer, 1, upcycle, example)

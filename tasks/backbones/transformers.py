@@ -14,7 +14,7 @@ from routers.plugins import needed
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
 from ..text.bytes import BYTES
-from ._routed_model import passed, put_layers, tried
+from ._routed_model import one_line, passed, put_layers, tried
 from .encoder import pooled
 
 #: Names that an error shows.
@@ -22,6 +22,9 @@ _SHOWN = 3
 
 #: Outputs of a model that differ by less, relative to their deviation, are equal.
 _EQUAL = 1e-5
+
+#: What to do about a model that does not run.
+_CURE = "choose another model, or settings that fit, such as longer max_position_embeddings"
 
 #: Tokens by which a model is tried.
 _TRIED = 8
@@ -80,9 +83,10 @@ class Transformers(Backbone):
         self.model.config.use_cache = False
         self.head = nn.Identity()
         length = samples.shape[0]
-        what = f"task.model={_named(config or pretrained)}"
+        given = f"config={_named(config)}" if pretrained is None else f"pretrained={pretrained}"
+        what = f"task.model.{given}"
         ids = torch.arange(2 * length).view(2, length) % samples.vocabulary
-        found = tried(self.model, lambda: self._run(ids, None), what)
+        found = tried(self.model, lambda: self._run(ids, None), what, _CURE)
         if self.predicts:
             self._check_causal(ids[:1, :_TRIED], what)
         else:
@@ -108,7 +112,9 @@ class Transformers(Backbone):
     def _check_causal(self, ids: Tensor, what: str) -> None:
         """Refuse a model whose outputs change with later inputs."""
         later = torch.cat([ids[:, :-1], (ids[:, -1:] + 1) % ids.max().clamp_min(2)], 1)
-        one, other = (tried(self.model, partial(self._run, x, None), what) for x in (ids, later))
+        one, other = (
+            tried(self.model, partial(self._run, x, None), what, _CURE) for x in (ids, later)
+        )
         if (one - other)[:, :-1].abs().max() > _EQUAL * one.std():
             raise ConfigError(
                 f"{what}: its outputs depend on later inputs, and this task predicts them; choose "
@@ -175,7 +181,7 @@ def _check_type(name: Any, known: Any) -> None:
     guess = f"; did you mean {', '.join(map(repr, near))}?" if near else "."
     raise OptionError.about(
         "config.model_type",
-        f"={name}: unknown to transformers{guess} It has {len(known)}, such as bert, gpt2, llama",
+        f"={name}: unknown to transformers{guess} Of {len(list(known))} some are bert, gpt2, llama",
     )
 
 
@@ -184,8 +190,7 @@ def _built(option: str, value: Any, build: Any) -> Any:
     try:
         return build()
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise OptionError.about(option, f"={_named(value)}: {lines[0]}") from error
+        raise OptionError.about(option, f"={_named(value)}: {one_line(error)}") from error
 
 
 def _named(value: Any) -> str:
