@@ -31,7 +31,7 @@ class ModuleBank(Bank):
         bank = cls(dim, len(modules))
         bank.row_axes = row_axes
         bank.experts = nn.ModuleList(modules)
-        bank.training = modules[0].training
+        bank.training = bank.experts.training = modules[0].training
         return bank
 
     def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -57,7 +57,7 @@ class ModuleBank(Bank):
 
     def take_experts(self, index: Sequence[int]) -> Self:
         new = self.of([deepcopy(self.experts[e]) for e in index], self.dim, self.row_axes)
-        new.training = self.training
+        new.training = new.experts.training = self.training
         return new
 
     def parameters_of(self, expert: int) -> Iterator[Tensor]:

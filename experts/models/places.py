@@ -11,6 +11,7 @@ from torch import nn
 from routers import ConfigError
 
 from ..layers.moe import MoE
+from .feed_forward import parts_of
 from .routed import Routed
 
 #: Patterns of names, types, a function of name and module, or settings by pattern.
@@ -38,15 +39,16 @@ class Matcher(NamedTuple):
 def find_places(model: nn.Module, where: Where) -> dict[str, list[Mapping[str, Any]]]:
     """Names of the modules to route, each with the settings of all conditions that it meets.
 
-    Of modules in one another the outermost counts. ``ConfigError`` for a condition that no module
-    meets, and for modules that are routed already or hold routed layers.
+    Of modules in one another the outermost counts, the model itself only if ``parts_of`` knows its
+    parts. ``ConfigError`` for a condition that no module meets, and for modules that are routed
+    already or hold routed layers.
 
     >>> model = nn.Sequential(nn.Sequential(nn.Linear(4, 4)), nn.Linear(4, 4))
     >>> find_places(model, nn.Linear), [*find_places(model, ["0", "*.0"])]
     ({'0.0': [], '1': []}, ['0'])
     """
     matchers = read_where(where)
-    modules = dict(model.named_modules())
+    modules = {name: each for name, each in model.named_modules() if name or parts_of(model)}
     routed = [name for name, module in modules.items() if isinstance(module, Routed | MoE)]
     found: dict[str, list[Mapping[str, Any]]] = {}
     for name, module in modules.items():

@@ -159,8 +159,6 @@ def _place(
     if parts := parts_of(owner):
         first = ".".join(filter(None, [name, parts.names[0]]))
         return Place(first, parts.joined(owner), parts, owner, settings)
-    if not name:
-        raise ConfigError("the model itself cannot be replaced in place; name modules inside of it")
     return Place(name, owner, None, model.get_submodule(name.rpartition(".")[0]), settings)
 
 

@@ -25,7 +25,9 @@ def copies_of(module: nn.Module, num_experts: int, rows: Rows) -> Bank:
     """
     if _is_gated(module):
         return _as_glu(module, num_experts)
-    return ModuleBank.of([deepcopy(module) for _ in range(num_experts)], *rows)
+    bank = ModuleBank.of([deepcopy(module) for _ in range(num_experts)], *rows)
+    bank.zero_grad()  # a copy of a parameter has its gradient
+    return bank
 
 
 def _is_gated(module: nn.Module) -> bool:
@@ -45,12 +47,12 @@ def _is_gated(module: nn.Module) -> bool:
 @torch.no_grad()
 def _computes(module: nn.Module, weights: list[Tensor]) -> bool:
     """Whether outputs for random rows are those of the formula, with these weights."""
-    gate, up, down = (weight.float().T for weight in weights)
+    wide = torch.promote_types(weights[0].dtype, torch.float32)
+    gate, up, down = (weight.to(wide).T for weight in weights)
     x = torch.randn(2, len(gate), generator=torch.Generator().manual_seed(0))
     x = x.to(weights[0].device, weights[0].dtype)
-    y = module(x).float()
-    wide = x.float()
-    expected = (nn.functional.silu(wide @ gate) * (wide @ up)) @ down
+    y, rows = module(x).to(wide), x.to(wide)
+    expected = (nn.functional.silu(rows @ gate) * (rows @ up)) @ down
     near = 100 * torch.finfo(x.dtype).eps * float(expected.abs().max())
     return torch.allclose(y, expected, rtol=0, atol=near)
 
