@@ -81,7 +81,7 @@ class Transformers(Backbone):
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None  # of a single token; it would have no gradient
         self.model.config.use_cache = False
-        self.head = nn.Identity()
+        self.head: nn.Module = nn.Identity()
         length = samples.shape[0]
         given = f"config={_named(config)}" if pretrained is None else f"pretrained={pretrained}"
         what = f"task.model.{given}"
