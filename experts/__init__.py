@@ -33,7 +33,9 @@ from .models.collection import Collection
 from .models.handle import RoutedModel, unroute
 from .models.route import route
 from .models.routed import Routed
+from .models.shapes import Rows
 from .models.swap import swap_router
+from .models.upcycle import copies_of
 from .recording.record import record
 from .recording.replay import replay
 from .surgery.copies import Copies, copy_experts, lost_experts, restore_experts
@@ -82,6 +84,7 @@ __all__ = [
     "RouteSimilarity",
     "Routed",
     "RoutedModel",
+    "Rows",
     "adapt_on_step",
     "aligned",
     "available",
@@ -93,6 +96,7 @@ __all__ = [
     "check_split",
     "clip_grad_norm_",
     "collect",
+    "copies_of",
     "copy_experts",
     "count_flops",
     "count_flops_of",

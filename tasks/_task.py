@@ -31,12 +31,16 @@ class Layer(Protocol):
     """Builds the routed layer a backbone asks for."""
 
     def __call__(
-        self, sample_shape: tuple[int, ...], wiring: Callable[[int], GateTopology] | None = None
+        self,
+        sample_shape: tuple[int, ...],
+        wiring: Callable[[int], GateTopology] | None = None,
+        bank: Callable[[int], Bank] | None = None,
     ) -> MoE:
         """A layer for samples of this shape, such as ``(L, D)``, batch axis left out.
 
         ``wiring`` maps the number of experts to the experts that each gate can choose, if the
-        layer has several gates or inputs; None for one of each.
+        layer has several gates or inputs; None for one of each. ``bank`` maps it to the experts,
+        such as copies of a module; None for those of the configuration.
         """
 
 
@@ -82,11 +86,11 @@ class MetricSpec:
 
     Attributes:
         metric: a torchmetrics metric; a number, or a dict of numbers by label.
-        reads: ``(output, batch) -> (predictions, targets)``.
+        reads: ``(output, batch) -> (predictions, targets)``, or further tensors that it takes.
     """
 
     metric: "Metric"
-    reads: Callable[[Any, Batch], tuple[Tensor, Tensor]] = output_and_y
+    reads: Callable[[Any, Batch], tuple[Tensor, ...]] = output_and_y
 
 
 @dataclass(frozen=True)
@@ -109,16 +113,18 @@ class Samples:
     """The data that a backbone is built for.
 
     Attributes:
-        kind: ``images``, ``texts``, or ``windows`` of a stream of bytes.
-        shape: of the longest or only sample: ``(C, H, W)``, or ``(L,)`` bytes.
+        kind: ``images``, ``texts``, or ``windows`` of running text.
+        shape: of the longest or only sample: ``(C, H, W)``, or ``(L,)`` bytes or tokens.
         outputs: number of classes.
         train: the training split before ``collate``, for statistics such as word frequencies.
+        vocabulary: different values that texts are made of, 256 for bytes.
     """
 
     kind: str
     shape: tuple[int, ...]
     outputs: int
     train: Batch
+    vocabulary: int = 256
     _found: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, statistic: Callable[..., Any], *options: Hashable) -> Any:
@@ -137,7 +143,8 @@ class Backbone(nn.Module, ABC):
     Invalid options raise ``OptionError`` with their bare name.
 
     Class attributes:
-        reads: the kind of ``Samples`` it works on.
+        reads: the kind of ``Samples`` it works on, or several with spaces between them.
+        reads_tokens: of texts it reads tokens too; False where it reads bytes alone.
         routes_tokens: items are patches or bytes; False where whole samples are routed. A
             backbone that routes patches has the options ``patch`` and ``overlap``.
         sample_axes: of what is routed, such as ``("D", "H", "W")`` for whole images; with none,
@@ -150,6 +157,7 @@ class Backbone(nn.Module, ABC):
     """
 
     reads: ClassVar[str] = ""
+    reads_tokens: ClassVar[bool] = False
     routes_tokens: ClassVar[bool] = False
     sample_axes: ClassVar[tuple[str, ...]] = ()
     expert: ClassVar[str] = "mlp"
@@ -427,21 +435,29 @@ def complete_part(
 
 
 def choose_backbone(
-    task: type[Task], kind: str, value: str | Mapping[str, Any]
+    task: type[Task], kind: str, value: str | Mapping[str, Any], tokens: bool = False
 ) -> tuple[str, dict[str, Any]]:
     """Name and options of the backbone that the option ``model`` of a task chooses.
 
-    ``OptionError`` if it does not read samples of this kind.
+    ``OptionError`` if it does not read samples of this kind, or the ``tokens`` of a tokenizer.
     """
     name, options = complete_part(task, "model", BACKBONES, value)
-    if backbone_class(name).reads != kind:
-        fitting = ", ".join(each for each in BACKBONES if backbone_class(each).reads == kind)
-        raise OptionError("model", name, f"a backbone for {kind} ({fitting})")
+    chosen = backbone_class(name)
+    fitting = [each for each in BACKBONES if kind in backbone_class(each).reads.split()]
+    if kind not in chosen.reads.split():
+        raise OptionError("model", name, f"a backbone for {kind} ({', '.join(fitting)})")
+    if tokens and not chosen.reads_tokens:
+        reading = ", ".join(each for each in fitting if backbone_class(each).reads_tokens)
+        expected = f"a backbone that reads tokens ({reading})"
+        raise OptionError("model", name, expected, "Or leave out task.tokenizer")
     return name, options
 
 
 def fitting_model(given: Mapping[str, Any], *models: str) -> str:
-    """``task.model`` as given, else the first of ``models`` that fits to a given expert, if any."""
+    """``task.model`` as given, else the first of ``models`` that fits to a given expert, if any.
+
+    If none fits, it is the first.
+    """
     if "task.model" in given:
         return str(given["task.model"])
     bank = EXPERTS.get_part(given["expert"]) if "expert" in given else Bank

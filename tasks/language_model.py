@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ._task import TASKS, Data
+from .backbones import BACKBONES
 from .bases.language import Language
 from .readers import DataSet, Splits, choose_data, read_as
 
@@ -35,6 +36,9 @@ class LanguageModel(Language):
         length: bytes in a window.
         context: bytes that consecutive windows share.
         ids: number of last bytes that an id, the input of hash routing, stands for.
+        tokenizer: a local ``tokenizer.json`` of Hugging Face, by whose tokens the text is read and
+            predicted instead of by bytes, in all that is said here but the score; it must give
+            back the text.
     """
 
     auto = ("model", "length", "context")
@@ -48,8 +52,9 @@ class LanguageModel(Language):
         length: int = 256,
         context: int = 128,
         ids: int = 1,
+        tokenizer: str | None = None,
     ) -> None:
-        super().__init__(model=model, length=length, context=context, ids=ids)
+        super().__init__(model=model, length=length, context=context, ids=ids, tokenizer=tokenizer)
         self.source = choose_data("corpus", data)
 
     def corpus(self) -> Splits[Tensor]:
@@ -63,18 +68,17 @@ class LanguageModel(Language):
 
         Its n-gram embeddings do what a deeper network would need far more steps for.
         """
-        train = len(self.text.train)
+        train = len(self.vocabulary.running(self.text.train)[0])
         length = max(16, min(192, train // 32), 2 * given.get("task.context", 0))
         length = given.get("task.length", length)
         context = given.get("task.context", length // 6)
         windows = max(1, (train - length) // max(1, length - context))
+        name = given.get("task.model", "decoder")
+        depth = 1 if seconds * RATE < EPOCHS * train else 2
+        small = {"dim": 96, "depth": depth, "ngram_dropout": 0.3}
+        known = BACKBONES.options(name)
         return {
-            "task.model": {
-                "name": given.get("task.model", "decoder"),
-                "dim": 96,
-                "depth": 1 if seconds * RATE < EPOCHS * train else 2,
-                "ngram_dropout": 0.3,
-            },
+            "task.model": {"name": name, **{key: small[key] for key in small if key in known}},
             "task.length": length,
             "task.context": context,
             "expert": {"name": "mlp", "hidden": 192},

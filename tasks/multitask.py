@@ -52,7 +52,8 @@ class TableTargets(MultiTask):
         column_dropout: probability of zeroing a column in training.
         bins: of each numeric column.
         ids: the categorical column that hash routing looks up; null for that with most categories.
-        weighting: how losses become one: ``fixed``, ``uncertainty`` or ``mgda``.
+        weighting: how losses become one: ``fixed``, ``uncertainty``, or by their gradients, as
+            ``mgda``, ``cagrad`` and ``upgrad``; ``--list`` shows all.
         weights: factors of the losses by target; 1 for those not named.
     """
 

@@ -40,6 +40,8 @@ class TextClassification(Text):
         max_length: bytes of a text that are read, from its start.
         label_smoothing: of the cross-entropy.
         score: ``accuracy`` or ``macro_f1``.
+        tokenizer: a local ``tokenizer.json`` of Hugging Face, whose tokens are read instead of
+            bytes, in all that is said here.
     """
 
     auto = ("model", "label_smoothing", "max_length")
@@ -53,8 +55,9 @@ class TextClassification(Text):
         max_length: int = 512,
         label_smoothing: float = 0.1,
         score: str = "accuracy",
+        tokenizer: str | None = None,
     ) -> None:
-        super().__init__(model, ids, max_length, label_smoothing, score)
+        super().__init__(model, ids, max_length, label_smoothing, score, tokenizer)
         self.source = choose_data("texts", data)
         self.has_tasks = self.texts.train.group is not None
 
@@ -72,7 +75,8 @@ class TextClassification(Text):
         """
         train = self.texts.train
         rows = len(train.texts)
-        model = fitting_model(given, "wide_bag", "encoder")
+        fast = "wide_bag" if self.vocabulary.unit == "byte" else "encoder"  # it reads bytes alone
+        model = fitting_model(given, fast, "encoder")
         most = 64 if rows >= 5000 else 32 if rows >= 1500 else 16
         batch = given.get("trainer.batch_size", max(1, min(most, rows // 4)))
         common = {"moe.num_experts": 8, "optimizer.warmup": 0.1, "trainer.batch_size": batch}

@@ -28,7 +28,7 @@ class Topics(Language):
     topics follow each other by name.
 
     Args:
-        model, length, context, ids: as in ``language_model``, as are windows and score.
+        model, length, context, ids, tokenizer: as in ``language_model``, as are windows and score.
 
     >>> corpus = Topics().corpus()
     >>> round(len(corpus.test) / sum(map(len, (corpus.train, corpus.val, corpus.test))), 1)

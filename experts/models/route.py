@@ -60,6 +60,7 @@ def route(
     dim: int | None = None,
     example: Any = None,
     causal: bool | None = None,
+    layer: Callable[[nn.Module, Rows], MoE] | None = None,
     **settings: Any,
 ) -> RoutedModel:
     """Replace modules of a model by routed layers, in place.
@@ -89,6 +90,8 @@ def route(
             of several, or a mapping of named ones.
         causal: whether the modules must not look at later items of a sequence. None to find it
             out by ``is_causal`` of the attention next to a module, as in transformers.
+        layer: a function that builds the layer for a module from the width and axes of its rows,
+            instead of by the other arguments.
         settings: of ``MoE``: ``capacity``, ``drop``, ``renormalize``, ``rounding``,
             ``expert_dropout`` and ``skip``.
 
@@ -127,10 +130,10 @@ def route(
     for place in places:
         with _errors_about(place.name):
             rows = rows_of(place.module, dim, inputs.get(place.name))
-            layer = _build(place, rows)
+            moe = _build(place, rows) if layer is None else layer(place.module, rows)
             if is_causal(model, place.name) if causal is None else causal:
-                check_causal(layer)
-            built[place.name] = Routed(layer, place.parts is None or place.parts.batch_first)
+                check_causal(moe)
+            built[place.name] = Routed(moe, place.parts is None or place.parts.batch_first)
             built[place.name].training = place.module.training
     swaps = {place.name: _swaps(model, place, built[place.name]) for place in places}
     for each in swaps.values():

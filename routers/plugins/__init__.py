@@ -8,6 +8,7 @@ from .errors import (
     unknown,
     unknown_option,
 )
+from .extras import missing, needed
 from .rebuilding import arguments_of, fill, named_state, rebuilt, set_tensor
 from .registry import Registry, import_parts, load_plugins
 from .signature import (
@@ -34,8 +35,10 @@ __all__ = [
     "hint_mismatch",
     "import_parts",
     "load_plugins",
+    "missing",
     "named_state",
     "nearest_name",
+    "needed",
     "option_errors_under",
     "parse_options",
     "rebuilt",

@@ -26,6 +26,9 @@ from .dense_control import CONTROLS, Call, matched
 #: Maps the number of experts to the experts that each gate can choose.
 Wiring = Callable[[int], GateTopology]
 
+#: Maps the number of experts to experts that are copies of a module.
+Copies = Callable[[int], Bank]
+
 #: Words in errors of torch and NumPy about sizes beyond the memory or the integer range.
 _MEMORY_SIGNS = ("allocate", "Storage size", "Overflow", "Maximum allowed dimension", "too big")
 
@@ -149,8 +152,15 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
     pairs = iter(zip(layers, calls, strict=True))
     built = count()
 
-    def layer(sample_shape: tuple[int, ...], wiring: Wiring | None = None) -> MoE:
+    def layer(
+        sample_shape: tuple[int, ...], wiring: Wiring | None = None, bank: Copies | None = None
+    ) -> MoE:
         settings = settings_of(config, number := next(built))
+        if bank is not None:
+            raise ConfigError(
+                f"moe.control={config.moe.control}: experts that are copies of a dense module have "
+                "no dense layer of another width to compare with; use task.model.upcycle=false"
+            )
         dense = None if wiring is None else wiring(settings.moe.num_experts).dense()
         around = partial(build_layer, router=("uniform", {"k": 1}), wiring=dense)
         with _seeded(config.seed, 1 + number), keys_complete(), settings.errors():
@@ -163,7 +173,9 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
 def _layers(config: Config) -> Layer:
     built = count()
 
-    def layer(sample_shape: tuple[int, ...], wiring: Wiring | None = None) -> MoE:
+    def layer(
+        sample_shape: tuple[int, ...], wiring: Wiring | None = None, bank: Copies | None = None
+    ) -> MoE:
         settings = settings_of(config, number := next(built))
         moe = settings.moe
         topology = None if wiring is None else wiring(moe.num_experts)
@@ -171,16 +183,22 @@ def _layers(config: Config) -> Layer:
             name, options = part(settings.expert)
             image = len(sample_shape) == 3
             dim = sample_shape[0] if image else sample_shape[-1]
-            bank = experts.build(name, dim, moe.num_experts, **options)
-            if len(bank.row_axes) > len(sample_shape) or (len(bank.row_axes) == 3) != image:
-                rows = f"its rows are ({', '.join(bank.row_axes)})"
+            if bank is not None and moe.shared:
+                raise ConfigError(
+                    f"{settings.key('moe.shared')}={moe.shared}: experts that are copies of a "
+                    "module give its output together; use moe.shared=0 or task.model.upcycle=false"
+                )
+            configured = partial(experts.build, name, dim, **options)
+            held = (bank or configured)(moe.num_experts)
+            if len(held.row_axes) > len(sample_shape) or (len(held.row_axes) == 3) != image:
+                rows = f"its rows are ({', '.join(held.row_axes)})"
                 raise ConfigError(
                     f"{settings.key('expert')}={name}: {rows}, but this model gives samples of "
                     f"shape {sample_shape}; choose an expert or a task.model that fits"
                 )
-            shared = experts.build(name, dim, moe.shared, **options) if moe.shared else None
+            shared = configured(moe.shared) if moe.shared else None
             return build_layer(
-                bank,
+                held,
                 router=part(settings.router),
                 wiring=topology,
                 shared=shared,

@@ -30,6 +30,7 @@ class Decoder(Backbone):
     """
 
     reads = "windows"
+    reads_tokens = True
     routes_tokens = True
     sample_axes = ("L", "D")
 
@@ -50,7 +51,9 @@ class Decoder(Backbone):
         super().__init__()
         check_blocks(dim, depth, heads, routed, pairs=True)
         check_ngrams(ngrams, buckets, ngram_dropout=ngram_dropout, dropout=dropout)
-        self.embed = NgramEmbedding(dim, ngrams, buckets, dropout=ngram_dropout)
+        self.embed = NgramEmbedding(
+            dim, ngrams, buckets, dropout=ngram_dropout, vocabulary=samples.vocabulary
+        )
         self.dropout = nn.Dropout(dropout)
         shape, attend = (samples.shape[0], dim), partial(rotary, to_past)
         self.blocks = Blocks(layer, shape, depth, heads, attend, routed)
@@ -58,7 +61,7 @@ class Decoder(Backbone):
         self.head = nn.Linear(dim, samples.outputs)
 
     def forward(self, batch: Batch) -> tuple[Tensor, list[Routing]]:
-        """Bytes ``batch["x"]`` ``(B, L)`` to logits of the next ones, ``(B, L, 256)``."""
+        """Bytes ``batch["x"]`` ``(B, L)`` to logits of the next ones, ``(B, L, V)``."""
         x = self.dropout(self.embed(batch["x"]))
         x, routings = self.blocks(x, ids=batch.get("ids"))
         return self.head(self.dropout(self.norm(x))), routings

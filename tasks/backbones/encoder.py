@@ -27,6 +27,7 @@ class Encoder(Backbone):
     """
 
     reads = "texts"
+    reads_tokens = True
     routes_tokens = True
     sample_axes = ("L", "D")
 
@@ -47,7 +48,9 @@ class Encoder(Backbone):
         super().__init__()
         check_blocks(dim, depth, heads, routed, pairs=True)
         check_ngrams(ngrams, buckets, ngram_dropout=ngram_dropout, dropout=dropout)
-        self.embed = NgramEmbedding(dim, ngrams, buckets, dropout=ngram_dropout)
+        self.embed = NgramEmbedding(
+            dim, ngrams, buckets, dropout=ngram_dropout, vocabulary=samples.vocabulary
+        )
         self.dropout = nn.Dropout(dropout)
         shape, attend = (samples.shape[0], dim), partial(rotary, to_all)
         self.blocks = Blocks(layer, shape, depth, heads, attend, routed)

@@ -1,6 +1,8 @@
 """Baseline of texts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
 
 from .._task import Baseline, Batch, Data, Task
 from .linear import linear_baseline
@@ -15,11 +17,14 @@ LONG_WORD = 20
 STRENGTHS = (1.0, 4.0, 16.0)
 
 
-def linear_on_ngrams(task: Task, data: Data) -> Baseline:
-    """Logistic regression on the TF-IDF of n-grams: of characters, in long texts of words."""
+def linear_on_ngrams(task: Task, data: Data, text_of: Callable[[Tensor], str]) -> Baseline:
+    """Logistic regression on the TF-IDF of n-grams: of characters, in long texts of words.
+
+    ``text_of`` returns the text of the values ``(L,)`` of a sample.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = [_texts(split) for split in (data.train, data.val, data.test)]
+    texts = [_texts(split, text_of) for split in (data.train, data.val, data.test)]
     short = float(data.train["length"].float().mean()) <= SHORT or _has_few_words(texts[0])
     kind, unit, lengths = ("char_wb", "character", (1, 5)) if short else ("word", "word", (1, 2))
     vectors = TfidfVectorizer(
@@ -40,6 +45,6 @@ def _has_few_words(texts: Sequence[str]) -> bool:
     return sum(map(len, texts)) > LONG_WORD * words
 
 
-def _texts(split: Batch) -> list[str]:
-    rows = zip(split["x"].numpy(), split["length"].tolist(), strict=True)
-    return [row[:length].tobytes().decode("utf-8", "surrogateescape") for row, length in rows]
+def _texts(split: Batch, text_of: Callable[[Tensor], str]) -> list[str]:
+    rows = zip(split["x"], split["length"].tolist(), strict=True)
+    return [text_of(row[:length]) for row, length in rows]

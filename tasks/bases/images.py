@@ -98,6 +98,9 @@ class ImageTask(Task):
         return {"patch": _position(self.tiles(batch))} if self.routes_patches else {}
 
     def pictures(self, batch: Batch) -> Sequence[Picture]:
+        """Images, or their patches, in their colours; none if what is routed is not known."""
+        if not backbone_class(self.model).sample_axes:
+            return ()
         pixels = self.pixels(batch)
         boxes = []
         if self.routes_patches:

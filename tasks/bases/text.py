@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from operator import itemgetter
 from statistics import fmean
@@ -33,8 +34,9 @@ from ..backbones import BACKBONES
 from ..baselines.ngrams import linear_on_ngrams
 from ..pictures import Picture, TextPicture
 from ..readers import Splits, Texts
-from ..text.bytes import byte_counts, features_of, pad, real
+from ..text.bytes import byte_counts, real
 from ..text.ngrams import ngram_hashes
+from ..text.vocabulary import read_vocabulary
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
 class Text(Task):
     """Predicts the class of a text.
 
-    A sample is the bytes of a text, cut at ``max_length``; a batch is as long as its longest.
+    A sample is the bytes of a text, or its tokens, cut at ``max_length``; a batch is as long as its
+    longest.
     Of texts in groups, such as languages, every measure is taken in each group by itself, and
     a score of ``macro_f1`` is the mean over the groups; routers may know the group as the task.
     Each task documents the options.
@@ -58,17 +61,21 @@ class Text(Task):
         max_length: int,
         label_smoothing: float,
         score: str,
+        tokenizer: str | None = None,
     ) -> None:
         if score not in _SCORES:
             raise unknown("score", score, _SCORES)
         check_counts(ids=ids, max_length=max_length)
         check_rates(label_smoothing=label_smoothing)
         self.score = Score(score, "maximize")
-        self.model, self.options = choose_backbone(type(self), "texts", model)
-        self.routes_bytes = backbone_class(self.model).routes_tokens
+        self.vocabulary = read_vocabulary(tokenizer)
+        tokens = tokenizer is not None
+        self.model, self.options = choose_backbone(type(self), "texts", model, tokens)
+        self.routes_units = backbone_class(self.model).routes_tokens
         self.ids = ids
         self.max_length = max_length
         self.label_smoothing = label_smoothing
+        self._found = dict[int, tuple[Texts, Sequence[Sequence[int]]]]()
 
     @abstractmethod
     def read(self) -> Splits[Texts]:
@@ -81,26 +88,35 @@ class Text(Task):
 
     @cached_property
     def samples(self) -> Samples:
-        """Length of the longest text, up to ``max_length`` bytes, classes and training split."""
+        """Length of the longest text, up to ``max_length``, classes and training split."""
         train = self.texts.train
-        return Samples("texts", (self.length,), len(train.classes), self._tensors(train))
+        shape, size = (self.length,), self.vocabulary.size
+        return Samples("texts", shape, len(train.classes), self._tensors(train), size)
 
     @cached_property
     def length(self) -> int:
-        """Bytes of the longest text, up to ``max_length``; longer ones of other data are cut."""
+        """Units of the longest text, up to ``max_length``; longer ones of other data are cut."""
         found = self.texts
-        longest = max(len(t) for part in (found.train, found.val, found.test) for t in part.texts)
-        return min(longest, self.max_length)
+        parts = (self._units(part) for part in (found.train, found.val, found.test))
+        return max(len(units) for part in parts for units in part)
 
     def data(self) -> Data:
         return self.data_of(self.texts)
 
     def data_of(self, found: Splits[Texts]) -> Data:
         """Texts as tensors."""
-        return found.data(self._tensors)
+        data = found.data(self._tensors)
+        return replace(data, sha256=self.vocabulary.sha256(data.sha256))
+
+    def _units(self, part: Texts) -> Sequence[Sequence[int]]:
+        """The bytes or tokens of texts, found once."""
+        if id(part) not in self._found:
+            self._found[id(part)] = part, self.vocabulary.units(part.texts, self.max_length)
+        return self._found[id(part)][1]
 
     def _tensors(self, part: Texts) -> Batch:
-        x, lengths = pad(part.texts, min(max(map(len, part.texts)), self.length))
+        units = self._units(part)
+        x, lengths = self.vocabulary.pad(units, min(max(map(len, units)), self.length))
         batch = {"x": x, "length": lengths, "y": part.y}
         return batch if part.group is None else {**batch, "task": part.group}
 
@@ -108,7 +124,7 @@ class Text(Task):
         return BACKBONES.build(self.model, layer, self.samples, **self.options)
 
     def baseline(self, data: Data) -> Baseline:
-        return linear_on_ngrams(self, data)
+        return linear_on_ngrams(self, data, self.vocabulary.text)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(output, batch["y"], label_smoothing=self.label_smoothing)
@@ -150,10 +166,13 @@ class Text(Task):
         return (classes, Labeling(train.group_name, train.groups, itemgetter("task")))
 
     def content(self, batch: Batch) -> Mapping[str, Tensor]:
-        """The value of each byte, if bytes are routed."""
-        return {"byte_value": batch["x"]} if self.routes_bytes else {}
+        """The value of each byte or number of each token, if they are routed."""
+        return {self.vocabulary.column: batch["x"]} if self.routes_units else {}
 
     def pictures(self, batch: Batch) -> Sequence[Picture]:
+        """Bytes in their colours; of tokens there are none."""
+        if self.vocabulary.unit != "byte":
+            return ()
         rows = zip(batch["x"].tolist(), batch["length"].tolist(), strict=True)
         return [TextPicture(bytes(row[:length])) for row, length in rows]
 
@@ -165,13 +184,13 @@ class Text(Task):
         return {**batch, "x": x, "mask": mask}
 
     def describe(self, batch: Batch) -> Batch:
-        ids_of = ngram_hashes if self.routes_bytes else _first_bytes
+        ids_of = ngram_hashes if self.routes_units else _first_bytes
         return {**batch, "ids": ids_of(batch["x"], self.ids)}
 
     def features(self, batch: Batch) -> Tensor:
         """Of bytes their classes and bits; of whole texts the share of each byte, ``(B, 256)``."""
-        if self.routes_bytes:
-            return features_of(batch["x"], self.ids)
+        if self.routes_units:
+            return self.vocabulary.features(batch["x"], self.ids)
         return byte_counts(batch["x"], batch["mask"]) / batch["length"].unsqueeze(1)
 
 

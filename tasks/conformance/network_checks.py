@@ -54,8 +54,7 @@ def check_ids_reach_layers(subject: TaskUnderTest) -> str | None:
     if not subject.task.has_ids:
         return "not declared"
     hint = "pass ids=batch.get('ids') to every routed layer, as it routes: (B,) or (B, L)"
-    _require_runs(subject, BY_IDS, hint)
-    return None
+    return _runs_with(subject, BY_IDS, hint)
 
 
 def check_tasks_reach_layers(subject: TaskUnderTest) -> str | None:
@@ -63,8 +62,7 @@ def check_tasks_reach_layers(subject: TaskUnderTest) -> str | None:
     if not subject.task.has_tasks:
         return "not declared"
     hint = "name each sample's task in the column task, and pass task=batch.get('task') to layers"
-    _require_runs(subject, BY_TASK, hint)
-    return None
+    return _runs_with(subject, BY_TASK, hint)
 
 
 def check_loss(subject: TaskUnderTest) -> None:
@@ -200,13 +198,18 @@ def check_checkpoint(subject: TaskUnderTest) -> None:
         require(near, f"with loaded weights the predictions {name} differ", hint)
 
 
-def _require_runs(subject: TaskUnderTest, router: str, hint: str) -> None:
+def _runs_with(subject: TaskUnderTest, router: str, hint: str) -> str | None:
+    """Require that the network runs with a router; a note if the backbone refuses it."""
     try:
         network = subject.build(router)
+    except ConfigError as error:
+        return f"refused: {error}"
+    try:
         with torch.no_grad():
             subject.run(network, subject.batch())
     except Exception as error:
         raise CheckError(f"with router={router}: {type(error).__name__}: {error}", hint) from error
+    return None
 
 
 def _described(subject: TaskUnderTest, network: Backbone, batch: Batch) -> Batch:

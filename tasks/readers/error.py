@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 
 from routers import ConfigError
+from routers.plugins import missing
 
 
 class DataError(ConfigError):
@@ -47,11 +47,9 @@ def needed(module: str, extra: str, why: str) -> Any:
 
 def check_installed(module: str, extra: str, why: str) -> None:
     """Raise the same error without importing the module."""
-    package = module.partition(".")[0]
-    if find_spec(package) is None:
-        raise DataError(
-            f"{why}: needs {_PACKAGES.get(package, package)}; pip install 'switchyard-moe[{extra}]'"
-        )
+    problem = missing(module, extra, why)
+    if problem:
+        raise DataError(problem)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -78,5 +76,3 @@ def listed(names: Sequence[str]) -> str:
 
 
 _SHOWN = 20
-
-_PACKAGES = {"PIL": "pillow"}

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from routers import ConfigError
 
+from .._task import Data
 from ..config.compose import CONFIG, to_yaml, user_path
 from ..config.layers import arm_name, part_name
 from ..config.schema import Config
@@ -34,6 +35,9 @@ RESULT = "result.json"
 METRICS = "metrics.csv"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 COMMAND = "command.txt"
+
+#: Name and hashes of the data that a run reads.
+DATA = "data.json"
 
 #: Record of the edits by which a run's folder was made from another, next to its weights.
 EDITS = "edits.yaml"
@@ -95,6 +99,23 @@ def note_start(folder: Path, config: Config, arguments: Sequence[str]) -> None:
         write_text(folder / CONFIG, text)
     with (folder / COMMAND).open("a", encoding="utf-8", errors="surrogateescape") as file:
         file.write(shlex.join([*PROGRAM, *arguments]) + "\n")
+
+
+def note_data(folder: Path, data: Data) -> None:
+    """Store which data a run reads; ``ConfigError`` if the run began with other data."""
+    now = {"name": data.name, "sha256": data.sha256, "split_sha256": data.split_sha256}
+    path = folder / DATA
+    if not path.exists():  # the run is new
+        write_json(path, now)
+        return
+    then = read_json(path)
+    for name in ("sha256", "split_sha256"):
+        if then[name] != now[name]:
+            raise ConfigError(
+                f"{folder}: the data ({data.name}) has changed since the run began, or the "
+                f"tokenizer: {name} was {then[name]} and is {now[name]}; restore it, or start a "
+                "new run"
+            )
 
 
 def first_arguments(folder: Path) -> list[str] | None:

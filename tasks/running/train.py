@@ -19,6 +19,7 @@ from .run_dir import (
     last_checkpoint,
     locked,
     new_run_dir,
+    note_data,
     note_start,
     read_json,
 )
@@ -104,8 +105,11 @@ def held_run(
 
         def place() -> tuple[Path, Path | None]:
             if folder is None:
-                return held.enter_context(new_run_dir(run.config)), None
+                made = held.enter_context(new_run_dir(run.config))
+                note_data(made, run.data)
+                return made, None
             held.enter_context(locked(setting, folder))
+            note_data(folder, run.data)
             return folder, last_checkpoint(folder, run.module)
 
         run = agreed(build)

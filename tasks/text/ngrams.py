@@ -54,10 +54,12 @@ class NgramEmbedding(nn.Module):
     Args:
         dim: ``D``.
         orders: lengths ``n`` of the n-grams.
-        buckets: rows of the table for each order; single bytes have 256.
+        buckets: rows of the table for each order but that of single bytes.
         width: of a row; None for a quarter of ``D``.
         dropout: probability of ignoring an n-gram of two or more bytes in training: a new text has
             many unseen ones.
+        vocabulary: rows of single bytes; another number if tokens are read, of which everything
+            holds that is said of bytes.
 
     >>> embed = NgramEmbedding(8, orders=(1, 2, 3), buckets=256)
     >>> embed(torch.tensor([[97, 98, 99]], dtype=torch.uint8)).shape
@@ -74,10 +76,11 @@ class NgramEmbedding(nn.Module):
         *,
         width: int | None = None,
         dropout: float = 0.0,
+        vocabulary: int = 256,
     ) -> None:
         super().__init__()
         self.orders = tuple(orders)
-        self.sizes = [256 if order == 1 else buckets for order in self.orders]
+        self.sizes = [vocabulary if order == 1 else buckets for order in self.orders]
         width = width or max(dim // 4, 1)
         self.table = nn.Embedding(sum(self.sizes), width)
         self.dropout = dropout

@@ -1,31 +1,22 @@
 """Weights of the common gradient of least norm."""
 
-import torch
 from torch import Tensor
 
-from ._base import WEIGHTINGS, Weighting
+from ._base import WEIGHTINGS
+from ._gramian import GramianWeighting
 
 
 @WEIGHTINGS.register("mgda")
-class MinNorm(Weighting):
+class MinNorm(GramianWeighting):
     """Weights of the common gradient of least norm, so that no target gets worse (MGDA-UB).
 
     ``sum_t a_t L_t`` with ``a = argmin |sum_t a_t dL_t/dz|`` over weights that are not negative
-    and sum to 1, for the shared representation ``z``: the gradients end there, and the
-    encoder is not passed twice. Where no gradient is kept it is the mean.
+    and sum to 1, for the shared representation ``z``.
     Source: Sener and Koltun 2018, 1810.04650, equation MGDA-UB.
     """
 
-    def forward(self, losses: Tensor, shared: Tensor) -> Tensor:
-        if not (torch.is_grad_enabled() and shared.requires_grad):
-            return losses.mean()
-        found = (
-            torch.autograd.grad(loss, shared, retain_graph=True, materialize_grads=True)[0]
-            for loss in losses
-        )
-        gradients = torch.stack([gradient.flatten().double() for gradient in found])
-        weights = min_norm_weights(gradients @ gradients.t())
-        return losses @ weights.to(losses)
+    def weights(self, gram: Tensor) -> Tensor:
+        return min_norm_weights(gram)
 
 
 def min_norm_weights(gram: Tensor, steps: int = 100) -> Tensor:
@@ -36,7 +27,8 @@ def min_norm_weights(gram: Tensor, steps: int = 100) -> Tensor:
     that shortens most, as far as is best. Two vectors take one step.
     Source: Lacoste-Julien and Jaggi 2015, 1511.05932, algorithm 2.
 
-    >>> min_norm_weights(torch.tensor([[1.0, 0.0], [0.0, 3.0]])).tolist()
+    >>> from torch import tensor
+    >>> min_norm_weights(tensor([[1.0, 0.0], [0.0, 3.0]])).tolist()
     [0.75, 0.25]
     """
     rows: list[list[float]] = gram.tolist()  # a few numbers: tensors would only be slower

@@ -65,8 +65,14 @@ def test_every_router_is_a_gate(data, router):
             assert any(p.grad is not None and p.grad.any() for p in gate.parameters())
 
 
-@pytest.mark.parametrize("sharing", [name for name in SHARINGS if name != "views"])
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+#: Every sharing, and every weighting, once.
+PAIRS = [
+    *((sharing, "uncertainty") for sharing in SHARINGS if sharing not in ("views", "mmoe")),
+    *(("mmoe", weighting) for weighting in WEIGHTINGS),
+]
+
+
+@pytest.mark.parametrize(("sharing", "weighting"), PAIRS)
 def test_trains(tmp_path, sharing, weighting):
     settings = (*SMALL, f"task.sharing={sharing}", f"task.weighting={weighting}")
     result = train(tmp_path / "run", *settings, "trainer.max_steps=2")
