@@ -26,7 +26,7 @@ class DirichletRouter(Router):
 
     The loss ``divergence`` is the KL divergence of ``Dir(alpha)`` from a prior of constant ``high``
     and ``low``, under which ``k`` chosen experts have the share ``mass`` in expectation;
-    ``cardinality`` keeps ``sum z`` near ``k``. At the start the shares have the prior's distribution.
+    ``cardinality`` keeps ``sum z`` near ``k``. Shares have the prior's distribution at the start.
 
     Source: DirMoE, Vahidi et al. 2026, 2602.09001, from a summary of the paper: its objective
     without the reconstruction of the item, and with a learned bias of ``h`` that is ours.
