@@ -86,9 +86,23 @@ class Bank(ShowsArguments, nn.Module, ABC):
         those of ``experts.mix``, for assignments of items and not of slots.
         """
         index = DispatchIndex.by_expert(routing)
+        return index.combine(self.run(x, routing, index, mask), routing.weight)
+
+    def run(
+        self, x: Tensor, routing: Routing, index: DispatchIndex, mask: Tensor | None = None
+    ) -> Tensor:
+        """Gather rows by expert and run the experts: ``(A, ...)``, sorted by expert."""
         row_mask = None if mask is None else mask.index_select(0, index.source)
-        out = self(index.gather(x), routing.load, row_mask)
-        return index.combine(out.to(x.dtype), routing.weight)
+        out: Tensor = self(index.gather(x), routing.load, row_mask)
+        return out.to(x.dtype)
+
+    def projections(self) -> Tensor | None:
+        """The matrix by which each expert first reads a row, ``(E, D, P)``; None if it has none.
+
+        Routers with the trait ``needs_projections`` compute scores from it before the selection,
+        and gradients flow into the experts.
+        """
+        return None
 
     def run_even(self, rows: Tensor, stacks: Sequence[Tensor]) -> Tensor:
         """Run every expert on as many rows, without branches or shapes that depend on values.

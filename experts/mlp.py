@@ -50,6 +50,11 @@ class MLP(Bank):
     def mix(self, x: Tensor, routing: Routing, mask: Tensor | None = None) -> Tensor:
         return mix_feed_forward(x, routing, *self._parts())
 
+    def projections(self) -> Tensor:
+        """The first ``H`` columns of the first matrix: for ``glu`` those of its gate."""
+        enter: Tensor = getattr(self, self.expert_parameters[0])
+        return enter[..., : self.hidden]
+
     def run_even(self, rows: Tensor, stacks: Sequence[Tensor]) -> Tensor:
         enter, leave = stacks
         return torch.bmm(self.activation.apply(torch.bmm(rows, enter)), leave)

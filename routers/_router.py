@@ -29,6 +29,7 @@ class Traits:
         needs_ids: the router reads ``Items.ids``.
         needs_task: the router reads ``Items.task``.
         needs_recorded: the router assigns items as ``Items.recorded`` does.
+        needs_projections: the router reads ``Items.projections``, weights of the experts.
         exact_gradients: gradients are those of the output as long as the selection does not
             change; False for surrogate gradients such as straight-through estimators.
         expects_load: routings have an ``expected_load``, which the ``load`` loss reads.
@@ -45,6 +46,7 @@ class Traits:
     needs_ids: bool = False
     needs_task: bool = False
     needs_recorded: bool = False
+    needs_projections: bool = False
     expects_load: bool = False
     has_logits: bool = True
 

@@ -5,10 +5,11 @@ from functools import singledispatch
 
 from torch import Tensor
 
-from routers import Routing
+from routers import ConfigError, Routing
 from routers.blocks import call_hooks, uncompiled
 
 from .._bank import Bank
+from ..kernels.layouts import DispatchIndex
 
 
 @uncompiled
@@ -48,6 +49,35 @@ def execute(
     if any(call_hooks(bank)) or "forward" in vars(bank):  # these wait for rows
         return Bank.mix(bank, x, routing, mask).to(x.dtype)
     return bank.mix(x, routing, mask).to(x.dtype)
+
+
+@uncompiled
+def mix_with_outputs(
+    x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The result of ``mix``, and what the expert of each assignment returned, ``(A, ...)``.
+
+    The outputs have the order of ``routing.expert``. ``ConfigError`` if the routing has another
+    form of execution than the weighted sum.
+
+    >>> import experts, torch
+    >>> from routers import Items
+    >>> x = torch.tensor([[1.0], [2.0]])
+    >>> route = Routing.by_item(Items(x), torch.tensor([[1], [0]]), torch.tensor([[3.0], [0.5]]), 2)
+    >>> bank = experts.build("null", 1, 2, kinds=["copy", "zero"])
+    >>> [each.tolist() for each in mix_with_outputs(x, route, bank)]
+    [[[0.0], [1.0]], [[0.0], [2.0]]]
+    """
+    if routing.execution is not None:
+        form = type(routing.execution).__name__.lower()
+        raise ConfigError(
+            f"keep_outputs: the routing is through {form}, in which experts have no outputs for "
+            "single items; use a router that assigns items to experts, such as topk"
+        )
+    index = DispatchIndex.by_expert(routing)
+    out = bank.run(x, routing, index, mask)
+    y = index.combine(out, routing.weight)
+    return y.to(x.dtype), out.index_select(0, routing.order.argsort())
 
 
 @singledispatch

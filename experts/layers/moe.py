@@ -14,7 +14,7 @@ from routers.plugins import option_errors_under
 from routers.routing import check_capacity_options, check_skip
 
 from .._bank import Bank
-from ..dispatch import check_merges, execution_flops, mix
+from ..dispatch import check_merges, execution_flops, mix, mix_with_outputs
 from .never_adapted import NeverAdapted
 
 #: Arguments of a layer that are checked wherever they are set.
@@ -42,6 +42,8 @@ class MoE(nn.Module):
             ``Routing.requested_load``. Ignored for slots and merged experts. Source:
             Zhao et al. 2019, "Recommending what video to watch next" (RecSys,
             doi 10.1145/3298689.3346997).
+        keep_outputs: give the routing the ``outputs`` of the experts, which some losses read. This
+            takes the way through rows, slower than ``Bank.mix``.
         skip: in evaluation, assignments with little weight that are not computed, by rule, after
             those that exceed a capacity: ``{"weight": 0.2}`` or ``{"mass": 0.9}``; None for no
             such rule. See ``Routing.skip``.
@@ -68,6 +70,7 @@ class MoE(nn.Module):
         rounding: str = "ceil",
         expert_dropout: float = 0.0,
         skip: Mapping[str, float] | None = None,
+        keep_outputs: bool = False,
     ) -> None:
         super().__init__()
         self.router = router
@@ -79,6 +82,7 @@ class MoE(nn.Module):
         self.rounding = rounding
         self.expert_dropout = expert_dropout
         self.skip = skip
+        self.keep_outputs = keep_outputs
         #: Applied to every routing after drops, by ``experts.intervene`` and ``experts.replay``.
         self.changes: list[Callable[[Items, Routing], Routing]] = []
         self._never_adapted = NeverAdapted()
@@ -101,6 +105,7 @@ class MoE(nn.Module):
         mask: Tensor | None = None,
         ids: Tensor | None = None,
         task: Tensor | None = None,
+        earlier: Sequence[Routing] = (),
     ) -> tuple[Tensor, Routing]:
         """Route the items, run the experts and combine their outputs.
 
@@ -112,6 +117,7 @@ class MoE(nn.Module):
                 ``(N, L)`` for positions of sequences.
             ids: integers that identify each item's content, ``(...)`` or ``(N,)``.
             task: integers that identify each item's task, in the same shape, or one per group.
+            earlier: routings of the same items in the layers before, the nearest last.
 
         Returns:
             ``y`` with the shape and dtype of ``x`` (``(T, *x.shape)`` for a router with weights
@@ -126,12 +132,17 @@ class MoE(nn.Module):
         items, last = streams[0].items, streams[-1]
         if len(streams) > 1:
             items = replace(items, x=torch.cat([stream.items.x for stream in streams], -1))
+        items = replace(items, earlier=tuple(earlier))
+        if self.router.traits.needs_projections:
+            items = replace(items, projections=self.bank.projections())
         routing = self._dropped(self.router(items))
         for change in self.changes:
             routing = change(items, routing)
         if self.training:
             self._never_adapted.count_pass(self, self.router)
-        y = self._outputs(streams, routing)
+        y, outputs = self._outputs(streams, routing)
+        if outputs is not None:
+            routing = replace(routing, outputs=outputs)
         return y.reshape(*y.shape[: y.dim() - last.rows.dim()], *last.shape), routing
 
     def with_parts(self, router: Router, bank: Bank) -> Self:
@@ -166,19 +177,32 @@ class MoE(nn.Module):
         """The streams in ``x``: one here, several with several gates."""
         return [x]
 
-    def _outputs(self, streams: Sequence["LayerInput"], routing: Routing) -> Tensor:
-        """The sum of the outputs of the experts and of the shared experts."""
-        y = self._mixed(streams, routing)
-        return y if self.shared is None else y + self._shared_output(self.shared, streams[-1])
+    def _outputs(
+        self, streams: Sequence["LayerInput"], routing: Routing
+    ) -> tuple[Tensor, Tensor | None]:
+        """The sum of the outputs of the experts and of the shared experts; outputs if kept."""
+        y, outputs = self._mixed(streams, routing)
+        if self.shared is not None:
+            y = y + self._shared_output(self.shared, streams[-1])
+        return y, outputs
 
     def _shared_output(self, shared: Bank, given: "LayerInput") -> Tensor:
         """Run every shared expert on every real item."""
         every = given.items.x.new_ones(len(given.items), shared.num_experts)
         return mix(given.rows, Routing.by_mask(given.items, every), shared, given.inner)
 
-    def _mixed(self, streams: Sequence["LayerInput"], routing: Routing) -> Tensor:
-        """Run every expert on the rows of its stream."""
-        return mix(streams[0].rows, routing, self.bank, streams[0].inner)
+    def _mixed(
+        self, streams: Sequence["LayerInput"], routing: Routing
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run every expert on the rows of its stream; their sum, and their outputs if kept."""
+        return self._mix(streams[0].rows, routing, streams[0].inner)
+
+    def _mix(
+        self, rows: Tensor, routing: Routing, inner: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        if self.keep_outputs:
+            return mix_with_outputs(rows, routing, self.bank, inner)
+        return mix(rows, routing, self.bank, inner), None
 
     def _dropped(self, routing: Routing) -> Routing:
         """The routing within capacity; in training without experts drawn for dropout.
@@ -279,6 +303,11 @@ def _check(
         _check_fit("router", router, bank, ("dim", "num_experts"))
         if router.traits.merges:
             check_merges(bank)
+        if router.traits.needs_projections and bank.projections() is None:
+            raise ConfigError(
+                f"{type(router).__name__} reads the weights of experts, and {type(bank).__name__} "
+                "has no method projections; use experts that have it, such as mlp"
+            )
     if shared is not None and bank is not None:
         _check_fit("shared", shared, bank, ("dim", "row_axes"))
     check_capacity_options(1.0 if capacity is None else capacity, drop, rounding)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from routers import ConfigError, Items, Router, Routing, Traits
 
 from .._bank import Bank
-from ..dispatch import mix
 from .join import join
 from .moe import LayerInput, MoE
 from .topology import GateTopology
@@ -48,8 +47,17 @@ class Gates(Router):
 
     def forward(self, items: Items) -> Routing:
         streams = items.x.chunk(self.topology.streams, -1)
+        experts = items.projections
         routings = [
-            gate(replace(items, x=streams[branch.reads], recorded=recorded))
+            gate(
+                replace(
+                    items,
+                    x=streams[branch.reads],
+                    recorded=recorded,
+                    earlier=(),
+                    projections=None if experts is None else experts[list(branch.experts)],
+                )
+            )
             for gate, branch, recorded in zip(
                 self.gates, self.topology.branches, self._recorded(items), strict=True
             )
@@ -121,7 +129,7 @@ class MultiGateMoE(MoE):
         shared: a bank whose every expert works on every real item of the last stream, for all
             gates with weight 1.
         settings: ``capacity``, ``drop``, ``rounding``, ``renormalize``, ``expert_dropout`` and
-            ``skip`` as in ``MoE``, for the joint assignments of all gates.
+            ``skip`` and ``keep_outputs`` as in ``MoE``, for the joint assignments of all gates.
 
     Raises:
         ConfigError: if gates, bank and topology do not fit.
@@ -161,7 +169,9 @@ class MultiGateMoE(MoE):
             raise ValueError(f"x has shape {tuple(x.shape)}: expected ({wanted}, ...)")
         return x.unbind()
 
-    def _mixed(self, streams: Sequence[LayerInput], routing: Routing) -> Tensor:
+    def _mixed(
+        self, streams: Sequence[LayerInput], routing: Routing
+    ) -> tuple[Tensor, Tensor | None]:
         read, *others = sorted(set(self.topology.sources))
         if not others:
             return super()._mixed(streams[read:], routing)
@@ -172,13 +182,13 @@ class MultiGateMoE(MoE):
         inner = [stream.inner for stream in streams if stream.inner is not None]
         item = source[routing.expert] * n + routing.item
         spread = replace(routing, item=item, num_items=len(rows), is_dense=False)
-        y = mix(rows, spread, self.bank, torch.cat(inner) if inner else None)
-        return y.view(len(y), len(streams), n, *y.shape[2:]).sum(1)
+        y, outputs = self._mix(rows, spread, torch.cat(inner) if inner else None)
+        return y.view(len(y), len(streams), n, *y.shape[2:]).sum(1), outputs
 
 
 def _combined(traits: Sequence[Traits]) -> Traits:
     """Traits of several gates together: promises that all make, and needs that any has."""
-    needs = ("learned", "merges", "needs_ids", "needs_task", "needs_recorded")
+    needs = ("learned", "merges", "needs_ids", "needs_task", "needs_recorded", "needs_projections")
     promises = ("per_item", "causal", "equivariant", "convex", "exact_gradients", "expects_load")
     any_has = {name: any(getattr(t, name) for t in traits) for name in needs}
     all_make = {name: all(getattr(t, name) for t in traits) for name in promises}

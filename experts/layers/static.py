@@ -1,6 +1,8 @@
 """Layers with static shapes, for ``torch.export`` and ``torch.compile(fullgraph=True)``."""
 
 import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar, cast
 
@@ -89,11 +91,15 @@ class StaticMoE(nn.Module):
             if any(call_hooks(bank)) or "forward" in vars(bank):
                 raise _no_form(name, "hooks and a replaced forward expect rows; remove them")
 
-    def forward(self, x: Tensor, **given: Tensor | None) -> tuple[Tensor, None]:
+    def forward(
+        self, x: Tensor, *, earlier: Sequence[Routing | None] = (), **given: Tensor | None
+    ) -> tuple[Tensor, None]:
         """Compute ``y`` as ``MoE.forward`` does, from the same arguments."""
         if self.training:
             raise RuntimeError("a static layer is for evaluation: train the layer it is a copy of")
         items, rows, _, shape = layer_input(self.bank, x, **given)
+        if self.router.traits.needs_projections:
+            items = replace(items, projections=self.bank.projections())
         y = mix_static(rows, self.router.route(items), self.bank)
         if self.shared is not None:
             ones = items.x.new_ones(items.num_items, self.shared.num_experts)

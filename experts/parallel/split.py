@@ -142,14 +142,16 @@ class ParallelBank(Bank):
 class ParallelMoE(MoE):
     """A layer with a ``ParallelBank``: shared experts work while rows travel."""
 
-    def _outputs(self, streams: Sequence[LayerInput], routing: Routing) -> Tensor:
+    def _outputs(
+        self, streams: Sequence[LayerInput], routing: Routing
+    ) -> tuple[Tensor, Tensor | None]:
         if self.shared is None or not isinstance(self.bank, ParallelBank):
             return super()._outputs(streams, routing)
         shared = self.shared
         done: list[Tensor] = []
         with self.bank.meanwhile(lambda: done.append(self._shared_output(shared, streams[-1]))):
-            y = self._mixed(streams, routing)
-        return y + done[0]
+            y, outputs = self._mixed(streams, routing)
+        return y + done[0], outputs
 
 
 def _check(name: str, layer: MoE, size: int) -> None:
@@ -166,6 +168,11 @@ def _check(name: str, layer: MoE, size: int) -> None:
         raise ConfigError(
             f"{where}{type(layer.router).__name__} averages the parameters of all experts, so each "
             f"process needs all of them; {cure}"
+        )
+    if layer.router.traits.needs_projections:
+        raise ConfigError(
+            f"{where}{type(layer.router).__name__} reads weights of all experts, so each process "
+            f"needs all of them; {cure}"
         )
     stacks = [bank.get_parameter(stack) for stack in bank.expert_parameters]
     if not stacks or any(stack.shape[:1] != (bank.num_experts,) for stack in stacks):

@@ -42,7 +42,8 @@ def cost_of(kind: Callable[..., Router]) -> Cost | None:
     x = torch.randn(len(index), DIM, generator=generator)
     items = Items(x, groups=GROUPS, ids=index, task=index % 2)
     recorded = Routing.by_item(items, x[:, :EXPERTS].topk(K).indices, x[:, :K], EXPERTS)
-    items = replace(items, recorded=recorded)
+    projections = torch.randn(EXPERTS, DIM, 4 * DIM, generator=generator)
+    items = replace(items, recorded=recorded, projections=projections)
     options = {"k": K} if "k" in defaults(kind, skip=2) else {}
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -15,7 +15,13 @@ from .expert_bias import (
 from .factorization import divisors, num_branches, num_columns
 from .histogram import BINS, histogram, quantile
 from .noise import NoisyLogits, NoisyScores, jittered, top_k_probability
-from .required_inputs import check_recorded, require_ids, require_recorded, require_tasks
+from .required_inputs import (
+    check_recorded,
+    require_ids,
+    require_projections,
+    require_recorded,
+    require_tasks,
+)
 from .seeds import seeded_generator
 from .selection import (
     WEIGHTINGS,
@@ -64,6 +70,7 @@ __all__ = [
     "quantile",
     "renormalized_weights",
     "require_ids",
+    "require_projections",
     "require_recorded",
     "require_tasks",
     "seeded_generator",

@@ -1,4 +1,4 @@
-"""Optional inputs that a router requires: content ids, tasks and recorded routes."""
+"""Optional inputs that a router requires: content ids, tasks, routes, weights of experts."""
 
 from torch import Tensor
 
@@ -35,6 +35,25 @@ def require_recorded(items: Items, num_experts: int, router: str) -> Routing:
         )
     check_recorded(items.recorded, num_experts, f"router={router}")
     return items.recorded
+
+
+def require_projections(items: Items, num_experts: int, router: str) -> Tensor:
+    """The first projection of every expert, ``(E, D, P)``, in the type of the items.
+
+    ``ConfigError`` if there is none or it does not fit.
+    """
+    if items.projections is None:
+        raise ConfigError(
+            f"router={router}: needs projections, the matrices by which experts read items; call "
+            "an MoE layer with experts that have them, such as mlp, or give Items(projections=...)"
+        )
+    if items.projections.shape[:2] != (num_experts, items.x.shape[1]):
+        has = tuple(items.projections.shape)
+        raise ConfigError(
+            f"router={router}: projections have the shape {has}: expected "
+            f"(E={num_experts}, D={items.x.shape[1]}, P)"
+        )
+    return items.projections.to(items.x.dtype)
 
 
 def check_recorded(routing: Routing, num_experts: int, what: str) -> None:

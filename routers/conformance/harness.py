@@ -46,7 +46,7 @@ class RouterUnderTest:
         return router
 
     def items(self, length: int, groups: int = 1, seed: int = 0) -> Items:
-        """``length * groups`` random items with ids, tasks and recorded routes, in float64."""
+        """``length * groups`` random items with all that a router may read, in float64."""
         generator = torch.Generator().manual_seed(seed)
         n = length * groups
         items = Items(
@@ -55,7 +55,14 @@ class RouterUnderTest:
             ids=torch.randint(IDS, (n,), generator=generator),
             task=torch.randint(2, (n,), generator=generator),
         )
-        return replace(items, recorded=random_routes(items, self.num_experts, generator))
+        same_experts = torch.Generator().manual_seed(0)
+        sizes = self.num_experts, self.dim, 3
+        return replace(
+            items,
+            recorded=random_routes(items, self.num_experts, generator),
+            earlier=(random_routes(items, self.num_experts, generator),),
+            projections=torch.randn(sizes, generator=same_experts, dtype=torch.float64),
+        )
 
     def batches(self) -> Iterator[Items]:
         """Batches of several shapes, each without and with padding."""
@@ -155,12 +162,15 @@ def where(keep: Tensor, old: Items, new: Items) -> Items:
     ids, task = (torch.where(keep, getattr(old, n), getattr(new, n)) for n in ("ids", "task"))
     recorded = old.recorded
     if recorded is not None and new.recorded is not None:
-        recorded = joined(recorded, keep[recorded.item], new.recorded, ~keep[new.recorded.item])
-    return replace(old, x=x, ids=ids, task=task, recorded=recorded)
+        recorded = joined(recorded, new.recorded, keep)
+    pairs = zip(old.earlier, new.earlier, strict=True)
+    earlier = tuple(joined(one, other, keep) for one, other in pairs)
+    return replace(old, x=x, ids=ids, task=task, recorded=recorded, earlier=earlier)
 
 
-def joined(one: Routing, of_one: Tensor, other: Routing, of_other: Tensor) -> Routing:
-    """Assignments of two routings of the same items, those where ``(A,)`` bool is True."""
+def joined(one: Routing, other: Routing, keep: Tensor) -> Routing:
+    """The routes of ``one`` where ``keep`` ``(N,)`` bool is True, those of ``other`` elsewhere."""
+    of_one, of_other = keep[one.item], ~keep[other.item]
     return Routing(
         torch.cat([one.item[of_one], other.item[of_other]]),
         torch.cat([one.expert[of_one], other.expert[of_other]]),
@@ -177,23 +187,25 @@ def pick(items: Items, index: Tensor, groups: int) -> Items:
     mask, ids, task = (
         None if part is None else part[index] for part in (items.mask, items.ids, items.task)
     )
-    picked = Items(items.x[index], groups, mask, ids, task)
-    recorded = items.recorded
-    if recorded is None:
-        return picked
-    place = torch.full((len(items),), -1)
+    recorded = None if items.recorded is None else picked_routes(items.recorded, index, groups)
+    earlier = tuple(picked_routes(each, index, groups) for each in items.earlier)
+    return Items(items.x[index], groups, mask, ids, task, recorded, earlier, items.projections)
+
+
+def picked_routes(routing: Routing, index: Tensor, groups: int) -> Routing:
+    """The routes of the items at ``index``, as ``pick`` orders them."""
+    place = torch.full((routing.num_items,), -1)
     place[index] = torch.arange(len(index))
-    kept = place[recorded.item] >= 0
-    routes = Routing(
-        place[recorded.item[kept]],
-        recorded.expert[kept],
-        recorded.weight[kept],
+    kept = place[routing.item] >= 0
+    return Routing(
+        place[routing.item[kept]],
+        routing.expert[kept],
+        routing.weight[kept],
         len(index),
-        recorded.num_experts,
+        routing.num_experts,
         groups,
-        experts_per_item=recorded.experts_per_item,
+        experts_per_item=routing.experts_per_item,
     )
-    return replace(picked, recorded=routes)
 
 
 # ---- routings and readings of them ----

@@ -4,6 +4,9 @@ A loss that compares experts has an argument ``level``: ``batch`` compares them 
 ``sequence`` over each group of items, then averages over groups, and ``step`` over a whole
 optimizer step, all micro-batches and ranks. Losses that are means over items have no level.
 
+A loss with positional-only arguments ``layer`` or ``outputs`` after the routing reads the layer's
+router and experts, or what the experts of the assignments returned.
+
 Which suit which router: ``switch``, ``importance``, ``squared_deviation`` and ``diversity`` are
 for routers whose items choose experts; where experts choose items or slots (``expert_choice``,
 ``soft_moe``) the load is even already. ``load`` needs the trait ``expects_load``, ``z`` the trait
@@ -11,7 +14,16 @@ for routers whose items choose experts; where experts choose items or slots (``e
 """
 
 from ..plugins.registry import import_parts
-from ._base import LOSSES, Loss, cv_squared, entropies, levels_of
+from ._base import (
+    LOSSES,
+    Loss,
+    RoutedLayer,
+    cv_squared,
+    entropies,
+    inputs_of,
+    levels_of,
+    loss_of,
+)
 from ._statistics import BatchLevel, ExpertStatistics, Level, expert_statistics, step_sums
 
 import_parts(__name__, __path__)
@@ -22,9 +34,12 @@ __all__ = [
     "ExpertStatistics",
     "Level",
     "Loss",
+    "RoutedLayer",
     "cv_squared",
     "entropies",
     "expert_statistics",
+    "inputs_of",
     "levels_of",
+    "loss_of",
     "step_sums",
 ]

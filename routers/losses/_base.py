@@ -1,18 +1,80 @@
 """The registry of auxiliary losses, and the arithmetic that several share."""
 
+import inspect
 from collections.abc import Callable
 from functools import lru_cache
-from typing import get_args, get_type_hints
+from typing import Any, Protocol, get_args, get_type_hints
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..plugins.errors import ConfigError
 from ..plugins.registry import Registry
+from ..routing.routing import Routing
 
-#: ``(routing, **options) -> scalar``; the options are the function's keyword arguments.
+#: ``(routing, **options) -> scalar``; the options are the function's keyword arguments. Further
+#: positional-only arguments ask for what ``loss_of`` gives by their names.
 Loss = Callable[..., Tensor]
 
 LOSSES: Registry[Tensor] = Registry("losses", base=None, group="switchyard.losses", positional=1)
+
+
+class RoutedLayer(Protocol):
+    """A layer as a loss may read it; ``experts.MoE`` is one."""
+
+    @property
+    def router(self) -> nn.Module:
+        """The router, whose gate has parameters."""
+
+    @property
+    def bank(self) -> nn.Module:
+        """The experts."""
+
+
+@lru_cache
+def inputs_of(loss: Loss) -> tuple[str, ...]:
+    """Names of what a loss reads besides the routing: ``layer``, ``outputs``, or both.
+
+    They are its positional-only arguments after the first.
+
+    >>> inputs_of(LOSSES["z"]), inputs_of(lambda routing, layer, /, *, power=1: None)
+    ((), ('layer',))
+    """
+    parameters = inspect.signature(loss).parameters.values()
+    return tuple(each.name for each in parameters if each.kind is each.POSITIONAL_ONLY)[1:]
+
+
+def loss_of(loss: Loss, routing: Routing, layer: RoutedLayer | None, **options: Any) -> Tensor:
+    """The value of a loss that may read the layer, or the outputs of its experts.
+
+    ``ConfigError`` if the loss reads what is missing.
+
+    >>> import dataclasses
+    >>> from routers import Items
+    >>> items, outputs = Items(torch.zeros(2, 1)), torch.tensor([[1.0], [3.0]])
+    >>> routing = Routing.by_item(items, torch.tensor([[0], [1]]), torch.ones(2, 1), 2)
+    >>> routing = dataclasses.replace(routing, outputs=outputs)
+    >>> loss_of(lambda routing, outputs, /: outputs.mean(), routing, layer=None).item()
+    2.0
+    """
+    found = {"layer": layer, "outputs": routing.outputs}
+    wanted = inputs_of(loss)
+    for name in wanted:
+        if found[name] is None:
+            raise ConfigError(f"{_name(loss)}: reads {name}: {_CURES[name]}")
+    return loss(routing, *(found[name] for name in wanted), **options)
+
+
+#: How to give a loss what it reads.
+_CURES = {
+    "layer": "call routers.losses.loss_of with the layer",
+    "outputs": "set layer.keep_outputs = True, and use a router that assigns items to experts",
+}
+
+
+def _name(loss: Loss) -> str:
+    names = [name for name in LOSSES if LOSSES[name] is loss]
+    return f"losses.{names[0]}" if names else getattr(loss, "__name__", "the loss")
 
 
 @lru_cache

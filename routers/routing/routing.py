@@ -31,6 +31,8 @@ class Items:
         ids: ``(N,)`` integers that identify an item's content, such as its token id.
         task: ``(N,)`` integers that identify an item's task, language or domain.
         recorded: routes of these items that another router, or this one, made earlier.
+        earlier: the routings of these items in the layers before this one, the nearest last.
+        projections: ``(E, D, P)``, the matrix by which each expert first reads an item.
 
     >>> items = Items(torch.zeros(6, 4), groups=2)
     >>> items.group_length
@@ -43,6 +45,8 @@ class Items:
     ids: Tensor | None = None
     task: Tensor | None = None
     recorded: "Routing | None" = None
+    earlier: "tuple[Routing, ...]" = ()
+    projections: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.x.dim() != 2:
@@ -56,6 +60,10 @@ class Items:
         if self.recorded is not None and self.recorded.num_items != n:
             has = self.recorded.num_items
             raise ConfigError(f"recorded has the routes of {has} items: expected N={n}")
+        for place, routing in enumerate(self.earlier):
+            if routing.num_items != n:
+                has = routing.num_items
+                raise ConfigError(f"earlier[{place}] has the routes of {has} items: expected N={n}")
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -141,6 +149,8 @@ class Routing:
             ``load_factors`` ``(3, E)`` are sums over items, if ``expected_load`` is not one itself
             but the first of them times the second divided by the third, a count.
         gates: the routings of the gates of a multi-gate layer; empty for a single gate.
+        outputs: ``(A, ...)``, what the expert of each assignment returned, without its weight;
+            None unless the layer keeps them (``MoE.keep_outputs``).
 
     >>> items = Items(torch.zeros(3, 4))
     >>> routing = Routing.by_item(
@@ -172,6 +182,7 @@ class Routing:
     step_statistics: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     gates: "tuple[Routing, ...]" = ()
+    outputs: Tensor | None = None
 
     # ---- constructors ----
 
@@ -535,6 +546,7 @@ class Routing:
             item=self.item[keep],
             expert=self.expert[keep],
             weight=self.weight[keep],
+            outputs=None if self.outputs is None else self.outputs[keep],
             fan_out=None,
             fan_in=None,
             is_dense=False,

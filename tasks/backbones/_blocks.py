@@ -1,6 +1,7 @@
 """The transformer block that image and text models share, residual layers, and their checks."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,12 +76,13 @@ class Block(nn.Module):
         self.moe = layer
 
     def forward(
-        self, x: Tensor, *, mask: Tensor | None = None, **about: Tensor | None
+        self, x: Tensor, *, mask: Tensor | None = None, **about: Any
     ) -> tuple[Tensor, Routing | None]:
         """``(B, L, D)`` to the same shape, and the layer's routing.
 
         ``mask`` is ``(B, L)`` bool, False at padding; ``about`` what the router may know of items:
-        ``ids`` ``(B, L)`` and ``task``, ``(B,)`` or ``(B, L)``, a task, language or domain.
+        ``ids`` ``(B, L)`` and ``task``, ``(B,)`` or ``(B, L)``, a task, language or domain, and
+        ``earlier``, the routings of the blocks before.
         """
         qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -98,7 +100,7 @@ class FeedForward(nn.Module):
         self.into = nn.Linear(dim, hidden)
         self.back = nn.Linear(hidden, dim)
 
-    def forward(self, x: Tensor, **about: Tensor | None) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, **about: object) -> tuple[Tensor, None]:
         """``(..., D)`` to the same shape; nothing is routed, so the rest is not read."""
         return self.back(F.gelu(self.into(x))), None
 
@@ -128,9 +130,9 @@ class Blocks(nn.ModuleList):
 
     def forward(self, x: Tensor, **about: Tensor | None) -> tuple[Tensor, list[Routing]]:
         """``(B, L, D)`` through all blocks; ``about`` as in ``Block.forward``."""
-        routings = []
+        routings: list[Routing] = []
         for block in self:
-            x, routing = block(x, **about)
+            x, routing = block(x, earlier=routings, **about)
             if routing is not None:
                 routings.append(routing)
         return x, routings
@@ -149,9 +151,9 @@ def residual(
     The input of each layer passes its norm or dropout in ``before``; layers and ``about`` are as
     ``Block`` takes them.
     """
-    routings = []
+    routings: list[Routing] = []
     for layer, norm in zip(layers, before, strict=False):
-        update, routing = layer(norm(x), **about)
+        update, routing = layer(norm(x), earlier=routings, **about)
         x = x + update
         if routing is not None:
             routings.append(routing)

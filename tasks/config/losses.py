@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from routers import LOSSES, OptionError, Routing
-from routers.losses import levels_of
+from routers.losses import RoutedLayer, inputs_of, levels_of, loss_of
 from routers.plugins import check_options, unknown_option
 
 from .overrides import check_type
@@ -59,9 +59,14 @@ class WeightedLoss:
         changed = {k: v for k, v in self.options.items() if v != LOSSES.options(self.name)[k]}
         return {"weight": self.weight, **changed} if changed else self.weight
 
-    def __call__(self, routing: Routing) -> Tensor:
-        """Weight times loss, a scalar."""
-        return self.weight * LOSSES[self.name](routing, **self.options)
+    def __call__(self, routing: Routing, layer: RoutedLayer | None = None) -> Tensor:
+        """Weight times loss, a scalar; ``layer`` is the one that returned the routing."""
+        return self.weight * loss_of(LOSSES[self.name], routing, layer, **self.options)
+
+    @property
+    def reads_outputs(self) -> bool:
+        """Whether the loss reads what experts returned."""
+        return "outputs" in inputs_of(LOSSES[self.name])
 
     def reads(self, level: str) -> bool:
         """Whether the loss compares experts at this level."""

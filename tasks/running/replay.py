@@ -20,7 +20,7 @@ from ..config.compose import user_path
 from ..config.layers import LayerSettings, settings_of
 from ..config.schema import Config
 from ..routes.collection import few
-from .stored import Built, filled, stored_config
+from .stored import Built, check_same_data, filled, stored_config
 
 
 def replay_runs(
@@ -79,14 +79,9 @@ def load_other(
             other.trainer, devices=1, num_nodes=1, accelerator="cpu", threads=threads
         )
         run = filled(build, other, user_path(place))
+        check_same_data(run.data, data, "replay a run on the same data")
     except ConfigError as error:
         raise ConfigError(f"{about}: {error}") from error
-    for name in ("sha256", "split_sha256"):
-        if getattr(run.data, name) != getattr(data, name):
-            raise ConfigError(
-                f"{about}: its data ({run.data.name}) is not that of this run ({data.name}): "
-                f"{name} differs; replay a run on the same data"
-            )
     return run
 
 

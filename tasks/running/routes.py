@@ -13,6 +13,7 @@ from ..loading.batches import num_rows
 from ..readers import check_installed
 from ..readers.split import SPLITS
 from .run_dir import FORMAT, write_json, write_text, writing
+from .stored import check_same_data
 from .trained import load, origin
 
 if TYPE_CHECKING:
@@ -119,12 +120,10 @@ def _collect(
 def _other(run: "Run", against: Path) -> "Run":
     """The run to compare with; ``ConfigError`` if it has other data."""
     other = load(against)
-    for name in ("sha256", "split_sha256"):
-        if getattr(other.data, name) != getattr(run.data, name):
-            raise ConfigError(
-                f"against={against}: its data ({other.data.name}) is not that of the run "
-                f"({run.data.name}): {name} differs; give a run on the same data"
-            )
+    try:
+        check_same_data(other.data, run.data, "give a run on the same data")
+    except ConfigError as error:
+        raise ConfigError(f"against={against}: {error}") from error
     return other
 
 

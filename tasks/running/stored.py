@@ -79,6 +79,16 @@ def with_weights(run: R, weights: Mapping[str, Tensor], overrides: tuple[str, ..
     return run
 
 
+def check_same_data(other: Data, data: Data, cure: str) -> None:
+    """Raise ``ConfigError`` unless another run has the data of this one, in the same splits."""
+    for name in ("sha256", "split_sha256"):
+        if getattr(other, name) != getattr(data, name):
+            raise ConfigError(
+                f"its data ({other.name}) is not that of this run ({data.name}): {name} differs; "
+                f"{cure}"
+            )
+
+
 def leave_out_training(config: Config) -> None:
     """Reset what only a training needs, and what may not be installed where its model is used."""
     config.init, config.freeze = None, []

@@ -9,6 +9,7 @@ from routers import ConfigError
 from ..config.compose import user_path
 from ..config.distil import read_distil
 from ..training.distillation import Distillation
+from .stored import check_same_data
 from .trained import load
 
 if TYPE_CHECKING:
@@ -41,21 +42,15 @@ def add_teacher(run: "Run") -> None:
 
 
 def _check_same(teacher: "Run", run: "Run") -> None:
-    """Refuse a teacher of another task or other data."""
+    """Refuse a teacher of another task or other data, whose options of task may differ."""
     names = [each.config.task["name"] for each in (teacher, run)]
     if names[0] != names[1]:
         raise ConfigError(
             f"was trained on task={names[0]}, and this run learns task={names[1]}; give "
             "a teacher of the same task"
         )
-    for name in ("sha256", "split_sha256"):
-        then, now = (getattr(each.data, name) for each in (teacher, run))
-        if then != now:
-            raise ConfigError(
-                f"was trained on other data ({teacher.data.name}, {name} {then}) than "
-                f"that of this run ({run.data.name}, {now}); train a teacher on this data, or give "
-                "this run the options of task that the teacher has"
-            )
+    cure = "train a teacher on this data, or give this run the options of task of the teacher"
+    check_same_data(teacher.data, run.data, cure)
 
 
 def _try_out(run: "Run", distillation: Distillation) -> None:

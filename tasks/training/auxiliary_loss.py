@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from experts import MoE
 from routers import Router, Routing, step_sums
 from routers.blocks import Float32State, sum_over_ranks
 
@@ -23,18 +24,22 @@ class AuxiliaryLoss(nn.Module):
 
     Args:
         losses: those of each layer: by name a weight, or a mapping of a weight and options.
-        routers: the router of each layer.
+        layers: the routed layers. They keep the outputs of their experts if a loss reads them.
         devices: number of devices that divide a batch.
     """
 
     def __init__(
         self,
         losses: Sequence[Mapping[str, Any]],
-        routers: Sequence[Router],
+        layers: Sequence[MoE],
         devices: int = 1,
     ) -> None:
         super().__init__()
         self.losses = [read_losses(own) for own in losses]
+        self.layers = list(layers)  # not submodules here
+        for layer, own in zip(layers, self.losses, strict=True):
+            layer.keep_outputs = any(loss.reads_outputs for loss in own if loss.weight)
+        routers = [layer.router for layer in layers]
         divided = [
             [loss for loss in own if devices > 1 and loss.reads("batch")] for own in self.losses
         ]
@@ -49,16 +54,25 @@ class AuxiliaryLoss(nn.Module):
 
     def forward(self, routings: Sequence[Routing]) -> Tensor | float:
         """The loss of routings that each cover a whole batch and step."""
-        return _total(self.losses, routings)
+        return self._total(self.losses, routings)
 
     def in_training(self, routings: Sequence[Routing]) -> Tensor | float:
         """The loss of one micro-batch on one rank; call ``finish_step`` after the last one."""
         of_step = routings if self.step_sums is None else self.step_sums(routings)
-        total = _total(self.of_step, of_step)
+        total = self._total(self.of_step, of_step)
         if self.batch_sums is not None:
-            total = total + _total(self.of_batch, self.batch_sums(routings))
+            total = total + self._total(self.of_batch, self.batch_sums(routings))
             self.batch_sums.sums.zero_()
         return total
+
+    def _total(
+        self, losses: Sequence[Sequence[WeightedLoss]], routings: Sequence[Routing]
+    ) -> Tensor | float:
+        found = zip(self.layers, routings, losses, strict=True)
+        values = (
+            loss(routing, layer) for layer, routing, own in found for loss in own if loss.weight
+        )
+        return sum(values, 0.0)
 
     def finish_step(self) -> None:
         """Start the sums of a new optimizer step."""
@@ -92,8 +106,3 @@ class StepSums(Float32State):
             replace(routing, step_statistics=total[:, : routing.num_experts])
             for routing, total in zip(routings, sum_over_ranks(self.sums), strict=True)
         ]
-
-
-def _total(losses: Sequence[Sequence[WeightedLoss]], routings: Sequence[Routing]) -> Tensor | float:
-    pairs = zip(routings, losses, strict=True)
-    return sum(loss(routing) for routing, own in pairs for loss in own if loss.weight)

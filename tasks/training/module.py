@@ -67,7 +67,7 @@ class RoutedModule(pl.LightningModule):
         layers = routed_layers(backbone)
         self.routers = [layer.router for layer in layers]
         self.needs_ids = any(router.traits.needs_ids for router in self.routers)
-        self.auxiliary_loss = AuxiliaryLoss(losses, self.routers, devices)
+        self.auxiliary_loss = AuxiliaryLoss(losses, layers, devices)
         self.adaptation = Adaptation(self.routers)
         self.evaluation = Evaluation(task, layers)
         #: The teacher of this network, if it has one.

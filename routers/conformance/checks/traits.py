@@ -154,6 +154,23 @@ def check_needs_recorded(subject: RouterUnderTest) -> None:
             require(torch.equal(routing.assigned_mask, wanted), why, hint)
 
 
+def check_needs_projections(subject: RouterUnderTest) -> None:
+    """Trait ``needs_projections``: missing weights of experts raise ``ConfigError``.
+
+    Given ones determine routes. Other routers work without them.
+    """
+    items = subject.items(7, 3)
+    _check_needs(subject, "projections", replace(items, projections=None))
+    if not subject.router().traits.needs_projections:
+        return
+    assert items.projections is not None
+    others = replace(items, projections=items.projections.flip(0))
+    why = "needs_projections is declared, but other weights of experts do not change routes"
+    hint = "let the route depend on items.projections, or do not declare needs_projections"
+    for route in (subject.in_training, subject.in_eval):
+        require(not same(routes(route(items)), routes(route(others))), why, hint)
+
+
 def _check_needs(subject: RouterUnderTest, field: str, bare: Items) -> None:
     """With ``bare`` items, a router that needs the field raises ``ConfigError``; others work."""
     needed, refusal = getattr(subject.router().traits, f"needs_{field}"), ""

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import routers
 from routers import CheckError, ConfigError, Router, Routing, Traits, check_router
+from routers.blocks import require_projections
 from routers.conformance.checks.scores import MAX_CALLS
 from routers.conformance.harness import RouterUnderTest
 from routers.conformance.results import check_name
@@ -353,6 +354,18 @@ class ClaimsToNeedRecorded(Sound):
     traits = Traits(needs_recorded=True)
 
 
+class ClaimsToNeedProjections(Sound):
+    traits = Traits(needs_projections=True)
+
+
+class ReadsNoProjections(Sound):
+    traits = Traits(needs_projections=True)
+
+    def scores(self, items):
+        require_projections(items, self.num_experts, "faulty")
+        return super().scores(items)
+
+
 class SelectsForItself(routers.ROUTERS["replay"]):
     def forward(self, items):
         routing = super().forward(items)
@@ -475,6 +488,8 @@ CAUGHT = [
     (VagueAboutIds, checks.check_needs_ids, "does not name ids"),
     (ClaimsToNeedTasks, checks.check_needs_task, "works without task"),
     (ClaimsToNeedRecorded, checks.check_needs_recorded, "works without recorded"),
+    (ClaimsToNeedProjections, checks.check_needs_projections, "works without projections"),
+    (ReadsNoProjections, checks.check_needs_projections, "do not change routes"),
     (SelectsForItself, checks.check_needs_recorded, "experts are not those recorded"),
     (PromisesMoreThanItsClass, checks.check_traits_may_only_shrink, "declares causal"),
     (SpaceWithoutOption, checks.check_search_space, "does not take"),

@@ -5,13 +5,18 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
+import experts
+import routers
+from experts import MoE
 from routers import ConfigError
 from tasks.backbones._blocks import (
     Block,
     Blocks,
     FeedForward,
     check_blocks,
+    residual,
     rotary,
     to_all,
     to_past,
@@ -117,3 +122,19 @@ def test_blocks_that_are_not_there(routed):
 def test_sizes_that_cannot_be(sizes, match):
     with pytest.raises(ConfigError, match=match):
         check_blocks(*sizes)
+
+
+def test_a_layer_receives_the_routings_of_the_layers_before():
+    seen = []
+
+    def layer(shape):
+        made = MoE(routers.build("topk", 8, 2), experts.build("mlp", 8, 2))
+        made.router.register_forward_pre_hook(lambda _, args: seen.append(args[0].earlier))
+        return made
+
+    _, routings = Blocks(layer, (4, 8), depth=3, heads=2, routed=[0, 2])(torch.randn(2, 4, 8))
+    assert seen == [(), (routings[0],)]
+    seen.clear()
+    layers, norms = [layer(()), layer(())], [nn.Identity(), nn.Identity()]
+    _, routings = residual(torch.randn(2, 4, 8), layers, norms)
+    assert seen == [(), (routings[0],)]

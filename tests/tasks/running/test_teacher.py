@@ -218,7 +218,7 @@ def test_both_ways_together(teacher, tmp_path, blended):
         (["distil.of=nowhere"], "distil.of=nowhere: no run is there"),
         (["distil={of: DIR, checkpoint: bets}"], ": checkpoint=bets: unknown; did you mean 'best'"),
         (["distil.of=DIR", "task=planted"], "task=digits, and this run learns task=planted; give"),
-        (["distil.of=OTHER", "task=permuted_digits"], "was trained on other data (permuted_digits"),
+        (["distil.of=OTHER", "task=permuted_digits"], "its data (permuted_digits"),
     ],
 )
 def test_what_cannot_work_is_refused(teacher, other, tmp_path, capsys, words, message):

@@ -6,7 +6,11 @@ from functools import partial
 import pytest
 import torch
 
+import experts
 import routers
+from experts import MoE
+from routers import LOSSES, ConfigError
+from routers.losses import inputs_of, loss_of
 from tasks.config.losses import WeightedLoss
 from tasks.training import auxiliary_loss
 from tasks.training.auxiliary_loss import AuxiliaryLoss
@@ -25,10 +29,10 @@ def noted(monkeypatch):
         seen.append([])
         return in_training(loss, routings)
 
-    def note(loss, routing):
+    def note(loss, routing, layer):
         if seen:
             seen[-1].append(routing)
-        return call(loss, routing)
+        return call(loss, routing, layer)
 
     monkeypatch.setattr(AuxiliaryLoss, "in_training", start)
     monkeypatch.setattr(WeightedLoss, "__call__", note)
@@ -76,3 +80,30 @@ def test_a_term_without_its_step_is_not_that_of_the_step():
     step = routers.step_sums(one) + routers.step_sums(other)
     switch = partial(routers.LOSSES["switch"], level="step")
     assert switch(one) != switch(replace(one, step_statistics=step))
+
+
+def test_losses_read_what_they_name(monkeypatch):
+    def of_gate(routing, layer, /, *, power=2):
+        return layer.router.gate.weight.abs().pow(power).sum()
+
+    def of_outputs(routing, outputs, /):
+        return outputs.square().mean()
+
+    for loss in (of_gate, of_outputs):
+        monkeypatch.setitem(LOSSES._parts, loss.__name__, loss)
+    assert inputs_of(of_gate) == ("layer",)
+    assert LOSSES.options("of_gate") == {"power": 2}
+    layer = MoE(routers.build("topk", 6, 3), experts.build("mlp", 6, 3))
+    loss = AuxiliaryLoss([{"of_gate": {"weight": 0.5, "power": 1}, "of_outputs": 2.0}], [layer])
+    routing = layer(torch.randn(5, 6))[1]
+    wanted = 0.5 * layer.router.gate.weight.abs().sum() + 2 * routing.outputs.square().mean()
+    torch.testing.assert_close(loss([routing]), wanted)
+    loss.in_training([routing]).backward()
+    assert layer.router.gate.weight.grad.any()
+    assert layer.bank.up.grad.any()
+    with pytest.raises(ConfigError, match=r"losses\.of_gate: reads layer: call"):
+        loss_of(of_gate, routing, None)
+    with pytest.raises(ConfigError, match=r"losses\.of_outputs: reads outputs: set layer.keep_out"):
+        loss_of(of_outputs, replace(routing, outputs=None), layer)
+    AuxiliaryLoss([{"of_outputs": 0}], [layer])
+    assert not layer.keep_outputs
