@@ -129,7 +129,7 @@ class Routing:
         candidates: ``(N, S)`` int64, the experts that ``logits`` and ``probs`` refer to, ``(N, S)``
             then, if there are too many experts to score them all; other experts count as
             probability 0. None if all experts are scored.
-        execution: ``Slots``, ``Merge`` or ``Combine``; None for the weighted sum of outputs.
+        execution: ``Slots``, ``Merge``, ``Combine`` or ``Defaults``; None for the weighted sum.
         fan_out: ``K`` if the assignments are ordered item by item, ``(N, K)``; else None.
         fan_in: ``C`` if they are ordered expert by expert, ``(E, C)``; else None.
         is_dense: whether every expert has every item, in order.
