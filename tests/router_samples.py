@@ -57,6 +57,11 @@ def is_sum(name: str) -> bool:
     return layout(name).isdisjoint({"Slots", "Merge", "Combine", "Defaults"})
 
 
+def joins(name: str) -> bool:
+    """Whether several of the routers can be gates of one layer."""
+    return "Defaults" not in layout(name)
+
+
 def one_of_each(
     kind: Callable[[str], Hashable], among: Callable[[str], bool] = lambda name: True
 ) -> list[str]:

@@ -22,8 +22,7 @@ def _mix_with_defaults(
     absent = routing.probs.masked_fill(routing.assigned_mask, 0.0)
     if routing.mask is not None:
         absent = absent.masked_fill(~routing.mask.unsqueeze(1), 0.0)
-    means = execution.outputs.means
-    rest = (absent.to(means.dtype) @ means).to(x.dtype)
+    rest = (absent @ execution.outputs.means.to(absent.dtype)).to(x.dtype)
     axis = 1 + bank.row_axes.index("D")
     rest = rest.view([size if a in (0, axis) else 1 for a, size in enumerate(x.shape)])
     if mask is not None:
