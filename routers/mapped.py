@@ -66,18 +66,19 @@ class Mapped(Router):
         self.register_buffer("listed", expert_mask(given, num_experts))
 
     def forward(self, items: Items) -> Routing:
-        task = require_tasks(items, "mapped")
-        row = task % len(self.listed) if self._repeats else task
-        self._check_known(task, row)
-        keep = self.listed[row]
+        keep = self.experts_of(items, "mapped")
         weight = keep.to(items.x.dtype) / keep.sum(-1, keepdim=True)
         return Routing.by_mask(items, weight, keep=keep, probs=weight)
 
-    def _check_known(self, task: Tensor, row: Tensor) -> None:
+    def experts_of(self, items: Items, router: str) -> Tensor:
+        """Mask of the experts of each item's task, ``(N, E)``; ``ConfigError`` for unknown ones."""
+        task = require_tasks(items, router)
+        row = task % len(self.listed) if self._repeats else task
         known = (task >= 0) & (row < len(self.listed))
         listed = ">= 0" if self._repeats else f"in [0, {len(self.listed)})"
-        if not holds(known.all(), f"router=mapped: router.table has tasks {listed}"):
+        if not holds(known.all(), f"router={router}: router.table has tasks {listed}"):
             raise ConfigError(
-                f"router=mapped: an item has task {task[~known][0].item()}, but router.table has "
+                f"router={router}: an item has task {task[~known][0].item()}, but router.table has "
                 f"tasks {listed}; add a row for each task, or set router.table=null"
             )
+        return self.listed[row]

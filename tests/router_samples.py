@@ -54,7 +54,12 @@ def by_item(name: str) -> bool:
 
 def is_sum(name: str) -> bool:
     """Whether an item's output is a weighted sum of outputs for that item."""
-    return layout(name).isdisjoint({"Slots", "Merge", "Combine"})
+    return layout(name).isdisjoint({"Slots", "Merge", "Combine", "Defaults"})
+
+
+def joins(name: str) -> bool:
+    """Whether several of the routers can be gates of one layer."""
+    return "Defaults" not in layout(name)
 
 
 def one_of_each(

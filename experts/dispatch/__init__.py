@@ -1,6 +1,6 @@
 """The execution of a routing on a bank, one file per form of execution."""
 
-from . import combine, merge, slots  # noqa: F401  (each registers its form)
+from . import combine, defaults, merge, slots  # noqa: F401  (each registers its form)
 from .merge import check_merges
 from .mix import execution_flops, mix, mix_with_outputs
 from .reference import mix_reference

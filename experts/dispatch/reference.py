@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from routers import Routing
-from routers.routing import Combine, Merge, Slots
+from routers.routing import Combine, Defaults, Merge, Slots
 
 from .._bank import Bank
 from .merge import with_parameters
@@ -77,6 +77,24 @@ def _combined(
         rows = [execution.combiner.combine(*pair) for pair in pairs if len(x)]
         per_task.append(torch.cat(rows).view_as(x) if rows else torch.zeros_like(x))
     return per_task[0] if routing.weight.dim() == 1 else torch.stack(per_task)
+
+
+@_execute.register
+def _with_defaults(
+    execution: Defaults, x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None
+) -> Tensor:
+    """Mean outputs one by one, at each inner position of an item that is not padding."""
+    pairs = set(zip(routing.item.tolist(), routing.expert.tolist(), strict=True))
+    axis = bank.row_axes.index("D")
+    sums = [x.new_zeros(x.shape[1:]) for _ in x]
+    for i in range(len(x)):
+        for e in range(routing.num_experts):
+            if (i, e) not in pairs and (routing.mask is None or routing.mask[i]):
+                mean = routing.probs[i, e].to(x.dtype) * execution.outputs.means[e].to(x.dtype)
+                row = mean.view([-1 if a == axis else 1 for a in range(x.dim() - 1)])
+                real = 1 if mask is None else mask[i].unsqueeze(-1)
+                sums[i] = sums[i] + row * real
+    return _sums(x, routing, bank, mask, len(x)) + (torch.stack(sums) if sums else 0)
 
 
 def _sums(x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None, size: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from routers import ConfigError, Routing
-from routers.routing import Combine, Merge, Slots
+from routers.routing import Combine, Defaults, Merge, Slots
 
 from .._bank import Bank
 from .slots import to_items, to_slots
@@ -62,9 +62,15 @@ def _combined(execution: Combine, x: Tensor, routing: Routing, bank: Bank) -> Te
         return execution.combiner.combine(out, weight.to(wide))
 
 
+def _with_defaults(execution: Defaults, x: Tensor, routing: Routing, bank: Bank) -> Tensor:
+    absent = routing.probs.masked_fill(routing.mean_weights != 0, 0.0)
+    return _sum(None, x, routing, bank) + absent.to(x.dtype) @ execution.outputs.means.to(x.dtype)
+
+
 _FORMS: dict[type, Callable[[Any, Tensor, Routing, Bank], Tensor]] = {
     type(None): _sum,
     Slots: _through_slots,
     Merge: _merged,
     Combine: _combined,
+    Defaults: _with_defaults,
 }

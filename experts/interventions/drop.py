@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from routers import ConfigError, Items, Routing
-from routers.routing import Merge, Slots
+from routers.routing import Defaults, Merge, Slots
 
 from ._base import INTERVENTIONS, Change, Intervention, intervene
 
@@ -58,6 +58,13 @@ def leave_out(routing: Routing, pairs: Tensor) -> Routing:
 @singledispatch
 def _without(execution: object, routing: Routing, pairs: Tensor) -> Routing:
     return routing.drop(~pairs[routing.item, routing.expert])
+
+
+@_without.register
+def _without_defaults(execution: Defaults, routing: Routing, pairs: Tensor) -> Routing:
+    """Neither its output nor its mean output."""
+    left = routing.drop(~pairs[routing.item, routing.expert])
+    return replace(left, given_probs=routing.probs.masked_fill(pairs, 0.0))
 
 
 @_without.register

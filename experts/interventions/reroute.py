@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from routers import ConfigError, Items, Router, Routing
-from routers.routing import Execution, Merge, Slots
+from routers.routing import Defaults, Execution, Merge, OutputMeans, Slots
 
 from ..layers.moe import MoE
 from ..surgery.take import take_router
@@ -81,6 +82,30 @@ def _merged_among_all(
 ) -> Routing:
     merged = Merge(_spread(execution.weight, index, num_experts))
     return _assigned(merged, routing, index, num_experts)
+
+
+@_among_all.register
+def _defaults_among_all(
+    execution: Defaults, items: Items, routing: Routing, index: Sequence[int], num_experts: int
+) -> Routing:
+    defaults = Defaults(_MeansAmongAll(execution.outputs, tuple(index), num_experts))
+    return _assigned(defaults, routing, index, num_experts)
+
+
+@dataclass(frozen=True)
+class _MeansAmongAll(OutputMeans):
+    """Mean outputs of some experts as those of all; nothing is recorded."""
+
+    of_some: OutputMeans
+    index: tuple[int, ...]
+    num_experts: int
+
+    @property
+    def means(self) -> Tensor:
+        return _spread(self.of_some.means.t(), self.index, self.num_experts).t()
+
+    def record(self, expert: Tensor, outputs: Tensor) -> None:
+        pass
 
 
 def _assigned(

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from routers import ConfigError, Items, Routing
-from routers.routing import Combine, Merge, Slots
+from routers.routing import Combine, Defaults, Merge, Slots
 
 from .topology import GateTopology
 
@@ -53,6 +53,11 @@ def _joint_execution(
     forms = [r.execution for r in routings]
     if all(form is None for form in forms):
         return None
+    if any(isinstance(form, Defaults) for form in forms):
+        raise ConfigError(
+            "router: mean outputs stand in for experts that its gate does not select, which works "
+            "with one gate only; choose a router such as topk"
+        )
     merges = [form.weight for form in forms if isinstance(form, Merge)]
     combines = [form for form in forms if isinstance(form, Combine)]
     alike = len(merges) == len(forms) or forms == combines[:1] * len(forms)

@@ -1,7 +1,7 @@
 """The routing of items to experts: inputs, assignments, statistics and capacity."""
 
 from .capacity import DROP_ORDERS, ROUNDINGS, check_capacity_options
-from .execution import Combine, Execution, Merge, OutputCombiner, Slots
+from .execution import Combine, Defaults, Execution, Merge, OutputCombiner, OutputMeans, Slots
 from .routing import Items, Routing, stable_order
 from .skipping import SKIP_RULES, check_skip
 
@@ -10,10 +10,12 @@ __all__ = [
     "ROUNDINGS",
     "SKIP_RULES",
     "Combine",
+    "Defaults",
     "Execution",
     "Items",
     "Merge",
     "OutputCombiner",
+    "OutputMeans",
     "Routing",
     "Slots",
     "check_capacity_options",

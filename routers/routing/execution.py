@@ -1,4 +1,4 @@
-"""Forms of execution other than a weighted sum: through slots, merged, or combined by a router."""
+"""Forms of execution other than a weighted sum: through slots, merged, combined, with defaults."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -89,6 +89,33 @@ class Combine:
     supports_dropping: ClassVar[bool] = True
 
 
+class OutputMeans(ABC):
+    """Mean outputs of the experts, which a router keeps: they stand in for experts not run."""
+
+    @property
+    @abstractmethod
+    def means(self) -> Tensor:
+        """The mean output of each expert, ``(E, D)``."""
+
+    @abstractmethod
+    def record(self, expert: Tensor, outputs: Tensor) -> None:
+        """Record outputs ``(A, D)`` of experts ``(A,)``; in training they change later means."""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """A weighted sum to which each expert that an item is not assigned to adds its mean output.
+
+    The weight of a mean output is the expert's entry in ``Routing.probs``.
+
+    Attributes:
+        outputs: the mean outputs.
+    """
+
+    outputs: OutputMeans
+    supports_dropping: ClassVar[bool] = True
+
+
 #: None in a routing stands for the weighted sum. ``supports_dropping`` of each: whether single
 #: assignments can be left out.
-Execution = Slots | Merge | Combine
+Execution = Slots | Merge | Combine | Defaults

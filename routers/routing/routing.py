@@ -129,7 +129,7 @@ class Routing:
         candidates: ``(N, S)`` int64, the experts that ``logits`` and ``probs`` refer to, ``(N, S)``
             then, if there are too many experts to score them all; other experts count as
             probability 0. None if all experts are scored.
-        execution: ``Slots``, ``Merge`` or ``Combine``; None for the weighted sum of outputs.
+        execution: ``Slots``, ``Merge``, ``Combine`` or ``Defaults``; None for the weighted sum.
         fan_out: ``K`` if the assignments are ordered item by item, ``(N, K)``; else None.
         fan_in: ``C`` if they are ordered expert by expert, ``(E, C)``; else None.
         is_dense: whether every expert has every item, in order.
@@ -144,9 +144,10 @@ class Routing:
             is the logsumexp of the scores of each of ``G`` gates or heads, if it is not that of
             ``logits``; ``sparsity_coefficient``, a scalar without gradient, weighs the gate mass
             in the ``sparsity`` losses; ``selectors`` ``(N, S, E)`` are the weights that each of
-            ``S`` selectors gives, for the ``selector`` losses. ``load_factors`` ``(3, E)`` are
-            sums over items, if ``expected_load`` is not one itself but the first of them times
-            the second divided by the third, a count.
+            ``S`` selectors gives, for the ``selector`` losses. ``divergence`` and
+            ``surplus``, ``(N,)`` each, are what the losses ``divergence`` and ``cardinality`` read.
+            ``load_factors`` ``(3, E)`` are sums over items, if ``expected_load`` is not one itself
+            but the first of them times the second divided by the third, a count.
         gates: the routings of the gates of a multi-gate layer; empty for a single gate.
         outputs: ``(A, ...)``, what the expert of each assignment returned, without its weight;
             None unless the layer keeps them (``MoE.keep_outputs``).

@@ -9,7 +9,7 @@ from routers import ConfigError
 from tasks import build_backbone, build_task, compose
 from tasks.char_properties import WORDS, CharProperties, word_ids
 
-from ..router_samples import layout, one_of_each, traits
+from ..router_samples import joins, layout, one_of_each, traits
 from .cases import NARROW, train
 
 SMALL = ("task=char_properties", "task.dim=16", "task.depth=1", NARROW)
@@ -54,7 +54,9 @@ def test_words_and_pairs_of_words():
     assert max(map(max, (one, other, last))) < WORDS
 
 
-@pytest.mark.parametrize("router", one_of_each(layout, lambda name: not traits(name).needs_task))
+@pytest.mark.parametrize(
+    "router", one_of_each(layout, lambda name: joins(name) and not traits(name).needs_task)
+)
 def test_padding_changes_nothing(data, router):
     """Short names next to a long one: outputs, loss and load stay."""
     config = compose([*SMALL, f"router={router}"])
@@ -95,7 +97,7 @@ def test_features_count_bytes(data):
     "router",
     one_of_each(
         lambda name: traits(name).needs_ids,
-        lambda name: not traits(name).needs_task,
+        lambda name: joins(name) and not traits(name).needs_task,
     ),
 )
 def test_trains(tmp_path, router):

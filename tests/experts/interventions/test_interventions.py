@@ -62,6 +62,8 @@ def without(layer, expert):
     twin = deepcopy(layer)
     for values in twin.bank.parameters_of(expert):
         values.data.zero_()
+    if isinstance(twin.router, routers.ROUTERS["default_topk"]):
+        twin.router.outputs.value[expert] = 0
     return twin
 
 

@@ -13,7 +13,7 @@ from experts import MoE, MultiGateMoE, count_flops, mix_reference
 from experts.layers.multi_gate import Gates
 from routers import LOSSES, ConfigError, Items, Router, Routing
 
-from ...router_samples import SELECTING, layout, one_of_each, traits
+from ...router_samples import SELECTING, joins, layout, one_of_each, traits
 from ..cases import DIM, IDS, bank_of, gradients, learnable, router_of, rows_for, same
 
 #: Every branch has as many experts as the routers' defaults fit.
@@ -27,11 +27,12 @@ TOPOLOGIES = {
     ),
 }
 ONE_STREAM = ("mmoe", "renumbered")
+JOINING = [name for name in SELECTING if joins(name)]
 #: Every router with gates that share all experts, one of each kind with the other topologies.
 PAIRS = [
     (topology, router)
     for topology in TOPOLOGIES
-    for router in (SELECTING if topology == "mmoe" else one_of_each(layout))
+    for router in (JOINING if topology == "mmoe" else one_of_each(layout, joins))
 ]
 
 
@@ -95,7 +96,8 @@ def reference(layer, router, x, mask=None):
 
 @pytest.mark.parametrize(
     ("topology", "router", "masked"),
-    [(*pair, True) for pair in PAIRS] + [("mmoe", router, False) for router in one_of_each(layout)],
+    [(*pair, True) for pair in PAIRS]
+    + [("mmoe", router, False) for router in one_of_each(layout, joins)],
 )
 def test_as_the_loops_say(topology, router, masked):
     layer = layer_of(topology, router)
@@ -301,7 +303,7 @@ def test_few_samples(topology, router, count):
 
 
 @pytest.mark.usefixtures("unpadded")
-@pytest.mark.parametrize("router", SELECTING)
+@pytest.mark.parametrize("router", JOINING)
 @pytest.mark.parametrize("topology", ["mmoe", "cgc"])
 def test_flops_are_as_counted(topology, router):
     if blends(router) and topology not in ONE_STREAM:
@@ -475,3 +477,9 @@ def test_one_gate_over_one_stream_is_the_plain_layer():
     plain = MoE(layer.router.gates[0], layer.bank)
     x = streams_for(layer)
     same(layer(x)[0][0], plain(x[0])[0])
+
+
+def test_mean_outputs_belong_to_one_gate():
+    layer = layer_of("mmoe", "default_topk")
+    with pytest.raises(ConfigError, match="works with one gate only; choose a router such as topk"):
+        call(layer, streams_for(layer))

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,6 +39,76 @@ def test_attention_by_slow_loops():
         pooled = sum(p / sum(power) * x[i] for p, i in zip(power, group, strict=True))
         query = gate.query @ x[item] + gate.context @ pooled
         torch.testing.assert_close(found[item], gate.key @ query / math.sqrt(3))
+
+
+def built(name, **options):
+    """A gate from 5 features to 3 scores in float64, 4 items, and its parameters in NumPy."""
+    torch.manual_seed(0)
+    gate = build_gate({"name": name, **options}, 5, 3).double()
+    state = {key: value.detach().numpy() for key, value in gate.state_dict().items()}
+    x = torch.randn(4, 5, dtype=torch.float64)
+    return gate(Items(x)).detach().numpy(), x.numpy(), state
+
+
+def test_prototype_is_a_distance_between_codes():
+    found, x, s = built("prototype", width=2)
+    for item, expert in np.ndindex(found.shape):
+        centred = (x[item] - x[item].mean()) / np.sqrt(x[item].var() + 1e-5)
+        code = s["encode"] @ (centred / (1 + np.exp(-centred))) + s["bias"]
+        gap = code - s["prototype"][expert]
+        assert found[item, expert] == pytest.approx(-(gap @ gap) / (2 * math.sqrt(2)))
+    np.testing.assert_allclose(np.linalg.norm(s["prototype"], axis=1), math.sqrt(2), rtol=1e-6)
+
+
+def test_low_rank_takes_the_mean_over_anchors():
+    found, x, s = built("low_rank", width=2, anchors=3, bound=1.5)
+    for item, expert in np.ndindex(found.shape):
+        code, powers = s["project"] @ x[item], []
+        for anchor in s["anchor"][expert]:
+            length = math.sqrt(np.linalg.norm(code) * np.linalg.norm(anchor))
+            powers.append(math.exp(1.5 * math.tanh(code @ anchor / (1.5 * length))))
+        assert found[item, expert] == pytest.approx(math.log(sum(powers) / 3), abs=1e-6)
+
+
+def test_hadamard_scales_features_by_an_mlp():
+    found, x, s = built("hadamard", hidden=4)
+    for item in range(4):
+        hidden = [h * (1 + math.erf(h / math.sqrt(2))) / 2 for h in s["inner"] @ x[item]]
+        scale = s["outer"] @ np.array(hidden)
+        np.testing.assert_allclose(found[item], s["weight"] @ (scale * x[item]))
+
+
+def test_hypernetwork_generates_a_linear_gate_and_learns_its_embedding_only():
+    found, x, s = built("hypernetwork", width=3, hidden=4)
+    hidden = np.maximum(s["inner"] @ s["embedding"], 0)
+    np.testing.assert_allclose(found, [[(w @ hidden) @ row for w in s["outer"]] for row in x])
+    gate = build_gate("hypernetwork", 5, 3)
+    assert [name for name, _ in gate.named_parameters()] == ["embedding"]
+
+
+def test_subspace_scores_the_length_of_a_projection():
+    found, x, s = built("subspace", rank=2, concentration=0.7)
+    for item, expert in np.ndindex(found.shape):
+        unit = x[item] / np.linalg.norm(x[item])
+        parts = [float(u @ unit) ** 2 for u in s["basis"][expert]]
+        assert found[item, expert] == pytest.approx(5 / 2 * 0.7 * sum(parts))
+
+
+@pytest.mark.parametrize(
+    ("gate", "option"),
+    [
+        ("prototype", {"width": 0}),
+        ("low_rank", {"anchors": 0}),
+        ("low_rank", {"bound": 0.0}),
+        ("hadamard", {"hidden": 0}),
+        ("hypernetwork", {"width": 0}),
+        ("subspace", {"rank": 0}),
+        ("subspace", {"concentration": 0.0}),
+    ],
+)
+def test_sizes_are_checked(gate, option):
+    with pytest.raises(ConfigError, match=rf"gate\.{next(iter(option))}=0.* is invalid"):
+        build_gate({"name": gate, **option}, 5, 3)
 
 
 def test_gate_options_are_checked():

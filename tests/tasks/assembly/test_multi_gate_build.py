@@ -21,7 +21,7 @@ from tasks import (
 )
 from tasks.assembly.dense_control import CONTROLS, iso_flop, num_parameters
 
-from ...router_samples import SELECTING, layout, one_of_each
+from ...router_samples import SELECTING, joins, layout, one_of_each
 
 DIM, ITEMS = 8, 12
 WIRINGS = {
@@ -103,7 +103,7 @@ def blends(router):
 PAIRS = [
     (wiring, router)
     for wiring in WIRINGS
-    for router in (SELECTING if wiring == "mmoe" else one_of_each(layout))
+    for router in (filter(joins, SELECTING) if wiring == "mmoe" else one_of_each(layout, joins))
 ]
 
 

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-import routers
 from routers import ConfigError
 from tasks import build_backbone, build_task, compose, prepare_routers, routed_layers
 from tasks.assembly.dense_control import num_parameters
@@ -13,11 +12,11 @@ from tasks.multi_target.sharings import SHARINGS
 from tasks.multi_target.weightings import WEIGHTINGS
 from tasks.two_digits import TwoDigits
 
-from ...router_samples import SELECTING
+from ...router_samples import SELECTING, joins, traits
 from ..cases import train
 
-#: All but those that read the task of a sample, which pairs of digits lack.
-ROUTERS = [name for name in SELECTING if not routers.ROUTERS.get_part(name).traits.needs_task]
+#: All that can be one of several gates, but those that read a task, which pairs of digits lack.
+ROUTERS = [name for name in SELECTING if joins(name) and not traits(name).needs_task]
 
 SMALL = ("task=two_digits", "task.dim=16", "task.depth=1", "expert.hidden=16", "moe.num_experts=8")
 
