@@ -2,7 +2,9 @@
 
 from .._torch import Float32State, call_hooks, holds, is_distributed, sum_over_ranks, uncompiled
 from ..routing import stable_order
+from .affinities import AFFINITIES, Affinity, normalized_sigmoid
 from .clustering import k_means
+from .content_keys import CONTENT_KEYS, ContentKey
 from .expert_bias import (
     LOAD_RULES,
     UPDATE_RULES,
@@ -13,6 +15,7 @@ from .expert_bias import (
     update_rule,
 )
 from .factorization import divisors, num_branches, num_columns
+from .hash_tables import TABLES, by_bucket, made_different, taken_from, with_others
 from .histogram import BINS, histogram, quantile
 from .noise import NoisyLogits, NoisyScores, jittered, top_k_probability
 from .required_inputs import check_recorded, require_ids, require_recorded, require_tasks
@@ -29,14 +32,20 @@ from .selection import (
     top_k,
     top_k_unsorted,
 )
-from .sigmoid_topk import SigmoidTopKBase, normalized_sigmoid
+from .sigmoid_topk import BIASED, SigmoidTopKBase
 from .sparse_projection import entmax
 
 __all__ = [
+    "AFFINITIES",
+    "BIASED",
     "BINS",
+    "CONTENT_KEYS",
     "LOAD_RULES",
+    "TABLES",
     "UPDATE_RULES",
     "WEIGHTINGS",
+    "Affinity",
+    "ContentKey",
     "ExpertBias",
     "Float32State",
     "NoisyLogits",
@@ -47,6 +56,7 @@ __all__ = [
     "SignBias",
     "Weighting",
     "build_weighting",
+    "by_bucket",
     "call_hooks",
     "check_k",
     "check_k_above_one",
@@ -58,6 +68,7 @@ __all__ = [
     "is_distributed",
     "jittered",
     "k_means",
+    "made_different",
     "normalized_sigmoid",
     "num_branches",
     "num_columns",
@@ -71,9 +82,11 @@ __all__ = [
     "softmax_weights",
     "stable_order",
     "sum_over_ranks",
+    "taken_from",
     "top_k",
     "top_k_probability",
     "top_k_unsorted",
     "uncompiled",
     "update_rule",
+    "with_others",
 ]

@@ -3,6 +3,7 @@
 from .errors import (
     ConfigError,
     OptionError,
+    named,
     nearest_name,
     option_errors_under,
     unknown,
@@ -32,6 +33,7 @@ __all__ = [
     "hint_mismatch",
     "import_parts",
     "load_plugins",
+    "named",
     "named_state",
     "nearest_name",
     "option_errors_under",

@@ -147,7 +147,7 @@ class MaskedScores(Replay):
 
 
 class SigmoidOverSum(Copy):
-    """As public libraries divide; exact for ordinary scores, but weights shrink where all are tiny."""
+    """As public libraries divide: exact for ordinary scores, but tiny ones shrink."""
 
     eps = 1e-9
 
