@@ -39,6 +39,8 @@ def routing_of(logits: Tensor, mask: Tensor | None = None, groups: int = 1) -> R
     real = probs if mask is None else probs[mask]
     extras = {
         "sparsity_coefficient": torch.tensor(0.5, dtype=logits.dtype),
+        "imitator": logits,
+        "imitated": logits.detach().argmax(-1),
         "selectors": torch.stack([probs, (logits / 2).softmax(-1)], 1) * 0.9,
     }
     return Routing.by_item(
