@@ -84,7 +84,7 @@ def test_a_predictor_learns_the_selection_and_teaches_nothing_else():
     assert x.grad is None
     assert routing.extras["imitated"].sum() == 100
     chosen, predicted = routing.assigned_mask.any(1), router.eval()(items).assigned_mask.any(1)
-    assert (chosen == predicted).double().mean() > 0.95  # groups differ in where they part
+    assert (chosen == predicted).double().mean() > 0.9  # groups differ in where they part
     assert router.traits.causal_in_eval
     assert not router.traits.causal
 

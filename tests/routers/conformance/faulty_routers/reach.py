@@ -90,7 +90,7 @@ PLANTS = [
     Planted(12, ChoiceThatClaimsCausal, "causal", "change earlier routes"),
     Planted(12, ChoiceThatClaimsItems, "per_item", "changes with its batch-mates"),
     Planted(12, SlotsThatClaimCausal, "causal", "change earlier routes"),
-    Planted(12, DepthThatClaimsCausal, "causal_in_eval", "change earlier routes"),
+    Planted(12, DepthThatClaimsCausal, "causal_in_eval", "causal_in_eval is declared, but"),
     Planted(15, GateForEachExpert, "idle_experts", "refuses unused parameters"),
     Planted(15, NaNForTheIdle, "shapes_and_ranges", "infinity or NaN"),
     Planted(16, RoutesPadding, "padding_is_not_routed", "padding was routed"),
