@@ -26,7 +26,8 @@ class Sigmoid(SigmoidTopKBase):
         bias_to: what the bias is added to: the ``score``, or the ``logits`` it is computed from,
             where a step counts as much for any score.
         rule: update of the bias: by the ``sign`` of the mean load minus each expert's load,
-            ``proportional`` to it, or towards the bias of an even load (``quantile``).
+            ``proportional`` to it, by it and its changes (``pid``), towards the bias of an even
+            load (``quantile``), or by prices of the best even assignment (``bip``).
         rate: step size of the update; None for the rule's default, 0 for no bias.
 
     >>> import torch

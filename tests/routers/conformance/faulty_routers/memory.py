@@ -37,6 +37,12 @@ class Biased(Copy):
         self.bias.value.data += self.rate * (load.mean() - load).sign()
 
     def adapt(self, load):
+        if self.training:
+            self.move(load)
+
+
+class BiasAdaptsInEval(Biased):
+    def adapt(self, load):
         self.move(load)
 
 
@@ -134,6 +140,8 @@ class Tallied(Biased):
         pass
 
     def adapt_from_counts(self, tally):
+        if not self.training:
+            return
         far = 0.5 / (1 + self.count_step())
         self.bias.value += far * (tally.double().mean() - tally).sign()
 
@@ -251,5 +259,6 @@ PLANTS = [
     Planted(14, KeepsItsLogits, "nothing_kept", "keep no loss, score or activation"),
     Planted(19, CountsPasses, "forward_keeps_state", "eval changes passes, so evaluating"),
     Planted(19, CountsPassesInAList, "forward_keeps_state", "eval changes passes, so"),
+    Planted(19, BiasAdaptsInEval, "adapt", "adapt changes bias.value in eval"),
     Planted(19, CountsPassesInABuffer, "forward_keeps_state", "forward changed passes"),
 ]
