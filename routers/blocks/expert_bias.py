@@ -183,7 +183,7 @@ class PidBias(ExpertBias):
     [-0.75, 0.375, 0.375]
     """
 
-    rate = 0.03
+    rate = 0.01
     gains: ClassVar[tuple[float, float]] = (1.0, 0.25)
     errors: Tensor
 
