@@ -23,8 +23,8 @@ class Traits:
         learned: the gradient of the task's loss reaches the router's parameters.
         per_item: an item's route depends on that item only, not on others of its group.
         causal: an item's route never depends on later items of its group.
-        causal_in_eval: it may in training, but never in evaluation, so that scores of causal
-            tasks tell the truth; for routers that are not ``causal``.
+        causal_in_eval: it may in training, but never in evaluation, so that scores on causal
+            tasks contain no later item; for routers that are not ``causal``.
         equivariant: permuting a group's items permutes their routes.
         convex: the weights of a routed item are non-negative and sum to one.
         merges: experts' parameters are averaged, which not every bank supports.

@@ -23,11 +23,11 @@ class Depth(Router):
     group, including later items, so causal tasks reject this router.
 
     With a ``predictor`` that holds in training alone. A second scalar gate, which reads the items
-    without a gradient to them, learns with an offset to tell who is selected, by the loss
+    without a gradient to them, learns with an offset to predict who is selected, by the loss
     ``imitation``, which has to be given (``losses.imitation=0.01``). In evaluation the items are
     processed whose predicted score is positive, a probability above one half: a decision for each
-    item by itself, of any number of items. So scores of causal tasks tell the truth, and they
-    accept it (``Traits.causal_in_eval``); in training, selection still sees later items.
+    item by itself, of any number of items. So a score on a causal task uses no later item, and such
+    tasks accept it (``Traits.causal_in_eval``); in training, selection still sees later items.
 
     Source: Raposo et al. 2024, 2404.02258, equation 1, sections 3.4, 3.5 and 4.3. The paper's
     predictor is a small network, ``router.predictor=mlp``.

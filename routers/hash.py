@@ -94,7 +94,7 @@ class Hash(Router):
         if buckets < 1:
             raise OptionError("buckets", buckets, "an integer >= 1")
         if self._assign is not None and not key.in_data:
-            raise OptionError("table", table, f"random with by={by}: training ids do not tell it")
+            raise OptionError("table", table, f"random with by={by}, as training ids say nothing")
         self.k, self.by, self.weighting = k, by, weighting
         self._seed = seed
         self.gate: Gate | None = None

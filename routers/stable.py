@@ -21,7 +21,7 @@ class Stable(Router):
     only, learns to choose the same: ``argmax_e c_e . d[id]``, by the loss ``imitation``. Then its
     choices become a table, ``e = table[id]``, which does not change again: an item that once
     trained an expert is processed by it. Evaluation uses the second router or the table. The
-    weight is ``sigma(h_e)`` throughout, so that the gate goes on learning by how much; in the
+    weight is ``sigma(h_e)`` throughout, so that the gate continues to learn by how much; in the
     second stage neither ``imitation`` nor balance losses of ``probs`` have a gradient.
 
     Source: StableMoE, Dai et al. 2022, 2204.08396, and its public code, from which the weight of

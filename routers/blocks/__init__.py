@@ -3,6 +3,7 @@
 from .._torch import Float32State, call_hooks, holds, is_distributed, sum_over_ranks, uncompiled
 from ..routing import stable_order
 from .affinities import AFFINITIES, Affinity, normalized_sigmoid
+from .budget_bias import BUDGET_RULES
 from .clustering import k_means
 from .content_keys import CONTENT_KEYS, ContentKey
 from .expert_bias import (
@@ -41,6 +42,7 @@ __all__ = [
     "AFFINITIES",
     "BIASED",
     "BINS",
+    "BUDGET_RULES",
     "CONTENT_KEYS",
     "LOAD_RULES",
     "TABLES",

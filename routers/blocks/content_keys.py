@@ -41,7 +41,7 @@ def bigrams(items: Items, router: str) -> Tensor:
 
 @dataclass(frozen=True)
 class ContentKey:
-    """What a table is looked up by.
+    """A way to look up a table.
 
     Attributes:
         of: ``(items, name of the router) -> (N,)`` integers.

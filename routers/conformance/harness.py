@@ -23,7 +23,7 @@ SIZES = [(7, 5), (9, 16), (8, 4), (6, 6), (5, 8)]
 
 IDS = 50  # distinct content ids
 
-#: Types of attributes whose text tells their values.
+#: Types of attributes whose text states their values.
 PLAIN = (bool, int, float, str, list, tuple, set, dict)
 
 
@@ -303,7 +303,7 @@ def state_of(router: Router) -> dict[str, Tensor]:
 
 
 def attributes_of(router: Router) -> dict[str, str]:
-    """What plain attributes of a router and its submodules hold, as text, by dotted name.
+    """Values of plain attributes of a router and its submodules, as text, by dotted name.
 
     Numbers, text, and lists, tuples, sets and dicts of them; not what torch keeps for itself.
     """
