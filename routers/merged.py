@@ -15,7 +15,7 @@ from .routing import Items, Routing
 
 
 def _over_groups(items: Items, scores: Tensor, _: int) -> Tensor:
-    return _means(scores.unflatten(0, (items.groups, -1)), items.grouped(items.real()))
+    return _means(items.grouped(scores), items.grouped(items.real()))
 
 
 def _over_items(items: Items, scores: Tensor, _: int) -> Tensor:
@@ -24,11 +24,12 @@ def _over_items(items: Items, scores: Tensor, _: int) -> Tensor:
 
 def _over_segments(items: Items, scores: Tensor, segment: int) -> Tensor:
     """Means of the segment before each; of the first one, which has none before it, zeros."""
-    length = items.group_length
-    short = -length % segment
-    padded = F.pad(items.grouped(scores), (0, 0, 0, short)).unflatten(1, (-1, segment))
-    real = F.pad(items.grouped(items.real()), (0, short)).unflatten(1, (-1, segment))
-    means = _means(padded.flatten(0, 1), real.flatten(0, 1)).unflatten(0, (items.groups, -1))
+    length, groups, e = items.group_length, items.groups, scores.shape[1]
+    segments = -(-length // segment)
+    short = segments * segment - length
+    padded = F.pad(items.grouped(scores), (0, 0, 0, short)).view(groups * segments, segment, e)
+    real = F.pad(items.grouped(items.real()), (0, short)).view(groups * segments, segment)
+    means = _means(padded, real).view(groups, segments, e)
     before = F.pad(means, (0, 0, 1, 0))[:, :-1]
     part = length if length <= segment else math.gcd(length, segment)  # parts of equal length
     start = torch.arange(0, length, max(part, 1), device=scores.device)
@@ -103,5 +104,5 @@ class Merged(Router):
 
     def forward(self, items: Items) -> Routing:
         logits = self._logits_of(items, self.gate(items), self.segment)
-        each = logits.repeat_interleave(items.num_items // max(len(logits), 1), 0)
+        each = logits.repeat_interleave(items.num_items // max(logits.shape[0], 1), 0)
         return Routing.by_merge(items, softmax(logits), logits=each)

@@ -34,7 +34,7 @@ class SoftMoE(Router):
     ``L = norm(X) (s norm(Phi))``; dispatch is its softmax over items, combine that over slots.
     The default gate computes these scores. Every expert computes ``slots`` rows per group of any
     length. Each slot depends on the whole group, so causal tasks reject this router. Either half
-    may be uniform, as in the paper, to measure what each contributes; with both, nothing is learned.
+    may be uniform, to measure what the other contributes; if both are, nothing is learned.
 
     Source: Puigcerver et al. 2023, 2308.00951; uniform halves: table 2.
 

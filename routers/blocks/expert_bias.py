@@ -192,6 +192,8 @@ class PidBias(ExpertBias):
         self.register_buffer("errors", torch.zeros(2, num_experts))
 
     def adapt(self, load: Tensor) -> None:
+        if not load.any():
+            return
         last, before = self.errors.double()
         error = -_excess(load) / load.double().mean().clamp_min(1)
         p, d = self.gains

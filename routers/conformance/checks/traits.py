@@ -102,12 +102,12 @@ def check_causal_in_eval(subject: RouterUnderTest) -> None:
         place = torch.arange(len(items)) % length
         for cut in range(1, length):
             keep = place < cut
-            both = subject.in_eval(items), subject.in_eval(subject.altered(items, keep))
+            one, other = subject.in_eval(items), subject.in_eval(subject.altered(items, keep))
             why = f"causal_in_eval is declared, but items from place {cut} on change earlier routes"
             hint = "decide in eval from the item itself, or do not declare causal_in_eval"
-            require(same(*(routes(each)[keep] for each in both)), why, hint)
-            limited = [routes(each.limit(0.5, "position"))[keep] for each in both]
-            require(same(*limited), f"{why.removesuffix('routes')}drops", hint)
+            require(same(routes(one)[keep], routes(other)[keep]), why, hint)
+            kept, left = (routes(each.limit(0.5, "position"))[keep] for each in (one, other))
+            require(same(kept, left), f"{why.removesuffix('routes')}drops", hint)
             why = f"causal_in_eval is declared, but routes change when a group ends at place {cut}"
             _require_alike(subject, items, keep.nonzero().squeeze(1), groups, why, hint)
 
