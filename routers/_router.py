@@ -23,6 +23,8 @@ class Traits:
         learned: the gradient of the task's loss reaches the router's parameters.
         per_item: an item's route depends on that item only, not on others of its group.
         causal: an item's route never depends on later items of its group.
+        causal_in_eval: it may in training, but never in evaluation, so that scores on causal
+            tasks contain no later item; for routers that are not ``causal``.
         equivariant: permuting a group's items permutes their routes.
         convex: the weights of a routed item are non-negative and sum to one.
         merges: experts' parameters are averaged, which not every bank supports.
@@ -42,6 +44,7 @@ class Traits:
     equivariant: bool = True
     convex: bool = True
     exact_gradients: bool = True
+    causal_in_eval: bool = False
     merges: bool = False
     needs_ids: bool = False
     needs_task: bool = False
@@ -65,7 +68,8 @@ class Router(ShowsArguments, nn.Module, ABC):
     number of experts per item, and ``gate``, which scores the experts.
 
     Class attributes:
-        traits: declared properties; an instance may declare fewer than its class.
+        traits: declared properties with default options, where an instance may declare fewer;
+            other options may add or withdraw some, by ``set_traits``.
         search_space: ranges for sweeps: option to a list of choices, or to ``low``, ``high``
             and optionally ``log``.
         default_losses: default auxiliary losses ``{name: weight}``: the paper's, else ours. A
@@ -164,6 +168,7 @@ class Router(ShowsArguments, nn.Module, ABC):
         self.set_traits(
             per_item=self.traits.per_item and gate.per_item,
             causal=self.traits.causal and gate.causal,
+            causal_in_eval=self.traits.causal_in_eval and gate.causal,
         )
         return gate
 

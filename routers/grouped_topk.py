@@ -16,7 +16,7 @@ class GroupedTopK(SigmoidTopKBase):
     The ``E`` experts form equal groups, for instance those of one device. A group's score is
     the sum of its two largest ``sigma(h) + b``; the experts outside of the best groups score
     ``-inf``, and ``S`` is the top K of all. Weights and bias are those of ``sigmoid``, with the
-    options ``weighting``, ``scale``, ``rule`` (``sign`` or ``proportional``) and ``rate``.
+    options ``weighting``, ``scale``, ``rule`` (``sign``, ``proportional`` or ``pid``) and ``rate``.
 
     Source: node-limited routing of DeepSeek-V3 2412.19437, section 2.1.2; by devices in
     DeepSeek-V2 2405.04434, section 2.2.2, where a group's score is its maximum.

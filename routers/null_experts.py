@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from ._router import ROUTERS, Router, Traits
-from .blocks import Float32State, check_k, softmax, top_k
+from .blocks import BUDGET_RULES, check_k, softmax, top_k
 from .gates import GateSpec
-from .plugins import OptionError
+from .plugins import OptionError, named
 from .routing import Items, Routing
 
 
@@ -23,20 +23,24 @@ class NullExperts(Router):
     under this router is MoE++, whose zero experts are these ``Z``.
 
     ``probs`` is the gate's distribution over the real experts only, so balance losses do not see
-    the number of null choices. Instead, the bias ``b``, which changes the selection only, is
-    updated by ``rate`` after each step, until null experts receive ``Z / (E + Z)`` of all choices
-    on average, as with the papers' losses. The expected number of real experts per item, which
-    sizes capacities, is ``K E / (E + Z)``.
+    the number of null choices. Instead, a bias, which changes the selection only, is updated after
+    each step until an item has ``budget`` real experts on average, ``K E / (E + Z)`` by default as
+    with the papers' losses. This number sizes capacities. By the rule ``nulls`` the bias is the
+    ``b`` of null experts. By ``experts`` each real expert has one, and so the real ones are
+    balanced as well.
 
     Source: AdaMoE, Zeng et al. 2024, 2406.13233 (null experts); MoE++, Jin et al. 2024,
     2410.07348, section 3 (weights; zero, copy and constant experts); the bias in place of
-    their losses for nulls: Wang et al. 2024, 2408.15664.
+    their losses for nulls: Wang et al. 2024, 2408.15664. The rule ``experts``: LongCat-Flash,
+    2509.01322, whose null experts copy the item, and whose update we have from a secondary text.
 
     Args:
         num_experts: ``E``, the real experts.
         k: choices per item, including null experts.
         nulls: ``Z``.
-        rate: step size of ``b``; 0 keeps it at 0.
+        rule: which experts have a bias: ``nulls`` or ``experts``.
+        budget: mean number of real experts per item, above 0 and below ``k``.
+        rate: step size of the bias; None for the rule's default, 0 keeps it at 0.
         gate: scores the real and the null experts.
 
     >>> router = NullExperts(4, 4, k=2, nulls=4)
@@ -48,7 +52,6 @@ class NullExperts(Router):
     traits = Traits(convex=False)
     search_space = {"k": [2, 3, 4], "nulls": [2, 4, 8]}
     default_losses = {"switch": 0.01}
-    num_counts = 2
 
     def __init__(
         self,
@@ -57,21 +60,30 @@ class NullExperts(Router):
         *,
         k: int = 3,
         nulls: int = 4,
-        rate: float = 0.003,
+        rule: str = "nulls",
+        budget: float | None = None,
+        rate: float | None = None,
         gate: GateSpec = "linear",
     ) -> None:
         super().__init__(dim, num_experts)
-        self.bias = NullBias(num_experts, nulls, rate)
+        if nulls < 1:
+            raise OptionError("nulls", nulls, "an integer >= 1")
         check_k(k, num_experts + nulls, what="num_experts + nulls = {}")
+        if budget is not None and not 0 < budget < k:
+            raise OptionError("budget", budget, f"a number in (0, k={k})")
         self.k = k
+        self.budget = k * num_experts / (num_experts + nulls) if budget is None else budget
+        self.bias = named("rule", rule, BUDGET_RULES)(num_experts, self.budget / k, rate)
+        self.num_counts = self.bias.num_counts
         self.gate = self.build_gate(gate, outputs=num_experts + nulls)
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
         real, null = logits.tensor_split([self.num_experts], 1)
-        expert = top_k(torch.cat([real, null + self.bias.value.to(null.dtype)], 1), self.k)
+        of_real, of_null = self.bias.parts()
+        expert = top_k(torch.cat([real + of_real, null + of_null], 1), self.k)
         working = expert < self.num_experts
-        extras = {"counts": self.bias.counts(~working[items.real()])} if self.training else None
+        extras = {"counts": self.bias.counts(expert[items.real()])} if self.training else None
         return Routing.by_item(
             items,
             expert.clamp_max(self.num_experts - 1),
@@ -79,45 +91,10 @@ class NullExperts(Router):
             self.num_experts,
             keep=working,
             logits=real,
-            experts_per_item=self.k * (1 - self.bias.share),
+            experts_per_item=self.budget,
             extras=extras,
         )
 
     def adapt_from_counts(self, counts: Tensor) -> None:
         if self.training:
             self.bias.adapt(counts)
-
-
-class NullBias(Float32State):
-    """A bias added to the scores of null experts when experts are selected.
-
-    ``b += u sign(target - null choices)``, once per step: the update of Wang et al. 2024,
-    2408.15664, applied to null experts against real ones. The target is the share of ``nulls``
-    in all experts, times the number of all choices; ``rate`` is ``u``.
-
-    >>> bias = NullBias(experts=4, nulls=4, rate=0.25)
-    >>> bias.adapt(bias.counts(torch.tensor([[True, True, False]])))
-    >>> bias.value.item()
-    -0.25
-    """
-
-    value: Tensor
-
-    def __init__(self, experts: int, nulls: int, rate: float) -> None:
-        super().__init__()
-        if nulls < 1:
-            raise OptionError("nulls", nulls, "an integer >= 1")
-        if not 0 <= rate < 1:
-            raise OptionError("rate", rate, "a number in [0, 1)")
-        self.share = nulls / (experts + nulls)
-        self.rate = rate
-        self.register_buffer("value", torch.zeros(()))
-
-    def counts(self, null: Tensor) -> Tensor:
-        """Numbers of null choices and of all choices, for ``null`` ``(n, K)`` bool."""
-        return torch.stack([null.sum(), torch.full_like(null, 1, dtype=torch.int64).sum()])
-
-    def adapt(self, counts: Tensor) -> None:
-        """Update the bias after a step with this sum of ``counts``."""
-        null, total = counts
-        self.value += self.rate * (self.share * total - null).sign()

@@ -21,7 +21,10 @@ class Oracle(Hash):
     but on which this router is far better than ``hash``, leaks the future.
 
     Source: the future-token oracle of Roller et al. 2021, 2106.04426, table 3. Options are those
-    of ``hash``.
+    of ``hash`` for a table of own ids.
+
+    Args:
+        dim: ``D``, unused.
 
     >>> ids = torch.tensor([5, 7, 9])
     >>> x = torch.zeros(3, 4)
@@ -31,6 +34,18 @@ class Oracle(Hash):
     """
 
     traits = replace(Hash.traits, per_item=False, causal=False, equivariant=False)
+
+    def __init__(
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        k: int = 1,
+        table: str = "random",
+        buckets: int = 65536,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(dim, num_experts, k=k, table=table, buckets=buckets, seed=seed)
 
     def forward(self, items: Items) -> Routing:
         content = require_ids(items, "oracle")

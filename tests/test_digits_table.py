@@ -1,5 +1,6 @@
 """The digits table is made from the rows that exist; the release command checks them."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -39,7 +40,7 @@ def test_an_arm_without_rows_is_not_run(table):
     write_rows(table.rows, [row for row in KEPT if row["arm"] != "`depth`"])
     assert "| `depth` |" in digits.table()
     assert "| `depth` |" not in digits.table(table)
-    assert "Not run: `depth`." in digits.notes(table)
+    assert re.search(r"Not run: .*`depth`", digits.notes(table))
     assert "Balance matters" in digits.notes(table)
 
 

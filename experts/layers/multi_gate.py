@@ -189,7 +189,10 @@ class MultiGateMoE(MoE):
 def _combined(traits: Sequence[Traits]) -> Traits:
     """Traits of several gates together: promises that all make, and needs that any has."""
     needs = ("learned", "merges", "needs_ids", "needs_task", "needs_recorded", "needs_projections")
-    promises = ("per_item", "causal", "equivariant", "convex", "exact_gradients", "expects_load")
+    promises = (
+        "per_item", "causal", "causal_in_eval", "equivariant", "convex", "exact_gradients",
+        "expects_load",
+    )  # fmt: skip
     any_has = {name: any(getattr(t, name) for t in traits) for name in needs}
     all_make = {name: all(getattr(t, name) for t in traits) for name in promises}
     return Traits(**any_has, **all_make, has_logits=False)

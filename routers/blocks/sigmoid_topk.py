@@ -1,31 +1,41 @@
-"""Base class of token choice by sigmoid affinities with a load-balancing bias."""
+"""Base class of token choice by affinities of single experts with a load-balancing bias."""
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from .._router import Router
 from ..gates import GateSpec
-from ..plugins import OptionError
+from ..plugins import OptionError, unknown
 from ..routing import Items, Routing
+from .affinities import AFFINITIES, Affinity
 from .expert_bias import UPDATE_RULES, ExpertBias, update_rule
-from .selection import build_weighting, check_k, softmax
+from .selection import build_weighting, check_k
 
 
-def normalized_sigmoid(chosen: Tensor) -> Tensor:
-    """``sigma(h[S]) / sum sigma(h[S])`` along the last axis, stable where all of them are tiny."""
-    return softmax(F.logsigmoid(chosen))
+def _to_score(affinity: Affinity, logits: Tensor) -> Tensor:
+    return affinity.score(logits)
 
 
-WEIGH = {"renormalized": normalized_sigmoid, "probability": F.sigmoid}
+def _to_logits(_: Affinity, logits: Tensor) -> Tensor:
+    return logits
+
+
+#: How far the bias of a deferred expert is below all others where scores have no bound.
+_DEFERRED = 1e4
+
+#: What the bias is added to, ``(affinity, logits (N, E)) -> (N, E)``.
+BIASED: dict[str, Callable[[Affinity, Tensor], Tensor]] = {
+    "score": _to_score,
+    "logits": _to_logits,
+}
 
 
 class SigmoidTopKBase(Router):
-    """Independent affinities ``s = sigma(h)``; experts are selected by ``s + b``.
+    """Independent affinities ``s``, by default ``sigma(h)``; experts are selected by ``s + b``.
 
     The bias ``b`` changes the selection and never the weights. A subclass implements ``select``
     and may restrict ``rules``, the update rules of the bias.
@@ -41,6 +51,8 @@ class SigmoidTopKBase(Router):
         k: int = 2,
         weighting: str = "renormalized",
         scale: float = 1.0,
+        score: str = "sigmoid",
+        bias_to: str = "score",
         rule: str = "sign",
         rate: float | None = None,
         gate: GateSpec = "linear",
@@ -49,10 +61,16 @@ class SigmoidTopKBase(Router):
         check_k(k, num_experts)
         if not 0 < scale < math.inf:
             raise OptionError("scale", scale, "a finite number above 0")
+        if score not in AFFINITIES:
+            raise unknown("score", score, AFFINITIES)
+        if bias_to not in BIASED:
+            raise unknown("bias_to", bias_to, BIASED)
         self.k = k
         self.convex = build_weighting(k, weighting).convex
         self.weighting = weighting
         self.scale = scale
+        self.score = score
+        self.bias_to = bias_to
         self.bias = update_rule(rule, self.rules)(num_experts, k, rate)
         self.num_counts = self.bias.num_counts
         self.gate = self.build_gate(gate)
@@ -69,9 +87,11 @@ class SigmoidTopKBase(Router):
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
-        scores = logits.detach().sigmoid()
+        affinity = AFFINITIES[self.score]
+        scores = BIASED[self.bias_to](affinity, logits.detach())
         expert = self.select(scores + self.bias.value)
-        weight = WEIGH[self.weighting](self.gate.pick(items, logits, expert))
+        chosen = self.gate.pick(items, logits, expert)
+        weight = affinity.normalized(chosen) if self.convex else affinity.score(chosen)
         counts = self.bias.counts(scores[items.real()]) if self.training else None
         return Routing.by_item(
             items,
@@ -79,13 +99,14 @@ class SigmoidTopKBase(Router):
             self.scale * weight,
             self.num_experts,
             logits=logits,
-            probs=normalized_sigmoid(logits),
+            probs=affinity.normalized(logits),
             extras=None if counts is None else {"counts": counts},
         )
 
     def defer(self, experts: Sequence[int]) -> bool:
-        # scores are in (0, 1): no other expert has a lower one with its bias
-        self.bias.value[list(experts)] = self.bias.value.min() - 1
+        bound = AFFINITIES[self.score].bound if self.bias_to == "score" else math.inf
+        # no other expert has a lower score with its bias, or none among ordinary ones
+        self.bias.value[list(experts)] = self.bias.value.min() - min(bound, _DEFERRED)
         return True
 
     def adapt(self, load: Tensor) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import wraps
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._router import Router
 from ..losses import LOSSES, levels_of
@@ -22,6 +22,9 @@ Factory = Callable[..., Router]
 SIZES = [(7, 5), (9, 16), (8, 4), (6, 6), (5, 8)]
 
 IDS = 50  # distinct content ids
+
+#: Types of attributes whose text states their values.
+PLAIN = (bool, int, float, str, list, tuple, set, dict)
 
 
 @dataclass(frozen=True)
@@ -309,6 +312,20 @@ def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
 def state_of(router: Router) -> dict[str, Tensor]:
     """A copy of all parameters and buffers, those outside the state dict included."""
     return {n: t.detach().clone() for n, t in [*router.named_parameters(), *router.named_buffers()]}
+
+
+def attributes_of(router: Router) -> dict[str, str]:
+    """Values of plain attributes of a router and its submodules, as text, by dotted name.
+
+    Numbers, text, and lists, tuples, sets and dicts of them; not what torch keeps for itself.
+    """
+    own = vars(nn.Module()).keys()
+    return {
+        f"{path}.{name}".lstrip("."): repr(value)
+        for path, module in router.named_modules()
+        for name, value in vars(module).items()
+        if name not in own and isinstance(value, PLAIN)
+    }
 
 
 def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:

@@ -41,6 +41,8 @@ def routing_of(logits: Tensor, mask: Tensor | None = None, groups: int = 1) -> R
         "sparsity_coefficient": torch.tensor(0.5, dtype=logits.dtype),
         "divergence": logits.square().sum(-1),
         "surplus": logits.sum(-1),
+        "imitator": logits,
+        "imitated": logits.detach().argmax(-1),
         "selectors": torch.stack([probs, (logits / 2).softmax(-1)], 1) * 0.9,
     }
     return Routing.by_item(

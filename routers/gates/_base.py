@@ -1,12 +1,20 @@
 """The base class of gates, and the construction of a gate from an option."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from ..plugins import OptionError, Registry, ShowsArguments
+from ..plugins import (
+    OptionError,
+    Registry,
+    ShowsArguments,
+    arguments_of,
+    fill,
+    named_state,
+    rebuilt,
+)
 from ..routing import Items
 
 #: ``"linear"``, or ``{"name": "mlp", "hidden": 32}``.
@@ -43,6 +51,27 @@ class Gate(ShowsArguments, nn.Module, ABC):
         hooks. A subclass that overrides only ``forward`` does not inherit the override.
         """
         return logits.gather(1, chosen)
+
+
+def take_outputs(gate: Gate, index: Sequence[int]) -> Gate:
+    """A gate whose score ``i`` is score ``index[i]`` of another.
+
+    >>> import torch
+    >>> from routers import Items
+    >>> gate = build_gate("linear", 4, 3)
+    >>> items = Items(torch.ones(1, 4))
+    >>> take_outputs(gate, [2, 0])(items).equal(gate(items)[:, [2, 0]])
+    True
+    """
+    outputs = arguments_of(gate)["outputs"]
+    larger = dict(named_state(rebuilt(gate, outputs=outputs + 1)))
+    selections = {
+        name: (axis, index)
+        for name, values in named_state(gate)
+        for axis in range(values.dim())
+        if values.shape[axis] != larger[name].shape[axis]
+    }
+    return fill(rebuilt(gate, outputs=len(index)), gate, selections)
 
 
 GATES = Registry("gate", Gate, group="switchyard.gates", positional=2)

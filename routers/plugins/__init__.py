@@ -3,6 +3,7 @@
 from .errors import (
     ConfigError,
     OptionError,
+    named,
     nearest_name,
     option_errors_under,
     unknown,
@@ -36,6 +37,7 @@ __all__ = [
     "import_parts",
     "load_plugins",
     "missing",
+    "named",
     "named_state",
     "nearest_name",
     "needed",

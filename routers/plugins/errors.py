@@ -1,9 +1,11 @@
 """Configuration errors: each names the key, the value, what is expected and the nearest match."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import SequenceMatcher
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
 
 #: Least similarity of a name that is suggested for another, the default of ``difflib``.
 NEAR = 0.6
@@ -72,6 +74,17 @@ def unknown(key: str, value: object, allowed: Iterable[str]) -> OptionError:
     router=topp: unknown; did you mean 'topk'? Allowed: hash, topk
     """
     return OptionError.about(key, f"={value}: {nearest_name(str(value), allowed)}")
+
+
+def named(key: str, name: str, parts: Mapping[str, T]) -> T:
+    """The part of this name; the error of ``unknown`` if there is none.
+
+    >>> named("table", "random", {"random": 3})
+    3
+    """
+    if name not in parts:
+        raise unknown(key, name, parts)
+    return parts[name]
 
 
 @contextmanager

@@ -145,7 +145,9 @@ class Routing:
             ``logits``; ``sparsity_coefficient``, a scalar without gradient, weighs the gate mass
             in the ``sparsity`` losses; ``selectors`` ``(N, S, E)`` are the weights that each of
             ``S`` selectors gives, for the ``selector`` losses. ``divergence`` and
-            ``surplus``, ``(N,)`` each, are what the losses ``divergence`` and ``cardinality`` read.
+            ``surplus``, ``(N,)`` each, are what the losses ``divergence`` and ``cardinality`` read;
+            ``imitator`` ``(N, C)`` are scores of ``C`` decisions and ``imitated`` ``(N,)`` int64
+            the decision of each item, for the loss ``imitation``.
             ``load_factors`` ``(3, E)`` are sums over items, if ``expected_load`` is not one itself
             but the first of them times the second divided by the third, a count.
         gates: the routings of the gates of a multi-gate layer; empty for a single gate.

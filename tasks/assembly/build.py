@@ -256,7 +256,7 @@ def _check_fits(layer: MoE, task: Task, settings: LayerSettings, task_name: str)
             f"{router}: needs recorded routes, and {settings.key('router.of')} is missing; give "
             "the folder of the run whose routes are replayed, router.of=DIR"
         )
-    if task.causal and not traits.causal:
+    if task.causal and not (traits.causal or traits.causal_in_eval):
         raise ConfigError(
             f"{router}: its routes depend on later items, and task={task_name} "
             "predicts them; choose a router (and gate) with the trait causal"

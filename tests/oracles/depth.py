@@ -6,7 +6,13 @@ import numpy as np
 
 from ._case import Case, best, softmax, softmax_rows
 
-OPTIONS = [{}, {"share": 0.125}, {"share": 1.0, "k": 2}, {"share": 0.3, "k": 3}]
+OPTIONS = [
+    {},
+    {"share": 0.125},
+    {"share": 1.0, "k": 2},
+    {"share": 0.3, "k": 3},
+    {"predictor": "linear"},
+]
 
 
 def weights(case: Case) -> np.ndarray:
@@ -14,8 +20,11 @@ def weights(case: Case) -> np.ndarray:
     r = case.scores("depth_gate.weight")[:, 0]
     for members in case.members:
         capacity = math.ceil(case.options["share"] * len(members) - 1e-9)
-        for place in best(r[members], capacity) if members else []:
-            i = members[place]
+        chosen = [members[place] for place in best(r[members], capacity)] if members else []
+        if case.options["predictor"] and not case.training:  # its section 3.5
+            score = case.scores("predictor.weight")[:, 0] + case.state["offset"][0]
+            chosen = [i for i in members if score[i] > 0]
+        for i in chosen:
             p = softmax(h[i])
             for e in best(p, k):
                 w[i, e] = r[i] * p[e]

@@ -4,7 +4,7 @@ import numpy as np
 
 from ._case import Case, softmax
 
-OPTIONS = [{}, {"slots": 1}, {"slots": 3}]
+OPTIONS = [{}, {"slots": 1, "combine": "uniform"}, {"slots": 3, "dispatch": "uniform"}]
 
 
 def _logits(case: Case) -> np.ndarray:
@@ -18,13 +18,15 @@ def _logits(case: Case) -> np.ndarray:
 def blend(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """Dispatch and combine ``(G, L, S)``."""
     h = _logits(case)
+    halves = {"soft": softmax, "uniform": lambda v: np.full(len(v), 1 / len(v))}
+    into, out = (halves[case.options[half]] for half in ("dispatch", "combine"))
     dispatch, combine = np.zeros_like(h), np.zeros_like(h)
     for members in case.members:
         for slot in range(h.shape[1]):
             if members:
-                dispatch[members, slot] = softmax(h[members, slot])
+                dispatch[members, slot] = into(h[members, slot])
         for i in members:
-            combine[i] = softmax(h[i])
+            combine[i] = out(h[i])
     shape = (case.groups, len(case.x) // case.groups, h.shape[1])
     return dispatch.reshape(shape), combine.reshape(shape)
 

@@ -67,6 +67,28 @@ def test_later_items_push_earlier_ones_aside_and_it_says_so():
     assert not router.traits.per_item
 
 
+def test_a_predictor_learns_the_selection_and_teaches_nothing_else():
+    torch.manual_seed(0)
+    router = routers.build("depth", 4, 2, share=0.25, predictor="linear").train()
+    x = torch.randn(400, 4, requires_grad=True)
+    items = Items(x, groups=4)
+    optimizer = torch.optim.Adam(router.parameters(), lr=0.1)
+    before = {name: value.clone() for name, value in router.named_parameters()}
+    for _ in range(150):
+        optimizer.zero_grad()
+        routing = router(items)
+        routers.LOSSES["imitation"](routing).backward()
+        optimizer.step()
+    moved = [n for n, value in router.named_parameters() if not torch.equal(value, before[n])]
+    assert sorted(moved) == ["offset", "predictor.weight"]
+    assert x.grad is None
+    assert routing.extras["imitated"].sum() == 100
+    chosen, predicted = routing.assigned_mask.any(1), router.eval()(items).assigned_mask.any(1)
+    assert (chosen == predicted).double().mean() > 0.9  # groups differ in where they part
+    assert router.traits.causal_in_eval
+    assert not router.traits.causal
+
+
 @pytest.mark.parametrize("share", [0.0, 1.5])
 def test_share_out_of_range(share):
     with pytest.raises(ConfigError, match=r"router\.share=.*in \(0, 1\]"):

@@ -168,7 +168,47 @@ def test_a_prepared_table_travels_in_the_state_dict():
     assert experts(fresh, list(range(64))) == experts(router, list(range(64)))
 
 
+def test_k_experts_are_different_and_any_set_is_as_likely():
+    table = routers.build("hash", 2, 4, k=2).table.view(-1, 2)
+    assert (table[:, 0] != table[:, 1]).all()
+    pairs = torch.bincount(table[:, 0] * 4 + table[:, 1], minlength=16)
+    pairs = pairs[pairs > 0]
+    # 65536 / 12 = 5461, five standard deviations are 353
+    assert len(pairs) == 12
+    assert (pairs - 5461).abs().max() < 353
+
+
+def test_previous_reads_the_unpadded_item_before_in_its_group():
+    ids = torch.tensor([5, 7, 9, 11, 5, 9])
+    mask = torch.tensor([True, False, True, True, True, True])
+    items = Items(torch.zeros(6, 2), groups=2, ids=ids, mask=mask)
+    router = routers.build("hash", 2, 64, by="previous")
+    own = experts(routers.build("hash", 2, 64), ids.tolist())
+    assert router(items).expert.tolist() == [own[i] for i in (0, 0, 3, 3, 4)]
+
+
+def test_selected_experts_keep_their_gate_and_stay_different():
+    torch.manual_seed(0)
+    router = routers.build("hash", 3, 4, k=2, weighting="sigmoid")
+    items = Items(torch.randn(9, 3), ids=torch.arange(9))
+    order = [2, 0, 3, 1]
+    before, after = router(items), router.take_experts(order)(items)
+    assert torch.tensor(order)[after.expert].tolist() == before.expert.tolist()
+    torch.testing.assert_close(after.weight, before.weight)
+    fewer = router.take_experts([3, 1, 1]).table.view(-1, 2)
+    assert (fewer[:, 0] != fewer[:, 1]).all()
+
+
 def test_bad_options():
+    for options, message in (
+        ({"by": "next"}, r"router\.by=next: unknown"),
+        ({"by": "position", "table": "balanced"}, "random with by=position"),
+        ({"weighting": "sigmoid"}, r"router\.k=1 .*integer in \[2,"),
+        ({"weighting": "sigmoud"}, "did you mean 'sigmoid'"),
+        ({"k": 5}, r"router\.k=5"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            routers.build("hash", 2, 4, **options)
     with pytest.raises(ConfigError, match=r"did you mean 'balanced'"):
         routers.build("hash", 2, 4, table="balance")
     with pytest.raises(ConfigError, match=r"router\.buckets=0"):

@@ -84,6 +84,19 @@ def test_the_bias_brings_nulls_to_their_share(tilt):
     assert routing.experts_per_item == 2.0  # 3 * 4 / 6 real experts per item
 
 
+def test_a_bias_of_each_real_expert_keeps_the_budget_and_balances():
+    torch.manual_seed(0)
+    router = identity_router(4, 2, k=3, rule="experts", budget=1.5).train()
+    shift = torch.tensor([3.0, 1.0, 0.0, -1.0, 0.0, 0.0])
+    for _ in range(300):
+        routing = router(Items(torch.randn(500, 6) + shift))
+        router.adapt_from_counts(routing.extras["counts"])
+    assert routing.extras["counts"].sum() == 1500
+    assert routing.num_assignments / 500 == pytest.approx(1.5, abs=0.1)
+    assert routers.max_violation(routing.load) < 0.25
+    assert routing.experts_per_item == 1.5
+
+
 def test_padding_is_not_counted():
     mask = torch.tensor([True, False, True])
     assert identity_router(2, 2, k=2)(Items(X.repeat(3, 1), mask=mask)).extras[
@@ -96,6 +109,8 @@ def test_padding_is_not_counted():
     [
         ({"nulls": 0}, r"router\.nulls=0 is invalid: expected an integer >= 1"),
         ({"k": 9}, r"router\.k=9 .*num_experts \+ nulls = 8"),
+        ({"budget": 3.0}, r"router\.budget=3\.0 is invalid: expected a number in \(0, k=3\)"),
+        ({"rule": "real"}, r"router\.rule=real: unknown"),
         ({"rate": 1.0}, r"router\.rate=1\.0 is invalid: expected a number in \[0, 1\)"),
     ],
 )

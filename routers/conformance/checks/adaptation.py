@@ -4,14 +4,14 @@ import torch
 
 from ..._router import Router
 from ...routing import Routing
-from ..harness import RouterUnderTest, changed, routes, same, state_of
+from ..harness import RouterUnderTest, changed, routed, routes, same, state_of
 from ..results import require
 
 STEPS = 200  # enough for steps of 0.001 to change a choice
 
 
 def check_adapt(subject: RouterUnderTest) -> None:
-    """``adapt(load)`` takes any load in training, and eval stays deterministic after it."""
+    """``adapt(load)`` takes any load in training, moves nothing in eval, and eval stays alike."""
     e = subject.num_experts
     for load in (torch.zeros(e, dtype=torch.int64), torch.arange(e), torch.full((e,), 5)):
         router = subject.router().double().train()
@@ -25,6 +25,13 @@ def check_adapt(subject: RouterUnderTest) -> None:
             why = "after adapt(load), eval gives two routes for one input"
             hint = "change buffers in adapt, and nowhere else"
             require(torch.equal(first, second), why, hint)
+    router = subject.router().double().train()
+    routing = routed(router, subject.items(6, 2))
+    before = state_of(router.eval())
+    step(router, routing)
+    moved = changed(before, state_of(router))
+    why = f"adapt changes {', '.join(moved)} in eval, so evaluating changes later training"
+    require(not moved, why, "write if self.training: in adapt and adapt_from_counts")
 
 
 def check_counts(subject: RouterUnderTest) -> str | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..._router import Router
+from ...losses import LOSSES
 from ...plugins.errors import ConfigError
 from ...plugins.signature import defaults
 from ...routing import Items, Routing, Slots
@@ -32,16 +33,23 @@ def check_gradients(subject: RouterUnderTest) -> None:
     why = "learned is declared, but no parameter requires a gradient"
     hint = "make the learned tensor an nn.Parameter, or declare traits = Traits(learned=False)"
     require(trained, why, hint)
-    output = _output(router, subject.items(8, 3))
-    found = gradients(router, output)
+    items = subject.items(8, 3)
+    routing = routed(router, items)
+    output = probed(routing, items)
+    found, taught = gradients(router, output), gradients(router, _imitation(routing))
     for name in trained:
-        size = found[name].norm().item()
+        size = max(each[name].norm().item() for each in (found, taught))
         require(
             size > TINY * max(1.0, abs(output.item())),
             f"the task sends no gradient to {name} (norm {size:.2g})",
             "weigh the experts' outputs by a value computed from the parameter; a single weight "
             "divided by itself is always 1, so with one expert per item use the probability",
         )
+
+
+def _imitation(routing: Routing) -> Tensor:
+    """The loss that teaches a part of a router to imitate another; 0 without such a part."""
+    return LOSSES["imitation"](routing) if "imitator" in routing.extras else torch.zeros(())
 
 
 @declared("learned", "needs_recorded")
@@ -225,7 +233,7 @@ def check_idle_experts(subject: RouterUnderTest) -> str | None:
     many = subject.items(3, 2)
     for items in (subject.items(1), replace(many, mask=torch.arange(len(many)) == 0)):
         routing = routed(router, items)
-        value = routing.weight.sum()
+        value = routing.weight.sum() + _imitation(routing)
         if isinstance(routing.execution, Slots):
             value = value + routing.execution.dispatch.sum() + routing.execution.combine.sum()
         router.zero_grad()

@@ -11,6 +11,9 @@ from ...routing import Routing, Slots
 from ..harness import RouterUnderTest, declared, require_finite, rows_of, same, toy_mixture
 from ..results import require
 
+#: Items, and a factor of them, for which all scores of some item are far below 0.
+LOW, LOW_SCALE = 120, 1000.0
+
 CONSTRUCT = "construct the routing with Routing.by_item, by_expert, by_mask or by_slot"
 
 
@@ -98,8 +101,12 @@ def check_layout_fields(subject: RouterUnderTest) -> None:
 @declared("convex")
 def check_weights_sum_as_declared(subject: RouterUnderTest) -> None:
     """Trait ``convex``: a routed item's weights are non-negative and sum to one."""
-    hint = "normalize over the chosen experts, or declare traits = Traits(convex=False)"
-    for items, routing in subject.routings():
+    hint = (
+        "normalize over the chosen experts, by softmax(log(scores)) and not by scores / (sum + eps)"
+        ", or declare traits = Traits(convex=False)"
+    )
+    low = replace(subject.items(LOW), x=subject.items(LOW).x * LOW_SCALE)
+    for items, routing in [*subject.routings(), (low, subject.in_eval(low))]:
         weight = routing.weight.unsqueeze(-1).flatten(1)
         require((weight >= 0).all(), "convex is declared, but a weight is negative", hint)
         total = weight.new_zeros(rows_of(routing), weight.shape[1])

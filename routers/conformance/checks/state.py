@@ -15,7 +15,16 @@ from torch.utils._pytree import tree_leaves
 
 from ..._router import Router
 from ...routing import Items
-from ..harness import RouterUnderTest, changed, loss_values, routed, routes, same, state_of
+from ..harness import (
+    RouterUnderTest,
+    attributes_of,
+    changed,
+    loss_values,
+    routed,
+    routes,
+    same,
+    state_of,
+)
 from ..results import require, seeded
 from .adaptation import STEPS, step
 from .gradients import gradients, probed
@@ -53,7 +62,11 @@ def check_inputs_untouched(subject: RouterUnderTest) -> None:
 
 
 def check_forward_keeps_state(subject: RouterUnderTest) -> None:
-    """A forward pass changes no parameter or buffer: activation checkpointing would do so twice."""
+    """A forward pass changes no state: activation checkpointing would do so twice.
+
+    Neither parameters and buffers, nor in eval what Python attributes hold, such as a counter of
+    passes: evaluating more often would then change later routes.
+    """
     router = subject.router().double()
     for training in (True, False):
         router.train(training)
@@ -64,6 +77,14 @@ def check_forward_keeps_state(subject: RouterUnderTest) -> None:
         why = f"forward changed {', '.join(moved)}"
         hint = "change state in adapt(load), which is called once per optimizer step"
         require(not moved, why, hint)
+    held = attributes_of(router)
+    for items in subject.batches():
+        router(items)
+    found = attributes_of(router)
+    moved = sorted(name for name in found if found[name] != held.get(name))
+    why = f"a forward pass in eval changes {', '.join(moved)}, so evaluating changes later routes"
+    hint = "count steps in adapt(load), in a buffer, and not in forward"
+    require(not moved, why, hint)
 
 
 def check_state_dict_round_trip(subject: RouterUnderTest) -> None:

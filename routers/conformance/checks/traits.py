@@ -1,5 +1,6 @@
 """Checks of declared traits: which items may change which routes."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -13,10 +14,17 @@ from ..results import require
 
 
 def check_traits_may_only_shrink(subject: RouterUnderTest) -> None:
-    """An instance declares no trait that its class lacks, so the catalogue never overstates one."""
+    """With default options a router declares no trait that its class lacks.
+
+    So the catalogue agrees with what it shows; other options may add traits, which are checked
+    like any.
+    """
     router = subject.router()
+    default = router
+    with suppress(ConfigError, TypeError):  # options without a default, or not for this size
+        default = type(router)(subject.dim, subject.num_experts)
     for trait in ("per_item", "causal", "equivariant", "convex"):
-        claimed, allowed = getattr(router.traits, trait), getattr(type(router).traits, trait)
+        claimed, allowed = getattr(default.traits, trait), getattr(type(router).traits, trait)
         why = f"the instance declares {trait}, its class does not"
         hint = f"declare {trait} on the class and withdraw it with self.set_traits where it fails"
         require(allowed or not claimed, why, hint)
@@ -83,6 +91,24 @@ def check_causal(subject: RouterUnderTest) -> None:
             why = f"causal is declared, but items from place {cut} on change earlier routes"
             _require_unchanged(subject, items, keep, why, hint)
             why = f"causal is declared, but routes change when a group ends at place {cut}"
+            _require_alike(subject, items, keep.nonzero().squeeze(1), groups, why, hint)
+
+
+@declared("causal_in_eval")
+def check_causal_in_eval(subject: RouterUnderTest) -> None:
+    """Trait ``causal_in_eval``: in eval, later items change no earlier route nor drop."""
+    length, groups = 7, 3
+    for items in subject.padded(length, groups):
+        place = torch.arange(len(items)) % length
+        for cut in range(1, length):
+            keep = place < cut
+            one, other = subject.in_eval(items), subject.in_eval(subject.altered(items, keep))
+            why = f"causal_in_eval is declared, but items from place {cut} on change earlier routes"
+            hint = "decide in eval from the item itself, or do not declare causal_in_eval"
+            require(same(routes(one)[keep], routes(other)[keep]), why, hint)
+            kept, left = (routes(each.limit(0.5, "position"))[keep] for each in (one, other))
+            require(same(kept, left), f"{why.removesuffix('routes')}drops", hint)
+            why = f"causal_in_eval is declared, but routes change when a group ends at place {cut}"
             _require_alike(subject, items, keep.nonzero().squeeze(1), groups, why, hint)
 
 

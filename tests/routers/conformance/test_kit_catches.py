@@ -577,6 +577,7 @@ def test_unpromised_traits_are_not_tested():
     assert {check for check, note in notes.items() if note == "not declared"} == {
         "per_item",
         "causal",
+        "causal_in_eval",
         "capacity_is_causal",
         "weights_sum_as_declared",
         "expected_load",

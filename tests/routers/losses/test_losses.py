@@ -61,6 +61,16 @@ def test_switch_by_hand():
     assert value("switch", routing([[0], [0], [0], [1]], 2, probs=probs)) == pytest.approx(1.1)
 
 
+def test_imitation():
+    # log(1 + 1/3) and log 4, padding left out
+    scores = torch.tensor([[0.0, math.log(3)], [math.log(3), 0.0], [9.0, 0.0]])
+    extras = {"imitator": scores, "imitated": torch.tensor([1, 1, 1])}
+    found = routing([[0]] * 3, 2, mask=[True, True, False], extras=extras)
+    assert value("imitation", found) == pytest.approx(math.log(16 / 3) / 2)
+    with pytest.raises(ConfigError, match=r"losses\.imitation: .*router\.predictor=linear"):
+        LOSSES["imitation"](routing([[0]], 2))
+
+
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_switch_is_one_at_balance_for_any_k(k):
     expert = [[(i + j) % 6 for j in range(k)] for i in range(6)]

@@ -21,6 +21,8 @@ TRAPS = {
     16: "padding",
     17: "losses pooled over layers",
     18: "replayed weights from masked probabilities: no gradient",
+    19: "a counter of steps that evaluation advances",
+    20: "scores divided by their sum plus a small number",
 }
 
 FILES = [scores, capacity, load, memory, reach]

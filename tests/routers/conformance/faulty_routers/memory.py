@@ -1,4 +1,4 @@
-"""Traps 9 and 14: what a router remembers."""
+"""Traps 9, 14 and 19: what a router remembers."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,6 +36,12 @@ class Biased(Copy):
         load = load.double()
         self.bias.value.data += self.rate * (load.mean() - load).sign()
 
+    def adapt(self, load):
+        if self.training:
+            self.move(load)
+
+
+class BiasAdaptsInEval(Biased):
     def adapt(self, load):
         self.move(load)
 
@@ -134,6 +140,8 @@ class Tallied(Biased):
         pass
 
     def adapt_from_counts(self, tally):
+        if not self.training:
+            return
         far = 0.5 / (1 + self.count_step())
         self.bias.value += far * (tally.double().mean() - tally).sign()
 
@@ -181,6 +189,41 @@ class PriceIsAnAttribute(routers.ROUTERS["relu"]):
         self.sparsity_coefficient.value = self.sparsity_coefficient._buffers.pop("value")
 
 
+class CountsPasses(Copy):
+    """One expert more after some passes, also of evaluation; equal items differ long after."""
+
+    late = 1000
+
+    def __init__(self, dim, num_experts):
+        super().__init__(dim, num_experts)
+        self.passes = 0
+
+    def count(self):
+        self.passes += 1
+        return self.passes
+
+    def choose(self, logits):
+        chosen = super().choose(logits)
+        return chosen if self.count() < self.late else (chosen + 1) % self.num_experts
+
+
+class CountsPassesInAList(CountsPasses):
+    def __init__(self, dim, num_experts):
+        super().__init__(dim, num_experts)
+        self.passes = []
+
+    def count(self):
+        self.passes.append(1)
+        return len(self.passes)
+
+
+class CountsPassesInABuffer(CountsPasses):
+    def __init__(self, dim, num_experts):
+        super().__init__(dim, num_experts)
+        del self.passes
+        self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
+
+
 KEPT: list[Any] = []
 
 
@@ -214,4 +257,8 @@ PLANTS = [
     Planted(9, TallyInEval, "counts", "holds counts in eval"),
     Planted(14, KeepsItsLoss, "nothing_kept", "leaves [0-9]+ tensors behind"),
     Planted(14, KeepsItsLogits, "nothing_kept", "keep no loss, score or activation"),
+    Planted(19, CountsPasses, "forward_keeps_state", "eval changes passes, so evaluating"),
+    Planted(19, CountsPassesInAList, "forward_keeps_state", "eval changes passes, so"),
+    Planted(19, BiasAdaptsInEval, "adapt", "adapt changes bias.value in eval"),
+    Planted(19, CountsPassesInABuffer, "forward_keeps_state", "forward changed passes"),
 ]

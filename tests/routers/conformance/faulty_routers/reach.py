@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from routers import Traits
+from routers.depth import Depth
 from routers.expert_choice import ExpertChoice
 from routers.soft_moe import SoftMoE
 
@@ -23,6 +24,12 @@ class ChoiceThatClaimsItems(ExpertChoice):
 
 class SlotsThatClaimCausal(SoftMoE):
     traits = Traits(per_item=False, causal=True)
+
+
+class DepthThatClaimsCausal(Depth):
+    """As in training, but with the claim of a predictor."""
+
+    traits = replace(Depth.traits, causal_in_eval=True)
 
 
 class GateForEachExpert(Copy):
@@ -83,6 +90,7 @@ PLANTS = [
     Planted(12, ChoiceThatClaimsCausal, "causal", "change earlier routes"),
     Planted(12, ChoiceThatClaimsItems, "per_item", "changes with its batch-mates"),
     Planted(12, SlotsThatClaimCausal, "causal", "change earlier routes"),
+    Planted(12, DepthThatClaimsCausal, "causal_in_eval", "causal_in_eval is declared, but"),
     Planted(15, GateForEachExpert, "idle_experts", "refuses unused parameters"),
     Planted(15, NaNForTheIdle, "shapes_and_ranges", "infinity or NaN"),
     Planted(16, RoutesPadding, "padding_is_not_routed", "padding was routed"),

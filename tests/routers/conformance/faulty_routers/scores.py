@@ -1,4 +1,4 @@
-"""Traps 1, 2, 8, 10, 11, 13 and 18: from scores to choices and weights."""
+"""Traps 1, 2, 8, 10, 11, 13, 18 and 20: from scores to choices and weights."""
 
 from dataclasses import replace
 
@@ -146,6 +146,20 @@ class MaskedScores(Replay):
         return replace(weigh(routing, scores, self.weighting), logits=routing.logits)
 
 
+class SigmoidOverSum(Copy):
+    """As public libraries divide: exact for ordinary scores, but tiny ones shrink."""
+
+    eps = 1e-9
+
+    def weigh(self, logits, expert):
+        scores = logits.gather(1, expert).sigmoid()
+        return scores / (scores.sum(-1, keepdim=True) + self.eps)
+
+
+class SigmoidOverSumTiny(SigmoidOverSum):
+    eps = 1e-20
+
+
 PLANTS = [
     Planted(1, OneRenormalized, "gradients", "sends no gradient to gate.weight"),
     Planted(1, OneDividedByItself, "gradients", "use the probability"),
@@ -166,4 +180,6 @@ PLANTS = [
     Planted(18, MaskedProbabilities, "recorded_experts_learn", "would not select have weight 0"),
     Planted(18, MaskedProbabilitiesDivided, "recorded_experts_learn", "softmax.h.recorded.."),
     Planted(18, MaskedScores, "recorded_experts_learn", "send no gradient to their scores"),
+    Planted(20, SigmoidOverSum, "weights_sum_as_declared", "not by scores / .sum . eps"),
+    Planted(20, SigmoidOverSumTiny, "weights_sum_as_declared", "sum to 1 only within"),
 ]
