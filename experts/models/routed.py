@@ -54,7 +54,8 @@ class Routed(nn.Module):
         if collection is not None:
             collection.observe(self, routing)
         if y.requires_grad:
-            y = SameGiven.apply(y, _identity(given), routing.expert, routing.weight.detach(), given)
+            routes = routing.expert, routing.weight.detach()
+            y = SameGiven.apply(y, _identity(given), *routes, given)  # type: ignore[no-untyped-call]
         return y.transpose(0, 1) if swapped else y
 
     def _check_needs(self, given: Given) -> None:
