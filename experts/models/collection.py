@@ -16,7 +16,7 @@ _REENTRANT = "checkpoint with use_reentrant=False"
 
 
 class Given(NamedTuple):
-    """What routed layers read besides their input; arguments are those of ``MoE.forward``."""
+    """Inputs of routed layers besides their items, as in ``MoE.forward``."""
 
     mask: Tensor | None = None
     ids: Tensor | None = None
@@ -102,11 +102,11 @@ class Collection(Mapping[str, list[Routing]]):
             self._without_graph = self.names[layer]
 
     def given_to(self, layer: nn.Module, x: Tensor) -> Given:
-        """What a layer reads with the input ``x``; ``ConfigError`` if shapes do not match.
+        """Inputs of a layer besides ``x``; ``ConfigError`` if shapes do not match.
 
-        Besides what was given these are the routings of the same number of items in the layers
-        that ran before it; the second call of a layer begins another pass of the model. A layer
-        that is computed again for the backward pass reads the same as in its last pass.
+        They are what was given, and the routings of the same number of items in the layers that
+        ran before it; the second call of a layer begins another pass of the model. A layer that
+        is computed again for the backward pass reads the same as in its last pass.
         """
         items = self._check_shapes(self.names[layer], x)
         reads = any(value is not None for value in self.given[:3])

@@ -46,7 +46,9 @@ class ModuleBank(Bank):
         idle = [p for expert, part in pairs if not len(part) for p in expert.parameters()]
         out = torch.cat(done) if done else rows
         idle = [parameter for parameter in idle if parameter.requires_grad]
-        return ZeroGradients.apply(out, *idle) if idle else out
+        if idle:
+            out = ZeroGradients.apply(out, *idle)  # type: ignore[no-untyped-call]
+        return out
 
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
         expert = deepcopy(self.experts[0]).eval()

@@ -1,4 +1,4 @@
-"""Which modules of a model are routed: by patterns of names, types or a function."""
+"""Selection of the modules to route: by patterns of names, types or a function."""
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches

@@ -51,10 +51,12 @@ class Routed(nn.Module):
                 f"{type(self.moe.router).__name__} returns an output for each task, of shape "
                 f"{tuple(y.shape)}, and the model expects {tuple(x.shape)}; choose another router"
             )
-        if collection is not None:
-            collection.observe(self, routing)
-        if y.requires_grad:
-            y = SameGiven.apply(y, _identity(given), routing.expert, routing.weight.detach(), given)
+        if routing is not None:  # a static copy returns none
+            if collection is not None:
+                collection.observe(self, routing)
+            if y.requires_grad:
+                routes = routing.expert, routing.weight.detach()
+                y = SameGiven.apply(y, _identity(given), *routes, given)  # type: ignore[no-untyped-call]
         return y.transpose(0, 1) if swapped else y
 
     def _check_needs(self, given: Given) -> None:
@@ -99,5 +101,5 @@ class SameGiven(torch.autograd.Function):
 
 
 def _identity(given: Given) -> Tensor:
-    """Which objects were given, ``(4,)`` int64."""
+    """The identity of each object that was given, ``(4,)`` int64."""
     return torch.tensor([id(each) for each in given], device="cpu")

@@ -25,9 +25,7 @@ def copies_of(module: nn.Module, num_experts: int, rows: Rows) -> Bank:
     """
     if _is_gated(module):
         return _as_glu(module, num_experts)
-    bank = ModuleBank.of([deepcopy(module) for _ in range(num_experts)], *rows)
-    bank.zero_grad()  # a copy of a parameter has its gradient
-    return bank
+    return ModuleBank.of([deepcopy(module) for _ in range(num_experts)], *rows)
 
 
 def _is_gated(module: nn.Module) -> bool:

@@ -11,22 +11,15 @@ import torch
 from torch.nn import functional as F
 
 import experts
-import routers
 from experts import collect, count_flops, route
 from routers import ConfigError
 
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
 
-#: The six strategies; weights of ``hierarchical`` sum to 1 with these options.
-ROUTERS = {
-    "topk": {},
-    "noisy_topk": {},
-    "expert_choice": {},
-    "hash": {},
-    "hierarchical": {"primary_k": 2, "k": 2, "weighting": "renormalized"},
-    "soft_mixture": {},
-}
+#: The six strategies, one in each of two layers; weights of ``hierarchical`` sum to 1 like this.
+HIERARCHICAL = {"name": "hierarchical", "primary_k": 2, "k": 2, "weighting": "renormalized"}
+PAIRS = [("topk", "noisy_topk"), ("hash", HIERARCHICAL), ("soft_mixture", "expert_choice")]
 SIZES = {
     "hidden_size": 16,
     "intermediate_size": 24,
@@ -50,9 +43,17 @@ def one_thread():
 class Case:
     """A small network, an input of it, the layers to route, and what routers may read there."""
 
-    def __init__(self, build, where, given, ids, mask=None, causal=False):
+    def __init__(self, build, where, given, ids, mask=None, causal=False, blocks=None):
         self.build, self.where, self.given = build, where, given
-        self.ids, self.mask, self.causal = ids, mask, causal
+        self.ids, self.mask, self.causal, self.blocks = ids, mask, causal, blocks
+
+    def compiled(self, model):
+        """The whole model compiled; or each of its blocks, which takes a third of the time."""
+        if self.blocks is None:
+            return torch.compile(model, backend="eager")
+        for block in model.get_submodule(self.blocks):
+            block.compile(backend="eager")
+        return model
 
     def model(self, checkpoints=False):
         torch.manual_seed(0)
@@ -68,10 +69,10 @@ def output(model, case):
     return found if isinstance(found, torch.Tensor) else found.logits
 
 
-def text(build, where, causal=False):
+def text(build, where, causal=False, blocks=None):
     given = {"input_ids": TEXT, "attention_mask": REAL.long(), "use_cache": False}
     given = given if causal else {k: v for k, v in given.items() if k != "use_cache"}
-    return Case(build, where, given, TEXT, REAL, causal)
+    return Case(build, where, given, TEXT, REAL, causal, blocks)
 
 
 def gpt2():
@@ -85,46 +86,47 @@ CASES = {
         lambda: timm.create_model(
             "vit_tiny_patch16_224", img_size=32, depth=2, num_classes=20, embed_dim=24
         ),
-        "blocks.*.mlp",
+        "blocks.{}.mlp",
         {"x": torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))},
         torch.arange(5).expand(4, 5),
     ),
-    "gpt2": text(gpt2, "*.mlp", causal=True),
+    "gpt2": text(gpt2, "transformer.h.{}.mlp", causal=True, blocks="transformer.h"),
     "llama": text(
         lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES)),
-        "*.mlp",
+        "model.layers.{}.mlp",
         causal=True,
+        blocks="model.layers",
     ),
     "bert": text(
         lambda: transformers.BertForMaskedLM(transformers.BertConfig(**SIZES)),
-        "bert.encoder.layer.*",
+        "bert.encoder.layer.{}",
+        blocks="bert.encoder.layer",
     ),
 }
 
 
-@pytest.mark.parametrize("router", ROUTERS)
+@pytest.mark.parametrize("pair", PAIRS, ids=["noise", "tables", "dense"])
 @pytest.mark.parametrize("name", CASES)
-def test_equal_before_training_then_trained(name, router):
+def test_equal_before_training_then_trained(name, pair):
     """Twenty steps with checkpoints and the rest compiled; outputs are equal before the first."""
     case = CASES[name]
     model = case.model(checkpoints=True).eval()
-    options = {"router": {"name": router, **ROUTERS[router]}}
-    if case.causal and not routers.ROUTERS[router].traits.causal:
+    first, second = pair
+    if case.causal and second == "expert_choice":
         with pytest.raises(ConfigError, match="ExpertChoice depend on later items"):
-            route(model, case.where, **options)
-        return
-    ids = case.ids if router == "hash" else None
+            route(model, case.where.format("*"), router=second)
+        second = first
+    ids = case.ids if first == "hash" else None
     with torch.no_grad():
         dense = output(model, case)
-        handle = route(model, case.where, **options)
+        where = {case.where.format(0): {}, case.where.format(1): {"router": second}}
+        handle = route(model, where, router=first)
         with collect(model, ids=ids):
             routed = output(model, case)
     assert len(handle) == 2
-    first = next(iter(handle.layers.values()))
-    assert first.router.traits.convex or router == "expert_choice"
-    if router != "expert_choice":
+    if second != "expert_choice":
         assert torch.allclose(routed, dense, rtol=0, atol=1e-6)
-    compiled = torch.compile(model.train(), backend="eager")
+    compiled = case.compiled(model.train())
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     target = TEXT if case.ids is TEXT else torch.arange(4)
     real = REAL if case.ids is TEXT else torch.ones(4, dtype=torch.bool)
@@ -159,12 +161,33 @@ def test_checkpoints_change_no_gradient(name, monkeypatch):
     case, found = CASES[name], []
     for checkpoints in (False, True):
         model = case.model(checkpoints).double().train()
-        route(model, case.where, router="noisy_topk")
+        route(model, case.where.format("*"), router="noisy_topk")
         torch.manual_seed(1)
         with collect(model, mask=case.mask) as routings:
             (output(model, case)[REAL].square().mean() + routings.loss()).backward()
         found.append([p.grad for p in model.parameters()])
     assert all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(*found, strict=True))
+
+
+def test_blocks_of_a_residual_network():
+    """Whole images are routed, to copies of a block or to experts of two convolutions."""
+    torch.manual_seed(0)
+    model = timm.create_model("resnet18", num_classes=4).eval()
+    x = torch.randn(6, 3, 32, 32)
+    with torch.no_grad():
+        dense = model(x)
+        route(model, "layer1.1", router="topk", num_experts=3)
+        assert torch.allclose(model(x), dense, rtol=0, atol=1e-6 * float(dense.abs().max()))
+    route(model, "layer2.1", router="topk", upcycle=False, expert={"name": "conv", "hidden": 8})
+    with pytest.raises(ConfigError, match=r"maps shape .* expected the same shape"):
+        route(model, "layer3.0", router="topk")
+    with collect(model.train(), mask=torch.arange(6) < 5) as routings:
+        (model(x)[:5].square().mean() + routings.loss()).backward()
+    assert {name: found[0].num_real.item() for name, found in routings.items()} == {
+        "layer1.1": 5,
+        "layer2.1": 5,
+    }
+    assert all(p.grad is not None for p in model.parameters())
 
 
 def test_modules_that_do_not_fit():

@@ -3,6 +3,7 @@
 import copy
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -95,6 +96,7 @@ def test_losses_are_those_of_the_routings_and_reach_the_routers(double):
     assert all(each.mask.tolist() == MASK.flatten().tolist() for each in found)
     default = {"importance": 0.1, "load": 0.1}
     with collect(model, mask=MASK) as routings:
+        assert not torch._C._is_multithreading_enabled()  # other threads do not see the context
         model(x)
         model(x)
         assert len(routings["blocks.0.1"]) == 2
@@ -285,3 +287,12 @@ def test_whole_samples_take_masks_of_samples():
         routings.loss().backward()
     assert not y[1].any()
     assert routings["1"][0].num_real == 2
+
+
+def test_the_first_example_of_the_page_runs(capsys):
+    page = Path(__file__).parents[3] / "docs" / "any_model.md"
+    example = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    exec(example, {})
+    found = capsys.readouterr().out
+    assert found.startswith("2 routed layers\n  layers.0.linear1: TopK to 4 experts ModuleBank")
+    assert "'layers.1.linear1': [" in found

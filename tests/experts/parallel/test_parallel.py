@@ -20,6 +20,7 @@ from .training import (
     check_bytes,
     check_memory,
     check_overlap,
+    check_routed_model,
     check_several_gates,
     check_state,
     check_steps,
@@ -157,6 +158,11 @@ def test_shared_experts_work_while_rows_travel(two):
 
 def test_several_gates_share_split_experts(two):
     two(check_several_gates)
+
+
+@pytest.mark.parametrize("how", ["ddp", "fsdp2"])
+def test_routed_models_train_as_in_one_process(two, how):
+    two(check_routed_model, how)
 
 
 @pytest.mark.parametrize("router", ["topk", "expert_choice", "soft_moe", "soft_mixture"])

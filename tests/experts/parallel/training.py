@@ -24,6 +24,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map_only
+from torch.utils.checkpoint import checkpoint
 
 import experts
 import routers
@@ -422,3 +423,42 @@ def check_several_gates() -> None:
     wanted.square().mean().backward()
     ours.square().mean().backward()
     close(split.bank.up.grad.full_tensor(), alone.bank.up.grad)
+
+
+def check_routed_model(how: str) -> None:
+    """Copies of modules train as in one process; names are those of the model, with checkpoints.
+
+    Each process has its own masks and ids, which leave experts without items in one of them.
+    """
+    size = dist.get_world_size()
+    x = torch.randn(4, 3, DIM, generator=torch.Generator().manual_seed(1))
+    mask = torch.arange(3) < torch.tensor([[2], [3], [3], [2]])
+    ids = torch.arange(4).unsqueeze(1).expand(4, 3) % 2 + torch.tensor([[0], [0], [2], [2]])
+
+    def made() -> nn.Sequential:
+        torch.manual_seed(0)
+        mlp = nn.Sequential(nn.Linear(DIM, 5), nn.GELU(), nn.Linear(5, DIM))
+        model = nn.Sequential(nn.Linear(DIM, DIM), mlp, nn.LayerNorm(DIM), nn.Linear(DIM, DIM))
+        experts.route(model, {"1": {"router": "hash"}, "3": {"router": "topk"}})
+        return model
+
+    def train(model: nn.Module, part: slice) -> dict[str, list[int]]:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            with experts.collect(model, mask=mask[part], ids=ids[part]) as routings:
+                y = checkpoint(model, x[part], use_reentrant=False)
+                (y.square().mean() + LOSSES["z"](routings["3"][0])).backward()
+            optimizer.step()
+        return {name: found[0].load.tolist() for name, found in routings.items()}
+
+    alone, ours = made(), made()
+    train(alone, slice(None))
+    share = 4 // size
+    first = dist.get_rank() * share
+    loads = train(distributed(ours, how), slice(first, first + share))
+    assert [*loads] == ["1", "3"]
+    assert 0 in loads["1"]
+    for (name, wanted), value in zip(alone.named_parameters(), ours.parameters(), strict=True):
+        value = value.full_tensor() if isinstance(value, DTensor) else value
+        assert torch.allclose(value, wanted, rtol=0, atol=1e-9), name
