@@ -62,7 +62,7 @@ def collect(
     if mask is not None and mask.dtype != torch.bool:
         raise ConfigError(f"mask is of type {mask.dtype}: expected torch.bool; give mask.bool()")
     layers = {name: layer.moe for layer, name in names.items()}
-    collection = Collection({**names}, layers, Given(mask, ids, task))
+    collection = Collection(names, layers, Given(mask, ids, task))
     before = _OPEN.set((*_OPEN.get(), collection))
     try:
         with torch.autograd.set_multithreading_enabled(False):
@@ -75,8 +75,9 @@ def routed_layers(model: nn.Module) -> dict[Routed, str]:
     """The routed layers of a model with their names, without those that wrappers add."""
     if isinstance(model, DataParallel):
         raise ConfigError("DataParallel copies layers in every pass; use DistributedDataParallel")
-    while isinstance(model, DistributedDataParallel) or hasattr(model, "_orig_mod"):
-        model = model.module if isinstance(model, DistributedDataParallel) else model._orig_mod
+    while isinstance(model, DistributedDataParallel) or "_orig_mod" in model._modules:
+        inner = "module" if isinstance(model, DistributedDataParallel) else "_orig_mod"
+        model = model.get_submodule(inner)
     return {
         module: ".".join(part for part in name.split(".") if part not in _WRAPPERS)
         for name, module in model.named_modules()

@@ -36,9 +36,7 @@ class Collection(Mapping[str, list[Routing]]):
         given: what all layers read.
     """
 
-    def __init__(
-        self, names: Mapping[nn.Module, str], layers: Mapping[str, MoE], given: Given
-    ) -> None:
+    def __init__(self, names: Mapping[Any, str], layers: Mapping[str, MoE], given: Given) -> None:
         self.names = names
         self.layers = layers
         self.given = given

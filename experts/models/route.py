@@ -213,9 +213,10 @@ def _build(place: Place, rows: Rows) -> MoE:
     extra = _bank(expert, shared, rows) if shared else None
     layer = MoE(gate, bank, shared=extra, **settings)
     layer.training = place.module.training
-    for part in filter(None, (gate, None if upcycle else bank, extra)):
+    like = first_parameter(place.module)
+    built: list[nn.Module | None] = [gate, None if upcycle else bank, extra]
+    for part in filter(None, built):
         part.train(place.module.training)
-        like = first_parameter(place.module)
         if like is not None:
             part.to(like.device, like.dtype)
     return layer

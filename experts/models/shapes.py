@@ -137,7 +137,7 @@ def _first_layer(module: nn.Module) -> Rows | None:
             if isinstance(each, kind):
                 return Rows(getattr(each, attribute), axes)
         if type(each).__name__ == "Conv1D":  # a linear layer of transformers
-            return Rows(each.weight.shape[0], ("D",))
+            return Rows(len(each.get_parameter("weight")), ("D",))
     return None
 
 

@@ -1,6 +1,7 @@
 """Experts that are copies of a dense module."""
 
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,16 +31,15 @@ def copies_of(module: nn.Module, num_experts: int, rows: Rows) -> Bank:
 
 def _is_gated(module: nn.Module) -> bool:
     """Whether a module is ``down_proj(silu(gate_proj(x)) * up_proj(x))`` and nothing else."""
-    linear = [getattr(module, f"{name}_proj", None) for name in ("gate", "up", "down")]
-    plain = [each for each in linear if type(each) is nn.Linear and each.bias is None]
+    linear: list[Any] = [getattr(module, f"{name}_proj", None) for name in ("gate", "up", "down")]
+    plain = [each.weight for each in linear if type(each) is nn.Linear and each.bias is None]
     if len(plain) < 3 or len([*module.parameters(), *module.buffers()]) > 3:
         return False
     if any(any(call_hooks(each)) or "forward" in vars(each) for each in module.modules()):
         return False
-    weights = [each.weight for each in plain]
-    if len({(w.requires_grad, w.dtype, w.device) for w in weights}) > 1 or weights[0].is_meta:
+    if len({(w.requires_grad, w.dtype, w.device) for w in plain}) > 1 or plain[0].is_meta:
         return False
-    return _computes(module, weights)
+    return _computes(module, plain)
 
 
 @torch.no_grad()

@@ -123,6 +123,15 @@ def test_padding_has_no_influence(double):
     assert not torch.allclose(model(x)[MASK], y[MASK])
 
 
+def test_samples_may_be_the_second_axis():
+    layer = nn.TransformerEncoderLayer(D, 2, 12)
+    route(layer, nn.TransformerEncoderLayer, router="expert_choice")
+    with collect(layer, mask=MASK) as routings:
+        layer(random_input().transpose(0, 1))
+    [routing] = routings["linear1"]
+    assert (routing.groups, routing.mask.view(2, L).tolist()) == (2, MASK.tolist())
+
+
 @pytest.mark.parametrize("router", ["noisy_topk", "expert_choice", "hash", Again])
 def test_recomputed_activations_read_the_same(router, double):
     """Gradients under checkpointing are those without it, and each routing is collected once."""
