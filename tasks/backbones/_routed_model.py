@@ -67,9 +67,10 @@ def passed(
     ids: Tensor | None = None,
     task: Tensor | None = None,
 ) -> tuple[T, list[Routing]]:
-    """What ``run`` returns, which calls a model once, and the routing of each routed layer.
+    """Call a model once, and return its output and the routing of each routed layer.
 
-    ``mask``, ``ids`` and ``task`` are those of the items, as ``experts.collect`` takes them.
+    ``run`` calls it. ``mask``, ``ids`` and ``task`` are those of the items, as
+    ``experts.collect`` takes them.
     """
     with experts.collect(model, mask=mask, ids=ids, task=task) as found:
         output = run()
@@ -84,7 +85,7 @@ def passed(
 
 @torch.no_grad()
 def tried(model: nn.Module, run: Callable[[], T], what: str, cure: str) -> T:
-    """What ``run`` returns, which calls a model in evaluation.
+    """Call a model in evaluation by ``run``, and return its output.
 
     ``ConfigError`` with ``what`` and ``cure`` if it raises anything.
     """

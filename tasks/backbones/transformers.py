@@ -186,7 +186,7 @@ def _check_type(name: Any, known: Any) -> None:
 
 
 def _built(option: str, value: Any, build: Any) -> Any:
-    """What ``build`` returns; ``OptionError`` about the option if the library raises anything."""
+    """Call the library; ``OptionError`` about the option if it raises anything."""
     try:
         return build()
     except Exception as error:

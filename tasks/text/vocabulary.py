@@ -44,7 +44,7 @@ class Vocabulary(ABC):
 
     @abstractmethod
     def join(self, units: Sequence[Any]) -> Tensor:
-        """What ``units`` returned as one tensor of integers, ``(n,)``."""
+        """Units of several texts, one after the other, ``(n,)`` integers."""
 
     @abstractmethod
     def running(self, text: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -257,6 +257,8 @@ def _widths(text: str, ends: Sequence[int]) -> list[int]:
 
     >>> _widths("né e", [2, 2, 4])  # é has two bytes, and is in two tokens
     [3, 0, 2]
+    >>> _widths("abc", [2, 1, 3])  # ends need not ascend
+    [2, 0, 1]
     """
     place, widths = 0, list[int]()
     for end in [*ends[:-1], len(text)]:

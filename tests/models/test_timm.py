@@ -9,11 +9,7 @@ from torch.nn import functional as F
 
 import routers
 from experts import MoE
-from tasks import main
-from tasks._task import Samples
-from tasks.assembly.build import build_backbone, build_task, routed_layers
-from tasks.backbones.timm import Timm
-from tasks.config.compose import compose
+from tasks import BACKBONES, Samples, build_backbone, build_task, compose, main, routed_layers
 
 from ..tasks.cases import signal_at
 
@@ -46,7 +42,8 @@ def test_upcycled_outputs_are_those_of_timm():
         return MoE(routers.build("topk", 32, 4, k=2), bank(4))
 
     torch.manual_seed(0)
-    copies = Timm(layer, Samples("images", (1, 8, 8), 10, {}), upcycle=True, args=ARGS).eval()
+    samples = Samples("images", (1, 8, 8), 10, {})
+    copies = BACKBONES["timm"](layer, samples, upcycle=True, args=ARGS).eval()
     x = torch.rand(6, 1, 8, 8)
     output, routings = copies({"x": x})
     torch.testing.assert_close(output, dense(x))

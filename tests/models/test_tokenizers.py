@@ -8,11 +8,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from routers import ConfigError
-from tasks import choose, compose, main
-from tasks.assembly.build import build_backbone, build_task, read_data
-from tasks.text.bytes import stream
-from tasks.text.vocabulary import Tokens
+from tasks import build_backbone, build_task, choose, compose, main, read_data
 
 from ..tasks.cases import signal_at
 
@@ -158,17 +154,20 @@ def test_errors_before_work(files, capsys, break_it, message):
     assert not (files / "run").exists()
 
 
-def test_without_the_extra(files, monkeypatch):
+def test_without_the_extra(files, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(ConfigError, match=r"needs tokenizers; pip install .*\[transformers\]"):
-        Tokens(str(files))
+    assert main([*language(files), f"out={files / 'run'}"]) == 2
+    wanted = "needs tokenizers; pip install 'switchyard-moe[transformers]'"
+    assert wanted in capsys.readouterr().err
 
 
 def test_long_text_is_read_in_parts(files, monkeypatch):
     """Lines are never cut, so that the tokens stay those of the whole text here."""
-    whole = Tokens(str(files)).running(stream(TEXT.encode()))
+    content = TEXT.encode() + b"\xff\n"  # a byte that is no UTF-8
+    text = torch.tensor(list(content), dtype=torch.uint8)
+    whole = build_task(compose(language(files))).vocabulary.running(text)
     monkeypatch.setattr("tasks.text.vocabulary._CHUNK", 500)
-    parts = Tokens(str(files)).running(stream(TEXT.encode()))
+    parts = build_task(compose(language(files))).vocabulary.running(text)
     for one, other in zip(whole, parts, strict=True):
         torch.testing.assert_close(one, other)
-    assert int(parts[1].sum()) == len(TEXT.encode())
+    assert int(parts[1].sum()) == len(content)

@@ -8,9 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tasks import choose, main
-from tasks.assembly.build import build_backbone, build_task, routed_layers
-from tasks.config.compose import compose
+from tasks import build_backbone, build_task, choose, compose, main, routed_layers
 
 from ..tasks.cases import signal_at
 from .test_tokenizers import TEXT, trained

@@ -109,7 +109,7 @@ def test_aligned_mtl_by_singular_values(scale):
 def test_fairgrad_and_nash_solve_their_equation(alpha, length):
     """``G a = a^(-1/alpha)``; with alpha 1 that of Nash-MTL, whatever the gradients' length.
 
-    torchjd stops its least squares before the smallest entries are exact, hence the norm.
+    torchjd stops its least squares before the smallest entries are exact, so the norm is compared.
     """
     for tasks, seed in CASES:
         rows = gradients(tasks, seed) * length

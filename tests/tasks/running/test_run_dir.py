@@ -53,7 +53,7 @@ def run(tmp_path_factory):
 
 def test_files(run):
     left = {path.relative_to(run).as_posix() for path in run.iterdir()}
-    kept = {"config.yaml", "command.txt", "metrics.csv", "checkpoints", "result.json"}
+    kept = {"config.yaml", "command.txt", "data.json", "metrics.csv", "checkpoints", "result.json"}
     assert kept | {"confusion.csv", "tensorboard", "lock"} == left
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
