@@ -19,8 +19,9 @@ class Ternary(Router):
     nothing, so an item has K experts or fewer, and rarely fewer before the null scores have grown.
     ``logits`` are ``log(exp h+ + exp(h- - 1))``, so that both signs of an expert count together.
 
-    Source: TC-MoE, Yan et al. 2025 (ICLR), in the form of the authors' code, whose constants 1 and
-    10 are used. Its balance and reward losses are not; ``switch`` is ours.
+    Source: TC-MoE, Yan et al. 2025 (ICLR, https://openreview.net/forum?id=dsP91M4hDL), in the form
+    of the authors' code, whose constants 1 and 10 are used; ``switch`` is ours, in place of the
+    paper's balance and reward losses.
 
     Args:
         k: choices per item.
