@@ -61,13 +61,13 @@ class Ternary(Router):
 
     def forward(self, items: Items) -> Routing:
         e = self.num_experts
-        plus, minus = self.gate(items).split(e, 1)
+        plus, minus = torch.split(self.gate(items), e, 1)
         scores = torch.cat([plus, minus - 1, self.null_gate(items) - 10], 1)
         p = softmax(scores)
         chosen = torch.zeros_like(p, dtype=torch.bool).scatter(1, top_k(scores, self.k), True)
         real = torch.where(chosen, p, 0)[:, : 2 * e]
         total = real.sum(1, keepdim=True) + p[:, 2 * e :].sum(1, keepdim=True)
-        plus, minus = (real / total).split(e, 1)
+        plus, minus = torch.split(real / total, e, 1)
         return Routing.by_mask(
             items,
             plus - minus,
