@@ -82,7 +82,7 @@ def log_sums(logits: Tensor, k: int) -> Tensor:
     state = torch.full_like(logits[:, :1], _NEVER).repeat(1, k + 1)
     state = torch.cat([torch.zeros_like(state[:, :1]), state[:, 1:]], 1)
     states = [state]
-    for score in logits.split(1, 1):
+    for score in torch.split(logits, 1, 1):
         more = state[:, 1:].logaddexp(state[:, :-1] + score)
         state = torch.cat([state[:, :1], more], 1)
         states.append(state)

@@ -19,16 +19,18 @@ class Ternary(Router):
     nothing, so an item has K experts or fewer, and rarely fewer before the null scores have grown.
     ``logits`` are ``log(exp h+ + exp(h- - 1))``, so that both signs of an expert count together.
 
-    Source: TC-MoE, Yan et al. 2025 (ICLR), in the form of the authors' code, whose constants 1 and
-    10 are used. Its balance and reward losses are not; ``switch`` is ours.
+    Source: TC-MoE, Yan et al. 2025 (ICLR, https://openreview.net/forum?id=dsP91M4hDL), in the form
+    of the authors' code, whose constants 1 and 10 are used; ``switch`` is ours, in place of the
+    paper's balance and reward losses.
 
     Args:
         k: choices per item.
         nulls: ``Z``.
-        gate: scores the ``2 E + Z`` choices.
+        gate: scores the experts with either sign.
+        null_gate: scores the null experts.
 
     >>> router = Ternary(2, 2, k=1, nulls=1)
-    >>> _ = router.gate.weight.data.zero_()
+    >>> _ = router.gate.weight.data.zero_(), router.null_gate.weight.data.zero_()
     >>> router.gate.weight.data[3] = 9.0
     >>> routing = router(Items(torch.ones(1, 2)))
     >>> routing.expert.tolist(), round(routing.weight.item(), 3)
@@ -40,25 +42,32 @@ class Ternary(Router):
     default_losses = {"switch": 0.01}
 
     def __init__(
-        self, dim: int, num_experts: int, *, k: int = 2, nulls: int = 1, gate: GateSpec = "linear"
+        self,
+        dim: int,
+        num_experts: int,
+        *,
+        k: int = 2,
+        nulls: int = 1,
+        gate: GateSpec = "linear",
+        null_gate: GateSpec = "linear",
     ) -> None:
         super().__init__(dim, num_experts)
         if nulls < 1:
             raise OptionError("nulls", nulls, "an integer >= 1")
         check_k(k, 2 * num_experts + nulls, what="2 num_experts + nulls = {}")
         self.k = k
-        self.nulls = nulls
-        self.gate = self.build_gate(gate, outputs=2 * num_experts + nulls)
+        self.gate = self.build_gate(gate, outputs=2 * num_experts)
+        self.null_gate = self.build_gate(null_gate, outputs=nulls, option="null_gate")
 
     def forward(self, items: Items) -> Routing:
         e = self.num_experts
-        plus, minus, null = self.gate(items).split([e, e, self.nulls], 1)
-        scores = torch.cat([plus, minus - 1, null - 10], 1)
+        plus, minus = torch.split(self.gate(items), e, 1)
+        scores = torch.cat([plus, minus - 1, self.null_gate(items) - 10], 1)
         p = softmax(scores)
         chosen = torch.zeros_like(p, dtype=torch.bool).scatter(1, top_k(scores, self.k), True)
         real = torch.where(chosen, p, 0)[:, : 2 * e]
         total = real.sum(1, keepdim=True) + p[:, 2 * e :].sum(1, keepdim=True)
-        plus, minus = (real / total).split(e, 1)
+        plus, minus = torch.split(real / total, e, 1)
         return Routing.by_mask(
             items,
             plus - minus,

@@ -53,7 +53,7 @@ class LowRank(Gate):
         x, b = items.x, self.bound
         anchor = self.anchor.to(x.dtype)
         code = F.linear(x, self.project.to(x.dtype))
-        inner = F.linear(code, anchor.flatten(0, 1)).unflatten(1, anchor.shape[:2])
+        inner = F.linear(code, anchor.flatten(0, 1)).view(x.shape[0], *anchor.shape[:2])
         scale = _root_norm(code)[:, None, None] * _root_norm(anchor)
         scores = b * (inner / (b * scale)).tanh()
         return scores.logsumexp(-1) - math.log(anchor.shape[1])

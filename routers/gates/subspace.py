@@ -49,6 +49,7 @@ class Subspace(Gate):
     def forward(self, items: Items) -> Tensor:
         x = items.x
         unit = F.normalize(self.basis.to(x.dtype), dim=-1)
-        inner = F.linear(F.normalize(x, dim=-1), unit.flatten(0, 1)).unflatten(1, unit.shape[:2])
+        inner = F.linear(F.normalize(x, dim=-1), unit.flatten(0, 1))
+        inner = inner.view(x.shape[0], *unit.shape[:2])
         weight = self.log_concentration.to(x.dtype).exp() * (x.shape[1] / unit.shape[1])
         return (weight * inner.square()).sum(-1)

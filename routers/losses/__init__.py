@@ -10,8 +10,9 @@ router and experts, or what the experts of the assignments returned.
 Which suit which router: ``switch``, ``importance``, ``squared_deviation`` and ``diversity`` are
 for routers whose items choose experts; where experts choose items or slots (``expert_choice``,
 ``soft_moe``) the load is even already. ``load`` needs the trait ``expects_load``, ``z`` the trait
-``has_logits``, the ``sparsity`` losses ``relu``, the ``selector`` losses ``dselect_k``, and
-``imitation`` a router with a part that imitates another, such as ``stable``.
+``has_logits``, the ``sparsity`` losses ``relu``, the ``selector`` losses ``dselect_k``,
+``divergence`` and ``cardinality`` ``dirichlet``, and ``imitation`` a router with a part that
+imitates another, such as ``stable``.
 """
 
 from ..plugins.registry import import_parts

@@ -8,8 +8,8 @@ OPTIONS = [{}, {"k": 4, "nulls": 2}, {"k": 1}]
 
 
 def _scores(case: Case) -> np.ndarray:
-    n, h = case.num_experts, case.scores()
-    return np.concatenate([h[:, :n], h[:, n : 2 * n] - 1, h[:, 2 * n :] - 10], 1)
+    n, h, null = case.num_experts, case.scores(), case.scores("null_gate.weight")
+    return np.concatenate([h[:, :n], h[:, n:] - 1, null - 10], 1)
 
 
 def _choices(case: Case, i: int) -> list[int]:

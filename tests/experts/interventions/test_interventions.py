@@ -18,7 +18,9 @@ from ..cases import DIM, EXPERTS, bank_of, call, router_of, rows_for, same
 pytestmark = pytest.mark.usefixtures("double")
 
 #: Routers that cannot do without an expert, with the reason.
-UNCLEAR = dict.fromkeys(["dselect_k", "hierarchical", "mapped", "product_key"], "is unclear")
+UNCLEAR = dict.fromkeys(
+    ["dselect_k", "hierarchical", "mapped", "product_key", "soft_mapped"], "is unclear"
+)
 REFUSED = {**UNCLEAR, "grouped_topk": "expert_groups=4 is invalid"}
 
 

@@ -241,8 +241,12 @@ class TestSkip:
         assert routing.requested_load.equal(full.load)
         several = full.supports_dropping and full.assigned_mask.sum(1).max() > 1
         assert (routing.load.sum() < full.load.sum()) == several
-        layer.skip = {"weight": 0.9}
-        assert layer.train()(x, ids=ids, task=ids % 2)[1].num_assignments == full.num_assignments
+        layer.train()  # where a router may draw, and assign more items than in evaluation
+        found = []
+        for layer.skip in (None, {"weight": 0.9}):
+            torch.manual_seed(0)
+            found.append(layer(x, ids=ids, task=ids % 2)[1].num_assignments)
+        assert found[0] == found[1]
 
     def test_an_item_with_a_place_left_keeps_one(self):
         """The largest weight is that of assignments within capacity."""

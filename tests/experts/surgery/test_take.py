@@ -21,6 +21,7 @@ REFUSED = {
     "hierarchical": "is unclear",
     "mapped": "is unclear",
     "product_key": "is unclear",
+    "soft_mapped": "is unclear",
 }
 #: Routers that select experts by position alone, so that permuted experts work on other items.
 BY_NUMBER = {"stochastic", "uniform"}

@@ -12,7 +12,7 @@ from ...router_samples import SELECTING, layout
 from .toy import EXPERTS, Toy, batch_of, config_of, edit, keep_copies, outputs, trained
 
 #: Routers whose experts are not interchangeable, so that none can be taken out or copied.
-NO_SELECTION = {"dselect_k", "hierarchical", "mapped", "product_key"}
+NO_SELECTION = {"dselect_k", "hierarchical", "mapped", "product_key", "soft_mapped"}
 #: Banks without parameters that have a mean.
 NO_MEAN = {"mixed", "null"}
 #: Banks without a width, by which a dense expert of their kind has its size.
@@ -32,7 +32,7 @@ PARTS = [
 
 def refusal(name, router, bank):
     """Part of the message if an edit refuses a router or a bank."""
-    if (name, router) == ("revive", "dselect_k"):  # all experts have all items: none is dead
+    if name == "revive" and router in ("dselect_k", "soft_mapped"):  # every expert has every item
         return None
     if name in EXPERT_EDITS and router in NO_SELECTION:
         return "unclear"
