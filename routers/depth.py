@@ -81,11 +81,9 @@ class Depth(Router):
         extras = None
         if self.predictor is not None:
             score = self.predictor(replace(items, x=items.x.detach())) + self.offset
-            if self.training:
-                both = torch.cat([torch.zeros_like(score), score], 1)
-                extras = {"imitator": both, "imitated": through.long()}
-            else:
-                through = score.squeeze(1) > 0
+            both = torch.cat([torch.zeros_like(score), score], 1)
+            extras = {"imitator": both, "imitated": through.long()}
+            through = through if self.training else score.squeeze(1) > 0
         logits = self.gate(items)
         expert = top_k(logits, self.k)
         weight = softmax_weights(self.gate.pick(items, logits, expert), logits)

@@ -75,12 +75,11 @@ class Stable(Router):
         learned, probs = top_k(logits, 1), softmax(logits)
         fixed = self.steps >= self.learn_steps
         expert = torch.where(fixed, self.table[ids].unsqueeze(1), top_k(by_id, 1))
-        extras = None
         if self.training:
             expert = torch.where(fixed, expert, learned)
-            probs = torch.where(fixed, probs.detach(), probs)
-            by_id = torch.where(fixed, by_id.detach(), by_id)
-            extras = {"imitator": by_id, "imitated": learned.squeeze(1)}
+        probs = torch.where(fixed, probs.detach(), probs)
+        by_id = torch.where(fixed, by_id.detach(), by_id)
+        extras = {"imitator": by_id, "imitated": learned.squeeze(1)}
         return Routing.by_item(
             items,
             expert,

@@ -83,6 +83,7 @@ def test_a_predictor_learns_the_selection_and_teaches_nothing_else():
     assert sorted(moved) == ["offset", "predictor.weight"]
     assert x.grad is None
     assert routing.extras["imitated"].sum() == 100
+    assert "imitator" in router.eval()(items).extras  # losses are evaluated too
     chosen, predicted = routing.assigned_mask.any(1), router.eval()(items).assigned_mask.any(1)
     assert (chosen == predicted).double().mean() > 0.9  # groups differ in where they part
     assert router.traits.causal_in_eval
