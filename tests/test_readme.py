@@ -107,6 +107,7 @@ def test_the_map_of_the_code_is_complete():
     ("page", "name", "script"),
     [
         ("results_digits", "digits", "readme_tables.digits"),
+        ("results_strategies", "strategies", "readme_tables.strategies"),
         ("tasks", "tasks", "readme_tables.default_training"),
         ("data", "own_data", "readme_tables.own_data"),
         ("worked_cases", "cifar", "readme_tables.cifar"),
