@@ -222,7 +222,7 @@ def test_a_study_that_is_gone(tmp_path, capsys, monkeypatch):
     ],
 )
 def test_engines_that_cannot_run(tmp_path, capsys, monkeypatch, arguments, words):
-    monkeypatch.setattr("tasks.readers.error.find_spec", lambda name: None)
+    monkeypatch.setattr("routers.plugins.extras.find_spec", lambda name: None)
     assert sweep(tmp_path, *arguments) == 2
     assert words in capsys.readouterr().err
 

@@ -249,7 +249,7 @@ def test_an_exported_run_is_the_same_model(of_table, tmp_path, capsys):
 
 
 def test_export_needs_its_library_and_a_finished_run(digits, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("tasks.readers.error.find_spec", lambda name: None)
+    monkeypatch.setattr("routers.plugins.extras.find_spec", lambda name: None)
     assert main(["export", str(digits), f"out={tmp_path / 'model'}"]) == 2
     assert "pip install 'switchyard-moe[export]'" in capsys.readouterr().err
     assert main(["export", str(digits), f"out={tmp_path / 'model'}", "router.k=1"]) == 2
