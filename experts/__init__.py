@@ -16,6 +16,7 @@ from .interventions import INTERVENTIONS, Intervention, drop_experts, intervene,
 from .kernels.allocator import tune_allocator
 from .kernels.grouped import grouped_linear
 from .layers.adaptation import Adaptation, adapt_on_step
+from .layers.adapted import Adapted, adapt_linears
 from .layers.moe import MoE
 from .layers.multi_gate import MultiGateMoE
 from .layers.static import static_copy
@@ -52,6 +53,7 @@ __all__ = [
     "EXPERTS",
     "INTERVENTIONS",
     "Adaptation",
+    "Adapted",
     "Bank",
     "Copies",
     "Criterion",
@@ -63,6 +65,7 @@ __all__ = [
     "Neurons",
     "NoOpBank",
     "RouteSimilarity",
+    "adapt_linears",
     "adapt_on_step",
     "aligned",
     "available",

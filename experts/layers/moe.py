@@ -143,7 +143,7 @@ class MoE(nn.Module):
         y, outputs = self._outputs(streams, routing)
         if outputs is not None:
             routing = replace(routing, outputs=outputs)
-        return y.reshape(*y.shape[: y.dim() - last.rows.dim()], *last.shape), routing
+        return last.reshaped(y), routing
 
     def with_parts(self, router: Router, bank: Bank) -> Self:
         """A copy of the layer with another router and other experts; all else is the same.
@@ -238,6 +238,12 @@ class LayerInput(NamedTuple):
     inner: Tensor | None
     shape: torch.Size
 
+    def reshaped(self, y: Tensor) -> Tensor:
+        """Outputs ``(N, ...)`` or ``(T, N, ...)`` in the shape of the stream, of any width."""
+        tasks, axes = y.dim() - self.rows.dim(), self.rows.dim() - 1
+        lead = self.shape[: len(self.shape) - axes]
+        return y.reshape(*y.shape[:tasks], *lead, *y.shape[tasks + 1 :])
+
 
 def layer_input(
     bank: Bank,
@@ -309,7 +315,7 @@ def _check(
                 "has no method projections; use experts that have it, such as mlp"
             )
     if shared is not None and bank is not None:
-        _check_fit("shared", shared, bank, ("dim", "row_axes"))
+        _check_fit("shared", shared, bank, ("dim", "out_dim", "row_axes"))
     check_capacity_options(1.0 if capacity is None else capacity, drop, rounding)
     if not 0 <= expert_dropout < 1:
         raise OptionError("expert_dropout", expert_dropout, "a number in [0, 1)")

@@ -12,12 +12,13 @@ from torch import Tensor
 import experts
 import routers
 from experts import Bank, GateTopology, MoE, MultiGateMoE
-from routers import ConfigError, Router
+from routers import ConfigError, OptionError, Router
 from routers.plugins import option_errors_under
 from routers.replay import Replay
 
 from .._task import TASKS, Backbone, Batch, Data, Layer, Task, keys_complete
 from ..config.layers import LayerSettings, check_selectors, settings_of
+from ..config.named_part import split_part
 from ..config.schema import Config
 from ..loading.batches import InOrder
 from ..loading.seeds import mix_seed
@@ -178,12 +179,14 @@ def _layers(config: Config) -> Layer:
                     f"{settings.key('expert')}={name}: {rows}, but this model gives samples of "
                     f"shape {sample_shape}; choose an expert or a task.model that fits"
                 )
-            shared = experts.build(name, dim, moe.shared, **options) if moe.shared else None
+            if bank.out_dim != dim:
+                expected = f"null: a network adds outputs to inputs, which have the width {dim}"
+                raise OptionError(f"{settings.key('expert')}.outputs", bank.out_dim, expected)
             return build_layer(
                 bank,
                 router=part(settings.router),
                 wiring=topology,
-                shared=shared,
+                shared=_shared(settings, dim),
                 capacity=moe.capacity,
                 drop=moe.drop,
                 renormalize=moe.renormalize,
@@ -193,6 +196,21 @@ def _layers(config: Config) -> Layer:
             )
 
     return layer
+
+
+def _shared(settings: LayerSettings, dim: int) -> Bank | None:
+    """The experts of a layer that every item passes through, if there are any."""
+    moe, given = settings.moe, settings.expert
+    if moe.shared_expert is not None:
+        if not moe.shared:
+            expected = "null without shared experts; set moe.shared=1"
+            raise OptionError("moe.shared_expert", moe.shared_expert, expected)
+        name, options = split_part("moe.shared_expert", moe.shared_expert)
+        with option_errors_under("moe.shared_expert"):
+            experts.EXPERTS.check_options(name, options)
+            return experts.build(name, dim, moe.shared, **options)
+    name, options = part(given)
+    return experts.build(name, dim, moe.shared, **options) if moe.shared else None
 
 
 def build_layer(

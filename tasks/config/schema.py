@@ -20,6 +20,7 @@ class MoEConfig:
     control: str | None
     rounding: str = "ceil"  # newer than some runs that may be resumed
     skip: dict[str, float] | None = None  # the same
+    shared_expert: Any = None  # a name, or {name: …, option: …}
 
 
 @dataclass

@@ -14,6 +14,7 @@ from routers.blocks import sum_over_ranks
 
 from .callbacks import stepped
 from .divergence import DivergedError, bad_parameter
+from .frozen_weights import frozen_weights, write_frozen
 from .module import RoutedModule
 from .signals import STOP_SIGNALS, Stop, StoppedError
 from .strategies import save_checkpoint
@@ -152,6 +153,7 @@ class Checkpoints(Callback):
         folder = self.path.parent.with_suffix(".part")
         if trainer.is_global_zero:
             folder.mkdir(exist_ok=True)
+            write_frozen(folder, frozen_weights(module))
         save_checkpoint(trainer, folder / self.path.name)
         if trainer.is_global_zero:
             os.replace(folder, self.path.parent)

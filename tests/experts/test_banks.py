@@ -42,6 +42,17 @@ def test_low_rank():
     assert bank.parameters_per_expert() == (2 * 2 * (6 + DIM),) * 4
 
 
+def test_lora():
+    bank = bank_of("lora", rank=2, alpha=3.0)
+    nn.init.normal_(bank.up)
+    row_by_row(bank, lambda x, e: 1.5 * (x @ bank.down[e] @ bank.up[e]))
+    one = bank_of("lora", rank=2, shared_down=True, outputs=5)
+    nn.init.normal_(one.up)
+    row_by_row(one, lambda x, e: 8 * (x @ one.down[0] @ one.up[e]))
+    assert one.parameters_per_expert() == (2 * 5,) * 4
+    assert one.flops((DIM,)) == (2 * 2 * (DIM + 5),) * 4
+
+
 def test_conv():
     bank = bank_of("conv", hidden=3)
 
@@ -141,6 +152,9 @@ def test_mixed_takes_the_rows_of_its_parts():
         ("glu", {"hiden": 4}, "hidden"),
         ("glu", {"dropout": -0.1}, "expert.dropout=-0.1"),
         ("low_rank", {"rank": 0}, "expert.rank=0 is invalid: expected an integer >= 1"),
+        ("lora", {"rank": 0}, "expert.rank=0 is invalid: expected an integer >= 1"),
+        ("lora", {"alpha": 0.0}, "expert.alpha=0.0 is invalid: expected a number > 0"),
+        ("lora", {"outputs": 0}, "expert.outputs=0 is invalid: expected an integer >= 1"),
         ("conv", {"kernel": 2}, "expert.kernel=2 is invalid: expected an odd integer"),
         ("gru", {"hidden": -1}, "expert.hidden=-1"),
         (
