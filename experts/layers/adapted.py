@@ -97,7 +97,8 @@ def adapt_linears(
     chosen = [name for name in linears if name and any(fnmatchcase(name, p) for p in wanted)]
     if not chosen:
         raise ConfigError(
-            f"patterns={wanted}: select no linear layer; the model has {', '.join(linears) or 'none'}"
+            f"patterns={wanted}: select no linear layer; the model has "
+            f"{', '.join(linears) or 'none'}"
         )
     model.requires_grad_(False)
     found = {name: Adapted(linears[name], layer(linears[name])) for name in chosen}

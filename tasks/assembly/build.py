@@ -206,9 +206,11 @@ def _shared(settings: LayerSettings, dim: int) -> Bank | None:
             expected = "null without shared experts; set moe.shared=1"
             raise OptionError("moe.shared_expert", moe.shared_expert, expected)
         name, options = split_part("moe.shared_expert", moe.shared_expert)
-        with option_errors_under("moe.shared_expert"):
+        try:
             experts.EXPERTS.check_options(name, options)
             return experts.build(name, dim, moe.shared, **options)
+        except ConfigError as error:
+            raise ConfigError(f"moe.shared_expert: {error}") from error
     name, options = part(given)
     return experts.build(name, dim, moe.shared, **options) if moe.shared else None
 

@@ -90,10 +90,10 @@ def test_any_module_is_a_base_and_stays_in_evaluation():
 
 
 def test_what_cannot_be_adapted_is_refused():
-    with pytest.raises(ConfigError, match="select no linear layer; the model has 0.0, 1"):
+    with pytest.raises(ConfigError, match=r"select no linear layer; the model has 0\.0, 1"):
         adapt_linears(model_of(), "2", molora)
     gates = [routers.build("topk", 4, 3) for _ in range(2)]
     bank = experts.build("lora", 4, 3)
+    layer = experts.MultiGateMoE(gates, bank, experts.mmoe(3, tasks=2))
     with pytest.raises(ConfigError, match="has several gates"):
-        layer = experts.MultiGateMoE(gates, bank, experts.mmoe(3, tasks=2))
         Adapted(nn.Linear(4, 4), layer)
