@@ -17,6 +17,8 @@ from .kernels.allocator import tune_allocator
 from .kernels.grouped import grouped_linear
 from .layers.adaptation import Adaptation, adapt_on_step
 from .layers.adapted import Adapted, adapt_linears
+from .layers.attend import Attend, attend_to_all, attend_to_past, rotary
+from .layers.attention import AttentionHeads, MixtureOfAttentionHeads
 from .layers.moe import MoE
 from .layers.multi_gate import MultiGateMoE
 from .layers.static import static_copy
@@ -54,12 +56,15 @@ __all__ = [
     "INTERVENTIONS",
     "Adaptation",
     "Adapted",
+    "Attend",
+    "AttentionHeads",
     "Bank",
     "Copies",
     "Criterion",
     "GateBranch",
     "GateTopology",
     "Intervention",
+    "MixtureOfAttentionHeads",
     "MoE",
     "MultiGateMoE",
     "Neurons",
@@ -68,6 +73,8 @@ __all__ = [
     "adapt_linears",
     "adapt_on_step",
     "aligned",
+    "attend_to_all",
+    "attend_to_past",
     "available",
     "build",
     "cgc",
@@ -97,6 +104,7 @@ __all__ = [
     "register",
     "replay",
     "restore_experts",
+    "rotary",
     "router_entries",
     "router_noise",
     "skip_experts",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +88,15 @@ class NoOpBank(Bank):
         """Shape of a row in the last forward pass; ``()`` before it."""
         return self._row_shapes[-1] if self._row_shapes else ()
 
-    def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        rows: Tensor,
+        load: Tensor,
+        mask: Tensor | None = None,
+        between: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        if between is not None:  # of attention heads, whose attention is not part of the experts
+            between(rows.new_zeros(len(rows), cast(int, self.bank.width)))
         self._row_shapes[:] = [tuple(rows.shape[1:])]
         if self.out_dim == self.dim:
             return rows

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import experts
 import routers
-from experts import Bank, GateTopology, MoE, MultiGateMoE
+from experts import Bank, GateTopology, MixtureOfAttentionHeads, MoE, MultiGateMoE
 from routers import ConfigError, OptionError, Router
 from routers.plugins import option_errors_under
 from routers.replay import Replay
@@ -138,6 +138,11 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
         raise ConfigError(
             f"moe.control={config.moe.control}: the network of task={config.task['name']} has no "
             "routed layer to replace; remove it, or choose options of the task that route"
+        )
+    if any(isinstance(each, MixtureOfAttentionHeads) for each in layers):
+        raise ConfigError(
+            f"moe.control={config.moe.control}: no dense layer is matched to a mixture of "
+            "attention heads; compare with a run of task.model.attention=dense"
         )
     calls: list[Call] = []
     with ExitStack() as hooks, torch.no_grad():

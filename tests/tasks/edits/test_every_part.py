@@ -16,7 +16,7 @@ NO_SELECTION = {"dselect_k", "hierarchical", "mapped", "product_key"}
 #: Banks without parameters that have a mean.
 NO_MEAN = {"mixed", "null"}
 #: Banks without a width, by which a dense expert of their kind has its size.
-NO_WIDTH = {"mixed", "null", "singleton"}
+NO_WIDTH = {"lora", "mixed", "null", "singleton"}
 #: Edits that select experts; each leaves numbers that a router may refuse.
 EXPERT_EDITS = {
     "prune": {"keep": 3, "by": "mass"},
