@@ -19,6 +19,7 @@ from .layers.adaptation import Adaptation, adapt_on_step
 from .layers.adapted import Adapted, adapt_linears
 from .layers.attend import Attend, attend_to_all, attend_to_past, rotary
 from .layers.attention import AttentionHeads, MixtureOfAttentionHeads
+from .layers.latent import Latent
 from .layers.moe import MoE
 from .layers.multi_gate import MultiGateMoE
 from .layers.static import static_copy
@@ -64,6 +65,7 @@ __all__ = [
     "GateBranch",
     "GateTopology",
     "Intervention",
+    "Latent",
     "MixtureOfAttentionHeads",
     "MoE",
     "MultiGateMoE",

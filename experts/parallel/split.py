@@ -151,7 +151,7 @@ class ParallelMoE(MoE):
         shared = self.shared
         done: list[Tensor] = []
         with self.bank.meanwhile(lambda: done.append(self._shared_output(shared, streams[-1]))):
-            y, outputs = self._mixed(streams, routing)
+            y, outputs = self._routed(streams, routing)
         return y + done[0], outputs
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 import experts
 import routers
-from experts import Bank, GateTopology, MixtureOfAttentionHeads, MoE, MultiGateMoE
+from experts import Bank, GateTopology, Latent, MixtureOfAttentionHeads, MoE, MultiGateMoE
 from routers import ConfigError, OptionError, Router
-from routers.plugins import option_errors_under
+from routers.plugins import check_options, option_errors_under
 from routers.replay import Replay
 
 from .._task import TASKS, Backbone, Batch, Data, Layer, Task, keys_complete
@@ -177,21 +177,24 @@ def _layers(config: Config) -> Layer:
             name, options = part(settings.expert)
             image = len(sample_shape) == 3
             dim = sample_shape[0] if image else sample_shape[-1]
-            bank = experts.build(name, dim, moe.num_experts, **options)
+            latent = _latent(moe.latent, dim)
+            width = dim if latent is None else latent.width
+            bank = experts.build(name, width, moe.num_experts, **options)
             if len(bank.row_axes) > len(sample_shape) or (len(bank.row_axes) == 3) != image:
                 rows = f"its rows are ({', '.join(bank.row_axes)})"
                 raise ConfigError(
                     f"{settings.key('expert')}={name}: {rows}, but this model gives samples of "
                     f"shape {sample_shape}; choose an expert or a task.model that fits"
                 )
-            if bank.out_dim != dim:
-                expected = f"null: a network adds outputs to inputs, which have the width {dim}"
+            if bank.out_dim != width:
+                expected = f"null: a network adds outputs to inputs, which have the width {width}"
                 raise OptionError(f"{settings.key('expert')}.outputs", bank.out_dim, expected)
             return build_layer(
                 bank,
                 router=part(settings.router),
                 wiring=topology,
                 shared=_shared(settings, dim),
+                latent=latent,
                 capacity=moe.capacity,
                 drop=moe.drop,
                 renormalize=moe.renormalize,
@@ -201,6 +204,16 @@ def _layers(config: Config) -> Layer:
             )
 
     return layer
+
+
+def _latent(given: Any, dim: int) -> Latent | None:
+    """The maps to the width in which experts work; None if that is ``dim``."""
+    if given is None:
+        return None
+    options = dict(given) if isinstance(given, Mapping) else {"width": given}
+    check_options("moe.latent", Latent, {"width": None, **options}, skip=1)
+    with option_errors_under("moe.latent"):
+        return Latent(dim, **options)
 
 
 def _shared(settings: LayerSettings, dim: int) -> Bank | None:
@@ -234,12 +247,11 @@ def build_layer(
     >>> build_layer(experts.build("mlp", 8, 4), router=("topk", {"k": 2}), wiring=None).num_gates
     1
     """
-    name, options = router
+    (name, options), latent = router, settings.get("latent")
+    dim = bank.dim if latent is None else latent.dim
     if wiring is None:
-        return MoE(routers.build(name, bank.dim, bank.num_experts, **options), bank, **settings)
-    gates = [
-        routers.build(name, bank.dim, len(branch.experts), **options) for branch in wiring.branches
-    ]
+        return MoE(routers.build(name, dim, bank.num_experts, **options), bank, **settings)
+    gates = [routers.build(name, dim, len(branch.experts), **options) for branch in wiring.branches]
     return MultiGateMoE(gates, bank, wiring, **settings)
 
 

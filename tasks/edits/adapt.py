@@ -58,11 +58,13 @@ class Adapt(Edit):
         layers, config = dense_layers(network, "adapt"), context.config
         if any(layer.shared is not None for layer in layers):
             raise ConfigError("adapt: the layers have shared experts already; give a run without")
+        if any(layer.latent is not None for layer in layers):
+            raise ConfigError("adapt: the expert is narrower than its layer; unset moe.latent")
         name, options = self.expert
         old = [settings_of(config, number) for number in range(len(layers))]
         for number, (layer, settings) in enumerate(zip(layers, old, strict=True)):
             router, given = self.router or split_part("router", settings.router)
-            width, place = layer.bank.dim, next(layer.bank.parameters())
+            width, place = layer.dim, next(layer.bank.parameters())
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(mix_seed(self.seed, number))
                 with option_errors_under("router"):

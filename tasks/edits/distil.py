@@ -115,6 +115,10 @@ def _check(layer: MoE) -> None:
     """Raise ``ConfigError`` for a layer that no dense expert can stand for."""
     if layer.num_gates > 1:
         raise ConfigError("distil: the layers have several gates; give a run with one")
+    if layer.latent is not None:
+        raise ConfigError(
+            "distil: experts are narrower than the layer; give a run without moe.latent"
+        )
     if layer.shared is not None and type(layer.shared) is not type(layer.bank):
         raise ConfigError(
             f"distil: shared experts are {type(layer.shared).__name__}, others "

@@ -65,14 +65,15 @@ def test_a_mixture_of_heads(router, settings, options, attend, mask):
 
 
 def test_flops_are_those_that_are_counted():
+    x = torch.randn(3, 5, D, dtype=torch.float64)
     for settings in ({}, {"capacity": 0.5}):
-        layer, x = layer_of(settings=settings.items()), torch.randn(3, 5, D, dtype=torch.float64)
+        layer = layer_of(settings=settings.items())
         routing = layer(x)[1]
-        router = experts.count_flops(lambda layer=layer: layer.router(x.view(15, D)))
-        counted = experts.count_flops(lambda layer=layer: layer(x))
+        router = experts.count_flops(partial(layer.router, x.view(15, D)))
+        counted = experts.count_flops(partial(layer, x))
         assert counted == layer.flops(routing, (D,)) + router
         with skip_experts([layer]):  # attention is no part of the experts
-            outside = experts.count_flops(lambda layer=layer: layer(x))
+            outside = experts.count_flops(partial(layer, x))
         assert outside + layer.expert_flops(routing.load.tolist(), 15, (D,)) == counted
     one = 15 * 4 * D * P + 15 * 2 * 4 * D * P + 3 * 4 * 5 * (2 * 5) * P  # 2 of 5 queries each
     assert layer_of().flops(layer_of()(x)[1], (D,)) == one
