@@ -22,7 +22,9 @@ from .layers.attention import AttentionHeads, MixtureOfAttentionHeads
 from .layers.latent import Latent
 from .layers.moe import MoE
 from .layers.multi_gate import MultiGateMoE
+from .layers.rounds import RoundsMoE
 from .layers.static import static_copy
+from .layers.sub_tokens import SubTokenMoE
 from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views
 from .recording.record import record
 from .recording.replay import replay
@@ -71,7 +73,9 @@ __all__ = [
     "MultiGateMoE",
     "Neurons",
     "NoOpBank",
+    "RoundsMoE",
     "RouteSimilarity",
+    "SubTokenMoE",
     "adapt_linears",
     "adapt_on_step",
     "aligned",

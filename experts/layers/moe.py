@@ -102,8 +102,18 @@ class MoE(nn.Module):
 
     @property
     def dim(self) -> int:
-        """``D``, the width of inputs, for the router and shared experts."""
+        """``D``, the width of items, for the router and shared experts."""
         return self.bank.dim if self.latent is None else self.latent.dim
+
+    @property
+    def input_dim(self) -> int:
+        """The width of inputs and outputs of the layer: ``D``, or parts of ``D`` together."""
+        return self.dim
+
+    @property
+    def each_router(self) -> list[Router]:
+        """The modules that route items: the router, or one for each round."""
+        return [self.router]
 
     @property
     def num_gates(self) -> int:
@@ -136,6 +146,19 @@ class MoE(nn.Module):
             ``y`` with the shape and dtype of ``x`` (``(T, *x.shape)`` for a router with weights
             for ``T`` tasks), 0 at padding; and the routing. ``ValueError`` if shapes do not match.
         """
+        return self._pass(x, self.router, mask=mask, ids=ids, task=task, earlier=earlier)
+
+    def _pass(
+        self,
+        x: Tensor,
+        router: Router,
+        *,
+        mask: Tensor | None = None,
+        ids: Tensor | None = None,
+        task: Tensor | None = None,
+        earlier: Sequence[Routing] = (),
+    ) -> tuple[Tensor, Routing]:
+        """A forward pass with a router."""
         if torch.compiler.is_exporting():
             raise RuntimeError(
                 "the engine has no static shapes: export experts.static_copy(model), which finds "
@@ -148,9 +171,9 @@ class MoE(nn.Module):
         if len(streams) > 1:
             items = replace(items, x=torch.cat([stream.items.x for stream in streams], -1))
         items = replace(items, earlier=tuple(earlier))
-        if self.router.traits.needs_projections:
+        if router.traits.needs_projections:
             items = replace(items, projections=projections_of(self.bank, self.latent))
-        routing = self._dropped(self.router(items))
+        routing = self._dropped(router(items))
         for change in self.changes:
             routing = change(items, routing)
         if self.training:
@@ -298,7 +321,7 @@ def layer_input(
             _check_like(x.shape[:2], mask=mask)
             inner, mask = mask, mask.any(1)
         _check_like(x.shape[:1], mask=mask, ids=ids, task=task)
-        x = _blank(x, mask if inner is None else inner)
+        x = blank(x, mask if inner is None else inner)
         items = Items(bank.pool(x, inner), mask=mask, ids=ids, task=task)
         return LayerInput(items, x, inner, x.shape)
     # every vector (D,) of (..., D) is an item; the first of several axes is groups
@@ -307,12 +330,12 @@ def layer_input(
         task = task.view(-1, *[1] * (len(lead) - 1)).expand(lead)
     _check_like(lead, mask=mask, ids=ids, task=task)
     groups = max(lead[0], 1) if len(lead) > 1 else 1
-    rows = _blank(x, mask).reshape(-1, dim)
+    rows = blank(x, mask).reshape(-1, dim)
     mask, ids, task = (None if value is None else value.reshape(-1) for value in (mask, ids, task))
     return LayerInput(Items(rows, groups, mask, ids, task), rows, None, x.shape)
 
 
-def _blank(x: Tensor, mask: Tensor | None) -> Tensor:
+def blank(x: Tensor, mask: Tensor | None) -> Tensor:
     """``x`` with zeros at padding, which may hold NaN: NaN times 0 is NaN."""
     if mask is None:
         return x

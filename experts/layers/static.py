@@ -69,7 +69,7 @@ class StaticMoE(nn.Module):
         self.latent = layer.latent
         self.training = False
         if type(layer) is not MoE:
-            raise _no_form(type(layer).__name__, "use a layer with one gate")
+            raise _no_form(type(layer).__name__, "use MoE, with one gate and one round")
         if layer.capacity is not None:
             raise _no_form(
                 f"capacity={layer.capacity}", "the number of dropped assignments varies; use null"

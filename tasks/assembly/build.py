@@ -11,7 +11,16 @@ from torch import Tensor
 
 import experts
 import routers
-from experts import Bank, GateTopology, Latent, MixtureOfAttentionHeads, MoE, MultiGateMoE
+from experts import (
+    Bank,
+    GateTopology,
+    Latent,
+    MixtureOfAttentionHeads,
+    MoE,
+    MultiGateMoE,
+    RoundsMoE,
+    SubTokenMoE,
+)
 from routers import ConfigError, OptionError, Router
 from routers.plugins import check_options, option_errors_under
 from routers.replay import Replay
@@ -177,6 +186,9 @@ def _layers(config: Config) -> Layer:
             name, options = part(settings.expert)
             image = len(sample_shape) == 3
             dim = sample_shape[0] if image else sample_shape[-1]
+            if dim % moe.sub_tokens:
+                raise OptionError("moe.sub_tokens", moe.sub_tokens, f"a divisor of the width {dim}")
+            dim //= moe.sub_tokens
             latent = _latent(moe.latent, dim)
             width = dim if latent is None else latent.width
             bank = experts.build(name, width, moe.num_experts, **options)
@@ -193,6 +205,8 @@ def _layers(config: Config) -> Layer:
                 bank,
                 router=part(settings.router),
                 wiring=topology,
+                rounds=moe.rounds,
+                sub_tokens=moe.sub_tokens,
                 shared=_shared(settings, dim),
                 latent=latent,
                 capacity=moe.capacity,
@@ -211,7 +225,8 @@ def _latent(given: Any, dim: int) -> Latent | None:
     if given is None:
         return None
     options = dict(given) if isinstance(given, Mapping) else {"width": given}
-    check_options("moe.latent", Latent, {"width": None, **options}, skip=1)
+    options = {"width": 0, **options}
+    check_options("moe.latent", Latent, options, skip=1)
     with option_errors_under("moe.latent"):
         return Latent(dim, **options)
 
@@ -234,7 +249,13 @@ def _shared(settings: LayerSettings, dim: int) -> Bank | None:
 
 
 def build_layer(
-    bank: Bank, *, router: tuple[str, dict[str, Any]], wiring: GateTopology | None, **settings: Any
+    bank: Bank,
+    *,
+    router: tuple[str, dict[str, Any]],
+    wiring: GateTopology | None,
+    rounds: int = 1,
+    sub_tokens: int = 1,
+    **settings: Any,
 ) -> MoE:
     """Build the layer around ``bank``, with a router, or a router per gate.
 
@@ -242,6 +263,8 @@ def build_layer(
         bank: the experts.
         router: name and options of the router, or of the router of every gate.
         wiring: the experts that each gate can choose, and its input; None for one gate over all.
+        rounds: number of rounds, with a router each.
+        sub_tokens: parts of an item that are routed one by one.
         settings: keyword arguments of ``MoE``.
 
     >>> build_layer(experts.build("mlp", 8, 4), router=("topk", {"k": 2}), wiring=None).num_gates
@@ -249,8 +272,16 @@ def build_layer(
     """
     (name, options), latent = router, settings.get("latent")
     dim = bank.dim if latent is None else latent.dim
+    several = {"moe.rounds": rounds, "moe.sub_tokens": sub_tokens}
+    given = [f"{key}={number}" for key, number in several.items() if number > 1]
+    if len(given) + (wiring is not None) > 1:
+        others = " and ".join([*given, *(["several gates"] if wiring else [])])
+        raise ConfigError(f"{others} have no layer together; set all but one of them to 1")
     if wiring is None:
-        return MoE(routers.build(name, dim, bank.num_experts, **options), bank, **settings)
+        built = [routers.build(name, dim, bank.num_experts, **options) for _ in range(rounds)]
+        if sub_tokens > 1:
+            return SubTokenMoE(*built, bank, heads=sub_tokens, **settings)
+        return RoundsMoE(built, bank, **settings) if rounds > 1 else MoE(*built, bank, **settings)
     gates = [routers.build(name, dim, len(branch.experts), **options) for branch in wiring.branches]
     return MultiGateMoE(gates, bank, wiring, **settings)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import routers
-from experts import MoE
+from experts import MoE, RoundsMoE
 from routers import ConfigError
 
 from .._task import Backbone
@@ -24,6 +24,8 @@ def dense_layers(network: Backbone, edit: str) -> list[MoE]:
         )
     if any(layer.num_gates > 1 for layer in layers):
         raise ConfigError(f"{edit}: the layers have several gates; give a run with one")
+    if any(isinstance(layer, RoundsMoE) for layer in layers):
+        raise ConfigError(f"{edit}: the layers have several rounds; give a run with moe.rounds=1")
     return layers
 
 

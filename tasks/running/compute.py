@@ -111,7 +111,9 @@ def _pass(
     """Routings of a pass, what stood in for the experts, FLOPs of all else and of routers."""
     routings: list[Routing] = []
     in_routers: list[int] = []
-    routers = dict.fromkeys(layer.router for layer in layers)  # layers may share one
+    routers = dict.fromkeys(
+        router for layer in layers for router in layer.each_router
+    )  # layers may share one
 
     def forward() -> None:
         routings.extend(module.backbone(batch)[1])
@@ -136,7 +138,7 @@ def _idle_parameters(
     Every item takes part of every slot or expert in routings that have no drops.
     """
     return sum(
-        count * (1 - rows / items)
+        count * max(0.0, 1 - rows / items)  # more rows than items in several rounds
         for layer, (load, items), routing in zip(layers, loads, routings, strict=True)
         for count, rows in zip(layer.bank.parameters_per_expert(), load, strict=True)
         if routing.supports_dropping

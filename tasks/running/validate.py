@@ -81,6 +81,8 @@ RANGES: dict[str, Range] = {
     "moe.capacity": (lambda value: 0 < value < math.inf, "a number > 0, or null"),
     "moe.shared": _between(0, MAX_EXPERTS),
     "moe.expert_dropout": _BELOW_ONE,
+    "moe.rounds": _COUNT,
+    "moe.sub_tokens": _COUNT,
     "optimizer.lr": (lambda value: 0 < value < math.inf, "a finite number > 0"),
     "optimizer.weight_decay": _NON_NEGATIVE,
     "optimizer.warmup": _BELOW_ONE,

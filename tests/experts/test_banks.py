@@ -53,6 +53,22 @@ def test_lora():
     assert one.flops((DIM,)) == (2 * 2 * (DIM + 5),) * 4
 
 
+def test_recursion():
+    bank = bank_of("recursion", expert={"name": "mlp", "hidden": 6}, depths=[2, 1, 0, 3])
+    up, down = bank.inner.up[0], bank.inner.down[0]
+
+    def passes(x, e):
+        state = x
+        for _ in range([2, 1, 0, 3][e]):
+            eps = torch.finfo(x.dtype).eps
+            scaled = state / (state.square().mean() + eps).sqrt()
+            state = state + F.gelu(scaled @ up) @ down
+        return state - x
+
+    row_by_row(bank, passes)
+    assert bank.take_experts([3, 0]).depths == [3, 2]
+
+
 def test_conv():
     bank = bank_of("conv", hidden=3)
 
@@ -155,6 +171,12 @@ def test_mixed_takes_the_rows_of_its_parts():
         ("lora", {"rank": 0}, "expert.rank=0 is invalid: expected an integer >= 1"),
         ("lora", {"alpha": 0.0}, "expert.alpha=0.0 is invalid: expected a number > 0"),
         ("lora", {"outputs": 0}, "expert.outputs=0 is invalid: expected an integer >= 1"),
+        (
+            "recursion",
+            {"depths": [1, 2]},
+            r"expert.depths=\[1, 2\] is invalid: expected an integer",
+        ),
+        ("recursion", {"expert": "conv"}, r"rows \(D, H, W\) cannot be repeated"),
         ("conv", {"kernel": 2}, "expert.kernel=2 is invalid: expected an odd integer"),
         ("gru", {"hidden": -1}, "expert.hidden=-1"),
         (
