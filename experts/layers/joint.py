@@ -44,7 +44,10 @@ def over_passes(routings: Sequence[Routing]) -> Routing:
         candidates=torch.cat(scored, 1) if scored else None,
         expected_load=torch.stack(loads).sum(0) if len(loads) == number else None,
         experts_per_item=sum(wanted) if len(wanted) == number else None,
-        extras={"log_partition": torch.cat(columns, 1)} if len(columns) == number else {},
+        extras={
+            **({"log_partition": torch.cat(columns, 1)} if len(columns) == number else {}),
+            **{k: v for k, v in routings[-1].extras.items() if k == "state"},
+        },
         gates=tuple(routings),
         outputs=torch.cat(outputs) if len(outputs) == number else None,
     )

@@ -144,7 +144,8 @@ class Routing:
             is the logsumexp of the scores of each of ``G`` gates or heads, if it is not that of
             ``logits``; ``sparsity_coefficient``, a scalar without gradient, weighs the gate mass
             in the ``sparsity`` losses; ``selectors`` ``(N, S, E)`` are the weights that each of
-            ``S`` selectors gives, for the ``selector`` losses. ``load_factors`` ``(3, E)`` are
+            ``S`` selectors gives, for the ``selector`` losses. ``state`` ``(N, P)`` is what a
+            router carries over layers. ``load_factors`` ``(3, E)`` are
             sums over items, if ``expected_load`` is not one itself but the first of them times
             the second divided by the third, a count.
         gates: the routings of the gates of a multi-gate layer; empty for a single gate.

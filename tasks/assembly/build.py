@@ -32,6 +32,7 @@ from ..config.schema import Config
 from ..loading.batches import InOrder
 from ..loading.seeds import mix_seed
 from .dense_control import CONTROLS, Call, matched
+from .sharing import share_parts
 
 #: Maps the number of experts to the experts that each gate can choose.
 Wiring = Callable[[int], GateTopology]
@@ -176,7 +177,7 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
 
 
 def _layers(config: Config) -> Layer:
-    built = count()
+    built, before = count(), list[tuple[MoE, LayerSettings]]()
 
     def layer(sample_shape: tuple[int, ...], wiring: Wiring | None = None) -> MoE:
         settings = settings_of(config, number := next(built))
@@ -201,7 +202,7 @@ def _layers(config: Config) -> Layer:
             if bank.out_dim != width:
                 expected = f"null: a network adds outputs to inputs, which have the width {width}"
                 raise OptionError(f"{settings.key('expert')}.outputs", bank.out_dim, expected)
-            return build_layer(
+            made = build_layer(
                 bank,
                 router=part(settings.router),
                 wiring=topology,
@@ -216,6 +217,9 @@ def _layers(config: Config) -> Layer:
                 expert_dropout=moe.expert_dropout,
                 skip=moe.skip,
             )
+            share_parts(made, settings, before)
+            before.append((made, settings))
+            return made
 
     return layer
 

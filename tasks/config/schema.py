@@ -23,6 +23,8 @@ class MoEConfig:
     shared_expert: Any = None  # a name, or {name: …, option: …}
     rounds: int = 1  # the same
     sub_tokens: int = 1  # the same
+    share_router: int = 1  # the same
+    share_bank: int = 1  # the same
     latent: Any = None  # a width, or {width: …, norm: …}
 
 

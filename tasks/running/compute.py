@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from experts import MoE, NoOpBank, count_flops, count_flops_of, skip_experts
+from experts import Bank, MoE, NoOpBank, count_flops, count_flops_of, skip_experts
 from routers import Routing
 
 from .._task import Backbone, Batch
@@ -135,11 +135,17 @@ def _idle_parameters(
 ) -> float:
     """Parameters of experts that do not work on an item, on average; a layer has load and items.
 
-    Every item takes part of every slot or expert in routings that have no drops.
+    Experts that several layers or rounds share have the sum of their loads, at most one row of an
+    item. Every item takes part of every slot or expert in routings that have no drops.
     """
+    shares: dict[Bank, list[list[float]]] = {}  # of items, by bank and layer
+    for layer, (load, items), routing in zip(layers, loads, routings, strict=True):
+        if routing.supports_dropping:
+            shares.setdefault(layer.bank, []).append([rows / items for rows in load])
     return sum(
-        count * max(0.0, 1 - rows / items)  # more rows than items in several rounds
-        for layer, (load, items), routing in zip(layers, loads, routings, strict=True)
-        for count, rows in zip(layer.bank.parameters_per_expert(), load, strict=True)
-        if routing.supports_dropping
+        count * max(0.0, 1 - sum(share))  # above 1 in several rounds or layers
+        for bank, by_layer in shares.items()
+        for count, share in zip(
+            bank.parameters_per_expert(), zip(*by_layer, strict=True), strict=True
+        )
     )

@@ -83,6 +83,8 @@ RANGES: dict[str, Range] = {
     "moe.expert_dropout": _BELOW_ONE,
     "moe.rounds": _COUNT,
     "moe.sub_tokens": _COUNT,
+    "moe.share_router": _COUNT,
+    "moe.share_bank": _COUNT,
     "optimizer.lr": (lambda value: 0 < value < math.inf, "a finite number > 0"),
     "optimizer.weight_decay": _NON_NEGATIVE,
     "optimizer.warmup": _BELOW_ONE,

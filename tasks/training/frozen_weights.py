@@ -28,7 +28,8 @@ def frozen_weights(module: nn.Module) -> dict[str, Tensor]:
     """
     if is_sharded(module):
         return {}
-    return {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
+    named = module.named_parameters(remove_duplicate=False)
+    return {name: p.detach() for name, p in named if not p.requires_grad}
 
 
 def digest(weights: dict[str, Tensor]) -> str:
