@@ -89,7 +89,7 @@ class Recurrent(Router):
         """The state of the nearest layer before, ``(N, P)``."""
         found = [each.extras["state"] for each in items.earlier if "state" in each.extras]
         if not found:
-            return self.start.expand(len(items), -1)
+            return items.x.new_zeros(len(items), self.width) + self.start
         if found[-1].shape[1] != self.width:
             raise ConfigError(
                 f"router=recurrent: an earlier layer has states of width {found[-1].shape[1]}, "

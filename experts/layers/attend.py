@@ -1,4 +1,4 @@
-"""Who attends to whom: functions of queries, keys and values."""
+"""Attention to all positions, to earlier ones, and by distance."""
 
 from collections.abc import Callable
 

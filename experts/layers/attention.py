@@ -130,7 +130,7 @@ class MixtureOfAttentionHeads(MoE):
         place = _places(routing, most, length).index_select(0, routing.order)
 
         def attended(query: Tensor) -> Tensor:
-            """Of queries ``(A, P)``, each in a place of its own among those of its item."""
+            """Of queries ``(A, P)``, each in another place among those of its item."""
             grid = query.new_zeros(groups * most * length, query.shape[1])
             grid = grid.index_copy(0, place, query).view(groups, most, length, -1)
             seen = self.attend(grid, key.expand_as(grid), value.expand_as(grid), mask)

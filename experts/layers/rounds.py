@@ -19,7 +19,7 @@ from .multi_gate import combined_traits
 class Rounds(Router):
     """The routers of the rounds of a layer, as one router.
 
-    Each adapts to the load of its own round. Called by itself, it routes as in the first round.
+    Each adapts to the load of that round alone. Called by itself, it routes as in the first round.
 
     >>> import routers
     >>> both = Rounds([routers.build("topk", 8, 4, k=k) for k in (2, 3)])

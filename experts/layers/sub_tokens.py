@@ -16,7 +16,7 @@ from .moe import MoE, blank
 class SubTokenMoE(MoE):
     """A mixture of experts for parts of items: ``merge(MoE(split(x)))``.
 
-    A linear map of the item is split in ``heads`` parts, each is routed as an item of its own to
+    A linear map of the item is split in ``heads`` parts, each is routed as a separate item to
     experts of its width, and a linear map merges their outputs. The routing is that of whole
     items, with the assignments of all their parts; its only gate is that of the parts.
 

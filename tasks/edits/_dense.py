@@ -1,4 +1,4 @@
-"""What edits of dense networks share: their layers, and the router that these get."""
+"""Parts of edits of dense networks: their layers, and the router that these get."""
 
 from collections.abc import Mapping
 from typing import Any
