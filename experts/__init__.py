@@ -16,7 +16,7 @@ from .interventions import INTERVENTIONS, Intervention, drop_experts, intervene,
 from .kernels.allocator import tune_allocator
 from .kernels.grouped import grouped_linear
 from .layers.adaptation import Adaptation, adapt_on_step
-from .layers.adapted import Adapted, adapt_linears
+from .layers.adapted import Adapted, adapt_linears, weights_digest
 from .layers.attend import Attend, attend_to_all, attend_to_past, rotary
 from .layers.attention import AttentionHeads, MixtureOfAttentionHeads
 from .layers.latent import Latent
@@ -121,4 +121,5 @@ __all__ = [
     "take_router",
     "tune_allocator",
     "views",
+    "weights_digest",
 ]

@@ -1,7 +1,7 @@
 """A frozen module with a mixture of experts added to its output, such as of low-rank maps."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Self
 
@@ -46,8 +46,8 @@ class Adapted(nn.Module):
             raise ConfigError("moe: has several gates, and a module has one output; use MoE")
         self.base = base.requires_grad_(False).eval()
         self.moe = moe
-        self.register_state_dict_post_hook(_without_base)
-        self.register_load_state_dict_pre_hook(_with_base)
+        self.register_state_dict_post_hook(_without_base)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_with_base)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor, **about: Any) -> Tensor:
         """The sum for items ``x``; ``about`` is what ``MoE.forward`` takes."""
@@ -61,11 +61,8 @@ class Adapted(nn.Module):
 
     def digest(self) -> Tensor:
         """A hash of names and values of the base, ``(4,)`` int64."""
-        found = hashlib.sha256()
-        for name, values in self.base.state_dict().items():
-            found.update(f"{name}{values.dtype}{tuple(values.shape)}".encode())
-            found.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return torch.frombuffer(bytearray(found.digest()), dtype=torch.int64)
+        found = bytearray.fromhex(weights_digest(self.base.state_dict()))
+        return torch.frombuffer(found, dtype=torch.int64)
 
 
 def adapt_linears(
@@ -106,6 +103,20 @@ def adapt_linears(
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, adapted.train(model.training))
     return found
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """A hash of names and values, in any order.
+
+    >>> len(weights_digest({"weight": torch.zeros(2)}))
+    64
+    """
+    found = hashlib.sha256()
+    for name, values in sorted(weights.items()):
+        found.update(f"{name}{values.dtype}{tuple(values.shape)}".encode())
+        flat = values.detach().cpu().contiguous().flatten()
+        found.update(memoryview(flat.view(torch.uint8).numpy()))
+    return found.hexdigest()
 
 
 def _without_base(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:

@@ -284,8 +284,10 @@ def build_layer(
     if wiring is None:
         built = [routers.build(name, dim, bank.num_experts, **options) for _ in range(rounds)]
         if sub_tokens > 1:
-            return SubTokenMoE(*built, bank, heads=sub_tokens, **settings)
-        return RoundsMoE(built, bank, **settings) if rounds > 1 else MoE(*built, bank, **settings)
+            return SubTokenMoE(built[0], bank, heads=sub_tokens, **settings)
+        if rounds > 1:
+            return RoundsMoE(built, bank, **settings)
+        return MoE(built[0], bank, **settings)
     gates = [routers.build(name, dim, len(branch.experts), **options) for branch in wiring.branches]
     return MultiGateMoE(gates, bank, wiring, **settings)
 

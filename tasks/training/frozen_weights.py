@@ -1,6 +1,5 @@
 """Weights that are not trained: written once, and left out of every checkpoint."""
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from experts import weights_digest
 from routers import ConfigError
 
 from .fully_sharded import is_sharded
@@ -32,19 +32,10 @@ def frozen_weights(module: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in named if not p.requires_grad}
 
 
-def digest(weights: dict[str, Tensor]) -> str:
-    """A hash of names and values."""
-    found = hashlib.sha256()
-    for name, values in sorted(weights.items()):
-        found.update(f"{name}{values.dtype}{tuple(values.shape)}".encode())
-        found.update(values.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return found.hexdigest()
-
-
 def leave_out(checkpoint: dict[str, Any], weights: dict[str, Tensor]) -> None:
     """Remove frozen weights from a checkpoint, which then has their digest."""
     if weights:
-        checkpoint[KEY] = digest(weights)
+        checkpoint[KEY] = weights_digest(weights)
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {k: v for k, v in state.items() if k not in weights}
 
@@ -69,7 +60,7 @@ def add_frozen(checkpoint: Any, folder: Path) -> None:
         raise ConfigError(f"{path} is missing, which holds the weights that were not trained")
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        found = digest(weights)
+        found = weights_digest(weights)
     except Exception as error:  # zip, pickle, end of file … all mean the same to the user
         raise ConfigError(
             f"{path} cannot be read ({type(error).__name__}); it is corrupt"
