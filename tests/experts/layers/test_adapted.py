@@ -82,6 +82,7 @@ def test_linears_of_a_model(shared_down):
 def test_any_module_is_a_base_and_stays_in_evaluation():
     base = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.BatchNorm1d(4))
     layer = Adapted(base, molora(nn.Linear(4, 4))).train()
+    assert not any(p.requires_grad for p in layer.base.parameters())
     before, x = copy.deepcopy(base.state_dict()), torch.randn(8, 4)
     torch.testing.assert_close(layer(x), base.eval()(x))  # the maps begin at 0
     assert all(values.equal(before[name]) for name, values in base.state_dict().items())
