@@ -21,6 +21,9 @@ def share_parts(
         last, of_last = before[-1]
         own, other = getattr(layer, key), getattr(last, key)
         section = "router" if key == "router" else "expert"
+        if layer.router.traits.needs_recorded:
+            expected = "1: layers that replay routes have a router each"
+            raise OptionError(f"moe.share_{key}", number, expected)
         same = getattr(settings, section) == getattr(of_last, section) and type(own) is type(other)
         if not same or (own.dim, own.num_experts) != (other.dim, other.num_experts):
             expected = f"1: layers {settings.layer - 1} and {settings.layer} differ in {section}, "

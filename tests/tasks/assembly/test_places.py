@@ -11,6 +11,7 @@ import routers
 import tasks
 from experts import Adaptation, MixtureOfAttentionHeads, MoE, RoundsMoE, SubTokenMoE
 from routers import ConfigError, Items
+from tasks.routes.collection import routed_items
 from tasks.running.compute import active_parameters
 
 from ...oracles import recurrent as oracle
@@ -131,6 +132,31 @@ def test_states_over_layers():
 def test_settings_that_do_not_fit(settings, message):
     with pytest.raises(ConfigError, match=message):
         network(*settings)
+
+
+def test_hooks_on_a_shared_router_are_of_one_layer():
+    """Rerouting changes one of the layers, items are kept by layer, and a replay is refused."""
+    built = network("moe.share_router=2", depth=2).eval()
+    layers, batch = tasks.routed_layers(built), {"x": torch.randn(3, 1, 8, 8)}
+    with routed_items(built) as kept, experts.record(built) as before:
+        built(batch)
+    assert not kept["blocks.0.moe"].x.equal(kept["blocks.1.moe"].x)
+    reroute = experts.INTERVENTIONS.build("reroute", layers[1])
+    with reroute.apply(2), experts.record(built) as after:
+        built(batch)
+    loads = [[each[0].load.tolist() for each in found.values()] for found in (before, after)]
+    assert loads[0][0] == loads[1][0]
+    assert loads[0][1][2] > 0 == loads[1][1][2]
+    with pytest.raises(ConfigError, match="shares its router with another"):
+        experts.replay(built, before).__enter__()
+    rounds = network("moe.rounds=2", depth=1)
+    with routed_items(rounds) as kept:
+        rounds(batch)
+    assert list(kept) == ["blocks.0.moe"]
+    with pytest.raises(ConfigError, match="reroute: the layer has a router for each round"):
+        experts.INTERVENTIONS.build("reroute", *tasks.routed_layers(rounds))
+    with pytest.raises(ConfigError, match="layers that replay routes have a router each"):
+        network("router=replay", "router.of=x", "moe.share_router=2")
 
 
 def test_edits_of_shared_parts_are_refused():
