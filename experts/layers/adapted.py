@@ -115,7 +115,7 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
     for name, values in sorted(weights.items()):
         found.update(f"{name}{values.dtype}{tuple(values.shape)}".encode())
         flat = values.detach().cpu().contiguous().flatten()
-        found.update(memoryview(flat.view(torch.uint8).numpy()))
+        found.update(flat.view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 
