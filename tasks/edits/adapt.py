@@ -64,7 +64,7 @@ class Adapt(Edit):
         old = [settings_of(config, number) for number in range(len(layers))]
         for number, (layer, settings) in enumerate(zip(layers, old, strict=True)):
             router, given = self.router or split_part("router", settings.router)
-            width, place = layer.dim, next(layer.bank.parameters())
+            width, place = layer.dim, next(network.parameters())
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(mix_seed(self.seed, number))
                 with option_errors_under("router"):

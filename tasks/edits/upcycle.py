@@ -84,7 +84,7 @@ class Upcycle(Edit):
         draw, convex = torch.Generator().manual_seed(self.seed), True
         for number, layer in enumerate(layers):
             given = self.router or split_part("router", settings_of(config, number).router)
-            router = self._router(*given, layer.dim, number)
+            router = self._router(*given, layer.dim, number).to(next(network.parameters()))
             new = layer.with_parts(router, self._bank(layer, draw))
             convex = convex and router.traits.convex
             replace_layer(network, layer, new.train(layer.training))

@@ -11,8 +11,6 @@ import routers
 import tasks
 from experts import Adaptation, MixtureOfAttentionHeads, MoE, RoundsMoE, SubTokenMoE
 from routers import ConfigError, Items
-from tasks.routes.collection import routed_items
-from tasks.running.compute import active_parameters
 
 from ...oracles import recurrent as oracle
 from ...oracles._case import Case
@@ -56,22 +54,6 @@ def test_layers_in_succession_share():
     states = [layer.router for layer in layers_of("router=recurrent", "moe.share_router=4")]
     assert len({id(each) for each in states}) == 4
     assert len({id(each.gru) for each in states}) == 1
-
-
-def test_shared_parts_count_and_are_saved_once():
-    """Parameters, those that work on an item, and a training that adapts the router once."""
-    own, shared = network(), network("moe.share_bank=4", "moe.share_router=4")
-    parts = sum(p.numel() for p in own.parameters()), sum(p.numel() for p in shared.parameters())
-    router, bank = 8 * 4, 4 * 2 * 8 * 6
-    assert parts[0] - parts[1] == 3 * (router + bank)
-    other = network("moe.share_bank=4", "moe.share_router=4", "seed=3")
-    other.load_state_dict(shared.state_dict())
-    batch = {"x": torch.randn(3, 1, 8, 8)}
-    one, routings = shared.eval()(batch)
-    torch.testing.assert_close(other.eval()(batch)[0], one, rtol=0, atol=0)
-    rows = sum(each.load for each in routings) / routings[0].num_items
-    idle = (bank // 4 * (1 - rows).clamp_min(0)).sum().item()
-    assert active_parameters(shared, routings) == pytest.approx(parts[1] - idle)
 
 
 def test_a_shared_router_adapts_once_to_the_sum():
@@ -135,12 +117,11 @@ def test_settings_that_do_not_fit(settings, message):
 
 
 def test_hooks_on_a_shared_router_are_of_one_layer():
-    """Rerouting changes one of the layers, items are kept by layer, and a replay is refused."""
+    """Rerouting changes one of the layers, and a replay is refused."""
     built = network("moe.share_router=2", depth=2).eval()
     layers, batch = tasks.routed_layers(built), {"x": torch.randn(3, 1, 8, 8)}
-    with routed_items(built) as kept, experts.record(built) as before:
+    with experts.record(built) as before:
         built(batch)
-    assert not kept["blocks.0.moe"].x.equal(kept["blocks.1.moe"].x)
     reroute = experts.INTERVENTIONS.build("reroute", layers[1])
     with reroute.apply(2), experts.record(built) as after:
         built(batch)
@@ -150,9 +131,6 @@ def test_hooks_on_a_shared_router_are_of_one_layer():
     with pytest.raises(ConfigError, match="shares its router with another"):
         experts.replay(built, before).__enter__()
     rounds = network("moe.rounds=2", depth=1)
-    with routed_items(rounds) as kept:
-        rounds(batch)
-    assert list(kept) == ["blocks.0.moe"]
     with pytest.raises(ConfigError, match="reroute: the layer has a router for each round"):
         experts.INTERVENTIONS.build("reroute", *tasks.routed_layers(rounds))
     with pytest.raises(ConfigError, match="layers that replay routes have a router each"):
