@@ -24,9 +24,15 @@ from .interventions import INTERVENTIONS, Intervention, drop_experts, intervene,
 from .kernels.allocator import tune_allocator
 from .kernels.grouped import grouped_linear
 from .layers.adaptation import Adaptation, adapt_on_step
+from .layers.adapted import Adapted, adapt_linears, weights_digest
+from .layers.attend import Attend, attend_to_all, attend_to_past, rotary
+from .layers.attention import AttentionHeads, MixtureOfAttentionHeads
+from .layers.latent import Latent
 from .layers.moe import MoE
 from .layers.multi_gate import MultiGateMoE
+from .layers.rounds import RoundsMoE
 from .layers.static import static_copy
+from .layers.sub_tokens import SubTokenMoE
 from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views
 from .models.collect import collect
 from .models.collection import Collection
@@ -69,6 +75,9 @@ __all__ = [
     "FAMILIES",
     "INTERVENTIONS",
     "Adaptation",
+    "Adapted",
+    "Attend",
+    "AttentionHeads",
     "Bank",
     "Collection",
     "Copies",
@@ -77,16 +86,23 @@ __all__ = [
     "GateBranch",
     "GateTopology",
     "Intervention",
+    "Latent",
+    "MixtureOfAttentionHeads",
     "MoE",
     "MultiGateMoE",
     "Neurons",
     "NoOpBank",
+    "RoundsMoE",
     "RouteSimilarity",
     "Routed",
     "RoutedModel",
     "Rows",
+    "SubTokenMoE",
+    "adapt_linears",
     "adapt_on_step",
     "aligned",
+    "attend_to_all",
+    "attend_to_past",
     "available",
     "build",
     "cgc",
@@ -121,6 +137,7 @@ __all__ = [
     "register",
     "replay",
     "restore_experts",
+    "rotary",
     "route",
     "router_entries",
     "router_noise",
@@ -135,4 +152,5 @@ __all__ = [
     "tune_allocator",
     "unroute",
     "views",
+    "weights_digest",
 ]

@@ -50,6 +50,8 @@ class Bank(ShowsArguments, nn.Module, ABC):
                 raise OptionError(name, size, "an integer >= 1")
         self.dim = dim
         self.num_experts = num_experts
+        #: Width of outputs, if it is not ``dim``; a network of a task adds outputs to inputs.
+        self.out_dim = dim
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -155,6 +155,13 @@ class Router(ShowsArguments, nn.Module, ABC):
         """
         return None
 
+    def shared_with(self, before: "Router") -> "Router":
+        """Hook of ``moe.share_router``: the router of a layer after one that has ``before``.
+
+        The default is ``before`` itself. A router that shares only parts takes these from it.
+        """
+        return before
+
     def defer(self, experts: Sequence[int]) -> bool:
         """Hook: select these experts only after all others, with all weights as they are.
 

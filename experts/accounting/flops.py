@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -69,12 +69,16 @@ def count_flops_of(modules: Iterable[nn.Module], run: Callable[[], object]) -> i
 
 
 class NoOpBank(Bank):
-    """A replacement for a bank that returns its rows and records their shape, ``row_shape``."""
+    """A replacement for a bank that returns its rows and records their shape, ``row_shape``.
+
+    Where outputs have another width than rows, they are zeros.
+    """
 
     def __init__(self, bank: Bank) -> None:
         super().__init__(bank.dim, bank.num_experts)
         self.bank = bank
         self.row_axes = bank.row_axes
+        self.out_dim = bank.out_dim
         # merging is not part of the experts
         self.expert_parameters = tuple(f"bank.{name}" for name in bank.expert_parameters)
         self._row_shapes: list[tuple[int, ...]] = []  # also of shallow copies, as merging makes
@@ -84,9 +88,19 @@ class NoOpBank(Bank):
         """Shape of a row in the last forward pass; ``()`` before it."""
         return self._row_shapes[-1] if self._row_shapes else ()
 
-    def forward(self, rows: Tensor, load: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        rows: Tensor,
+        load: Tensor,
+        mask: Tensor | None = None,
+        between: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        if between is not None:  # of attention heads, whose attention is not part of the experts
+            between(rows.new_zeros(len(rows), cast(int, self.bank.width)))
         self._row_shapes[:] = [tuple(rows.shape[1:])]
-        return rows
+        if self.out_dim == self.dim:
+            return rows
+        return rows.new_zeros(*rows.shape[:-1], self.out_dim)
 
     def pool(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.bank.pool(x, mask)

@@ -54,9 +54,13 @@ class BankUnderTest:
     num_experts: int
 
     def build(self, seed: int = 0) -> Bank:
-        """A bank in float64 and in eval."""
+        """A bank in float64 and in eval; parameters that start at 0 are drawn."""
         with seeded(seed):
-            return self.factory(self.dim, self.num_experts).double().eval()
+            bank = self.factory(self.dim, self.num_experts).double().eval()
+            for values in bank.parameters():
+                if not values.any():
+                    nn.init.normal_(values)
+        return bank
 
     def load(self, name: str) -> Tensor:
         """The load called ``name``, ``(E,)``."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from routers import ConfigError, Items, Router, Routing
 from routers.routing import Defaults, Execution, Merge, OutputMeans, Slots
@@ -29,6 +30,8 @@ class Reroute(Intervention):
         super().__init__(layer)
         experts = range(layer.router.num_experts)
         self.others = [[other for other in experts if other != expert] for expert in experts]
+        if len(layer.each_router) > 1:
+            raise ConfigError("reroute: the layer has a router for each round; leave it out")
         try:
             self.routers = [take_router(layer.router, others) for others in self.others]
         except ConfigError as error:
@@ -45,11 +48,21 @@ class Reroute(Intervention):
             fewer = router.to(items.x.device).train(self.layer.training)(items)
             return among_all(items, fewer, others, routing.num_experts)
 
-        hook = self.layer.router.register_forward_hook(replaced)
+        layer, hooks = self.layer, list[RemovableHandle]()  # while it runs: others may share it
+
+        def begin(*_: object) -> None:
+            hooks.append(layer.router.register_forward_hook(replaced))
+
+        def end(*_: object) -> None:
+            hooks.pop().remove()
+
+        begins = layer.register_forward_pre_hook(begin)
+        ends = layer.register_forward_hook(end, always_call=True)
         try:
             yield
         finally:
-            hook.remove()
+            begins.remove()
+            ends.remove()
 
 
 def among_all(items: Items, routing: Routing, index: Sequence[int], num_experts: int) -> Routing:

@@ -15,7 +15,8 @@ from .moe import MoE
 class Adaptation(nn.Module):
     """Sums loads and counts over an optimizer step and gives them to the routers.
 
-    The sums are saved in checkpoints, so that a resumed run adapts as if never interrupted.
+    A router that several layers hold adapts once, to the sum over these layers. The sums are saved
+    in checkpoints, so that a resumed run adapts as if never interrupted.
     The routers are not registered as submodules here.
     """
 
@@ -49,11 +50,12 @@ class Adaptation(nn.Module):
         """
         sums = over_ranks(torch.cat([self.load.flatten(), self.counts]))
         load, counts = sums[: self.load.numel()].view_as(self.load), sums[self.load.numel() :]
-        parts = zip(self.routers, load, self._by_router(counts), strict=True)
-        for router, own_load, own_counts in parts:
-            router.adapt(own_load[: router.num_experts])
+        by_layer = self._by_router(counts)
+        for router in dict.fromkeys(self.routers):  # layers that share one have its sums
+            places = [place for place, each in enumerate(self.routers) if each is router]
+            router.adapt(load[places].sum(0)[: router.num_experts])
             if router.num_counts:
-                router.adapt_from_counts(own_counts)
+                router.adapt_from_counts(torch.stack([by_layer[p] for p in places]).sum(0))
         self.load.zero_()
         self.counts.zero_()
         return load

@@ -15,10 +15,14 @@ from routers.routing import check_capacity_options, check_skip
 
 from .._bank import Bank
 from ..dispatch import check_merges, execution_flops, mix, mix_with_outputs
+from .latent import Latent, projections_of
 from .never_adapted import NeverAdapted
 
 #: Arguments of a layer that are checked wherever they are set.
-_CHECKED = {"router", "bank", "shared", "capacity", "drop", "rounding", "expert_dropout", "skip"}
+_CHECKED = {
+    *("router", "bank", "shared", "latent"),
+    *("capacity", "drop", "rounding", "expert_dropout", "skip"),
+}
 
 
 class MoE(nn.Module):
@@ -31,6 +35,8 @@ class MoE(nn.Module):
         router: assigns items to experts.
         bank: the experts. Its rows define an item: a token, or a whole sample.
         shared: a bank whose every expert works on every real item with weight 1.
+        latent: maps between the width of the layer and that of ``bank``; router and shared experts
+            have the layer's. None if all have one width.
         capacity: the most assignments an expert accepts from a group, relative to an even load;
             None for no limit. See ``Routing.limit``.
         drop: which assignments a full expert keeps, one of ``routers.routing.DROP_ORDERS``.
@@ -64,6 +70,7 @@ class MoE(nn.Module):
         bank: Bank,
         *,
         shared: Bank | None = None,
+        latent: Latent | None = None,
         capacity: float | None = None,
         drop: str = "position",
         renormalize: bool = False,
@@ -73,6 +80,7 @@ class MoE(nn.Module):
         keep_outputs: bool = False,
     ) -> None:
         super().__init__()
+        self.latent = latent  # before the bank, which is checked against it
         self.router = router
         self.bank = bank
         self.shared = shared
@@ -91,6 +99,21 @@ class MoE(nn.Module):
         if name in _CHECKED:
             _check(**{**vars(self), **self._modules, name: value})
         super().__setattr__(name, value)
+
+    @property
+    def dim(self) -> int:
+        """``D``, the width of items, for the router and shared experts."""
+        return self.bank.dim if self.latent is None else self.latent.dim
+
+    @property
+    def input_dim(self) -> int:
+        """The width of inputs and outputs of the layer: ``D``, or parts of ``D`` together."""
+        return self.dim
+
+    @property
+    def each_router(self) -> list[Router]:
+        """The modules that route items: the router, or one for each round."""
+        return [self.router]
 
     @property
     def num_gates(self) -> int:
@@ -123,19 +146,34 @@ class MoE(nn.Module):
             ``y`` with the shape and dtype of ``x`` (``(T, *x.shape)`` for a router with weights
             for ``T`` tasks), 0 at padding; and the routing. ``ValueError`` if shapes do not match.
         """
+        return self._pass(x, self.router, mask=mask, ids=ids, task=task, earlier=earlier)
+
+    def _pass(
+        self,
+        x: Tensor,
+        router: Router,
+        *,
+        mask: Tensor | None = None,
+        ids: Tensor | None = None,
+        task: Tensor | None = None,
+        earlier: Sequence[Routing] = (),
+    ) -> tuple[Tensor, Routing]:
+        """A forward pass with a router."""
         if torch.compiler.is_exporting():
             raise RuntimeError(
                 "the engine has no static shapes: export experts.static_copy(model), which finds "
                 "layers in submodules, lists, tuples and dicts"
             )
-        streams = [layer_input(self.bank, each, mask, ids, task) for each in self._streams(x)]
+        streams = [
+            layer_input(self.bank, each, mask, ids, task, self.dim) for each in self._streams(x)
+        ]
         items, last = streams[0].items, streams[-1]
         if len(streams) > 1:
             items = replace(items, x=torch.cat([stream.items.x for stream in streams], -1))
         items = replace(items, earlier=tuple(earlier))
-        if self.router.traits.needs_projections:
-            items = replace(items, projections=self.bank.projections())
-        routing = self._dropped(self.router(items))
+        if router.traits.needs_projections:
+            items = replace(items, projections=projections_of(self.bank, self.latent))
+        routing = self._dropped(router(items))
         for change in self.changes:
             routing = change(items, routing)
         if self.training:
@@ -143,7 +181,7 @@ class MoE(nn.Module):
         y, outputs = self._outputs(streams, routing)
         if outputs is not None:
             routing = replace(routing, outputs=outputs)
-        return y.reshape(*y.shape[: y.dim() - last.rows.dim()], *last.shape), routing
+        return last.reshaped(y), routing
 
     def with_parts(self, router: Router, bank: Bank) -> Self:
         """A copy of the layer with another router and other experts; all else is the same.
@@ -157,7 +195,10 @@ class MoE(nn.Module):
     def flops(self, routing: Routing, row_shape: tuple[int, ...]) -> int:
         """FLOPs of the layer without its router: experts, shared experts, form of execution."""
         experts = self.expert_flops(routing.load.tolist(), int(routing.num_real), row_shape)
-        return experts + execution_flops(routing.execution, routing, self.bank, row_shape)
+        outside = execution_flops(routing.execution, routing, self.bank, row_shape)
+        if self.latent is not None:
+            outside += routing.num_items * self.latent.flops(row_shape)
+        return experts + outside
 
     def expert_flops(self, load: Sequence[int], items: int, row_shape: Sequence[int]) -> int:
         """FLOPs of the experts: rows of each, ``load`` ``(E,)``, times FLOPs per row.
@@ -181,7 +222,7 @@ class MoE(nn.Module):
         self, streams: Sequence["LayerInput"], routing: Routing
     ) -> tuple[Tensor, Tensor | None]:
         """The sum of the outputs of the experts and of the shared experts; outputs if kept."""
-        y, outputs = self._mixed(streams, routing)
+        y, outputs = self._routed(streams, routing)
         if self.shared is not None:
             y = y + self._shared_output(self.shared, streams[-1])
         return y, outputs
@@ -190,6 +231,17 @@ class MoE(nn.Module):
         """Run every shared expert on every real item."""
         every = given.items.x.new_ones(len(given.items), shared.num_experts)
         return mix(given.rows, Routing.by_mask(given.items, every), shared, given.inner)
+
+    def _routed(
+        self, streams: Sequence["LayerInput"], routing: Routing
+    ) -> tuple[Tensor, Tensor | None]:
+        """The sum of the outputs of the experts, in the width of the layer; outputs if kept."""
+        if self.latent is None:
+            return self._mixed(streams, routing)
+        latent = self.latent
+        narrow = [stream._replace(rows=latent.narrow(stream.rows)) for stream in streams]
+        y, outputs = self._mixed(narrow, routing)
+        return latent.widen(y), outputs
 
     def _mixed(
         self, streams: Sequence["LayerInput"], routing: Routing
@@ -238,6 +290,12 @@ class LayerInput(NamedTuple):
     inner: Tensor | None
     shape: torch.Size
 
+    def reshaped(self, y: Tensor) -> Tensor:
+        """Outputs ``(N, ...)`` or ``(T, N, ...)`` in the shape of the stream, of any width."""
+        tasks, axes = y.dim() - self.rows.dim(), self.rows.dim() - 1
+        lead = self.shape[: len(self.shape) - axes]
+        return y.reshape(*y.shape[:tasks], *lead, *y.shape[tasks + 1 :])
+
 
 def layer_input(
     bank: Bank,
@@ -245,13 +303,17 @@ def layer_input(
     mask: Tensor | None = None,
     ids: Tensor | None = None,
     task: Tensor | None = None,
+    dim: int | None = None,
 ) -> LayerInput:
-    """Split ``x`` into items as ``bank`` takes them; ``ValueError`` if shapes do not match."""
-    axes = bank.row_axes
+    """Split ``x`` into items as ``bank`` takes them; ``ValueError`` if shapes do not match.
+
+    ``dim`` is the width, that of ``bank`` if None.
+    """
+    axes, dim = bank.row_axes, dim or bank.dim
     fits = x.dim() == len(axes) + 1 or (len(axes) == 1 and x.dim() > 1)
-    if not fits or x.shape[axes.index("D") - len(axes)] != bank.dim:
+    if not fits or x.shape[axes.index("D") - len(axes)] != dim:
         first = "N" if len(axes) > 1 else "..."
-        wanted = f"({first}, {', '.join(axes)}) with D={bank.dim}"
+        wanted = f"({first}, {', '.join(axes)}) with D={dim}"
         raise ValueError(f"x has shape {tuple(x.shape)}: expected {wanted}")
     if len(axes) > 1:  # every x[i] is an item, pooled for the router; all are one group
         inner = None
@@ -259,7 +321,7 @@ def layer_input(
             _check_like(x.shape[:2], mask=mask)
             inner, mask = mask, mask.any(1)
         _check_like(x.shape[:1], mask=mask, ids=ids, task=task)
-        x = _blank(x, mask if inner is None else inner)
+        x = blank(x, mask if inner is None else inner)
         items = Items(bank.pool(x, inner), mask=mask, ids=ids, task=task)
         return LayerInput(items, x, inner, x.shape)
     # every vector (D,) of (..., D) is an item; the first of several axes is groups
@@ -268,12 +330,12 @@ def layer_input(
         task = task.view(-1, *[1] * (len(lead) - 1)).expand(lead)
     _check_like(lead, mask=mask, ids=ids, task=task)
     groups = max(lead[0], 1) if len(lead) > 1 else 1
-    rows = _blank(x, mask).reshape(-1, bank.dim)
+    rows = blank(x, mask).reshape(-1, dim)
     mask, ids, task = (None if value is None else value.reshape(-1) for value in (mask, ids, task))
     return LayerInput(Items(rows, groups, mask, ids, task), rows, None, x.shape)
 
 
-def _blank(x: Tensor, mask: Tensor | None) -> Tensor:
+def blank(x: Tensor, mask: Tensor | None) -> Tensor:
     """``x`` with zeros at padding, which may hold NaN: NaN times 0 is NaN."""
     if mask is None:
         return x
@@ -291,6 +353,7 @@ def _check(
     router: Router | None = None,
     bank: Bank | None = None,
     shared: Bank | None = None,
+    latent: Latent | None = None,
     capacity: float | None = None,
     drop: str = "position",
     rounding: str = "ceil",
@@ -300,7 +363,8 @@ def _check(
 ) -> None:
     """Raise ``ConfigError`` unless the arguments of a layer are valid, those set so far."""
     if router is not None and bank is not None:
-        _check_fit("router", router, bank, ("dim", "num_experts"))
+        width = bank.dim if latent is None else latent.dim
+        _check_fit("router", router, {"dim": width, "num_experts": bank.num_experts})
         if router.traits.merges:
             check_merges(bank)
         if router.traits.needs_projections and bank.projections() is None:
@@ -308,8 +372,11 @@ def _check(
                 f"{type(router).__name__} reads the weights of experts, and {type(bank).__name__} "
                 "has no method projections; use experts that have it, such as mlp"
             )
+    if bank is not None and latent is not None:
+        latent.check(bank)
     if shared is not None and bank is not None:
-        _check_fit("shared", shared, bank, ("dim", "row_axes"))
+        wide, out = (bank.dim, bank.out_dim) if latent is None else (latent.dim, latent.dim)
+        _check_fit("shared", shared, {"dim": wide, "out_dim": out, "row_axes": bank.row_axes})
     check_capacity_options(1.0 if capacity is None else capacity, drop, rounding)
     if not 0 <= expert_dropout < 1:
         raise OptionError("expert_dropout", expert_dropout, "a number in [0, 1)")
@@ -317,9 +384,9 @@ def _check(
         check_skip(skip)
 
 
-def _check_fit(name: str, part: Router | Bank, bank: Bank, fields: tuple[str, ...]) -> None:
-    for field in fields:
-        has, wanted = getattr(part, field), getattr(bank, field)
+def _check_fit(name: str, part: Router | Bank, of_bank: Mapping[str, Any]) -> None:
+    for field, wanted in of_bank.items():
+        has = getattr(part, field)
         if has != wanted:
             problem = f"{name}.{field}={has} but the bank's is {wanted}"
             raise ConfigError(f"{problem}; build {name} and bank for the same {field}")

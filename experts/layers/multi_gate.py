@@ -42,7 +42,7 @@ class Gates(Router):
         super().__init__(gates[0].dim, topology.num_experts)
         self.gates = nn.ModuleList(gates)
         self.topology = topology
-        self.traits = _combined([gate.traits for gate in gates])
+        self.traits = combined_traits([gate.traits for gate in gates])
         self.num_counts = sum(gate.num_counts for gate in gates)
 
     def forward(self, items: Items) -> Routing:
@@ -186,7 +186,7 @@ class MultiGateMoE(MoE):
         return y.view(len(y), len(streams), n, *y.shape[2:]).sum(1), outputs
 
 
-def _combined(traits: Sequence[Traits]) -> Traits:
+def combined_traits(traits: Sequence[Traits]) -> Traits:
     """Traits of several gates together: promises that all make, and needs that any has."""
     needs = ("learned", "merges", "needs_ids", "needs_task", "needs_recorded", "needs_projections")
     promises = (

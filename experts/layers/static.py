@@ -15,6 +15,7 @@ from routers.blocks import call_hooks
 from .._bank import Bank
 from ..dispatch import mix_static
 from .adaptation import Observer
+from .latent import projections_of
 from .moe import MoE, layer_input
 
 M = TypeVar("M", bound=nn.Module)
@@ -65,9 +66,10 @@ class StaticMoE(nn.Module):
     def __init__(self, layer: MoE) -> None:
         super().__init__()
         self.router, self.bank, self.shared = layer.router, layer.bank, layer.shared
+        self.latent = layer.latent
         self.training = False
         if type(layer) is not MoE:
-            raise _no_form(type(layer).__name__, "use a layer with one gate")
+            raise _no_form(type(layer).__name__, "use MoE, with one gate and one round")
         if layer.capacity is not None:
             raise _no_form(
                 f"capacity={layer.capacity}", "the number of dropped assignments varies; use null"
@@ -97,10 +99,14 @@ class StaticMoE(nn.Module):
         """Compute ``y`` as ``MoE.forward`` does, from the same arguments."""
         if self.training:
             raise RuntimeError("a static layer is for evaluation: train the layer it is a copy of")
-        items, rows, _, shape = layer_input(self.bank, x, **given)
+        dim = None if self.latent is None else self.latent.dim
+        items, rows, _, shape = layer_input(self.bank, x, **given, dim=dim)
         if self.router.traits.needs_projections:
-            items = replace(items, projections=self.bank.projections())
-        y = mix_static(rows, self.router.route(items), self.bank)
+            items = replace(items, projections=projections_of(self.bank, self.latent))
+        narrow = rows if self.latent is None else self.latent.narrow(rows)
+        y = mix_static(narrow, self.router.route(items), self.bank)
+        if self.latent is not None:
+            y = self.latent.widen(y)
         if self.shared is not None:
             ones = items.x.new_ones(items.num_items, self.shared.num_experts)
             y = y + mix_static(rows, Routing.by_mask(items, ones), self.shared)

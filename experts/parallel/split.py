@@ -14,6 +14,7 @@ from routers import ConfigError, OptionError, Routing
 
 from .._bank import Bank
 from ..dispatch.merge import with_parameters
+from ..layers.attention import MixtureOfAttentionHeads
 from ..layers.moe import LayerInput, MoE
 from .exchange import RowExchange
 
@@ -150,7 +151,7 @@ class ParallelMoE(MoE):
         shared = self.shared
         done: list[Tensor] = []
         with self.bank.meanwhile(lambda: done.append(self._shared_output(shared, streams[-1]))):
-            y, outputs = self._mixed(streams, routing)
+            y, outputs = self._routed(streams, routing)
         return y + done[0], outputs
 
 
@@ -174,6 +175,8 @@ def _check(name: str, layer: MoE, size: int) -> None:
             f"{where}{type(layer.router).__name__} reads weights of all experts, so each process "
             f"needs all of them; {cure}"
         )
+    if isinstance(layer, MixtureOfAttentionHeads):
+        raise ConfigError(f"{where}attention heads work on rows of this process alone; {cure}")
     stacks = [bank.get_parameter(stack) for stack in bank.expert_parameters]
     if not stacks or any(stack.shape[:1] != (bank.num_experts,) for stack in stacks):
         raise ConfigError(

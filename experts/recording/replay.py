@@ -53,10 +53,15 @@ def replay(
     True
     """
     layers = {name: each for name, each in model.named_modules() if isinstance(each, MoE)}
-    replayers = {}
+    replayers, held = {}, [layer.router for layer in layers.values()]
     for name, routings in routes.items():
         if name not in layers:
             raise unknown("routes", name, layers)
+        if held.count(layers[name].router) > 1:
+            raise ConfigError(
+                f"layer {name!r}: shares its router with another layer, and passes of a router are "
+                "counted; replay a model whose layers have a router each"
+            )
         replayers[name] = Replayer(name, layers[name], list(routings), weighting)
     with ExitStack() as stack:
         for name, replayer in replayers.items():

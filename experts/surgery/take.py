@@ -11,6 +11,7 @@ from routers.plugins import fill, rebuilt
 
 from ..layers.moe import MoE
 from ..layers.multi_gate import Gates
+from ..layers.rounds import Rounds
 from ..layers.topology import GateBranch, GateTopology
 from .router_state import router_state
 
@@ -70,6 +71,15 @@ def take_router(router: Router, index: Sequence[int], heirs: Sequence[int] | Non
         return own
     state = router_state(router)  # the reason why it has none comes first
     return fill(rebuilt(router, num_experts=len(index)), router, state.selections(index))
+
+
+@take_router.register
+def _take_rounds(
+    rounds: Rounds, index: Sequence[int], heirs: Sequence[int] | None = None
+) -> Router:
+    """The same of the router of every round."""
+    taken = [take_router(router, index, heirs) for router in rounds.each()]
+    return Rounds(taken).train(rounds.training)
 
 
 @take_router.register

@@ -147,9 +147,10 @@ class Routing:
             ``S`` selectors gives, for the ``selector`` losses. ``divergence`` and
             ``surplus``, ``(N,)`` each, are what the losses ``divergence`` and ``cardinality`` read;
             ``imitator`` ``(N, C)`` are scores of ``C`` decisions and ``imitated`` ``(N,)`` int64
-            the decision of each item, for the loss ``imitation``.
-            ``load_factors`` ``(3, E)`` are sums over items, if ``expected_load`` is not one itself
-            but the first of them times the second divided by the third, a count.
+            the decision of each item, for the loss ``imitation``. ``state`` ``(N, P)`` is what a
+            router carries over layers. ``load_factors`` ``(3, E)`` are sums over items, if
+            ``expected_load`` is not one itself but the first of them times the second divided by
+            the third, a count.
         gates: the routings of the gates of a multi-gate layer; empty for a single gate.
         outputs: ``(A, ...)``, what the expert of each assignment returned, without its weight;
             None unless the layer keeps them (``MoE.keep_outputs``).

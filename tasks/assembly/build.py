@@ -11,17 +11,28 @@ from torch import Tensor
 
 import experts
 import routers
-from experts import Bank, GateTopology, MoE, MultiGateMoE
-from routers import ConfigError, Router
-from routers.plugins import option_errors_under
+from experts import (
+    Bank,
+    GateTopology,
+    Latent,
+    MixtureOfAttentionHeads,
+    MoE,
+    MultiGateMoE,
+    RoundsMoE,
+    SubTokenMoE,
+)
+from routers import ConfigError, OptionError, Router
+from routers.plugins import check_options, option_errors_under
 from routers.replay import Replay
 
 from .._task import TASKS, Backbone, Batch, Data, Layer, Task, keys_complete
 from ..config.layers import LayerSettings, check_selectors, settings_of
+from ..config.named_part import split_part
 from ..config.schema import Config
 from ..loading.batches import InOrder
 from ..loading.seeds import mix_seed
 from .dense_control import CONTROLS, Call, matched
+from .sharing import share_parts
 
 #: Maps the number of experts to the experts that each gate can choose.
 Wiring = Callable[[int], GateTopology]
@@ -141,6 +152,11 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
             f"moe.control={config.moe.control}: the network of task={config.task['name']} has no "
             "routed layer to replace; remove it, or choose options of the task that route"
         )
+    if any(isinstance(each, MixtureOfAttentionHeads) for each in layers):
+        raise ConfigError(
+            f"moe.control={config.moe.control}: no dense layer is matched to a mixture of "
+            "attention heads; compare with a run of task.model.attention=dense"
+        )
     calls: list[Call] = []
     with ExitStack() as hooks, torch.no_grad():
         for each in layers:
@@ -171,7 +187,7 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
 
 
 def _layers(config: Config) -> Layer:
-    built = count()
+    built, before = count(), list[tuple[MoE, LayerSettings]]()
 
     def layer(
         sample_shape: tuple[int, ...], wiring: Wiring | None = None, bank: Copies | None = None
@@ -183,25 +199,31 @@ def _layers(config: Config) -> Layer:
             name, options = part(settings.expert)
             image = len(sample_shape) == 3
             dim = sample_shape[0] if image else sample_shape[-1]
-            if bank is not None and moe.shared:
-                raise ConfigError(
-                    f"{settings.key('moe.shared')}={moe.shared}: experts that are copies of a "
-                    "module give its output together; use moe.shared=0 or task.model.upcycle=false"
-                )
-            configured = partial(experts.build, name, dim, **options)
-            held = (bank or configured)(moe.num_experts)
+            if dim % moe.sub_tokens:
+                raise OptionError("moe.sub_tokens", moe.sub_tokens, f"a divisor of the width {dim}")
+            if bank is not None:
+                _check_copies(settings)
+            dim //= moe.sub_tokens
+            latent = _latent(moe.latent, dim)
+            width = dim if latent is None else latent.width
+            held = (bank or partial(experts.build, name, width, **options))(moe.num_experts)
             if len(held.row_axes) > len(sample_shape) or (len(held.row_axes) == 3) != image:
                 rows = f"its rows are ({', '.join(held.row_axes)})"
                 raise ConfigError(
                     f"{settings.key('expert')}={name}: {rows}, but this model gives samples of "
                     f"shape {sample_shape}; choose an expert or a task.model that fits"
                 )
-            shared = configured(moe.shared) if moe.shared else None
-            return build_layer(
+            if held.out_dim != width:
+                expected = f"null: a network adds outputs to inputs, which have the width {width}"
+                raise OptionError(f"{settings.key('expert')}.outputs", held.out_dim, expected)
+            made = build_layer(
                 held,
                 router=part(settings.router),
                 wiring=topology,
-                shared=shared,
+                rounds=moe.rounds,
+                sub_tokens=moe.sub_tokens,
+                shared=_shared(settings, dim),
+                latent=latent,
                 capacity=moe.capacity,
                 drop=moe.drop,
                 renormalize=moe.renormalize,
@@ -209,12 +231,63 @@ def _layers(config: Config) -> Layer:
                 expert_dropout=moe.expert_dropout,
                 skip=moe.skip,
             )
+            share_parts(made, settings, before)
+            before.append((made, settings))
+            return made
 
     return layer
 
 
+def _check_copies(settings: LayerSettings) -> None:
+    """Raise ``ConfigError`` for settings under which copies of a module are not what it was."""
+    moe = settings.moe
+    plain = {"shared": 0, "latent": None, "rounds": 1, "sub_tokens": 1}
+    for name, value in plain.items():
+        given = getattr(moe, name)
+        if given != value:
+            raise ConfigError(
+                f"{settings.key(f'moe.{name}')}={given}: experts that are copies of a module give "
+                f"its output together; use moe.{name}={'null' if value is None else value} or "
+                "task.model.upcycle=false"
+            )
+
+
+def _latent(given: Any, dim: int) -> Latent | None:
+    """The maps to the width in which experts work; None if that is ``dim``."""
+    if given is None:
+        return None
+    options = dict(given) if isinstance(given, Mapping) else {"width": given}
+    options = {"width": 0, **options}
+    check_options("moe.latent", Latent, options, skip=1)
+    with option_errors_under("moe.latent"):
+        return Latent(dim, **options)
+
+
+def _shared(settings: LayerSettings, dim: int) -> Bank | None:
+    """The experts of a layer that every item passes through, if there are any."""
+    moe, given = settings.moe, settings.expert
+    if moe.shared_expert is not None:
+        if not moe.shared:
+            expected = "null without shared experts; set moe.shared=1"
+            raise OptionError("moe.shared_expert", moe.shared_expert, expected)
+        name, options = split_part("moe.shared_expert", moe.shared_expert)
+        try:
+            experts.EXPERTS.check_options(name, options)
+            return experts.build(name, dim, moe.shared, **options)
+        except ConfigError as error:
+            raise ConfigError(f"moe.shared_expert: {error}") from error
+    name, options = part(given)
+    return experts.build(name, dim, moe.shared, **options) if moe.shared else None
+
+
 def build_layer(
-    bank: Bank, *, router: tuple[str, dict[str, Any]], wiring: GateTopology | None, **settings: Any
+    bank: Bank,
+    *,
+    router: tuple[str, dict[str, Any]],
+    wiring: GateTopology | None,
+    rounds: int = 1,
+    sub_tokens: int = 1,
+    **settings: Any,
 ) -> MoE:
     """Build the layer around ``bank``, with a router, or a router per gate.
 
@@ -222,17 +295,28 @@ def build_layer(
         bank: the experts.
         router: name and options of the router, or of the router of every gate.
         wiring: the experts that each gate can choose, and its input; None for one gate over all.
+        rounds: number of rounds, with a router each.
+        sub_tokens: parts of an item that are routed one by one.
         settings: keyword arguments of ``MoE``.
 
     >>> build_layer(experts.build("mlp", 8, 4), router=("topk", {"k": 2}), wiring=None).num_gates
     1
     """
-    name, options = router
+    (name, options), latent = router, settings.get("latent")
+    dim = bank.dim if latent is None else latent.dim
+    several = {"moe.rounds": rounds, "moe.sub_tokens": sub_tokens}
+    given = [f"{key}={number}" for key, number in several.items() if number > 1]
+    if len(given) + (wiring is not None) > 1:
+        others = " and ".join([*given, *(["several gates"] if wiring else [])])
+        raise ConfigError(f"{others} have no layer together; set all but one of them to 1")
     if wiring is None:
-        return MoE(routers.build(name, bank.dim, bank.num_experts, **options), bank, **settings)
-    gates = [
-        routers.build(name, bank.dim, len(branch.experts), **options) for branch in wiring.branches
-    ]
+        built = [routers.build(name, dim, bank.num_experts, **options) for _ in range(rounds)]
+        if sub_tokens > 1:
+            return SubTokenMoE(built[0], bank, heads=sub_tokens, **settings)
+        if rounds > 1:
+            return RoundsMoE(built, bank, **settings)
+        return MoE(built[0], bank, **settings)
+    gates = [routers.build(name, dim, len(branch.experts), **options) for branch in wiring.branches]
     return MultiGateMoE(gates, bank, wiring, **settings)
 
 

@@ -66,7 +66,7 @@ def matched(
         )
 
     def dense(hidden: int) -> MoE:
-        return around(experts.build(name, routed.bank.dim, 1, **{**options, "hidden": hidden}))
+        return around(experts.build(name, routed.input_dim, 1, **{**options, "hidden": hidden}))
 
     def cost_of(hidden: int) -> int:
         return cost(dense(hidden), call)

@@ -1,61 +1,16 @@
 """The transformer block that image and text models share, residual layers, and their checks."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from experts import Attend, MixtureOfAttentionHeads, MoE, attend_to_all
 from routers import OptionError, Routing
+from routers.plugins import unknown
 
 from .._task import Batch, Layer, check_counts, check_depth, check_rates
-
-#: ``(query, key, value, mask) -> seen``. The first three and the result are
-#: ``(B, heads, L, width)``; ``mask`` is ``(B, L)`` bool, False at padding, or None.
-Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
-
-
-def to_all(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Each position attends to all unpadded ones; the result is 0 if all are padding."""
-    seen = None if mask is None else mask[:, None, None, :]
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-
-
-def to_past(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Each position attends to itself and the unpadded ones before it.
-
-    >>> value = torch.tensor([1.0, 3.0, 8.0]).view(1, 1, 3, 1)
-    >>> to_past(torch.zeros_like(value), torch.zeros_like(value), value, None).flatten().tolist()
-    [1.0, 2.0, 4.0]
-    """
-    if mask is None:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=True)
-    length = mask.shape[1]
-    past = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
-    seen = mask[:, None, None, :] & past
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-
-
-def rotary(
-    attend: Attend, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
-) -> Tensor:
-    """``attend`` with positions: queries and keys are turned, so that scores see distances.
-
-    Use it as ``partial(rotary, to_past)``. Source: Su et al. 2021, 2104.09864, equation 34.
-    """
-    length, width = query.shape[-2:]
-    pair = torch.arange(width // 2, device=query.device, dtype=torch.float32)
-    position = torch.arange(length, device=query.device, dtype=torch.float32)
-    angle = torch.outer(position, 10000.0 ** (-2 * pair / width))
-    return attend(_turned(query, angle), _turned(key, angle), value, mask)
-
-
-def _turned(x: Tensor, angle: Tensor) -> Tensor:
-    """Pairs of values, one from each half, turned by ``angle`` ``(L, width / 2)``."""
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    left, right = x.chunk(2, -1)
-    return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
 
 
 class Block(nn.Module):
@@ -65,7 +20,9 @@ class Block(nn.Module):
     ``FeedForward``, whose routing is None.
     """
 
-    def __init__(self, dim: int, heads: int, layer: nn.Module, attend: Attend = to_all) -> None:
+    def __init__(
+        self, dim: int, heads: int, layer: nn.Module, attend: Attend = attend_to_all
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.attend = attend
@@ -77,8 +34,8 @@ class Block(nn.Module):
 
     def forward(
         self, x: Tensor, *, mask: Tensor | None = None, **about: Any
-    ) -> tuple[Tensor, Routing | None]:
-        """``(B, L, D)`` to the same shape, and the layer's routing.
+    ) -> tuple[Tensor, list[Routing]]:
+        """``(B, L, D)`` to the same shape, and the layer's routing, if it has one.
 
         ``mask`` is ``(B, L)`` bool, False at padding; ``about`` what the router may know of items:
         ``ids`` ``(B, L)`` and ``task``, ``(B,)`` or ``(B, L)``, a task, language or domain, and
@@ -89,7 +46,45 @@ class Block(nn.Module):
         seen = self.attend(query, key, value, mask)
         x = x + self.out(seen.transpose(1, 2).flatten(2))
         update, routing = self.moe(self.moe_norm(x), mask=mask, **about)
-        return x + update, routing
+        return x + update, [] if routing is None else [routing]
+
+
+class HeadsBlock(nn.Module):
+    """A block whose attention is routed too: a mixture of heads, then a routed layer.
+
+    Each head is as wide as one of ``heads`` that are together as wide as ``D``. The heads have a
+    router and settings as the layer ``of_heads`` has them.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, of_heads: MoE, layer: nn.Module, attend: Attend = attend_to_all
+    ) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(dim)
+        self.attention = MixtureOfAttentionHeads.like(of_heads, width=dim // heads, attend=attend)
+        self.moe_norm = nn.LayerNorm(dim)
+        self.moe = layer
+
+    def forward(
+        self, x: Tensor, *, earlier: Sequence[Routing] = (), **about: Any
+    ) -> tuple[Tensor, list[Routing]]:
+        """``(B, L, D)`` to the same shape, and the routings of heads and layer, as ``Block``."""
+        update, of_heads = self.attention(self.attention_norm(x), earlier=earlier, **about)
+        x = x + update
+        update, routing = self.moe(self.moe_norm(x), earlier=[*earlier, of_heads], **about)
+        return x + update, [of_heads, routing]
+
+
+def _dense(shape: tuple[int, int], layer: Layer, heads: int, attend: Attend) -> Block:
+    return Block(shape[1], heads, layer(shape), attend)
+
+
+def _moa(shape: tuple[int, int], layer: Layer, heads: int, attend: Attend) -> HeadsBlock:
+    return HeadsBlock(shape[1], heads, layer(shape), layer(shape), attend)
+
+
+#: Routed blocks by the name of their attention.
+ATTENTION = {"dense": _dense, "moa": _moa}
 
 
 class FeedForward(nn.Module):
@@ -109,7 +104,8 @@ class Blocks(nn.ModuleList):
     """A stack of blocks for sequences up to ``shape`` ``(L, D)``; it collects their routings.
 
     ``routed`` are the indices of the routed blocks, from 0; None for all. The others have a dense
-    feed-forward layer four times as wide as ``D``.
+    feed-forward layer four times as wide as ``D``. ``attention`` is that of routed blocks, a name
+    in ``ATTENTION``.
     """
 
     def __init__(
@@ -118,13 +114,16 @@ class Blocks(nn.ModuleList):
         shape: tuple[int, int],
         depth: int,
         heads: int,
-        attend: Attend = to_all,
+        attend: Attend = attend_to_all,
         routed: Sequence[int] | None = None,
+        attention: str = "dense",
     ) -> None:
         dim = shape[1]
         chosen = range(depth) if routed is None else routed
         super().__init__(
-            Block(dim, heads, layer(shape) if i in chosen else FeedForward(dim, 4 * dim), attend)
+            ATTENTION[attention](shape, layer, heads, attend)
+            if i in chosen
+            else Block(dim, heads, FeedForward(dim, 4 * dim), attend)
             for i in range(depth)
         )
 
@@ -132,9 +131,8 @@ class Blocks(nn.ModuleList):
         """``(B, L, D)`` through all blocks; ``about`` as in ``Block.forward``."""
         routings: list[Routing] = []
         for block in self:
-            x, routing = block(x, earlier=routings, **about)
-            if routing is not None:
-                routings.append(routing)
+            x, own = block(x, earlier=tuple(routings), **about)
+            routings += own
         return x, routings
 
 
@@ -161,7 +159,12 @@ def residual(
 
 
 def check_blocks(
-    dim: int, depth: int, heads: int, routed: Sequence[int] | None = None, pairs: bool = False
+    dim: int,
+    depth: int,
+    heads: int,
+    routed: Sequence[int] | None = None,
+    attention: str = "dense",
+    pairs: bool = False,
 ) -> None:
     """Raise ``OptionError`` for an impossible stack of blocks.
 
@@ -174,6 +177,8 @@ def check_blocks(
     if routed is not None and not (routed and set(routed) <= set(range(depth))):
         expected = f"one or more integers in [0, depth={depth}), or null"
         raise OptionError("routed", list(routed), expected)
+    if attention not in ATTENTION:
+        raise unknown("attention", attention, ATTENTION)
     if pairs and dim % (2 * heads):
         raise OptionError("dim", dim, f"a multiple of 2 * heads={2 * heads}")
 

@@ -5,11 +5,12 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from experts import attend_to_past, rotary
 from routers import Routing
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
 from ..text.ngrams import NgramEmbedding
-from ._blocks import Blocks, check_blocks, check_ngrams, rotary, to_past
+from ._blocks import Blocks, check_blocks, check_ngrams
 
 
 @BACKBONES.register("decoder")
@@ -27,6 +28,8 @@ class Decoder(Backbone):
         ngram_dropout: probability of ignoring an n-gram of two or more bytes in training.
         dropout: probability of zeroing a value of the embedding, or of the last block.
         routed: indices of the routed blocks, from 0; None for all. The others are dense.
+        attention: of the routed blocks, ``dense``, or ``moa``, a mixture of attention heads: the
+            router of a layer before each routed one picks among ``moe.num_experts`` heads.
     """
 
     reads = "windows"
@@ -47,16 +50,17 @@ class Decoder(Backbone):
         ngram_dropout: float = 0.5,
         dropout: float = 0.2,
         routed: Sequence[int] | None = None,
+        attention: str = "dense",
     ) -> None:
         super().__init__()
-        check_blocks(dim, depth, heads, routed, pairs=True)
+        check_blocks(dim, depth, heads, routed, attention, pairs=True)
         check_ngrams(ngrams, buckets, ngram_dropout=ngram_dropout, dropout=dropout)
         self.embed = NgramEmbedding(
             dim, ngrams, buckets, dropout=ngram_dropout, vocabulary=samples.vocabulary
         )
         self.dropout = nn.Dropout(dropout)
-        shape, attend = (samples.shape[0], dim), partial(rotary, to_past)
-        self.blocks = Blocks(layer, shape, depth, heads, attend, routed)
+        shape, attend = (samples.shape[0], dim), partial(rotary, attend_to_past)
+        self.blocks = Blocks(layer, shape, depth, heads, attend, routed, attention)
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, samples.outputs)
 

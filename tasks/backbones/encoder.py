@@ -6,11 +6,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from experts import attend_to_all, rotary
 from routers import Routing
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
 from ..text.ngrams import NgramEmbedding
-from ._blocks import Blocks, check_blocks, check_ngrams, known, rotary, to_all
+from ._blocks import Blocks, check_blocks, check_ngrams, known
 
 
 @BACKBONES.register("encoder")
@@ -23,7 +24,7 @@ class Encoder(Backbone):
 
     Args:
         dropout: probability of zeroing a value of the embedding, or of the pooled text.
-        dim, depth, heads, ngrams, buckets, ngram_dropout, routed: as in ``decoder``.
+        dim, depth, heads, ngrams, buckets, ngram_dropout, routed, attention: as in ``decoder``.
     """
 
     reads = "texts"
@@ -44,16 +45,17 @@ class Encoder(Backbone):
         ngram_dropout: float = 0.5,
         dropout: float = 0.2,
         routed: Sequence[int] | None = None,
+        attention: str = "dense",
     ) -> None:
         super().__init__()
-        check_blocks(dim, depth, heads, routed, pairs=True)
+        check_blocks(dim, depth, heads, routed, attention, pairs=True)
         check_ngrams(ngrams, buckets, ngram_dropout=ngram_dropout, dropout=dropout)
         self.embed = NgramEmbedding(
             dim, ngrams, buckets, dropout=ngram_dropout, vocabulary=samples.vocabulary
         )
         self.dropout = nn.Dropout(dropout)
-        shape, attend = (samples.shape[0], dim), partial(rotary, to_all)
-        self.blocks = Blocks(layer, shape, depth, heads, attend, routed)
+        shape, attend = (samples.shape[0], dim), partial(rotary, attend_to_all)
+        self.blocks = Blocks(layer, shape, depth, heads, attend, routed, attention)
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(2 * dim, samples.outputs)
 

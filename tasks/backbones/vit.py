@@ -25,6 +25,8 @@ class ViT(Backbone):
         patch: side of a patch, in pixels.
         overlap: pixels that neighbouring patches share; even.
         routed: indices of the routed blocks, from 0; None for all. The others are dense.
+        attention: of the routed blocks, ``dense``, or ``moa``, a mixture of attention heads: the
+            router of a layer before each routed one picks among ``moe.num_experts`` heads.
     """
 
     reads = "images"
@@ -42,9 +44,10 @@ class ViT(Backbone):
         patch: int = 4,
         overlap: int = 0,
         routed: Sequence[int] | None = None,
+        attention: str = "dense",
     ) -> None:
         super().__init__()
-        check_blocks(dim, depth, heads, routed)
+        check_blocks(dim, depth, heads, routed, attention)
         channels, *sides = samples.shape
         if not 1 <= patch <= min(sides):
             size = "x".join(map(str, sides))
@@ -56,7 +59,7 @@ class ViT(Backbone):
         length = patches(torch.zeros(1, *samples.shape), patch, overlap).shape[1]
         self.embed = nn.Linear(channels * patch**2, dim)
         self.position = nn.Parameter(torch.randn(length, dim) * 0.02)
-        self.blocks = Blocks(layer, (length, dim), depth, heads, routed=routed)
+        self.blocks = Blocks(layer, (length, dim), depth, heads, routed=routed, attention=attention)
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, samples.outputs)
 

@@ -20,6 +20,12 @@ class MoEConfig:
     control: str | None
     rounding: str = "ceil"  # newer than some runs that may be resumed
     skip: dict[str, float] | None = None  # the same
+    shared_expert: Any = None  # a name, or {name: …, option: …}
+    rounds: int = 1  # the same
+    sub_tokens: int = 1  # the same
+    share_router: int = 1  # the same
+    share_bank: int = 1  # the same
+    latent: Any = None  # a width, or {width: …, norm: …}
 
 
 @dataclass

@@ -128,13 +128,25 @@ def apply_edits(
     Raises:
         ConfigError: if one does not fit to the network, or no configuration describes the result.
     """
-    records = list[dict[str, Any]]()
+    records, held = list[dict[str, Any]](), _shared_parts(network)
     for key, written, edit in edits:
         with option_errors_under(key):
             done = edit.apply(network, context)
+        if _shared_parts(network) != held and len({*held}) < len(held):
+            raise ConfigError(
+                f"{key}: changes the layers one by one, and they share routers or experts; give a "
+                "run with moe.share_router=1 and moe.share_bank=1"
+            )
         describe(network, context.config)
         records.append({"edit": written, **done})
     return records
+
+
+def _shared_parts(network: Backbone) -> list[int]:
+    """For the router and the bank of each layer the place of the first layer that holds it."""
+    layers = routed_layers(network)
+    parts = [part for layer in layers for part in (layer.router, layer.bank)]
+    return [next(i for i, each in enumerate(parts) if each is part) for part in parts]
 
 
 def mixture_layers(network: Backbone, edit: str) -> list[MoE]:

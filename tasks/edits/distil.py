@@ -115,6 +115,18 @@ def _check(layer: MoE) -> None:
     """Raise ``ConfigError`` for a layer that no dense expert can stand for."""
     if layer.num_gates > 1:
         raise ConfigError("distil: the layers have several gates; give a run with one")
+    if type(layer) is not MoE:
+        kind = type(layer).__name__
+        raise ConfigError(f"distil: no dense expert can stand for a {kind}; give a run with MoE")
+    if layer.latent is not None:
+        raise ConfigError(
+            "distil: experts are narrower than the layer; give a run without moe.latent"
+        )
+    if layer.shared is not None and type(layer.shared) is not type(layer.bank):
+        raise ConfigError(
+            f"distil: shared experts are {type(layer.shared).__name__}, others "
+            f"{type(layer.bank).__name__}; give a run without moe.shared_expert"
+        )
     if not isinstance(getattr(layer.bank, "hidden", None), int):
         raise ConfigError(
             f"distil: {type(layer.bank).__name__} has no width `hidden`, so there is no dense "

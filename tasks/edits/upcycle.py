@@ -19,12 +19,11 @@ from routers import ConfigError, OptionError, Router
 from routers.plugins import option_errors_under
 
 from .._task import Backbone
-from ..assembly.build import routed_layers
 from ..config.layers import settings_of
 from ..config.named_part import split_part
-from ..config.schema import Config
 from ..loading.seeds import mix_seed
 from ._base import EDITS, Context, Edit, replace_layer
+from ._dense import dense_layers, set_router
 
 
 @EDITS.register("upcycle")
@@ -81,35 +80,18 @@ class Upcycle(Edit):
             routers.ROUTERS.check_options(name, options)
 
     def apply(self, network: Backbone, context: Context) -> dict[str, Any]:
-        layers, config = routed_layers(network), context.config
-        if not layers or any(layer.bank.num_experts > 1 for layer in layers):
-            has = max((layer.bank.num_experts for layer in layers), default=0)
-            found = f"layers with {has} experts" if layers else "no layer to replace"
-            raise ConfigError(
-                f"upcycle: the network has {found}; give a dense run, with moe.control=iso_flop or "
-                "moe.num_experts=1 (the edit grow adds experts to a mixture)"
-            )
-        if any(layer.num_gates > 1 for layer in layers):
-            raise ConfigError("upcycle: the layers have several gates; give a run with one")
+        layers, config = dense_layers(network, "upcycle"), context.config
         draw, convex = torch.Generator().manual_seed(self.seed), True
         for number, layer in enumerate(layers):
             given = self.router or split_part("router", settings_of(config, number).router)
-            router = self._router(*given, layer.bank.dim, number)
+            router = self._router(*given, layer.dim, number).to(next(network.parameters()))
             new = layer.with_parts(router, self._bank(layer, draw))
             convex = convex and router.traits.convex
             replace_layer(network, layer, new.train(layer.training))
         if self.router is not None:
-            self._route(config, *self.router)
+            set_router(config, *self.router)
         config.moe.control = None
         return {"keeps_outputs": convex and not self.noise and not self.drop}
-
-    def _route(self, config: Config, name: str, options: Mapping[str, Any]) -> None:
-        """Set the router of all layers, with its own losses if it is another one."""
-        if name != config.router["name"]:
-            config.losses = dict(routers.ROUTERS.get_part(name).default_losses)
-        config.router = {"name": name, **routers.ROUTERS.options(name), **options}
-        for entry in config.layers.values():
-            entry.pop("router", None)
 
     def _router(self, name: str, options: Mapping[str, Any], dim: int, number: int) -> Router:
         """A new router; experts of one copy have equal scores."""

@@ -133,16 +133,20 @@ def few(split: Batch, samples: int | None) -> Batch:
 
 @contextmanager
 def routed_items(network: nn.Module) -> Iterator[dict[str, Items]]:
-    """Context manager: keep the items of the last pass of each layer's router, by layer."""
+    """Context manager: keep the items of the last pass of each layer, of its first round."""
     kept: dict[str, Items] = {}
+    running: list[str] = []  # the layer: several may hold one router
 
-    def keep(name: str, _: nn.Module, given: tuple[Items]) -> None:
-        kept[name] = given[0]
+    def begin(name: str, *_: object) -> None:
+        running[:] = [name]
+
+    def keep(_: nn.Module, given: tuple[Items]) -> None:
+        kept[running[0]] = given[0]
 
     with ExitStack() as hooks:
         for name, layer in moe_layers(network).items():
-            hook = layer.router.register_forward_pre_hook(partial(keep, name))
-            hooks.callback(hook.remove)
+            hooks.callback(layer.register_forward_pre_hook(partial(begin, name)).remove)
+            hooks.callback(layer.each_router[0].register_forward_pre_hook(keep).remove)
         yield kept
 
 

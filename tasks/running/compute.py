@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
-from experts import MoE, NoOpBank, count_flops, count_flops_of, skip_experts
+from experts import Bank, MoE, NoOpBank, count_flops, count_flops_of, skip_experts
 from routers import Routing
 
 from .._task import Backbone, Batch
 from ..assembly.build import routed_layers
 from ..assembly.dense_control import num_parameters
 from ..loading.batches import InOrder
+from ..training.parameter_names import trained_parameters
 
 if TYPE_CHECKING:
     from ..training.module import RoutedModule
@@ -28,6 +30,7 @@ class Compute:
         active_parameters: those that work on an item, on average: of each expert's own
             parameters the share of items it reaches, and all others.
         router_parameters: those of the routers.
+        trained_parameters: those that are not frozen.
         flops_per_item: forward FLOPs per sample (a multiply-add is 2), averaged over the
             samples evaluated: a counted pass for all but the experts, and for these their
             price times the load they had; rows of padding are not counted.
@@ -37,6 +40,7 @@ class Compute:
     parameters: int
     active_parameters: float
     router_parameters: int
+    trained_parameters: int
     flops_per_item: float
     router_flops_per_item: float
 
@@ -94,7 +98,8 @@ def measure(module: "RoutedModule", batches: InOrder) -> Compute:
     return Compute(
         parameters=total,
         active_parameters=total - _idle_parameters(layers, loads, routings),
-        router_parameters=sum(num_parameters(layer.router) for layer in layers),
+        router_parameters=num_parameters(nn.ModuleList(layer.router for layer in layers)),
+        trained_parameters=sum(p.numel() for _, p in trained_parameters(module.backbone)),
         flops_per_item=(outside + by_experts) / batches.rows,
         router_flops_per_item=in_routers / batches.rows,
     )
@@ -106,7 +111,9 @@ def _pass(
     """Routings of a pass, what stood in for the experts, FLOPs of all else and of routers."""
     routings: list[Routing] = []
     in_routers: list[int] = []
-    routers = (layer.router for layer in layers)
+    routers = dict.fromkeys(
+        router for layer in layers for router in layer.each_router
+    )  # layers may share one
 
     def forward() -> None:
         routings.extend(module.backbone(batch)[1])
@@ -128,11 +135,17 @@ def _idle_parameters(
 ) -> float:
     """Parameters of experts that do not work on an item, on average; a layer has load and items.
 
-    Every item takes part of every slot or expert in routings that have no drops.
+    Experts that several layers or rounds share have the sum of their loads, at most one row of an
+    item. Every item takes part of every slot or expert in routings that have no drops.
     """
+    shares: dict[Bank, list[list[float]]] = {}  # of items, by bank and layer
+    for layer, (load, items), routing in zip(layers, loads, routings, strict=True):
+        if routing.supports_dropping:
+            shares.setdefault(layer.bank, []).append([rows / items for rows in load])
     return sum(
-        count * (1 - rows / items)
-        for layer, (load, items), routing in zip(layers, loads, routings, strict=True)
-        for count, rows in zip(layer.bank.parameters_per_expert(), load, strict=True)
-        if routing.supports_dropping
+        count * max(0.0, 1 - sum(share))  # above 1 in several rounds or layers
+        for bank, by_layer in shares.items()
+        for count, share in zip(
+            bank.parameters_per_expert(), zip(*by_layer, strict=True), strict=True
+        )
     )

@@ -229,6 +229,7 @@ class Run:
         callbacks += limits
         callbacks += build_callbacks(settings.callbacks)  # before Checkpoints, which saves them
         callbacks += self._route_records(folder, record)  # too, so that none is missing on resume
+        self.module.checkpoints = folder / "checkpoints"
         saved = self._saved_weights(folder / "checkpoints")
         checkpoints = Checkpoints(folder / "checkpoints", Signals(), checkpoint is None)
         callbacks += [saved, checkpoints]

@@ -189,13 +189,17 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _load(path: Path) -> Any:
+    from ..training.frozen_weights import add_frozen
+
     with _corrupt(path):
         if path.is_dir():
             return load_parts(path)
         with zipfile.ZipFile(path) as archive:  # torch writes checksums and reads without them
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(damaged)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    add_frozen(saved, path.parent)
+    return saved
 
 
 @contextmanager

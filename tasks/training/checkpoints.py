@@ -14,6 +14,8 @@ from routers.blocks import sum_over_ranks
 
 from .callbacks import stepped
 from .divergence import DivergedError, bad_parameter
+from .frozen_weights import FILE as FROZEN
+from .frozen_weights import frozen_weights, write_frozen
 from .module import RoutedModule
 from .signals import STOP_SIGNALS, Stop, StoppedError
 from .strategies import save_checkpoint
@@ -104,6 +106,8 @@ class Checkpoints(Callback):
         module.request = self._wishes
         if self.new:
             self.save(trainer, module)
+        elif trainer.is_global_zero and not (self.path.parent / FROZEN).exists():
+            write_frozen(self.path.parent, frozen_weights(module))  # of an older version
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -152,6 +156,7 @@ class Checkpoints(Callback):
         folder = self.path.parent.with_suffix(".part")
         if trainer.is_global_zero:
             folder.mkdir(exist_ok=True)
+            write_frozen(folder, frozen_weights(module))
         save_checkpoint(trainer, folder / self.path.name)
         if trainer.is_global_zero:
             os.replace(folder, self.path.parent)

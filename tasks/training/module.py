@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -23,6 +24,7 @@ from .collectives import sum_and_average
 from .distillation import Distillation
 from .divergence import DivergedError, first_bad_place
 from .evaluation import Evaluation
+from .frozen_weights import add_frozen, frozen_weights, leave_out
 from .fully_sharded import FullySharded, is_sharded
 from .optimizers import build_optimizer, learning_rate_factor
 from .schedules import build_schedule
@@ -70,6 +72,8 @@ class RoutedModule(pl.LightningModule):
         self.auxiliary_loss = AuxiliaryLoss(losses, layers, devices)
         self.adaptation = Adaptation(self.routers)
         self.evaluation = Evaluation(task, layers)
+        #: Folder of the checkpoints, where frozen weights are.
+        self.checkpoints = Path()
         #: The teacher of this network, if it has one.
         self.distillation: Distillation | None = None
         # sums since the last log line; saved, so that a resumed run logs as if never interrupted
@@ -87,6 +91,12 @@ class RoutedModule(pl.LightningModule):
         """Shard the network, if the strategy does."""
         if isinstance(self.trainer.strategy, FullySharded):
             self.trainer.strategy.shard(self.backbone)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        leave_out(checkpoint, frozen_weights(self))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        add_frozen(checkpoint, self.checkpoints)
 
     def on_fit_start(self) -> None:
         if self.distillation is not None:

@@ -26,9 +26,12 @@ IDS = 20
 
 
 def bank_of(name: str, num_experts: int = EXPERTS, dim: int = DIM, **options: object) -> Bank:
-    """The bank called ``name``, always with the same weights, in eval."""
+    """The bank called ``name``, always with the same weights, in eval; none of them is 0."""
     torch.manual_seed(0)
     bank: Bank = experts.build(name, dim, num_experts, **options)
+    for values in bank.parameters():
+        if not values.any():
+            nn.init.normal_(values, std=0.5)
     return bank.eval()
 
 

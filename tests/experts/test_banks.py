@@ -81,6 +81,33 @@ def test_low_rank():
     assert bank.parameters_per_expert() == (2 * 2 * (6 + DIM),) * 4
 
 
+def test_lora():
+    bank = bank_of("lora", rank=2, alpha=3.0)
+    nn.init.normal_(bank.up)
+    row_by_row(bank, lambda x, e: 1.5 * (x @ bank.down[e] @ bank.up[e]))
+    one = bank_of("lora", rank=2, shared_down=True, outputs=5)
+    nn.init.normal_(one.up)
+    row_by_row(one, lambda x, e: 8 * (x @ one.down[0] @ one.up[e]))
+    assert one.parameters_per_expert() == (2 * 5,) * 4
+    assert one.flops((DIM,)) == (2 * 2 * (DIM + 5),) * 4
+
+
+def test_recursion():
+    bank = bank_of("recursion", expert={"name": "mlp", "hidden": 6}, depths=[2, 1, 0, 3])
+    up, down = bank.inner.up[0], bank.inner.down[0]
+
+    def passes(x, e):
+        state = x
+        for _ in range([2, 1, 0, 3][e]):
+            eps = torch.finfo(x.dtype).eps
+            scaled = state / (state.square().mean() + eps).sqrt()
+            state = state + F.gelu(scaled @ up) @ down
+        return state - x
+
+    row_by_row(bank, passes)
+    assert bank.take_experts([3, 0]).depths == [3, 2]
+
+
 def test_conv():
     bank = bank_of("conv", hidden=3)
 
@@ -183,6 +210,15 @@ def test_mixed_takes_the_rows_of_its_parts():
         ("clamped_glu", {"limit": 0.0}, "expert.limit=0.0 is invalid: expected a finite number"),
         ("glu", {"dropout": -0.1}, "expert.dropout=-0.1"),
         ("low_rank", {"rank": 0}, "expert.rank=0 is invalid: expected an integer >= 1"),
+        ("lora", {"rank": 0}, "expert.rank=0 is invalid: expected an integer >= 1"),
+        ("lora", {"alpha": 0.0}, "expert.alpha=0.0 is invalid: expected a number > 0"),
+        ("lora", {"outputs": 0}, "expert.outputs=0 is invalid: expected an integer >= 1"),
+        (
+            "recursion",
+            {"depths": [1, 2]},
+            r"expert.depths=\[1, 2\] is invalid: expected an integer",
+        ),
+        ("recursion", {"expert": "conv"}, r"rows \(D, H, W\) cannot be repeated"),
         ("conv", {"kernel": 2}, "expert.kernel=2 is invalid: expected an odd integer"),
         ("gru", {"hidden": -1}, "expert.hidden=-1"),
         (

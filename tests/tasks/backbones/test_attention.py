@@ -9,7 +9,7 @@ from torch import nn
 
 import experts
 import routers
-from experts import MoE
+from experts import MoE, attend_to_all, attend_to_past, rotary
 from routers import ConfigError
 from tasks.backbones._blocks import (
     Block,
@@ -17,9 +17,6 @@ from tasks.backbones._blocks import (
     FeedForward,
     check_blocks,
     residual,
-    rotary,
-    to_all,
-    to_past,
 )
 
 REAL = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0]]).bool()
@@ -36,9 +33,9 @@ def written_out(query, key, value, seen):
 
 
 @pytest.mark.parametrize("mask", [None, REAL])
-@pytest.mark.parametrize("attend", [to_all, to_past])
+@pytest.mark.parametrize("attend", [attend_to_all, attend_to_past])
 def test_attention(attend, mask):
-    past = {to_all: torch.ones(6, 6), to_past: torch.ones(6, 6).tril()}[attend].bool()
+    past = {attend_to_all: torch.ones(6, 6), attend_to_past: torch.ones(6, 6).tril()}[attend].bool()
     seen = past if mask is None else past & mask[:, None, None, :]
     q, k, v = draw()
     torch.testing.assert_close(attend(q, k, v, mask), written_out(q, k, v, seen))
@@ -47,7 +44,7 @@ def test_attention(attend, mask):
 def test_nothing_to_see_is_zero():
     q, k, v = draw()
     mask = torch.zeros(3, 6, dtype=torch.bool)
-    assert not to_all(q, k, v, mask).any()
+    assert not attend_to_all(q, k, v, mask).any()
 
 
 def test_rotary_sees_distances():
@@ -77,7 +74,9 @@ def test_rotary_by_hand():
     torch.testing.assert_close(turned[0][0, 0], torch.tensor(expected, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("attend", [to_all, partial(rotary, to_all), partial(rotary, to_past)])
+@pytest.mark.parametrize(
+    "attend", [attend_to_all, partial(rotary, attend_to_all), partial(rotary, attend_to_past)]
+)
 def test_padding_reaches_no_position(attend):
     torch.manual_seed(0)
     block = Block(8, 2, FeedForward(8, 16), attend).double()
@@ -138,3 +137,27 @@ def test_a_layer_receives_the_routings_of_the_layers_before():
     layers, norms = [layer(()), layer(())], [nn.Identity(), nn.Identity()]
     _, routings = residual(torch.randn(2, 4, 8), layers, norms)
     assert seen == [(), (routings[0],)]
+
+
+def test_heads_are_routed_too():
+    """Heads and experts of a block route one after the other, and padding reaches no position."""
+    torch.manual_seed(0)
+
+    def layer(shape):
+        return MoE(routers.build("topk", 8, 4), experts.build("mlp", 8, 4), capacity=2.0)
+
+    blocks = Blocks(layer, (6, 8), 2, 4, attend_to_all, routed=[1], attention="moa").double()
+    heads = blocks[1].attention
+    assert (heads.bank.width, heads.capacity) == (2, 2.0)
+    seen = []
+    blocks[1].moe.register_forward_pre_hook(
+        lambda _, args, given: seen.append(given["earlier"]), with_kwargs=True
+    )
+    x = torch.randn(3, 6, 8, dtype=torch.float64)
+    y, routings = blocks(x, mask=REAL)
+    assert [each.num_experts for each in routings] == [4, 4]
+    assert seen[0] == routings[:1]
+    other = torch.where(REAL.unsqueeze(-1), x, torch.randn_like(x))
+    torch.testing.assert_close(blocks(other, mask=REAL)[0][REAL], y[REAL], rtol=0, atol=1e-12)
+    with pytest.raises(ConfigError, match="attention=mo: unknown; did you mean 'moa'"):
+        check_blocks(8, 2, 4, attention="mo")

@@ -14,9 +14,9 @@ from .toy import EXPERTS, Toy, batch_of, config_of, edit, keep_copies, outputs, 
 #: Routers whose experts are not interchangeable, so that none can be taken out or copied.
 NO_SELECTION = {"dselect_k", "hierarchical", "mapped", "product_key", "soft_mapped"}
 #: Banks without parameters that have a mean.
-NO_MEAN = {"mixed", "null"}
+NO_MEAN = {"mixed", "null", "recursion"}
 #: Banks without a width, by which a dense expert of their kind has its size.
-NO_WIDTH = {"mixed", "null", "singleton"}
+NO_WIDTH = {"lora", "mixed", "null", "recursion", "singleton"}
 #: Edits that select experts; each leaves numbers that a router may refuse.
 EXPERT_EDITS = {
     "prune": {"keep": 3, "by": "mass"},

@@ -11,8 +11,10 @@ from experts.accounting.flops import _UNCOUNTED
 from tasks import Run, compose
 from tasks.assembly.dense_control import CONTROLS
 from tasks.loading.batches import InOrder
+from tasks.running.compute import active_parameters
 
 from ...router_samples import layout, one_of_each, traits
+from ..assembly.test_places import network
 from ..cases import NARROW, ROUTERS, TINY
 
 pytestmark = pytest.mark.usefixtures("unpadded")
@@ -184,3 +186,19 @@ def flops_of(module, batch):
 
 def parameters_of(module, batch):
     return sum(p.numel() for p in module.backbone.parameters())
+
+
+def test_shared_parts_count_and_are_saved_once():
+    """Parameters, those that work on an item, and a training that adapts the router once."""
+    own, shared = network(), network("moe.share_bank=4", "moe.share_router=4")
+    parts = sum(p.numel() for p in own.parameters()), sum(p.numel() for p in shared.parameters())
+    router, bank = 8 * 4, 4 * 2 * 8 * 6
+    assert parts[0] - parts[1] == 3 * (router + bank)
+    other = network("moe.share_bank=4", "moe.share_router=4", "seed=3")
+    other.load_state_dict(shared.state_dict())
+    batch = {"x": torch.randn(3, 1, 8, 8)}
+    one, routings = shared.eval()(batch)
+    torch.testing.assert_close(other.eval()(batch)[0], one, rtol=0, atol=0)
+    rows = sum(each.load for each in routings) / routings[0].num_items
+    idle = (bank // 4 * (1 - rows).clamp_min(0)).sum().item()
+    assert active_parameters(shared, routings) == pytest.approx(parts[1] - idle)

@@ -33,6 +33,7 @@ COMPUTE = {
     "parameters",
     "active_parameters",
     "router_parameters",
+    "trained_parameters",
     "flops_per_item",
     "router_flops_per_item",
     "train_seconds",

@@ -126,7 +126,8 @@ def test_init(trained, tmp_path, file):
         assert main([*TINY, NARROW, f"out={out}", f"init={place}", freeze]) == 130
     assert main([f"resume={out}"]) == 0
     source = torch.load(place if file else place / "checkpoints" / "last.ckpt", weights_only=True)
-    start, end = source["state_dict"], checkpoint_of(out)["state_dict"]
+    frozen = torch.load(out / "checkpoints" / "frozen.ckpt", weights_only=True)["state_dict"]
+    start, end = source["state_dict"], {**checkpoint_of(out)["state_dict"], **frozen}
     same = {key for key in start if "backbone" in key and torch.equal(start[key], end[key])}
     assert {"backbone.blocks.0.moe.bank.up", "backbone.blocks.1.qkv.weight"} <= same
     assert not {"backbone.head.weight", "backbone.embed.weight"} & same
