@@ -162,5 +162,5 @@ def test_a_setting_that_would_take_others_with_it_is_refused():
 
 
 def test_an_option_of_the_former_router_is_refused_where_the_layer_has_another():
-    with pytest.raises(ConfigError, match=r"^layers\.0-\.router\.k: unknown.*buckets"):
-        compose(["router=topk", "layers.0.router=hash", "layers.0-.router.k=1"])
+    with pytest.raises(ConfigError, match=r"^layers\.0-\.router\.jitter: unknown.*buckets"):
+        compose(["router=topk", "layers.0.router=hash", "layers.0-.router.jitter=0.1"])
