@@ -96,6 +96,7 @@ def _assigned(
         num_experts,
         groups=routing.groups,
         mask=routing.mask,
+        task=routing.task,
         given_probs=_spread(routing.to_dense(routing.probs), index, num_experts),
         execution=execution,
         fan_out=routing.fan_out,

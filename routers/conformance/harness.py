@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .._router import Router
-from ..losses import LOSSES, levels_of
+from ..losses import LOSSES, levels_of, loss_of
 from ..metrics import LayerMetrics
 from ..plugins.errors import ConfigError
 from ..routing import Combine, Items, Routing, Slots
@@ -254,7 +254,7 @@ def loss_values(routing: Routing) -> dict[str, Tensor]:
         calls = {f"{name} at level {level}": {"level": level} for level in others}
         for label, options in {name: {}, **calls}.items():
             with suppress(ConfigError):
-                found[label] = loss(routing, **options)
+                found[label] = loss_of(loss, routing, None, **options)
     return found
 
 

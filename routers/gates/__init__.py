@@ -1,8 +1,8 @@
 """Gates compute one score per expert from an item's features; learned routers accept any gate."""
 
 from ..plugins import import_parts
-from ._base import GATES, Gate, GateSpec, build_gate
+from ._base import GATES, ExpertRows, Gate, GateSpec, build_gate
 
 import_parts(__name__, __path__)
 
-__all__ = ["GATES", "Gate", "GateSpec", "build_gate"]
+__all__ = ["GATES", "ExpertRows", "Gate", "GateSpec", "build_gate"]

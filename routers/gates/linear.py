@@ -36,6 +36,9 @@ class Linear(Gate):
     def forward(self, items: Items) -> Tensor:
         return F.linear(items.x, self.weight.to(items.x.dtype))
 
+    def rows(self) -> Tensor:
+        return self.weight
+
     def pick(self, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
         if torch.compiler.is_compiling() or any(call_hooks(self)):
             return logits.gather(1, chosen)

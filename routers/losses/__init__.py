@@ -23,6 +23,8 @@ from ._base import (
     inputs_of,
     levels_of,
     loss_of,
+    projections_of,
+    rows_of,
 )
 from ._statistics import BatchLevel, ExpertStatistics, Level, expert_statistics, step_sums
 
@@ -41,5 +43,7 @@ __all__ = [
     "inputs_of",
     "levels_of",
     "loss_of",
+    "projections_of",
+    "rows_of",
     "step_sums",
 ]

@@ -148,6 +148,7 @@ class Routing:
             sums over items, if ``expected_load`` is not one itself but the first of them times
             the second divided by the third, a count.
         gates: the routings of the gates of a multi-gate layer; empty for a single gate.
+        task: ``(N,)``, the task of each item; None if it is not known.
         outputs: ``(A, ...)``, what the expert of each assignment returned, without its weight;
             None unless the layer keeps them (``MoE.keep_outputs``).
 
@@ -181,6 +182,7 @@ class Routing:
     step_statistics: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     gates: "tuple[Routing, ...]" = ()
+    task: Tensor | None = None
     outputs: Tensor | None = None
 
     # ---- constructors ----
@@ -385,6 +387,7 @@ class Routing:
             num_experts,
             groups=items.groups,
             mask=items.mask,
+            task=items.task,
             given_probs=probs,
             extras=extras or {},
             **fields,
@@ -438,6 +441,7 @@ class Routing:
             self.num_experts,
             groups=items.groups,
             mask=items.mask,
+            task=items.task,
             given_probs=scores,
             candidates=None if self.candidates is None else self.candidates.to(device),
             execution=self.execution,
