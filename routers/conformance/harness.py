@@ -306,6 +306,21 @@ def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
     return torch.einsum("tgls,gsd->gltd", combine, slots).flatten(0, 1)
 
 
+@dataclass(frozen=True)
+class ToyLayer:
+    """A router, and experts with the projections of the items, as losses read a layer."""
+
+    router: Router
+    items: Items
+
+    @property
+    def bank(self) -> "ToyLayer":
+        return self
+
+    def projections(self) -> Tensor | None:
+        return self.items.projections
+
+
 def state_of(router: Router) -> dict[str, Tensor]:
     """A copy of all parameters and buffers, those outside the state dict included."""
     return {n: t.detach().clone() for n, t in [*router.named_parameters(), *router.named_buffers()]}
