@@ -35,6 +35,14 @@ def test_glu():
     assert bank.parameters_per_expert() == (3 * 6 * DIM,) * 4
 
 
+def test_factorized():
+    bank = bank_of("factorized", hidden=6, rank=2)
+    gate = bank.narrow @ bank.widen
+    row_by_row(bank, lambda x, e: (F.silu(x @ gate[e]) * (x @ bank.up[e])) @ bank.down[e])
+    assert bank.parameters_per_expert() == (2 * (DIM + 6) + 2 * 6 * DIM,) * 4
+    assert bank.projections() is bank.narrow
+
+
 def test_low_rank():
     bank = bank_of("low_rank", hidden=6, rank=2)
     up, down = (m.shared.weight.t() + m.narrow @ m.widen for m in (bank.up, bank.down))
@@ -141,6 +149,7 @@ def test_mixed_takes_the_rows_of_its_parts():
         ("glu", {"hiden": 4}, "hidden"),
         ("glu", {"dropout": -0.1}, "expert.dropout=-0.1"),
         ("low_rank", {"rank": 0}, "expert.rank=0 is invalid: expected an integer >= 1"),
+        ("factorized", {"rank": 0}, "expert.rank=0 is invalid: expected an integer >= 1, or null"),
         ("conv", {"kernel": 2}, "expert.kernel=2 is invalid: expected an odd integer"),
         ("gru", {"hidden": -1}, "expert.hidden=-1"),
         (
