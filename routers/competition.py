@@ -1,4 +1,4 @@
-"""Top-K token choice by a gate that learns which experts would respond most."""
+"""Top-K token choice by a gate that learns which experts respond most."""
 
 from dataclasses import dataclass
 
@@ -15,22 +15,22 @@ from .routing import Combine, Items, OutputCombiner, Routing
 
 @ROUTERS.register("competition")
 class Competition(Router):
-    """Each item selects K experts; in some training batches all work and the strongest win.
+    """Each item selects K experts; in training all work on some items, and the strongest win.
 
-    In a share ``rate`` of the training batches an item goes to all experts and its output is
-    ``sum_{e in S} a_e o_e / sum_{e in S} a_e``. Here ``a_e``, the response of expert ``e``, is the
-    mean of ``log(1 + exp(o_e))`` over its output ``o_e``, and ``S`` the K largest. The loss
-    ``imitation`` teaches the gate these responses. In other batches and in evaluation the gate
-    selects: ``S = topk(h)`` with weights ``softmax(h[S])``. A batch with competition costs as much
-    as ``soft_mixture``.
+    In training a random share ``rate`` of the items goes to all experts, and such an item gets
+    ``sum_{e in S} a_e o_e / sum_{e in S} a_e``: ``a_e``, the response of expert ``e``, is the mean
+    of ``log(1 + exp(o_e))`` over its output ``o_e``, and ``S`` are the K largest. The loss
+    ``imitation`` teaches the gate these responses. For other items the gate selects:
+    ``S = topk(h)`` with weights ``softmax(h[S])``. An item that capacity leaves no more than K
+    experts does not compete, and gets what is left of ``1 / E`` of each output.
 
-    Source: CompeteSMoE, Nguyen et al. 2025, 2505.13380, and its code, which also has a warm-up
-    without competition and limits the layers that compete at a time.
+    Source: CompeteSMoE, Nguyen et al. 2025, 2505.13380, and its code, in which all items of some
+    batches compete, after a warm-up.
 
     Args:
-        rate: share of the training batches in which experts compete, in [0, 1).
+        rate: share of the items for which experts compete in training, in [0, 1).
 
-    >>> router = Competition(4, 8, k=2, rate=0.0)
+    >>> router = Competition(4, 8, k=2).eval()
     >>> router(Items(torch.randn(5, 4))).load.sum().item()
     10
     """
@@ -58,31 +58,44 @@ class Competition(Router):
 
     def forward(self, items: Items) -> Routing:
         logits = self.gate(items)
-        if self.training and torch.rand(()) < self.rate:
-            even = torch.full_like(logits, 1 / self.num_experts)
-            return Routing.by_mask(items, even, logits=logits, execution=self.execution)
         expert = top_k(logits, self.k)
-        weight = renormalized_weights(self.gate.pick(items, logits, expert), logits)
-        return Routing.by_item(items, expert, weight, self.num_experts, logits=logits)
+        chosen = renormalized_weights(self.gate.pick(items, logits, expert), logits)
+        weight = torch.zeros_like(logits).scatter(1, expert, chosen)
+        works = torch.zeros_like(logits, dtype=torch.bool).scatter(1, expert, True)
+        if self.training:
+            compete = torch.rand_like(logits[:, :1]) < self.rate
+            weight = torch.where(compete, 1 / self.num_experts, weight)
+            works = works | compete
+        return Routing.by_mask(
+            items,
+            weight,
+            works,
+            logits=logits,
+            execution=self.execution,
+            experts_per_item=None if self.training else float(self.k),
+        )
 
 
 @dataclass(frozen=True)
 class StrongestOutputs(OutputCombiner):
-    """The mean of an item's K outputs of the largest response, weighted by response.
+    """Weighted sums; for items with more than K experts the mean of the K strongest, by response.
 
     >>> outputs = torch.tensor([[[30.0], [10.0], [-5.0]]])
-    >>> StrongestOutputs(2).combine(outputs, torch.ones(1, 3)).item()
-    25.0
+    >>> few, all_three = torch.tensor([[0.5, 0.0, 0.5]]), torch.full((1, 3), 1 / 3)
+    >>> [StrongestOutputs(2).combine(outputs, each).item() for each in (few, all_three)]
+    [12.5, 25.0]
     """
 
     k: int
 
     def combine(self, outputs: Tensor, weight: Tensor) -> Tensor:
-        response = torch.where(weight != 0, F.softplus(outputs).mean(-1), 0.0)
+        works = weight != 0
+        response = torch.where(works, F.softplus(outputs).mean(-1), 0.0)
         strongest = top_k(response, self.k)
         share = torch.zeros_like(response).scatter(1, strongest, response.gather(1, strongest))
-        total = share.sum(1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
-        return ((share / total).unsqueeze(1) @ outputs).squeeze(1)
+        share = share / share.sum(1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
+        competes = works.sum(1, keepdim=True) > self.k
+        return (torch.where(competes, share, weight).unsqueeze(1) @ outputs).squeeze(1)
 
     def flops(self, num_items: int, num_experts: int, features: int) -> int:
         return 2 * num_items * num_experts * features

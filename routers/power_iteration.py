@@ -16,7 +16,7 @@ from .routing import Items, Routing
 class PowerIteration(Router):
     """Each item selects K experts by rows after one step of power iteration on their experts (MPI).
 
-    ``h_e = scale / sqrt(E) (x . v_e)`` with ``v_e = r_e P_e P_e^T / ||r_e P_e P_e^T||``, a learned
+    ``h_e = scale (x . v_e)`` with ``v_e = r_e P_e P_e^T / ||r_e P_e P_e^T||``, a learned
     row ``r_e`` drawn to the direction that the expert's first projection ``P_e`` ``(D, P)``
     stretches most. Gradients go to the rows and, through ``P_e``, to the experts. The step costs
     ``4 E D P`` FLOPs a batch, whatever the number of items.
@@ -27,9 +27,9 @@ class PowerIteration(Router):
 
     Args:
         weighting: ``renormalized`` (needs ``k`` of 2 or more) or ``probability``.
-        scale: of the logits; 2 to 4 in the source.
+        scale: of the logits; 2 to 4 over ``sqrt(E)`` in the source.
 
-    >>> router = PowerIteration(2, 2, k=1, weighting="probability", scale=2**0.5)
+    >>> router = PowerIteration(2, 2, k=1, weighting="probability")
     >>> _ = router.weight.data.fill_(1.0)
     >>> read = torch.tensor([[[3.0], [0.0]], [[0.0], [0.1]]])
     >>> router(Items(torch.tensor([[2.0, 1.0]]), projections=read)).logits.tolist()
@@ -37,7 +37,7 @@ class PowerIteration(Router):
     """
 
     traits = Traits(needs_projections=True)
-    search_space = {"k": [2, 4], "scale": {"low": 1.0, "high": 8.0, "log": True}}
+    search_space = {"k": [2, 4], "scale": {"low": 0.25, "high": 4.0, "log": True}}
     default_losses = {"switch": 0.01}
 
     def __init__(
@@ -47,7 +47,7 @@ class PowerIteration(Router):
         *,
         k: int = 2,
         weighting: str = "renormalized",
-        scale: float = 3.0,
+        scale: float = 1.0,
     ) -> None:
         super().__init__(dim, num_experts)
         check_k(k, num_experts)
@@ -55,7 +55,7 @@ class PowerIteration(Router):
             raise OptionError("scale", scale, "a finite number > 0")
         self.k = k
         self.weighting = build_weighting(k, weighting)
-        self.scale = scale * num_experts**-0.5
+        self.scale = scale
         self.weight = nn.Parameter(torch.randn(num_experts, dim) * dim**-0.5)
         self.set_traits(convex=self.weighting.convex)
 

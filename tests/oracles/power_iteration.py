@@ -11,7 +11,7 @@ def _scores(case: Case) -> np.ndarray:
     h = case.nothing()
     for e, (row, read) in enumerate(zip(case.state["weight"], case.projections, strict=True)):
         step = sum(float(row @ column) * column for column in read.T)
-        step = step / np.sqrt((step**2).sum()) * case.options["scale"] / np.sqrt(len(h[0]))
+        step = step / np.sqrt((step**2).sum()) * case.options["scale"]
         h[:, e] = [float(x @ step) for x in case.x]
     return h
 

@@ -58,9 +58,9 @@ def run(layer, x, name=None, target=None):
 
 
 def without(layer, expert):
-    """The layer with an expert whose parameters, and so its outputs, are zero."""
+    """The layer with an expert whose outputs are zero: all parameters but those that it reads by."""
     twin = deepcopy(layer)
-    for values in twin.bank.parameters_of(expert):
+    for values in list(twin.bank.parameters_of(expert))[1:]:
         values.data.zero_()
     return twin
 
