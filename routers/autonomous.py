@@ -1,4 +1,4 @@
-"""Experts that select themselves by the strength of their own activation."""
+"""Experts that select themselves by the strength of an activation."""
 
 from ._router import ROUTERS, Router, Traits
 from .blocks import WEIGHTINGS, build_weighting, check_k, require_projections, top_k

@@ -1,4 +1,4 @@
-"""Experts that each decide by a learned threshold of their own activation, K on average."""
+"""Experts that each compare an activation with a learned threshold, K on average."""
 
 import math
 

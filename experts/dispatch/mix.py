@@ -84,7 +84,7 @@ def mix_with_outputs(
 def combine_rows(
     execution: object, out: Tensor, x: Tensor, routing: Routing, index: DispatchIndex
 ) -> Tensor:
-    """What items get of ``out`` ``(A, ...)``, sorted by expert; by default weighted sums."""
+    """Combine ``out`` ``(A, ...)``, sorted by expert, for items; by default weighted sums."""
     return index.combine(out, routing.weight)
 
 

@@ -1,4 +1,4 @@
-"""What an item's expert does not say about its task."""
+"""Uncertainty of an item's task given its expert."""
 
 import torch
 from torch import Tensor

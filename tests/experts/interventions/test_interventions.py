@@ -58,7 +58,7 @@ def run(layer, x, name=None, target=None):
 
 
 def without(layer, expert):
-    """The layer with an expert whose outputs are zero: all parameters but those that it reads by."""
+    """The layer with an expert of zero outputs: all its parameters but the first are zero."""
     twin = deepcopy(layer)
     for values in list(twin.bank.parameters_of(expert))[1:]:
         values.data.zero_()
