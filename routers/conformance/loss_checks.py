@@ -76,26 +76,25 @@ def check_finite_scalar(subject: LossUnderTest) -> None:
 def check_differentiable(subject: LossUnderTest) -> None:
     """A gradient reaches scores or outputs, and is the one that finite differences show."""
     logits = random_logits()
-    outputs = _sample(logits).outputs
-    assert outputs is not None
-    outputs = outputs.detach().requires_grad_()
+    sample = routing_of(logits, padding(), GROUPS)
+    assert sample.outputs is not None
+    outputs = sample.outputs.detach().requires_grad_()
     for what, loss in subject.each():
-        value = loss(_sample(logits, outputs))
+        value = _of_sample(loss, outputs, logits)
         hint = "compute it from probs, logits, importance or weight: counts have no gradient"
         require(value.requires_grad, f"{what} has no gradient", hint)
         slopes = torch.autograd.grad(value, (logits, outputs), materialize_grads=True)
         require(any(each.any() for each in slopes), f"{what} has the gradient 0 everywhere", hint)
         of_logits, of_outputs = slopes
         if of_logits.any():
-            _require_exact(what, lambda h, f=loss: f(_sample(h, outputs.detach())), logits)
+            _require_exact(what, partial(_of_sample, loss, outputs.detach()), logits)
         if of_outputs.any():
-            _require_exact(what, lambda o, f=loss: f(_sample(logits.detach(), o)), outputs)
+            _require_exact(what, partial(_of_sample, loss, logits=logits.detach()), outputs)
 
 
-def _sample(logits: Tensor, outputs: Tensor | None = None) -> Routing:
-    """A padded sample, with other outputs if given."""
-    routing = routing_of(logits, padding(), GROUPS)
-    return routing if outputs is None else replace(routing, outputs=outputs)
+def _of_sample(loss: Callable[[Routing], Tensor], outputs: Tensor, logits: Tensor) -> Tensor:
+    """The loss of a padded sample with these outputs of experts."""
+    return loss(replace(routing_of(logits, padding(), GROUPS), outputs=outputs))
 
 
 def _require_exact(what: str, loss: Callable[[Tensor], Tensor], values: Tensor) -> None:

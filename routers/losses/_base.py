@@ -24,7 +24,9 @@ LOSSES: Registry[Tensor] = Registry("losses", base=None, group="switchyard.losse
 class ReadableRouter(Protocol):
     """A router as a loss may read it; ``routers.Router`` is one."""
 
-    training: bool
+    @property
+    def training(self) -> bool:
+        """Whether it is in training, in which a loss may draw noise."""
 
     def expert_rows(self) -> list[ExpertRows]:
         """The rows of each linear gate."""

@@ -30,7 +30,7 @@ def mutual_information(routing: Routing) -> Tensor:
             "losses.mutual_information: items have no task; remove losses.mutual_information, or "
             "choose a task whose samples have one, such as char_names"
         )
-    task, index = routing.unpadded(routing.task).unique(return_inverse=True)
+    task, index = torch.unique(routing.unpadded(routing.task), return_inverse=True)
     probs = routing.unpadded(routing.to_dense(routing.probs))
     joint = probs.new_zeros(len(task), probs.shape[1]).index_add(0, index, probs)
     joint = joint / joint.sum().clamp_min(torch.finfo(joint.dtype).tiny)
