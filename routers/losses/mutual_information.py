@@ -28,7 +28,7 @@ def mutual_information(routing: Routing) -> Tensor:
     if routing.task is None:
         raise ConfigError(
             "losses.mutual_information: items have no task; remove losses.mutual_information, or "
-            "choose a task whose samples have one, such as char_names"
+            "choose a task whose samples have one, such as text_classification with data.group"
         )
     task, index = torch.unique(routing.unpadded(routing.task), return_inverse=True)
     probs = routing.unpadded(routing.to_dense(routing.probs))
