@@ -20,7 +20,7 @@ class Competition(Router):
     In training a random share ``rate`` of the items goes to all experts, and such an item gets
     ``sum_{e in S} a_e o_e / sum_{e in S} a_e``: ``a_e``, the response of expert ``e``, is the mean
     of ``log(1 + exp(o_e))`` over its output ``o_e``, and ``S`` are the K largest. The loss
-    ``imitation`` teaches the gate these responses. For other items the gate selects:
+    ``response_distance`` teaches the gate these responses. For other items the gate selects:
     ``S = topk(h)`` with weights ``softmax(h[S])``. An item that capacity leaves no more than K
     experts does not compete, and gets what is left of ``1 / E`` of each output.
 
@@ -36,7 +36,7 @@ class Competition(Router):
     """
 
     search_space = {"k": [2, 4], "rate": [0.05, 0.1, 0.2]}
-    default_losses = {"switch": 0.01, "imitation": 1.0}
+    default_losses = {"switch": 0.01, "response_distance": 1.0}
 
     def __init__(
         self,

@@ -231,21 +231,21 @@ def test_mutual_information():
         value("mutual_information", replace(of, task=None))
 
 
-def test_imitation():
+def test_response_distance():
     # gate (.8, .2) and (1, 0); responses are equal for item 0, item 1 has one expert
     logits = torch.tensor([[math.log(4), 0.0, 9.0], [0.0, 5.0, 0.0]], requires_grad=True)
     items = Items(torch.zeros(2, 1))
     keep = torch.tensor([[True, True, False], [False, True, False]])
     of = Routing.by_mask(items, torch.ones(2, 3), keep, logits=logits)
     outputs = torch.tensor([[1.0, 2.0], [2.0, 1.0], [0.0, 0.0]], requires_grad=True)
-    found = LOSSES["imitation"](of, outputs)
+    found = LOSSES["response_distance"](of, outputs)
     assert found.item() == pytest.approx(2 * 0.3**2 / 3)
     found.backward()
     assert outputs.grad is None
     assert logits.grad[0, 0] > 0
     assert logits.grad[0, 2] == logits.grad[1].abs().sum() == 0
-    with pytest.raises(ConfigError, match=r"losses\.imitation: this router has no scores"):
-        LOSSES["imitation"](routing([[0]], 2), outputs[:1])
+    with pytest.raises(ConfigError, match=r"losses\.response_distance: this router has no scores"):
+        LOSSES["response_distance"](routing([[0]], 2), outputs[:1])
 
 
 def test_cv_squared_has_no_gradient_at_balance():

@@ -9,8 +9,8 @@ from ..routing.routing import Routing
 from ._base import LOSSES
 
 
-@LOSSES.register("imitation")
-def imitation(routing: Routing, outputs: Tensor, /) -> Tensor:
+@LOSSES.register("response_distance")
+def response_distance(routing: Routing, outputs: Tensor, /) -> Tensor:
     """Mean squared distance of ``softmax(h)`` from ``softmax(a)``; 0 if the gate ranks by response.
 
     ``a_ie``, the response of expert ``e`` to item ``i``, is the mean of ``log(1 + exp(o))`` over
@@ -23,12 +23,12 @@ def imitation(routing: Routing, outputs: Tensor, /) -> Tensor:
     >>> from routers import Items
     >>> outputs, logits = torch.tensor([[0.0], [30.0]]), torch.zeros(1, 2)
     >>> routing = Routing.by_mask(Items(torch.zeros(1, 1)), logits + 0.5, logits=logits)
-    >>> round(imitation(routing, outputs).item(), 4)  # of one half each from 0 and 1
+    >>> round(response_distance(routing, outputs).item(), 4)  # of one half each from 0 and 1
     0.25
     """
     if routing.logits is None or routing.candidates is not None:
         raise ConfigError(
-            "losses.imitation: this router has no scores of all experts; remove losses.imitation, "
+            "losses.response_distance: this router has no scores of all experts; remove losses.response_distance, "
             "or choose a router with the trait has_logits"
         )
     wide = outputs.detach().flatten(1).to(torch.promote_types(outputs.dtype, torch.float32))
