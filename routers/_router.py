@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ._torch import uncompiled
-from .gates import Gate, GateSpec, build_gate
+from .gates import ExpertRows, Gate, GateSpec, build_gate
 from .plugins import OptionError, Registry, ShowsArguments
 from .routing import Items, Routing
 
@@ -168,6 +168,13 @@ class Router(ShowsArguments, nn.Module, ABC):
         Returns False, and changes nothing, if the router has no state for this.
         """
         return False
+
+    def expert_rows(self) -> list[ExpertRows]:
+        """The rows of each linear gate with a score for every expert; losses read them."""
+        gates = [module for module in self.modules() if isinstance(module, Gate)]
+        found = [rows for gate in gates if (rows := gate.rows()) is not None]
+        every = tuple(range(self.num_experts))
+        return [ExpertRows(rows, every) for rows in found if len(rows) == self.num_experts]
 
     def build_gate(self, spec: GateSpec, outputs: int | None = None, option: str = "gate") -> Gate:
         """Build the gate that ``option`` specifies and drop the traits that it lacks."""

@@ -4,7 +4,7 @@ import torch
 
 from ._router import ROUTERS, Router, Traits
 from .blocks import check_k_above_one, holds, renormalized_weights, require_tasks, top_k
-from .gates import GateSpec
+from .gates import ExpertRows, GateSpec
 from .plugins import ConfigError, OptionError
 from .routing import Items, Routing
 
@@ -49,6 +49,11 @@ class TaskGate(Router):
         self.tasks = tasks
         self.k = k or num_experts
         self.gate = self.build_gate(gate, tasks * num_experts)
+
+    def expert_rows(self) -> list[ExpertRows]:
+        rows = self.gate.rows()
+        every = tuple(range(self.num_experts))
+        return [] if rows is None else [ExpertRows(each, every) for each in rows.chunk(self.tasks)]
 
     def forward(self, items: Items) -> Routing:
         task = require_tasks(items, "task_gate")

@@ -37,14 +37,25 @@ def layout(name: str) -> frozenset[str]:
 
 
 def with_routes(items: Items, num_experts: int = 8) -> Items:
-    """Items with recorded routes, for routers that replay them: two experts by position."""
+    """Items with what not every router reads: recorded routes and projections of experts.
+
+    The routes are two experts by position.
+    """
     place = torch.arange(len(items)).unsqueeze(1)
     expert = torch.cat([place, place * 3 + 1], 1) % num_experts
     expert[:, 1] += expert[:, 0] == expert[:, 1]
     weight = torch.tensor([0.75, 0.25]).expand(len(items), 2)
     return replace(
-        items, recorded=Routing.by_item(items, expert % num_experts, weight, num_experts)
+        items,
+        recorded=Routing.by_item(items, expert % num_experts, weight, num_experts),
+        projections=random_projections(items.x.shape[1], num_experts).to(items.x),
     )
+
+
+def random_projections(dim: int, num_experts: int) -> torch.Tensor:
+    """``(E, D, 3)``, the same at every call."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(num_experts, dim, 3, generator=generator)
 
 
 def by_item(name: str) -> bool:

@@ -113,7 +113,7 @@ def notes(digits: Comparison = DIGITS) -> str:
     )
     missing = [arm for arm in digits.arms if not digits.of(arm)]
     exempt = (
-        f"Random, given or fixed routing, to which no accuracy threshold applies: {fixed}. Not in "
+        f"Routers without learned parameters, which have no accuracy threshold: {fixed}. Not in "
         f"the table because they need a task id, and digits has only one task: {elsewhere}; "
         f"because it needs the routes of another run: {replayed}."
     )

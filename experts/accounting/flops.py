@@ -105,6 +105,9 @@ class NoOpBank(Bank):
     def pool(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.bank.pool(x, mask)
 
+    def projections(self) -> Tensor | None:
+        return self.bank.projections()
+
     def flops(self, row_shape: Sequence[int]) -> tuple[int, ...]:
         return (0,) * self.num_experts
 

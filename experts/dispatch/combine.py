@@ -11,7 +11,7 @@ from routers.routing import Combine
 
 from .._bank import Bank
 from ..kernels.layouts import DispatchIndex
-from .mix import execute, execution_flops
+from .mix import combine_rows, execute, execution_flops
 
 
 @execute.register
@@ -20,8 +20,15 @@ def _mix_combined(
 ) -> Tensor:
     index = DispatchIndex.by_expert(routing)
     row_mask = None if mask is None else mask.index_select(0, index.source)
-    out = bank(index.gather(x), routing.load, row_mask).flatten(1)
-    out = out.to(torch.promote_types(out.dtype, torch.float32))
+    out = bank(index.gather(x), routing.load, row_mask)
+    return _combined(execution, out, x, routing, index)
+
+
+@combine_rows.register
+def _combined(
+    execution: Combine, out: Tensor, x: Tensor, routing: Routing, index: DispatchIndex
+) -> Tensor:
+    out = out.flatten(1).to(torch.promote_types(out.dtype, torch.float32))
     n, e, features = routing.num_items, routing.num_experts, x[:1].numel() or out.shape[1]
     pair = routing.item * e + routing.expert
     outputs = out.new_zeros(n * e, features)

@@ -57,8 +57,8 @@ def mix_with_outputs(
 ) -> tuple[Tensor, Tensor]:
     """The result of ``mix``, and what the expert of each assignment returned, ``(A, ...)``.
 
-    The outputs have the order of ``routing.expert``. ``ConfigError`` if the routing has another
-    form of execution than the weighted sum.
+    The outputs have the order of ``routing.expert``. ``ConfigError`` if the experts work on slots
+    or are merged.
 
     >>> import experts, torch
     >>> from routers import Items
@@ -68,7 +68,7 @@ def mix_with_outputs(
     >>> [each.tolist() for each in mix_with_outputs(x, route, bank)]
     [[[0.0], [1.0]], [[0.0], [2.0]]]
     """
-    if routing.execution is not None:
+    if not routing.supports_dropping:
         form = type(routing.execution).__name__.lower()
         raise ConfigError(
             f"keep_outputs: the routing is through {form}, in which experts have no outputs for "
@@ -76,8 +76,16 @@ def mix_with_outputs(
         )
     index = DispatchIndex.by_expert(routing)
     out = bank.run(x, routing, index, mask)
-    y = index.combine(out, routing.weight)
+    y = combine_rows(routing.execution, out, x, routing, index)
     return y.to(x.dtype), out.index_select(0, routing.order.argsort())
+
+
+@singledispatch
+def combine_rows(
+    execution: object, out: Tensor, x: Tensor, routing: Routing, index: DispatchIndex
+) -> Tensor:
+    """Combine ``out`` ``(A, ...)``, sorted by expert, for items; by default weighted sums."""
+    return index.combine(out, routing.weight)
 
 
 @singledispatch

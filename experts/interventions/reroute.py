@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
@@ -44,7 +44,8 @@ class Reroute(Intervention):
     @contextmanager
     def _rerouted(self, router: Router, others: Sequence[int]) -> Iterator[None]:
         def replaced(_: Any, given: tuple[Items], routing: Routing) -> Routing:
-            items = given[0]
+            items, read = given[0], given[0].projections
+            items = items if read is None else replace(items, projections=read[list(others)])
             fewer = router.to(items.x.device).train(self.layer.training)(items)
             return among_all(items, fewer, others, routing.num_experts)
 
@@ -134,6 +135,7 @@ def _assigned(
         num_experts,
         groups=routing.groups,
         mask=routing.mask,
+        task=routing.task,
         given_probs=_spread(routing.to_dense(routing.probs), index, num_experts),
         execution=execution,
         fan_out=routing.fan_out,

@@ -90,6 +90,7 @@ def _union(
         topology.num_experts,
         groups=items.groups,
         mask=items.mask,
+        task=items.task,
         expected_load=expected,
         fan_in=n if len(kept) == cells else None,
         is_dense=len(kept) == cells,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from routers import ConfigError, Items, Router, Routing, Traits
+from routers.gates import ExpertRows
 
 from .._bank import Bank
 from .join import join
@@ -81,6 +82,13 @@ class Gates(Router):
                 "and expert_dropout"
             )
         return recorded.gates
+
+    def expert_rows(self) -> list[ExpertRows]:
+        return [
+            ExpertRows(rows, tuple(branch.experts[expert] for expert in own))
+            for gate, branch in zip(self._gates(), self.topology.branches, strict=True)
+            for rows, own in gate.expert_rows()
+        ]
 
     @property
     def adapts(self) -> bool:

@@ -12,6 +12,7 @@ from torch._compile import _disable_dynamo
 __all__ = [
     "Float32State",
     "call_hooks",
+    "gathered",
     "holds",
     "is_distributed",
     "sum_over_ranks",
@@ -75,6 +76,17 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     if is_distributed() and values.numel():
         dist.all_reduce(values)
     return values
+
+
+def gathered(values: Tensor) -> Tensor:
+    """The whole of a tensor that may be sharded over processes; gradients go back to the shards.
+
+    >>> gathered(torch.ones(2)).tolist()
+    [1.0, 1.0]
+    """
+    full = getattr(values, "full_tensor", None)  # of a DTensor, whose module is slow to import
+    whole: Tensor = values if full is None else full()
+    return whole
 
 
 def is_distributed() -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .._router import Router
-from ..losses import LOSSES, levels_of
+from ..losses import LOSSES, levels_of, loss_of
 from ..metrics import LayerMetrics
 from ..plugins.errors import ConfigError
 from ..routing import Combine, Items, Routing, Slots
@@ -257,7 +257,7 @@ def loss_values(routing: Routing) -> dict[str, Tensor]:
         calls = {f"{name} at level {level}": {"level": level} for level in others}
         for label, options in {name: {}, **calls}.items():
             with suppress(ConfigError):
-                found[label] = loss(routing, **options)
+                found[label] = loss_of(loss, routing, None, **options)
     return found
 
 
@@ -307,6 +307,21 @@ def toy_mixture(routing: Routing, x: Tensor) -> Tensor:
     combine = combine if combine.dim() > execution.dispatch.dim() else combine.unsqueeze(0)
     slots = y.view(*execution.dispatch.shape[::2], dim)
     return torch.einsum("tgls,gsd->gltd", combine, slots).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class ToyLayer:
+    """A router, and experts with the projections of the items, as losses read a layer."""
+
+    router: Router
+    items: Items
+
+    @property
+    def bank(self) -> "ToyLayer":
+        return self
+
+    def projections(self) -> Tensor | None:
+        return self.items.projections
 
 
 def state_of(router: Router) -> dict[str, Tensor]:

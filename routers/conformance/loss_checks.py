@@ -1,7 +1,7 @@
 """Checks of an auxiliary loss by itself, on routings of every shape."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 
-from ..losses import Loss, levels_of
+from ..losses import Loss, inputs_of, levels_of, loss_of
 from ..routing import Routing
 from .results import require, require_summary
-from .samples import GROUPS, even_logits, padding, random_logits, routing_of
+from .samples import GROUPS, even_logits, layer_of, padding, random_logits, routing_of
 
 #: Losses are sums of a few numbers in float64.
 TOLERANCE = 1e-9
@@ -33,12 +33,16 @@ class LossUnderTest:
     def each(self) -> Iterator[tuple[str, Callable[[Routing], Tensor]]]:
         """The loss at each of its levels, with words for a report."""
         if not self.levels():
-            yield "the loss", partial(self.loss, **self.options)
+            yield "the loss", partial(self._value, self.options)
         for level in self.levels():
             yield (
                 f"at level {level} the loss",
-                partial(self.loss, **{**self.options, "level": level}),
+                partial(self._value, {**self.options, "level": level}),
             )
+
+    def _value(self, options: dict[str, Any], routing: Routing) -> Tensor:
+        """The loss of a sample, with a layer if it reads one."""
+        return loss_of(self.loss, routing, layer_of(routing), **options)
 
 
 def check_docstring(subject: LossUnderTest) -> None:
@@ -70,19 +74,35 @@ def check_finite_scalar(subject: LossUnderTest) -> None:
 
 
 def check_differentiable(subject: LossUnderTest) -> None:
-    """A gradient reaches the scores, and is the one that finite differences show."""
+    """A gradient reaches scores or outputs, and is the one that finite differences show."""
+    logits = random_logits()
+    sample = routing_of(logits, padding(), GROUPS)
+    assert sample.outputs is not None
+    outputs = sample.outputs.detach().requires_grad_()
     for what, loss in subject.each():
-        logits = random_logits()
-        value = loss(routing_of(logits, padding(), GROUPS))
+        value = _of_sample(loss, outputs, logits)
         hint = "compute it from probs, logits, importance or weight: counts have no gradient"
         require(value.requires_grad, f"{what} has no gradient", hint)
-        (slope,) = torch.autograd.grad(value, logits, materialize_grads=True)
-        require(slope.any(), f"{what} has the gradient 0 everywhere", hint)
-        try:
-            gradcheck(lambda h, f=loss: f(routing_of(h, padding(), GROUPS)), logits)
-        except GradcheckError as error:
-            why = f"{what} has another gradient than finite differences: {str(error).split(',')[0]}"
-            require(False, why, "detach only counts, which do not change with the scores")
+        slopes = torch.autograd.grad(value, (logits, outputs), materialize_grads=True)
+        require(any(each.any() for each in slopes), f"{what} has the gradient 0 everywhere", hint)
+        of_logits, of_outputs = slopes
+        if of_logits.any():
+            _require_exact(what, partial(_of_sample, loss, outputs.detach()), logits)
+        if of_outputs.any():
+            _require_exact(what, partial(_of_sample, loss, logits=logits.detach()), outputs)
+
+
+def _of_sample(loss: Callable[[Routing], Tensor], outputs: Tensor, logits: Tensor) -> Tensor:
+    """The loss of a padded sample with these outputs of experts."""
+    return loss(replace(routing_of(logits, padding(), GROUPS), outputs=outputs))
+
+
+def _require_exact(what: str, loss: Callable[[Tensor], Tensor], values: Tensor) -> None:
+    try:
+        gradcheck(loss, values)
+    except GradcheckError as error:
+        why = f"{what} has another gradient than finite differences: {str(error).split(',')[0]}"
+        require(False, why, "detach only counts, which do not change with the scores")
 
 
 def check_padding(subject: LossUnderTest) -> None:
@@ -119,13 +139,16 @@ def check_items_alike(subject: LossUnderTest) -> None:
         _require_equal(value, other, f"{what} changes if the items of a group are reversed", hint)
 
 
-def check_before_drops(subject: LossUnderTest) -> None:
+def check_before_drops(subject: LossUnderTest) -> str | None:
     """Assignments that capacity drops still count."""
+    if "outputs" in inputs_of(subject.loss):
+        return "reads outputs, which dropped assignments do not have"
     hint = "read requested_load and importance, which count before drops, not load or weight"
     for what, loss in subject.each():
         routing = routing_of(random_logits(), groups=GROUPS)
         value, other = loss(routing).item(), loss(routing.limit(0.5)).item()
         _require_equal(value, other, f"{what} changes if capacity drops assignments", hint)
+    return None
 
 
 def check_routing_untouched(subject: LossUnderTest) -> None:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -21,6 +21,13 @@ from ..routing import Items
 GateSpec = str | Mapping[str, Any]
 
 
+class ExpertRows(NamedTuple):
+    """The rows of a linear gate, ``(R, D)``, and for each the expert whose score it gives."""
+
+    rows: Tensor
+    experts: tuple[int, ...]
+
+
 class Gate(ShowsArguments, nn.Module, ABC):
     """Maps ``items`` to logits ``(N, outputs)``, in float32 or wider.
 
@@ -36,13 +43,20 @@ class Gate(ShowsArguments, nn.Module, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        newest = next(base for base in cls.__mro__ if {"forward", "pick"} & vars(base).keys())
-        if "pick" not in vars(newest):  # an inherited ``pick`` would bypass the new ``forward``
-            setattr(cls, "pick", Gate.pick)  # noqa: B010
+        for method in ("pick", "rows"):  # if inherited, they would bypass a new ``forward``
+            newest = next(base for base in cls.__mro__ if {"forward", method} & vars(base).keys())
+            if method not in vars(newest):
+                setattr(cls, method, getattr(Gate, method))
 
     @abstractmethod
     def forward(self, items: Items) -> Tensor:
         """Compute logits, ``(N, outputs)``."""
+
+    def rows(self) -> Tensor | None:
+        """The matrix ``(outputs, D)`` whose products with items are the logits; None if they are
+        computed otherwise. Some losses read it.
+        """
+        return None
 
     def pick(self, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
         """Gather the ``chosen`` logits, ``(N, K)``, of those that ``forward`` returned.

@@ -42,6 +42,9 @@ class Linear(Gate):
         bias = None if self.bias is None else self.bias.to(dtype)
         return F.linear(items.x, self.weight.to(dtype), bias)
 
+    def rows(self) -> Tensor:
+        return self.weight
+
     def pick(self, items: Items, logits: Tensor, chosen: Tensor) -> Tensor:
         if self.bias is not None or torch.compiler.is_compiling() or any(call_hooks(self)):
             return logits.gather(1, chosen)

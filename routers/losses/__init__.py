@@ -25,6 +25,8 @@ from ._base import (
     inputs_of,
     levels_of,
     loss_of,
+    projections_of,
+    rows_of,
 )
 from ._statistics import BatchLevel, ExpertStatistics, Level, expert_statistics, step_sums
 from ._weighted import WeightedLoss, read_losses, written_losses
@@ -45,7 +47,9 @@ __all__ = [
     "inputs_of",
     "levels_of",
     "loss_of",
+    "projections_of",
     "read_losses",
+    "rows_of",
     "step_sums",
     "written_losses",
 ]

@@ -6,8 +6,10 @@ from functools import lru_cache
 from typing import Any, Protocol, get_args, get_type_hints
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from .._torch import gathered
+from ..gates import ExpertRows
 from ..plugins.errors import ConfigError
 from ..plugins.registry import Registry
 from ..routing.routing import Routing
@@ -19,15 +21,33 @@ Loss = Callable[..., Tensor]
 LOSSES: Registry[Tensor] = Registry("losses", base=None, group="switchyard.losses", positional=1)
 
 
+class ReadableRouter(Protocol):
+    """A router as a loss may read it; ``routers.Router`` is one."""
+
+    @property
+    def training(self) -> bool:
+        """Whether it is in training, in which a loss may draw noise."""
+
+    def expert_rows(self) -> list[ExpertRows]:
+        """The rows of each linear gate."""
+
+
+class ReadableBank(Protocol):
+    """Experts as a loss may read them; ``experts.Bank`` is one."""
+
+    def projections(self) -> Tensor | None:
+        """The matrix by which each expert first reads a row, ``(E, D, P)``."""
+
+
 class RoutedLayer(Protocol):
     """A layer as a loss may read it; ``experts.MoE`` is one."""
 
     @property
-    def router(self) -> nn.Module:
-        """The router, whose gate has parameters."""
+    def router(self) -> ReadableRouter:
+        """The router, whose gates have rows."""
 
     @property
-    def bank(self) -> nn.Module:
+    def bank(self) -> ReadableBank:
         """The experts."""
 
 
@@ -62,7 +82,41 @@ def loss_of(loss: Loss, routing: Routing, layer: RoutedLayer | None, **options: 
     for name in wanted:
         if found[name] is None:
             raise ConfigError(f"{_name(loss)}: reads {name}: {_CURES[name]}")
-    return loss(routing, *(found[name] for name in wanted), **options)
+    with torch.autocast(routing.item.device.type, enabled=False):
+        return loss(routing, *(found[name] for name in wanted), **options)
+
+
+def rows_of(layer: RoutedLayer, loss: str) -> list[ExpertRows]:
+    """The rows of the layer's linear gates, whole and in float32 or wider, for ``loss``.
+
+    ``ConfigError`` if the router has none.
+    """
+    found = layer.router.expert_rows()
+    if not found:
+        raise ConfigError(
+            f"losses.{loss}: {type(layer.router).__name__} has no linear gate with a row for every "
+            f"expert; remove losses.{loss}, or choose router=topk with router.gate=linear"
+        )
+    return [ExpertRows(_whole(rows), experts) for rows, experts in found]
+
+
+def projections_of(layer: RoutedLayer, loss: str) -> Tensor:
+    """The first projections of the layer's experts, whole and in float32 or wider, for ``loss``.
+
+    ``ConfigError`` if they have none.
+    """
+    found = layer.bank.projections()
+    if found is None:
+        raise ConfigError(
+            f"losses.{loss}: {type(layer.bank).__name__} has no method projections; remove "
+            f"losses.{loss}, or choose experts that have it, such as mlp"
+        )
+    return _whole(found)
+
+
+def _whole(values: Tensor) -> Tensor:
+    values = gathered(values)
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 #: How to give a loss what it reads.

@@ -152,6 +152,7 @@ class Routing:
             ``expected_load`` is not one itself but the first of them times the second divided by
             the third, a count.
         gates: the routings of the gates of a multi-gate layer; empty for a single gate.
+        task: ``(N,)``, the task of each item; None if it is not known.
         outputs: ``(A, ...)``, what the expert of each assignment returned, without its weight;
             None unless the layer keeps them (``MoE.keep_outputs``).
 
@@ -185,6 +186,7 @@ class Routing:
     step_statistics: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     gates: "tuple[Routing, ...]" = ()
+    task: Tensor | None = None
     outputs: Tensor | None = None
 
     # ---- constructors ----
@@ -389,6 +391,7 @@ class Routing:
             num_experts,
             groups=items.groups,
             mask=items.mask,
+            task=items.task,
             given_probs=probs,
             extras=extras or {},
             **fields,
@@ -442,6 +445,7 @@ class Routing:
             self.num_experts,
             groups=items.groups,
             mask=items.mask,
+            task=items.task,
             given_probs=scores,
             candidates=None if self.candidates is None else self.candidates.to(device),
             execution=self.execution,

@@ -52,10 +52,11 @@ def banks_with(*row_dims: int) -> list[str]:
 
 
 def suits(router: str, bank: str) -> bool:
-    """Whether experts can do what a router asks: not all have parameters that have a mean."""
-    return not routers.ROUTERS.get_part(router).traits.merges or bool(
-        bank_of(bank).expert_parameters
-    )
+    """Whether experts can do what a router asks: have parameters with a mean, or projections."""
+    traits, made = routers.ROUTERS.get_part(router).traits, bank_of(bank)
+    if traits.needs_projections and made.projections() is None:
+        return False
+    return not traits.merges or bool(made.expert_parameters)
 
 
 def rows_for(bank: Bank, count: int, seed: int = 2) -> Tensor:
@@ -71,7 +72,8 @@ def items_for(
     """What a router sees of rows ``x``: three items to a group where rows are tokens."""
     groups = len(x) // 3 if len(bank.row_axes) == 1 and len(x) % 3 == 0 else 1
     ids = torch.arange(len(x)) * 7 % IDS
-    return Items(bank.pool(x, inner), groups, mask=mask, ids=ids, task=ids % 2)
+    given = {"ids": ids, "task": ids % 2, "projections": bank.projections()}
+    return Items(bank.pool(x, inner), groups, mask=mask, **given)
 
 
 def routing_of(pairs: Sequence[tuple[int, int]], weight: Tensor, num_items: int) -> Routing:

@@ -74,6 +74,14 @@ def test_glu():
     assert bank.parameters_per_expert() == (3 * 6 * DIM,) * 4
 
 
+def test_factorized():
+    bank = bank_of("factorized", hidden=6, rank=2)
+    gate = bank.narrow @ bank.widen
+    row_by_row(bank, lambda x, e: (F.silu(x @ gate[e]) * (x @ bank.up[e])) @ bank.down[e])
+    assert bank.parameters_per_expert() == (2 * (DIM + 6) + 2 * 6 * DIM,) * 4
+    assert bank.projections() is bank.narrow
+
+
 def test_low_rank():
     bank = bank_of("low_rank", hidden=6, rank=2)
     up, down = (m.shared.weight.t() + m.narrow @ m.widen for m in (bank.up, bank.down))
@@ -219,6 +227,7 @@ def test_mixed_takes_the_rows_of_its_parts():
             r"expert.depths=\[1, 2\] is invalid: expected an integer",
         ),
         ("recursion", {"expert": "conv"}, r"rows \(D, H, W\) cannot be repeated"),
+        ("factorized", {"rank": 0}, "expert.rank=0 is invalid: expected an integer >= 1, or null"),
         ("conv", {"kernel": 2}, "expert.kernel=2 is invalid: expected an odd integer"),
         ("gru", {"hidden": -1}, "expert.hidden=-1"),
         (

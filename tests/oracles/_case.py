@@ -17,6 +17,7 @@ class Case:
         real: ``(N,)`` bool, False for padding.
         ids: ``(N,)``.
         task: ``(N,)``.
+        projections: ``(E, D, P)``, what each expert multiplies an item by first.
         num_experts: ``E``.
         options: the router's options, including defaults.
         state: its parameters and buffers by name.
@@ -29,6 +30,7 @@ class Case:
     real: np.ndarray
     ids: np.ndarray
     task: np.ndarray
+    projections: np.ndarray
     num_experts: int
     options: Mapping[str, Any]
     state: Mapping[str, np.ndarray]

@@ -102,6 +102,7 @@ def case_of(name: str, options: dict[str, Any], batch: str, seed: int) -> tuple[
         real=~padding(n),
         ids=rng.integers(0, 50, n),
         task=rng.integers(0, 4, n),
+        projections=rng.normal(size=(experts, DIM, 3)),
         num_experts=experts,
         options={**routers.ROUTERS.options(name), **options},
         state={},
@@ -121,6 +122,7 @@ def routed(router: Router, case: Case, training: bool) -> tuple[Routing, Case]:
         mask=None if case.real.all() else torch.from_numpy(case.real),
         ids=torch.from_numpy(case.ids),
         task=torch.from_numpy(case.task),
+        projections=torch.from_numpy(case.projections),
     )
     torch.manual_seed(7)
     with Draws() as draws, torch.no_grad():

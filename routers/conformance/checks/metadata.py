@@ -3,13 +3,16 @@
 import inspect
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
+
 from ..._router import Traits
-from ...losses import LOSSES
+from ...losses import LOSSES, loss_of
 from ...plugins.signature import defaults
-from ..harness import RouterUnderTest, accepted
+from ..harness import RouterUnderTest, ToyLayer, accepted
 from ..results import require
 
 SOURCE = re.compile(r"\b\d{4}\.\d{4,5}\b|\b(19|20)\d\d\b|https?://|doi", re.IGNORECASE)
@@ -68,7 +71,11 @@ def ends(choices: Any) -> list[Any]:
 
 def check_default_losses(subject: RouterUnderTest) -> None:
     """``default_losses`` names losses that can be computed from this router's routings."""
-    routing = subject.in_training(subject.items(6, 2))
+    items = subject.items(6, 2)
+    routing = subject.in_training(items)
+    outputs = torch.ones(routing.num_assignments, 2, dtype=torch.float64)
+    routing = replace(routing, outputs=outputs if routing.supports_dropping else None)
+    layer = ToyLayer(subject.router(), items)
     for name, weight in type(subject.build()).default_losses.items():
         why = f"default_losses names {name!r}, which is no loss"
         hint = f"losses are: {', '.join(LOSSES.available())}"
@@ -76,7 +83,7 @@ def check_default_losses(subject: RouterUnderTest) -> None:
         require(
             weight > 0, f"default_losses gives {name} the weight {weight}", "give a weight above 0"
         )
-        value = LOSSES[name](routing)
+        value = loss_of(LOSSES[name], routing, layer)
         why = f"losses.{name} is {value} on this router's routings"
         hint = "name a loss whose fields the router provides"
         require(value.dim() == 0 and value.isfinite(), why, hint)

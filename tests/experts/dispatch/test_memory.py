@@ -52,7 +52,8 @@ def size(shape):
 
 def assigned_by(router, num_experts):
     """Assignments of all items."""
-    items = Items(torch.randn(N, DIM), ids=torch.arange(N))
+    bank = bank_of("mlp", num_experts, DIM, hidden=HIDDEN)
+    items = Items(torch.randn(N, DIM), ids=torch.arange(N), projections=bank.projections())
     return chooser_of(router, num_experts)(items).num_assignments
 
 

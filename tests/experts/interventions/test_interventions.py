@@ -60,9 +60,9 @@ def run(layer, x, name=None, target=None):
 
 
 def without(layer, expert):
-    """The layer with an expert whose parameters, and so its outputs, are zero."""
+    """The layer with an expert of zero outputs: all its parameters but the first are zero."""
     twin = deepcopy(layer)
-    for values in twin.bank.parameters_of(expert):
+    for values in list(twin.bank.parameters_of(expert))[1:]:
         values.data.zero_()
     if isinstance(twin.router, routers.ROUTERS["default_topk"]):
         twin.router.outputs.value[expert] = 0

@@ -13,7 +13,7 @@ from experts import MoE, MultiGateMoE, count_flops, mix_reference
 from experts.layers.multi_gate import Gates
 from routers import LOSSES, ConfigError, Items, Router, Routing
 
-from ...router_samples import SELECTING, joins, layout, one_of_each, traits
+from ...router_samples import SELECTING, joins, layout, one_of_each, traits, with_routes
 from ..cases import DIM, IDS, bank_of, gradients, learnable, router_of, rows_for, same
 
 #: Every branch has as many experts as the routers' defaults fit.
@@ -39,7 +39,7 @@ PAIRS = [
 def blends(router):
     """Whether more happens than sums of outputs, which needs all of them to be of one stream."""
     two = torch.arange(2)
-    routing = router_of(router)(Items(torch.zeros(2, DIM), ids=two, task=two))
+    routing = router_of(router)(with_routes(Items(torch.zeros(2, DIM), ids=two, task=two), 4))
     return routing.execution is not None
 
 
@@ -73,7 +73,10 @@ def routed_alone(layer, x, mask=None):
     """Every gate's own routing of its stream."""
     ids = torch.arange(x.shape[1]) * 7 % IDS
     for gate, branch in zip(layer.router.gates, layer.topology.branches, strict=True):
-        yield branch, gate(Items(x[branch.reads], mask=mask, ids=ids, task=ids % 2))
+        read = layer.bank.projections()
+        read = None if read is None else read[list(branch.experts)]
+        items = Items(x[branch.reads], mask=mask, ids=ids, task=ids % 2, projections=read)
+        yield branch, gate(items)
 
 
 def reference(layer, router, x, mask=None):

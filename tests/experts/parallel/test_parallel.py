@@ -36,6 +36,8 @@ ROUTERS = {
     "soft_mixture": Layer("soft_mixture"),
     "soft_moe": Layer("soft_moe", options={"slots": 2}),
     "agreement": Layer("agreement"),
+    "losses of layers": Layer("topk", options={"k": 2}, reads=("simbal", "coupling")),
+    "losses of outputs": Layer("topk", options={"k": 2}, reads=("output_orthogonality",)),
 }
 
 #: What else changes the rows that are exchanged.
@@ -91,7 +93,7 @@ RUNS = {
     "all banks": (
         Case(
             {name: Layer(bank=name, expert=BANKS.get(name, {})) for name in experts.available()}
-            | {"merged": Layer("merged")},
+            | {name: Layer(name) for name in ("merged", "power_iteration")},
             steps=2,
         ),
         ("fsdp2",),

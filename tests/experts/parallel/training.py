@@ -33,6 +33,7 @@ from experts.parallel import RowExchange, count_exchanged_bytes
 from experts.plan import exchanged_bytes
 from routers import GATES, LOSSES, Routing, step_sums
 from routers.blocks import sum_over_ranks
+from routers.losses import loss_of
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -61,6 +62,7 @@ class Layer:
     moe: dict[str, Any] = field(default_factory=dict)  # of the MoE
     shared: str | None = None
     skewed: bool = False  # two experts get all rows, the others none
+    reads: tuple[str, ...] = ()  # losses that read the layer or the outputs of experts
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Block(nn.Module):
         router = routers.build(of.router, DIM, NUM_EXPERTS, **of.options)
         bank = experts.build(of.bank, DIM, NUM_EXPERTS, **of.expert)
         shared = None if of.shared is None else experts.build(of.shared, DIM, 1, hidden=5)
-        self.layer = MoE(router, bank, shared=shared, **of.moe)
+        self.layer = MoE(router, bank, shared=shared, keep_outputs=bool(of.reads), **of.moe)
         self.leave = nn.Linear(DIM, 3)
         for gate in self.layer.router.modules():
             if of.skewed and isinstance(gate, GATES.get_part("linear")):
@@ -167,6 +169,8 @@ def _result(
         for name in AUXILIARY.get(block.of.router, ()):
             level = {} if name == "z" else {"level": "step"}
             loss = loss + 0.1 * LOSSES[name](summed, **level)
+        for name in block.of.reads:
+            loss = loss + 0.1 * loss_of(LOSSES[name], routing, block.layer)
     shape = {1: (DIM,), 2: (LENGTH, DIM), 3: (DIM, 1, LENGTH)}[len(block.layer.bank.row_axes)]
     load = torch.stack([routing.load, routing.requested_load])
     return Result(loss, output, load, block.layer.flops(routing, shape))
@@ -236,7 +240,8 @@ def distributed(net: M, how: str) -> M:
 
 
 def same_noise(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(torch, "randn_like", lambda scores: (scores.detach() * 997.0).sin())
+    for draw in ("randn_like", "rand_like"):
+        patch.setattr(torch, draw, lambda scores: (scores.detach() * 997.0).sin())
 
 
 def share_of(value: Tensor) -> Tensor:

@@ -187,7 +187,8 @@ def test_weights_by_scores_and_their_gradients(name, recomputed):
         y = checkpoint(call, x, use_reentrant=False) if recomputed else call(x)
         found = torch.autograd.grad(y.square().sum(), parameters, materialize_grads=True)
     ids = IDS.flatten()
-    logits = layer.router(Items(x.view(24, 8), 2, ids=ids, task=ids % 2)).logits
+    given = {"ids": ids, "task": ids % 2, "projections": layer.bank.projections()}
+    logits = layer.router(Items(x.view(24, 8), 2, **given)).logits
     rows = []
     for item in range(24):
         own = recorded.expert[recorded.item == item].tolist()

@@ -6,7 +6,7 @@ import torch
 import routers
 from routers import Items
 
-from ...router_samples import SELECTING
+from ...router_samples import SELECTING, random_projections
 
 LEARNED = [n for n in SELECTING if routers.ROUTERS[n].traits.learned]
 
@@ -18,7 +18,10 @@ def perturbed_suffix(name: str, **options: object) -> bool:
     x = torch.randn(6, 8)
     other = torch.cat([x[:4], torch.randn(2, 8) * 3])
     ids = torch.arange(6)
-    before, after = (router(Items(v, ids=ids, task=ids % 2)) for v in (x, other))
+    before, after = (
+        router(Items(v, ids=ids, task=ids % 2, projections=random_projections(8, 4)))
+        for v in (x, other)
+    )
     return not torch.allclose(before.probs[:4], after.probs[:4]) or not torch.equal(
         before.assigned_mask[:4], after.assigned_mask[:4]
     )

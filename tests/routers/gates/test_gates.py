@@ -17,6 +17,21 @@ def test_linear_starts_with_logits_of_the_given_scale():
     assert gate(Items(torch.randn(100, 400))).std().item() == pytest.approx(2.0, rel=0.05)
 
 
+def test_rows_are_those_whose_products_with_items_are_the_logits():
+    x = torch.randn(5, 8)
+    for name in routers.GATES:
+        gate = build_gate(name, 8, 4)
+        assert gate.rows() is not None or name != "linear"
+        if gate.rows() is not None:
+            torch.testing.assert_close(gate(Items(x)), x @ gate.rows().t())
+
+    class Squared(routers.GATES["linear"]):
+        def forward(self, items):
+            return super().forward(items).square()
+
+    assert Squared(8, 4).rows() is None  # an inherited method would not fit the new ``forward``
+
+
 def test_cosine_is_a_cosine():
     gate = build_gate({"name": "cosine", "project": 0, "temperature": 0.5}, 2, 2)
     with torch.no_grad():

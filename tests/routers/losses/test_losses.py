@@ -2,14 +2,16 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+import experts
 import routers
 from routers import LOSSES, ConfigError, Items, Routing
-from routers.losses import cv_squared, entropies, levels_of
+from routers.losses import cv_squared, entropies, levels_of, loss_of
 
 from ...router_samples import layout, one_of_each, traits
 
@@ -134,6 +136,126 @@ def test_diversity():
     alike = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     assert value("diversity", routing([[0], [1]], 2, probs=split)) == pytest.approx(0, abs=8 * EPS)
     assert value("diversity", routing([[0], [0]], 2, probs=alike)) == pytest.approx(LOG2)
+
+
+def layer(rows, projections=None, training=False):
+    """What losses read of a layer: a linear gate with these rows, and projections of experts."""
+    router = routers.build("topk", rows.shape[1], len(rows), k=2).train(training)
+    router.gate.weight = torch.nn.Parameter(rows)
+    return SimpleNamespace(router=router, bank=SimpleNamespace(projections=lambda: projections))
+
+
+def test_simbal():
+    # R R^T is [[1, .6], [.6, 4]]: 0 + .6 + .6 + 3
+    rows = torch.tensor([[1.0, 0.0], [0.6, 3.64**0.5]])
+    assert loss_of(LOSSES["simbal"], routing([[0]], 2), layer(rows)).item() == pytest.approx(4.2)
+    gates = [layer(each).router for each in (rows, torch.eye(2))]
+    both = experts.MultiGateMoE(gates, experts.build("mlp", 2, 2), experts.mmoe(2, tasks=2))
+    assert loss_of(LOSSES["simbal"], routing([[0]], 2), both).item() == pytest.approx(2.1)
+    tasks = routers.build("task_gate", 2, 2, tasks=2)
+    tasks.gate.weight = torch.nn.Parameter(torch.cat([rows, torch.eye(2)]))
+    of_tasks = SimpleNamespace(router=tasks)
+    assert loss_of(LOSSES["simbal"], routing([[0]], 2), of_tasks).item() == pytest.approx(2.1)
+    for gate in ("mlp", "cosine"):
+        other = SimpleNamespace(router=routers.build("topk", 2, 2, gate=gate))
+        with pytest.raises(ConfigError, match=r"losses\.simbal: TopK has no linear gate.*linear"):
+            loss_of(LOSSES["simbal"], routing([[0]], 2), other)
+
+
+def test_coupling():
+    coupling, one = LOSSES["coupling"], routing([[0]], 2)
+    # M_ij = |r_i P_j|: [[5, 2], [8, 1]]; above M_00: 8 - 5, above M_11: 2 - 1 and 8 - 1
+    rows = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    read = torch.tensor([[[3.0, 4.0], [0.0, 4.0]], [[2.0, 0.0], [0.0, 0.5]]])
+    assert loss_of(coupling, one, layer(rows, read)).item() == pytest.approx(11 / 4)
+    half = loss_of(coupling, one, layer(rows, read), alpha=0.5)  # and less of M_ii: 5.5, 1.5, 7.5
+    assert half.item() == pytest.approx((5.5 + 1.5 + 7.5) / 4)
+    torch.manual_seed(0)  # noise up to half the distance: rows stay nearest to themselves
+    values = [loss_of(coupling, one, layer(rows, read, training=True)).item() for _ in range(200)]
+    # |r_0 - r_1| is 5**.5: both M_0j change by up to 5**.5 / 2, both M_1j by up to 5**.5 / 4
+    assert len(set(values)) > 100
+    assert min(values) > 0.5
+    with pytest.raises(ConfigError, match=r"losses\.coupling\.alpha=2 is invalid"):
+        loss_of(coupling, one, layer(rows, read), alpha=2)
+    with pytest.raises(ConfigError, match="has no method projections"):
+        loss_of(coupling, one, layer(rows))
+
+
+def test_rows_of_gates_of_part_of_the_experts():
+    """A gate's row stands for the expert of its branch, not for that of its place."""
+    topology = experts.cgc(3, tasks=2, shared=1)
+    gates = [layer(torch.randn(2, 3)).router.eval() for _ in range(2)]
+    bank = experts.build("mlp", 3, 3)
+    joint = experts.MultiGateMoE(gates, bank, topology).eval()
+    wanted = [
+        loss_of(
+            LOSSES["coupling"],
+            routing([[0]], 2),
+            layer(gate.gate.weight.data, bank.projections()[list(branch.experts)]),
+        )
+        for gate, branch in zip(gates, topology.branches, strict=True)
+    ]
+    found = loss_of(LOSSES["coupling"], routing([[0]], 3), joint)
+    torch.testing.assert_close(found, torch.stack(wanted).mean())
+
+
+def test_output_orthogonality():
+    loss = LOSSES["output_orthogonality"]
+    of = routing([[0, 1], [2, 0], [1, 2]], 3, [True, True, False])
+    outputs = torch.tensor([[3.0, 0.0], [1.0, 1.0], [0.0, 2.0], [5.0, 0.0]])
+    assert loss(of, outputs).item() == pytest.approx(0.25)  # squared cosines 1/2 and 0
+    by_expert = routing([[0]], 3)  # three experts of item 0, one of item 1, in any order
+    by_expert = replace(
+        by_expert,
+        item=torch.tensor([1, 0, 0, 0]),
+        expert=torch.tensor([0, 0, 2, 1]),
+        num_items=2,
+        fan_out=None,
+    )
+    outputs = torch.tensor([[9.0, 9.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 1.0]]).requires_grad_()
+    value = loss(by_expert, outputs)
+    assert value.item() == pytest.approx((0 + 0.5 + 0.5) / 3)
+    value.backward()
+    assert outputs.grad[0].tolist() == [0, 0]
+    assert loss(routing([[0], [1]], 3), torch.randn(2, 4)).item() == 0
+    assert loss(by_expert, torch.zeros(4, 2)).item() == 0
+
+
+def test_routing_variance():
+    # variances of (.9, .5) and (.1, .5) are .04; of the masked item nothing
+    probs = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.0, 1.0]])
+    of = routing([[0], [0], [1]], 2, [True, True, False], probs=probs)
+    assert value("routing_variance", of) == pytest.approx(0.5 - 2 * 0.04)
+
+
+def test_mutual_information():
+    # P(t, e) of (.5, 0) and (.25, .25): H(T, E) = 1.5 log 2, H(E) of (.75, .25)
+    probs = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.2, 0.8], [0.8, 0.2], [0.3, 0.7]])
+    task = torch.tensor([7, 7, 3, 3, 3])
+    mask = torch.tensor([True] * 4 + [False])
+    items = Items(torch.zeros(5, 1), mask=mask, task=task)
+    of = Routing.by_mask(items, probs)
+    shared = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert value("mutual_information", of) == pytest.approx(1.5 * LOG2 - shared)
+    with pytest.raises(ConfigError, match=r"losses\.mutual_information: items have no task"):
+        value("mutual_information", replace(of, task=None))
+
+
+def test_response_distance():
+    # gate (.8, .2) and (1, 0); responses are equal for item 0, item 1 has one expert
+    logits = torch.tensor([[math.log(4), 0.0, 9.0], [0.0, 5.0, 0.0]], requires_grad=True)
+    items = Items(torch.zeros(2, 1))
+    keep = torch.tensor([[True, True, False], [False, True, False]])
+    of = Routing.by_mask(items, torch.ones(2, 3), keep, logits=logits)
+    outputs = torch.tensor([[1.0, 2.0], [2.0, 1.0], [0.0, 0.0]], requires_grad=True)
+    found = LOSSES["response_distance"](of, outputs)
+    assert found.item() == pytest.approx(2 * 0.3**2 / 3)
+    found.backward()
+    assert outputs.grad is None
+    assert logits.grad[0, 0] > 0
+    assert logits.grad[0, 2] == logits.grad[1].abs().sum() == 0
+    with pytest.raises(ConfigError, match=r"losses\.response_distance: this router has no scores"):
+        LOSSES["response_distance"](routing([[0]], 2), outputs[:1])
 
 
 def test_cv_squared_has_no_gradient_at_balance():

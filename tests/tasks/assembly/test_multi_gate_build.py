@@ -21,7 +21,7 @@ from tasks import (
 )
 from tasks.assembly.dense_control import CONTROLS, iso_flop, num_parameters
 
-from ...router_samples import SELECTING, joins, layout, one_of_each
+from ...router_samples import SELECTING, joins, layout, one_of_each, with_routes
 
 DIM, ITEMS = 8, 12
 WIRINGS = {
@@ -95,7 +95,8 @@ def built(wiring, *overrides, task=Toy):
 
 def blends(router):
     two = torch.arange(2)
-    routing = routers.build(router, DIM, 4)(Items(torch.zeros(2, DIM), ids=two, task=two))
+    items = with_routes(Items(torch.zeros(2, DIM), ids=two, task=two), 4)
+    routing = routers.build(router, DIM, 4)(items)
     return routing.execution is not None
 
 
