@@ -30,7 +30,7 @@ TOPK = "router=topk router.k=1 router.weighting=probability"
 REFERENCES = {
     "`topk`": TOPK,
     "`topk`, two experts": "router=topk",
-    "`random_fixed`": "router=random_fixed router.seed=${seed}",
+    "`random_fixed`": "router=random_fixed",
     "`uniform`": "router=uniform",
 }
 ROUTERS = {
