@@ -319,7 +319,7 @@ def test_run_stores_what_was_chosen_and_resumes(own_data, tmp_path, capsys):
     [
         (
             "task.model=vit expert=conv",
-            "choose an expert that fits (glu, gru, low_rank",
+            "choose an expert that fits (glu, gru, lora, low_rank",
         ),
         ("task.model=resnet expert=mlp", "or a task.model for this one (mlp, vit)"),
         ("expert=gru task.model=resnet", "expert=gru: its rows are (L, D), but task.model=resnet"),
