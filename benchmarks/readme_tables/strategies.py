@@ -26,25 +26,27 @@ from benchmarks.readme_tables.comparison import (
 TASK = "task=planted"
 #: With one expert per item, as the task is made for it.
 TOPK = "router=topk router.k=1 router.weighting=probability"
+TOP2 = "router=topk router.k=2 router.weighting=renormalized"
 
 REFERENCES = {
     "`topk`": TOPK,
-    "`topk`, two experts": "router=topk",
+    "`topk`, two experts": TOP2,
     "`random_fixed`": "router=random_fixed",
     "`uniform`": "router=uniform",
 }
+#: With what their sources change; losses are added to the balance loss of the task.
 ROUTERS = {
     "`autonomous`": "router=autonomous expert=factorized",
-    "`competition`": "router=competition",
+    "`competition`": "router=competition losses.response_distance=1.0",
     "`default_topk`": "router=default_topk",
-    "`dirichlet`": "router=dirichlet",
+    "`dirichlet`": "router=dirichlet losses.divergence=0.01 losses.cardinality=0.01",
     "`document_pool`": "router=document_pool",
     "`k_subset`": "router=k_subset",
     "`power_iteration`": "router=power_iteration",
     "`recurrent`": "router=recurrent",
-    "`routing_free`": "router=routing_free expert=factorized",
+    "`routing_free`": "router=routing_free expert=factorized losses.balanced_sparsity=1.0",
     "`sparse_mixer`": "router=sparse_mixer router.k=1",
-    "`stable`": "router=stable",
+    "`stable`": "router=stable losses.imitation=0.3",
     "`ternary`": "router=ternary",
     "`top_any`": "router=top_any",
 }
@@ -73,10 +75,9 @@ LOSSES = {
     for name, weight in {
         "simbal": 0.01,
         "coupling": 0.1,
-        "output_orthogonality": 0.1,
         "routing_variance": 0.1,
     }.items()
-}
+} | {"`topk`, two experts, loss `output_orthogonality`": f"{TOP2} losses.output_orthogonality=0.1"}
 PLACES = {
     "`topk`, latent experts": f"{TOPK} moe.latent=8",
     "`topk`, two rounds": f"{TOPK} moe.rounds=2",
