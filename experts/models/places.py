@@ -48,6 +48,8 @@ def find_places(model: nn.Module, where: Where) -> dict[str, list[Mapping[str, A
     ({'0.0': [], '1': []}, ['0'])
     """
     matchers = read_where(where)
+    if not matchers:
+        raise ConfigError(f"where={where!r} is empty: give one pattern or more, such as '*.mlp'")
     modules = {name: each for name, each in model.named_modules() if name or parts_of(model)}
     routed = [name for name, module in modules.items() if isinstance(module, Routed | MoE)]
     found: dict[str, list[Mapping[str, Any]]] = {}
