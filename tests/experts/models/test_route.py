@@ -320,7 +320,7 @@ REFUSED = {
     "number": ({"num_experts": 0}, "num_experts=0 is invalid"),
     "type of number": ({"num_experts": "4"}, "num_experts=4 is invalid: expected an integer"),
     "tied to each other": ({"where": ["pair.tied", "pair.other"]}, "weight is tied to another"),
-    "nothing": ({"where": {}}, r"where=\{\} is empty: give one pattern or more"),
+    "nothing": ({"where": {}}, r"where=\{\}: is empty; give one pattern or more"),
     "input": ({"dim": 5}, r"Sequential does not run on shape \(2, 3, 5\) .* example="),
     "no router": ({"router": None}, "router=None is invalid: expected a name, a mapping"),
     "option of a router": ({"k": 1}, r"route.k: unknown.* router=\{'name': 'topk', 'k': 1\}"),
