@@ -121,7 +121,10 @@ def family_of(block: nn.Module) -> Family:
     """The family of a block; ``ConfigError`` if it has none."""
     name = family_name(block)
     if name is None:
-        raise unknown("family", type(block).__name__, FAMILIES)
+        inner = isinstance(block, nn.Module) and any(map(family_name, block.modules()))
+        cure = "; for a model with such blocks call experts.model_from_transformers(model)"
+        error = unknown("family", type(block).__name__, FAMILIES)
+        raise ConfigError(f"{error}{cure}") if inner else error
     return FAMILIES.build(name, block)
 
 

@@ -96,11 +96,13 @@ def model_to_transformers(model: nn.Module) -> None:
     The inverse of ``model_from_transformers``, for instance before ``model.save_pretrained``.
 
     Raises:
-        ConfigError: if a layer does what its block cannot, as with another router. Nothing is
-            replaced then.
+        ConfigError: if there is no such layer, or one does what its block cannot, as with another
+            router. Nothing is replaced then.
     """
     places = dict(model.named_modules(remove_duplicate=False))
     routed = {name: each for name, each in places.items() if isinstance(each, RoutedBlock)}
+    if not routed:
+        raise ConfigError("the model has no layer that model_from_transformers put in")
     for name, each in routed.items():
         family = family_of(each.like)
         try:

@@ -59,6 +59,9 @@ def collect(
     names = routed_layers(model)
     if not names:
         raise ConfigError("the model has no routed layer; put some in with experts.route")
+    for key, value in (("mask", mask), ("ids", ids), ("task", task)):
+        if value is not None and not isinstance(value, Tensor):
+            raise ConfigError(f"{key} is a {type(value).__name__}: expected a tensor")
     if mask is not None and mask.dtype != torch.bool:
         raise ConfigError(f"mask is of type {mask.dtype}: expected torch.bool; give mask.bool()")
     layers = {name: layer.moe for layer, name in names.items()}

@@ -83,7 +83,7 @@ def unroute(handle: RoutedModel) -> None:
     then; a model itself does not, so that they cost no memory once the handle is gone.
 
     Raises:
-        ConfigError: if a parameter or buffer of a routed layer was changed or loaded since.
+        ConfigError: if a parameter of a routed layer was changed or loaded since.
 
     >>> import experts, torch
     >>> model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
@@ -104,9 +104,10 @@ def unroute(handle: RoutedModel) -> None:
 
 
 def versions(module: nn.Module) -> list[tuple[int, int]]:
-    """Identity and number of changes of each parameter and buffer of a module.
+    """Identity and number of changes of each parameter of a module.
 
-    Moves to a device or type keep the numbers of parameters; torch counts changes in place.
+    torch counts changes in place. Moves to a device or type keep both; those of buffers make new
+    tensors, so that buffers are left out.
     """
     return [(id(tensor), tensor._version) for tensor in module.parameters()]
 

@@ -48,6 +48,8 @@ def find_places(model: nn.Module, where: Where) -> dict[str, list[Mapping[str, A
     ({'0.0': [], '1': []}, ['0'])
     """
     matchers = read_where(where)
+    if not matchers:
+        raise ConfigError(f"where={where!r}: is empty; give one pattern or more, such as '*.mlp'")
     modules = {name: each for name, each in model.named_modules() if name or parts_of(model)}
     routed = [name for name, module in modules.items() if isinstance(module, Routed | MoE)]
     found: dict[str, list[Mapping[str, Any]]] = {}
@@ -57,7 +59,7 @@ def find_places(model: nn.Module, where: Where) -> dict[str, list[Mapping[str, A
             found[name] = [matcher.settings for matcher in met if matcher.settings]
     for matcher in matchers:
         if not any(matcher.matches(name, module) for name, module in modules.items()):
-            raise _no_match(matcher.text, [name for name in modules if name])
+            raise _no_match(matcher.text, modules)
     for name in found:
         if near := [each for each in routed if _is_in(each, name) or _is_in(name, each)]:
             raise ConfigError(
@@ -111,12 +113,17 @@ def _is_in(name: str, outer: str) -> bool:
     return not outer or f"{name}.".startswith(f"{outer}.")
 
 
-def _no_match(text: str, names: Sequence[str]) -> ConfigError:
+def _no_match(text: str, modules: Mapping[str, nn.Module]) -> ConfigError:
+    names = [name for name in modules if name]
+    layers = [name for name in names if parts_of(modules[name])]
     ends = [f"*.{name.rpartition('.')[2]}" for name in names]
     known = [*dict.fromkeys([*ends, *names])]
     near = get_close_matches(text, known, n=3)
     guess = f"; did you mean {', '.join(map(repr, near))}?" if near else "."
     shown = [*names[:_SHOWN], *(["…"] if len(names) > _SHOWN else [])]
-    return ConfigError(
-        f"where={text!r}: no module matches{guess} Modules: {', '.join(shown) or 'none'}"
-    )
+    hint = [
+        f" A feed-forward network of several modules is routed by its layer, such as {layer!r}."
+        for layer in layers[:1]
+    ]
+    listed = ", ".join(shown) or "none"
+    return ConfigError(f"where={text!r}: no module matches{guess}{''.join(hint)} Modules: {listed}")

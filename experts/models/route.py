@@ -119,9 +119,10 @@ def route(
         "shared": shared,
         **settings,
     }
-    _check_names("route", settings, _LAYER)
+    _check_settings(settings, router)
     places = [_place(model, name, each, common) for name, each in find_places(model, where).items()]
-    _check_unshared(model, places)
+    for place in places:
+        _check_unshared(model, place)
     inputs = {}
     if example is not None:
         entries = {place.name: model.get_submodule(place.name) for place in places}
@@ -131,6 +132,8 @@ def route(
         with _errors_about(place.name):
             rows = rows_of(place.module, dim, inputs.get(place.name))
             moe = _build(place, rows) if layer is None else layer(place.module, rows)
+            if not isinstance(moe, MoE):
+                raise ConfigError(f"layer= returns {type(moe).__name__}: expected an MoE")
             if is_causal(model, place.name) if causal is None else causal:
                 check_causal(moe)
             built[place.name] = Routed(moe, place.parts is None or place.parts.batch_first)
@@ -175,27 +178,38 @@ def _check_names(key: str, settings: Mapping[str, Any], allowed: Any) -> None:
             raise unknown_option(key, name, sorted(allowed))
 
 
-def _check_unshared(model: nn.Module, places: Sequence[Place]) -> None:
+def _check_settings(settings: Mapping[str, Any], router: Part) -> None:
+    """Raise ``ConfigError`` for arguments that neither ``route`` nor ``MoE`` has."""
+    try:
+        _check_names("route", settings, _LAYER)
+    except ConfigError as error:
+        shown = router if isinstance(router, str) else "topk"
+        cure = f"Options of a router go into router={{'name': {shown!r}, 'k': 1}}"
+        raise ConfigError(f"{error}. {cure}") from None
+
+
+def _check_unshared(model: nn.Module, place: Place) -> None:
     """Raise ``ConfigError`` for a parameter of a place that a module elsewhere also has."""
-    inside = {each for place in places for each in place.module.modules()}
+    inside = {*place.module.modules()}
     elsewhere = {
         parameter
         for module in model.modules()
         if module not in inside
         for parameter in module._parameters.values()
     }
-    for place in places:
-        for name, parameter in place.module.named_parameters():
-            if parameter in elsewhere:
-                raise ConfigError(
-                    f"module {place.name!r}: its parameter {name} is tied to another module, and "
-                    "copies would not be; choose other modules"
-                )
+    for name, parameter in place.module.named_parameters():
+        if parameter in elsewhere:
+            raise ConfigError(
+                f"module {place.name!r}: its parameter {name} is tied to another module, and "
+                "copies would not be; choose other modules"
+            )
 
 
 def _build(place: Place, rows: Rows) -> MoE:
     settings = dict(place.settings)
     router, num_experts = settings.pop("router"), settings.pop("num_experts")
+    if not isinstance(num_experts, int) or num_experts < 1:
+        raise OptionError("num_experts", num_experts, "an integer >= 1")
     expert, shared, upcycle = (settings.pop(name) for name in ("expert", "shared", "upcycle"))
     if upcycle:
         for name, value in (("expert", expert), ("shared", shared)):
@@ -240,9 +254,10 @@ def _bank(expert: Part | None, num_experts: int, rows: Rows) -> Bank:
 def _part(build: Callable[..., Any], key: str, part: Part, dim: int, num_experts: int) -> Any:
     if callable(part):
         return part(dim, num_experts)
-    options = {"name": part} if isinstance(part, str) else dict(part)
-    if "name" not in options:
+    options = {"name": part} if isinstance(part, str) else part
+    if not isinstance(options, Mapping) or "name" not in options:
         raise OptionError(key, part, 'a name, a mapping {"name": ...} or a function')
+    options = dict(options)
     return build(options.pop("name"), dim, num_experts, **options)
 
 

@@ -36,8 +36,8 @@ def rows_of(module: nn.Module, dim: int | None, inputs: Tensor | None) -> Rows:
     once or twice, in evaluation and without gradients.
 
     Raises:
-        ConfigError: if the module takes more than one tensor, returns anything else than a tensor
-            of the same shape, or the width is unknown.
+        ConfigError: if the module takes more than one tensor, does not run, returns anything else
+            than a tensor of the same shape, or the width is unknown.
 
     >>> rows_of(nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 4)), None, None)
     Rows(dim=4, axes=('D',))
@@ -58,7 +58,13 @@ def rows_of(module: nn.Module, dim: int | None, inputs: Tensor | None) -> Rows:
             "its input; give dim=, or an input of the model as example="
         )
     x = _random_input(module, found) if inputs is None else inputs
-    y = _run(module, x)
+    try:
+        y = _run(module, x)
+    except Exception as error:  # a module may raise anything
+        raise ConfigError(
+            f"{type(module).__name__} does not run on shape {tuple(x.shape)} ({error}); give an "
+            "input of the model as example=, which shows what the module gets"
+        ) from error
     if not isinstance(y, Tensor):
         raise ConfigError(f"{type(module).__name__} returns {_describe(y)}: expected one tensor")
     if y.shape != x.shape:
@@ -102,7 +108,8 @@ def example_inputs(
 
         return note
 
-    with ExitStack() as hooks, _evaluating(model):
+    with ExitStack() as hooks, modes_kept(model):
+        model.eval()
         for name, module in modules.items():
             hook = module.register_forward_pre_hook(noting(name), with_kwargs=True)
             hooks.callback(hook.remove)
@@ -167,20 +174,19 @@ def _scale(y: Tensor) -> float:
 
 @torch.no_grad()
 def _run(module: nn.Module, x: Tensor) -> Any:
-    with _evaluating(module), torch.random.fork_rng(devices=[]):
-        return module(x)
+    with modes_kept(module), torch.random.fork_rng(devices=[]):
+        return module.eval()(x)
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Context manager: a module is in evaluation; all modes are as before afterwards."""
-    training = [each for each in module.modules() if each.training]
-    module.eval()
+def modes_kept(module: nn.Module) -> Iterator[None]:
+    """Context manager: modes of a module and all in it are as before afterwards."""
+    before = [(each, each.training) for each in module.modules()]
     try:
         yield
     finally:
-        for each in training:
-            each.training = True
+        for each, training in before:
+            each.training = training
 
 
 def _describe(value: Any) -> str:

@@ -10,7 +10,7 @@ from routers.blocks import call_hooks
 
 from .._bank import EXPERTS, Bank
 from .module_bank import ModuleBank
-from .shapes import Rows
+from .shapes import Rows, modes_kept
 
 
 def copies_of(module: nn.Module, num_experts: int, rows: Rows) -> Bank:
@@ -44,15 +44,20 @@ def _is_gated(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def _computes(module: nn.Module, weights: list[Tensor]) -> bool:
-    """Whether outputs for random rows are those of the formula, with these weights."""
+    """Whether outputs for random rows are those of the formula, in training and evaluation."""
     wide = torch.promote_types(weights[0].dtype, torch.float32)
     gate, up, down = (weight.to(wide).T for weight in weights)
-    x = torch.randn(2, len(gate), generator=torch.Generator().manual_seed(0))
+    x = torch.randn(16, len(gate), generator=torch.Generator().manual_seed(0))
     x = x.to(weights[0].device, weights[0].dtype)
-    y, rows = module(x).to(wide), x.to(wide)
+    rows = x.to(wide)
     expected = (nn.functional.silu(rows @ gate) * (rows @ up)) @ down
     near = 100 * torch.finfo(x.dtype).eps * float(expected.abs().max())
-    return torch.allclose(y, expected, rtol=0, atol=near)
+    for training in (True, False):  # dropout has an effect in training alone
+        with modes_kept(module), torch.random.fork_rng(devices=[]):
+            y = module.train(training)(x).to(wide)
+        if not torch.allclose(y, expected, rtol=0, atol=near):
+            return False
+    return True
 
 
 @torch.no_grad()

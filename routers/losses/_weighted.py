@@ -77,6 +77,8 @@ class WeightedLoss:
 
 def read_losses(losses: Mapping[str, Any]) -> list[WeightedLoss]:
     """The losses of a mapping; a list under a name uses that loss more than once."""
+    if not isinstance(losses, Mapping):
+        raise OptionError("losses", losses, "weights by name, such as {'switch': 0.01}")
     return [
         WeightedLoss.read(name, each)
         for name, written in losses.items()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from routers import ConfigError, OptionError, Routing
-from routers.plugins import needed
+from routers.plugins import needed, unknown_option
 
 from .._task import BACKBONES, Backbone, Batch, Layer, Samples
 from ..text.bytes import BYTES
@@ -115,7 +115,7 @@ class Transformers(Backbone):
         one, other = (
             tried(self.model, partial(self._run, x, None), what, _CURE) for x in (ids, later)
         )
-        if (one - other)[:, :-1].abs().max() > _EQUAL * one.std():
+        if ((one - other)[:, :-1].abs() > _EQUAL * one.std()).any():
             raise ConfigError(
                 f"{what}: its outputs depend on later inputs, and this task predicts them; choose "
                 "a causal model such as gpt2 or llama, or set is_decoder: true in its config"
@@ -137,7 +137,12 @@ def _settings(library: Any, config: Mapping[str, Any] | str | None, samples: Sam
         given = dict(config or {})
         _check_type(given.pop("model_type", None), library.CONFIG_MAPPING)
         kind = dict(config or {})["model_type"]
-        settings = _built("config", config, partial(library.AutoConfig.for_model, kind, **given))
+        build = partial(library.AutoConfig.for_model, kind)
+        settings = _built("config", config, partial(build, **given))
+        default = build()
+        for name in given:  # of an unknown one the library makes an attribute, without effect
+            if hasattr(settings, name) and not hasattr(default, name):
+                raise unknown_option("config", name, default.to_dict())
     settings.vocab_size = samples.vocabulary
     places = getattr(settings, "max_position_embeddings", None)
     if places is not None and places < samples.shape[0]:
@@ -160,8 +165,11 @@ def _pretrained(kind: Any, place: str, samples: Samples) -> nn.Module:
             "bytes; give task.tokenizer, the tokenizer.json of the model"
         )
     folder = Path(place).expanduser()
-    read = partial(kind.from_pretrained, folder, local_files_only=True)
-    if not folder.is_dir():
+    if folder.is_dir():
+        read = partial(kind.from_pretrained, folder, local_files_only=True)
+    elif place.startswith((".", "/", "~")):
+        raise OptionError.about("pretrained", f"={place}: no such folder")
+    else:
         read = partial(kind.from_pretrained, place)
     model: nn.Module = _built("pretrained", place, partial(read, dtype=torch.float32))
     rows = model.get_input_embeddings().num_embeddings  # type: ignore[operator]

@@ -360,6 +360,10 @@ def converted():
 def test_what_has_no_counterpart_is_refused():
     with pytest.raises(ConfigError, match=r"family=MixtralMoeBlock: unknown; did you mean 'Mi"):
         experts.from_transformers(type("MixtralMoeBlock", (nn.Module,), {})())
+    with pytest.raises(ConfigError, match=r"family=ModuleList: .*model_from_transformers\(model"):
+        experts.from_transformers(nn.ModuleList([block_of("mixtral")]))
+    with pytest.raises(ConfigError, match="no layer that model_from_transformers put in"):
+        experts.model_to_transformers(nn.Linear(2, 2))
     with pytest.raises(ConfigError, match=r"jitter_noise=0\.1 is invalid: .* block\.jitter_noise"):
         experts.from_transformers(block_of("mixtral", router_jitter_noise=0.1))
     with pytest.raises(ConfigError, match=r"experts\.act_fn=GELUActivation is invalid: .*SiLU"):

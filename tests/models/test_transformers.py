@@ -154,7 +154,12 @@ def test_only_causal_models_predict(tmp_path, capsys):
         (("config=nowhere",), "config=nowhere: no such folder with config.json"),
         (("config=null",), "task.model.config=None is invalid: expected one of config and pre"),
         (("config=null", "pretrained=gpt2"), "its weights are of tokens, and texts are read as b"),
-        (("where=*.mlp",), "task.model.where=*.mlp: no module matches"),
+        (("where=*.mlp",), "is routed by its layer, such as 'encoder.layer.0'. Modules: embedd"),
+        (
+            (f"config={ {**BERT, 'hiden_size': 8} }",),
+            "task.model.config.hiden_size: unknown; did you mean 'hidden_size'",
+        ),
+        (("where=[]",), "task.model.where=[]: is empty; give one pattern or more"),
     ],
 )
 def test_errors_before_work(tmp_path, capsys, options, message):

@@ -107,6 +107,8 @@ def test_losses_are_those_of_the_routings_and_reach_the_routers(double):
         model(x)
         with pytest.raises(ConfigError, match=r"losses\.swich: unknown; did you mean 'switch'"):
             routings.loss({"swich": 1})
+        with pytest.raises(ConfigError, match=r"losses=0\.1 is invalid: expected weights by name"):
+            routings.loss(0.1)
 
 
 def test_padding_has_no_influence(double):

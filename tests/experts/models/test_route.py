@@ -145,6 +145,24 @@ def test_copies_compute_what_the_module_did(name, double):
     assert all(routings.values())  # nothing bypasses the layers without gradients either
 
 
+@pytest.mark.parametrize("name", ["dropout", "bias", "relu", "frozen in part"])
+def test_what_is_not_the_plain_gated_network_is_copied(name):
+    """Also if it computes the same in evaluation."""
+    module = Gated().eval()
+    if name == "dropout":
+        module.register_module("drop", nn.Dropout(0.1))
+        plain = module.forward
+        module.forward = lambda x: module.drop(plain(x))
+    if name == "bias":
+        module.up_proj = nn.Linear(D, 12)
+    if name == "relu":
+        module.forward = lambda x: module.down_proj(module.gate_proj(x).relu() * module.up_proj(x))
+    if name == "frozen in part":
+        module.up_proj.requires_grad_(False)
+    assert type(copies_of(module, 2, rows_of(module, None, None))) is ModuleBank
+    assert not module.training
+
+
 def test_rows_are_samples_where_positions_are_mixed():
     attention = transformer(batch_first=True)
     assert rows_of(attention, None, None).axes == ("L", "D")
@@ -300,6 +318,13 @@ REFUSED = {
     "causal": ({"router": "expert_choice", "causal": True}, "ExpertChoice depend on later items"),
     "causal drops": ({"capacity": 1.0, "drop": "random", "causal": True}, "drop=random: looks at"),
     "number": ({"num_experts": 0}, "num_experts=0 is invalid"),
+    "type of number": ({"num_experts": "4"}, "num_experts=4 is invalid: expected an integer"),
+    "tied to each other": ({"where": ["pair.tied", "pair.other"]}, "weight is tied to another"),
+    "nothing": ({"where": {}}, r"where=\{\}: is empty; give one pattern or more"),
+    "input": ({"dim": 5}, r"Sequential does not run on shape \(2, 3, 5\) .* example="),
+    "no router": ({"router": None}, "router=None is invalid: expected a name, a mapping"),
+    "option of a router": ({"k": 1}, r"route.k: unknown.* router=\{'name': 'topk', 'k': 1\}"),
+    "no layer": ({"layer": lambda module, rows: module}, "layer= returns Sequential: expected an"),
 }  # fmt: skip
 
 
