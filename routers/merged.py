@@ -63,7 +63,7 @@ class Merged(Router):
 
     A group's mean includes later items, so causal tasks reject it. ``over=segment`` is causal:
     a group is cut into segments, and the mean of one segment gives the weights of the next. All
-    experts have equal weights in the first.
+    experts have equal weights in the first, so a group of one segment teaches the gate nothing.
 
     Source: SMEAR, Muqeeth et al. 2023, 2306.03745, equation 2; without the layer norm of the
     gate's input and without expert dropout. Segments: Lory, Zhong et al. 2024, 2405.03133, which

@@ -15,9 +15,9 @@ class RandomFixed(Router):
     """Control: each item selects the K best experts of a frozen random gate.
 
     Similar items share experts, but which ones is not learned. With ``growth`` the number of
-    experts rises in training from K to all, in proportion to the steps; in evaluation it may be
-    any. Source: the randomly initialized and fixed router of SMoE-Dropout, Chen et al. 2023,
-    2303.01610, and its schedule, whose linear form we have from a secondary text.
+    experts rises in training from K to all, in proportion to the steps, rounded to the nearest; in
+    evaluation it may be any. Source: the randomly initialized and fixed router of SMoE-Dropout,
+    Chen et al. 2023, 2303.01610, and the linear one of the schedules in the authors' code.
 
     Args:
         k: experts per item, weighted by the softmax over their scores.
@@ -63,9 +63,8 @@ class RandomFixed(Router):
         """Experts per item after the steps so far."""
         if not self.growth:
             return self.k
-        return (
-            self.k + (self.num_experts - self.k) * min(int(self.steps), self.growth) // self.growth
-        )
+        done = min(int(self.steps), self.growth)
+        return self.k + round((self.num_experts - self.k) * done / self.growth)
 
     def adapt(self, load: Tensor) -> None:
         if self.training and self.growth:

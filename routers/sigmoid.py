@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ._router import ROUTERS
-from .blocks import AFFINITIES, UPDATE_RULES, SigmoidTopKBase, top_k
+from .blocks import SigmoidTopKBase, top_k
 
 
 @ROUTERS.register("sigmoid")
@@ -38,7 +38,8 @@ class Sigmoid(SigmoidTopKBase):
     0
     """
 
-    search_space = {"k": [2, 4], "rule": list(UPDATE_RULES), "score": list(AFFINITIES)}
+    #: Rules with a published form; others and ``score`` are for arms of their own.
+    search_space = {"k": [2, 4], "rule": ["sign", "proportional", "quantile"]}
 
     def select(self, scores: Tensor) -> Tensor:
         return top_k(scores, self.k)

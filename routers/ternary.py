@@ -20,7 +20,7 @@ class Ternary(Router):
     ``logits`` are ``log(exp h+ + exp(h- - 1))``, so that both signs of an expert count together.
 
     Source: TC-MoE, Yan et al. 2025 (ICLR, https://openreview.net/forum?id=dsP91M4hDL), in the form
-    of the authors' code, whose constants 1 and 10 are used; ``switch`` is ours, in place of the
+    of the authors' code, whose constants 1 and 10 are used. ``switch`` is ours, in place of the
     paper's balance and reward losses.
 
     Args:

@@ -23,7 +23,9 @@ class TopAny(Router):
     one, by the edits ``prune`` (``by=load``) and ``grow``.
 
     Source: DynMoE, Guo et al. 2024, 2405.14297: top-any gating, and the records of its adaptive
-    process. The authors' loss on gate weights is left out, ``switch`` is ours.
+    process; compared with the authors' code, which keeps the temperature at 1. Of its three losses,
+    ``switch`` stands for that of balance; those on gate weights and on the number of experts are
+    left out.
 
     Args:
         gate: similarities; by default cosines with a learned temperature, initially 1.

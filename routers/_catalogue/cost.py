@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from .._router import Router
+from .._router import Router, Traits
 from ..plugins.errors import ConfigError
 from ..plugins.signature import defaults
 from ..routing import Items, Routing
@@ -42,8 +42,10 @@ def cost_of(kind: Callable[..., Router]) -> Cost | None:
     x = torch.randn(len(index), DIM, generator=generator)
     items = Items(x, groups=GROUPS, ids=index, task=index % 2)
     recorded = Routing.by_item(items, x[:, :EXPERTS].topk(K).indices, x[:, :K], EXPERTS)
-    projections = torch.randn(EXPERTS, DIM, 4 * DIM, generator=generator)
-    items = replace(items, recorded=recorded, projections=projections)
+    items = replace(items, recorded=recorded)
+    if getattr(kind, "traits", Traits()).needs_projections:
+        projections = torch.randn(EXPERTS, DIM, 4 * DIM, generator=generator)
+        items = replace(items, projections=projections)
     options = {"k": K} if "k" in defaults(kind, skip=2) else {}
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():

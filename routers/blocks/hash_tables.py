@@ -76,8 +76,11 @@ def taken_from(
 
     Copies share the ids of an expert; those of a removed one go to its heir, or all in turn.
 
-    >>> taken_from(torch.tensor([0, 1, 1, 2]), 3, [1, 1], heirs=None).tolist()
+    >>> table = torch.tensor([0, 1, 1, 2])
+    >>> taken_from(table, 3, [1, 1], heirs=None).tolist()
     [0, 0, 1, 0]
+    >>> taken_from(table, 3, [0, 2], heirs=[0, 1, 1]).tolist()
+    [0, 1, 1, 1]
     """
     new = torch.empty_like(table)
     for expert in range(num_experts):
@@ -92,7 +95,7 @@ def taken_from(
 def made_different(table: Tensor, num_experts: int) -> Tensor:
     """``(V, K)`` with every repeated expert of an id replaced by the next that it lacks.
 
-    >>> made_different(torch.tensor([[1, 1, 2]]), 4).tolist()
+    >>> made_different(torch.tensor([[1, 1, 1]]), 4).tolist()
     [[1, 2, 3]]
     """
     columns: list[Tensor] = []

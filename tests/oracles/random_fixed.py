@@ -17,7 +17,8 @@ def prepare(router: Any, case: Case) -> None:
 
 def _k(case: Case) -> int:
     k, growth = case.options["k"], case.options["growth"]
-    grown = {0: k, 4: k + (case.num_experts - k) // 2, 2: case.num_experts}[growth]
+    half = k + round((case.num_experts - k) / 2)  # a half to the even number, as the code has it
+    grown = {0: k, 4: half, 2: case.num_experts}[growth]
     full = case.num_experts if growth else k
     return grown if case.training else case.options["eval_k"] or full
 

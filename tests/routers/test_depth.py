@@ -72,6 +72,7 @@ def test_a_predictor_learns_the_selection_and_teaches_nothing_else():
     router = routers.build("depth", 4, 2, share=0.25, predictor="linear").train()
     x = torch.randn(400, 4, requires_grad=True)
     items = Items(x, groups=4)
+    assert router.offset.sigmoid().item() == pytest.approx(0.25)  # the share, before it learns
     optimizer = torch.optim.Adam(router.parameters(), lr=0.1)
     before = {name: value.clone() for name, value in router.named_parameters()}
     for _ in range(150):
@@ -88,6 +89,9 @@ def test_a_predictor_learns_the_selection_and_teaches_nothing_else():
     assert (chosen == predicted).double().mean() > 0.9  # groups differ in where they part
     assert router.traits.causal_in_eval
     assert not router.traits.causal
+    for gate in ("gate", "depth_gate", "predictor"):
+        sees = routers.build("depth", 4, 2, **{"predictor": "linear", gate: "attention"})
+        assert not sees.traits.causal_in_eval
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5])

@@ -1,5 +1,7 @@
 """Hash routing: the tables and their requirements."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -185,6 +187,8 @@ def test_previous_reads_the_unpadded_item_before_in_its_group():
     router = routers.build("hash", 2, 64, by="previous")
     own = experts(routers.build("hash", 2, 64), ids.tolist())
     assert router(items).expert.tolist() == [own[i] for i in (0, 0, 3, 3, 4)]
+    left = router(replace(items, mask=torch.tensor([False, True, True, False, True, True])))
+    assert left.expert.tolist() == [own[i] for i in (1, 1, 4, 4)]
 
 
 def test_selected_experts_keep_their_gate_and_stay_different():
@@ -197,6 +201,8 @@ def test_selected_experts_keep_their_gate_and_stay_different():
     torch.testing.assert_close(after.weight, before.weight)
     fewer = router.take_experts([3, 1, 1]).table.view(-1, 2)
     assert (fewer[:, 0] != fewer[:, 1]).all()
+    swapped = prepared("balanced", [7] * 8 + [5] * 4, torch.zeros(12, 1)).take_experts([1, 0])
+    assert experts(swapped, [7, 5]) == [1, 0]
 
 
 def test_bad_options():

@@ -21,6 +21,7 @@ def test_the_second_stage_keeps_its_experts_and_trains_weights_alone():
     assert table.equal(router.distilled(items.ids % 32).argmax(1))
     with torch.no_grad():
         router.words.neg_()  # such as weight decay and momentum may do
+    router.train().adapt(routing.load)
     routing = router.train()(items)
     assert routing.expert.equal(table)
     loss = sum(LOSSES[name](routing) for name in router.default_losses)
@@ -51,6 +52,20 @@ def test_selected_experts_keep_their_table():
     before, after = router(items), router.take_experts(order)(items)
     assert torch.tensor(order)[after.expert].tolist() == before.expert.tolist()
     torch.testing.assert_close(after.weight, before.weight)
+    heirs = torch.tensor([0, 0, 0, 1, 0, 0])
+    fewer = router.take_experts([0, 3], heirs=heirs.tolist())(items)
+    assert fewer.expert.equal(heirs[before.expert])
+
+
+def test_selected_experts_are_learned_about_as_before():
+    torch.manual_seed(0)
+    router = routers.build("stable", 4, 6, learn_steps=9, buckets=32)
+    router.adapt(torch.zeros(6))
+    items = Items(torch.randn(32, 4), ids=torch.arange(32))
+    twin = router.take_experts([5, 0, 3, 1, 2, 4])
+    assert (twin.steps, twin.learn_steps) == (1, 9)
+    taught = [found(items).extras["imitator"] for found in (router, twin)]
+    torch.testing.assert_close(taught[1], taught[0][:, [5, 0, 3, 1, 2, 4]])
 
 
 def test_bad_options():

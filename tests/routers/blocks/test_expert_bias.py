@@ -1,10 +1,18 @@
 """Loss-free balancing: each rule by hand, and its effect on the load."""
 
+import numpy as np
 import pytest
 import torch
 
 from routers import max_violation
-from routers.blocks import UPDATE_RULES, ProportionalBias, QuantileBias, SignBias
+from routers.blocks import (
+    UPDATE_RULES,
+    DualBias,
+    PidBias,
+    ProportionalBias,
+    QuantileBias,
+    SignBias,
+)
 
 N, E, K = 2000, 8, 2
 
@@ -127,3 +135,35 @@ def test_by_quantile_needed_biases_are_those_of_the_definition():
     goal = (cutoff - scores).double().quantile(K / E, 0)
     bias.adapt_from_counts(bias.counts(scores))
     torch.testing.assert_close(bias.value.double(), goal - goal.mean(), atol=0.005, rtol=0)
+
+
+def test_pid_is_the_sum_of_errors_the_last_one_and_its_change():
+    loads = np.random.default_rng(0).integers(0, 50, (5, E))
+    bias = PidBias(E, K, 0.1)
+    for load in loads:
+        bias.adapt(torch.from_numpy(load))
+        bias.adapt(torch.zeros(E, dtype=torch.int64))  # a step without items is none
+    errors = 1 - loads / loads.mean(1, keepdims=True)
+    wanted = 0.1 * (errors.sum(0) + errors[-1] + 0.25 * (errors[-1] - errors[-2]))
+    np.testing.assert_allclose(bias.value.numpy(), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [200, 203])
+def test_bip_by_sorted_lists(n):
+    """Algorithm 1; in its last round any price between two items parts them alike."""
+    scores = skewed()[:n].double().numpy()
+    start = np.linspace(0.1, -0.2, E, dtype=np.float32)
+    q, ranked = -start.astype(float), lambda values, rank: sorted(values)[::-1][rank - 1]
+    for _ in range(DualBias.rounds):
+        p = np.array([ranked(row - q, K + 1) for row in scores])
+        most = n * K // E
+        last = [[ranked(s - p, most + extra) for s in scores.T] for extra in (1, 0)]
+        q = np.maximum(last[0], 0)
+    bias = DualBias(E, K, 0.5)
+    bias.value.copy_(torch.from_numpy(start))
+    bias.adapt_from_counts(bias.counts(torch.from_numpy(scores)))
+    found = start - (start - bias.value.numpy()) * 2  # half of the way was gone
+    low, high = (-np.maximum(values, 0) for values in (last[1], last[0]))
+    assert (found > low - 0.005).all()
+    assert (found < high + 0.005).all()
+    assert (q > 0.02).sum() >= 2
