@@ -31,8 +31,10 @@ from .layers.latent import Latent
 from .layers.moe import MoE
 from .layers.multi_gate import MultiGateMoE
 from .layers.rounds import RoundsMoE
+from .layers.routed_attention import RoutedAttention
 from .layers.static import static_copy
 from .layers.sub_tokens import SubTokenMoE
+from .layers.switch_head import SwitchHead
 from .layers.topology import GateBranch, GateTopology, cgc, cgc_shared, mmoe, views
 from .models.collect import collect
 from .models.collection import Collection
@@ -95,9 +97,11 @@ __all__ = [
     "RoundsMoE",
     "RouteSimilarity",
     "Routed",
+    "RoutedAttention",
     "RoutedModel",
     "Rows",
     "SubTokenMoE",
+    "SwitchHead",
     "adapt_linears",
     "adapt_on_step",
     "aligned",

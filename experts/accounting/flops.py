@@ -95,9 +95,10 @@ class NoOpBank(Bank):
         mask: Tensor | None = None,
         between: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        if between is not None:  # of attention heads, whose attention is not part of the experts
-            between(rows.new_zeros(len(rows), cast(int, self.bank.width)))
         self._row_shapes[:] = [tuple(rows.shape[1:])]
+        if between is not None:  # of attention heads, whose attention is not part of the experts
+            seen = between(rows.new_zeros(len(rows), cast(int, self.bank.width)))
+            return rows.new_zeros(len(seen), self.out_dim)
         if self.out_dim == self.dim:
             return rows
         return rows.new_zeros(*rows.shape[:-1], self.out_dim)

@@ -11,6 +11,7 @@ from routers import ConfigError
 
 from .._bank import Bank
 from ..layers.moe import MoE
+from ..layers.switch_head import SwitchHead
 from ._base import INTERVENTIONS, Intervention
 
 #: What a bank is called with: rows, load and, for sequences with padding, a mask.
@@ -34,6 +35,11 @@ class MeanOutput(Intervention):
             raise ConfigError(
                 f"mean: {name} averages the parameters of experts, so that no expert has an output "
                 "to replace; use drop"
+            )
+        if isinstance(layer, SwitchHead):
+            raise ConfigError(
+                "mean: experts of SwitchHead have outputs of two widths, so that no mean fits; "
+                "use drop"
             )
         self.axis = layer.bank.row_axes.index("D") + 1
         self.sums = torch.zeros(layer.bank.num_experts, layer.bank.dim, dtype=torch.float64)

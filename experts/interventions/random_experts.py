@@ -9,7 +9,7 @@ import torch
 from routers import ConfigError, Items, Routing
 
 from ..layers.moe import MoE
-from ..layers.multi_gate import MultiGateMoE
+from ..layers.multi_gate import Gates
 from ._base import INTERVENTIONS, Intervention, intervene
 
 
@@ -25,7 +25,7 @@ class RandomExperts(Intervention):
         super().__init__(layer)
         if layer.router.traits.merges:
             raise _refusal(layer)
-        if isinstance(layer, MultiGateMoE) and not _all_gates_choose_among_all(layer):
+        if isinstance(layer.router, Gates) and not _all_choose_among_all(layer.router):
             raise ConfigError(
                 "random: gates choose among different experts, so that an expert of one may not "
                 "stand for that of another; leave it out"
@@ -48,8 +48,8 @@ class RandomExperts(Intervention):
         return replace(routing, expert=expert, fan_in=None, is_dense=False)
 
 
-def _all_gates_choose_among_all(layer: MultiGateMoE) -> bool:
-    return all(len(b.experts) == layer.topology.num_experts for b in layer.topology.branches)
+def _all_choose_among_all(gates: Gates) -> bool:
+    return all(len(branch.experts) == gates.num_experts for branch in gates.topology.branches)
 
 
 def _refusal(layer: MoE) -> ConfigError:

@@ -6,16 +6,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from routers import ConfigError, OptionError, Router, Routing
+from routers import OptionError, Router, Routing
 
 from .._bank import Bank, stacked
 from ..kernels.grouped import grouped_linear
 from ..kernels.layouts import DispatchIndex
 from .attend import Attend, attend_to_all
 from .moe import LayerInput, MoE
-
-#: Settings that a layer of heads takes over from one of feed-forward experts.
-_SETTINGS = ("capacity", "drop", "renormalize", "rounding", "expert_dropout", "skip")
+from .routed_attention import RoutedAttention, check_assigns, settings_of
 
 
 class AttentionHeads(Bank):
@@ -55,7 +53,7 @@ class AttentionHeads(Bank):
         return (4 * self.dim * self.width,) * self.num_experts
 
 
-class MixtureOfAttentionHeads(MoE):
+class MixtureOfAttentionHeads(RoutedAttention):
     """Attention in which a router picks the heads of each item: ``y, routing = layer(x)``.
 
     ``y_t = sum_e w_te Att(x_t Q_e, X K, X V) O_e``: an expert has the projections of its queries
@@ -70,11 +68,7 @@ class MixtureOfAttentionHeads(MoE):
             heads of an item are together as wide as the item.
         attend: who attends to whom: ``attend_to_all``, ``attend_to_past``, or another function
             such as ``partial(rotary, attend_to_past)``. A causal one needs a causal router.
-        settings: as in ``MoE``, without ``shared``.
-
-    Raises:
-        ConfigError: if the router averages parameters; in the forward pass, if it assigns experts
-            to items, or through slots.
+        settings: as in ``RoutedAttention``.
 
     >>> import routers
     >>> layer = MixtureOfAttentionHeads(routers.build("topk", 8, 6, k=2))
@@ -91,23 +85,16 @@ class MixtureOfAttentionHeads(MoE):
         attend: Attend = attend_to_all,
         **settings: Any,
     ) -> None:
-        if settings.get("shared") is not None:
-            raise ConfigError("shared: a mixture of attention heads has none; use a higher k")
-        if router.traits.merges:
-            raise _no_heads(router, "averages the parameters of experts")
         if width is None:
             width = router.dim // max(int(getattr(router, "k", 1)), 1)
-        super().__init__(
-            router, AttentionHeads(router.dim, router.num_experts, width=width), **settings
-        )
+        bank = AttentionHeads(router.dim, router.num_experts, width=width)
+        super().__init__(router, bank, attend=attend, **settings)
         self.key_value = nn.Linear(router.dim, 2 * width, bias=False)
-        self.attend = attend
 
     @classmethod
     def like(cls, layer: MoE, *, width: int, attend: Attend) -> Self:
         """Heads with the router of another layer and its settings; its experts play no part."""
-        settings = {name: getattr(layer, name) for name in _SETTINGS}
-        return cls(layer.router, width=width, attend=attend, **settings)
+        return cls(layer.router, width=width, attend=attend, **settings_of(layer))
 
     def flops(self, routing: Routing, row_shape: tuple[int, ...]) -> int:
         """FLOPs of the layer without its router: projections, and attention with all positions."""
@@ -121,9 +108,7 @@ class MixtureOfAttentionHeads(MoE):
         self, streams: Sequence[LayerInput], routing: Routing
     ) -> tuple[Tensor, Tensor | None]:
         rows, items = streams[0].rows, streams[0].items
-        by_expert = routing.fan_in is not None and not routing.is_dense
-        if by_expert or routing.execution is not None:
-            raise _no_heads(self.router, "does not assign heads to items")
+        check_assigns(self.router, routing)
         groups, length, most = items.groups, items.group_length, _most_per_item(routing)
         key, value = self.key_value(rows).view(groups, 1, length, -1).chunk(2, -1)
         mask = None if items.mask is None else items.grouped(items.mask)
@@ -160,10 +145,3 @@ def _places(routing: Routing, most: int, length: int) -> Tensor:
     rank = number - start[routing.item]
     group, position = routing.item // length, routing.item % length
     return (group * most + rank) * length + position
-
-
-def _no_heads(router: Router, why: str) -> ConfigError:
-    return ConfigError(
-        f"{type(router).__name__} {why}, so it cannot choose the attention heads of an item; use "
-        "a router that chooses experts for each item, such as topk"
-    )

@@ -86,36 +86,37 @@ class Gates(Router):
     def expert_rows(self) -> list[ExpertRows]:
         return [
             ExpertRows(rows, tuple(branch.experts[expert] for expert in own))
-            for gate, branch in zip(self._gates(), self.topology.branches, strict=True)
+            for gate, branch in zip(self.each(), self.topology.branches, strict=True)
             for rows, own in gate.expert_rows()
         ]
 
     @property
     def adapts(self) -> bool:
-        return any(gate.adapts for gate in self._gates())
+        return any(gate.adapts for gate in self.each())
 
     def adapt(self, load: Tensor) -> None:
-        for gate, branch in zip(self._gates(), self.topology.branches, strict=True):
+        for gate, branch in zip(self.each(), self.topology.branches, strict=True):
             gate.adapt(load[list(branch.experts)])
 
     def adapt_from_counts(self, tally: Tensor) -> None:
-        gates = [gate for gate in self._gates() if gate.num_counts]
+        gates = [gate for gate in self.each() if gate.num_counts]
         parts = torch.split(tally, [gate.num_counts for gate in gates])
         for gate, part in zip(gates, parts, strict=True):
             gate.adapt_from_counts(part)
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
-        for gate in self._gates():
+        for gate in self.each():
             gate.prepare(ids, features)
 
     def defer(self, experts: Sequence[int]) -> bool:
         deferred = [
             gate.defer([branch.experts.index(e) for e in experts if e in branch.experts])
-            for gate, branch in zip(self._gates(), self.topology.branches, strict=True)
+            for gate, branch in zip(self.each(), self.topology.branches, strict=True)
         ]
         return all(deferred)
 
-    def _gates(self) -> list[Router]:
+    def each(self) -> list[Router]:
+        """The routers of the gates, in their order."""
         return [gate for gate in self.gates if isinstance(gate, Router)]
 
 

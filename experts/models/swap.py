@@ -9,7 +9,7 @@ from torch import nn
 from routers import ROUTERS, ConfigError, Router
 
 from ..layers.moe import MoE
-from ..layers.multi_gate import MultiGateMoE
+from ..layers.multi_gate import Gates
 from ..surgery.take import check_plain
 from .causality import check_causal, is_causal
 
@@ -67,7 +67,7 @@ def swap_router(
 def _fitting(name: str, layer: MoE, router: str, options: Mapping[str, Any]) -> Router:
     """A new router for a layer; ``ConfigError`` if it does not fit."""
     check_plain(layer)
-    if isinstance(layer, MultiGateMoE):
+    if isinstance(layer.router, Gates):
         raise ConfigError(f"layer {name!r} has several gates; replace the router of one with one")
     bank = layer.bank
     new = ROUTERS.build(router, bank.dim, bank.num_experts, **options)

@@ -14,8 +14,8 @@ from routers import ConfigError, OptionError, Routing
 
 from .._bank import Bank
 from ..dispatch.merge import with_parameters
-from ..layers.attention import MixtureOfAttentionHeads
 from ..layers.moe import LayerInput, MoE
+from ..layers.routed_attention import RoutedAttention
 from .exchange import RowExchange
 
 M = TypeVar("M", bound=nn.Module)
@@ -175,7 +175,7 @@ def _check(name: str, layer: MoE, size: int) -> None:
             f"{where}{type(layer.router).__name__} reads weights of all experts, so each process "
             f"needs all of them; {cure}"
         )
-    if isinstance(layer, MixtureOfAttentionHeads):
+    if isinstance(layer, RoutedAttention):
         raise ConfigError(f"{where}attention heads work on rows of this process alone; {cure}")
     stacks = [bank.get_parameter(stack) for stack in bank.expert_parameters]
     if not stacks or any(stack.shape[:1] != (bank.num_experts,) for stack in stacks):

@@ -101,7 +101,8 @@ class Norm(Criterion):
 
     def update(self, routing: Routing, norms: Tensor | None) -> None:
         assert norms is not None
-        if isinstance(routing.execution, Slots | Merge) or routing.weight.dim() > 1:
+        single = len(norms) == routing.num_assignments and routing.weight.dim() == 1
+        if isinstance(routing.execution, Slots | Merge) or not single:
             raise ConfigError(
                 f"by=norm: {type(self.layer.router).__name__} gives no single weight to the output "
                 "of an expert for an item; choose by=mass or by=load"

@@ -15,11 +15,12 @@ from experts import (
     Bank,
     GateTopology,
     Latent,
-    MixtureOfAttentionHeads,
     MoE,
     MultiGateMoE,
     RoundsMoE,
+    RoutedAttention,
     SubTokenMoE,
+    SwitchHead,
 )
 from routers import ConfigError, OptionError, Router
 from routers.plugins import check_options, option_errors_under
@@ -152,10 +153,10 @@ def build_control(config: Config, task: Task, routed: Backbone, batch: Batch) ->
             f"moe.control={config.moe.control}: the network of task={config.task['name']} has no "
             "routed layer to replace; remove it, or choose options of the task that route"
         )
-    if any(isinstance(each, MixtureOfAttentionHeads) for each in layers):
+    if any(isinstance(each, RoutedAttention) for each in layers):
         raise ConfigError(
-            f"moe.control={config.moe.control}: no dense layer is matched to a mixture of "
-            "attention heads; compare with a run of task.model.attention=dense"
+            f"moe.control={config.moe.control}: no dense layer is matched to routed "
+            "attention; compare with a run of task.model.attention=dense"
         )
     calls: list[Call] = []
     with ExitStack() as hooks, torch.no_grad():
@@ -324,6 +325,9 @@ def _check_fits(layer: MoE, task: Task, settings: LayerSettings, task_name: str)
     router = f"{settings.key('router')}={settings.router['name']}"
     expert = f"{settings.key('expert')}={settings.expert['name']}"
     traits, moe = layer.router.traits, settings.moe
+    if isinstance(layer, SwitchHead) and moe.share_router > 1:
+        expected = "1: each value and each output of switch_head has a router that is not shared"
+        raise OptionError(settings.key("moe.share_router"), moe.share_router, expected)
     if traits.needs_ids and not task.has_ids:
         raise ConfigError(
             f"{router}: needs ids, and task={task_name} has none; "

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experts import Attend, MixtureOfAttentionHeads, MoE, attend_to_all
+from experts import Attend, MixtureOfAttentionHeads, RoutedAttention, SwitchHead, attend_to_all
 from routers import OptionError, Routing
 from routers.plugins import unknown
 
@@ -50,25 +50,19 @@ class Block(nn.Module):
 
 
 class HeadsBlock(nn.Module):
-    """A block whose attention is routed too: a mixture of heads, then a routed layer.
+    """A block whose attention is routed too, then a routed layer; both are residual."""
 
-    Each head is as wide as one of ``heads`` that are together as wide as ``D``. The heads have a
-    router and settings as the layer ``of_heads`` has them.
-    """
-
-    def __init__(
-        self, dim: int, heads: int, of_heads: MoE, layer: nn.Module, attend: Attend = attend_to_all
-    ) -> None:
+    def __init__(self, dim: int, attention: RoutedAttention, layer: nn.Module) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(dim)
-        self.attention = MixtureOfAttentionHeads.like(of_heads, width=dim // heads, attend=attend)
+        self.attention = attention
         self.moe_norm = nn.LayerNorm(dim)
         self.moe = layer
 
     def forward(
         self, x: Tensor, *, earlier: Sequence[Routing] = (), **about: Any
     ) -> tuple[Tensor, list[Routing]]:
-        """``(B, L, D)`` to the same shape, and the routings of heads and layer, as ``Block``."""
+        """``(B, L, D)`` to the same shape, and the routings of both, as ``Block``."""
         update, of_heads = self.attention(self.attention_norm(x), earlier=earlier, **about)
         x = x + update
         update, routing = self.moe(self.moe_norm(x), earlier=[*earlier, of_heads], **about)
@@ -80,11 +74,21 @@ def _dense(shape: tuple[int, int], layer: Layer, heads: int, attend: Attend) -> 
 
 
 def _moa(shape: tuple[int, int], layer: Layer, heads: int, attend: Attend) -> HeadsBlock:
-    return HeadsBlock(shape[1], heads, layer(shape), layer(shape), attend)
+    """Heads with the router and settings of a layer, each as wide as a dense one."""
+    width = shape[1] // heads
+    attention = MixtureOfAttentionHeads.like(layer(shape), width=width, attend=attend)
+    return HeadsBlock(shape[1], attention, layer(shape))
+
+
+def _switch_head(shape: tuple[int, int], layer: Layer, heads: int, attend: Attend) -> HeadsBlock:
+    """As many heads as dense ones, with routers like that of a layer."""
+    width = shape[1] // heads
+    attention = SwitchHead.like(layer(shape), heads=heads, width=width, attend=attend)
+    return HeadsBlock(shape[1], attention, layer(shape))
 
 
 #: Routed blocks by the name of their attention.
-ATTENTION = {"dense": _dense, "moa": _moa}
+ATTENTION = {"dense": _dense, "moa": _moa, "switch_head": _switch_head}
 
 
 class FeedForward(nn.Module):

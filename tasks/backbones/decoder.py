@@ -28,8 +28,10 @@ class Decoder(Backbone):
         ngram_dropout: probability of ignoring an n-gram of two or more bytes in training.
         dropout: probability of zeroing a value of the embedding, or of the last block.
         routed: indices of the routed blocks, from 0; None for all. The others are dense.
-        attention: of the routed blocks, ``dense``, or ``moa``, a mixture of attention heads: the
-            router of a layer before each routed one picks among ``moe.num_experts`` heads.
+        attention: of the routed blocks, ``dense``; ``moa``, a mixture of attention heads: the
+            router of a layer before each routed one picks among ``moe.num_experts`` heads; or
+            ``switch_head``: each head has two routers, of values and of outputs, that pick among
+            ``moe.num_experts`` of its own.
     """
 
     reads = "windows"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from experts import EXPERTS, Criterion, MoE, measured, take_experts
+from experts import EXPERTS, Criterion, MoE, SwitchHead, measured, take_experts
 from routers import ConfigError, OptionError
 from routers.plugins import Registry, arguments_of, check_options, option_errors_under
 
@@ -129,6 +129,11 @@ def apply_edits(
         ConfigError: if one does not fit to the network, or no configuration describes the result.
     """
     records, held = list[dict[str, Any]](), _shared_parts(network)
+    if any(isinstance(layer, SwitchHead) for layer in routed_layers(network)):
+        raise ConfigError(
+            f"{edits[0].key}: each router of task.model.attention=switch_head has its own experts, "
+            "which edits do not change; give a run with another attention"
+        )
     for key, written, edit in edits:
         with option_errors_under(key):
             done = edit.apply(network, context)

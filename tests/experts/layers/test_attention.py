@@ -96,9 +96,9 @@ def test_positions_and_one_head_for_all():
 @pytest.mark.parametrize(
     ("router", "message"),
     [
-        ("merged", "Merged averages the parameters of experts, so it cannot choose"),
-        ("expert_choice", "ExpertChoice does not assign heads to items"),
-        ("soft_moe", "SoftMoE does not assign heads to items.* such as topk"),
+        ("merged", "Merged averages the parameters of experts, so it does not fit in attention"),
+        ("expert_choice", "ExpertChoice does not choose experts for each item"),
+        ("soft_moe", "SoftMoE does not choose experts.* such as topk"),
     ],
 )
 def test_routers_that_do_not_fit(router, message):
@@ -109,7 +109,7 @@ def test_routers_that_do_not_fit(router, message):
 def test_settings_that_cannot_work():
     with pytest.raises(ConfigError, match="width=0 is invalid"):
         MixtureOfAttentionHeads(routers.build("topk", D, E), width=0)
-    with pytest.raises(ConfigError, match="shared: a mixture of attention heads has none"):
+    with pytest.raises(ConfigError, match="shared: routed attention has none"):
         layer_of(settings={"shared": experts.build("mlp", D, 1)}.items())
     with pytest.raises(ConfigError, match="attention heads work on rows of this process alone"):
         experts.check_split(layer_of(), 2)

@@ -9,7 +9,14 @@ import torch
 import experts
 import routers
 import tasks
-from experts import Adaptation, MixtureOfAttentionHeads, MoE, RoundsMoE, SubTokenMoE
+from experts import (
+    Adaptation,
+    MixtureOfAttentionHeads,
+    MoE,
+    RoundsMoE,
+    SubTokenMoE,
+    SwitchHead,
+)
 from routers import ConfigError, Items
 
 from ...oracles import recurrent as oracle
@@ -42,6 +49,9 @@ def test_settings_build_layers():
     assert (parts.heads, parts.router.dim, parts.bank.dim) == (2, 4, 3)
     heads = layers_of("task.model.attention=moa", "task.model.routed=[1]")
     assert [type(each) for each in heads] == [MixtureOfAttentionHeads, MoE]
+    heads = layers_of("task.model.attention=switch_head", "task.model.routed=[1]")
+    assert [type(each) for each in heads] == [SwitchHead, MoE]
+    assert (heads[0].heads, heads[0].bank.width, heads[0].router.num_experts) == (2, 4, 16)
 
 
 def test_layers_in_succession_share():
@@ -109,6 +119,8 @@ def test_states_over_layers():
         (["moe.rounds=2", "moe.sub_tokens=2"], "moe.rounds=2 and moe.sub_tokens=2 have no layer"),
         (["moe.share_router=2", "layers.1.router.k=3"], "layers 0 and 1 differ in router, width"),
         (["moe.share_bank=2", "layers.1.moe.num_experts=6"], "moe.share_bank=2 is invalid"),
+        (["task.model.attention=switch_head", "moe.share_router=2"], "share_router=2 is invalid"),
+        (["task.model.attention=switch_head", "moe.rounds=2"], "has no form of RoundsMoE"),
     ],
 )
 def test_settings_that_do_not_fit(settings, message):
