@@ -43,9 +43,9 @@ class ModuleBank(Bank):
         parts = torch.split(rows, load.tolist())
         pairs = list(zip(self.experts, parts, strict=True))
         done = [expert(part) for expert, part in pairs if len(part)]
-        idle = [p for expert, part in pairs if not len(part) for p in expert.parameters()]
         out = torch.cat(done) if done else rows
-        idle = [parameter for parameter in idle if parameter.requires_grad]
+        unused = [expert for expert, part in pairs if not len(part)]
+        idle = [p for expert in unused for p in expert.parameters() if p.requires_grad]
         if idle:
             out = ZeroGradients.apply(out, *idle)  # type: ignore[no-untyped-call]
         return out

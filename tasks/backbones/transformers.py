@@ -185,7 +185,7 @@ def _check_type(name: Any, known: Any) -> None:
     """Raise ``OptionError`` with the nearest types for one that the library does not know."""
     if name in known:
         return
-    near = get_close_matches(str(name), list(known), _SHOWN)
+    near = get_close_matches(str(name or ""), list(known), _SHOWN)
     guess = f"; did you mean {', '.join(map(repr, near))}?" if near else "."
     raise OptionError.about(
         "config.model_type",

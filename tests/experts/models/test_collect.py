@@ -125,6 +125,19 @@ def test_padding_has_no_influence(double):
     assert not torch.allclose(model(x)[MASK], y[MASK])
 
 
+def test_earlier_routings_are_those_of_the_same_items(double):
+    """A layer behind a pooling of tokens routes as it does without the layers before."""
+    torch.manual_seed(0)
+    pool = nn.AdaptiveAvgPool2d((1, D))
+    model = nn.Sequential(nn.Linear(D, D), pool, nn.Linear(D, D), nn.Linear(D, D))
+    route(model, ["0", "2", "3"], router=Again, num_experts=E)
+    with collect(model):
+        y = model(random_input())
+        x = model[:2](random_input())
+    with collect(model[2:]):
+        assert torch.equal(model[2:](x), y)
+
+
 def test_samples_may_be_the_second_axis():
     layer = nn.TransformerEncoderLayer(D, 2, 12)
     route(layer, nn.TransformerEncoderLayer, router="expert_choice")
