@@ -71,7 +71,7 @@ def test_a_predictor_learns_the_selection_and_teaches_nothing_else():
     torch.manual_seed(0)
     router = routers.build("depth", 4, 2, share=0.25, predictor="linear").train()
     x = torch.randn(400, 4, requires_grad=True)
-    items = Items(x, groups=4)
+    items = Items(x)  # one group: one bar for all, which a linear gate can learn
     assert router.offset.sigmoid().item() == pytest.approx(0.25)  # the share, before it learns
     optimizer = torch.optim.Adam(router.parameters(), lr=0.1)
     before = {name: value.clone() for name, value in router.named_parameters()}
@@ -86,7 +86,7 @@ def test_a_predictor_learns_the_selection_and_teaches_nothing_else():
     assert routing.extras["imitated"].sum() == 100
     assert "imitator" in router.eval()(items).extras  # losses are evaluated too
     chosen, predicted = routing.assigned_mask.any(1), router.eval()(items).assigned_mask.any(1)
-    assert (chosen == predicted).double().mean() > 0.9  # groups differ in where they part
+    assert (chosen == predicted).double().mean() > 0.97
     assert router.traits.causal_in_eval
     assert not router.traits.causal
     for gate in ("gate", "depth_gate", "predictor"):
