@@ -283,6 +283,7 @@ def test_unroute():
     assert all(map(torch.equal, model.state_dict().values(), expected.state_dict().values()))
     assert torch.equal(model(x.double()), expected(x.double()))
     assert str(model) == str(expected)
+    assert not any(module.training for module in model.modules())
     assert model[0].activation_relu_or_gelu == 1
     with pytest.raises(ConfigError, match="no longer in the model"):
         unroute(handle)
