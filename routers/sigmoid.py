@@ -38,7 +38,7 @@ class Sigmoid(SigmoidTopKBase):
     0
     """
 
-    #: Rules with a published form; others and ``score`` are for arms of their own.
+    #: Rules that we know from their sources; other rules and ``score`` are for separate arms.
     search_space = {"k": [2, 4], "rule": ["sign", "proportional", "quantile"]}
 
     def select(self, scores: Tensor) -> Tensor:
