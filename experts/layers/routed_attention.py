@@ -1,4 +1,4 @@
-"""What layers with routed attention have in common."""
+"""The base of layers with routed attention."""
 
 from typing import Any
 

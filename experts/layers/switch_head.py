@@ -181,8 +181,8 @@ class SwitchHead(RoutedAttention):
 
 def _part(routing: Routing, keep: Tensor) -> Routing:
     """Some assignments of a routing, without its statistics."""
-    chosen = (each[keep] for each in (routing.item, routing.expert, routing.weight))
-    return Routing(*chosen, routing.num_items, routing.num_experts)
+    item, expert, weight = routing.item[keep], routing.expert[keep], routing.weight[keep]
+    return Routing(item, expert, weight, routing.num_items, routing.num_experts)
 
 
 def _with_single_weights(routing: Routing) -> Routing:

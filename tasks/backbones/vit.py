@@ -28,7 +28,7 @@ class ViT(Backbone):
         attention: of the routed blocks, ``dense``; ``moa``, a mixture of attention heads: the
             router of a layer before each routed one picks among ``moe.num_experts`` heads; or
             ``switch_head``: each head has two routers, of values and of outputs, that pick among
-            ``moe.num_experts`` of its own.
+            ``moe.num_experts`` separate ones each.
     """
 
     reads = "images"

@@ -163,3 +163,21 @@ def test_a_training_with_all_of_it(tmp_path):
     settings = ("moe.rounds=2", "moe.latent=4", "moe.share_router=2", "router=sigmoid")
     result = train_any(tmp_path / "run", *settings, "expert.hidden=6", "trainer.max_steps=5")
     assert all(sum(each["load"]) == 2 * 2 * each["items"] for each in result["layers"])
+
+
+def test_a_training_of_values_and_outputs(tmp_path):
+    """Each of four routers fills its own four experts; an item reads half of their parameters."""
+    form = "task.model.attention=switch_head"
+    settings = (form, "router=sigmoid", "router.weighting=probability")
+    sizes = ("task.model.dim=8", "task.model.heads=2", "moe.num_experts=4", "expert.hidden=6")
+    out = tmp_path / "run"
+    result = train_any(out, *settings, *sizes, "task.model.depth=1", "trainer.max_steps=5")
+    heads = result["layers"][0]
+    by_router = torch.tensor(heads["load"]).view(4, 4).sum(1)
+    assert by_router.tolist() == [2 * heads["items"]] * 4
+    unused = result["compute"]["parameters"] - result["compute"]["active_parameters"]
+    assert unused == pytest.approx(16 * 8 * 4 / 2 + 4 * 2 * 8 * 6 / 2)
+    run = tasks.load(out)
+    edits = tasks.read_edits("edits", [{"prune": {"keep": 2, "by": "load"}}])
+    with pytest.raises(ConfigError, match=f"each router of {form} has its own"):
+        tasks.apply_edits(edits, run.module.backbone, tasks.Context(run.config, list, None, None))
