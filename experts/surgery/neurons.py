@@ -79,7 +79,7 @@ def find_neurons(bank: Bank) -> Neurons:
             "expert with separate matrices such as mlp"
         )
     scaling = [name for name in bank.expert_parameters if _scales(small, name)]
-    joinable = axes.keys() == set(bank.expert_parameters)  # nothing beside neurons
+    joinable = axes.keys() == set(bank.expert_parameters)  # nothing but neurons
     is_sum = joinable and len(scaling) == 1 and _adds_up(small, Neurons(hidden, axes, ""))
     return Neurons(_size(bank, axes), axes, scaling[0] if is_sum else "")
 
