@@ -54,7 +54,7 @@ def looped(layer, x, routing, mask, causal):
     ],
 )
 def test_values_and_outputs_are_mixtures(router, options, settings):
-    for attend, mask in ((attend_to_all, None), (attend_to_past, REAL)):
+    for attend, mask in ((attend_to_past, None), (attend_to_all, REAL)):
         layer = layer_of(router, attend, options.items(), **settings)
         x = torch.randn(2, L, D, dtype=torch.float64, requires_grad=True)
         given = x if mask is None else torch.where(mask.unsqueeze(-1), x, torch.nan)
