@@ -90,7 +90,7 @@ def test_states_over_layers():
     x = torch.randn(2, 3, 8, dtype=torch.float64)
     one = first.double()(x)[1]
     inner, both = second(x, earlier=[one])
-    case = Case(x.view(6, 8).numpy(), 1, torch.ones(6).bool().numpy(), *[None] * 2, 4, {"k": 2}, {})
+    case = Case(x.view(6, 8).numpy(), 1, torch.ones(6).bool().numpy(), *[None] * 3, 4, {"k": 2}, {})
 
     def state(router, before=None, inputs=x):
         numbers = {k: v.detach().numpy() for k, v in router.state_dict().items()}
