@@ -67,3 +67,9 @@ def test_stacks_hold_what_experts_own():
 def test_bad_options():
     with pytest.raises(ConfigError, match=r"router.over=grup: unknown; did you mean 'group'"):
         routers.build("merged", 4, 4, over="grup")
+
+
+def test_parts_are_causal_with_a_gate_that_is():
+    for over in ("item", "segment", "group"):
+        assert routers.build("merged", 8, 4, over=over).traits.causal == (over != "group")
+        assert not routers.build("merged", 8, 4, over=over, gate="attention").traits.causal
