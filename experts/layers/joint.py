@@ -26,7 +26,8 @@ def over_passes(routings: Sequence[Routing]) -> Routing:
     _check_assigns(routings)
     first, number = routings[0], len(routings)
     scored = [each.candidates for each in routings if each.candidates is not None]
-    probs = [each.probs for each in routings]
+    every = len(scored) < len(routings)  # some router scores all experts
+    probs = [each.to_dense(each.probs) if every else each.probs for each in routings]
     loads = [each.expected_load for each in routings if each.expected_load is not None]
     wanted = [each.experts_per_item for each in routings if each.experts_per_item is not None]
     outputs = [each.outputs for each in routings if each.outputs is not None]
@@ -40,8 +41,9 @@ def over_passes(routings: Sequence[Routing]) -> Routing:
         first.num_experts,
         groups=first.groups,
         mask=first.mask,
-        given_probs=torch.cat(probs, 1) / number if scored else torch.stack(probs).mean(0),
-        candidates=torch.cat(scored, 1) if scored else None,
+        task=first.task,
+        given_probs=torch.stack(probs).mean(0) if every else torch.cat(probs, 1) / number,
+        candidates=None if every else torch.cat(scored, 1),
         expected_load=torch.stack(loads).sum(0) if len(loads) == number else None,
         experts_per_item=sum(wanted) if len(wanted) == number else None,
         extras={
@@ -92,6 +94,7 @@ def folded(routing: Routing, parts: int) -> Routing:
         routing.num_experts,
         groups=routing.groups,
         mask=None if routing.mask is None else routing.mask[::parts],
+        task=None if routing.task is None else routing.task[::parts],
         given_probs=probs,
         candidates=candidates,
         expected_load=routing.expected_load,

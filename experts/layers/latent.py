@@ -53,9 +53,9 @@ class Latent(nn.Module):
         out: Tensor = self.leave(self.norm(sums))
         return out
 
-    def flops(self, row_shape: Sequence[int]) -> int:
-        """FLOPs of both maps for a row of the experts."""
-        return 4 * self.dim * int(torch.Size(row_shape).numel())
+    def flops(self, row_shape: Sequence[int], streams: int = 1, outputs: int = 1) -> int:
+        """FLOPs for an item: the first map of each of its streams, the second of each output."""
+        return 2 * (streams + outputs) * self.dim * int(torch.Size(row_shape).numel())
 
     def check(self, bank: Bank) -> None:
         """Raise ``ConfigError`` unless the experts of a bank work in this width."""

@@ -116,6 +116,11 @@ class MoE(nn.Module):
         return [self.router]
 
     @property
+    def num_streams(self) -> int:
+        """The number of inputs of an item, which gates and experts share out."""
+        return 1
+
+    @property
     def num_gates(self) -> int:
         """The number of outputs, each with its own gate."""
         return 1
@@ -197,7 +202,9 @@ class MoE(nn.Module):
         experts = self.expert_flops(routing.load.tolist(), int(routing.num_real), row_shape)
         outside = execution_flops(routing.execution, routing, self.bank, row_shape)
         if self.latent is not None:
-            outside += routing.num_items * self.latent.flops(row_shape)
+            outputs = routing.weight.shape[1] if routing.weight.dim() > 1 else self.num_gates
+            maps = self.latent.flops(row_shape, self.num_streams, outputs)
+            outside += routing.num_items * maps
         return experts + outside
 
     def expert_flops(self, load: Sequence[int], items: int, row_shape: Sequence[int]) -> int:

@@ -55,12 +55,12 @@ class Gates(Router):
                     items,
                     x=streams[branch.reads],
                     recorded=recorded,
-                    earlier=(),
+                    earlier=tuple(r.gates[place] for r in items.earlier if place < len(r.gates)),
                     projections=None if experts is None else experts[list(branch.experts)],
                 )
             )
-            for gate, branch, recorded in zip(
-                self.gates, self.topology.branches, self._recorded(items), strict=True
+            for place, (gate, branch, recorded) in enumerate(
+                zip(self.gates, self.topology.branches, self._recorded(items), strict=True)
             )
         ]
         return join(items, routings, self.topology)
@@ -103,6 +103,12 @@ class Gates(Router):
         parts = torch.split(tally, [gate.num_counts for gate in gates])
         for gate, part in zip(gates, parts, strict=True):
             gate.adapt_from_counts(part)
+
+    def shared_with(self, before: Router) -> Router:
+        if not isinstance(before, Gates) or before.topology != self.topology:
+            raise ConfigError("router: the gates of two layers that share them differ")
+        self.gates = shared_list(self._gates(), before._gates())
+        return before if list(self.gates) == before._gates() else self
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
         for gate in self.each():
@@ -169,6 +175,10 @@ class MultiGateMoE(MoE):
         return self.router.topology
 
     @property
+    def num_streams(self) -> int:
+        return self.topology.streams
+
+    @property
     def num_gates(self) -> int:
         return self.topology.num_gates
 
@@ -193,6 +203,12 @@ class MultiGateMoE(MoE):
         spread = replace(routing, item=item, num_items=len(rows), is_dense=False)
         y, outputs = self._mix(rows, spread, torch.cat(inner) if inner else None)
         return y.view(len(y), len(streams), n, *y.shape[2:]).sum(1), outputs
+
+
+def shared_list(own: Sequence[Router], before: Sequence[Router]) -> nn.ModuleList:
+    """Each router after it took from the one before what it shares, or that one itself."""
+    pairs = zip(own, before, strict=True)
+    return nn.ModuleList([router.shared_with(other) for router, other in pairs])
 
 
 def combined_traits(traits: Sequence[Traits]) -> Traits:

@@ -13,7 +13,7 @@ from routers.blocks import uncompiled
 from .._bank import Bank
 from .joint import over_passes
 from .moe import MoE
-from .multi_gate import combined_traits
+from .multi_gate import combined_traits, shared_list
 
 
 class Rounds(Router):
@@ -32,6 +32,8 @@ class Rounds(Router):
         if len(sizes) != 1:
             has = ", ".join(f"dim={d} num_experts={e}" for d, e in sorted(sizes)) or "none"
             raise ConfigError(f"rounds: expected routers of one size, got {has}")
+        if len({*rounds}) < len(rounds):
+            raise ConfigError("rounds: one router twice would adapt twice per step; copy it")
         super().__init__(*sizes.pop())
         self.rounds = nn.ModuleList(rounds)
         self.traits = combined_traits([router.traits for router in rounds])
@@ -68,6 +70,12 @@ class Rounds(Router):
             if router.num_counts:
                 own, counts = counts.tensor_split([router.num_counts])
                 router.adapt_from_counts(own)
+
+    def shared_with(self, before: Router) -> Router:
+        if not isinstance(before, Rounds) or len(before.rounds) != len(self.rounds):
+            raise ConfigError("router: two layers that share routers differ in their rounds")
+        self.rounds = shared_list(self.each(), before.each())
+        return before if self.each() == before.each() else self
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
         for router in self.each():
@@ -111,7 +119,7 @@ class RoundsMoE(MoE):
         self, x: Tensor, *, earlier: Sequence[Routing] = (), **about: Tensor | None
     ) -> tuple[Tensor, Routing]:
         """As ``MoE.forward``; ``ConfigError`` for routers with weights for several tasks."""
-        routings, inner = list[Routing](), x
+        routings, inner, total = list[Routing](), x, torch.zeros_like(x)
         for router in self.each_router:
             y, routing = self._pass(inner, router, earlier=[*earlier, *routings], **about)
             if y.shape != x.shape:
@@ -119,10 +127,10 @@ class RoundsMoE(MoE):
                     f"{type(router).__name__} has weights for several tasks, and one output goes "
                     "into the next round; use one round"
                 )
-            inner = inner + y
+            inner, total = inner + y, total + y  # not inner - x, which rounds, and is NaN for NaN
             routings.append(routing)
         assert isinstance(self.router, Rounds)
-        return inner - x, self.router.together(routings)
+        return total, self.router.together(routings)
 
     def expert_flops(self, load: Sequence[int], items: int, row_shape: Sequence[int]) -> int:
         return super().expert_flops(load, items * len(self.each_router), row_shape)

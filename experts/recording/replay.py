@@ -129,6 +129,11 @@ class Replayer:
 
 def _check_assignments(routing: Routing, layer: MoE, what: str) -> None:
     """Raise ``ConfigError`` for other gates than the layer's, and for experts that are invalid."""
+    if layer.each_router != [layer.router] or layer.input_dim != layer.dim:
+        raise ConfigError(
+            f"{what}: a {type(layer).__name__} routes items in several rounds or parts, and their "
+            "routes cannot be replayed; leave it out of the routes"
+        )
     gates = layer.num_gates
     if max(len(routing.gates), 1) != gates:
         raise ConfigError(

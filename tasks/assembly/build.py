@@ -344,6 +344,8 @@ def _check_fits(layer: MoE, task: Task, settings: LayerSettings, task_name: str)
             f"{router}: needs recorded routes, and {settings.key('router.of')} is missing; give "
             "the folder of the run whose routes are replayed, router.of=DIR"
         )
+    if isinstance(layer, MixtureOfAttentionHeads):
+        _check_heads(settings)
     if task.causal and not (traits.causal or traits.causal_in_eval):
         raise ConfigError(
             f"{router}: its routes depend on later items, and task={task_name} "
@@ -359,6 +361,14 @@ def _check_fits(layer: MoE, task: Task, settings: LayerSettings, task_name: str)
             f"{settings.key('moe.drop')}={moe.drop}: looks at later items, and task={task_name} "
             "predicts them; use moe.drop=position or moe.capacity=null"
         )
+
+
+def _check_heads(settings: LayerSettings) -> None:
+    """Raise ``OptionError`` for settings that the layer of a mixture of heads cannot have."""
+    for name in ("rounds", "sub_tokens", "share_bank"):
+        if (given := getattr(settings.moe, name)) > 1:
+            expected = f"1 with task.model.attention=moa; set layers.{settings.layer}.moe.{name}=1"
+            raise OptionError(f"moe.{name}", given, expected)
 
 
 @contextmanager

@@ -72,6 +72,10 @@ def test_flops_and_other_layers():
     joint = experts.MultiGateMoE(gates, bank, several, latent=Latent(D, L))
     y = joint(torch.randn(1, 3, 6, D))[0]
     assert y.shape == (2, 3, 6, D)
+    joint = experts.MultiGateMoE(gates, layer.bank.float(), several, latent=Latent(D, L))
+    given = partial(joint, torch.randn(1, 10, D))  # one stream, two outputs
+    router = experts.count_flops_of([joint.router], given)
+    assert experts.count_flops(given) == joint.flops(given()[1], (L,)) + router
 
 
 @pytest.mark.parametrize(

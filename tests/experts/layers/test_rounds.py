@@ -54,6 +54,33 @@ def test_rounds(router):
         torch.testing.assert_close(one(x)[0], plain(x)[0])
 
 
+def test_padding_tasks_and_shared_routers():
+    layer, task = rounds_of(2), torch.arange(10).view(2, 5) % 2
+    x = torch.randn(2, 5, D, dtype=torch.float64)
+    nan = torch.where(REAL.unsqueeze(-1), x, torch.nan)
+    y, routing = layer(nan, mask=REAL, task=task)
+    assert y.isfinite().all()
+    assert not y[~REAL].any()
+    assert routing.task.equal(task.flatten())
+    assert parts_of()(x, task=task)[1].task.equal(task.flatten())
+    same_routers = rounds_of(2).router.shared_with(layer.router)
+    assert same_routers is layer.router
+    states = rounds_of(2, "recurrent").router
+    own = rounds_of(2, "recurrent").router
+    assert own.shared_with(states) is own
+    pairs = list(zip(own.each(), states.each(), strict=True))
+    assert all(one.gru is other.gru and one.gate is not other.gate for one, other in pairs)
+    with pytest.raises(ConfigError, match="differ in their rounds"):
+        rounds_of(3).router.shared_with(layer.router)
+    with pytest.raises(ConfigError, match="one router twice would adapt twice"):
+        RoundsMoE([layer.each_router[0]] * 2, layer.bank)
+    for each in (layer, parts_of()):
+        with experts.record(each) as routes:
+            each(x)
+        with pytest.raises(ConfigError, match="several rounds or parts"):
+            experts.replay(each, routes).__enter__()
+
+
 def test_flops_and_parameters():
     layer, x = rounds_of(), torch.randn(2, 5, D, dtype=torch.float64)
     routing = layer(x)[1]
