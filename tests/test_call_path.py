@@ -39,7 +39,7 @@ def files_of(layer):
         ("topk", {}, 10, 16),
         ("topk", {"capacity": 1.0}, 12, 20),
         ("expert_choice", {}, 10, 16),
-        ("soft_moe", {}, 10, 16),
+        ("soft_moe", {}, 10, 17),
     ],
 )
 def test_a_forward_pass_visits_few_files(router, settings, most_files, most_moves):

@@ -57,8 +57,8 @@ def mix_with_outputs(
 ) -> tuple[Tensor, Tensor]:
     """The result of ``mix``, and what the expert of each assignment returned, ``(A, ...)``.
 
-    The outputs have the order of ``routing.expert``. ``ConfigError`` if the experts work on slots
-    or are merged.
+    The outputs have the order of ``routing.expert``. ``ConfigError`` for a form of execution
+    without ``combine_rows``.
 
     >>> import experts, torch
     >>> from routers import Items
@@ -68,15 +68,16 @@ def mix_with_outputs(
     >>> [each.tolist() for each in mix_with_outputs(x, route, bank)]
     [[[0.0], [1.0]], [[0.0], [2.0]]]
     """
-    if not routing.supports_dropping:
+    combine = combine_rows.dispatch(type(routing.execution))
+    if combine is combine_rows.dispatch(object):
         form = type(routing.execution).__name__.lower()
         raise ConfigError(
-            f"keep_outputs: the routing is through {form}, in which experts have no outputs for "
-            "single items; use a router that assigns items to experts, such as topk"
+            f"keep_outputs: the routing is through {form}, in which an item's output is more than "
+            "those of its experts; use a router that assigns items to experts, such as topk"
         )
     index = DispatchIndex.by_expert(routing)
     out = bank.run(x, routing, index, mask)
-    y = combine_rows(routing.execution, out, x, routing, index)
+    y = combine(routing.execution, out, x, routing, index)
     return y.to(x.dtype), out.index_select(0, routing.order.argsort())
 
 
@@ -84,7 +85,14 @@ def mix_with_outputs(
 def combine_rows(
     execution: object, out: Tensor, x: Tensor, routing: Routing, index: DispatchIndex
 ) -> Tensor:
-    """Combine ``out`` ``(A, ...)``, sorted by expert, for items; by default weighted sums."""
+    """Combine ``out`` ``(A, ...)``, sorted by expert, for items, if the form of execution can."""
+    raise NotImplementedError
+
+
+@combine_rows.register
+def _weighted_sums(
+    execution: None, out: Tensor, x: Tensor, routing: Routing, index: DispatchIndex
+) -> Tensor:
     return index.combine(out, routing.weight)
 
 

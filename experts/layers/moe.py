@@ -175,7 +175,8 @@ class MoE(nn.Module):
         items, last = streams[0].items, streams[-1]
         if len(streams) > 1:
             items = replace(items, x=torch.cat([stream.items.x for stream in streams], -1))
-        items = replace(items, earlier=tuple(earlier))
+        if earlier:
+            items = replace(items, earlier=tuple(earlier))
         if router.traits.needs_projections:
             items = replace(items, projections=projections_of(self.bank, self.latent))
         routing = self._dropped(router(items))
@@ -186,7 +187,10 @@ class MoE(nn.Module):
         y, outputs = self._outputs(streams, routing)
         if outputs is not None:
             routing = replace(routing, outputs=outputs)
-        return last.reshaped(y), routing
+        # (N, ...) or (T, N, ...) in the shape of the stream; the width may be another
+        axes = last.rows.dim() - 1
+        tasks, lead = y.dim() - axes - 1, last.shape[: len(last.shape) - axes]
+        return y.reshape(*y.shape[:tasks], *lead, *y.shape[tasks + 1 :]), routing
 
     def with_parts(self, router: Router, bank: Bank) -> Self:
         """A copy of the layer with another router and other experts; all else is the same.
@@ -296,12 +300,6 @@ class LayerInput(NamedTuple):
     rows: Tensor
     inner: Tensor | None
     shape: torch.Size
-
-    def reshaped(self, y: Tensor) -> Tensor:
-        """Outputs ``(N, ...)`` or ``(T, N, ...)`` in the shape of the stream, of any width."""
-        tasks, axes = y.dim() - self.rows.dim(), self.rows.dim() - 1
-        lead = self.shape[: len(self.shape) - axes]
-        return y.reshape(*y.shape[:tasks], *lead, *y.shape[tasks + 1 :])
 
 
 def layer_input(

@@ -344,7 +344,7 @@ def _check_fits(layer: MoE, task: Task, settings: LayerSettings, task_name: str)
             f"{router}: needs recorded routes, and {settings.key('router.of')} is missing; give "
             "the folder of the run whose routes are replayed, router.of=DIR"
         )
-    if isinstance(layer, MixtureOfAttentionHeads):
+    if isinstance(layer, RoutedAttention):
         _check_heads(settings)
     if task.causal and not (traits.causal or traits.causal_in_eval):
         raise ConfigError(
@@ -364,11 +364,9 @@ def _check_fits(layer: MoE, task: Task, settings: LayerSettings, task_name: str)
 
 
 def _check_heads(settings: LayerSettings) -> None:
-    """Raise ``OptionError`` for settings that the layer of a mixture of heads cannot have."""
-    for name in ("rounds", "sub_tokens", "share_bank"):
-        if (given := getattr(settings.moe, name)) > 1:
-            expected = f"1 with task.model.attention=moa; set layers.{settings.layer}.moe.{name}=1"
-            raise OptionError(f"moe.{name}", given, expected)
+    """Raise ``OptionError`` for shared experts, since each layer of heads has projections."""
+    if (given := settings.moe.share_bank) > 1:
+        raise OptionError("moe.share_bank", given, "1 with routed attention")
 
 
 @contextmanager

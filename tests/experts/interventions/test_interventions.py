@@ -60,9 +60,10 @@ def run(layer, x, name=None, target=None):
 
 
 def without(layer, expert):
-    """The layer with an expert of zero outputs: all its parameters but the first are zero."""
+    """The layer with an expert of zero outputs: its parameters are 0, but what routers read."""
     twin = deepcopy(layer)
-    for values in list(twin.bank.parameters_of(expert))[1:]:
+    read = 1 if twin.router.traits.needs_projections else 0
+    for values in list(twin.bank.parameters_of(expert))[read:]:
         values.data.zero_()
     if isinstance(twin.router, routers.ROUTERS["default_topk"]):
         twin.router.outputs.value[expert] = 0

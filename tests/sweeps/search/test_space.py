@@ -60,7 +60,7 @@ def test_the_sweep_widens_narrows_and_leaves_out():
 
 
 def test_ranges_of_other_arms_are_left_alone():
-    assert [each.key for each in space({"router.k": [1, 2]}, "router=hash")] == ["router.table"]
+    assert [each.key for each in space({"router.k": [1, 2]}, "router=entmax")] == ["router.alpha"]
 
 
 def test_a_dense_control_has_no_router_to_vary():

@@ -118,7 +118,10 @@ def test_states_over_layers():
         (["moe.latent=8"], r"moe.latent.width=8 is invalid: expected an integer in \[1, 7\]"),
         (["moe.rounds=2", "moe.sub_tokens=2"], "moe.rounds=2 and moe.sub_tokens=2 have no layer"),
         (["moe.share_router=2", "layers.1.router.k=3"], "layers 0 and 1 differ in router, width"),
-        (["task.model.attention=moa", "moe.rounds=2"], "set layers.0.moe.rounds=1"),
+        (
+            ["task.model.attention=moa", "moe.rounds=2"],
+            "no form of RoundsMoE; set moe.rounds=1",
+        ),
         (["moe.share_bank=2", "layers.1.moe.num_experts=6"], "moe.share_bank=2 is invalid"),
         (["task.model.attention=switch_head", "moe.share_router=2"], "share_router=2 is invalid"),
         (["task.model.attention=switch_head", "moe.rounds=2"], "has no form of RoundsMoE"),
