@@ -90,11 +90,11 @@ def adapt_linears(
     ['0.moe.router.gate.weight', '0.moe.bank.down']
     """
     wanted = [patterns] if isinstance(patterns, str) else patterns
-    adapted = [f"{name}." for name, m in model.named_modules() if isinstance(m, Adapted)]
+    inside = [f"{name}." for name, m in model.named_modules() if isinstance(m, Adapted)]
     linears = {
         name: m
         for name, m in model.named_modules()
-        if isinstance(m, nn.Linear) and not name.startswith(tuple(adapted))
+        if isinstance(m, nn.Linear) and not name.startswith(tuple(inside))
     }
     chosen = [name for name in linears if name and any(fnmatchcase(name, p) for p in wanted)]
     if not chosen:

@@ -107,8 +107,8 @@ class Gates(Router):
     def shared_with(self, before: Router) -> Router:
         if not isinstance(before, Gates) or before.topology != self.topology:
             raise ConfigError("router: the gates of two layers that share them differ")
-        self.gates = shared_list(self._gates(), before._gates())
-        return before if list(self.gates) == before._gates() else self
+        self.gates = shared_list(self.each(), before.each())
+        return before if list(self.gates) == before.each() else self
 
     def prepare(self, ids: Tensor, features: Tensor) -> None:
         for gate in self.each():

@@ -98,3 +98,14 @@ def test_what_cannot_be_adapted_is_refused():
     layer = experts.MultiGateMoE(gates, bank, experts.mmoe(3, tasks=2))
     with pytest.raises(ConfigError, match="has several gates"):
         Adapted(nn.Linear(4, 4), layer)
+
+
+def test_bases_are_not_adapted_again():
+    def lora(linear):
+        bank = experts.build("lora", linear.in_features, 2, outputs=linear.out_features, rank=1)
+        return experts.MoE(routers.build("topk", linear.in_features, 2), bank)
+
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    experts.adapt_linears(model, "*", lora)
+    with pytest.raises(ConfigError, match="select no linear layer"):
+        experts.adapt_linears(model, "*", lora)

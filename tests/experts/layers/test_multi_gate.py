@@ -486,3 +486,20 @@ def test_mean_outputs_belong_to_one_gate():
     layer = layer_of("mmoe", "default_topk")
     with pytest.raises(ConfigError, match="works with one gate only; choose a router such as topk"):
         call(layer, streams_for(layer))
+
+
+def test_gates_share_routers_and_see_their_own_earlier_states():
+    def made(name):
+        gates = [routers.build(name, DIM, 4) for _ in range(2)]
+        return MultiGateMoE(gates, bank_of("mlp", 4), experts.mmoe(4, tasks=2))
+
+    one, two = made("topk"), made("topk")
+    assert two.router.shared_with(one.router) is one.router
+    one, two = made("recurrent"), made("recurrent")
+    shared = two.router.shared_with(one.router)
+    assert shared is two.router  # the GRU alone is common
+    x = torch.randn(1, 5, DIM)
+    first = one(x)[1]
+    assert not torch.equal(two(x)[1].weight, two(x, earlier=[first])[1].weight)
+    swapped = replace(first, gates=first.gates[::-1])
+    assert not torch.equal(two(x, earlier=[swapped])[1].weight, two(x, earlier=[first])[1].weight)
