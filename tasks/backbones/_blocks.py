@@ -1,8 +1,10 @@
 """The transformer block that image and text models share, residual layers, and their checks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -76,15 +78,31 @@ def _dense(shape: tuple[int, int], layer: Layer, heads: int, attend: Attend) -> 
 def _moa(shape: tuple[int, int], layer: Layer, heads: int, attend: Attend) -> HeadsBlock:
     """Heads with the router and settings of a layer, each as wide as a dense one."""
     width = shape[1] // heads
-    attention = MixtureOfAttentionHeads.like(layer(shape), width=width, attend=attend)
+    given = layer(shape)
+    with _drawn_apart():
+        attention = MixtureOfAttentionHeads.like(given, width=width, attend=attend)
     return HeadsBlock(shape[1], attention, layer(shape))
 
 
 def _switch_head(shape: tuple[int, int], layer: Layer, heads: int, attend: Attend) -> HeadsBlock:
     """As many heads as dense ones, with routers like that of a layer."""
     width = shape[1] // heads
-    attention = SwitchHead.like(layer(shape), heads=heads, width=width, attend=attend)
+    given = layer(shape)
+    with _drawn_apart():
+        attention = SwitchHead.like(given, heads=heads, width=width, attend=attend)
     return HeadsBlock(shape[1], attention, layer(shape))
+
+
+@contextmanager
+def _drawn_apart() -> Iterator[None]:
+    """Context manager: the generator outside advances by one number, however many are drawn.
+
+    So dense layers that are built later have the same weights for any number of heads.
+    """
+    seed = int(torch.randint(2**31, ()))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 #: Routed blocks by the name of their attention.

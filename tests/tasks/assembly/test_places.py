@@ -54,6 +54,20 @@ def test_settings_build_layers():
     assert (heads[0].heads, heads[0].bank.width, heads[0].router.num_experts) == (2, 4, 16)
 
 
+@pytest.mark.parametrize("attention", ["moa", "switch_head"])
+def test_heads_leave_the_weights_of_dense_layers_alone(attention):
+    one, other = (
+        network(f"task.model.attention={attention}", f"moe.num_experts={number}", depth=2)
+        for number in (4, 6)
+    )
+    dense = [
+        name for name, _ in one.named_parameters() if not {"moe", "attention"} & {*name.split(".")}
+    ]
+    assert any(name.startswith("head") for name in dense)
+    for name in dense:
+        assert one.get_parameter(name).equal(other.get_parameter(name)), name
+
+
 def test_layers_in_succession_share():
     pairs = layers_of("moe.share_router=2")
     routers_of = [layer.router for layer in pairs]
