@@ -62,6 +62,8 @@ def test_values_and_outputs_are_mixtures(router, options, settings):
         blank = x if mask is None else torch.where(mask.unsqueeze(-1), x, 0.0)
         wanted = looped(layer, blank, routing, mask, attend is attend_to_past)
         torch.testing.assert_close(y, wanted)
+        before = routing if routing.before is None else routing.before
+        assert before.weight.shape == (before.num_assignments,)
         own = [x, *layer.parameters()]
         pairs = (torch.autograd.grad(z.square().sum(), own, retain_graph=True) for z in (y, wanted))
         for one, other in zip(*pairs, strict=True):
