@@ -117,7 +117,7 @@ class Samples:
         shape: of the longest or only sample: ``(C, H, W)``, or ``(L,)`` bytes or tokens.
         outputs: number of classes.
         train: the training split before ``collate``, for statistics such as word frequencies.
-        vocabulary: different values that texts are made of, 256 for bytes.
+        vocabulary: number of different values in texts, 256 for bytes.
     """
 
     kind: str

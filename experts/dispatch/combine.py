@@ -19,9 +19,7 @@ def _mix_combined(
     execution: Combine, x: Tensor, routing: Routing, bank: Bank, mask: Tensor | None
 ) -> Tensor:
     index = DispatchIndex.by_expert(routing)
-    row_mask = None if mask is None else mask.index_select(0, index.source)
-    out = bank(index.gather(x), routing.load, row_mask)
-    return _combined(execution, out, x, routing, index)
+    return _combined(execution, bank.run(x, routing, index, mask), x, routing, index)
 
 
 @combine_rows.register

@@ -1,4 +1,4 @@
-"""Several rounds over one bank: items are routed again by what the experts made of them."""
+"""Several rounds over one bank: items are routed again by the outputs of the round before."""
 
 from collections.abc import Sequence
 from dataclasses import replace

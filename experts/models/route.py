@@ -36,7 +36,7 @@ class Place:
     Attributes:
         name: of the routed layer.
         module: what the layer replaces.
-        parts: those of a feed-forward network, if the module is made of several; None otherwise.
+        parts: the modules of a feed-forward network that is several modules; None otherwise.
         owner: holds the module, or its parts.
         settings: of the routed layer.
     """

@@ -1,4 +1,4 @@
-"""Routings with logits, and layers made of them, for the checks of losses and metrics."""
+"""Routings with logits, and layers that return them, for the checks of losses and metrics."""
 
 from dataclasses import dataclass, replace
 
